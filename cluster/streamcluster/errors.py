@@ -1,0 +1,76 @@
+"""Errors, one class per "who must act", with what they are about in attributes.
+
+Operator: ConfigurationError, BrokerUnreachable, StateIncompatible. User code: AppError, NotOffered, Skip.
+Peer: Fenced. Each names the exit code that a process ends with when nobody handles it (design.md, section 5).
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What a `streamcluster` process tells its parent when it ends."""
+
+    DRAINED = 0
+    USAGE = 2
+    STATE_INCOMPATIBLE = 65
+    BROKER_UNREACHABLE = 69
+    CRASH_LOOP = 70
+    DRAIN_DEADLINE = 75
+    FENCED = 76
+    CONFIGURATION = 78
+
+
+class StreamclusterError(Exception):
+    """The root of every error raised on purpose."""
+
+    exit_code = ExitCode.CRASH_LOOP
+
+
+class ConfigurationError(StreamclusterError):
+    """A setting, topic or state directory is wrong; a restart does not help, the operator must act."""
+
+    exit_code = ExitCode.CONFIGURATION
+
+
+class AppError(ConfigurationError):
+    """The app's own code is wrong (it does not import, declares a thing twice, uses a table where it cannot be used)."""
+
+
+class NotOffered(AppError):
+    """A name that Faust has and streamcluster does not have yet; the text says why and what to do instead."""
+
+
+class BrokerUnreachable(StreamclusterError):
+    """No broker answered within the connect time-out."""
+
+    exit_code = ExitCode.BROKER_UNREACHABLE
+
+
+class StateIncompatible(StreamclusterError):
+    """Local or remote state belongs to another app, cluster or partition count."""
+
+    exit_code = ExitCode.STATE_INCOMPATIBLE
+
+
+class Fenced(StreamclusterError):
+    """Another coordinator of the same app took over; nothing this process does can be committed any more."""
+
+    exit_code = ExitCode.FENCED
+
+
+class DecodeError(StreamclusterError):
+    """A key or value is not what its type and codec say (the peer that wrote it must act)."""
+
+
+class ValidationError(DecodeError):
+    """A value decodes but does not fit its model: a missing field, a wrong type."""
+
+
+class ImproperlyConfigured(ConfigurationError):
+    """Faust's name for a wrong declaration."""
+
+
+class Skip(Exception):
+    """Raised by a processor to drop the current event."""

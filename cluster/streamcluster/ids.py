@@ -1,0 +1,38 @@
+"""The small values that everything else is keyed by."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, NewType
+
+Epoch = NewType("Epoch", int)
+Slot = NewType("Slot", int)
+
+
+class TP(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}]"
+
+
+class TaskId(NamedTuple):
+    """The unit of work and of ownership.
+
+    group: the partition count that the group's topics share (it names the group);
+    partition: 0 <= partition < group.
+    """
+
+    group: int
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.group}_{self.partition}"
+
+    @classmethod
+    def parse(cls, text: str) -> TaskId:
+        """Read what `str(task_id)` wrote."""
+        group, _, partition = text.partition("_")
+        return cls(int(group), int(partition))

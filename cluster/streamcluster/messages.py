@@ -1,0 +1,146 @@
+"""The messages between a coordinator and its workers, over one socketpair per worker.
+
+Frozen, tagged msgspec structs; `wire.py` frames them. Every message that moves ownership carries the epoch of the
+assignment that it belongs to, and receivers drop older ones.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from .ids import TaskId
+from .settings import Settings
+from .topology import Topology
+
+TaskState = Literal["restoring", "running", "failing", "paused", "closing"]
+
+
+class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=False):
+    """What all messages share: the tag is the class name."""
+
+
+class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a worker process is started with. state_dir: this app's own directory on this host."""
+
+    app: str
+    slot: int
+    leader: bool
+    settings: Settings
+    topology: Topology
+    state_dir: str
+    transactional_id: str
+
+
+# Coordinator -> worker
+
+
+class Grant(_Message, frozen=True, kw_only=True):
+    """These tasks are yours from now on (in addition to what you have)."""
+
+    epoch: int
+    tasks: tuple[TaskId, ...]
+
+
+class Revoke(_Message, frozen=True, kw_only=True):
+    """Commit, close and release these tasks; answer with Released."""
+
+    epoch: int
+    tasks: tuple[TaskId, ...]
+
+
+class Lead(_Message, frozen=True, kw_only=True):
+    """You run the `on_leader` tasks and timers from now on, or not any more."""
+
+    epoch: int
+    leader: bool
+
+
+class Drain(_Message, frozen=True, kw_only=True):
+    """Stop intake, finish events, commit, close everything, then send Drained and exit 0."""
+
+
+class ReadTable(_Message, frozen=True, kw_only=True):
+    """Read one key, or a page of rows of a table's local shards.
+
+    key: JSON text of the key, or None for a page. after: opaque cursor of the last page's Rows, None for the first.
+    """
+
+    request: int
+    table: str
+    key: str | None = None
+    after: str | None = None
+    rows_max: int = 100
+
+
+# Worker -> coordinator
+
+
+class Ready(_Message, frozen=True, kw_only=True):
+    """The worker's producer has been initialised (so its predecessor is fenced): it can take grants."""
+
+    slot: int
+    pid: int
+
+
+class Released(_Message, frozen=True, kw_only=True):
+    """These tasks are committed and closed; another worker may have them."""
+
+    epoch: int
+    tasks: tuple[TaskId, ...]
+
+
+class TaskReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Facts of one task. lag: records behind per source topic; restored/restore_total: records of its changelogs."""
+
+    task: TaskId
+    state: TaskState
+    positions: dict[str, int] = {}
+    lag: dict[str, int] = {}
+    restored: int = 0
+    restore_total: int = 0
+    error: str | None = None
+
+
+class Report(_Message, frozen=True, kw_only=True):
+    """A heartbeat from the worker's own loop, with what it does. Counters grow from 0 at the start of the process."""
+
+    slot: int
+    tasks: tuple[TaskReport, ...]
+    events_total: int = 0
+    commits_total: int = 0
+    dead_letters_total: int = 0
+    rollbacks_total: int = 0
+    rss_bytes: int = 0
+    broker: Literal["up", "down"] = "up"
+    note: str | None = None
+
+
+class Rows(_Message, frozen=True, kw_only=True):
+    """The answer to ReadTable: (JSON key, JSON value) pairs; owner False: the key's shard is not here.
+
+    after: pass it to get the next page, None when this was the last. error: why there are none.
+    """
+
+    request: int
+    rows: tuple[tuple[str, str], ...] = ()
+    owner: bool = True
+    after: str | None = None
+    error: str | None = None
+
+
+class Drained(_Message, frozen=True, kw_only=True):
+    """Everything is committed and closed; the process exits 0 next."""
+
+
+class Failed(_Message, frozen=True, kw_only=True):
+    """The worker cannot go on and exits with `exit_code` next. text: one message for the operator; traceback: or None."""
+
+    exit_code: int
+    text: str
+    traceback: str | None = None
+
+
+ToWorker = Grant | Revoke | Lead | Drain | ReadTable
+ToCoordinator = Ready | Released | Report | Rows | Drained | Failed

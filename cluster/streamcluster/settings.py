@@ -1,0 +1,156 @@
+"""Every setting, with its default, unit and bound in one place (invariant I7).
+
+`App(...)` keywords are the code's wishes; the operator's file, environment and command line beat them
+(`configuration.py` reads those). This file knows no file, no environment and no clock.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from .errors import ConfigurationError
+
+ProcessingGuarantee = Literal["exactly_once", "at_least_once"]
+ErrorAction = Literal["dead_letter", "skip", "stop"]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All settings of an app. Durations are seconds, sizes are bytes, counts are counts."""
+
+    id: str
+    version: int = 1
+    broker: str = "kafka://localhost:9092"
+    store: Literal["rocksdb://", "memory://"] = "rocksdb://"
+    processing_guarantee: ProcessingGuarantee = "exactly_once"
+
+    # Commits. None: adaptive, from commit_interval_min under low load to commit_interval_max under high load.
+    commit_interval: float | None = None
+    commit_interval_min: float = 0.01
+    commit_interval_max: float = 0.2
+    commit_events_max: int = 1_000_000
+    # How long a commit waits for an event that is still being processed before it leaves that task out.
+    commit_patience: float = 0.05
+    transaction_timeout: float = 60.0
+
+    # Topics that streamcluster creates.
+    topic_partitions: int = 8
+    topic_replication_factor: int | None = None
+    topic_min_insync_replicas: int | None = None
+    topic_allow_declare: bool = True
+
+    # Codecs by default: keys are text or bytes as they are, values are JSON.
+    key_serializer: str = "raw"
+    value_serializer: str = "json"
+    allow_pickle: bool = False
+
+    # Failing events (design.md, section 7).
+    error_retries: int = 1
+    error_backoff: float = 0.1
+    error_action: ErrorAction = "dead_letter"
+    dead_letter_topic: str | None = None
+
+    # Consumer and producer.
+    consumer_auto_offset_reset: Literal["earliest", "latest"] = "earliest"
+    consumer_batch_records_max: int = 10_000
+    consumer_prefetch_bytes: int = 32 * 1024 * 1024
+    producer_compression_type: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
+    producer_max_request_size: int = 1_000_000
+    producer_flush_records: int = 20_000
+    # Raw librdkafka settings, for what has no name above; they go through as they are.
+    broker_options: dict[str, str | int | float | bool] = {}
+
+    # Memory of one worker.
+    table_cache_bytes: int = 64 * 1024 * 1024
+    store_block_cache_bytes: int = 64 * 1024 * 1024
+    store_write_buffer_bytes: int = 64 * 1024 * 1024
+    stream_buffer_records_max: int = 50_000
+
+    # Processes.
+    workers: int | None = None
+    connect_timeout: float = 30.0
+    drain_timeout: float = 25.0
+    stall_timeout: float = 60.0
+    stall_report: float = 10.0
+    heartbeat_interval: float = 0.5
+    crash_loop_deaths: int = 5
+    crash_loop_window: float = 60.0
+    log_format: Literal["auto", "text", "json"] = "auto"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    state_dir: str | None = None
+
+    @property
+    def app_id(self) -> str:
+        """The id that topics, the group and directories carry: `id`, and `-v{n}` from version 2 on, as in Faust."""
+        return self.id if self.version < 2 else f"{self.id}-v{self.version}"
+
+    @property
+    def exactly_once(self) -> bool:
+        """Whether results are committed in transactions."""
+        return self.processing_guarantee == "exactly_once"
+
+    @property
+    def dead_letters(self) -> str:
+        """The topic that failing and undecodable records go to."""
+        return self.dead_letter_topic or f"{self.app_id}-dead-letter"
+
+
+SETTING_NAMES = tuple(Settings.__struct_fields__)
+
+
+def make_settings(values: Mapping[str, object], *, source: str = "App(...)") -> Settings:
+    """Check names and types of `values` and return the settings.
+
+    Args:
+        values: setting name -> value, as given.
+        source: where they come from, for the message.
+
+    Raises:
+        ConfigurationError: an unknown name (with the nearest known one) or a value of the wrong type.
+    """
+    for name in values:
+        check_setting_name(name, source=source)
+    try:
+        settings = msgspec.convert(dict(values), Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"{source}: {error}. See the README's list of settings.") from error
+    return _checked(settings, source)
+
+
+def check_setting_name(name: str, *, source: str) -> None:
+    """Raise ConfigurationError with a did-you-mean when `name` is not a setting."""
+    if name in SETTING_NAMES:
+        return
+    near = difflib.get_close_matches(name, SETTING_NAMES, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ConfigurationError(f"{source}: there is no setting {name!r}.{hint}")
+
+
+def _checked(settings: Settings, source: str) -> Settings:
+    """Refuse values that are of the right type and still make no sense."""
+    if not settings.id or len(settings.id) > 200 or not all(c.isalnum() or c in "._-" for c in settings.id):
+        raise ConfigurationError(
+            f"{source}: id={settings.id!r} cannot be part of a topic name: use letters, digits, '.', '_' and '-', at most 200."
+        )
+    if not settings.broker.startswith("kafka://"):
+        raise ConfigurationError(f"{source}: broker={settings.broker!r} must look like 'kafka://host:9092'.")
+    for name in ("topic_partitions", "commit_events_max", "consumer_batch_records_max", "stream_buffer_records_max"):
+        if getattr(settings, name) < 1:
+            raise ConfigurationError(f"{source}: {name} must be at least 1.")
+    if settings.workers is not None and settings.workers < 1:
+        raise ConfigurationError(f"{source}: workers={settings.workers} must be at least 1.")
+    for name in ("commit_interval", "commit_interval_min", "error_backoff"):
+        value = getattr(settings, name)
+        if value is not None and value < 0:
+            raise ConfigurationError(f"{source}: {name}={value} must not be negative.")
+    return settings
+
+
+def bootstrap_servers(broker: str) -> str:
+    """Turn `kafka://a:9092;b:9092` into librdkafka's `a:9092,b:9092`; a missing port is 9092."""
+    hosts = broker.removeprefix("kafka://").replace(";", ",").split(",")
+    named = [host.removeprefix("kafka://").strip() or "localhost" for host in hosts]
+    return ",".join(host if ":" in host else f"{host}:9092" for host in named)

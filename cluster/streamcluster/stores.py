@@ -1,0 +1,58 @@
+"""What the engine needs of a store: one store per task, holding all shards of the task and their changelog offsets.
+
+Two implementations: `MemoryStore` here, and RocksDB in `streamcluster_worker.shard`. One conformance suite runs on both
+(tests/stores). Keys and values are the bytes that the changelog has; the engine encodes and decodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+
+
+class Shard(Protocol):
+    """One table's part for one task: reads only."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The committed value, or None."""
+        ...
+
+    def scan(self, after: bytes | None = None, *, rows_max: int = 1000) -> list[tuple[bytes, bytes]]:
+        """Rows in key order (bytewise), those with key > after (all when None), at most rows_max."""
+        ...
+
+
+class TaskStore(Protocol):
+    """All shards of one task."""
+
+    def shard(self, table: str) -> Shard:
+        """The shard of `table`; the same object each time."""
+        ...
+
+    def write(
+        self, changes: Mapping[str, Mapping[bytes, bytes | None]], changelog_next_offsets: Mapping[str, int]
+    ) -> None:
+        """Apply one commit in one atomic write (I2).
+
+        Args:
+            changes: table -> key -> value; None deletes the key.
+            changelog_next_offsets: table -> the changelog offset to read next when the tail is replayed.
+        """
+        ...
+
+    def changelog_next_offset(self, table: str) -> int | None:
+        """The changelog offset to restore from; None: this shard is empty and has never been restored."""
+        ...
+
+    def restore(self, table: str, records: Sequence[tuple[bytes, bytes | None]], next_offset: int) -> None:
+        """Apply a batch of changelog records in changelog order (later ones win) and remember `next_offset`, atomically."""
+        ...
+
+    def forget(self, table: str) -> None:
+        """Empty the shard and its offset, before a restore from the beginning."""
+        ...
+
+    def close(self) -> None:
+        """Release every handle, so that another process may open the store."""
+        ...

@@ -1,0 +1,134 @@
+"""The topology: which topics, agents and tables an app has, and which partition counts they get.
+
+`Declared` is what the code says (made by `freeze.py` from an App); `resolve` joins it with what the brokers have
+and returns the frozen `Topology` or every problem at once. Pure: it knows no Kafka client.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+import msgspec
+
+from .ids import TaskId
+
+
+class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One topic by name.
+
+    role: "source" is read by agents; "repartition" is written by group_by/through and read again; "changelog" is behind
+    a table; "output" is only written; "dead_letter" takes failing records.
+    partitions: wished for; None: "as its source" (repartition, changelog) or "whatever is there" (source, output).
+    create: streamcluster may create it when it is missing.
+    like: names of the topics whose partition count this one must share ("" entries never occur).
+    used_by: names of the agents or tables, for messages.
+    """
+
+    name: str
+    role: Literal["source", "repartition", "changelog", "output", "dead_letter"]
+    partitions: int | None = None
+    create: bool = False
+    like: tuple[str, ...] = ()
+    config: dict[str, str] = {}
+    used_by: tuple[str, ...] = ()
+
+
+class AgentSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One agent: the topics that its body reads, how many coroutines a task has of it, and its help text."""
+
+    name: str
+    topics: tuple[str, ...]
+    concurrency: int = 1
+    sinks: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
+    help: str = ""
+
+
+class TableSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One table: its changelog topic; partitions as asked for, else None; the topics its agents read."""
+
+    name: str
+    changelog: str
+    partitions: int | None = None
+    sources: tuple[str, ...] = ()
+    help: str = ""
+
+
+class Declared(msgspec.Struct, frozen=True, kw_only=True):
+    """What the app's code says, before any broker was asked. patterns: regular expressions of source topics."""
+
+    app_id: str
+    topics: tuple[TopicSpec, ...]
+    agents: tuple[AgentSpec, ...]
+    tables: tuple[TableSpec, ...]
+
+
+class ResolvedTopic(msgspec.Struct, frozen=True, kw_only=True):
+    """A topic with its partition count; message_bytes_max is the topic's own limit on one record batch."""
+
+    name: str
+    role: str
+    partitions: int
+    create: bool = False
+    config: dict[str, str] = {}
+    message_bytes_max: int | None = None
+
+
+class ResolvedTable(msgspec.Struct, frozen=True, kw_only=True):
+    """A table with the task group that its shards live in."""
+
+    name: str
+    changelog: str
+    group: int
+
+
+class Topology(msgspec.Struct, frozen=True, kw_only=True):
+    """The frozen topology that every worker gets."""
+
+    app_id: str
+    topics: tuple[ResolvedTopic, ...]
+    agents: tuple[AgentSpec, ...]
+    tables: tuple[ResolvedTable, ...]
+
+    def tasks(self) -> list[TaskId]:
+        """Every task of the app, in order: one per partition number of each group that has something to read."""
+        groups = {topic.partitions for topic in self.topics if topic.role in ("source", "repartition")}
+        return [TaskId(group, partition) for group in sorted(groups) for partition in range(group)]
+
+    def sources(self, task: TaskId) -> list[str]:
+        """Names of the topics that `task` reads, sorted."""
+        read = ("source", "repartition")
+        return sorted(t.name for t in self.topics if t.role in read and t.partitions == task.group)
+
+    def tables_of(self, task: TaskId) -> list[ResolvedTable]:
+        """The tables that have a shard in `task`."""
+        return [table for table in self.tables if table.group == task.group]
+
+    def hash(self) -> str:
+        """16 hex digits that change when tasks, agents or tables do; creation and limits do not count."""
+        shape = (
+            self.app_id,
+            sorted((t.name, t.role, t.partitions) for t in self.topics),
+            sorted((a.name, a.topics, a.concurrency) for a in self.agents),
+            sorted((t.name, t.changelog, t.group) for t in self.tables),
+        )
+        return hashlib.sha256(msgspec.json.encode(shape)).hexdigest()[:16]
+
+
+class BrokerTopic(msgspec.Struct, frozen=True, kw_only=True):
+    """What the brokers say of one topic."""
+
+    name: str
+    partitions: int
+    config: dict[str, str] = {}
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that stops the app from starting: what it is, where, and what to do.
+
+    incompatible: the state of an earlier run does not fit (exit 65), as opposed to a wrong configuration (exit 78).
+    """
+
+    text: str
+    incompatible: bool = False

@@ -1,0 +1,54 @@
+"""Framing: a 4-byte big-endian length, then msgpack. Bytes in, messages out; it knows no socket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+import msgspec
+
+M = TypeVar("M")
+FRAME_BYTES_MAX = 64 * 1024 * 1024
+_encoder = msgspec.msgpack.Encoder()
+
+
+class FrameError(ValueError):
+    """The peer sent bytes that are not frames of this protocol."""
+
+
+def encode_frame(message: object) -> bytes:
+    """One message as one frame."""
+    body = _encoder.encode(message)
+    if len(body) > FRAME_BYTES_MAX:
+        raise FrameError(f"a frame of {len(body)} bytes is larger than {FRAME_BYTES_MAX}")
+    return len(body).to_bytes(4, "big") + body
+
+
+class FrameReader(Generic[M]):
+    """Collects received bytes and yields whole messages, in order."""
+
+    __slots__ = ("_buffer", "_decoder")
+
+    def __init__(self, decoder: msgspec.msgpack.Decoder[M]) -> None:
+        self._buffer = bytearray()
+        self._decoder = decoder
+
+    def feed(self, data: bytes) -> Iterator[M]:
+        """Add `data` and yield each message that is complete now.
+
+        Raises:
+            FrameError: a length above the bound, or a body that is not a known message.
+        """
+        self._buffer += data
+        while len(self._buffer) >= 4:
+            size = int.from_bytes(self._buffer[:4], "big")
+            if size > FRAME_BYTES_MAX:
+                raise FrameError(f"a frame of {size} bytes is larger than {FRAME_BYTES_MAX}")
+            if len(self._buffer) < 4 + size:
+                return
+            body = bytes(self._buffer[4 : 4 + size])
+            del self._buffer[: 4 + size]
+            try:
+                yield self._decoder.decode(body)
+            except msgspec.MsgspecError as error:
+                raise FrameError(f"not a message of this protocol: {error}") from error

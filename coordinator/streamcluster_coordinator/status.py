@@ -1,0 +1,87 @@
+"""The snapshot that `streamcluster status` shows, and the requests that the control socket takes.
+
+Values only; the runtime fills them, the CLI renders them (`--json` is `msgspec.json.encode(Status)`).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+
+class TaskStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One task. lag: records behind, per source topic. restore_eta: seconds left, None when not restoring or unknown."""
+
+    task: str
+    slot: int | None
+    state: str
+    positions: dict[str, int] = {}
+    lag: dict[str, int] = {}
+    restored: int = 0
+    restore_total: int = 0
+    restore_eta: float | None = None
+    error: str | None = None
+
+
+class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One slot and the process in it. restarts: how often it was replaced; last_death: why, the last time."""
+
+    slot: int
+    pid: int | None
+    state: Literal["starting", "running", "stalled", "backing_off", "draining", "gone"]
+    leader: bool = False
+    tasks: tuple[str, ...] = ()
+    events_total: int = 0
+    events_per_second: float = 0.0
+    commits_total: int = 0
+    dead_letters_total: int = 0
+    rollbacks_total: int = 0
+    rss_bytes: int = 0
+    restarts: int = 0
+    last_death: str | None = None
+    note: str | None = None
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole app on this host. uptime: seconds."""
+
+    app: str
+    host: str
+    pid: int
+    state: Literal["starting", "running", "draining", "degraded"]
+    broker: str
+    broker_state: Literal["up", "down"]
+    processing_guarantee: str
+    epoch: int
+    uptime: float
+    workers: tuple[WorkerStatus, ...]
+    tasks: tuple[TaskStatus, ...]
+    topology_hash: str
+
+
+# Requests on the control socket (frames of wire.py, one answer each).
+
+
+class GetStatus(msgspec.Struct, frozen=True, tag=True):
+    """Answered by Status."""
+
+
+class GetRows(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """One key (JSON text) or a page of rows of a table; answered by RowsAnswer."""
+
+    table: str
+    key: str | None = None
+    after: str | None = None
+    rows_max: int = 100
+
+
+class RowsAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """(JSON key, JSON value) pairs; after: cursor of the next page; error: why there are none."""
+
+    rows: tuple[tuple[str, str], ...] = ()
+    after: str | None = None
+    error: str | None = None
+
+
+Request = GetStatus | GetRows
