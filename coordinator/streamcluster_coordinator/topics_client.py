@@ -1,0 +1,187 @@
+"""What the command line does with topics itself: send a record, load many, count, delete. No records of a running app.
+
+Every wait has a deadline, and every error says which broker and topic. It knows no command and prints nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from streamcluster.errors import BrokerUnreachable, ConfigurationError, StreamclusterError
+from streamcluster.settings import Settings, bootstrap_servers
+
+ClientConfig = Mapping[str, str | int | float | bool]
+# Records between two looks at the delivery reports while loading; librdkafka's queue takes 100,000.
+_POLL_EVERY_RECORDS = 5_000
+_ABSENT = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.GROUP_ID_NOT_FOUND)
+
+
+def client_config(settings: Settings) -> ClientConfig:
+    """How to reach the brokers: their addresses, and the raw options (security) of the settings."""
+    return {**settings.broker_options, "bootstrap.servers": bootstrap_servers(settings.broker)}
+
+
+def _quiet(config: ClientConfig) -> dict[str, object]:
+    """The client without its own lines on stderr: errors reach the caller as exceptions."""
+    return {**config, "log_level": 0, "error_cb": lambda _error: None}
+
+
+def reach(config: ClientConfig, timeout: float) -> AdminClient:
+    """An admin client that has an answer from a broker. timeout: seconds.
+
+    Raises:
+        BrokerUnreachable: nobody answered.
+    """
+    admin = AdminClient(_quiet(config))
+    try:
+        admin.list_topics(timeout=timeout)
+    except KafkaException as error:
+        where = config["bootstrap.servers"]
+        raise BrokerUnreachable(
+            f"no Kafka broker answered at {where} within {timeout:g} s ({error.args[0].str()}). "
+            "Start one (`streamcluster broker`), or say where it is (--broker kafka://HOST:PORT)."
+        ) from error
+    return admin
+
+
+def partition_count(admin: AdminClient, topic: str, timeout: float) -> int | None:
+    """How many partitions `topic` has; None: there is no such topic."""
+    found = admin.list_topics(timeout=timeout).topics.get(topic)
+    return len(found.partitions) if found is not None and found.partitions else None
+
+
+def create_topic(admin: AdminClient, name: str, partitions: int, config: dict[str, str], timeout: float) -> None:
+    """Create one topic. Raises ConfigurationError with the broker's reason."""
+    new = NewTopic(name, num_partitions=partitions, config=config)
+    try:
+        admin.create_topics([new])[name].result(timeout)
+    except KafkaException as error:
+        raise ConfigurationError(f"topic {name!r} cannot be created: {error.args[0].str()}.") from error
+
+
+def send_record(
+    config: ClientConfig, topic: str, key: bytes | None, value: bytes | None, *, partition: int | None, timeout: float
+) -> tuple[int, int]:
+    """Send one record and wait until the broker has it; return its partition and offset.
+
+    Raises:
+        StreamclusterError: it was not delivered within `timeout` seconds, with the broker's reason.
+    """
+    delivered: list[tuple[KafkaError | None, Message]] = []
+    producer = Producer(
+        {**_quiet(config), "enable.idempotence": True, "message.timeout.ms": int(timeout * 1000), **_JAVA_PARTITIONER}
+    )
+    place = {} if partition is None else {"partition": partition}
+    producer.produce(topic, key=key, value=value, on_delivery=lambda *report: delivered.append(report), **place)
+    producer.flush(timeout + 1)
+    if not delivered:
+        raise StreamclusterError(f"no broker took the record for topic {topic!r} within {timeout:g} s.")
+    error, message = delivered[0]
+    if error is not None:
+        raise StreamclusterError(f"the record for topic {topic!r} was not delivered: {error.str()}.")
+    return message.partition(), message.offset()
+
+
+# The partitioner of the Java clients, so that keys land where the other producers of a topic put them.
+_JAVA_PARTITIONER = {"partitioner": "murmur2_random"}
+
+
+def load_records(config: ClientConfig, topic: str, records: Iterable[tuple[bytes, bytes]], timeout: float) -> int:
+    """Send many records in order and wait for all of them; return how many. timeout: seconds for the last ones."""
+    errors: list[KafkaError] = []
+    producer = Producer({**_quiet(config), "enable.idempotence": True, "linger.ms": 20, **_JAVA_PARTITIONER})
+
+    def report(error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            errors.append(error)
+
+    sent = 0
+    for key, value in records:
+        while True:
+            try:
+                producer.produce(topic, key=key, value=value, on_delivery=report)
+                break
+            except BufferError:
+                # The queue is full: it empties as the broker takes records, or errors arrive and end the loop below.
+                producer.poll(0.1)
+        sent += 1
+        if sent % _POLL_EVERY_RECORDS == 0:
+            producer.poll(0)
+            if errors:
+                break
+    left = producer.flush(timeout)
+    if errors:
+        raise StreamclusterError(f"loading topic {topic!r} stopped: {errors[0].str()}.")
+    if left:
+        raise StreamclusterError(f"the broker did not take the last {left} records of topic {topic!r} in {timeout:g} s.")
+    return sent
+
+
+def count_records(config: ClientConfig, topic: str, timeout: float) -> int:
+    """How many committed records `topic` holds now. Reads them all; timeout: seconds without any progress."""
+    consumer = Consumer(
+        {
+            **_quiet(config),
+            "group.id": "streamcluster-count",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+        }
+    )
+    try:
+        found = consumer.list_topics(topic, timeout=timeout).topics[topic]
+        if found.error is not None:
+            raise StreamclusterError(f"topic {topic!r} cannot be read: {found.error.str()}.")
+        consumer.assign([TopicPartition(topic, number, 0) for number in found.partitions])
+        return _count_until_ends(consumer, topic, len(found.partitions), timeout)
+    finally:
+        consumer.close()
+
+
+def _count_until_ends(consumer: Consumer, topic: str, partitions: int, timeout: float) -> int:
+    ended: set[int] = set()
+    count = 0
+    deadline = time.monotonic() + timeout
+    while len(ended) < partitions:
+        messages = consumer.consume(10_000, timeout=0.2)
+        if messages:
+            deadline = time.monotonic() + timeout
+        elif time.monotonic() > deadline:
+            raise StreamclusterError(f"topic {topic!r} sent nothing for {timeout:g} s while it was counted.")
+        for message in messages:
+            error = message.error()
+            if error is None:
+                count += 1
+            elif error.code() == KafkaError._PARTITION_EOF:
+                ended.add(message.partition())
+            else:
+                raise StreamclusterError(f"topic {topic!r} cannot be read: {error.str()}.")
+    return count
+
+
+def delete_topics(admin: AdminClient, names: Sequence[str], timeout: float) -> list[str]:
+    """Delete those of `names` that exist and return them. Raises StreamclusterError with the broker's reason."""
+    return _deleted("topic", admin.delete_topics(list(names)), timeout) if names else []
+
+
+def delete_group(admin: AdminClient, group: str, timeout: float) -> bool:
+    """Delete the committed offsets of `group`; False: there were none."""
+    return bool(_deleted("consumer group", admin.delete_consumer_groups([group]), timeout))
+
+
+def _deleted(what: str, futures: Mapping[str, Future[None]], timeout: float) -> list[str]:
+    removed = []
+    for name, future in sorted(futures.items()):
+        try:
+            future.result(timeout)
+            removed.append(name)
+        except KafkaException as error:
+            if error.args[0].code() not in _ABSENT:
+                raise StreamclusterError(f"{what} {name!r} cannot be deleted: {error.args[0].str()}.") from error
+    return removed
