@@ -6,7 +6,7 @@ Offsets live in the default column family and go into the same WriteBatch as the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count, islice
 from pathlib import Path
 
@@ -116,8 +116,8 @@ class RocksShard:
         """Rows in key order (bytewise), those with key > after (all when None), at most rows_max."""
         # The least key that is greater than `after` is `after` and one zero byte.
         family = self._family
-        rows: Iterable[tuple[bytes, bytes]] = family.items() if after is None else family.items(from_key=after + b"\0")
-        return list(islice(rows, rows_max))
+        rows = family.items() if after is None else family.items(from_key=after + b"\0")
+        return list(islice(rows, rows_max))  # type: ignore[arg-type]  # in raw mode keys are bytes
 
     def reopen(self, family: Rdict) -> None:
         """Read from `family` from now on: the column family was dropped and made anew."""

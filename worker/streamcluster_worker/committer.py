@@ -1,0 +1,256 @@
+"""Writes a step's results to Kafka: outputs, changelogs and input offsets, so that they count together or not at all.
+
+It decides order, bounds and what an error means for the step; it knows no task, agent or store. What RocksDB gets is
+written afterwards by the caller, with the changelog offsets that `commit` returns (invariant I2).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from streamcluster.errors import BrokerUnreachable, StreamclusterError
+from streamcluster.ids import TP
+from streamcluster.settings import Settings
+
+from .kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition, error_of, retry
+from .kafka_errors import RecordRefused, ResetNeeded, classify, error_for
+from .kafka_settings import PRODUCER_QUEUE_BYTES, PRODUCER_QUEUE_RECORDS
+
+# {'key': bytes | None, 'value': bytes | None}, and when wanted 'headers', 'timestamp' (ms) and 'partition'.
+Record = dict[str, Any]
+
+_BATCH_RECORDS = 5_000
+
+
+class Committer:
+    """Writes outputs, changelogs and input offsets so that they count together or not at all.
+
+    Exactly once: one Kafka transaction. At least once: records first, then offsets. A call may block, so the worker
+    makes it in a thread; at most one thread may be inside. After any exception the object is done (I3): close it.
+    """
+
+    __slots__ = (
+        "_begun",
+        "_consumer",
+        "_landed",
+        "_missed",
+        "_misses",
+        "_producer",
+        "_queued_bytes",
+        "_settings",
+        "_timeout",
+    )
+
+    def __init__(self, settings: Settings, producer: Producer, consumer: Consumer) -> None:
+        self._settings = settings
+        self._producer = producer
+        self._consumer = consumer
+        self._timeout = settings.transaction_timeout
+        # A transaction is open at the producer.
+        self._begun = False
+        # Bytes given to the producer since its queue was last seen empty.
+        self._queued_bytes = 0
+        # Changelog partition -> offset of the last record of this commit.
+        self._landed: dict[TP, int] = {}
+        # One failed delivery per kind of error, filled by `dict.setdefault` as the callback: C code, no Python frame.
+        self._misses: dict[KafkaError | None, Message] = {}
+        # The stub wants a callback that returns None, and librdkafka does not look at what it returns.
+        self._missed = cast(Callable[[KafkaError | None, Message], None], self._misses.setdefault)
+
+    def produce_early(self, outputs: Mapping[str, list[Record]]) -> None:
+        """Hand outputs to librdkafka before their commit, so that the commit itself finds them sent.
+
+        Raises:
+            RecordRefused, ResetNeeded, Fenced, BrokerUnreachable, ConfigurationError.
+        """
+        deadline = time.monotonic() + self._timeout
+        self._begin()
+        for topic, records in outputs.items():
+            self._produce(topic, records, deadline)
+        self._producer.poll(0)
+
+    def commit(
+        self,
+        outputs: Mapping[str, list[Record]],
+        changelogs: Mapping[TP, list[Record]],
+        offsets: Mapping[TP, tuple[int, str]],
+    ) -> dict[TP, int]:
+        """Commit one step of the app.
+
+        Args:
+            outputs: topic -> records, in order.
+            changelogs: changelog partition -> records, in order.
+            offsets: input partition -> (next offset to read, metadata).
+
+        Returns:
+            The next offset of each changelog partition that got records.
+
+        Raises:
+            Fenced: another owner took over; nothing of this commit counts (the peer).
+            RecordRefused, ResetNeeded: not committed, or not known to be (us: start again from the committed offsets).
+            BrokerUnreachable: no answer within the transaction time-out (the operator); as ResetNeeded.
+            ConfigurationError: no rights (the operator).
+        """
+        deadline = time.monotonic() + self._timeout
+        self._begin()
+        for topic, records in outputs.items():
+            self._produce(topic, records, deadline)
+        for tp, records in changelogs.items():
+            if records:
+                self._produce_changelog(tp, records, deadline)
+        positions = [TopicPartition(tp.topic, tp.partition, at, metadata) for tp, (at, metadata) in offsets.items()]
+        if self._settings.exactly_once:
+            self._end_transaction(positions, deadline)
+        else:
+            self._end_delivery(positions, deadline)
+        landed, self._landed = self._landed, {}
+        return {tp: last + 1 for tp, last in landed.items()}
+
+    def abort(self) -> None:
+        """Drop what was produced since the last commit, definitely.
+
+        Raises:
+            ResetNeeded, Fenced, BrokerUnreachable: not known to be dropped; open everything anew (I3).
+        """
+        if self._begun:
+            retry("Aborting a transaction", self._producer.abort_transaction, time.monotonic() + self._timeout)
+        self._begun = False
+        self._queued_bytes = 0
+        self._landed = {}
+
+    def close(self) -> None:
+        """Throw away what is queued and let go of the producer; an open transaction is left to the next owner.
+
+        The producer must not be used elsewhere: librdkafka ends its threads when the last reference goes.
+        """
+        self._producer.purge()
+        # Not producer.close(): that aborts and flushes first, on a handle that may be in doubt, and waits for brokers.
+        del self._producer
+
+    def _begin(self) -> None:
+        if self._settings.exactly_once and not self._begun:
+            retry("Beginning a transaction", lambda _: self._producer.begin_transaction(), 0.0)
+            self._begun = True
+
+    def _produce_changelog(self, tp: TP, records: list[Record], deadline: float) -> None:
+        """Produce to one partition; only the last record reports where it landed."""
+
+        def landed(error: KafkaError | None, message: Message) -> None:
+            if error is not None:
+                self._misses.setdefault(error, message)
+                return
+            offset = message.offset()
+            assert offset is not None
+            self._landed[tp] = offset
+
+        self._produce(tp.topic, [*records[:-1], {**records[-1], "callback": landed}], deadline, tp.partition)
+
+    def _produce(self, topic: str, records: list[Record], deadline: float, partition: int = -1) -> None:
+        """Give records to librdkafka in order; those with headers, which a batch cannot have, one by one."""
+        special = any("headers" in record for record in records)
+        for start in range(0, len(records), _BATCH_RECORDS):
+            chunk = records[start : start + _BATCH_RECORDS]
+            self._make_room(chunk, deadline)
+            if special:
+                self._produce_singly(topic, chunk, partition)
+                continue
+            try:
+                taken = self._producer.produce_batch(topic, chunk, partition, self._missed)
+            except (KafkaException, BufferError) as error:
+                raise _commit_error(f"Producing to {topic}", error) from error
+            if taken != len(chunk):
+                _raise_refused(topic, chunk)
+
+    def _produce_singly(self, topic: str, records: list[Record], partition: int) -> None:
+        for record in records:
+            options = {"timestamp": record["timestamp"]} if record.get("timestamp") is not None else {}
+            try:
+                self._producer.produce(
+                    topic,
+                    value=record.get("value"),
+                    key=record.get("key"),
+                    partition=record.get("partition", partition),
+                    headers=record.get("headers"),
+                    on_delivery=record.get("callback", self._missed),
+                    **options,
+                )
+            except KafkaException as error:
+                facts = error_of(error)
+                if classify(facts) in ("refused", "missing"):
+                    raise RecordRefused(topic, record.get("key"), facts.str()) from error
+                raise error_for(f"Producing to {topic}", facts) from error
+            except BufferError as error:
+                raise _commit_error(f"Producing to {topic}", error) from error
+
+    def _make_room(self, chunk: list[Record], deadline: float) -> None:
+        """Wait until the queue has room for `chunk`, by our own bounds, which are half of librdkafka's."""
+        size = sum([len(record["value"] or b"") + len(record["key"] or b"") for record in chunk])
+        queued = len(self._producer)
+        if queued == 0:
+            self._queued_bytes = 0
+        self._queued_bytes += size
+        if self._queued_bytes <= PRODUCER_QUEUE_BYTES and queued + len(chunk) <= PRODUCER_QUEUE_RECORDS:
+            return
+        self._flush(deadline)
+        self._queued_bytes = size
+
+    def _flush(self, deadline: float) -> None:
+        """Wait until every record has its answer."""
+        if self._producer.flush(max(0.0, deadline - time.monotonic())) > 0:
+            raise BrokerUnreachable(
+                f"{len(self._producer)} records were not acknowledged within {self._timeout:.0f} s "
+                "(transaction_timeout). Are all brokers of the written topics up?"
+            )
+        for error, message in self._misses.items():
+            if error is None:
+                continue
+            what = f"Writing to {message.topic()}[{message.partition()}]"
+            if classify(error) == "refused":
+                raise RecordRefused(message.topic() or "", message.key(), error.str())
+            raise error_for(what, error)
+        self._misses.clear()
+
+    def _end_transaction(self, positions: list[TopicPartition], deadline: float) -> None:
+        if positions:
+            group = self._consumer.consumer_group_metadata()
+            retry(
+                "Adding offsets to a transaction",
+                lambda left: self._producer.send_offsets_to_transaction(positions, group, left),
+                deadline,
+            )
+        self._flush(deadline)
+        retry("Committing a transaction", self._producer.commit_transaction, deadline)
+        self._begun = False
+
+    def _end_delivery(self, positions: list[TopicPartition], deadline: float) -> None:
+        self._flush(deadline)
+        if not positions:
+            return
+
+        def commit(_: float) -> None:
+            answer = self._consumer.commit(offsets=positions, asynchronous=False)
+            for entry in answer or []:
+                if entry.error is not None:
+                    raise KafkaException(entry.error)
+
+        retry("Committing offsets", commit, deadline)
+
+
+def _commit_error(what: str, error: KafkaException | BufferError) -> StreamclusterError:
+    if isinstance(error, BufferError):
+        return ResetNeeded(what, "reset", "the producer's queue is full, which its bounds should have prevented")
+    return error_for(what, error_of(error))
+
+
+def _raise_refused(topic: str, chunk: list[Record]) -> None:
+    """Raise for the first record of a batch that librdkafka did not take."""
+    for record in chunk:
+        error = record.pop("_error", None)
+        if error is None:
+            continue
+        if classify(error) in ("refused", "missing"):
+            raise RecordRefused(topic, record.get("key"), error.str())
+        raise error_for(f"Producing to {topic}", error)
+    raise ResetNeeded(f"Producing to {topic}", "reset", "librdkafka took fewer records than it was given")

@@ -1,0 +1,225 @@
+"""Everything a worker asks of Kafka: clients, their errors, and positions in topics.
+
+The only file of the worker that imports the Kafka client. It knows no task, table or agent: topics, partitions,
+bytes and offsets only. Every call that can wait has a deadline.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal, NamedTuple, TypeVar, cast
+
+from confluent_kafka import (
+    OFFSET_INVALID,
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # its stub forgets it
+
+from streamcluster.ids import TP
+from streamcluster.settings import Settings
+
+from .kafka_errors import Verdict, classify, error_for
+from .kafka_settings import (
+    client_config,
+    consumer_config,
+    producer_config,
+)
+
+__all__ = [
+    "Committed",
+    "Connection",
+    "Consumer",
+    "Isolation",
+    "KafkaError",
+    "KafkaException",
+    "Message",
+    "Offsets",
+    "Producer",
+    "TopicPartition",
+    "error_of",
+    "open_consumer",
+    "open_producer",
+    "open_transactional_producer",
+    "read_committed_positions",
+    "retry",
+    "verdict_of",
+]
+
+Isolation = Literal["read_uncommitted", "read_committed"]
+_T = TypeVar("_T")
+
+_log = logging.getLogger("streamcluster.kafka")
+# An open transaction of a dead predecessor is aborted by the first handle's request; a second handle that asks 60 ms
+# later is ready after 0.115 s in all, where one handle would back off for 0.5-1.0 s (measured, Kafka 4.1).
+_FIRST_INIT_SECONDS = 0.06
+_EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # its stub has no types
+_LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # its stub has no types
+
+
+class Connection:
+    """What librdkafka's threads say about the brokers; given to every client, read for `status`."""
+
+    __slots__ = ("down_since", "last_error")
+
+    def __init__(self) -> None:
+        # time.monotonic() when all brokers went away; None while at least one is there.
+        self.down_since: float | None = None
+        self.last_error: str | None = None
+
+    def error_cb(self, error: KafkaError) -> None:
+        """librdkafka's error callback: it heals most errors itself, so this only keeps the news."""
+        self.last_error = error.str()
+        if error.name() == "_ALL_BROKERS_DOWN" and self.down_since is None:
+            self.down_since = time.monotonic()
+
+    def answered(self) -> None:
+        """A broker answered: to be called after a fetch with records or a commit."""
+        self.down_since = None
+
+
+class Committed(NamedTuple):
+    """A position in group <app id>. offset: next to read; None: nothing was ever committed."""
+
+    offset: int | None
+    metadata: str
+
+
+def open_producer(settings: Settings, connection: Connection) -> Producer:
+    """An idempotent producer, for at least once. It does not wait for a broker."""
+    return _client(Producer, producer_config(settings, None), connection)
+
+
+def open_transactional_producer(
+    settings: Settings, transactional_id: str, connection: Connection, timeout: float
+) -> Producer:
+    """Open a producer that owns `transactional_id`: when this returns, every earlier owner is fenced.
+
+    Args:
+        settings: the app's settings.
+        transactional_id: the slot's id.
+        connection: gets the news of the brokers.
+        timeout: seconds for all of it.
+
+    Raises:
+        Fenced: another owner took the id in this very moment (the peer).
+        BrokerUnreachable: no answer within `timeout` (the operator).
+        ConfigurationError: not allowed, or a setting that the brokers refuse (the operator).
+    """
+    deadline = time.monotonic() + timeout
+    config = producer_config(settings, transactional_id)
+    producer = _client(Producer, config, connection)
+    try:
+        producer.init_transactions(min(timeout, _FIRST_INIT_SECONDS))
+        return producer
+    except KafkaException as error:
+        if classify(error_of(error)) in ("fenced", "config"):
+            raise error_for(f"Opening transactional id {transactional_id}", error_of(error)) from error
+    producer = _client(Producer, config, connection)
+    what = f"Opening transactional id {transactional_id} on {settings.broker} within {timeout:.0f} s"
+    retry(what, lambda left: producer.init_transactions(left), deadline)
+    return producer
+
+
+def open_consumer(settings: Settings, connection: Connection, *, prefetch_bytes: int | None = None) -> Consumer:
+    """A consumer for assign(), incremental_assign(), incremental_unassign(). It never joins its group."""
+    return _client(Consumer, consumer_config(settings, prefetch_bytes=prefetch_bytes), connection)
+
+
+def read_committed_positions(consumer: Consumer, tps: Iterable[TP], timeout: float) -> dict[TP, Committed]:
+    """The committed positions of `tps`; ask after the fence (H22).
+
+    The consumer's isolation level decides: with read_committed, librdkafka asks for stable offsets (KIP-447) and asks
+    again while a transaction has offsets pending, so what comes back is what was committed last.
+
+    Raises:
+        BrokerUnreachable, ConfigurationError, ResetNeeded: as `error_for` says.
+    """
+    asked = [TopicPartition(tp.topic, tp.partition) for tp in tps]
+    if not asked:
+        return {}
+    what = f"Reading the committed offsets of {len(asked)} partitions"
+
+    def ask(left: float) -> dict[TP, Committed]:
+        answer = consumer.committed(asked, timeout=left)
+        for entry in answer:
+            if entry.error is not None:
+                raise KafkaException(entry.error)
+        return {
+            TP(entry.topic, entry.partition): Committed(
+                None if entry.offset == OFFSET_INVALID else entry.offset, entry.metadata or ""
+            )
+            for entry in answer
+        }
+
+    return retry(what, ask, time.monotonic() + timeout)
+
+
+class Offsets:
+    """Begin and end offsets of many partitions in one round trip. May be used from any thread."""
+
+    __slots__ = ("_admin",)
+
+    def __init__(self, settings: Settings, connection: Connection) -> None:
+        self._admin: AdminClient = _client(AdminClient, client_config(settings), connection)
+
+    def begin_offsets(self, tps: Iterable[TP], timeout: float = 30.0) -> dict[TP, int]:
+        """The first offset that each log still has."""
+        return self._ask(tps, _EARLIEST, "read_uncommitted", timeout)
+
+    def end_offsets(
+        self, tps: Iterable[TP], isolation: Isolation = "read_uncommitted", timeout: float = 30.0
+    ) -> dict[TP, int]:
+        """The offset after the last record. read_uncommitted: of the log; read_committed: of what is decided (I4)."""
+        return self._ask(tps, _LATEST, isolation, timeout)
+
+    def _ask(self, tps: Iterable[TP], spec: OffsetSpec, isolation: Isolation, timeout: float) -> dict[TP, int]:
+        asked = {TopicPartition(tp.topic, tp.partition): spec for tp in tps}
+        if not asked:
+            return {}
+        level = IsolationLevel.READ_COMMITTED if isolation == "read_committed" else IsolationLevel.READ_UNCOMMITTED
+
+        def ask(left: float) -> dict[TP, int]:
+            futures = self._admin.list_offsets(asked, isolation_level=level, request_timeout=left)
+            return {TP(tp.topic, tp.partition): future.result(left).offset for tp, future in futures.items()}
+
+        return retry(f"Reading offsets of {len(asked)} partitions", ask, time.monotonic() + timeout)
+
+
+def verdict_of(error: KafkaException) -> Verdict:
+    """`classify` for the exception that client calls raise."""
+    return classify(error_of(error))
+
+
+def error_of(error: KafkaException) -> KafkaError:
+    """The error in an exception of the client."""
+    facts = error.args[0]
+    assert isinstance(facts, KafkaError)
+    return facts
+
+
+def retry(what: str, call: Callable[[float], _T], deadline: float) -> _T:
+    """Make `call(seconds left)` again while its error is retriable and the deadline is not reached."""
+    while True:
+        left = max(0.001, deadline - time.monotonic())
+        try:
+            return call(left)
+        except KafkaException as error:
+            facts = error_of(error)
+            if classify(facts) != "retriable" or time.monotonic() >= deadline:
+                raise error_for(what, facts) from error
+
+
+def _client(kind: type[_T], config: Mapping[str, object], connection: Connection) -> _T:
+    """Make a client that logs to `streamcluster.kafka` and tells `connection` its errors."""
+    try:
+        return cast(Callable[..., _T], kind)({**config, "error_cb": connection.error_cb, "logger": _log})
+    except KafkaException as error:
+        raise error_for("Making a Kafka client", error_of(error)) from error

@@ -1,0 +1,137 @@
+"""What an error of Kafka means for a worker: one verdict per error, and an exception per thing to do next.
+
+Pure: errors are looked at through the few methods below, so every verdict can be tested without a broker.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+from streamcluster.errors import BrokerUnreachable, ConfigurationError, Fenced, StreamclusterError
+
+Verdict = Literal["retriable", "fenced", "reset", "unreachable", "config", "missing", "refused"]
+"""
+retriable: make the same call again; fenced: another owner took over, end; reset: close every handle, go back to the
+committed offsets (I3); unreachable: as reset, once brokers answer; config: no restart helps; missing: a topic,
+partition or position is gone; refused: the brokers do not take a record (too large): as reset, and not again.
+"""
+
+
+class ErrorFacts(Protocol):
+    """The part of confluent_kafka.KafkaError that verdicts need."""
+
+    def name(self) -> str:
+        """The symbolic name, such as _FENCED."""
+        ...
+
+    def str(self) -> str:
+        """The text."""
+        ...
+
+    def fatal(self) -> bool:
+        """The handle is of no use any more."""
+        ...
+
+    def retriable(self) -> bool:
+        """The same call may be made again."""
+        ...
+
+    def txn_requires_abort(self) -> bool:
+        """The transaction cannot be committed."""
+        ...
+
+
+class ResetNeeded(StreamclusterError):
+    """A commit did not happen, or nobody knows whether it did: close all, open anew, start from the committed ones."""
+
+    def __init__(self, what: str, verdict: Verdict, reason: str) -> None:
+        super().__init__(f"{what}: {reason}. Going back to the last committed offsets with new connections.")
+        self.verdict = verdict
+        self.reason = reason
+
+
+class RecordRefused(ResetNeeded):
+    """A record cannot be written, however often it is tried: too large, or its partition does not exist."""
+
+    def __init__(self, topic: str, key: bytes | None, reason: str) -> None:
+        super().__init__(f"A record for topic {topic} with key {key!r} was refused", "refused", reason)
+        self.topic = topic
+        self.key = key
+
+
+# INVALID_PRODUCER_ID_MAPPING: the id was forgotten after idle days, or forgotten and then taken by another owner; we
+# cannot tell, so it counts as fenced (coordination.md, H10).
+_FENCED = frozenset({"_FENCED", "PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH", "INVALID_PRODUCER_ID_MAPPING"})
+_REFUSED = frozenset({"MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_RECORD", "INVALID_TIMESTAMP"})
+_MISSING = frozenset(
+    {
+        "UNKNOWN_TOPIC_OR_PART",
+        "UNKNOWN_TOPIC_ID",
+        "INCONSISTENT_TOPIC_ID",
+        "_UNKNOWN_TOPIC",
+        "_UNKNOWN_PARTITION",
+        "_AUTO_OFFSET_RESET",
+        "OFFSET_OUT_OF_RANGE",
+        "_LOG_TRUNCATION",
+    }
+)
+_CONFIG = frozenset(
+    {
+        "_AUTHENTICATION",
+        "_INVALID_ARG",
+        "_SSL",
+        "_UNSUPPORTED_FEATURE",
+        "CLUSTER_AUTHORIZATION_FAILED",
+        "GROUP_AUTHORIZATION_FAILED",
+        "TOPIC_AUTHORIZATION_FAILED",
+        "TRANSACTIONAL_ID_AUTHORIZATION_FAILED",
+        "SASL_AUTHENTICATION_FAILED",
+        "INVALID_TRANSACTION_TIMEOUT",
+        "INVALID_CONFIG",
+        "OFFSET_METADATA_TOO_LARGE",
+        "UNSUPPORTED_VERSION",
+        "UNSUPPORTED_COMPRESSION_TYPE",
+        "NON_EMPTY_GROUP",
+    }
+)
+_UNREACHABLE = frozenset({"_ALL_BROKERS_DOWN", "_TRANSPORT", "_RESOLVE", "_TIMED_OUT", "_TIMED_OUT_QUEUE"})
+
+
+def classify(error: ErrorFacts) -> Verdict:
+    """Say what to do about `error`. What is not known is "reset", which is always safe (I3)."""
+    name = error.name()
+    for names, verdict in _TABLE:
+        if name in names:
+            return verdict
+    if error.txn_requires_abort() or error.fatal():
+        return "reset"
+    if error.retriable():
+        return "retriable"
+    return "unreachable" if name in _UNREACHABLE else "reset"
+
+
+_TABLE: tuple[tuple[frozenset[str], Verdict], ...] = (
+    (_FENCED, "fenced"),
+    (_CONFIG, "config"),
+    (_REFUSED, "refused"),
+    (_MISSING, "missing"),
+)
+
+
+def error_for(what: str, error: ErrorFacts) -> StreamclusterError:
+    """The exception for a failed call.
+
+    Args:
+        what: what was tried, as the start of a sentence.
+        error: Kafka's error.
+    """
+    reason = f"{error.str()} ({error.name()})"
+    match classify(error):
+        case "fenced":
+            return Fenced(f"{what}: another owner took over this transactional id: {reason}. This process must end.")
+        case "config":
+            return ConfigurationError(f"{what}: the brokers or librdkafka refuse it: {reason}. Check settings, rights.")
+        case "unreachable":
+            return BrokerUnreachable(f"{what}: no broker answers: {reason}.")
+        case verdict:
+            return ResetNeeded(what, verdict, reason)

@@ -1,0 +1,83 @@
+"""What librdkafka is told: plain dictionaries made from the settings, and the reason for each value.
+
+Pure: it imports no Kafka client, so that what a worker asks of its brokers can be read and tested as data.
+`settings.broker_options` come last and beat everything here.
+"""
+
+from __future__ import annotations
+
+from streamcluster.settings import Settings, bootstrap_servers
+
+Config = dict[str, str | int | float | bool]
+
+# The producer's queue in librdkafka, twice what `Committer` fills, so that "queue full" cannot break up a batch
+# (a batch of which a middle record is refused would lose its order).
+PRODUCER_QUEUE_BYTES = 64 * 1024 * 1024
+PRODUCER_QUEUE_RECORDS = 500_000
+
+
+def client_config(settings: Settings) -> Config:
+    """What every client has: where the brokers are and how quickly a lost connection is tried again."""
+    return {
+        "bootstrap.servers": bootstrap_servers(settings.broker),
+        "client.id": settings.app_id,
+        # A restarted broker is back within a second or two; the default waits up to 10 s.
+        "reconnect.backoff.ms": 50,
+        "reconnect.backoff.max.ms": 1000,
+        # Without these a transaction that begins right after another stalls for 100 ms (the broker answers
+        # CONCURRENT_TRANSACTIONS until its markers are written, and the default back-off is 100 ms).
+        "retry.backoff.ms": 5,
+        "retry.backoff.max.ms": 50,
+        "socket.keepalive.enable": True,
+        "socket.nagle.disable": True,
+        "allow.auto.create.topics": False,
+    }
+
+
+def consumer_config(settings: Settings, *, prefetch_bytes: int | None = None) -> Config:
+    """The configuration of a consumer that is assigned by us: it never joins its group.
+
+    Args:
+        settings: the app's settings.
+        prefetch_bytes: bound of its local queue; the setting consumer_prefetch_bytes when None.
+    """
+    queued_bytes = settings.consumer_prefetch_bytes if prefetch_bytes is None else prefetch_bytes
+    return {
+        **client_config(settings),
+        "group.id": settings.app_id,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        # Positions are always ours to choose (H9): an offset out of range is an error that is said, not a jump.
+        "auto.offset.reset": "error",
+        "isolation.level": "read_committed" if settings.exactly_once else "read_uncommitted",
+        # A fetch that waits at the broker for data keeps newly assigned partitions waiting too.
+        "fetch.wait.max.ms": 100,
+        "fetch.error.backoff.ms": 50,
+        # By default a fetcher that finds its queue full looks again after 1 s, and a fast consumer starves.
+        "fetch.queue.backoff.ms": 5,
+        "queued.min.messages": 100_000,
+        "queued.max.messages.kbytes": max(1024, queued_bytes // 1024),
+        **settings.broker_options,
+    }
+
+
+def producer_config(settings: Settings, transactional_id: str | None) -> Config:
+    """The configuration of a worker's producer; transactional_id None: idempotent only (at least once)."""
+    timeout_ms = int(settings.transaction_timeout * 1000)
+    config: Config = {
+        **client_config(settings),
+        "enable.idempotence": True,
+        # As Java's default partitioner for records with keys, so that topics are shared with other clients.
+        "partitioner": "murmur2_random",
+        "compression.type": settings.producer_compression_type,
+        "message.max.bytes": settings.producer_max_request_size,
+        "message.timeout.ms": timeout_ms,
+        # Lets batches fill while the engine runs; flush() does not wait for it.
+        "linger.ms": 5,
+        "queue.buffering.max.messages": 2 * PRODUCER_QUEUE_RECORDS,
+        "queue.buffering.max.kbytes": 2 * max(PRODUCER_QUEUE_BYTES, settings.producer_max_request_size) // 1024,
+    }
+    if transactional_id is not None:
+        config["transactional.id"] = transactional_id
+        config["transaction.timeout.ms"] = timeout_ms
+    return {**config, **settings.broker_options}
