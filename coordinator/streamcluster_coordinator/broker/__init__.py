@@ -1,0 +1,13 @@
+"""The development broker: real Apache Kafka on loopback, installed, started and stopped by us.
+
+What the rest of the project may use; everything else in here is the broker's own.
+"""
+
+from __future__ import annotations
+
+from .cluster import Broker
+from .command import run_broker
+from .install import Installation, install
+from .jars import KAFKA_VERSION
+
+__all__ = ["KAFKA_VERSION", "Broker", "Installation", "install", "run_broker"]

@@ -1,0 +1,111 @@
+"""The configuration of the development broker's nodes, as text, from what was asked for. Pure.
+
+Nodes run in their own directory, so no path is in here; files, ports and processes are others' business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+HOST = "127.0.0.1"
+DATA = "data"
+SERVER_LOG = "server.log"
+
+
+@dataclass(frozen=True, slots=True)
+class NodePlan:
+    """One node: its id (from 1 on), the port that clients use and the port of its controller."""
+
+    id: int
+    port: int
+    controller_port: int
+
+
+def bootstrap(nodes: Sequence[NodePlan]) -> str:
+    """What clients connect to: `127.0.0.1:9092,...`."""
+    return ",".join(f"{HOST}:{node.port}" for node in nodes)
+
+
+def server_properties(node: NodePlan, nodes: Sequence[NodePlan]) -> str:
+    """The `server.properties` of `node`, which is broker and controller at once, in the cluster of `nodes`."""
+    copies, in_sync = min(3, len(nodes)), min(2, len(nodes))
+    settings = {
+        "process.roles": "broker,controller",
+        "node.id": node.id,
+        "controller.quorum.voters": ",".join(f"{one.id}@{HOST}:{one.controller_port}" for one in nodes),
+        "listeners": f"PLAINTEXT://{HOST}:{node.port},CONTROLLER://{HOST}:{node.controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{HOST}:{node.port}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "controller.listener.names": "CONTROLLER",
+        "inter.broker.listener.name": "PLAINTEXT",
+        "log.dirs": DATA,
+        "default.replication.factor": copies,
+        "min.insync.replicas": in_sync,
+        "offsets.topic.replication.factor": copies,
+        "transaction.state.log.replication.factor": copies,
+        "transaction.state.log.min.isr": in_sync,
+        "share.coordinator.state.topic.replication.factor": copies,
+        "share.coordinator.state.topic.min.isr": in_sync,
+    }
+    return _as_properties(settings | _DEVELOPMENT)
+
+
+_DEVELOPMENT: dict[str, object] = {
+    # A topic that nobody declared is a mistake to hear about, as on most real clusters.
+    "auto.create.topics.enable": "false",
+    # Records carry their own times, often years old; by default the broker would delete them within minutes.
+    "log.retention.ms": -1,
+    "num.partitions": 1,
+    # Groups and transactions answer at once, and few internal partitions start and recover quickly.
+    "group.initial.rebalance.delay.ms": 0,
+    "offsets.topic.num.partitions": 4,
+    "transaction.state.log.num.partitions": 4,
+    "share.coordinator.state.topic.num.partitions": 4,
+    # A transaction left open by a killed process ends about when its time-out says, not up to ten seconds later.
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1000,
+    # A dead node is noticed in seconds, and a killed one may register again as soon.
+    "broker.heartbeat.interval.ms": 500,
+    "broker.session.timeout.ms": 3000,
+    "replica.lag.time.max.ms": 10000,
+    # The machine is shared with the workers, often on two cores.
+    "num.network.threads": 2,
+    "num.io.threads": 4,
+    "background.threads": 2,
+    "num.recovery.threads.per.data.dir": 2,
+    # The default, 128 MB, is a quarter of the heap.
+    "log.cleaner.dedupe.buffer.size": 32 * 1024 * 1024,
+}
+
+# Chosen for throughput, because benches run on this broker too: both compilers stay on (stopping at the first tier
+# would start half a second sooner and serve more slowly for ever), and the serial collector, since a heap this small
+# is collected in milliseconds and parallel collectors would take the cores that the workers need.
+JAVA_FLAGS = (
+    "-Xms256m",
+    "-Xmx512m",
+    "-XX:+UseSerialGC",
+    "-XX:+ExitOnOutOfMemoryError",
+    "-Djava.awt.headless=true",
+)
+
+# Bounded, unlike a redirected standard output: at most four files of 10 MB.
+LOG4J_PROPERTIES = f"""\
+status = error
+appender.file.type = RollingFile
+appender.file.name = file
+appender.file.fileName = {SERVER_LOG}
+appender.file.filePattern = {SERVER_LOG}.%i
+appender.file.layout.type = PatternLayout
+appender.file.layout.pattern = [%d] %p %m (%c{{1}})%n
+appender.file.policies.type = Policies
+appender.file.policies.size.type = SizeBasedTriggeringPolicy
+appender.file.policies.size.size = 10MB
+appender.file.strategy.type = DefaultRolloverStrategy
+appender.file.strategy.max = 3
+rootLogger.level = info
+rootLogger.appenderRef.file.ref = file
+"""
+
+
+def _as_properties(settings: dict[str, object]) -> str:
+    return "".join(f"{name}={value}\n" for name, value in settings.items())

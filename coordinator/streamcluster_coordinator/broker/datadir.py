@@ -1,0 +1,142 @@
+"""The data directory of the development broker: who may use it, and whose data it has.
+
+One process at a time, one cluster for ever. Knows files, and nothing of ports and processes.
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import os
+import time
+import uuid
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from streamcluster.errors import ConfigurationError
+
+from .config import DATA
+from .jars import KAFKA_VERSION
+
+_CLUSTER_FILE = "cluster.json"
+_LOCK_FILE = "lock"
+# Nodes that outlive a killed owner for a moment still hold the lock; the kernel is ending them.
+LOCK_PATIENCE_SECONDS = 5.0
+
+
+class ClusterFile(msgspec.Struct, frozen=True, kw_only=True):
+    """What the directory remembers about its cluster."""
+
+    kafka: str
+    cluster_id: str
+    brokers: int
+
+
+def claim(directory: Path) -> IO[str]:
+    """Make the directory ours until the returned file, and every process that inherited it, is closed.
+
+    Raises:
+        ConfigurationError: it cannot be written, has something else in it, or is in use.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        foreign = [path for path in directory.iterdir() if path.name != _LOCK_FILE]
+        if foreign and not (directory / _CLUSTER_FILE).exists():
+            raise ConfigurationError(
+                f"The data directory {directory} has something else in it ({foreign[0].name}): "
+                "give an empty or a new one."
+            )
+        lock = (directory / _LOCK_FILE).open("a+")
+    except OSError as error:
+        raise ConfigurationError(
+            f"The data directory {directory} cannot be used: {error.strerror}. "
+            "Give another one, or correct its permissions."
+        ) from error
+    _lock_or_refuse(lock, directory)
+    return lock
+
+
+def _lock_or_refuse(lock: IO[str], directory: Path) -> None:
+    deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() < deadline:
+                time.sleep(0.05)
+                continue
+            lock.seek(0)
+            owner = lock.read().strip() or "unknown"
+            lock.close()
+            raise ConfigurationError(
+                f"The data directory {directory} is in use by another broker (started by process {owner}). "
+                "Stop that one, or give another directory."
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        return
+
+
+def open_cluster(directory: Path, brokers: int) -> ClusterFile:
+    """Read which cluster lives in the claimed directory, or found a new one of so many brokers.
+
+    Raises:
+        ConfigurationError: the cluster there is another one than asked for.
+    """
+    path = directory / _CLUSTER_FILE
+    if not path.exists():
+        cluster = ClusterFile(kafka=KAFKA_VERSION, cluster_id=_new_cluster_id(), brokers=brokers)
+        # Whole or not at all: half a file would make the directory unusable.
+        fresh = path.with_suffix(".new")
+        fresh.write_bytes(msgspec.json.encode(cluster))
+        fresh.rename(path)
+        return cluster
+    try:
+        cluster = msgspec.json.decode(path.read_bytes(), type=ClusterFile)
+        newer = _as_numbers(cluster.kafka) > _as_numbers(KAFKA_VERSION)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise ConfigurationError(f"{path} cannot be read ({error}): give another data directory.") from error
+    if newer:
+        raise ConfigurationError(
+            f"The data directory {directory} was written by Kafka {cluster.kafka}, which {KAFKA_VERSION} cannot read: "
+            "give another directory, or upgrade streamcluster."
+        )
+    if cluster.brokers != brokers:
+        raise ConfigurationError(
+            f"The data directory {directory} belongs to a cluster of {cluster.brokers} brokers, not {brokers}: "
+            f"start it with --brokers {cluster.brokers}, or give another directory."
+        )
+    return cluster
+
+
+def is_formatted(node_directory: Path, cluster: ClusterFile) -> bool:
+    """Whether the node's storage is ready for this cluster.
+
+    Raises:
+        ConfigurationError: it was formatted for another cluster.
+    """
+    meta = node_directory / DATA / "meta.properties"
+    if not meta.exists():
+        return False
+    lines = dict(line.split("=", 1) for line in meta.read_text().splitlines() if "=" in line)
+    if lines.get("cluster.id") != cluster.cluster_id:
+        raise ConfigurationError(
+            f"{meta} belongs to cluster {lines.get('cluster.id')}, but the directory to {cluster.cluster_id}: "
+            "somebody mixed two data directories. Give another one."
+        )
+    return True
+
+
+def _new_cluster_id() -> str:
+    while True:
+        text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # Kafka's tools would take a leading dash for an option.
+        if not text.startswith("-"):
+            return text
+
+
+def _as_numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))

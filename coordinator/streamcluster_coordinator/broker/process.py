@@ -1,0 +1,141 @@
+"""One node of the development broker as a process: format its storage, start, signal, reap, and quote its log.
+
+Knows Java's command line and the node's own directory; not which other nodes there are, nor when one is ready.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from streamcluster.errors import ConfigurationError
+
+from .config import DATA, JAVA_FLAGS, LOG4J_PROPERTIES, SERVER_LOG
+from .install import Installation
+
+_CONSOLE_LOG = "console.log"
+_PROPERTIES = "server.properties"
+_LOG4J = "log4j2.properties"
+_LAUNCH = Path(__file__).with_name("launch.py")
+_LAST_LINES = 12
+FORMAT_TIMEOUT_SECONDS = 60
+KILL_TIMEOUT_SECONDS = 10
+
+
+@dataclass(slots=True)
+class NodeProcess:
+    """A node's directory and the Java process in it, if one runs."""
+
+    id: int
+    directory: Path
+    installation: Installation
+    _process: subprocess.Popen[bytes] | None = field(default=None)
+    _paused: bool = False
+
+    def write_files(self, properties: str) -> None:
+        """Write the node's configuration into its directory."""
+        self.directory.mkdir(exist_ok=True)
+        (self.directory / _PROPERTIES).write_text(properties)
+        (self.directory / _LOG4J).write_text(LOG4J_PROPERTIES)
+
+    def format_storage(self, cluster_id: str) -> None:
+        """Prepare the node's empty storage for the cluster."""
+        command = self._java("-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c")
+        answer = subprocess.run(
+            [*command, _PROPERTIES],
+            cwd=self.directory,
+            capture_output=True,
+            text=True,
+            timeout=FORMAT_TIMEOUT_SECONDS,
+            check=False,
+        )
+        if answer.returncode != 0:
+            raise ConfigurationError(
+                f"The storage {self.directory / DATA} could not be prepared:\n{answer.stderr or answer.stdout}"
+            )
+
+    def start(self, inherit: int) -> None:
+        """Start Java. The kernel ends it with the thread that calls this, so call it from one that stays.
+
+        Args:
+            inherit: a file descriptor that the node keeps open for as long as it lives.
+        """
+        # A session of its own keeps the terminal's Ctrl-C from reaching it before we decide what it means. Not
+        # preexec_fn: that runs Python between fork and exec, unsafe in a process with threads.
+        command = [sys.executable, "-I", "-S", str(_LAUNCH), str(os.getpid()), *self._java("kafka.Kafka", _PROPERTIES)]
+        with (self.directory / _CONSOLE_LOG).open("wb") as console:
+            self._process = subprocess.Popen(
+                command,
+                cwd=self.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=subprocess.STDOUT,
+                pass_fds=(inherit,),
+                start_new_session=True,
+            )
+        self._paused = False
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while it runs."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
+
+    @property
+    def exit_code(self) -> int | None:
+        """How the last process ended (minus the signal); None while it runs or before the first."""
+        return self._process.poll() if self._process is not None else None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal if the process runs; a stop or continue is remembered."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.send_signal(number)
+        if number in (signal.SIGSTOP, signal.SIGCONT):
+            self._paused = number == signal.SIGSTOP
+
+    def ask_to_end(self) -> None:
+        """Ask for a clean end, without waiting for it."""
+        if self._paused:
+            self.signal(signal.SIGCONT)
+        self.signal(signal.SIGTERM)
+
+    def wait_or_kill(self, seconds: float) -> bool:
+        """Wait for the end, kill after so long; whether it ended by itself."""
+        if self._process is None:
+            return True
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return False
+        return True
+
+    def kill(self) -> None:
+        """End it now and wait until it is gone."""
+        self.signal(signal.SIGKILL)
+        if self._process is not None:
+            self._process.wait(KILL_TIMEOUT_SECONDS)
+
+    def last_lines(self) -> str:
+        """What it said last, for messages."""
+        said: list[str] = []
+        for name in (_CONSOLE_LOG, SERVER_LOG):
+            path = self.directory / name
+            lines = path.read_text(errors="replace").splitlines()[-_LAST_LINES:] if path.exists() else []
+            said += [f"--- {path}", *lines] if lines else []
+        return "\n".join(said)
+
+    def _java(self, *arguments: str) -> list[str]:
+        return [
+            str(self.installation.java),
+            *JAVA_FLAGS,
+            f"-Dlog4j2.configurationFile={_LOG4J}",
+            *(argument for argument in arguments if argument.startswith("-X")),
+            "-cp",
+            self.installation.class_path,
+            *(argument for argument in arguments if not argument.startswith("-X")),
+        ]
