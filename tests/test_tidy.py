@@ -1,0 +1,34 @@
+"""The project keeps its own rules: layers, purity, sizes, names (design.md section 4, style.md section 3).
+
+The rules are in tests/tidy/, what they allow in tests/tidy/tables.py, and the proof that each rule can fail in
+tests/tidy/test_rules.py.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.tidy.rules import RULES, stale, unexcused, violations
+from tests.tidy.source import FOLDERS, load_checkout
+from tests.tidy.tables import EXCEPTIONS, PACKAGES
+
+SOURCES = load_checkout()
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_checkout_keeps_rule(rule: str) -> None:
+    """No file of the project breaks the rule without a reason in the exceptions table."""
+    found = unexcused(violations(rule, SOURCES), EXCEPTIONS)
+    assert not found, "\n" + "\n".join(str(one) for one in found)
+
+
+def test_exceptions_are_all_in_use_and_explained() -> None:
+    """Each exception excuses something that is there today, and says why."""
+    found = [one for rule in RULES for one in violations(rule, SOURCES)]
+    assert stale(found, EXCEPTIONS) == []
+    assert [entry for entry, reason in EXCEPTIONS.items() if len(reason.split()) < 4] == []
+
+
+def test_every_folder_of_ours_is_looked_at() -> None:
+    """The rules see files in each package and in the tests: a moved folder must not go unchecked."""
+    assert {*PACKAGES, "tests"} <= {source.folder for source in SOURCES} <= set(FOLDERS)

@@ -1,0 +1,93 @@
+"""What the tidy rules allow: one place to read, and to argue about, every layer, allow-list and exception.
+
+Paths are relative to the checkout and may hold `*`. Decides nothing; must not know how a rule looks for violations.
+"""
+
+from __future__ import annotations
+
+PACKAGES = {  # source root -> the one package in it
+    "cluster": "streamcluster",
+    "worker": "streamcluster_worker",
+    "coordinator": "streamcluster_coordinator",
+}
+
+# Which files may name a module, by import or in a string. A module that is not here may be imported anywhere
+# (but for LAYERS below). Tests are free: they look at everything from outside.
+ALLOWED_IN: dict[str, tuple[str, ...]] = {
+    "confluent_kafka": (
+        "worker/streamcluster_worker/kafka*.py",
+        "coordinator/streamcluster_coordinator/topics*.py",
+        "coordinator/streamcluster_coordinator/control*.py",
+        "coordinator/streamcluster_coordinator/broker*.py",
+        "coordinator/streamcluster_coordinator/demo*.py",
+        "coordinator/streamcluster_coordinator/reset*.py",
+    ),
+    "rocksdict": ("worker/streamcluster_worker/shard.py",),
+    "uvloop": ("worker/streamcluster_worker/main.py",),
+    "streamcluster_worker": ("coordinator/streamcluster_coordinator/fleet*.py",),
+    # Launchers: `python -m streamcluster` and `App.main()` start the CLI when called; nothing else looks up.
+    "streamcluster_coordinator": ("cluster/streamcluster/__main__.py", "cluster/streamcluster/app.py"),
+}
+
+# Files that decide and never act: they may import no other file of ours that is not pure.
+PURE = (
+    "*/machine*.py",
+    "*/lifecycle.py",
+    "*/placement.py",
+    "*/resolve.py",
+    "*/topology.py",
+    "*/messages.py",
+    "*/wire.py",
+    "*/settings.py",
+    "*/ids.py",
+    "*/errors.py",
+    "coordinator/streamcluster_coordinator/status.py",
+)
+
+# Modules that a pure file may not import: clocks, randomness, logs, loops, threads, processes, files, sockets, Kafka.
+IMPURE_MODULES = frozenset(
+    """
+    time random secrets uuid logging structlog asyncio uvloop threading multiprocessing concurrent subprocess
+    signal socket select selectors os sys shutil tempfile pathlib io contextvars psutil click rich
+    confluent_kafka rocksdict importlib
+    """.split()  # noqa: SIM905 - a list of this length reads better in one block
+)
+IMPURE_CALLS = frozenset({"open", "print", "input", "exec", "eval", "__import__"})
+CLOCK_READS = frozenset({"now", "utcnow", "today"})  # of datetime and date, which are fine as values
+
+FUNCTION_LINES_MAX = 70
+FILE_LINES_MAX = 400
+CLASS_METHODS_MAX = 15
+
+BANNED_WORDS = frozenset(
+    """
+    util utils helper helpers common base manager managers handler handlers service services
+    """.split()  # noqa: SIM905 - a list of this length reads better in one block
+)
+
+# What a class may inherit from, directly or through classes of ours. Builtin exceptions are allowed too.
+ROOTS = frozenset(
+    """
+    typing.Protocol typing.Generic typing.TypedDict typing.NamedTuple enum.Enum enum.IntEnum enum.StrEnum
+    enum.Flag enum.IntFlag msgspec.Struct
+    """.split()  # noqa: SIM905 - a list of this length reads better in one block
+)
+TEST_ROOTS = frozenset({"pydantic.BaseModel", "hypothesis.stateful.RuleBasedStateMachine"})
+
+# (rule, file, name) -> why. An entry that excuses nothing fails the tests.
+EXCEPTIONS: dict[tuple[str, str, str], str] = {
+    ("allowed_importers", "cluster/streamcluster/logs.py", "streamcluster_worker"): "the name of a logger",
+    ("allowed_importers", "cluster/streamcluster/logs.py", "streamcluster_coordinator"): "the name of a logger",
+    ("class_size", "cluster/streamcluster/streams.py", "Stream"): "Faust's stream API, one method per operation",
+    (
+        "class_size",
+        "cluster/streamcluster/tables.py",
+        "Table",
+    ): "the whole mapping interface, and Faust's additions",
+    ("inheritance", "cluster/streamcluster/tables.py", "Table"): "users and libraries test for MutableMapping",
+    (
+        "inheritance",
+        "coordinator/streamcluster_coordinator/cli_target.py",
+        "_Duration",
+    ): "click takes parameter types as subclasses only",
+}
