@@ -32,3 +32,9 @@ def test_exceptions_are_all_in_use_and_explained() -> None:
 def test_every_folder_of_ours_is_looked_at() -> None:
     """The rules see files in each package and in the tests: a moved folder must not go unchecked."""
     assert {*PACKAGES, "tests"} <= {source.folder for source in SOURCES} <= set(FOLDERS)
+
+
+def test_packages_are_regular_packages() -> None:
+    """Each package has an __init__.py: without it two checkouts on one path would mix silently."""
+    expected = {f"{folder}/{package}/__init__.py" for folder, package in PACKAGES.items()}
+    assert expected - {source.path for source in SOURCES} == set()
