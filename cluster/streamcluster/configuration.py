@@ -20,8 +20,8 @@ from .settings import SETTING_NAMES, Settings, check_setting_name
 
 FILE_NAME = "streamcluster.toml"
 PREFIX = "STREAMCLUSTER_"
-# Variables with our prefix that are not settings: they choose the app, the file, or belong to tests and caches.
-PROCESS_VARIABLES = ("STREAMCLUSTER_APP", "STREAMCLUSTER_CONFIG", "STREAMCLUSTER_CACHE_DIR")
+# Variables with our prefix that are not settings: they choose the app, the file, or belong to tests.
+PROCESS_VARIABLES = ("STREAMCLUSTER_APP", "STREAMCLUSTER_CONFIG")
 PROCESS_VARIABLE_PREFIXES = ("STREAMCLUSTER_TEST_",)
 
 _SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

@@ -14,7 +14,7 @@ import traceback
 from types import ModuleType
 
 from .app import App
-from .errors import AppError
+from .errors import AppError, ConfigurationError
 
 
 class AppNotImportable(AppError):
@@ -74,10 +74,10 @@ def _module(reference: str, name: str) -> ModuleType:
                 "Run from the directory that has it, or install it."
             ) from error
         raise _not_importable(reference, error) from error
-    except AppError as error:
+    except ConfigurationError as error:
         # A wrong declaration already says what is wrong; where it stands is in the traceback.
         raise AppNotImportable(f"-A {reference!r}: {error}", _users_traceback(error)) from error
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's module may raise anything
+    except (Exception, SystemExit) as error:
         raise _not_importable(reference, error) from error
 
 

@@ -118,7 +118,9 @@ def load_records(config: ClientConfig, topic: str, records: Iterable[tuple[bytes
     if errors:
         raise StreamclusterError(f"loading topic {topic!r} stopped: {errors[0].str()}.")
     if left:
-        raise StreamclusterError(f"the broker did not take the last {left} records of topic {topic!r} in {timeout:g} s.")
+        raise StreamclusterError(
+            f"the broker did not take the last {left} records of topic {topic!r} in {timeout:g} s."
+        )
     return sent
 
 

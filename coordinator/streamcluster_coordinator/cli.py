@@ -1,0 +1,79 @@
+"""The `streamcluster` command: its groups of commands, and the one place where errors become messages and exit codes.
+
+Never a traceback but that of a user's app that does not import. What commands do is in cli_run, cli_read and cli_act.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import NoReturn
+
+import click
+
+from streamcluster.errors import StreamclusterError
+
+from . import cli_act, cli_read, cli_run
+from .cli_target import complain
+
+INTERRUPTED = 130
+
+
+def _version() -> str:
+    try:
+        return version("streamcluster")
+    except PackageNotFoundError:
+        return "unknown (not installed)"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("-A", "--app", "reference", metavar="MODULE:APP", help="The app, for all commands below.")
+@click.version_option(_version(), prog_name="streamcluster")
+def command_line(reference: str | None) -> None:
+    """Stream processing for Python on Kafka: agents, tables, exactly once.
+
+    \b
+    streamcluster demo                        see it work on 336,776 real flights
+    streamcluster broker                      a real Kafka on this machine
+    streamcluster start -A shop:app           run your app, one worker per core
+    streamcluster status -A shop:app --watch  what it does now
+
+    Exit codes: 0 done; 2 usage; 65 state incompatible; 69 broker unreachable, or the app is not running; 70 gave up
+    after crashes; 75 drain deadline hit; 76 fenced by another coordinator; 78 configuration or app error.
+    """
+    # `reference` is read by cli_target, from the context.
+    del reference
+
+
+for command in (*cli_run.COMMANDS, *cli_read.COMMANDS, *cli_act.COMMANDS):
+    command_line.add_command(command)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code."""
+    try:
+        answer = command_line.main(args=list(arguments), prog_name="streamcluster", standalone_mode=False)
+    except StreamclusterError as error:
+        return complain(error)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("streamcluster: interrupted", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output (`| head`) went away: nobody is left to tell, and that is no error.
+        sys.stdout = None
+        return 0
+    return answer if isinstance(answer, int) else 0
+
+
+def main() -> NoReturn:
+    """The console script, and `python -m streamcluster`."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run_for_app(reference: str) -> NoReturn:
+    """The same command line with `-A` set: what `app.main()` calls."""
+    sys.exit(run(["-A", reference, *sys.argv[1:]]))

@@ -1,0 +1,201 @@
+"""Commands that only read: agents, topics, tables (from the code), table and status (from the running app)."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import time
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from streamcluster.app import App
+from streamcluster.errors import AppError, ConfigurationError
+from streamcluster.freeze import freeze
+from streamcluster.settings import Settings
+from streamcluster.topology import Declared
+
+from .cli_target import Target, json_option, print_json, targets_app
+from .running import NotRunning, ask_rows, ask_status
+from .status_view import aligned, status_text
+
+WATCH_SECONDS = 0.5
+
+
+def declared(target: Target) -> tuple[App, Declared]:
+    """The app and what its code declares; no broker is asked."""
+    app, _ = target.load()
+    _, found = asyncio.run(freeze(app))
+    return app, found
+
+
+def _show(header: tuple[str, ...], rows: list[tuple[str, ...]], nothing: str) -> None:
+    click.echo("\n".join(aligned(header, rows)) if rows else nothing)
+
+
+@click.command()
+@targets_app
+@json_option
+def agents(target: Target, as_json: bool) -> int:
+    """List the agents of the app."""
+    _, found = declared(target)
+    if as_json:
+        print_json(found.agents)
+        return 0
+    rows = [
+        (f"@{agent.name}", ", ".join(agent.topics), ", ".join(agent.tables) or "-", str(agent.concurrency), agent.help)
+        for agent in found.agents
+    ]
+    _show(("AGENT", "READS", "TABLES", "CONCURRENCY", "WHAT IT DOES"), rows, "The app has no agents.")
+    return 0
+
+
+@click.command()
+@targets_app
+@json_option
+def topics(target: Target, as_json: bool) -> int:
+    """List the topics of the app, its internal ones included."""
+    _, found = declared(target)
+    if as_json:
+        print_json(found.topics)
+        return 0
+    rows = [
+        (
+            topic.name,
+            topic.role.replace("_", " "),
+            str(topic.partitions)
+            if topic.partitions
+            else (f"as {', '.join(topic.like)}" if topic.like else "as found"),
+            "when missing" if topic.create else "never",
+            ", ".join(topic.used_by) or "-",
+        )
+        for topic in found.topics
+    ]
+    _show(("TOPIC", "ROLE", "PARTITIONS", "CREATED", "USED BY"), rows, "The app has no topics.")
+    return 0
+
+
+@click.command()
+@targets_app
+@json_option
+def tables(target: Target, as_json: bool) -> int:
+    """List the tables of the app."""
+    _, found = declared(target)
+    if as_json:
+        print_json(found.tables)
+        return 0
+    rows = [(table.name, table.changelog, ", ".join(table.sources) or "-", table.help) for table in found.tables]
+    _show(("TABLE", "CHANGELOG", "FED BY", "WHAT IT HOLDS"), rows, "The app has no tables.")
+    return 0
+
+
+@click.command()
+@targets_app
+@click.argument("name")
+@click.argument("key", required=False)
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Rows of a page.")
+@click.option("--after", metavar="CURSOR", help="The next page: the cursor that the last one ended with.")
+@json_option
+def table(target: Target, name: str, key: str | None, limit: int, after: str | None, as_json: bool) -> int:
+    """Read one KEY of a table, or a page of its rows, from the running app.
+
+    KEY is plain text, or JSON for keys that are not text. A missing key ends with exit code 1.
+    """
+    app, settings = target.load()
+    if name not in app.tables:
+        near = difflib.get_close_matches(name, app.tables, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else f" It has: {', '.join(sorted(app.tables)) or 'none'}."
+        raise AppError(f"the app has no table {name!r}.{hint}")
+    if key is not None:
+        return _show_key(settings, name, key_texts(app.tables[name].key_type, key), as_json=as_json)
+    page = ask_rows(settings, name, after=after, rows_max=limit)
+    if as_json:
+        rows = [{"key": msgspec.Raw(key.encode()), "value": msgspec.Raw(value.encode())} for key, value in page.rows]
+        print_json({"table": name, "rows": rows, "after": page.after})
+        return 0
+    _show(("KEY", "VALUE"), [(_plain(key), value) for key, value in page.rows], f"Table {name!r} is empty.")
+    if page.after is not None:
+        click.echo(f"There are more rows: --after '{page.after}', or a larger --limit.", err=True)
+    return 0
+
+
+def _show_key(settings: Settings, name: str, keys: list[str], *, as_json: bool) -> int:
+    for key in keys:
+        for found, value in ask_rows(settings, name, key=key).rows:
+            if as_json:
+                row = {"key": msgspec.Raw(found.encode()), "value": msgspec.Raw(value.encode())}
+                print_json({"table": name, **row})
+            else:
+                click.echo(value)
+            return 0
+    click.echo(f"streamcluster: table {name!r} has no key {_plain(keys[0])}", err=True)
+    return 1
+
+
+def key_texts(key_type: Any, text: str) -> list[str]:
+    """The JSON texts that a KEY of the command line may mean, the likelier first.
+
+    Raises:
+        ConfigurationError: keys of this type are JSON, and the text is not.
+    """
+    quoted = msgspec.json.encode(text).decode()
+    if key_type in (str, bytes):
+        return [quoted]
+    try:
+        msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        if key_type is not None:
+            kind = getattr(key_type, "__name__", str(key_type))
+            raise ConfigurationError(f"KEY {text!r} is not the JSON text of a {kind}: {error}.") from error
+        return [quoted]
+    return [text] if key_type is not None else [quoted, text]
+
+
+def _plain(key: str) -> str:
+    """A JSON key for people: text without its quotes."""
+    decoded = msgspec.json.decode(key)
+    return decoded if isinstance(decoded, str) else key
+
+
+@click.command()
+@targets_app
+@json_option
+@click.option("--watch", is_flag=True, help="Show it again and again, until Ctrl-C; with --json one line each.")
+def status(target: Target, as_json: bool, watch: bool) -> int:
+    """Show what the running app does: workers, tasks, what is behind, restores, restarts and why."""
+    _, settings = target.load()
+    if watch:
+        _watch(settings, as_json=as_json)
+    elif as_json:
+        print_json(ask_status(settings))
+    else:
+        click.echo(status_text(ask_status(settings)))
+    return 0
+
+
+def _watch(settings: Settings, *, as_json: bool) -> None:
+    """Until Ctrl-C; an app that goes away is waited for."""
+    snapshot = ask_status(settings)
+    if as_json:
+        while True:
+            click.echo(msgspec.json.encode(snapshot))
+            time.sleep(WATCH_SECONDS)
+            snapshot = ask_status(settings)
+    try:
+        with Live(Text(status_text(snapshot)), console=Console(), auto_refresh=False, screen=True) as live:
+            while True:
+                time.sleep(WATCH_SECONDS)
+                try:
+                    text = status_text(ask_status(settings))
+                except NotRunning as error:
+                    text = f"{error}\nStill looking; Ctrl-C ends this."
+                live.update(Text(text), refresh=True)
+    except KeyboardInterrupt:
+        return
+
+
+COMMANDS = (agents, topics, tables, table, status)

@@ -1,0 +1,71 @@
+"""Commands that run something until it ends: start, check, broker, demo. They hand over at once and decide nothing."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import click
+
+from .broker import run_broker
+from .cli_target import DURATION, Target, json_option, print_json, targets_app
+from .demo.show import show_demo
+from .presentation import make_presentation
+from .runtime import check as check_app
+from .runtime import run
+
+LOG_FORMATS = click.Choice(["auto", "text", "json"])
+LOG_LEVELS = click.Choice(["debug", "info", "warning", "error"])
+
+
+@click.command()
+@targets_app
+@click.option("--workers", type=click.IntRange(min=1), help="Worker processes. Default: one per core.")
+@click.option("--log-format", type=LOG_FORMATS, help="auto: text on a terminal, JSON lines otherwise.")
+@click.option("--log-level", type=LOG_LEVELS, help="Default: info.")
+@click.option("--drain-timeout", type=DURATION, help="To finish and commit after SIGTERM. Default: 25s.")
+@click.option("--connect-timeout", type=DURATION, help="To find a broker at the start. Default: 30s.")
+def start(target: Target) -> int:
+    """Run an app on this host: a coordinator and its workers.
+
+    SIGTERM or Ctrl-C drains (a second Ctrl-C stops now), SIGHUP restarts the workers one by one, SIGUSR1 logs the
+    stacks of all processes, SIGTTIN adds a worker, SIGTTOU takes one away.
+    """
+    _, settings = target.load()
+    columns = shutil.get_terminal_size().columns
+    presentation = make_presentation(settings.log_format, settings.log_level, columns=columns)
+    try:
+        return run(target.reference, dict(target.overrides), say=presentation)
+    finally:
+        presentation.close()
+
+
+@click.command()
+@targets_app
+@json_option
+def check(target: Target, as_json: bool) -> int:
+    """Load the app, compare it with what the brokers have, and show its topology. Changes nothing."""
+    raise NotImplementedError(check_app, print_json, as_json)
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=9092, show_default=True, help="0: any free one.")
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Default: a temporary one, deleted at the end."
+)
+@click.option("--brokers", type=click.IntRange(1, 9), default=1, show_default=True, help="More give a real cluster.")
+def broker(port: int, data_dir: Path | None, brokers: int) -> int:
+    """Run a real Apache Kafka on this machine, for development and tests. Ctrl-C stops it."""
+    return run_broker(port, data_dir, brokers, click.echo)
+
+
+@click.command()
+@click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True)
+@click.option("--flights", type=click.IntRange(min=1), help="Only so many of the 336,776 flights.")
+@click.option("--keep", is_flag=True, help="Keep the broker's data and the app's state, and say where they are.")
+def demo(workers: int, flights: int | None, keep: bool) -> int:
+    """Run 336,776 real flights through a real Kafka and an example app, and show what came out."""
+    return show_demo(workers=workers, flights_max=flights, keep=keep, say=click.echo)
+
+
+COMMANDS = (start, check, broker, demo)

@@ -1,0 +1,253 @@
+"""`streamcluster demo`: a real Kafka, 336,776 real flights, the example app with its workers, and what came out.
+
+It runs the app as a user would (`streamcluster start` in a process of its own), watches it over the control socket, and
+compares the tables and alerts with what the input says: a wrong count is an error, not a figure.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from streamcluster.configuration import PREFIX
+from streamcluster.errors import StreamclusterError
+from streamcluster.settings import Settings, make_settings
+
+from ..broker import Broker
+from ..presentation import count, seconds
+from ..running import NotRunning, all_rows, ask_status
+from ..status import Status
+from ..topics_client import ClientConfig, count_records, create_topic, load_records, reach
+from .data import FLIGHTS_TOTAL, as_records, flights_file, read_flights
+from .flights import (
+    LONG_DELAY_MINUTES,
+    Delays,
+    Flight,
+    app,
+    carrier_delays,
+    flights,
+    long_delays,
+    longest_delay,
+    route_delays,
+)
+from .report import Outcome, report
+
+Say = Callable[[str], object]
+REFERENCE = "streamcluster_coordinator.demo.flights:app"
+PARTITIONS = 4
+BROKER_TIMEOUT_SECONDS = 30.0
+START_SECONDS_MAX = 60.0
+# Without any progress for so long, something is wrong.
+STUCK_SECONDS_MAX = 60.0
+DRAIN_SECONDS_MAX = 40.0
+LOOK_SECONDS = 0.1
+PROGRESS_SECONDS = 1.0
+
+
+class DemoFailed(StreamclusterError):
+    """The demo did not come to the right end; the text says where it stopped."""
+
+
+@dataclass(slots=True)
+class Expected:
+    """What the input says must come out, counted while it is loaded."""
+
+    flights: int = 0
+    alerts: int = 0
+
+    def counting(self, read: Iterator[Flight]) -> Iterator[Flight]:
+        """Pass the flights through and count them."""
+        for flight in read:
+            self.flights += 1
+            self.alerts += longest_delay(flight) > LONG_DELAY_MINUTES
+            yield flight
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One started app. process: its coordinator; settings: what it runs with."""
+
+    process: subprocess.Popen[bytes]
+    settings: Settings
+
+
+def show_demo(*, workers: int, flights_max: int | None, keep: bool, say: Say) -> int:
+    """Run the whole demo and return 0; anything that goes wrong is raised as one message.
+
+    Args:
+        workers: worker processes of the example app.
+        flights_max: only so many flights; None is all of them.
+        keep: leave the broker's data and the app's state on disk.
+        say: takes one line for the user.
+    """
+    source = flights_file()
+    directory = Path(tempfile.mkdtemp(prefix="streamcluster-demo-"))
+    try:
+        with _term_interrupts(), Broker(data_dir=directory / "kafka", say=say) as broker:
+            config: ClientConfig = {"bootstrap.servers": broker.bootstrap}
+            expected = _load(config, source, flights_max, say)
+            with _started(broker.url, directory, workers, say) as run:
+                outcome = _follow(run, config, expected, workers, say)
+        for line in report(outcome):
+            say(line)
+    finally:
+        if keep:
+            say(f"Kept: the broker's data in {directory / 'kafka'}, the app's state in {directory / 'state'}.")
+        else:
+            shutil.rmtree(directory, ignore_errors=True)
+    return 0
+
+
+@contextmanager
+def _term_interrupts() -> Iterator[None]:
+    """Make SIGTERM clean up like Ctrl-C."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _load(config: ClientConfig, source: Path, flights_max: int | None, say: Say) -> Expected:
+    """Create the topic and send the flights."""
+    admin = reach(config, BROKER_TIMEOUT_SECONDS)
+    # Historic data: with a retention, a broker would delete it within minutes.
+    create_topic(admin, flights.name, PARTITIONS, {"retention.ms": "-1"}, BROKER_TIMEOUT_SECONDS)
+    total = min(flights_max or FLIGHTS_TOTAL, FLIGHTS_TOTAL)
+    say(f"Loading {total:,} flights that left New York in 2013 into topic {flights.name!r} ({PARTITIONS} partitions).")
+    expected = Expected()
+    began = time.monotonic()
+    read = expected.counting(read_flights(source, flights_max))
+    sent = load_records(config, flights.name, as_records(read), BROKER_TIMEOUT_SECONDS)
+    if sent != total:
+        raise DemoFailed(f"{source} has {sent:,} flights, {total:,} were expected: reinstall the demo's packages.")
+    say(f"Loaded in {seconds(time.monotonic() - began)}.")
+    return expected
+
+
+@contextmanager
+def _started(broker: str, directory: Path, workers: int, say: Say) -> Iterator[Run]:
+    """Run the example app; at the end, drain it and check how it ended."""
+    state = directory / "state"
+    arguments = ["start", "-A", REFERENCE, "--workers", str(workers), "--broker", broker]
+    say(f"Starting the example app: streamcluster {' '.join(arguments)}")
+    # The user's own settings must not change the demo; a process group of its own leaves Ctrl-C to us.
+    process = subprocess.Popen(
+        [sys.executable, "-m", "streamcluster", *arguments, "--state-dir", str(state), "--log-format", "text"],
+        env={name: value for name, value in os.environ.items() if not name.startswith(PREFIX)},
+        cwd=directory,
+        stdin=subprocess.DEVNULL,
+        process_group=0,
+    )
+    try:
+        yield Run(process, make_settings({**app.keywords, "state_dir": str(state)}, source="the demo"))
+        say("Draining the app.")
+        process.send_signal(signal.SIGTERM)
+        code = _ended(process)
+        if code != 0:
+            raise DemoFailed(f"the app did not drain: it ended with exit code {code}; its last lines are above.")
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            _ended(process)
+
+
+def _ended(process: subprocess.Popen[bytes]) -> int | None:
+    """Wait for the process, at last by force; return its exit code, None when it had to be killed."""
+    try:
+        return process.wait(DRAIN_SECONDS_MAX)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return None
+
+
+def _status(run: Run) -> Status | None:
+    """The newest snapshot; None while the app is not reachable yet."""
+    code = run.process.poll()
+    if code is not None:
+        raise DemoFailed(f"the app ended with exit code {code}; its last lines are above.")
+    try:
+        return ask_status(run.settings)
+    except NotRunning:
+        return None
+
+
+def _follow(run: Run, config: ClientConfig, expected: Expected, workers: int, say: Say) -> Outcome:
+    """Show the progress until all is processed; then read and check what came out."""
+    elapsed, events = _watch(run, expected, say)
+    carriers, routes = (
+        {
+            msgspec.json.decode(key): msgspec.json.decode(value, type=Delays)
+            for key, value in all_rows(run.settings, name)
+        }
+        for name in (carrier_delays.name, route_delays.name)
+    )
+    alerts = count_records(config, long_delays.name, BROKER_TIMEOUT_SECONDS)
+    for what, found, wanted in (
+        ("flights in table carrier_delays", sum(row.flights for row in carriers.values()), expected.flights),
+        ("flights in table route_delays", sum(row.flights for row in routes.values()), expected.flights),
+        ("alerts in topic long-delays", alerts, expected.alerts),
+    ):
+        if found != wanted:
+            raise DemoFailed(f"{found:,} {what}, but the input gives {wanted:,}. This is a bug: please report it.")
+    return Outcome(carriers, routes, expected.flights, alerts, events, elapsed, workers)
+
+
+def _watch(run: Run, expected: Expected, say: Say) -> tuple[float, int]:
+    """Print the progress until nothing is behind; return the seconds that it took, and the events processed."""
+    launched = progressed = told = time.monotonic()
+    began: float | None = None
+    events = 0
+    while True:
+        time.sleep(LOOK_SECONDS)
+        now = time.monotonic()
+        status = _status(run)
+        if status is None:
+            if now - launched > START_SECONDS_MAX:
+                raise DemoFailed(f"the app did not answer within {START_SECONDS_MAX:.0f} s.")
+            continue
+        total = sum(worker.events_total for worker in status.workers)
+        if total != events:
+            progressed = now
+        if began is None and total:
+            began = now - LOOK_SECONDS
+        if total and _is_done(status, total, expected):
+            return (progressed - (began or launched)) or LOOK_SECONDS, total
+        if now - progressed > STUCK_SECONDS_MAX:
+            raise DemoFailed(f"no event was processed for {STUCK_SECONDS_MAX:.0f} s ({total:,} until then).")
+        if began is not None and now - told >= PROGRESS_SECONDS:
+            say(_progress(total, events_total(expected), now - began))
+            told = now
+        events = total
+
+
+def events_total(expected: Expected) -> int:
+    """Each flight is read from its topic, and once more from behind the group_by."""
+    return 2 * expected.flights
+
+
+def _is_done(status: Status, total: int, expected: Expected) -> bool:
+    """All has been processed, nothing is behind. Lag alone will not do: what group_by sent may not be visible yet."""
+    behind = any(lag for task in status.tasks for lag in task.lag.values())
+    return total >= events_total(expected) and not behind
+
+
+def _progress(done: int, total: int, elapsed: float) -> str:
+    rate = done / elapsed if elapsed > 0 else 0.0
+    return f"  {done:>9,} of {total:,} events ({min(done / total, 1):4.0%})  {count(round(rate))} events/s"

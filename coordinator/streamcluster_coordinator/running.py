@@ -1,0 +1,75 @@
+"""Asks the running app over its control socket: its status, the rows of its tables. For commands and the demo.
+
+It decides what "not running" means to the asker; the socket and its place are decided in ops and instance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from streamcluster.errors import ConfigurationError, ExitCode, StreamclusterError
+from streamcluster.settings import Settings
+
+from .instance import app_directory
+from .ops import ask
+from .status import GetRows, GetStatus, RowsAnswer, Status
+
+ROWS_PER_REQUEST = 500
+
+
+class NotRunning(StreamclusterError):
+    """A command needs the running app, which is not running on this host: the operator starts it, or looks elsewhere."""
+
+    exit_code = ExitCode.BROKER_UNREACHABLE
+
+
+def directory_of(settings: Settings) -> Path:
+    """The app's own state directory on this host."""
+    return app_directory(settings)
+
+
+def ask_status(settings: Settings) -> Status:
+    """The newest snapshot. Raises NotRunning."""
+    answer = _ask(settings, GetStatus())
+    assert isinstance(answer, Status)
+    return answer
+
+
+def ask_rows(
+    settings: Settings,
+    table: str,
+    *,
+    key: str | None = None,
+    after: str | None = None,
+    rows_max: int = ROWS_PER_REQUEST,
+) -> RowsAnswer:
+    """One key (JSON text) or one page of a table. Raises NotRunning, or ConfigurationError with the app's reason."""
+    answer = _ask(settings, GetRows(table=table, key=key, after=after, rows_max=rows_max))
+    assert isinstance(answer, RowsAnswer)
+    if answer.error is not None:
+        raise ConfigurationError(f"table {table!r}: {answer.error}")
+    return answer
+
+
+def all_rows(settings: Settings, table: str) -> Iterator[tuple[str, str]]:
+    """Every row of a table as (JSON key, JSON value), page by page; it ends because each page moves the cursor on."""
+    after: str | None = None
+    while True:
+        page = ask_rows(settings, table, after=after)
+        yield from page.rows
+        if page.after is None:
+            return
+        after = page.after
+
+
+def _ask(settings: Settings, request: GetStatus | GetRows) -> Status | RowsAnswer:
+    directory = directory_of(settings)
+    try:
+        return ask(directory, request)
+    except (FileNotFoundError, ConnectionError, PermissionError, TimeoutError) as error:
+        reason = {FileNotFoundError: "", TimeoutError: " (it did not answer in time)"}.get(type(error), f" ({error})")
+        raise NotRunning(
+            f"{settings.app_id} is not running here{reason}: no coordinator answers in {directory}. "
+            "Start it, or give the --state-dir that it was started with."
+        ) from error

@@ -1,0 +1,70 @@
+"""`streamcluster status` as text: aligned, complete, and with the reasons of what went wrong."""
+
+from __future__ import annotations
+
+import msgspec
+
+from streamcluster_coordinator.status import Status, TaskStatus, WorkerStatus
+from streamcluster_coordinator.status_view import aligned, status_text
+
+STATUS = Status(
+    app="shop",
+    host="here",
+    pid=10,
+    state="running",
+    broker="localhost:9092",
+    broker_state="up",
+    processing_guarantee="exactly_once",
+    epoch=1,
+    uptime=200.0,
+    workers=(
+        WorkerStatus(
+            slot=0,
+            pid=12,
+            state="running",
+            leader=True,
+            tasks=("4_0",),
+            events_total=12_000,
+            rss_bytes=80 * 1024 * 1024,
+        ),
+    ),
+    tasks=(TaskStatus(task="4_0", slot=0, state="running", lag={"orders": 1200, "clicks": 0}),),
+    topology_hash="abc",
+)
+
+
+def test_columns_are_as_wide_as_their_widest_cell() -> None:
+    """Cells line up, and no line ends with blanks."""
+    assert list(aligned(("A", "LONG"), [("wide cell", "x"), ("y", "")])) == [
+        "A          LONG",
+        "wide cell  x",
+        "y",
+    ]
+
+
+def test_the_text_shows_app_workers_tasks_and_lag() -> None:
+    """One snapshot of a healthy app, whole."""
+    assert status_text(STATUS).splitlines() == [
+        "shop is running, up 3 min 20 s: exactly once, broker localhost:9092 answers, pid 10 on here",
+        "",
+        "WORKER    STATE    PID  TASKS  EVENTS/S  EVENTS  COMMITS  DEAD LETTERS  MEMORY  RESTARTS",
+        "0 leader  running  12   1      0         12,000  0        0             80 MiB  0",
+        "",
+        "TASK  WORKER  STATE    BEHIND                         RESTORE",
+        "4_0   0       running  clicks[0] 0, orders[0] 1,200",
+    ]
+
+
+def test_the_text_shows_restore_restarts_and_errors() -> None:
+    """Progress with the time left, why a worker was replaced, and what a task failed with."""
+    restoring = TaskStatus(task="4_0", slot=0, state="restoring", restored=10, restore_total=90, restore_eta=70.0)
+    failing = TaskStatus(task="4_1", slot=None, state="failing", error="KeyError: 'x'")
+    replaced = msgspec.structs.replace(STATUS.workers[0], restarts=2, last_death="killed by signal 9")
+    text = status_text(
+        msgspec.structs.replace(STATUS, broker_state="down", workers=(replaced,), tasks=(restoring, failing))
+    )
+
+    assert "broker localhost:9092 DOES NOT ANSWER" in text
+    assert "10 of 90, 1 min 10 s left" in text
+    assert "worker 0 was replaced 2 times, the last time because: killed by signal 9" in text
+    assert "task 4_1: KeyError: 'x'" in text
