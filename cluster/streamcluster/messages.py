@@ -12,7 +12,7 @@ import msgspec
 
 from .ids import TaskId
 from .settings import Settings
-from .topology import Topology
+from .topology import Declared, Topology
 
 TaskState = Literal["restoring", "running", "failing", "paused", "closing"]
 
@@ -31,6 +31,13 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     topology: Topology
     state_dir: str
     transactional_id: str
+
+
+class Description(_Message, frozen=True, kw_only=True):
+    """What a probe process found out about an app: its settings under the operator's, and its declaration."""
+
+    settings: Settings
+    declared: Declared
 
 
 # Coordinator -> worker

@@ -1,0 +1,53 @@
+"""streamcluster: stream processing for Python, on Kafka, exactly once.
+
+What users import. The names are Faust's where Faust has them.
+"""
+
+from __future__ import annotations
+
+from .agents import Agent
+from .app import App
+from .codecs import Codec
+from .errors import (
+    AppError,
+    ConfigurationError,
+    DecodeError,
+    ImproperlyConfigured,
+    NotOffered,
+    Skip,
+    StreamclusterError,
+    ValidationError,
+)
+from .events import Event, Message, current_event
+from .ids import TP
+from .models import Record
+from .policies import ErrorPolicy, retry
+from .settings import Settings
+from .streams import Stream
+from .tables import Table
+from .topics import Topic
+
+__all__ = [
+    "TP",
+    "Agent",
+    "App",
+    "AppError",
+    "Codec",
+    "ConfigurationError",
+    "DecodeError",
+    "ErrorPolicy",
+    "Event",
+    "ImproperlyConfigured",
+    "Message",
+    "NotOffered",
+    "Record",
+    "Settings",
+    "Skip",
+    "Stream",
+    "StreamclusterError",
+    "Table",
+    "Topic",
+    "ValidationError",
+    "current_event",
+    "retry",
+]

@@ -1,0 +1,306 @@
+"""App: a declaration. It has topics, agents, tables, tasks and signals, and no run method: processes import it.
+
+Decorators and factories only note what the user says; `freeze.py` turns the notes into a topology.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib import import_module
+from typing import Any, NoReturn, TypeVar
+
+from .agents import Agent, Sink, check_sinks
+from .codecs import Codec
+from .errors import AppError, NotOffered
+from .policies import ErrorPolicy
+from .settings import Settings, make_settings
+from .signals import Signal
+from .streams import Processor, Seconds, Source, Stream
+from .tables import Table as TableView
+from .topics import Topic
+
+F = TypeVar("F", bound=Callable[..., Any])
+AGENT_CONCURRENCY_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFunction:
+    """A function that runs once per worker, or on the leader only; interval: seconds for a timer, else None."""
+
+    name: str
+    fun: Callable[..., Any]
+    on_leader: bool = False
+    interval: float | None = None
+
+
+class App:
+    """A stream processing application.
+
+    Args:
+        id: names the consumer group, the internal topics and the state directory.
+        settings: see the README; the operator's file, environment and command line beat them.
+
+    Raises:
+        ConfigurationError: an unknown setting, or a wrong value.
+    """
+
+    def __init__(self, id: str, **settings: Any) -> None:
+        self.keywords: dict[str, Any] = {"id": id, **settings}
+        self.conf: Settings = make_settings(self.keywords, source=f"App({id!r})")
+        self.topics: list[Topic] = []
+        self.agents: dict[str, Agent] = {}
+        self.tables: dict[str, TableView[Any, Any]] = {}
+        self.tasks: list[TaskFunction] = []
+        self.streams: list[Stream[Any]] = []
+        self.leads = False
+        self.on_before_configured = Signal("on_before_configured")
+        self.on_configured = Signal("on_configured")
+        self.on_after_configured = Signal("on_after_configured")
+        self.on_worker_init = Signal("on_worker_init")
+        self.on_partitions_assigned = Signal("on_partitions_assigned")
+        self.on_partitions_revoked = Signal("on_partitions_revoked")
+        self.on_rebalance_complete = Signal("on_rebalance_complete")
+        self.on_before_shutdown = Signal("on_before_shutdown")
+        self.on_produce_message = Signal("on_produce_message")
+
+    # Declarations
+
+    def topic(
+        self,
+        *names: str,
+        pattern: str | None = None,
+        key_type: Any = None,
+        value_type: Any = None,
+        key_serializer: str | Codec | None = None,
+        value_serializer: str | Codec | None = None,
+        partitions: int | None = None,
+        retention: Seconds | None = None,
+        compacting: bool | None = None,
+        deleting: bool | None = None,
+        replicas: int | None = None,
+        internal: bool = False,
+        config: Mapping[str, Any] | None = None,
+    ) -> Topic:
+        """Describe a topic.
+
+        Args:
+            names: one or more; the first is where sends go.
+            pattern: a regular expression that whole topic names must match, in place of names; read at the start.
+            key_type, value_type: a Record, a pydantic model, str, bytes, int, float ...; None: plain data.
+            key_serializer, value_serializer: codec names such as "json", "raw", "json|binary".
+            partitions, retention (seconds), compacting, deleting, replicas, config: how the topic is created. Source
+                topics are created only when `internal` or `partitions` is given.
+        """
+        if bool(names) == bool(pattern):
+            raise AppError("app.topic(): give one or more names, or pattern=.")
+        topic = Topic(
+            names=names,
+            pattern=pattern,
+            key_type=key_type,
+            value_type=value_type,
+            key_serializer=key_serializer,
+            value_serializer=value_serializer,
+            partitions=partitions,
+            retention=float(retention) if isinstance(retention, (int, float)) else retention,
+            compacting=compacting,
+            deleting=deleting,
+            replicas=replicas,
+            internal=internal,
+            config={name: str(value) for name, value in (config or {}).items()},
+        )
+        self.topics.append(topic)
+        return topic
+
+    def agent(
+        self,
+        channel: Any = None,
+        *,
+        name: str | None = None,
+        concurrency: int = 1,
+        sink: Sequence[Sink] = (),
+        on_error: ErrorPolicy | str | None = None,
+        isolated_partitions: bool = True,
+        **topic_arguments: Any,
+    ) -> Any:
+        """Decorate `async def f(stream)`: it runs once per task (partition), with or without parentheses.
+
+        Args:
+            channel: a topic, a topic name, a stream made by app.stream(topic), or None for an own internal topic
+                `{app id}-{name}`, to which `topic_arguments` (key_type, value_type, partitions ...) apply.
+            name: `module.function` by default.
+            concurrency: so many coroutines share a partition; the order of each key is kept.
+            sink: what the agent yields goes to each: callables, topics, agents.
+            on_error: "dead_letter", "skip", "stop" or streamcluster.retry(times, backoff, then).
+        """
+        del isolated_partitions  # Always so here: an agent is one coroutine per partition.
+        if inspect.isfunction(channel):
+            return self._add_agent(channel, None, name, concurrency, sink, on_error, topic_arguments)
+
+        def decorate(fun: Callable[..., Any]) -> Agent:
+            return self._add_agent(fun, channel, name, concurrency, sink, on_error, topic_arguments)
+
+        return decorate
+
+    def _add_agent(
+        self,
+        fun: Callable[..., Any],
+        channel: Any,
+        name: str | None,
+        concurrency: int,
+        sink: Sequence[Sink],
+        on_error: ErrorPolicy | str | None,
+        topic_arguments: dict[str, Any],
+    ) -> Agent:
+        if name is None and not hasattr(fun, "__name__"):
+            raise AppError(f"@app.agent on {fun!r}: it has no name of its own, add name='...'.")
+        name = name or f"{fun.__module__}.{fun.__name__}"
+        if name in self.agents:
+            raise AppError(f"agent {name!r} is declared twice: give one of them another name='...'.")
+        if not 1 <= concurrency <= AGENT_CONCURRENCY_MAX:
+            raise AppError(f"agent {name!r}: concurrency={concurrency} must be 1 to {AGENT_CONCURRENCY_MAX}.")
+        stream = channel if isinstance(channel, Stream) else None
+        if stream is not None:
+            if not stream.source.topics:
+                raise AppError(f"agent {name!r}: a stream over a local iterable can be read in an @app.task only.")
+            topic = stream.source.topics[0]
+            self.streams = [other for other in self.streams if other is not stream]
+        else:
+            topic = self._agent_topic(name, channel, topic_arguments)
+        agent = Agent(
+            name=name,
+            fun=fun,
+            topic=topic,
+            stream=stream,
+            concurrency=concurrency,
+            sinks=check_sinks(name, sink),
+            on_error=on_error,
+            help=(inspect.getdoc(fun) or "").split("\n", 1)[0],
+        )
+        self.agents[name] = agent
+        return agent
+
+    def _agent_topic(self, name: str, channel: Any, topic_arguments: dict[str, Any]) -> Topic:
+        if isinstance(channel, Topic):
+            if topic_arguments:
+                raise AppError(f"agent {name!r}: {sorted(topic_arguments)} belong to its topic, which is given.")
+            return channel
+        if channel is not None and not isinstance(channel, str):
+            raise AppError(f"agent {name!r}: {channel!r} is neither a topic, a topic's name nor a stream.")
+        if channel is None:
+            topic_arguments.setdefault("internal", True)
+        return self.topic(channel or f"{self.conf.app_id}-{name}", **topic_arguments)
+
+    def stream(self, channel: Any, *, processors: Iterable[Callable[[Any], Any]] = ()) -> Stream[Any]:
+        """A stream over a topic (read in an @app.task, or passed to an agent), or over a local (async) iterable."""
+        operators = tuple(Processor(fun) for fun in processors)
+        if isinstance(channel, str):
+            channel = self.topic(channel)
+        if isinstance(channel, Topic):
+            stream: Stream[Any] = Stream(Source(channel.describe(), (channel,)), operators, self._replace_stream)
+            self.streams.append(stream)
+            return stream
+        if not hasattr(channel, "__aiter__") and not hasattr(channel, "__iter__"):
+            raise AppError(f"app.stream({channel!r}): give a topic, its name, or an iterable.")
+        return Stream(Source("a local iterable", iterable=channel), operators)
+
+    def _replace_stream(self, old: Stream[Any], new: Stream[Any]) -> None:
+        """A stream derived at import time takes its parent's place: the last in the chain is the one that is read."""
+        if new.source.intake is None and any(stream is old for stream in self.streams):
+            self.streams = [new if stream is old else stream for stream in self.streams]
+
+    def Table(self, name: str, **arguments: Any) -> TableView[Any, Any]:
+        """Declare a table: a dict with one shard per partition, kept in the store and in a changelog topic.
+
+        Args:
+            default: called for missing keys; the result is stored once it is changed or assigned.
+            key_type, value_type: for the codecs; None is plain JSON data.
+            partitions: needed only when it cannot be seen from the agents which topics it lives with.
+            changelog_topic: a name; `{app id}-{name}-changelog` by default.
+            extra_topic_configs: for the changelog topic.
+            on_recover: called after each restore of a shard.
+            help: a line for `streamcluster tables`.
+        """
+        for unknown in ("window", "use_partitioner", "on_window_close", "is_global", "on_changelog_event"):
+            if arguments.pop(unknown, None):
+                raise NotOffered(f"Table({name!r}, {unknown}=...): not there yet.")
+        if name in self.tables:
+            raise AppError(f"table {name!r} is declared twice.")
+        table: TableView[Any, Any] = TableView(name, **arguments)
+        self.tables[name] = table
+        return table
+
+    def task(self, fun: Any = None, *, on_leader: bool = False) -> Any:
+        """Decorate a function that runs once in each worker, or with `on_leader` in one worker of the app.
+
+        It starts when the worker has joined, takes no argument or the app, and may iterate app.stream(topic) streams.
+        An exception in it ends the worker, which is replaced.
+        """
+
+        def decorate(function: F) -> F:
+            self.tasks.append(TaskFunction(_name_of(function), function, on_leader))
+            return function
+
+        return decorate if fun is None else decorate(fun)
+
+    def timer(self, interval: Seconds, *, on_leader: bool = False, name: str | None = None) -> Callable[[F], F]:
+        """Decorate a function that runs every `interval` seconds in each worker (or on the leader), without drift.
+
+        An exception in it is logged and the next run takes place.
+        """
+        seconds = interval.total_seconds() if isinstance(interval, timedelta) else float(interval)
+        if seconds <= 0:
+            raise AppError(f"app.timer({interval!r}): the interval must be positive.")
+
+        def decorate(function: F) -> F:
+            self.tasks.append(TaskFunction(name or _name_of(function), function, on_leader, seconds))
+            return function
+
+        return decorate
+
+    def is_leader(self) -> bool:
+        """Whether this worker runs the `on_leader` tasks now."""
+        return self.leads
+
+    def main(self) -> NoReturn:
+        """The `streamcluster` command line with `-A` set to this app."""
+        frame = inspect.currentframe()
+        caller = frame.f_back.f_globals if frame is not None and frame.f_back is not None else {}
+        name = next((name for name, value in caller.items() if value is self), "app")
+        spec = caller.get("__spec__")
+        module = spec.name if spec is not None else str(caller.get("__file__", "app.py")).rsplit("/", 1)[-1].removesuffix(".py")
+        import_module("streamcluster_coordinator.cli").run_for_app(f"{module}:{name}")
+        raise AssertionError("the command line ends the process")
+
+    # Names that Faust has and that are not here yet; each says so.
+
+    def __getattr__(self, name: str) -> Any:
+        reason = _NOT_YET.get(name)
+        if reason is None:
+            raise AttributeError(f"App has no attribute {name!r}")
+        raise NotOffered(f"app.{name} is not there yet: {reason}")
+
+
+_NOT_YET = {
+    "GlobalTable": "read another worker's entries with `streamcluster table`, or key the events to the table.",
+    "SetTable": "use app.Table(name, default=set); changes in place are kept.",
+    "SetGlobalTable": "use app.Table(name, default=set).",
+    "crontab": "use app.timer and look at the clock.",
+    "page": "run a web framework beside the app and read tables through `streamcluster table --json`.",
+    "table_route": "there is no web server yet.",
+    "topic_route": "there is no web server yet.",
+    "command": "write a script of your own that imports the app.",
+    "service": "use @app.task.",
+    "channel": "use an asyncio.Queue inside a worker, or a topic between workers.",
+    "LiveCheck": "there are no plans for it.",
+    "Worker": "use `streamcluster start`.",
+    "discover": "import the modules from the module that has the app.",
+    "commit": "commits follow the events by themselves.",
+    "send": "use topic.send or agent.send.",
+}
+
+
+def _name_of(fun: Callable[..., Any]) -> str:
+    return f"{getattr(fun, '__module__', '?')}.{getattr(fun, '__name__', repr(fun))}"

@@ -1,0 +1,111 @@
+"""Where the running code stands: which event, which task, and where its sends go.
+
+The engine sets these context variables for every coroutine that it runs; declarations (topics, tables, events) read
+them. Neither imports the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextvars import ContextVar
+from operator import length_hint
+from typing import Any, Protocol
+
+from .errors import AppError
+from .ids import TP, TaskId
+
+
+class KafkaRecord(Protocol):
+    """A consumed record, as confluent-kafka gives it and the test driver makes it."""
+
+    def topic(self) -> Any: ...
+    def partition(self) -> Any: ...
+    def offset(self) -> Any: ...
+    def key(self) -> Any: ...
+    def value(self) -> Any: ...
+    def headers(self) -> Any: ...
+    def timestamp(self) -> Any: ...
+
+
+class Run:
+    """Consecutive records of one partition with their decoded values.
+
+    records and values have the same length until a barrier cuts `values` short; next_offset: where the partition goes
+    on after this run; decode_key: bytes -> key, for `items()` and events.
+    """
+
+    __slots__ = ("decode_key", "next_offset", "records", "task", "tp", "values")
+
+    def __init__(
+        self,
+        task: TaskId,
+        tp: TP,
+        records: list[KafkaRecord],
+        values: list[Any],
+        next_offset: int,
+        decode_key: Any,
+    ) -> None:
+        self.task = task
+        self.tp = tp
+        self.records = records
+        self.values = values
+        self.next_offset = next_offset
+        self.decode_key = decode_key
+
+    def key(self, index: int) -> Any:
+        """The decoded key of the record at `index`; None when it has none."""
+        data = self.records[index].key()
+        return None if data is None else self.decode_key(data)
+
+
+class Cursor:
+    """The event that a coroutine is at: the run in hand, and the iterator over its values.
+
+    The position is derived from how much the iterator has left, so the hot loop stores nothing per event.
+    """
+
+    __slots__ = ("iterator", "owner", "run", "task")
+
+    def __init__(self, owner: str, task: TaskId | None) -> None:
+        self.owner = owner
+        self.task = task
+        self.run: Run | None = None
+        self.iterator: Iterator[Any] = iter(())
+
+    def consumed_count(self) -> int:
+        """How many values of the run were handed out; the current event is the last of them."""
+        if self.run is None:
+            return 0
+        return len(self.run.values) - length_hint(self.iterator)
+
+    def index(self) -> int | None:
+        """The index of the current event in its run, None between events."""
+        count = self.consumed_count()
+        return count - 1 if count else None
+
+
+class OutboxLike(Protocol):
+    """Where sends go until the commit that carries them."""
+
+    def append(self, topic: str, message: dict[str, Any]) -> None:
+        """Add one record for `topic`."""
+        ...
+
+
+cursor_var: ContextVar[Cursor | None] = ContextVar("streamcluster_cursor", default=None)
+outbox_var: ContextVar[OutboxLike | None] = ContextVar("streamcluster_outbox", default=None)
+
+
+def current_outbox() -> OutboxLike:
+    """The outbox of the running code.
+
+    Raises:
+        AppError: nothing runs the app here (a plain script, or import time).
+    """
+    outbox = outbox_var.get()
+    if outbox is None:
+        raise AppError(
+            "send() works in agents, tasks, timers and signal handlers of a running app. "
+            "From outside use `streamcluster send`, or a Kafka producer."
+        )
+    return outbox

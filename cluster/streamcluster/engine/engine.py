@@ -1,0 +1,193 @@
+"""Engine: all tasks of one worker. Its shell feeds it records, asks it to come to rest, and commits what it cuts.
+
+    feed(records) ... barrier() -> cut() -> [the shell commits in a thread, feed() goes on] -> committed(commit)
+    failures: recover() rolls back and returns where the consumer must go; no commit may be in flight then
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable
+
+from ..app import App
+from ..current import KafkaRecord, Run
+from ..freeze import Plan, SharedStream, Unit
+from ..ids import TP, TaskId
+from ..stores import TaskStore
+from ..topics import Topic
+from ..topology import Topology
+from .clock import Clock
+from .functions import Functions
+from .instance import Instance
+from .local_tables import attach_tables, make_shards
+from .outbox import Outbox
+from .partition import Reader, SourcePartition
+from .recovery import Recovery
+from .shared import SharedSource
+from .task import RunningTask, build_task
+from .values import Commit, Committed
+
+class Engine:
+    """Runs the tasks that the shell opens. Everything happens on one event loop."""
+
+    def __init__(self, app: App, plan: Plan, topology: Topology, clock: Clock) -> None:
+        self.app = app
+        self.plan = plan
+        self.topology = topology
+        self.clock = clock
+        self.tasks: dict[TaskId, RunningTask] = {}
+        # Set when a coroutine came to rest or failed; the shell waits on it.
+        self.changed = asyncio.Event()
+        self.in_flight: Commit | None = None
+        self.outbox = Outbox()
+        self.events_total = 0
+        self._routes: dict[tuple[str, int], SourcePartition] = {}
+        self._shared = [self._make_shared(shared) for shared in plan.shared]
+        self.recovery = Recovery(app, clock, self.tasks, self._shared, self.changed)
+        self.functions = Functions(app, plan.functions, clock, self.outbox, self.recovery.function_failed)
+        self.recovery.functions = self.functions
+        attach_tables(plan, self.tasks, topology)
+
+    # Tasks
+
+    def open_task(self, task: TaskId, store: TaskStore, positions: dict[TP, Committed]) -> None:
+        """Run a task from its committed positions (one for each of its source partitions) over a restored store."""
+        running = build_task(
+            task,
+            self.plan,
+            self.topology.sources(task),
+            store,
+            make_shards(self.plan, self.topology, self.app.conf, task, store),
+            positions,
+            self._make_instance,
+            self.recovery.reject,
+            self._shared_readers,
+            reads,
+        )
+        self.tasks[task] = running
+        for tp, partition in running.partitions.items():
+            self._routes[tp] = partition
+        running.start()
+
+    async def close_task(self, task: TaskId) -> None:
+        """End a task's coroutines and forget its uncommitted state; the store stays open, it is the shell's."""
+        running = self.tasks.pop(task)
+        self.recovery.trials.pop(task, None)
+        for tp in running.partitions:
+            del self._routes[tp]
+        self.recovery.failures = [failure for failure in self.recovery.failures if failure.task != task]
+        await self.recovery.leave_shared({task})
+        await running.stop()
+
+    def _make_instance(self, unit: Unit, name: str, task: TaskId, outbox: Outbox) -> Instance:
+        return Instance(unit, name, task, outbox, self.clock, self.changed.set, self.recovery.report)
+
+    def _make_shared(self, shared: SharedStream) -> SharedSource:
+        def find(run: Run) -> RunningTask | None:
+            return self.tasks.get(run.task)
+
+        return SharedSource(shared, self.plan.tables, self.clock, self.changed.set, find, self.outbox)
+
+    def _shared_readers(self, topic: str) -> list[Reader]:
+        return [
+            Reader(source.shared.name, source.shared.name, source.shared.topic, source.intake, None)
+            for source in self._shared
+            if is_named(source.shared.topic, topic)
+        ]
+
+    # Records
+
+    def feed(self, records: list[KafkaRecord]) -> None:
+        """Hand consumed records to their tasks: consecutive ones of a partition as one run."""
+        partitions = [record.partition() for record in records]
+        topics = [record.topic() for record in records]
+        start, count = 0, len(records)
+        while start < count:
+            topic, partition = topics[start], partitions[start]
+            end = start + 1
+            while end < count and partitions[end] == partition and topics[end] == topic:
+                end += 1
+            source = self._routes.get((topic, partition))
+            if source is not None:
+                self.events_total += source.feed(records[start:end])
+            start = end
+
+    def overfull(self) -> set[TP]:
+        """Partitions with more waiting records than the settings allow: the shell pauses them."""
+        bound = self.app.conf.stream_buffer_records_max
+        return {tp for task in self.tasks.values() for tp, p in task.partitions.items() if p.backlog() > bound}
+
+    # Commits
+
+    async def barrier(self, patience: float) -> list[RunningTask]:
+        """Bring the tasks to rest and return those that are.
+
+        An event in progress is waited for `patience` seconds, and as long as it takes when its task has already handed
+        output to the open transaction. Ends early when something fails. The tasks stay held until `release`.
+        """
+        for held in (*self.tasks.values(), *(source.intake for source in self._shared)):
+            held.hold()
+        deadline = self.clock.now() + patience
+        while not self.recovery.failures:
+            late = [task for task in self.tasks.values() if not self._resting(task)]
+            now = self.clock.now()
+            if not late or (now >= deadline and not any(task.in_transaction for task in late)):
+                break
+            await self._wait_changed(deadline - now if now < deadline else 1.0)
+        return [task for task in self.tasks.values() if self._resting(task) and not task.failed()]
+
+    async def _wait_changed(self, seconds: float) -> None:
+        self.changed.clear()
+        alarm = self.clock.call_later(seconds, self.changed.set)
+        await self.changed.wait()
+        alarm.cancel()
+
+    def _resting(self, task: RunningTask) -> bool:
+        return task.resting() and all(source.resting for source in self._shared)
+
+    def release(self) -> None:
+        """Let the tasks go on after `barrier`."""
+        for held in (*self.tasks.values(), *(source.intake for source in self._shared)):
+            held.release()
+
+    def cut(self, tasks: Iterable[RunningTask]) -> Commit:
+        """Take what the resting `tasks` and the worker's functions have for a commit. One commit is in flight at most."""
+        assert self.in_flight is None
+        cuts = [task.cut() for task in tasks]
+        commit = Commit(tasks=[cut for cut in cuts if not cut.is_empty()], outputs=self.outbox.swap())
+        if not commit.is_empty():
+            self.in_flight = commit
+        return commit
+
+    def committed(self, commit: Commit) -> None:
+        """`commit` is in Kafka and in the stores."""
+        self.in_flight = None
+        shard_count = sum(len(task.shards) for task in self.tasks.values())
+        share = self.app.conf.table_cache_bytes // max(1, shard_count)
+        for cut in commit.tasks:
+            if cut.task in self.tasks:
+                self.tasks[cut.task].in_transaction = False
+                self.tasks[cut.task].committed(cut, share)
+        self.recovery.step(None)
+
+    def uncommitted_count(self) -> int:
+        """Output records and table entries that wait for a commit."""
+        return self.outbox.count() + sum(task.uncommitted_count() for task in self.tasks.values())
+
+    def step(self) -> None:
+        """Let trials of failing events go on; the shell calls it whenever coroutines have run."""
+        if self.recovery.trials:
+            self.recovery.step(self.in_flight)
+
+
+def is_named(topic: Topic, name: str) -> bool:
+    """Whether a topic declaration covers the topic of this name."""
+    if topic.pattern is not None:
+        return re.fullmatch(topic.pattern, name) is not None
+    return name in topic.names
+
+
+def reads(unit: Unit, name: str) -> bool:
+    """Whether the unit reads the topic of this name."""
+    return is_named(unit.topic, name)

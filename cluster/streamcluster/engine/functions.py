@@ -1,0 +1,104 @@
+"""Functions: the @app.task and @app.timer functions of one worker, on every worker or on the leader only."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import logging
+from collections.abc import Callable
+
+from ..app import App, TaskFunction
+from ..current import cursor_var, outbox_var
+from .clock import Clock, sleep
+from .outbox import Outbox
+from .shared import function_var
+
+logger = logging.getLogger("streamcluster")
+CANCEL_SECONDS_MAX = 10.0
+
+
+class Functions:
+    """Starts and stops functions. crash: called with (name, error) when an @app.task raises."""
+
+    __slots__ = ("_app", "_clock", "_crash", "_outbox", "_running", "_wanted")
+
+    def __init__(
+        self,
+        app: App,
+        functions: tuple[TaskFunction, ...],
+        clock: Clock,
+        outbox: Outbox,
+        crash: Callable[[str, Exception], None],
+    ) -> None:
+        self._app = app
+        self._wanted = functions
+        self._clock = clock
+        self._outbox = outbox
+        self._crash = crash
+        self._running: dict[str, asyncio.Task[None]] = {}
+
+    def start(self, *, leader: bool) -> None:
+        """Start what should run and does not."""
+        self._app.leads = leader
+        for number, function in enumerate(self._wanted):
+            name = f"{function.name}#{number}"
+            if name not in self._running and (leader or not function.on_leader):
+                self._start(name, function)
+
+    def _start(self, name: str, function: TaskFunction) -> None:
+        context = contextvars.copy_context()
+        context.run(outbox_var.set, self._outbox)
+        context.run(cursor_var.set, None)
+        context.run(function_var.set, name)
+        run = self._run_task(name, function) if function.interval is None else self._run_timer(function)
+        self._running[name] = asyncio.get_running_loop().create_task(run, name=name, context=context)
+
+    async def lose_leadership(self) -> None:
+        """Stop what runs on the leader only."""
+        self._app.leads = False
+        await self._cancel([f"{f.name}#{number}" for number, f in enumerate(self._wanted) if f.on_leader])
+
+    async def restart(self, names: set[str]) -> None:
+        """Cancel these functions and start them afresh: what they had in hand was rolled back."""
+        await self._cancel(sorted(names))
+        for number, function in enumerate(self._wanted):
+            name = f"{function.name}#{number}"
+            if name in names:
+                self._start(name, function)
+
+    async def stop(self) -> None:
+        """Cancel everything."""
+        await self._cancel(list(self._running))
+
+    async def _cancel(self, names: list[str]) -> None:
+        tasks = {task for name in names if (task := self._running.pop(name, None)) is not None}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=CANCEL_SECONDS_MAX)
+            for task in late:
+                logger.warning("%s did not end within %.0f s of its cancellation", task.get_name(), CANCEL_SECONDS_MAX)
+
+    async def _run_task(self, name: str, function: TaskFunction) -> None:
+        try:
+            await self._call(function)
+        except Exception as error:  # noqa: BLE001 (the boundary to user code)
+            self._crash(name, error)
+
+    async def _run_timer(self, function: TaskFunction) -> None:
+        assert function.interval is not None
+        due = self._clock.now() + function.interval
+        while True:
+            await sleep(self._clock, due - self._clock.now())
+            try:
+                await self._call(function)
+            except Exception:
+                logger.exception("timer %s failed; its next run is in %.3g s", function.name, function.interval)
+            due = max(due + function.interval, self._clock.now())
+
+    async def _call(self, function: TaskFunction) -> None:
+        takes_app = bool(inspect.signature(function.fun).parameters)
+        result = function.fun(self._app) if takes_app else function.fun()
+        if inspect.isawaitable(result):
+            await result

@@ -1,0 +1,170 @@
+"""Instance: one running coroutine of a unit in one task, from start to cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+from collections.abc import Callable
+from functools import partial
+from types import CoroutineType
+from typing import Any
+
+from ..agents import Agent
+from ..current import Cursor, cursor_var, outbox_var
+from ..errors import AppError, Skip
+from ..freeze import Unit
+from ..ids import TaskId
+from ..streams import Processor, Source, Stream, apply
+from ..topics import Topic
+from .clock import Clock, sleep
+from .intake import RunIntake
+from .outbox import Outbox
+from .values import Failure
+
+CANCEL_SECONDS_MAX = 10.0
+RESTART_SECONDS_MAX = 30.0
+
+
+class Instance:
+    """One coroutine. `down` while it waits to be started again after it failed outside of an event."""
+
+    __slots__ = ("_clock", "_context", "_fail", "_loop_task", "_outbox", "down", "failed", "intake", "name", "task", "unit")
+
+    def __init__(
+        self,
+        unit: Unit,
+        name: str,
+        task: TaskId,
+        outbox: Outbox,
+        clock: Clock,
+        on_rest: Callable[[], None],
+        fail: Callable[[Failure], None],
+    ) -> None:
+        self.unit = unit
+        self.name = name
+        self.task = task
+        cursor = Cursor(unit.name, task)
+        self.intake = RunIntake(cursor, clock, on_rest)
+        self._clock = clock
+        self._outbox = outbox
+        self._fail = fail
+        self._loop_task: asyncio.Task[None] | None = None
+        self.down = False
+        # It failed at an event and waits for its task to be rolled back.
+        self.failed = False
+        self._context = contextvars.copy_context()
+        self._context.run(cursor_var.set, cursor)
+        self._context.run(outbox_var.set, outbox)
+
+    @property
+    def resting(self) -> bool:
+        """No event is half done."""
+        return self.intake.resting or self.down
+
+    def set_shard(self, variable: contextvars.ContextVar[Any], shard: Any) -> None:
+        """Give the coroutine its shard of one table."""
+        self._context.run(variable.set, shard)
+
+    def start(self) -> None:
+        """Run a fresh coroutine."""
+        self.failed = self.down = False
+        self._loop_task = asyncio.get_running_loop().create_task(self._main(), name=self.name, context=self._context)
+
+    async def cancel(self) -> None:
+        """End the coroutine and forget what it had in hand.
+
+        Raises:
+            AppError: it swallowed the cancellation; only the end of the process helps.
+        """
+        loop_task, self._loop_task = self._loop_task, None
+        if loop_task is not None:
+            loop_task.cancel()
+            done, _ = await asyncio.wait({loop_task}, timeout=CANCEL_SECONDS_MAX)
+            if not done:
+                raise AppError(f"agent {self.unit.name!r} did not end within {CANCEL_SECONDS_MAX:.0f} s of its cancellation.")
+        self.intake.reset()
+
+    async def _main(self) -> None:
+        attempt = 0
+        while True:
+            before = dict(self.intake.done)
+            try:
+                await self._run_once()
+                if self.intake.done == before and self.intake.cursor.index() is None:
+                    raise AppError(f"agent {self.unit.name!r} returned without reading its stream.")
+                self.intake.finish()
+                attempt = 0
+            except Exception as error:  # noqa: BLE001 (the boundary to user code)
+                suspects = self.intake.suspects()
+                self.failed = bool(suspects)
+                self.down = not suspects
+                self._fail(Failure(self.unit.name, self.unit.policy, self.task, suspects, error))
+                if suspects:
+                    return
+                attempt += 1
+                await sleep(self._clock, min(RESTART_SECONDS_MAX, 0.1 * 2**attempt))
+                self.down = False
+
+    async def _run_once(self) -> None:
+        if self.unit.agent is None:
+            await self._forward()
+            return
+        agent = self.unit.agent
+        template = agent.stream
+        source = Source(self.unit.topic.describe(), (self.unit.topic,))
+        source.intake = self.intake
+        result = agent.fun(Stream(source, template.operators if template is not None else ()))
+        if hasattr(result, "__anext__"):
+            async for value in result:
+                for sink in agent.sinks:
+                    await _give(sink, value)
+        else:
+            await result
+
+    async def _forward(self) -> None:
+        """The sending half of group_by and through: raw bytes go on under a new key, unless operators changed the value."""
+        unit, intake, outbox = self.unit, self.intake, self._outbox
+        assert unit.group_by is not None
+        assert unit.destination is not None
+        key_of, operators, coders = unit.group_by.key, unit.operators, unit.destination.coders
+        name, encode_key = unit.destination.name, coders.encode_key
+        is_async = inspect.iscoroutinefunction(key_of)
+        as_it_is = unit.group_by.through is None and not any(isinstance(op, Processor) for op in operators)
+        while True:
+            run = await intake.next_run()
+            if run is None:
+                continue
+            records = outbox.records_of(name)
+            for record, value in zip(run.records, intake.cursor.iterator, strict=False):
+                if operators:
+                    try:
+                        value = await apply(operators, value, partial(_current_key, intake))
+                    except Skip:
+                        continue
+                key = _current_key(intake) if key_of is None else key_of(value)
+                if type(key) is CoroutineType:
+                    key = await key
+                # A commit may have swapped the outbox while an operator or the key was awaited.
+                records = outbox.records_of(name) if is_async or operators else records
+                message = {"key": encode_key(key), "value": record.value() if as_it_is else coders.encode_value(value)}
+                if headers := record.headers():
+                    message["headers"] = headers
+                records.append(message)
+
+
+def _current_key(intake: RunIntake) -> Any:
+    run, index = intake.cursor.run, intake.cursor.index()
+    return None if run is None or index is None else run.key(index)
+
+
+async def _give(sink: Any, value: Any) -> None:
+    """Hand a yielded value to one sink."""
+    if isinstance(sink, Topic):
+        sink.send_soon(value=value)
+    elif isinstance(sink, Agent):
+        sink.topic.send_soon(value=value)
+    else:
+        result = sink(value)
+        if inspect.isawaitable(result):
+            await result

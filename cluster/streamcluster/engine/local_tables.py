@@ -1,0 +1,74 @@
+"""The shards of a worker's tasks: made with their codecs, and found by code that runs outside of an event."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..coding import make_table_coder
+from ..errors import AppError
+from ..freeze import Plan
+from ..ids import TaskId
+from ..settings import Settings
+from ..stores import TaskStore
+from ..tables import Table
+from ..topology import ResolvedTable, Topology
+from .shards import CachedShard
+from .task import RunningTask
+
+
+def make_shards(
+    plan: Plan, topology: Topology, settings: Settings, task: TaskId, store: TaskStore
+) -> dict[str, CachedShard]:
+    """A cached shard for each table that lives in `task`."""
+    here = {table.name for table in topology.tables_of(task)}
+    shards: dict[str, CachedShard] = {}
+    for table in plan.tables:
+        if table.name in here:
+            allow = settings.allow_pickle
+            key = make_table_coder(table.key_type, table.key_serializer, allow_pickle=allow, is_key=True)
+            value = make_table_coder(table.value_type, table.value_serializer, allow_pickle=allow)
+            shards[table.name] = CachedShard(store.shard(table.name), key, value)
+    return shards
+
+
+class LocalTable:
+    """All shards of one table that are on this worker."""
+
+    __slots__ = ("_group", "_name", "_tasks")
+
+    def __init__(self, table: ResolvedTable, tasks: dict[TaskId, RunningTask]) -> None:
+        self._name = table.name
+        self._group = table.group
+        self._tasks = tasks
+
+    def all(self) -> list[CachedShard]:
+        """In the order of partitions."""
+        return [task.shards[self._name] for _, task in sorted(self._tasks.items()) if self._name in task.shards]
+
+    def find(self, key: Any) -> CachedShard | None:
+        """The shard that has the key; any, when all shards are here; None when it may be on another worker.
+
+        The key alone does not tell: an entry lives in the partition of the event that wrote it.
+        """
+        shards = self.all()
+        for shard in shards:
+            try:
+                shard.stored(key)
+            except KeyError:
+                continue
+            return shard
+        return shards[0] if shards and len(shards) == self._group else None
+
+
+def attach_tables(plan: Plan, tasks: dict[TaskId, RunningTask], topology: Topology) -> None:
+    """Let the app's tables find the shards of these tasks."""
+    resolved = {table.name: table for table in topology.tables}
+    for table in plan.tables:
+        if table.name not in resolved:
+            raise AppError(f"table {table.name!r} is declared but not in the topology: it was declared too late.")
+        table.local = LocalTable(resolved[table.name], tasks)
+
+
+def find_table(plan: Plan, name: str) -> Table[Any, Any] | None:
+    """The declared table of this name."""
+    return next((table for table in plan.tables if table.name == name), None)

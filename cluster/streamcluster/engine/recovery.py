@@ -1,0 +1,177 @@
+"""Recovery: from an exception in user code to a rolled-back task, a trial of its suspects, and a dead letter.
+
+It decides what is rolled back and where the consumer must go; when to do so is the shell's: with no commit in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from ..app import App
+from ..coding import explain
+from ..current import KafkaRecord
+from ..errors import AppError
+from ..ids import TP, TaskId
+from ..policies import policy_of
+from .clock import Clock
+from .dead_letters import dead_letter
+from .functions import Functions
+from .shared import SharedSource
+from .task import RunningTask, belongs_to
+from .trial import Trial
+from .values import Commit, Failure
+
+logger = logging.getLogger("streamcluster")
+
+
+class Recovery:
+    """Failures of one worker, from report to resolution."""
+
+    def __init__(
+        self, app: App, clock: Clock, tasks: dict[TaskId, RunningTask], shared: list[SharedSource], changed: asyncio.Event
+    ) -> None:
+        self._app = app
+        self._clock = clock
+        self._tasks = tasks
+        self._shared = shared
+        self._changed = changed
+        self.functions: Functions | None = None
+        self.trials: dict[TaskId, Trial] = {}
+        # Failures at an event, whose tasks wait for a rollback.
+        self.failures: list[Failure] = []
+        # The failure that the app stops for, because its policy or its nature says so.
+        self.stop_failure: Failure | None = None
+        # An @app.task that failed outside of an event: the worker ends and is replaced.
+        self.crash: tuple[str, Exception] | None = None
+        self.dead_letters_total = 0
+        self.rollbacks_total = 0
+        self.last_error: dict[TaskId, str] = {}
+
+    # Reports
+
+    def report(self, failure: Failure) -> None:
+        """A coroutine ended with an exception."""
+        self._changed.set()
+        if isinstance(failure.error, AppError):
+            self.stop_failure = self.stop_failure or failure
+        if failure.suspects:
+            self.failures.append(failure)
+        if failure.task is not None:
+            self.last_error[failure.task] = f"{failure.unit}: {failure.error!r}"
+        trial = self.trials.get(failure.task) if failure.task is not None else None
+        if trial is None:
+            where = ", ".join(f"{tp}@{offset}" for tp, offset in failure.suspects[:3]) or "before its first event"
+            logger.warning("%s failed at %s: %r", failure.unit, where, failure.error, exc_info=failure.error)
+
+    def function_failed(self, name: str, error: Exception) -> None:
+        """An @app.task ended with an exception: at an event of a shared stream it is that event's failure."""
+        for source in self._shared:
+            suspects = source.intake.suspects()
+            if source.function == name and suspects:
+                task = next(task for task in self._tasks.values() if suspects[0][0] in task.partitions)
+                source.failed = True
+                self.report(Failure(source.shared.name, source.shared.policy, task.id, suspects, error))
+                return
+        logger.error("task %s failed", name, exc_info=error)
+        self.crash = (name, error)
+        self._changed.set()
+
+    def reject(self, task: RunningTask, tp: TP, record: KafkaRecord, unit: str, error: Exception) -> None:
+        """A record does not decode: do what the settings say with it, and go on."""
+        policy = policy_of(None, self._app.conf)
+        failure = Failure(unit, policy, task.id, [(tp, record.offset())], error)
+        if not self._give_up(task, tp, record, failure):
+            self.stop_failure = self.stop_failure or failure
+            self._changed.set()
+
+    def _give_up(self, task: RunningTask, tp: TP, record: KafkaRecord, failure: Failure) -> bool:
+        """Do what the policy says with a record that cannot be processed; False when that is to stop."""
+        reason = explain(failure.error, record.value() or b"")
+        place = f"{tp}@{record.offset()}"
+        if failure.policy.action == "stop" or isinstance(failure.error, AppError):
+            logger.error("%s cannot process %s and its policy is to stop: %s", failure.unit, place, reason)
+            self.stop_failure = self.stop_failure or failure
+            self._changed.set()
+            return False
+        if failure.policy.action == "skip":
+            logger.warning("%s skips %s: %s", failure.unit, place, reason)
+            return True
+        topic = self._app.conf.dead_letters
+        logger.warning("%s sends %s to %s: %s", failure.unit, place, topic, reason)
+        letter = dead_letter(tp, record, agent=failure.unit, error=failure.error, reason=reason)
+        task.outbox.append(topic, letter)
+        self.dead_letters_total += 1
+        return True
+
+    # Rolling back
+
+    async def run(self) -> dict[TP, int]:
+        """Deal with every reported failure.
+
+        Returns:
+            TP -> offset: where the consumer must go back to. No commit may be in flight.
+        """
+        failures, self.failures = self.failures, []
+        rolled_back: dict[TaskId, list[Failure]] = {}
+        for failure in failures:
+            task = self._tasks.get(failure.task) if failure.task is not None else None
+            if task is None:
+                continue
+            trial = self.trials.get(task.id)
+            if trial is not None and trial.phase == "alone" and not self._reads_shared(task):
+                self.rollbacks_total += 1
+                await trial.failed_alone(failure)
+            else:
+                rolled_back.setdefault(task.id, []).append(failure)
+        rewinds = await self.rollback(set(rolled_back))
+        for task_id, found in rolled_back.items():
+            suspects = [suspect for failure in found for suspect in failure.suspects]
+            self._try(self._tasks[task_id], suspects)
+        return rewinds
+
+    def _reads_shared(self, task: RunningTask) -> bool:
+        return any(reader.intake is s.intake for s in self._shared for p in task.partitions.values() for reader in p.readers)
+
+    def _try(self, task: RunningTask, suspects: list[tuple[TP, int]]) -> None:
+        trial = self.trials.get(task.id)
+        if trial is None:
+            trial = self.trials[task.id] = Trial(task, [], self._clock, self._give_up)
+        trial.add(suspects)
+        trial.begin()
+
+    async def rollback(self, task_ids: set[TaskId]) -> dict[TP, int]:
+        """Drop everything uncommitted of these tasks, and of those that share a stream with them."""
+        if any(self._reads_shared(self._tasks[task_id]) for task_id in task_ids):
+            task_ids = task_ids | {task.id for task in self._tasks.values() if self._reads_shared(task)}
+        await self.leave_shared(task_ids)
+        rewinds: dict[TP, int] = {}
+        for task_id in sorted(task_ids):
+            task = self._tasks[task_id]
+            self.rollbacks_total += 1
+            await task.rollback(rewind=True)
+            rewinds.update({tp: partition.next_offset for tp, partition in task.partitions.items()})
+            if task_id in self.trials:
+                self.trials[task_id].begin()
+        return rewinds
+
+    async def leave_shared(self, task_ids: set[TaskId]) -> None:
+        """Take these tasks' runs out of the shared streams; a function that has one in hand starts afresh."""
+        restart: set[str] = set()
+        for source in self._shared:
+            for task_id in task_ids:
+                source.intake.purge(belongs_to(task_id))
+            if source.has_in_hand(task_ids):
+                source.intake.reset_hand()
+                source.failed = False
+                restart |= {source.function} if source.function else set()
+        if restart and self.functions is not None:
+            await self.functions.restart(restart)
+
+    def step(self, in_flight: Commit | None) -> None:
+        """Let the trials go on whose phase is over."""
+        for task_id, trial in list(self.trials.items()):
+            flying = in_flight is not None and any(cut.task == task_id for cut in in_flight.tasks)
+            if trial.step(is_clean=not flying and trial.task.is_clean()):
+                del self.trials[task_id]
+                self.last_error.pop(task_id, None)

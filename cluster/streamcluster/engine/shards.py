@@ -1,0 +1,210 @@
+"""CachedShard: the write-back cache of decoded values before one table's part of one task.
+
+Three generations: `dirty` since the last cut, `inflight` while a commit carries it, and the store behind them, which
+only ever has committed state (I2). A rollback drops the memory, and the next read finds the committed state again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any
+
+from ..stores import Shard
+from ..tables import IMMUTABLE
+
+Encode = Callable[[Any], bytes | None]
+Decode = Callable[[bytes], Any]
+Changes = dict[bytes, bytes | None]
+
+
+class _Deleted:
+    __slots__ = ()
+
+
+DELETED = _Deleted()
+ENTRY_OVERHEAD_BYTES = 200  # Two dict slots, the key and the value as Python objects; measured with tracemalloc.
+SCAN_ROWS = 1000
+
+
+class CachedShard:
+    """One table's part of one task. Invariant: a key in `dirty` or `inflight` is in the cache or was deleted."""
+
+    __slots__ = (
+        "_decode_key",
+        "_decode_value",
+        "_encode_key",
+        "_encode_value",
+        "_store",
+        "baseline",
+        "dirty",
+        "entry_bytes",
+        "inflight",
+        "lent",
+        "objects",
+        "touched",
+        "values",
+    )
+
+    def __init__(
+        self, store: Shard, key_coder: tuple[Encode, Decode], value_coder: tuple[Encode, Decode]
+    ) -> None:
+        self._store = store
+        self._encode_key, self._decode_key = key_coder
+        self._encode_value, self._decode_value = value_coder
+        # Immutable values by key; the hot path reads this and nothing else.
+        self.values: dict[Any, Any] = {}
+        # Values that can be changed in place, with the encoding that each was last known by.
+        self.objects: dict[Any, Any] = {}
+        self.baseline: dict[Any, bytes | None] = {}
+        # Defaults handed out for missing keys since the cut, as they were then.
+        self.lent: dict[Any, bytes | None] = {}
+        # What was written since the cut, and which objects were handed out since the cut.
+        self.dirty: dict[Any, Any] = {}
+        self.touched: dict[Any, Any] = {}
+        self.inflight: Changes = {}
+        self.entry_bytes = 100
+
+    # What a table calls
+
+    def read(self, key: Any) -> Any:
+        """The value of `key`, or the default that was lent out for it; KeyError when there is neither."""
+        try:
+            return self.values[key]
+        except KeyError:
+            pass
+        if key in self.objects:
+            value = self.touched[key] = self.objects[key]
+            return value
+        return self._load(key)
+
+    def stored(self, key: Any) -> Any:
+        """The value of `key`; KeyError when there is none. A default that nobody changed does not count."""
+        value = self.read(key)
+        if key in self.lent and key not in self.dirty and self._encode_value(value) == self.lent[key]:
+            raise KeyError(key)
+        return value
+
+    def _load(self, key: Any) -> Any:
+        if self.dirty.get(key) is DELETED:
+            raise KeyError(key)
+        data = self._encode_key(key) or b""
+        encoded = self.inflight[data] if data in self.inflight else self._store.get(data)
+        if encoded is None:
+            raise KeyError(key)
+        value = self._decode_value(encoded)
+        if type(value) in IMMUTABLE:
+            self.values[key] = value
+        else:
+            self.objects[key] = self.touched[key] = value
+            self.baseline[key] = encoded
+        return value
+
+    def write(self, key: Any, value: Any) -> None:
+        """Set `key`; visible at once, committed with the current event."""
+        if type(value) in IMMUTABLE:
+            if self.objects and key in self.objects:
+                self._drop_object(key)
+            self.values[key] = value
+        else:
+            self.values.pop(key, None)
+            self.objects[key] = value
+        self.dirty[key] = value
+
+    def delete(self, key: Any) -> None:
+        """Remove `key`; KeyError when there is none."""
+        self.stored(key)
+        self.values.pop(key, None)
+        self._drop_object(key)
+        self.dirty[key] = DELETED
+
+    def _drop_object(self, key: Any) -> None:
+        for memory in (self.objects, self.touched, self.baseline, self.lent):
+            memory.pop(key, None)
+
+    def lend(self, key: Any, value: Any) -> None:
+        """Keep a default that was handed out for a missing key, if it is changed in place before the next cut."""
+        self.objects[key] = self.touched[key] = value
+        self.lent[key] = self._encode_value(value)
+
+    def rows(self) -> Iterator[tuple[Any, Any]]:
+        """Every entry: the store's rows under what memory has."""
+        overlay = {**self.inflight, **self._encoded_changes()}
+        after: bytes | None = None
+        while True:
+            page = self._store.scan(after, rows_max=SCAN_ROWS)
+            for data, encoded in page:
+                if data not in overlay:
+                    yield self._decode_key(data), self._decode_value(encoded)
+            if len(page) < SCAN_ROWS:
+                break
+            after = page[-1][0]
+        for data, memory in overlay.items():
+            if memory is not None:
+                yield self._decode_key(data), self._decode_value(memory)
+
+    # What the engine calls
+
+    def dirty_count(self) -> int:
+        """Entries that the next cut looks at."""
+        return len(self.dirty) + len(self.touched)
+
+    def cut(self) -> Changes:
+        """Take what changed since the last cut, encoded, for the commit that starts now."""
+        changes = self._encoded_changes()
+        for key in self.objects.keys() & (self.dirty.keys() | self.touched.keys()):
+            data = self._encode_key(key) or b""
+            if data in changes:
+                self.baseline[key] = changes[data]
+            elif key in self.lent:
+                del self.objects[key]
+        self.lent.clear()
+        self.dirty = {}
+        self.touched = {}
+        self.inflight = changes
+        if changes:
+            sample = list(islice(changes.items(), 100))
+            size = sum(len(data) + len(value or b"") for data, value in sample) // len(sample)
+            self.entry_bytes = size + ENTRY_OVERHEAD_BYTES
+        return changes
+
+    def _encoded_changes(self) -> Changes:
+        encode_key, encode = self._encode_key, self._encode_value
+        changes: Changes = {
+            encode_key(key) or b"": None if value is DELETED else encode(value) for key, value in self.dirty.items()
+        }
+        for key, value in self.touched.items():
+            if key in self.dirty:
+                continue
+            encoded = encode(value)
+            if encoded != (self.lent[key] if key in self.lent else self.baseline.get(key)):
+                changes[encode_key(key) or b""] = encoded
+        return changes
+
+    def committed(self) -> None:
+        """The commit that the last cut went into is in the store."""
+        self.inflight = {}
+
+    def evict(self, bytes_max: int) -> None:
+        """Forget the oldest clean entries while the cache is above its share of memory."""
+        excess = self.cached_bytes() - bytes_max
+        if excess <= 0:
+            return
+        clean_max = excess // self.entry_bytes + 1
+        dirty, inflight, encode_key = self.dirty, self.inflight, self._encode_key
+        for key in [k for k in islice(self.values, clean_max) if k not in dirty]:
+            if not inflight or encode_key(key) not in inflight:
+                del self.values[key]
+        for key in [k for k in islice(self.objects, clean_max) if k not in dirty and k not in self.touched]:
+            if not inflight or encode_key(key) not in inflight:
+                self._drop_object(key)
+
+    def cached_bytes(self) -> int:
+        """An estimate of what the cache holds, from the average size of what was last written."""
+        return (len(self.values) + len(self.objects)) * self.entry_bytes
+
+    def rollback(self) -> None:
+        """Forget everything that is not committed; no commit may be in flight."""
+        for memory in (self.values, self.objects, self.baseline, self.lent, self.dirty, self.touched):
+            memory.clear()
+        self.inflight = {}

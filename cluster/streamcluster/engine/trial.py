@@ -1,0 +1,116 @@
+"""Trial: how a failing event is found out about, alone, after its task was rolled back (design.md, section 7).
+
+    replay   records before the suspect go through and are committed; the suspect and all behind it wait
+    alone    the suspect is processed with nothing else uncommitted; so a failure is its own
+    waiting  it failed and is tried again after the policy's back-off
+    stopped  its policy says stop: the task stays where it is
+
+When it succeeds, or its policy gives it up (dead letter, skip), the next suspect follows, and then the stream goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from ..current import KafkaRecord
+from ..ids import TP
+from .clock import Clock
+from .task import RunningTask
+from .values import Failure
+
+HELD_BACK = -1
+Suspect = tuple[TP, int]
+GiveUp = Callable[[RunningTask, TP, KafkaRecord, Failure], bool]
+
+
+class Trial:
+    """The trial of one task's suspects, oldest first."""
+
+    __slots__ = ("_attempts", "_clock", "_give_up", "_record", "phase", "suspects", "task")
+
+    def __init__(self, task: RunningTask, suspects: list[Suspect], clock: Clock, give_up: GiveUp) -> None:
+        self.task = task
+        self.suspects = suspects
+        self.phase: Literal["replay", "alone", "waiting", "stopped"] = "replay"
+        self._attempts: dict[tuple[TP, int, str], int] = {}
+        self._clock = clock
+        self._give_up = give_up
+        self._record: KafkaRecord | None = None
+
+    def add(self, suspects: list[Suspect]) -> None:
+        """More suspects: an earlier event failed while the records before a suspect were replayed."""
+        self.suspects = sorted({*self.suspects, *suspects}, key=lambda suspect: (suspect[0], suspect[1]))
+
+    def begin(self) -> None:
+        """(Re)start with the replay of what comes before the first suspect, after a rollback with a rewind."""
+        self.phase = "replay"
+        self._record = None
+        self._set_gates()
+        self.task.set_flush(True)
+
+    def _set_gates(self) -> None:
+        """Let pass what is before the current suspect; hold back the other partitions of the task."""
+        suspect_tp, offset = self.suspects[0]
+        for tp, partition in self.task.partitions.items():
+            partition.gate = offset if tp == suspect_tp else HELD_BACK
+            passing = [record for record in partition.gated if record.offset() < partition.gate]
+            if passing:
+                partition.gated = partition.gated[len(passing) :]
+                partition.dispatch(passing)
+
+    def step(self, *, is_clean: bool) -> bool:
+        """Go on if the current phase is over. is_clean: the task has nothing uncommitted and nothing in flight.
+
+        Returns:
+            True when the trial is over and the task has gone back to normal.
+        """
+        if not self.task.idle() or self.task.failed() or self.phase in ("waiting", "stopped"):
+            return False
+        if self.phase == "replay":
+            tp, offset = self.suspects[0]
+            waiting = self.task.partitions[tp].gated
+            if not waiting or not is_clean:
+                return False
+            if waiting[0].offset() == offset:
+                self._record = waiting.pop(0)
+                self._try()
+                return False
+        return self._next_suspect()
+
+    def _try(self) -> None:
+        assert self._record is not None
+        self.phase = "alone"
+        self.task.partitions[self.suspects[0][0]].dispatch([self._record])
+
+    def _next_suspect(self) -> bool:
+        self.suspects.pop(0)
+        self._record = None
+        self.phase = "replay"
+        if self.suspects:
+            self._set_gates()
+            return False
+        self.task.set_flush(False)
+        for partition in self.task.partitions.values():
+            partition.gate = None
+            waiting, partition.gated = partition.gated, []
+            if waiting:
+                partition.dispatch(waiting)
+        return True
+
+    async def failed_alone(self, failure: Failure) -> None:
+        """The suspect failed with nothing else uncommitted: try again, or do what the policy says."""
+        assert self._record is not None
+        tp, offset = self.suspects[0]
+        attempt = self._attempts[tp, offset, failure.unit] = self._attempts.get((tp, offset, failure.unit), 0) + 1
+        await self.task.rollback(rewind=False)
+        self.task.set_flush(True)
+        if attempt < max(1, failure.policy.retries):
+            self.phase = "waiting"
+            self._clock.call_later(failure.policy.delay(attempt + 1), self._try)
+            return
+        if not self._give_up(self.task, tp, self._record, failure):
+            self.phase = "stopped"
+            return
+        self.task.partitions[tp].skips.setdefault(offset, set()).add(failure.unit)
+        self._try()

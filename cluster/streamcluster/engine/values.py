@@ -1,0 +1,63 @@
+"""What the engine hands to its shell at a commit, and what it tells of a failure. Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..ids import TP, TaskId
+from ..policies import ErrorPolicy
+from .outbox import OutputRecord
+from .shards import Changes
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A committed position. next_offset: the record to read next; metadata: what `TaskCommit.offsets` carried."""
+
+    next_offset: int
+    metadata: str = ""
+
+
+@dataclass(slots=True)
+class TaskCommit:
+    """One task's part of a commit.
+
+    offsets: next offset to read and metadata, for the partitions that moved; outputs: topic -> records in order;
+    changes: table -> key -> value, where None deletes.
+    """
+
+    task: TaskId
+    offsets: dict[TP, Committed]
+    outputs: dict[str, list[OutputRecord]]
+    changes: dict[str, Changes]
+
+    def is_empty(self) -> bool:
+        """Nothing moved, nothing was sent and nothing was written."""
+        return not self.offsets and not self.outputs and not any(self.changes.values())
+
+
+@dataclass(slots=True)
+class Commit:
+    """One commit: the tasks that take part, and what the worker's own functions sent."""
+
+    tasks: list[TaskCommit] = field(default_factory=list)
+    outputs: dict[str, list[OutputRecord]] = field(default_factory=dict)
+
+    def is_empty(self) -> bool:
+        """There is nothing to commit."""
+        return not self.tasks and not self.outputs
+
+
+@dataclass(slots=True)
+class Failure:
+    """An exception that user code raised.
+
+    unit: the name of the agent, or of what else failed; suspects: the events that it was at, oldest first; empty when
+    it was at none.
+    """
+
+    unit: str
+    policy: ErrorPolicy
+    task: TaskId | None
+    suspects: list[tuple[TP, int]]
+    error: Exception

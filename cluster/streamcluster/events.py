@@ -1,0 +1,105 @@
+"""Event and Message: one record as user code sees it, made on demand from the run in hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from .current import KafkaRecord, Run, current_outbox, cursor_var
+from .ids import TP
+
+
+class Destination(Protocol):
+    """What an event can be sent to: a topic, an agent."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def send(self, *, key: Any = None, value: Any = None, headers: Any = None) -> object: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """The record as Kafka has it. key, value: bytes or None; timestamp: seconds since the epoch (may be negative)."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: float
+    key: bytes | None
+    value: bytes | None
+    headers: dict[str, bytes]
+
+    @property
+    def tp(self) -> TP:
+        """The partition of this record."""
+        return TP(self.topic, self.partition)
+
+
+class Event:
+    """One event of a stream: its decoded key and value, and the record behind them."""
+
+    __slots__ = ("_record", "_run", "key", "value")
+
+    def __init__(self, run: Run, index: int, value: Any) -> None:
+        self._run = run
+        self._record: KafkaRecord = run.records[index]
+        self.key = run.key(index)
+        self.value = value
+
+    @property
+    def id(self) -> tuple[str, int, int]:
+        """(topic, partition, offset): unique for ever, for deduplication outside of Kafka."""
+        return (*self._run.tp, self._record.offset())
+
+    @property
+    def headers(self) -> dict[str, bytes]:
+        """Headers by name; of several with one name, the last."""
+        return {name: value for name, value in self._record.headers() or ()}
+
+    @property
+    def message(self) -> Message:
+        """The record as Kafka has it."""
+        record = self._record
+        _, milliseconds = record.timestamp()
+        return Message(
+            topic=self._run.tp.topic,
+            partition=self._run.tp.partition,
+            offset=record.offset(),
+            timestamp=milliseconds / 1000,
+            key=record.key(),
+            value=record.value(),
+            headers=self.headers,
+        )
+
+    async def send(self, channel: Destination | str, *, key: Any = ..., value: Any = ..., headers: Any = None) -> None:
+        """Send this event on, with another key or value where given, encoded as `channel` says."""
+        key = self.key if key is ... else key
+        value = self.value if value is ... else value
+        if isinstance(channel, str):
+            raise TypeError(f"event.send({channel!r}): give a topic object, it has the codecs; forward() takes a name.")
+        await channel.send(key=key, value=value, headers=headers or list(self._record.headers() or ()))
+
+    async def forward(self, channel: Destination | str, *, key: Any = ..., headers: Any = None) -> None:
+        """Send the record on as it is, without decoding and encoding it again."""
+        name = channel if isinstance(channel, str) else channel.name
+        message: dict[str, Any] = {
+            "key": self._record.key() if key is ... else key,
+            "value": self._record.value(),
+        }
+        sent_headers = headers if headers is not None else self._record.headers()
+        if sent_headers:
+            message["headers"] = list(sent_headers.items() if isinstance(sent_headers, dict) else sent_headers)
+        current_outbox().append(name, message)
+
+    def __repr__(self) -> str:
+        return f"<Event {'/'.join(map(str, self.id))}: key={self.key!r} value={self.value!r}>"
+
+
+def current_event() -> Event | None:
+    """The event that the running agent is at, or None outside of an event."""
+    cursor = cursor_var.get()
+    index = cursor.index() if cursor is not None else None
+    if cursor is None or index is None or cursor.run is None:
+        return None
+    return Event(cursor.run, index, cursor.run.values[index])

@@ -1,0 +1,322 @@
+"""Freezing: from an App's notes to a plan (what runs, for workers) and a declaration (what is needed, for the coordinator).
+
+`group_by` and `through` are called inside agents, so each agent is probed: its body runs until it asks for its first
+event, and the operators of the stream that it asked are noted. What stands before an agent's loop therefore runs once
+more than there are tasks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from msgspec import structs
+
+from .agents import Agent
+from .app import App, TaskFunction
+from .errors import AppError
+from .policies import ErrorPolicy, policy_of
+from .streams import GroupBy, Operator, Probed, Processor, Source, Stream
+from .tables import Table
+from .topics import Topic
+from .topology import AgentSpec, Declared, TableSpec, TopicSpec
+
+PROBE_SECONDS_MAX = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One coroutine per task (times concurrency): an agent's body, or the forwarding half of a group_by.
+
+    topic: what it reads. forward: for a forwarding unit, the operators up to its GroupBy, and where it sends.
+    """
+
+    name: str
+    topic: Topic
+    policy: ErrorPolicy
+    agent: Agent | None = None
+    concurrency: int = 1
+    operators: tuple[Operator, ...] = ()
+    group_by: GroupBy | None = None
+    destination: Topic | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SharedStream:
+    """A stream declared with app.stream and read in an @app.task: one per worker, over all of its tasks."""
+
+    name: str
+    stream: Stream[Any]
+    topic: Topic
+    policy: ErrorPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a worker runs."""
+
+    units: tuple[Unit, ...]
+    shared: tuple[SharedStream, ...]
+    functions: tuple[TaskFunction, ...]
+    tables: tuple[Table[Any, Any], ...]
+
+
+async def freeze(app: App) -> tuple[Plan, Declared]:
+    """Probe the agents, compile the codecs and return the plan and the declaration of `app`.
+
+    Raises:
+        AppError: an agent's code before its first event fails, or two declarations contradict each other.
+    """
+    app.on_before_configured.send(app)
+    app.on_configured.send(app, conf=app.conf)
+    app.on_after_configured.send(app)
+    units: list[Unit] = []
+    specs: list[AgentSpec] = []
+    repartitions: dict[str, TopicSpec] = {}
+    for agent in app.agents.values():
+        operators = await _probe(agent)
+        compiled = _compile_chain(app, agent.name, agent.topic, operators, agent, repartitions)
+        units += compiled
+        specs.append(_agent_spec(app, agent, compiled[-1].topic))
+    shared: list[SharedStream] = []
+    for number, stream in enumerate(app.streams):
+        name = f"stream-{number}" if number else "stream"
+        topic = stream.source.topics[0]
+        *forwards, body = _compile_chain(
+            app, f"{app.conf.app_id}-{name}", topic, stream.operators, None, repartitions
+        )
+        units += forwards
+        shared.append(SharedStream(name=body.name, stream=stream, topic=body.topic, policy=body.policy))
+        specs.append(AgentSpec(name=body.name, topics=_names(body.topic), help="read in an @app.task"))
+    for topic in [*app.topics, *(unit.topic for unit in units), *(u.destination for u in units if u.destination)]:
+        topic.compile(app.conf)
+        if app.on_produce_message.receivers:
+            topic.on_produce = _produce_signal(app)
+    plan = Plan(tuple(units), tuple(shared), tuple(app.tasks), tuple(app.tables.values()))
+    return plan, _declared(app, plan, specs, repartitions)
+
+
+def _produce_signal(app: App) -> Callable[..., None]:
+    def on_produce(**arguments: Any) -> None:
+        app.on_produce_message.send(app, **arguments)
+
+    return on_produce
+
+
+async def _probe(agent: Agent) -> tuple[Operator, ...]:
+    """The operators of the stream that the agent's body asks first."""
+    template = agent.stream or Stream(Source(agent.topic.describe(), (agent.topic,)))
+    source = Source(template.source.label, template.source.topics)
+    source.is_probe = True
+    stream: Stream[Any] = Stream(source, template.operators)
+    try:
+        async with asyncio.timeout(PROBE_SECONDS_MAX):
+            result = agent.fun(stream)
+            if hasattr(result, "__anext__"):
+                await anext(result, None)
+            elif inspect.isawaitable(result):
+                await result
+    except Probed as probed:
+        return probed.stream.operators
+    except TimeoutError as error:
+        raise AppError(
+            f"agent {agent.name!r} did not ask for an event within {PROBE_SECONDS_MAX:.0f} s: "
+            "what it awaits before its loop takes too long."
+        ) from error
+    raise AppError(f"agent {agent.name!r} never reads its stream: it needs `async for value in {_argument(agent)}:`.")
+
+
+def _argument(agent: Agent) -> str:
+    try:
+        return next(iter(inspect.signature(agent.fun).parameters), "stream")
+    except (TypeError, ValueError):
+        return "stream"
+
+
+def _compile_chain(
+    app: App,
+    name: str,
+    topic: Topic,
+    operators: tuple[Operator, ...],
+    agent: Agent | None,
+    repartitions: dict[str, TopicSpec],
+) -> list[Unit]:
+    """One forwarding unit per group_by/through of the chain, then the body's unit."""
+    policy = policy_of(agent.on_error if agent else None, app.conf)
+    units: list[Unit] = []
+    current: tuple[Operator, ...] = ()
+    for operator in operators:
+        if not isinstance(operator, GroupBy):
+            current = (*current, operator)
+            continue
+        destination = _destination(name, topic, current, operator)
+        spec = _repartition_spec(name, topic, destination, operator)
+        if repartitions.setdefault(spec.name, spec) != spec:
+            raise AppError(f"two group_by of {name!r} share the topic {spec.name!r}: give one of them another name=.")
+        units.append(
+            Unit(
+                name=f"{name}>{destination.name}",
+                topic=topic,
+                policy=policy,
+                operators=current,
+                group_by=operator,
+                destination=destination,
+            )
+        )
+        topic, current = destination, ()
+    concurrency = agent.concurrency if agent else 1
+    units.append(Unit(name=name, topic=topic, policy=policy, agent=agent, concurrency=concurrency))
+    return units
+
+
+def _destination(name: str, source: Topic, operators: tuple[Operator, ...], group_by: GroupBy) -> Topic:
+    if group_by.through is not None:
+        return group_by.through
+    label = re.sub(r"[^A-Za-z0-9._-]+", "_", group_by.label)
+    origin = source.names[0] if source.names else "pattern"
+    value_type = source.value_type
+    for operator in operators:
+        if isinstance(operator, Processor):
+            value_type = inspect.get_annotations(operator.fun).get("return", value_type)
+            if isinstance(value_type, str):
+                value_type = inspect.get_annotations(operator.fun, eval_str=True)["return"]
+    return Topic(
+        names=(f"{name}-{origin}-{label}-repartition",),
+        key_type=group_by.key_type,
+        value_type=value_type,
+        key_serializer="raw" if group_by.key_type in (str, bytes) else "json",
+        value_serializer=source.value_serializer,
+        partitions=group_by.partitions,
+    )
+
+
+def _repartition_spec(name: str, source: Topic, destination: Topic, group_by: GroupBy) -> TopicSpec:
+    partitions = group_by.partitions or destination.partitions
+    return TopicSpec(
+        name=destination.name,
+        role="repartition",
+        partitions=partitions,
+        create=True,
+        like=() if partitions else source.names[:1],
+        config={"cleanup.policy": "delete", "retention.ms": "-1", **destination.topic_config()},
+        used_by=(name,),
+    )
+
+
+def _names(topic: Topic) -> tuple[str, ...]:
+    return topic.names or (f"^{topic.pattern}",)
+
+
+def _agent_spec(app: App, agent: Agent, reads: Topic) -> AgentSpec:
+    return AgentSpec(
+        name=agent.name,
+        topics=_names(reads),
+        concurrency=agent.concurrency,
+        sinks=tuple(_sink_name(sink) for sink in agent.sinks),
+        tables=tuple(sorted(_tables_used(app, agent.fun))),
+        help=agent.help,
+    )
+
+
+def _sink_name(sink: Any) -> str:
+    return sink.name if isinstance(sink, (Topic, Agent)) else getattr(sink, "__name__", repr(sink))
+
+
+def _tables_used(app: App, fun: Callable[..., Any]) -> set[str]:
+    """Tables that the function names, directly or in functions that it names (of any depth), as far as code shows."""
+    found: set[str] = set()
+    seen: set[int] = set()
+    waiting: list[Any] = [fun]
+    while waiting:
+        current = inspect.unwrap(waiting.pop())
+        code = getattr(current, "__code__", None)
+        if code is None or id(code) in seen or len(seen) > 200:
+            continue
+        seen.add(id(code))
+        names = {*code.co_names, *(n for const in code.co_consts if hasattr(const, "co_names") for n in const.co_names)}
+        cells = [cell.cell_contents for cell in (current.__closure__ or ()) if _is_filled(cell)]
+        for value in [*(current.__globals__[name] for name in names if name in current.__globals__), *cells]:
+            if isinstance(value, Table) and app.tables.get(value.name) is value:
+                found.add(value.name)
+            elif inspect.isfunction(value):
+                waiting.append(value)
+    return found
+
+
+def _is_filled(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:
+        return False
+
+
+def _declared(
+    app: App, plan: Plan, agents: list[AgentSpec], repartitions: dict[str, TopicSpec]
+) -> Declared:
+    topics: dict[str, TopicSpec] = dict(repartitions)
+    for topic in {id(topic): topic for topic in [*_sources(plan)]}.values():
+        users = tuple(unit.name for unit in plan.units if unit.topic is topic)
+        for name in _names(topic):
+            if name not in topics:
+                topics[name] = _source_spec(app, topic, name, users)
+    for topic in app.topics:
+        for name in topic.names:
+            if name not in topics:
+                topics[name] = structs.replace(_source_spec(app, topic, name, ()), role="output")
+    tables = tuple(_table_spec(app, table, agents) for table in app.tables.values())
+    for table_spec in tables:
+        topics[table_spec.changelog] = _changelog_spec(app.tables[table_spec.name], table_spec)
+    topics[app.conf.dead_letters] = TopicSpec(
+        name=app.conf.dead_letters,
+        role="dead_letter",
+        create=True,
+        partitions=topics[app.conf.dead_letters].partitions if app.conf.dead_letters in topics else None,
+        config={"retention.ms": "-1"},
+    )
+    return Declared(app_id=app.conf.app_id, topics=tuple(topics.values()), agents=tuple(agents), tables=tables)
+
+
+def _sources(plan: Plan) -> list[Topic]:
+    return [*(unit.topic for unit in plan.units), *(shared.topic for shared in plan.shared)]
+
+
+def _source_spec(app: App, topic: Topic, name: str, users: tuple[str, ...]) -> TopicSpec:
+    create = app.conf.topic_allow_declare and (topic.internal or topic.partitions is not None)
+    return TopicSpec(
+        name=name,
+        role="source",
+        partitions=topic.partitions or (app.conf.topic_partitions if create else None),
+        create=create,
+        config=topic.topic_config(),
+        used_by=users,
+    )
+
+
+def _table_spec(app: App, table: Table[Any, Any], agents: list[AgentSpec]) -> TableSpec:
+    topic = table.changelog_topic
+    changelog = topic.name if isinstance(topic, Topic) else topic
+    sources = {topic for agent in agents if table.name in agent.tables for topic in agent.topics}
+    return TableSpec(
+        name=table.name,
+        changelog=changelog or f"{app.conf.app_id}-{table.name}-changelog",
+        partitions=table.partitions,
+        sources=tuple(sorted(sources)),
+        help=table.help,
+    )
+
+
+def _changelog_spec(table: Table[Any, Any], spec: TableSpec) -> TopicSpec:
+    config = {"cleanup.policy": "compact", **{k: str(v) for k, v in table.extra_topic_configs.items()}}
+    return TopicSpec(
+        name=spec.changelog,
+        role="changelog",
+        partitions=spec.partitions,
+        create=True,
+        like=spec.sources,
+        config=config,
+        used_by=(table.name,),
+    )

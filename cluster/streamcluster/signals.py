@@ -1,0 +1,42 @@
+"""Signals of an app: lists of callbacks that users connect with a decorator."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Signal:
+    """One signal. `@app.on_configured.connect` or `@app.on_configured.connect()`; receivers take the sender and keywords."""
+
+    __slots__ = ("name", "receivers")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.receivers: list[Callable[..., Any]] = []
+
+    def connect(self, fun: F | None = None) -> Any:
+        """Add a receiver; returns it, so that it works as a decorator with and without parentheses."""
+        if fun is None:
+            return self.connect
+        self.receivers.append(fun)
+        return fun
+
+    def disconnect(self, fun: Callable[..., Any]) -> None:
+        """Remove a receiver that was connected."""
+        self.receivers.remove(fun)
+
+    def send(self, sender: object, **arguments: object) -> None:
+        """Call every receiver, in the order of connection; receivers must be plain functions."""
+        for receiver in self.receivers:
+            receiver(sender, **arguments)
+
+    async def send_async(self, sender: object, **arguments: object) -> None:
+        """Call every receiver and await those that are coroutine functions."""
+        for receiver in self.receivers:
+            result = receiver(sender, **arguments)
+            if inspect.isawaitable(result):
+                await result

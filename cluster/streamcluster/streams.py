@@ -1,0 +1,376 @@
+"""Stream: a chain of operators over a source, and how it is iterated.
+
+Before the start a stream is a description: `freeze.py` reads its operators. In a running app it is bound to an intake
+(the engine's queue of runs for one coroutine), and iterating it hands out events one by one while the intake's cursor
+says which event is current.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from types import CoroutineType
+from typing import Any, Generic, Protocol, TypeVar, overload
+
+from .current import Cursor, Run, current_outbox
+from .errors import AppError, NotOffered, Skip
+from .events import Event
+from .models import field_getter, field_name, field_owner
+from .topics import Topic
+
+T = TypeVar("T")
+Seconds = float | int | timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """Replaces each value by what `fun` returns; `Skip` drops the event."""
+
+    fun: Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Keeps the events for which `fun` is true."""
+
+    fun: Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """Sends each value to `topics` and goes on."""
+
+    topics: tuple[Topic, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupBy:
+    """Sends each event to a repartition topic under a new key; what follows reads that topic.
+
+    label: the part of the topic's name that says by what. through: the topic that `Stream.through` named, or None.
+    """
+
+    label: str
+    key: Callable[[Any], Any] | None
+    key_type: Any = None
+    partitions: int | None = None
+    through: Topic | None = None
+
+
+Operator = Processor | Filter | Echo | GroupBy
+
+
+class Intake(Protocol):
+    """What a running stream takes its runs from."""
+
+    cursor: Cursor
+
+    async def next_run(self, timeout: float | None = None) -> Run | None:
+        """The next run, with the cursor set on it. None: `timeout` seconds passed, or a commit wants what is buffered."""
+        ...
+
+    def keep(self, run: Run, index: int) -> None:
+        """The event at `index` is buffered, not delivered: the committable position stays before it."""
+        ...
+
+    def delivered(self) -> None:
+        """Everything that was kept has been delivered and finished."""
+        ...
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        ...
+
+
+class Probed(BaseException):
+    """Ends a probe at the moment that an agent asks for its first event (see freeze.py)."""
+
+    def __init__(self, stream: Stream[Any]) -> None:
+        super().__init__()
+        self.stream = stream
+
+
+class Source:
+    """What a chain of operators reads: Kafka topics or a local iterable; `intake` is there once it runs."""
+
+    __slots__ = ("intake", "is_probe", "iterable", "label", "topics")
+
+    def __init__(self, label: str, topics: tuple[Topic, ...] = (), iterable: Any = None) -> None:
+        self.label = label
+        self.topics = topics
+        self.iterable = iterable
+        self.intake: Intake | None = None
+        self.is_probe = False
+
+
+class Stream(Generic[T]):
+    """An asynchronous stream of values. Iterate it with `async for`; see the README's tour for the operators."""
+
+    __slots__ = ("operators", "source", "_on_derive")
+
+    def __init__(
+        self,
+        source: Source,
+        operators: tuple[Operator, ...] = (),
+        on_derive: Callable[[Stream[Any], Stream[Any]], None] | None = None,
+    ) -> None:
+        self.source = source
+        self.operators = operators
+        self._on_derive = on_derive
+
+    def _derive(self, operator: Operator) -> Stream[Any]:
+        derived: Stream[Any] = Stream(self.source, (*self.operators, operator), self._on_derive)
+        if self._on_derive is not None:
+            self._on_derive(self, derived)
+        return derived
+
+    # Operators
+
+    def filter(self, fun: Callable[[T], bool | Awaitable[bool]]) -> Stream[T]:
+        """Only the values for which `fun` (sync or async) is true."""
+        return self._derive(Filter(fun))
+
+    def add_processor(self, fun: Callable[[T], Any]) -> None:
+        """Map every value through `fun` (sync or async), in place; `Skip` drops the event."""
+        self.operators = (*self.operators, Processor(fun))
+
+    def echo(self, *topics: Topic) -> Stream[T]:
+        """Send every value to `topics` as well, with its key."""
+        return self._derive(Echo(topics))
+
+    def group_by(
+        self,
+        key: Any,
+        *,
+        name: str | None = None,
+        topic: Topic | None = None,
+        partitions: int | None = None,
+    ) -> Stream[T]:
+        """Repartition by a new key, through an internal topic.
+
+        Args:
+            key: a field reference (`Order.account_id`), or a sync or async function of the value.
+            name: part of the topic's name; a function's own name when left out, which a lambda does not have.
+            topic: a topic to use in place of the internal one.
+            partitions: its partition count; None: as many as the source has.
+
+        Raises:
+            AppError: `key` is neither a field nor callable, or a lambda without `name`.
+        """
+        return self._derive(_group_by(key, name, topic, partitions))
+
+    def through(self, channel: Topic | str) -> Stream[T]:
+        """Send every event to `channel` under its own key and go on reading from there."""
+        if isinstance(channel, str):
+            raise AppError(f"stream.through({channel!r}): give a topic object, made with app.topic({channel!r}, ...).")
+        return self._derive(GroupBy(label=channel.name, key=None, through=channel))
+
+    # Iteration
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        if self.source.iterable is not None:
+            return _iterate_local(self.source.iterable, self.operators)
+        intake, operators = self._bound()
+        return _values_through(intake, operators) if operators else _values(intake)
+
+    def items(self) -> AsyncIterator[tuple[Any, T]]:
+        """(key, value) pairs."""
+        intake, operators = self._bound()
+        return _items_through(intake, operators) if operators else _items(intake)
+
+    def events(self) -> AsyncIterator[Event]:
+        """Event objects: key, value, headers and the message behind them."""
+        intake, operators = self._bound()
+        return _events(intake, operators)
+
+    async def enumerate(self, start: int = 0) -> AsyncIterator[tuple[int, T]]:
+        """(number, value) pairs, counted from `start` in this coroutine (so per partition in an agent)."""
+        number = start
+        async for value in self:
+            yield number, value
+            number += 1
+
+    def take(self, max: int, within: Seconds | None = None) -> AsyncIterator[Sequence[T]]:
+        """Lists of up to `max` values, or of what came within `within` seconds of the first.
+
+        A batch is finished when the body asks for the next one: tables may be written inside, and a crash before
+        that delivers all of it again. Operators before it run when an event is buffered.
+        """
+        return _take(self, max, within, lambda event: event.value)
+
+    def take_events(self, max: int, within: Seconds | None = None) -> AsyncIterator[Sequence[Event]]:
+        """`take`, with Event objects."""
+        return _take(self, max, within, lambda event: event)
+
+    def _bound(self) -> tuple[Intake, tuple[Operator, ...]]:
+        """The intake to read, and the operators behind the last repartition."""
+        if self.source.is_probe:
+            raise Probed(self)
+        if self.source.intake is None:
+            raise AppError(
+                f"stream over {self.source.label}: nothing runs here. Iterate it in an @app.task or pass it to an agent."
+            )
+        return self.source.intake, after_repartition(self.operators)
+
+    # Names that Faust has
+
+    def noack(self) -> Stream[T]:
+        """Faust's manual acknowledgement."""
+        raise NotOffered("stream.noack(): an event is finished when the next one is asked for, also under exactly once.")
+
+    def join(self, *_: Any) -> Stream[T]:
+        """Faust's join, which raises there too."""
+        raise NotOffered("stream.join(): joins are not there yet; read the other side from a table.")
+
+    left_join = inner_join = outer_join = combine = join
+
+    def __and__(self, other: object) -> Stream[T]:
+        raise NotOffered("stream & stream: give several topics to one app.topic(...) instead.")
+
+
+def after_repartition(operators: tuple[Operator, ...]) -> tuple[Operator, ...]:
+    """The operators that run in the body's own task: those behind the last group_by or through."""
+    for index in range(len(operators) - 1, -1, -1):
+        if isinstance(operators[index], GroupBy):
+            return operators[index + 1 :]
+    return operators
+
+
+def _group_by(key: Any, name: str | None, topic: Topic | None, partitions: int | None) -> GroupBy:
+    getter = field_getter(key)
+    if getter is not None:
+        label = name or f"{field_owner(key)}.{field_name(key)}"
+        owner = key.__objclass__ if hasattr(key, "__objclass__") else None
+        key_type = inspect.get_annotations(owner, eval_str=True).get(str(field_name(key))) if owner else None
+        return GroupBy(label, getter, key_type if key_type in (str, bytes, int) else None, partitions, topic)
+    if not callable(key):
+        raise AppError(f"group_by({key!r}): give a field of the record (Order.account_id) or a function of the value.")
+    label = name or getattr(key, "__name__", "")
+    if not label or label == "<lambda>":
+        raise AppError("group_by(<lambda>): a lambda has no name, and the repartition topic needs one: add name='...'.")
+    return GroupBy(label, key, None, partitions, topic)
+
+
+async def apply(operators: tuple[Operator, ...], value: Any, key: Callable[[], Any]) -> Any:
+    """Run `value` through the operators. key: gives the event's key when an operator needs it.
+
+    Raises:
+        Skip: an operator dropped the event.
+    """
+    for operator in operators:
+        if isinstance(operator, Processor):
+            value = operator.fun(value)
+            if type(value) is CoroutineType:
+                value = await value
+        elif isinstance(operator, Filter):
+            kept = operator.fun(value)
+            if inspect.isawaitable(kept):
+                kept = await kept
+            if not kept:
+                raise Skip
+        elif isinstance(operator, Echo):
+            for topic in operator.topics:
+                await topic.send(key=key(), value=value)
+    return value
+
+
+async def _iterate_local(iterable: Any, operators: tuple[Operator, ...]) -> AsyncIterator[Any]:
+    """Values of an ordinary (sync or async) iterable; no Kafka behind it, nothing to commit."""
+    if any(isinstance(operator, GroupBy) for operator in operators):
+        raise AppError("app.stream(iterable): group_by and through need a topic as their source.")
+    async for value in _as_async(iterable):
+        try:
+            yield await apply(operators, value, lambda: None)
+        except Skip:
+            continue
+
+
+async def _as_async(iterable: Iterable[Any] | AsyncIterator[Any]) -> AsyncIterator[Any]:
+    if hasattr(iterable, "__aiter__"):
+        async for value in iterable:
+            yield value
+    else:
+        for value in iterable:
+            yield value
+
+
+async def _values(intake: Intake) -> AsyncIterator[Any]:
+    """The hot path: one suspension a run, nothing at all per event."""
+    while True:
+        if await intake.next_run() is not None:
+            for value in intake.cursor.iterator:
+                yield value
+
+
+async def _items(intake: Intake) -> AsyncIterator[tuple[Any, Any]]:
+    while True:
+        run = await intake.next_run()
+        if run is None:
+            continue
+        decode, iterator = run.decode_key, intake.cursor.iterator
+        for record, value in zip(run.records, iterator, strict=False):
+            data = record.key()
+            yield None if data is None else decode(data), value
+
+
+async def _through(intake: Intake, operators: tuple[Operator, ...]) -> AsyncIterator[tuple[Run, int, Any]]:
+    """(run, index, value behind the operators) of every event that is not dropped."""
+    while True:
+        run = await intake.next_run()
+        if run is None:
+            continue
+        for index, value in enumerate(intake.cursor.iterator):
+            try:
+                changed = await apply(operators, value, lambda: run.key(index)) if operators else value  # noqa: B023
+            except Skip:
+                continue
+            yield run, index, changed
+
+
+async def _values_through(intake: Intake, operators: tuple[Operator, ...]) -> AsyncIterator[Any]:
+    async for _, _, value in _through(intake, operators):
+        yield value
+
+
+async def _items_through(intake: Intake, operators: tuple[Operator, ...]) -> AsyncIterator[tuple[Any, Any]]:
+    async for run, index, value in _through(intake, operators):
+        yield run.key(index), value
+
+
+async def _events(intake: Intake, operators: tuple[Operator, ...]) -> AsyncIterator[Event]:
+    async for run, index, value in _through(intake, operators):
+        yield Event(run, index, value)
+
+
+async def _take(
+    stream: Stream[Any], max_: int, within: Seconds | None, pick: Callable[[Event], Any]
+) -> AsyncIterator[list[Any]]:
+    if max_ < 1:
+        raise AppError(f"take({max_}): at least 1.")
+    intake, operators = stream._bound()
+    seconds = within.total_seconds() if isinstance(within, timedelta) else within
+    batch: list[Any] = []
+    deadline: float | None = None
+    while True:
+        timeout = None if deadline is None else max(0.0, deadline - intake.now())
+        run = await intake.next_run(timeout)
+        if run is not None:
+            for index, value in enumerate(intake.cursor.iterator):
+                try:
+                    value = await apply(operators, value, lambda: run.key(index)) if operators else value  # noqa: B023
+                except Skip:
+                    continue
+                if not batch and seconds is not None:
+                    deadline = intake.now() + seconds
+                intake.keep(run, index)
+                batch.append(pick(Event(run, index, value)))
+                if len(batch) >= max_:
+                    yield batch
+                    batch, deadline = [], None
+                    intake.delivered()
+        elif batch:
+            yield batch
+            batch, deadline = [], None
+            intake.delivered()

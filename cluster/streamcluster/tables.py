@@ -1,0 +1,288 @@
+"""Table: a dict whose entries live in the shard of the running task, changelogged and committed with its events.
+
+The object that users hold is a view: each operation finds the shard through a context variable that the engine sets
+once per coroutine (and per run for streams that see several partitions). It does no I/O itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, MutableMapping
+from contextvars import ContextVar
+from typing import Any, NoReturn, Protocol, TypeVar
+
+from .current import cursor_var
+from .errors import AppError, NotOffered
+from .topics import Topic
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class LiveShard(Protocol):
+    """What a table needs of the engine's cache for one task. `values` holds decoded, immutable values."""
+
+    values: dict[Any, Any]
+
+    def read(self, key: Any) -> Any:
+        """The value of a key, or the default that was lent out for it; KeyError when there is neither."""
+        ...
+
+    def stored(self, key: Any) -> Any:
+        """The value of a key; KeyError when there is none, also when an unchanged default is lent out."""
+        ...
+
+    def write(self, key: Any, value: Any) -> None: ...
+
+    def delete(self, key: Any) -> None:
+        """Remove an entry that exists."""
+        ...
+
+    def lend(self, key: Any, value: Any) -> None:
+        """`value` is a default handed out for a missing key: keep it when it is changed in place."""
+        ...
+
+    def rows(self) -> Iterator[tuple[Any, Any]]:
+        """All entries, in no promised order."""
+        ...
+
+
+class LocalShards(Protocol):
+    """All shards of one table that this worker has: what code outside of events reads."""
+
+    def find(self, key: Any) -> LiveShard | None:
+        """The local shard that has `key`'s entry, or None."""
+        ...
+
+    def all(self) -> list[LiveShard]: ...
+
+
+# Values of these types cannot be changed in place, so a read of them needs no second look at the commit.
+IMMUTABLE = frozenset({int, float, str, bytes, bool, type(None), complex})
+
+
+class Table(MutableMapping[K, V]):
+    """Made by `app.Table(...)`; the parameters are described there."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        default: Callable[[], V] | None = None,
+        key_type: Any = None,
+        value_type: Any = None,
+        key_serializer: str | None = None,
+        value_serializer: str | None = None,
+        partitions: int | None = None,
+        changelog_topic: Topic | str | None = None,
+        extra_topic_configs: dict[str, Any] | None = None,
+        on_recover: Callable[..., Any] | None = None,
+        help: str = "",
+    ) -> None:
+        self.name = name
+        self.default = default
+        self.key_type = key_type
+        self.value_type = value_type if value_type is not None else _type_of_default(default)
+        self.key_serializer = key_serializer
+        self.value_serializer = value_serializer
+        self.partitions = partitions
+        self.changelog_topic = changelog_topic
+        self.extra_topic_configs = dict(extra_topic_configs or {})
+        self.recover_callbacks: list[Callable[..., Any]] = [on_recover] if on_recover else []
+        self.help = help
+        self.shard_var: ContextVar[LiveShard] = ContextVar(f"streamcluster_table_{name}")
+        self.local: LocalShards | None = None
+
+    def on_recover(self, fun: Callable[..., Any]) -> Callable[..., Any]:
+        """Decorator: call `fun()` (sync or async) in a worker each time a shard of this table has been restored."""
+        self.recover_callbacks.append(fun)
+        return fun
+
+    # The mapping
+
+    def __getitem__(self, key: K) -> V:
+        try:
+            return self.shard_var.get().values[key]  # type: ignore[no-any-return]
+        except KeyError:
+            return self._read(self.shard_var.get(), key)
+        except LookupError:
+            return self._read(self._shard_outside(key), key)
+
+    def _read(self, shard: LiveShard, key: K) -> V:
+        try:
+            return shard.read(key)  # type: ignore[no-any-return]
+        except KeyError:
+            if self.default is None:
+                raise
+        return self.__missing__(key)
+
+    def __missing__(self, key: K) -> V:
+        if self.default is None:
+            raise KeyError(key)
+        value = self.default()
+        if type(value) not in IMMUTABLE:
+            shard = self.shard_var.get(None)
+            if shard is not None:
+                shard.lend(key, value)
+        return value
+
+    def __setitem__(self, key: K, value: V) -> None:
+        self._shard_to_write().write(key, value)
+
+    def __delitem__(self, key: K) -> None:
+        self._shard_to_write().delete(key)
+
+    def __contains__(self, key: object) -> bool:
+        shard = self.shard_var.get(None)
+        if shard is None:
+            shard = self._shard_outside(key)
+        try:
+            shard.stored(key)
+        except KeyError:
+            return False
+        return True
+
+    def __iter__(self) -> Iterator[K]:
+        for shard in self._shards():
+            for key, _ in shard.rows():
+                yield key
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def get(self, key: K, default: Any = None) -> Any:
+        """The stored value, or `default`; the table's own default is not used, as in a defaultdict."""
+        shard = self.shard_var.get(None)
+        if shard is None:
+            shard = self._shard_outside(key)
+        try:
+            return shard.stored(key)
+        except KeyError:
+            return default
+
+    def pop(self, key: K, *default: Any) -> Any:
+        """Remove an entry and return its value; KeyError without a second argument when there is none."""
+        value = self.get(key, _Items)
+        if value is _Items:
+            if default:
+                return default[0]
+            raise KeyError(key)
+        del self[key]
+        return value
+
+    def setdefault(self, key: K, default: Any = None) -> Any:
+        """The stored value; when there is none, store `default` (or what the table's own default gives) first."""
+        value = self.get(key, _Items)
+        if value is _Items:
+            value = self.default() if default is None and self.default is not None else default
+            self[key] = value
+        return value
+
+    def items(self) -> Any:
+        """(key, value) pairs: in an agent those of its own partition, elsewhere all of this worker's."""
+        return _Items(self)
+
+    def clear(self) -> None:
+        """Delete every entry of the current partition."""
+        for key in list(self):
+            del self[key]
+
+    def copy(self) -> dict[K, V]:
+        """A plain dict of the entries."""
+        return dict(self.items())
+
+    def as_ansitable(self, *, title: str = "", key: str = "Key", value: str = "Value", sort: bool = False) -> str:
+        """The entries as a text table."""
+        rows = [(str(k), str(v)) for k, v in self.items()]
+        rows = [(key, value), *(sorted(rows) if sort else rows)]
+        width = max(len(first) for first, _ in rows)
+        lines = [f"{first:<{width}}  {second}" for first, second in rows]
+        return "\n".join([title, *lines] if title else lines)
+
+    # Where the entries are
+
+    def _shards(self) -> list[LiveShard]:
+        shard = self.shard_var.get(None)
+        if shard is not None:
+            return [shard]
+        if self.local is None:
+            raise AppError(f"table {self.name!r}: nothing runs the app here, so there is nothing to read.")
+        self._refuse_in_event()
+        return self.local.all()
+
+    def _shard_outside(self, key: object) -> LiveShard:
+        self._refuse_in_event()
+        if self.local is None:
+            raise AppError(f"table {self.name!r}: nothing runs the app here, so there is nothing to read.")
+        shard = self.local.find(key)
+        if shard is None:
+            raise AppError(
+                f"table {self.name!r}: the partition of {key!r} is not on this worker. Outside of an agent a worker "
+                f"sees only its own partitions; `streamcluster table {self.name} KEY` asks all of them."
+            )
+        return shard
+
+    def _shard_to_write(self) -> LiveShard:
+        try:
+            return self.shard_var.get()
+        except LookupError:
+            self._refuse_in_event()
+            raise AppError(
+                f"table {self.name!r} can be written only while an agent or stream is at an event: the entry belongs "
+                "to that event's partition and is committed with it. Send an event to an agent instead."
+            ) from None
+
+    def _refuse_in_event(self) -> None:
+        cursor = cursor_var.get()
+        if cursor is not None and cursor.task is not None:
+            raise TableElsewhere(self.name, cursor.owner, cursor.task.group)
+
+    # Names that Faust has
+
+    def tumbling(self, *_: Any, **__: Any) -> NoReturn:
+        """Faust's windows."""
+        raise NotOffered(f"table {self.name!r}: windows are not there yet; put the window's start into the key.")
+
+    hopping = using_window = relative_to_stream = relative_to_now = relative_to_field = tumbling
+
+    def join(self, *_: Any) -> NoReturn:
+        """Faust's join, which raises there too."""
+        raise NotOffered(f"table {self.name!r}: joins are not there yet; read the table inside an agent.")
+
+    left_join = inner_join = outer_join = combine = join
+
+
+class TableElsewhere(AppError):
+    """A table was used by an agent whose topics have another partition count."""
+
+    def __init__(self, table: str, agent: str, partition_count: int) -> None:
+        super().__init__(
+            f"table {table!r} has no shard for {agent!r}, whose topics have {partition_count} partitions: a table lives "
+            "with the topics of one partition count. Use group_by(..., partitions=N) to bring the events to the table."
+        )
+        self.table = table
+        self.agent = agent
+
+
+class _Items:
+    """The view that `items()` returns: one pass over the rows, without a lookup per key."""
+
+    __slots__ = ("_table",)
+
+    def __init__(self, table: Table[Any, Any]) -> None:
+        self._table = table
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        for shard in self._table._shards():
+            yield from shard.rows()
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __contains__(self, item: tuple[Any, Any]) -> bool:
+        key, value = item
+        return bool(self._table.get(key, _Items) == value)
+
+
+def _type_of_default(default: Callable[[], Any] | None) -> Any:
+    """`default=int` says the value type too; set needs it to survive JSON."""
+    return default if default is set else None

@@ -1,0 +1,197 @@
+"""Topic: a description of one or more Kafka topics with their codecs. It does no I/O: sends go to the current outbox."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, NoReturn
+
+from .coding import make_decoder, make_encoder
+from .current import OutboxLike, current_outbox
+from .errors import AppError, NotOffered
+from .settings import Settings
+
+Headers = Mapping[str, bytes] | Sequence[tuple[str, bytes]]
+
+
+class Sent:
+    """What `await topic.send(...)` returns: the record is in the outbox, and part of the next commit.
+
+    Unlike Faust's it cannot be awaited: the record is delivered by the commit of the event that sent it, and that
+    commit waits for the event. Waiting here would wait for ever.
+    """
+
+    __slots__ = ()
+
+    def __await__(self) -> NoReturn:
+        raise NotOffered(
+            "awaiting the delivery of a record is not possible: it is delivered by the commit of the event "
+            "that sent it, and the commit waits for the event. The record is safe once send() returned."
+        )
+
+
+SENT = Sent()
+
+
+@dataclass(slots=True)
+class Coders:
+    """The compiled codecs of one topic under the settings of one app; value_bytes_max bounds an encoded value."""
+
+    decode_key: Callable[[bytes], Any]
+    decode_value: Callable[[bytes], Any]
+    encode_key: Callable[[Any], bytes | None]
+    encode_value: Callable[[Any], bytes | None]
+    value_bytes_max: int
+
+
+@dataclass(slots=True, eq=False)
+class Topic:
+    """Made by `app.topic(...)`; the parameters are described there."""
+
+    names: tuple[str, ...]
+    pattern: str | None = None
+    key_type: Any = None
+    value_type: Any = None
+    key_serializer: Any = None
+    value_serializer: Any = None
+    partitions: int | None = None
+    retention: float | timedelta | None = None
+    compacting: bool | None = None
+    deleting: bool | None = None
+    replicas: int | None = None
+    internal: bool = False
+    config: dict[str, str] = field(default_factory=dict)
+    on_produce: Callable[..., None] | None = None
+    _coders: Coders | None = None
+
+    @property
+    def name(self) -> str:
+        """The first name: where sends go."""
+        if not self.names:
+            raise AppError(f"a topic made with pattern={self.pattern!r} can be read but not sent to: it has no name.")
+        return self.names[0]
+
+    def get_topic_name(self) -> str:
+        """Faust's spelling of `name`."""
+        return self.name
+
+    @property
+    def coders(self) -> Coders:
+        """The compiled codecs. Raises AppError before the app is finalized."""
+        if self._coders is None:
+            raise AppError(f"topic {self.names or self.pattern}: used before the app was started or finalized.")
+        return self._coders
+
+    def compile(self, settings: Settings, value_bytes_max: int | None = None) -> None:
+        """Choose the codecs. Idempotent; value_bytes_max: the broker's limit for this topic, where known."""
+        limit = min(value_bytes_max or settings.producer_max_request_size, settings.producer_max_request_size)
+        allow = settings.allow_pickle
+        key, value = settings.key_serializer, settings.value_serializer
+        self._coders = Coders(
+            decode_key=make_decoder(self.key_type, self.key_serializer, default_serializer=key, allow_pickle=allow),
+            decode_value=make_decoder(
+                self.value_type, self.value_serializer, default_serializer=value, allow_pickle=allow
+            ),
+            encode_key=make_encoder(self.key_type, self.key_serializer, default_serializer=key, allow_pickle=allow),
+            encode_value=make_encoder(
+                self.value_type, self.value_serializer, default_serializer=value, allow_pickle=allow
+            ),
+            # Room for the key, the headers and the batch that librdkafka wraps around one record.
+            value_bytes_max=max(1, limit - 512),
+        )
+
+    async def send(
+        self,
+        *,
+        key: Any = None,
+        value: Any = None,
+        partition: int | None = None,
+        timestamp: float | None = None,
+        headers: Headers | None = None,
+    ) -> Sent:
+        """Send one record with the next commit.
+
+        Args:
+            key, value: encoded at once by this topic's codecs; None is sent as null (a tombstone).
+            partition: None lets the key decide (murmur2, as in Java).
+            timestamp: seconds since the epoch; None is the time of the commit.
+            headers: name -> bytes, or pairs.
+
+        Raises:
+            AppError: outside of a running app. ValueError: the value is larger than the topic takes.
+        """
+        self._append(current_outbox(), key, value, partition, timestamp, headers)
+        return SENT
+
+    def send_soon(
+        self,
+        *,
+        key: Any = None,
+        value: Any = None,
+        partition: int | None = None,
+        timestamp: float | None = None,
+        headers: Headers | None = None,
+    ) -> Sent:
+        """`send` for code that cannot await."""
+        self._append(current_outbox(), key, value, partition, timestamp, headers)
+        return SENT
+
+    def _append(
+        self,
+        outbox: OutboxLike,
+        key: Any,
+        value: Any,
+        partition: int | None,
+        timestamp: float | None,
+        headers: Headers | None,
+    ) -> None:
+        coders = self._coders or self.coders
+        data = None if value is None else coders.encode_value(value)
+        if data is not None and len(data) > coders.value_bytes_max:
+            raise ValueError(
+                f"a value of {len(data)} bytes is more than topic {self.name!r} takes ({coders.value_bytes_max}); "
+                "raise the topic's max.message.bytes and the setting producer_max_request_size, or send less."
+            )
+        message: dict[str, Any] = {"key": None if key is None else coders.encode_key(key), "value": data}
+        if partition is not None:
+            message["partition"] = partition
+        if timestamp is not None:
+            message["timestamp"] = int(timestamp * 1000)
+        if headers:
+            message["headers"] = list(headers.items() if isinstance(headers, Mapping) else headers)
+        if self.on_produce is not None:
+            self.on_produce(
+                key=key, value=value, partition=partition, timestamp=timestamp, headers=message.get("headers", [])
+            )
+        outbox.append(self.names[0] if self.names else self.name, message)
+
+    def topic_config(self) -> dict[str, str]:
+        """The configuration that the topic is created with."""
+        config = {name: str(value) for name, value in self.config.items()}
+        if self.retention is not None:
+            seconds = self.retention.total_seconds() if isinstance(self.retention, timedelta) else self.retention
+            config.setdefault("retention.ms", str(int(seconds * 1000)))
+        policies = [
+            name for name, wanted in (("compact", self.compacting), ("delete", self.deleting)) if wanted
+        ]
+        if policies:
+            config.setdefault("cleanup.policy", ",".join(policies))
+        return config
+
+    def describe(self) -> str:
+        """For messages: the names, or the pattern."""
+        return ", ".join(self.names) if self.names else f"pattern {self.pattern!r}"
+
+    def stream(self, **_: Any) -> NoReturn:
+        """Faust's `topic.stream()`."""
+        raise NotOffered("topic.stream(): use app.stream(topic), which knows the app.")
+
+    async def maybe_declare(self) -> NoReturn:
+        """Faust's `topic.maybe_declare()`."""
+        raise NotOffered(
+            "topic.maybe_declare(): topics are created and verified before the first worker starts; "
+            "declare this one with app.topic(..., internal=True) or partitions=N."
+        )
+
+    declare = maybe_declare
