@@ -54,10 +54,12 @@ class Committer:
         self._queued_bytes = 0
         # Changelog partition -> offset of the last record of this commit.
         self._landed: dict[TP, int] = {}
-        # One failed delivery per kind of error, filled by `dict.setdefault` as the callback: C code, no Python frame.
+        # One failed delivery per kind of error. `dict.setdefault` is the callback: C code, no Python frame (0.15 us a
+        # record). The stub wants a callback that returns None; librdkafka does not look at what it returns.
         self._misses: dict[KafkaError | None, Message] = {}
-        # The stub wants a callback that returns None, and librdkafka does not look at what it returns.
-        self._missed = cast(Callable[[KafkaError | None, Message], None], self._misses.setdefault)
+        missed = cast(Callable[[KafkaError | None, Message], None], self._misses.setdefault)
+        # In a transaction nobody needs to look: one failed delivery makes the transaction uncommittable.
+        self._missed = None if settings.exactly_once else missed
 
     def produce_early(self, outputs: Mapping[str, list[Record]]) -> None:
         """Hand outputs to librdkafka before their commit, so that the commit itself finds them sent.
@@ -69,7 +71,7 @@ class Committer:
         self._begin()
         for topic, records in outputs.items():
             self._produce(topic, records, deadline)
-        self._producer.poll(0)
+        self._serve("Producing", lambda: self._producer.poll(0))
 
     def commit(
         self,
@@ -148,8 +150,8 @@ class Committer:
         self._produce(tp.topic, [*records[:-1], {**records[-1], "callback": landed}], deadline, tp.partition)
 
     def _produce(self, topic: str, records: list[Record], deadline: float, partition: int = -1) -> None:
-        """Give records to librdkafka in order; those with headers, which a batch cannot have, one by one."""
-        special = any("headers" in record for record in records)
+        """Give records to librdkafka in order; one by one where a batch cannot carry them (headers, timestamps)."""
+        special = any("headers" in record or "timestamp" in record for record in records)
         for start in range(0, len(records), _BATCH_RECORDS):
             chunk = records[start : start + _BATCH_RECORDS]
             self._make_room(chunk, deadline)
@@ -198,7 +200,8 @@ class Committer:
 
     def _flush(self, deadline: float) -> None:
         """Wait until every record has its answer."""
-        if self._producer.flush(max(0.0, deadline - time.monotonic())) > 0:
+        left = max(0.0, deadline - time.monotonic())
+        if self._serve("Waiting for acknowledgements", lambda: self._producer.flush(left)) > 0:
             raise BrokerUnreachable(
                 f"{len(self._producer)} records were not acknowledged within {self._timeout:.0f} s "
                 "(transaction_timeout). Are all brokers of the written topics up?"
@@ -206,11 +209,21 @@ class Committer:
         for error, message in self._misses.items():
             if error is None:
                 continue
-            what = f"Writing to {message.topic()}[{message.partition()}]"
-            if classify(error) == "refused":
-                raise RecordRefused(message.topic() or "", message.key(), error.str())
-            raise error_for(what, error)
+            # Not RecordRefused: the brokers refuse whole batches, so this record may be an innocent one.
+            raise error_for(f"Writing to {message.topic()}[{message.partition()}]", error)
         self._misses.clear()
+
+    def _serve(self, what: str, call: Callable[[], int]) -> int:
+        """Make a call that runs callbacks: the client raises a fatal error out of it instead of telling error_cb."""
+        try:
+            return call()
+        except KafkaException as error:
+            raise error_for(what, error_of(error)) from error
+        except SystemError as error:
+            # So it ends when a delivery callback ran after the fatal error was set (confluent-kafka 2.16).
+            if not isinstance(error.__cause__, KafkaException):
+                raise
+            raise error_for(what, error_of(error.__cause__)) from error
 
     def _end_transaction(self, positions: list[TopicPartition], deadline: float) -> None:
         if positions:

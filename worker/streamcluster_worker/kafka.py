@@ -28,6 +28,7 @@ from streamcluster.settings import Settings
 
 from .kafka_errors import Verdict, classify, error_for
 from .kafka_settings import (
+    BATCH_BYTES_MAX,
     client_config,
     consumer_config,
     producer_config,
@@ -57,9 +58,9 @@ Isolation = Literal["read_uncommitted", "read_committed"]
 _T = TypeVar("_T")
 
 _log = logging.getLogger("streamcluster.kafka")
-# An open transaction of a dead predecessor is aborted by the first handle's request; a second handle that asks 60 ms
-# later is ready after 0.115 s in all, where one handle would back off for 0.5-1.0 s (measured, Kafka 4.1).
-_FIRST_INIT_SECONDS = 0.06
+# An open transaction of a dead predecessor is aborted by the first handle's request, and that handle then backs off for
+# 0.5 s; a fresh handle does not (measured, Kafka 4.1: 0.115 s with a second handle after 60 ms, 0.5-1.0 s with one).
+_INIT_SECONDS = (0.06, 0.12, 0.25, 0.5)
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # its stub has no types
 _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # its stub has no types
 
@@ -92,13 +93,18 @@ class Committed(NamedTuple):
     metadata: str
 
 
-def open_producer(settings: Settings, connection: Connection) -> Producer:
+def open_producer(settings: Settings, connection: Connection, *, batch_bytes_max: int = BATCH_BYTES_MAX) -> Producer:
     """An idempotent producer, for at least once. It does not wait for a broker."""
-    return _client(Producer, producer_config(settings, None), connection)
+    return _client(Producer, producer_config(settings, None, batch_bytes_max=batch_bytes_max), connection)
 
 
 def open_transactional_producer(
-    settings: Settings, transactional_id: str, connection: Connection, timeout: float
+    settings: Settings,
+    transactional_id: str,
+    connection: Connection,
+    timeout: float,
+    *,
+    batch_bytes_max: int = BATCH_BYTES_MAX,
 ) -> Producer:
     """Open a producer that owns `transactional_id`: when this returns, every earlier owner is fenced.
 
@@ -107,6 +113,7 @@ def open_transactional_producer(
         transactional_id: the slot's id.
         connection: gets the news of the brokers.
         timeout: seconds for all of it.
+        batch_bytes_max: as for `producer_config`.
 
     Raises:
         Fenced: another owner took the id in this very moment (the peer).
@@ -114,16 +121,17 @@ def open_transactional_producer(
         ConfigurationError: not allowed, or a setting that the brokers refuse (the operator).
     """
     deadline = time.monotonic() + timeout
-    config = producer_config(settings, transactional_id)
-    producer = _client(Producer, config, connection)
-    try:
-        producer.init_transactions(min(timeout, _FIRST_INIT_SECONDS))
-        return producer
-    except KafkaException as error:
-        if classify(error_of(error)) in ("fenced", "config"):
-            raise error_for(f"Opening transactional id {transactional_id}", error_of(error)) from error
-    producer = _client(Producer, config, connection)
+    config = producer_config(settings, transactional_id, batch_bytes_max=batch_bytes_max)
     what = f"Opening transactional id {transactional_id} on {settings.broker} within {timeout:.0f} s"
+    for patience in _INIT_SECONDS:
+        producer = _client(Producer, config, connection)
+        try:
+            producer.init_transactions(min(timeout, patience))
+            return producer
+        except KafkaException as error:
+            if classify(error_of(error)) in ("fenced", "config"):
+                raise error_for(what, error_of(error)) from error
+    producer = _client(Producer, config, connection)
     retry(what, lambda left: producer.init_transactions(left), deadline)
     return producer
 
@@ -188,7 +196,8 @@ class Offsets:
 
         def ask(left: float) -> dict[TP, int]:
             futures = self._admin.list_offsets(asked, isolation_level=level, request_timeout=left)
-            return {TP(tp.topic, tp.partition): future.result(left).offset for tp, future in futures.items()}
+            # The client ends each future with an error when `left` is over.
+            return {TP(tp.topic, tp.partition): future.result().offset for tp, future in futures.items()}
 
         return retry(f"Reading offsets of {len(asked)} partitions", ask, time.monotonic() + timeout)
 

@@ -45,7 +45,12 @@ class ResetNeeded(StreamclusterError):
     """A commit did not happen, or nobody knows whether it did: close all, open anew, start from the committed ones."""
 
     def __init__(self, what: str, verdict: Verdict, reason: str) -> None:
-        super().__init__(f"{what}: {reason}. Going back to the last committed offsets with new connections.")
+        then = (
+            "Was the topic deleted? It must be made again, with the same partitions"
+            if verdict == "missing"
+            else "Going back to the last committed offsets with new connections"
+        )
+        super().__init__(f"{what}: {reason}. {then}.")
         self.verdict = verdict
         self.reason = reason
 
@@ -71,6 +76,7 @@ _MISSING = frozenset(
         "_UNKNOWN_TOPIC",
         "_UNKNOWN_PARTITION",
         "_AUTO_OFFSET_RESET",
+        "_NOENT",
         "OFFSET_OUT_OF_RANGE",
         "_LOG_TRUNCATION",
     }
@@ -126,12 +132,16 @@ def error_for(what: str, error: ErrorFacts) -> StreamclusterError:
         error: Kafka's error.
     """
     reason = f"{error.str()} ({error.name()})"
-    match classify(error):
+    verdict = classify(error)
+    if verdict == "retriable" and error.name() in _UNREACHABLE:
+        # Its retries are used up, or nobody would ask for an exception.
+        verdict = "unreachable"
+    match verdict:
         case "fenced":
             return Fenced(f"{what}: another owner took over this transactional id: {reason}. This process must end.")
         case "config":
             return ConfigurationError(f"{what}: the brokers or librdkafka refuse it: {reason}. Check settings, rights.")
         case "unreachable":
             return BrokerUnreachable(f"{what}: no broker answers: {reason}.")
-        case verdict:
+        case _:
             return ResetNeeded(what, verdict, reason)
