@@ -1,0 +1,172 @@
+"""Codecs: objects to bytes and back, by name or as objects, chained with `|`.
+
+A chain dumps from left to right and loads from right to left. Types are not known here; `coding.py` puts both together.
+"""
+
+from __future__ import annotations
+
+import base64
+import difflib
+import gzip
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from .errors import ImproperlyConfigured, NotOffered
+from .plain import dumps as dumps_json
+
+
+class Codec:
+    """Turns objects into bytes and back. Subclass it with `_dumps` and `_loads`, or give it two functions.
+
+    Args:
+        children: the codecs that follow in a chain. dumps, loads: the functions, unless a subclass has them.
+        kwargs: kept for the subclass, in `self.kwargs`.
+    """
+
+    def __init__(
+        self,
+        children: tuple[Codec, ...] | None = None,
+        *,
+        dumps: Callable[[Any], bytes] | None = None,
+        loads: Callable[[bytes], Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.children = tuple(children or ())
+        self.nodes: tuple[Codec, ...] = (self, *self.children)
+        self.kwargs = kwargs
+        self._functions = (dumps, loads)
+
+    def _dumps(self, obj: Any) -> bytes:
+        function = self._functions[0]
+        if function is None:
+            raise NotImplementedError(f"{type(self).__name__} has no _dumps method.")
+        return function(obj)
+
+    def _loads(self, s: bytes) -> Any:
+        function = self._functions[1]
+        if function is None:
+            raise NotImplementedError(f"{type(self).__name__} has no _loads method.")
+        return function(s)
+
+    def dumps(self, obj: Any) -> bytes:
+        """Through every codec of the chain, from left to right."""
+        for node in self.nodes:
+            obj = node._dumps(obj)
+        data: bytes = obj
+        return data
+
+    def loads(self, s: bytes) -> Any:
+        """Through every codec of the chain, from right to left."""
+        obj: Any = s
+        for node in reversed(self.nodes):
+            obj = node._loads(obj)
+        return obj
+
+    def clone(self, *children: Codec) -> Codec:
+        """This chain, followed by `children`."""
+        dumps, loads = self._functions
+        functions: dict[str, Any] = {} if dumps is None and loads is None else {"dumps": dumps, "loads": loads}
+        return type(self)(children=self.children + children, **functions, **self.kwargs)
+
+    def __or__(self, other: object) -> Codec:
+        """`a | b`: what `a` dumps goes into `b`."""
+        if not isinstance(other, Codec):
+            return NotImplemented
+        return self.clone(*other.nodes)
+
+
+def to_bytes(value: Any) -> bytes:
+    """Bytes as they are, text as UTF-8, numbers and ids as text, everything else as JSON (what `raw` dumps)."""
+    kind = value.__class__
+    if kind is bytes:
+        data: bytes = value
+        return data
+    if isinstance(value, str):
+        return str.encode(value)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    if isinstance(value, (int, float)) and kind is not bool:
+        return repr(value).encode() if kind in (int, float) else str(value).encode()
+    return dumps_json(value)
+
+
+JSON = Codec(dumps=dumps_json, loads=orjson.loads)
+RAW = Codec(dumps=to_bytes, loads=bytes)
+BINARY = Codec(
+    dumps=lambda value: base64.b64encode(to_bytes(value)), loads=lambda data: base64.b64decode(data, validate=True)
+)
+# mtime=0: the same value always gives the same bytes.
+GZIP = Codec(dumps=lambda value: gzip.compress(to_bytes(value), mtime=0), loads=gzip.decompress)
+PICKLE = Codec(
+    dumps=lambda value: base64.b64encode(pickle.dumps(value)),
+    loads=lambda data: pickle.loads(base64.b64decode(data, validate=True)),
+)
+
+codecs: dict[str, Codec] = {"json": JSON, "raw": RAW, "binary": BINARY, "gzip": GZIP, "pickle": PICKLE}
+
+NOT_OFFERED = {
+    "pickle_restricted": "choose 'json', or 'pickle' with allow_pickle=True when every producer is trusted",
+    "pickle_fickling": "choose 'json', or 'pickle' with allow_pickle=True when every producer is trusted",
+    "yaml": "choose 'json', or register a codec of your own with codecs.register",
+}
+
+
+def register(name: str, codec: Codec) -> None:
+    """Make `codec` known as `name` in this process; do it where the app is declared, so that every worker does it."""
+    if "|" in name:
+        raise ImproperlyConfigured(f"codecs.register: {name!r} cannot be a name, '|' separates names in a chain.")
+    codecs[name] = codec
+
+
+def get_codec(serializer: str | Codec, *, allow_pickle: bool = False) -> Codec:
+    """The codec, or the chain of codecs, with this name ("json|gzip").
+
+    Raises:
+        ImproperlyConfigured: an unknown name, or pickle where it is not allowed. NotOffered: a codec of Faust's only.
+    """
+    if isinstance(serializer, Codec):
+        codec = serializer
+    elif isinstance(serializer, str):
+        first, *others = [_by_name(name.strip()) for name in serializer.split("|")]
+        codec = first if not others else first.clone(*(node for other in others for node in other.nodes))
+    else:
+        raise ImproperlyConfigured(
+            f"serializer={serializer!r}: give a codec's name or a Codec, not {type(serializer)}."
+        )
+    if not allow_pickle and any(_is_pickle(node) for node in codec.nodes):
+        raise ImproperlyConfigured(
+            f"serializer={serializer!r}: unpickling runs code that the sender chose, so it is off. Set allow_pickle=True "
+            "if every producer of these topics is trusted, or choose 'json'."
+        )
+    return codec
+
+
+def _by_name(name: str) -> Codec:
+    codec = codecs.get(name)
+    if codec is not None:
+        return codec
+    if name in NOT_OFFERED:
+        raise NotOffered(f"the codec {name!r} is not offered: {NOT_OFFERED[name]}.")
+    near = difflib.get_close_matches(name, codecs, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ImproperlyConfigured(
+        f"there is no codec {name!r}.{hint} Known: {', '.join(sorted(codecs))}; add one with codecs.register."
+    )
+
+
+def _is_pickle(node: Codec) -> bool:
+    # Clones of a codec share its functions, so this finds pickle wherever it stands in a chain.
+    return node._functions[1] is not None and node._functions[1] is PICKLE._functions[1]
+
+
+def dumps(codec: str | Codec | None, obj: Any) -> bytes:
+    """`obj` through the codec; None: bytes and text as they are."""
+    return (RAW if codec is None else get_codec(codec, allow_pickle=True)).dumps(obj)
+
+
+def loads(codec: str | Codec | None, s: bytes, *, allow_pickle: bool = False) -> Any:
+    """Bytes back through the codec; None: the bytes as they are."""
+    return (RAW if codec is None else get_codec(codec, allow_pickle=allow_pickle)).loads(s)

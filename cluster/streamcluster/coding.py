@@ -1,0 +1,237 @@
+"""Type and serializer to functions between values and bytes: what topics, tables and the engine call per record.
+
+Everything is decided when a coder is made; a call is one function, in C where that is possible. No topic, setting or I/O is known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from .codecs import JSON, RAW, Codec, get_codec, to_bytes
+from .errors import AppError
+from .plain import dumps, record_encoder
+from .record_options import options_of
+from .typed import converter, is_pydantic, json_decoder
+
+Decode = Callable[[bytes], Any]
+Encode = Callable[[Any], bytes | None]
+TableEncode = Callable[[Any], bytes]
+
+# How `raw` reads and writes these: as text. Every other type is JSON also when the serializer is raw.
+RAW_DECODERS: dict[Any, Decode] = {
+    None: bytes,
+    bytes: bytes,
+    str: bytes.decode,
+    int: int,
+    float: float,
+    Decimal: lambda data: Decimal(data.decode()),
+    UUID: lambda data: UUID(data.decode()),
+}
+EXPLAIN_BYTES_MAX = 80
+EXPLAIN_TEXT_MAX = 500
+
+
+def make_decoder(
+    type_: object | None, serializer: str | Codec | None, *, default_serializer: str, allow_pickle: bool
+) -> Decode:
+    """The function from the bytes of a record to a value of `type_`.
+
+    Args:
+        type_: None: what the codec gives. serializer: None: the type's own, else `default_serializer`.
+        allow_pickle: whether the codec may unpickle.
+
+    Returns:
+        A function that raises on bytes that it cannot read (any exception: see `explain`). It is never given None.
+
+    Raises:
+        ImproperlyConfigured, AppError: the serializer or the type is wrong.
+    """
+    codec = _choose(type_, serializer, default_serializer, allow_pickle)
+    first, *others = codec.nodes
+    inner = _decoder_of_one(type_, first)
+    if not others:
+        return inner
+    outer = [node._loads for node in reversed(others)]
+
+    def decode(data: bytes) -> Any:
+        for loads in outer:
+            data = loads(data)
+        return inner(data)
+
+    return decode
+
+
+def make_encoder(
+    type_: object | None, serializer: str | Codec | None, *, default_serializer: str, allow_pickle: bool
+) -> Encode:
+    """The function from a value to the bytes of a record; None gives None, whatever the type.
+
+    It takes values of `type_`, and where the codec can write them also records, pydantic models and plain data.
+
+    Raises:
+        ImproperlyConfigured, AppError: the serializer or the type is wrong.
+    """
+    codec = _choose(type_, serializer, default_serializer, allow_pickle)
+    first, *others = codec.nodes
+    inner = _encoder_of_one(type_, first)
+    if others:
+        outer = [node._dumps for node in others]
+
+        def encode_chain(value: Any) -> bytes | None:
+            if value is None:
+                return None
+            data = inner(value)
+            for dumps_next in outer:
+                data = dumps_next(data)
+            return data
+
+        return encode_chain
+
+    def encode(value: Any) -> bytes | None:
+        return None if value is None else inner(value)
+
+    return encode
+
+
+def make_table_coder(
+    type_: object | None, serializer: str | Codec | None, *, allow_pickle: bool, for_key: bool = False
+) -> tuple[TableEncode, Decode]:
+    """The functions between a table's keys (for_key) or values and the bytes of its changelog, by default JSON.
+
+    What is decoded is always a fresh object. Keys come back hashable: JSON lists as tuples. Without a type only what
+    comes back from JSON as it was can be stored; other values raise a TypeError that says which type to declare.
+
+    Raises:
+        ImproperlyConfigured, AppError: the serializer or the type is wrong.
+    """
+    codec = _choose(type_, serializer, "json", allow_pickle)
+    if codec is JSON and type_ in (None, object, Any):
+        return _encode_plain_key if for_key else _encode_plain, _decode_plain_key if for_key else orjson.loads
+    encode = _encoder_of_one(type_, JSON) if codec is JSON else _encoder_of_chain(type_, codec)
+    decode = make_decoder(type_, codec, default_serializer="json", allow_pickle=allow_pickle)
+    if for_key:
+        return encode, lambda data: _hashable(decode(data))
+    return encode, decode
+
+
+def explain(error: Exception, data: bytes) -> str:
+    """One line on why `data` could not be decoded: the error, and how the bytes begin."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())[:EXPLAIN_TEXT_MAX]
+    start = bytes(data[:EXPLAIN_BYTES_MAX])
+    which = (
+        "the bytes are" if len(data) <= EXPLAIN_BYTES_MAX else f"{len(data)} bytes, the first {EXPLAIN_BYTES_MAX} are"
+    )
+    return f"{text}; {which} {start!r}"
+
+
+def _choose(type_: Any, serializer: str | Codec | None, default: str, allow_pickle: bool) -> Codec:
+    options = options_of(type_)
+    if options is not None and options.abstract:
+        raise AppError(f"Record {type_.__name__} is abstract: a topic or table needs one of its subclasses.")
+    own = None if options is None else options.serializer
+    if serializer is None and own is None and type_ is bytes:
+        return RAW
+    return get_codec(serializer or own or default, allow_pickle=allow_pickle)
+
+
+def _decoder_of_one(type_: Any, codec: Codec) -> Decode:
+    if codec is RAW and type_ in RAW_DECODERS:
+        return RAW_DECODERS[type_]
+    if codec is JSON or codec is RAW:
+        return orjson.loads if type_ in (None, object, Any) else json_decoder(type_)
+    loads = codec._loads
+    convert = _to_type(type_)
+    return loads if convert is None else lambda data: convert(loads(data))
+
+
+def _to_type(type_: Any) -> Callable[[Any], Any] | None:
+    """From what a codec gave to the declared type: its bytes or text are read as `raw` reads them."""
+    if type_ in (None, object, Any):
+        return None
+    convert = converter(type_)
+    read = RAW_DECODERS.get(type_) or json_decoder(type_)
+
+    def to_type(value: Any) -> Any:
+        if isinstance(value, bytes):
+            return read(value)
+        return convert(value)
+
+    return to_type
+
+
+def _encoder_of_one(type_: Any, codec: Codec) -> Callable[[Any], bytes]:
+    if codec is RAW:
+        return _encode_text if type_ is str else to_bytes
+    if codec is not JSON:
+        return codec._dumps
+    if type_ in (None, object, Any):
+        return _encode_anything
+    if is_pydantic(type_):
+        return _encode_model
+    return record_encoder(type_)
+
+
+def _encoder_of_chain(type_: Any, codec: Codec) -> Callable[[Any], bytes]:
+    first, *others = codec.nodes
+    inner = _encoder_of_one(type_, first)
+
+    def encode(value: Any) -> bytes:
+        data = inner(value)
+        for node in others:
+            data = node._dumps(data)
+        return data
+
+    return encode
+
+
+def _encode_text(value: Any) -> bytes:
+    return value.encode() if value.__class__ is str else to_bytes(value)
+
+
+def _encode_anything(value: Any) -> bytes:
+    # Bytes were encoded by the sender already; Faust sends them as they are, too.
+    if value.__class__ is bytes:
+        data: bytes = value
+        return data
+    return dumps(value)
+
+
+def _encode_model(value: Any) -> bytes:
+    dump = getattr(value, "model_dump_json", None)
+    return dumps(value) if dump is None else dump().encode()
+
+
+def _refuse(value: Any) -> Any:
+    name = type(value).__name__
+    raise TypeError(
+        f"a {name} does not come back from JSON as it was: declare it in app.Table(..., key_type= or value_type={name})."
+    )
+
+
+def _encode_plain(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value, default=_refuse, option=orjson.OPT_PASSTHROUGH_DATETIME)
+    except TypeError:
+        return orjson.dumps(value, default=_refuse, option=orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_NON_STR_KEYS)
+
+
+def _encode_plain_key(value: Any) -> bytes:
+    return orjson.dumps(value, default=_refuse, option=orjson.OPT_PASSTHROUGH_DATETIME)
+
+
+def _decode_plain_key(data: bytes) -> Any:
+    value = orjson.loads(data)
+    return _hashable(value) if value.__class__ is list else value
+
+
+def _hashable(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple([_hashable(item) for item in value])
+    if value.__class__ is tuple:
+        return tuple([_hashable(item) for item in value])
+    return value

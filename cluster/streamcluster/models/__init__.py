@@ -1,0 +1,24 @@
+"""Models: typed values, decoded in one pass, and references to their fields.
+
+pydantic v2 models are accepted wherever a Record class is; they are told by their methods, pydantic is not imported.
+"""
+
+from __future__ import annotations
+
+from msgspec import field
+
+from ..record_options import RecordOptions
+from ..typed import is_pydantic, is_record
+from .record import Record
+from .references import field_getter, field_name, field_owner
+
+__all__ = [
+    "Record",
+    "RecordOptions",
+    "field",
+    "field_getter",
+    "field_name",
+    "field_owner",
+    "is_pydantic",
+    "is_record",
+]

@@ -1,0 +1,146 @@
+"""Values to JSON: what JSON has no word for, and what is written instead.
+
+Records go through msgspec, plain data through orjson; both call the functions here for the rest. It knows no codec, topic or setting.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections import deque
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+import orjson
+
+from .errors import AppError
+from .record_options import RecordOptions, options_of
+
+METADATA_KEY = "__faust"
+# Types, not values, are cached here: the bound only limits programs that make classes for ever.
+TYPES_CACHED_MAX = 4096
+
+
+def to_plain(value: Any) -> Any:
+    """Something that JSON has a word for, in place of `value`; the last resort of both encoders.
+
+    Raises:
+        TypeError: there is nothing to write for this type.
+    """
+    convert = getattr(value, "__json__", None)
+    if convert is not None:
+        return convert()
+    if isinstance(value, (set, frozenset, deque)):
+        return list(value)
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value).decode()
+    if isinstance(value, Mapping):
+        return dict(value)
+    if hasattr(value, "model_dump_json"):
+        return value.model_dump(mode="json")
+    raise TypeError(
+        f"JSON has no word for {type(value).__name__} (value {value!r:.80}): give the class a __json__() method "
+        "that returns plain data, or choose another serializer."
+    )
+
+
+_record_encoder = msgspec.json.Encoder(enc_hook=to_plain)
+
+
+def encode_record(record: msgspec.Struct) -> bytes:
+    """A record as JSON, with its metadata if its class (or the class of one of its fields) asks for that."""
+    if writes_metadata(type(record)):
+        return _record_encoder.encode(represent(record))
+    return _record_encoder.encode(record)
+
+
+def _fragment_or_plain(value: Any) -> Any:
+    if isinstance(value, msgspec.Struct):
+        return orjson.Fragment(encode_record(value))
+    return to_plain(value)
+
+
+def dumps(value: Any) -> bytes:
+    """Plain data, records and what `to_plain` knows, as JSON.
+
+    Raises:
+        TypeError: a value that JSON has no word for, or an integer of more than 64 bits.
+    """
+    try:
+        return orjson.dumps(value, default=_fragment_or_plain, option=orjson.OPT_UTC_Z)
+    except TypeError:
+        # The option for keys that are no text makes every dict slower, so only those that need it pay.
+        return orjson.dumps(value, default=_fragment_or_plain, option=orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS)
+
+
+def record_encoder(type_: Any) -> Callable[[Any], bytes]:
+    """The encoder for values of a type that msgspec knows: takes other records and plain data as well."""
+    if not writes_metadata(type_):
+        return _record_encoder.encode
+    return lambda value: _record_encoder.encode(represent(value))
+
+
+def represent(value: Any) -> Any:
+    """Records inside of `value` as dicts under the names of the wire, with metadata where the class asks for it."""
+    if isinstance(value, msgspec.Struct):
+        return _represent_record(value)
+    if isinstance(value, dict):
+        return {key: represent(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [represent(item) for item in value]
+    return value
+
+
+def _represent_record(record: msgspec.Struct) -> Any:
+    config = record.__struct_config__
+    if config.array_like:
+        return msgspec.to_builtins(record, enc_hook=to_plain)
+    fields: dict[str, Any] = {} if config.tag_field is None else {config.tag_field: config.tag}
+    for name, written in zip(record.__struct_fields__, record.__struct_encode_fields__, strict=True):
+        fields[written] = represent(getattr(record, name))
+    options = options_of(type(record))
+    if options is not None and options.include_metadata:
+        fields[METADATA_KEY] = {"ns": options.namespace}
+    return fields
+
+
+def writes_metadata(type_: Any) -> bool:
+    """Whether a record class that can be met in values of this type has include_metadata on."""
+    return any(options.include_metadata for options in reachable_options(type_))
+
+
+def reachable_options(type_: Any) -> tuple[RecordOptions, ...]:
+    """The options of every record class that can be met in values of this type."""
+    try:
+        return _reachable_options(type_)
+    except NameError as error:
+        raise AppError(
+            f"{type_!r}: its annotations name {error.name!r}, which does not exist in the module that declares it "
+            "(a class made inside of a function cannot refer to itself or to a later one)."
+        ) from error
+
+
+@lru_cache(maxsize=TYPES_CACHED_MAX)
+def _reachable_options(type_: Any) -> tuple[RecordOptions, ...]:
+    found: dict[Any, RecordOptions | None] = {}
+    waiting = [type_]
+    while waiting:
+        current = waiting.pop()
+        if isinstance(current, type) and current not in found:
+            found[current] = options_of(current)
+            waiting.extend(_field_types(current))
+        waiting.extend(typing.get_args(current))
+    return tuple(options for options in found.values() if options is not None)
+
+
+def _field_types(type_: type) -> list[Any]:
+    if isinstance(type_, msgspec.StructMeta):
+        return [field.type for field in msgspec.structs.fields(type_)]
+    if dataclasses.is_dataclass(type_) or typing.is_typeddict(type_) or hasattr(type_, "_fields"):
+        return list(typing.get_type_hints(type_).values())
+    return []
