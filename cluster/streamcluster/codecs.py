@@ -138,8 +138,8 @@ def get_codec(serializer: str | Codec, *, allow_pickle: bool = False) -> Codec:
         )
     if not allow_pickle and any(_is_pickle(node) for node in codec.nodes):
         raise ImproperlyConfigured(
-            f"serializer={serializer!r}: unpickling runs code that the sender chose, so it is off. Set allow_pickle=True "
-            "if every producer of these topics is trusted, or choose 'json'."
+            f"serializer={serializer!r}: unpickling runs code that the sender chose, so it is off. Set "
+            "allow_pickle=True if every producer of these topics is trusted, or choose 'json'."
         )
     return codec
 

@@ -1,6 +1,7 @@
 """Type and serializer to functions between values and bytes: what topics, tables and the engine call per record.
 
-Everything is decided when a coder is made; a call is one function, in C where that is possible. No topic, setting or I/O is known here.
+Everything is decided when a coder is made; a call is one function, in C where that is possible. It knows
+no topic and no setting.
 """
 
 from __future__ import annotations
@@ -99,9 +100,9 @@ def make_encoder(
 
 
 def make_table_coder(
-    type_: object | None, serializer: str | Codec | None, *, allow_pickle: bool, for_key: bool = False
+    type_: object | None, serializer: str | Codec | None, *, allow_pickle: bool, is_key: bool = False
 ) -> tuple[TableEncode, Decode]:
-    """The functions between a table's keys (for_key) or values and the bytes of its changelog, by default JSON.
+    """The functions between a table's keys (is_key) or values and the bytes of its changelog, by default JSON.
 
     What is decoded is always a fresh object. Keys come back hashable: JSON lists as tuples. Without a type only what
     comes back from JSON as it was can be stored; other values raise a TypeError that says which type to declare.
@@ -111,10 +112,10 @@ def make_table_coder(
     """
     codec = _choose(type_, serializer, "json", allow_pickle)
     if codec is JSON and type_ in (None, object, Any):
-        return _encode_plain_key if for_key else _encode_plain, _decode_plain_key if for_key else orjson.loads
+        return _encode_plain_key if is_key else _encode_plain, _decode_plain_key if is_key else orjson.loads
     encode = _encoder_of_one(type_, JSON) if codec is JSON else _encoder_of_chain(type_, codec)
     decode = make_decoder(type_, codec, default_serializer="json", allow_pickle=allow_pickle)
-    if for_key:
+    if is_key:
         return encode, lambda data: _hashable(decode(data))
     return encode, decode
 
@@ -209,7 +210,8 @@ def _encode_model(value: Any) -> bytes:
 def _refuse(value: Any) -> Any:
     name = type(value).__name__
     raise TypeError(
-        f"a {name} does not come back from JSON as it was: declare it in app.Table(..., key_type= or value_type={name})."
+        f"a {name} does not come back from JSON as it was: "
+        f"declare it in app.Table(..., key_type= or value_type={name})."
     )
 
 

@@ -1,6 +1,7 @@
 """Values to JSON: what JSON has no word for, and what is written instead.
 
-Records go through msgspec, plain data through orjson; both call the functions here for the rest. It knows no codec, topic or setting.
+Records go through msgspec, plain data through orjson; both call the functions here for the rest. It knows no codec,
+topic or setting.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ def _reachable_options(type_: Any) -> tuple[RecordOptions, ...]:
 
 
 def _field_types(type_: type) -> list[Any]:
-    if isinstance(type_, msgspec.StructMeta):
+    if issubclass(type_, msgspec.Struct):
         return [field.type for field in msgspec.structs.fields(type_)]
     if dataclasses.is_dataclass(type_) or typing.is_typeddict(type_) or hasattr(type_, "_fields"):
         return list(typing.get_type_hints(type_).values())

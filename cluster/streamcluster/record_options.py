@@ -1,6 +1,7 @@
 """The keywords on a Record's class line: what each means here, and a reason for each that is not offered.
 
-It knows nothing of fields or JSON; `models/` reads the options when a class is made, `typed.py` and `plain.py` when coding.
+It knows nothing of fields or JSON; `models/` reads the options when a class is made, `typed.py` and `plain.py` when
+values are coded.
 """
 
 from __future__ import annotations
@@ -26,9 +27,12 @@ ALWAYS_ON = {
 class RecordOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a class line said, with what it inherits.
 
-    serializer: codec of topics of this type that name none. namespace: the name written when include_metadata is on.
-    coerce: accept "3" where an int is declared. validation: check (and coerce) when constructed as well, not only when decoded.
-    coercions: type that JSON does not know -> function from the decoded value. abstract: a base that has no instances.
+    serializer: codec of topics of this type that name none.
+    namespace: the name written when include_metadata is on.
+    coerce: accept "3" where an int is declared, in the constructor too (as in Faust).
+    validation: as coerce, by Faust's name for it; both raise ValidationError when it cannot be done.
+    coercions: type that JSON does not know -> function from the decoded value.
+    abstract: a base that has no instances.
     """
 
     namespace: str

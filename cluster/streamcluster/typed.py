@@ -1,6 +1,6 @@
-"""JSON and plain data to declared types: one msgspec decoder or converter per type, with the options of the records in it.
+"""JSON and plain data to declared types: one msgspec decoder or converter per type, under its records' options.
 
-It knows no codec, topic or setting; an error in a declaration is found when the decoder is made, not at the first record.
+It knows no codec, topic or setting; a wrong declaration is found when the decoder is made, not at the first record.
 """
 
 from __future__ import annotations

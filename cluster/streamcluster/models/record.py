@@ -114,8 +114,9 @@ class Record(msgspec.Struct, metaclass=RecordMeta, order=True):
             amount: int
             language: str | None = None
 
-    Decoding checks the types and ignores fields that are not declared. Constructing does not check (as in Python and Faust),
-    unless the class line says validation=True. Options of the class line: record_options.py, and those of msgspec.Struct.
+    Decoding checks the types and ignores fields that are not declared. Constructing does not check (as in Python and
+    Faust), unless the class line says validation=True. Options of the class line: record_options.py, and those of
+    msgspec.Struct.
     """
 
     _options: ClassVar[RecordOptions]
