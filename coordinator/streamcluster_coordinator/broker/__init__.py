@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .cluster import Broker
 from .command import run_broker
-from .install import Installation, install
+from .installation import Installation, install
 from .jars import KAFKA_VERSION
 
 __all__ = ["KAFKA_VERSION", "Broker", "Installation", "install", "run_broker"]

@@ -14,7 +14,7 @@ from typing import NoReturn
 from streamcluster.errors import BrokerUnreachable, ExitCode
 
 from .cluster import Broker
-from .install import Say
+from .installation import Say
 from .jars import KAFKA_VERSION
 
 _LOOK_SECONDS = 0.5
@@ -46,7 +46,7 @@ def _watch(broker: Broker, say: Say) -> NoReturn:
     while True:
         dead = broker.dead()
         for node in dead.keys() - reported:
-            say(dead[node])
+            say(dead[node][0].upper() + dead[node][1:])
         reported |= dead.keys()
         if not broker.pids:
             raise BrokerUnreachable("No node of the broker is left; the reason is above.")

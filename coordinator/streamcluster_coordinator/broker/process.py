@@ -15,7 +15,7 @@ from pathlib import Path
 from streamcluster.errors import ConfigurationError
 
 from .config import DATA, JAVA_FLAGS, LOG4J_PROPERTIES, SERVER_LOG
-from .install import Installation
+from .installation import Installation
 
 _CONSOLE_LOG = "console.log"
 _PROPERTIES = "server.properties"
@@ -119,6 +119,12 @@ class NodeProcess:
         self.signal(signal.SIGKILL)
         if self._process is not None:
             self._process.wait(KILL_TIMEOUT_SECONDS)
+
+    def obituary(self) -> str:
+        """How it ended and what it said last."""
+        code = self.exit_code
+        how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with code {code}"
+        return f"node {self.id} of the broker {how}. It said last:\n{self.last_lines()}"
 
     def last_lines(self) -> str:
         """What it said last, for messages."""

@@ -77,9 +77,9 @@ def install_jars(directory: Path, wanted: Mapping[str, str], fetch: Fetch, say: 
             directory.parent.mkdir(parents=True, exist_ok=True)
             with _locked(directory.with_name(directory.name + ".lock")):
                 _install_locked(directory, wanted, fetch, say)
-        except PermissionError as error:
+        except OSError as error:
             raise ConfigurationError(
-                f"The cache directory {directory.parent} cannot be written ({error.strerror}). "
+                f"The cache directory {directory.parent} cannot be used ({error.strerror}). "
                 "Make it writable, or set XDG_CACHE_HOME to a directory that is."
             ) from error
     return tuple(directory / file_name(coordinate) for coordinate in wanted)
@@ -133,8 +133,6 @@ def _download(wanted: Mapping[str, str], fetch: Fetch, downloads: Path, fresh: P
         with ThreadPoolExecutor(DOWNLOADS_AT_ONCE, thread_name_prefix="kafka-download") as pool:
             for _ in pool.map(fetch_one, wanted):
                 pass
-    except PermissionError:
-        raise
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigurationError(
             f"Apache Kafka could not be downloaded: {error}. It is needed once; check the network and try again."

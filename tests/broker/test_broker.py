@@ -1,0 +1,210 @@
+"""The development broker itself: real Kafka processes that serve, die, come back and leave nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from streamcluster.errors import BrokerUnreachable, ConfigurationError
+from streamcluster_coordinator.broker import Broker
+
+DEADLINE_SECONDS = 60.0
+
+
+def create(bootstrap: str, topic: str, copies: int = 1) -> None:
+    """Create a topic of one partition."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.create_topics([NewTopic(topic, 1, copies)])[topic].result(DEADLINE_SECONDS)
+
+
+def produce(bootstrap: str, topic: str, *values: str, commit: bool = True) -> None:
+    """Write the values in one transaction, and commit or abort it."""
+    producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": f"{topic}-producer"})
+    producer.init_transactions(DEADLINE_SECONDS)
+    producer.begin_transaction()
+    for value in values:
+        producer.produce(topic, value)
+    producer.flush(DEADLINE_SECONDS)
+    (producer.commit_transaction if commit else producer.abort_transaction)(DEADLINE_SECONDS)
+
+
+def read(bootstrap: str, topic: str, count: int) -> list[str]:
+    """The first `count` committed values of the topic."""
+    settings = {"bootstrap.servers": bootstrap, "group.id": f"{topic}-reader", "isolation.level": "read_committed"}
+    consumer = Consumer(settings)
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    found: list[str] = []
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    try:
+        while len(found) < count:
+            assert time.monotonic() < deadline, f"{topic} has only {found} after {DEADLINE_SECONDS:g} s"
+            for message in consumer.consume(count - len(found), 0.1):
+                value = message.value()
+                if message.error() is None and value is not None:
+                    found.append(value.decode())
+    finally:
+        consumer.close()
+    return found
+
+
+def test_committed_records_are_read_and_aborted_ones_are_not(
+    broker: object, broker_url: str, topic_prefix: str
+) -> None:
+    """Transactions are real: what was aborted never shows."""
+    bootstrap, topic = broker_url.removeprefix("kafka://"), topic_prefix + "t"
+    create(bootstrap, topic)
+    produce(bootstrap, topic, "dropped", commit=False)
+    produce(bootstrap, topic, "kept")
+
+    assert read(bootstrap, topic, 1) == ["kept"]
+
+
+def test_a_topic_that_nobody_declared_does_not_appear(broker_url: str, topic_prefix: str) -> None:
+    """Asking for a misspelt topic does not create it."""
+    admin = AdminClient({"bootstrap.servers": broker_url.removeprefix("kafka://")})
+
+    admin.list_topics(topic_prefix + "misspelt", timeout=DEADLINE_SECONDS)
+
+    assert topic_prefix + "misspelt" not in admin.list_topics(timeout=DEADLINE_SECONDS).topics
+
+
+def test_a_given_data_directory_keeps_its_records_over_restarts(tmp_path: Path) -> None:
+    """Records are there after a clean end, and after the death of everything, on other ports."""
+    with Broker(data_dir=tmp_path) as broker:
+        create(broker.bootstrap, "kept")
+        produce(broker.bootstrap, "kept", "a")
+    with Broker(data_dir=tmp_path) as broker:
+        produce(broker.bootstrap, "kept", "b")
+        broker.kill(1)
+    with Broker(data_dir=tmp_path) as broker:
+        assert read(broker.bootstrap, "kept", 2) == ["a", "b"]
+
+
+def test_a_killed_and_a_stopped_node_come_back_on_their_port(own_broker: Broker) -> None:
+    """Clients find the node and its records where they were."""
+    create(own_broker.bootstrap, "kept")
+    produce(own_broker.bootstrap, "kept", "a")
+
+    own_broker.kill(1)
+    assert own_broker.pids == {}
+    assert "node 1 of the broker was killed by signal 9" in own_broker.dead()[1]
+    own_broker.start(1)
+    produce(own_broker.bootstrap, "kept", "b")
+    own_broker.stop(1)
+    own_broker.start(1)
+
+    assert own_broker.dead() == {}
+    assert read(own_broker.bootstrap, "kept", 2) == ["a", "b"]
+
+
+def test_a_paused_node_is_silent_until_it_is_resumed(own_broker: Broker) -> None:
+    """Requests to it time out, its process stays."""
+    admin = AdminClient({"bootstrap.servers": own_broker.bootstrap})
+    admin.list_topics(timeout=DEADLINE_SECONDS)
+    pids = own_broker.pids
+
+    own_broker.pause(1)
+    with pytest.raises(KafkaException):
+        admin.list_topics(timeout=0.5)
+    own_broker.resume(1)
+
+    assert admin.list_topics(timeout=DEADLINE_SECONDS).brokers.keys() == {1}
+    assert own_broker.pids == pids
+
+
+def test_three_nodes_serve_on_without_one_of_them() -> None:
+    """With three copies a committed record survives the loss of a node, and the next can be written."""
+    with Broker(brokers=3) as broker:
+        create(broker.bootstrap, "replicated", copies=3)
+        produce(broker.bootstrap, "replicated", "a")
+        admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+        leader = admin.list_topics("replicated", timeout=DEADLINE_SECONDS).topics["replicated"].partitions[0].leader
+
+        broker.kill(leader)
+        produce(broker.bootstrap, "replicated", "b")
+
+        assert read(broker.bootstrap, "replicated", 2) == ["a", "b"]
+        assert len(broker.pids) == 2
+        broker.start(leader)
+        assert len(broker.pids) == 3
+
+
+def test_a_port_in_use_leaves_no_process_behind(own_broker: Broker) -> None:
+    """The second broker on a port says so, and nothing of it stays."""
+    before = set(psutil.Process().children(recursive=True))
+    port = int(own_broker.bootstrap.rpartition(":")[2])
+
+    with pytest.raises(ConfigurationError, match=f"Port {port} "):
+        Broker(port=port).start_all()
+
+    assert set(psutil.Process().children(recursive=True)) <= before
+
+
+COMMAND = """
+import pathlib, sys
+from streamcluster_coordinator.broker import run_broker
+sys.exit(run_broker(0, pathlib.Path(sys.argv[1]), 1, lambda line: print(line, flush=True)))
+"""
+
+
+def running_command(data_dir: Path) -> tuple[subprocess.Popen[str], psutil.Process]:
+    """`run_broker` in a process of its own, and the process of its node, once it listens."""
+    process = subprocess.Popen([sys.executable, "-c", COMMAND, str(data_dir)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "listens on kafka://127.0.0.1:" in line:
+            return process, psutil.Process(process.pid).children()[0]
+    raise AssertionError(f"the broker ended with {process.wait()} before it listened")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_ends_cleanly_on_a_signal(tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C and TERM end it with code 0, its node before it."""
+    process, node = running_command(tmp_path)
+    with process:
+        process.send_signal(number)
+
+        assert process.wait(DEADLINE_SECONDS) == 0
+        assert not node.is_running()
+
+
+def test_the_node_dies_with_an_owner_that_is_killed(tmp_path: Path) -> None:
+    """After kill -9 nothing is left, and the data directory can be used again."""
+    process, node = running_command(tmp_path)
+    with process:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(DEADLINE_SECONDS)
+
+    assert psutil.wait_procs([node], timeout=DEADLINE_SECONDS)[1] == []
+    with Broker(data_dir=tmp_path) as broker:
+        assert set(broker.pids) == {1}
+
+
+def test_a_broker_that_does_not_start_says_what_kafka_said(tmp_path: Path) -> None:
+    """Storage that Kafka cannot read ends the start with the last lines of its log, and nothing stays."""
+    with Broker(data_dir=tmp_path):
+        pass
+    before = set(psutil.Process().children())
+    meta = tmp_path / "node-1" / "data" / "meta.properties"
+    meta.write_text(meta.read_text().replace("node.id=1", "node.id=7"))
+
+    with pytest.raises(BrokerUnreachable, match=r"(?s)node 1 of the broker ended with code 1.*server\.log.*node.?id"):
+        Broker(data_dir=tmp_path).start_all()
+
+    assert set(psutil.Process().children()) <= before
+
+
+def test_a_node_that_does_not_exist_is_named(own_broker: Broker) -> None:
+    """The message lists the nodes there are."""
+    with pytest.raises(ConfigurationError, match=r"no node 2: the broker has nodes \[1\]"):
+        own_broker.kill(2)
