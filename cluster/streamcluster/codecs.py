@@ -10,7 +10,9 @@ import difflib
 import gzip
 import pickle
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import orjson
 
@@ -88,13 +90,13 @@ def to_bytes(value: Any) -> bytes:
         return str.encode(value)
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
-    if isinstance(value, (int, float)) and kind is not bool:
-        return repr(value).encode() if kind in (int, float) else str(value).encode()
+    if isinstance(value, (int, float, Decimal, UUID)) and kind is not bool:
+        return str(value).encode()
     return dumps_json(value)
 
 
 JSON = Codec(dumps=dumps_json, loads=orjson.loads)
-RAW = Codec(dumps=to_bytes, loads=bytes)
+RAW = Codec(dumps=to_bytes, loads=bytes.__bytes__)
 BINARY = Codec(
     dumps=lambda value: base64.b64encode(to_bytes(value)), loads=lambda data: base64.b64decode(data, validate=True)
 )

@@ -25,14 +25,16 @@ TableEncode = Callable[[Any], bytes]
 
 # How `raw` reads and writes these: as text. Every other type is JSON also when the serializer is raw.
 RAW_DECODERS: dict[Any, Decode] = {
-    None: bytes,
-    bytes: bytes,
+    None: bytes.__bytes__,
+    bytes: bytes.__bytes__,
     str: bytes.decode,
     int: int,
     float: float,
     Decimal: lambda data: Decimal(data.decode()),
     UUID: lambda data: UUID(data.decode()),
 }
+# What people write for "no type".
+UNTYPED = (None, object, Any)
 EXPLAIN_BYTES_MAX = 80
 EXPLAIN_TEXT_MAX = 500
 
@@ -78,25 +80,12 @@ def make_encoder(
         ImproperlyConfigured, AppError: the serializer or the type is wrong.
     """
     codec = _choose(type_, serializer, default_serializer, allow_pickle)
-    first, *others = codec.nodes
-    inner = _encoder_of_one(type_, first)
-    if others:
-        outer = [node._dumps for node in others]
-
-        def encode_chain(value: Any) -> bytes | None:
-            if value is None:
-                return None
-            data = inner(value)
-            for dumps_next in outer:
-                data = dumps_next(data)
-            return data
-
-        return encode_chain
-
-    def encode(value: Any) -> bytes | None:
-        return None if value is None else inner(value)
-
-    return encode
+    if codec is RAW:
+        return _encode_text if type_ is str else _encode_raw
+    if codec.nodes[0] is JSON and type_ in UNTYPED:
+        return _untyped_encoder(_encoder_of_chain(type_, codec))
+    inner = _encoder_of_chain(type_, codec)
+    return lambda value: None if value is None else inner(value)
 
 
 def make_table_coder(
@@ -111,9 +100,9 @@ def make_table_coder(
         ImproperlyConfigured, AppError: the serializer or the type is wrong.
     """
     codec = _choose(type_, serializer, "json", allow_pickle)
-    if codec is JSON and type_ in (None, object, Any):
+    if codec is JSON and type_ in UNTYPED:
         return _encode_plain_key if is_key else _encode_plain, _decode_plain_key if is_key else orjson.loads
-    encode = _encoder_of_one(type_, JSON) if codec is JSON else _encoder_of_chain(type_, codec)
+    encode = _encoder_of_chain(type_, codec)
     decode = make_decoder(type_, codec, default_serializer="json", allow_pickle=allow_pickle)
     if is_key:
         return encode, lambda data: _hashable(decode(data))
@@ -144,7 +133,7 @@ def _decoder_of_one(type_: Any, codec: Codec) -> Decode:
     if codec is RAW and type_ in RAW_DECODERS:
         return RAW_DECODERS[type_]
     if codec is JSON or codec is RAW:
-        return orjson.loads if type_ in (None, object, Any) else json_decoder(type_)
+        return orjson.loads if type_ in UNTYPED else json_decoder(type_)
     loads = codec._loads
     convert = _to_type(type_)
     return loads if convert is None else lambda data: convert(loads(data))
@@ -152,7 +141,7 @@ def _decoder_of_one(type_: Any, codec: Codec) -> Decode:
 
 def _to_type(type_: Any) -> Callable[[Any], Any] | None:
     """From what a codec gave to the declared type: its bytes or text are read as `raw` reads them."""
-    if type_ in (None, object, Any):
+    if type_ in UNTYPED:
         return None
     convert = converter(type_)
     read = RAW_DECODERS.get(type_) or json_decoder(type_)
@@ -167,11 +156,11 @@ def _to_type(type_: Any) -> Callable[[Any], Any] | None:
 
 def _encoder_of_one(type_: Any, codec: Codec) -> Callable[[Any], bytes]:
     if codec is RAW:
-        return _encode_text if type_ is str else to_bytes
+        return to_bytes
     if codec is not JSON:
         return codec._dumps
-    if type_ in (None, object, Any):
-        return _encode_anything
+    if type_ in UNTYPED:
+        return dumps
     if is_pydantic(type_):
         return _encode_model
     return record_encoder(type_)
@@ -180,26 +169,39 @@ def _encoder_of_one(type_: Any, codec: Codec) -> Callable[[Any], bytes]:
 def _encoder_of_chain(type_: Any, codec: Codec) -> Callable[[Any], bytes]:
     first, *others = codec.nodes
     inner = _encoder_of_one(type_, first)
+    if not others:
+        return inner
+    outer = [node._dumps for node in others]
 
     def encode(value: Any) -> bytes:
         data = inner(value)
-        for node in others:
-            data = node._dumps(data)
+        for dumps_next in outer:
+            data = dumps_next(data)
         return data
 
     return encode
 
 
-def _encode_text(value: Any) -> bytes:
-    return value.encode() if value.__class__ is str else to_bytes(value)
-
-
-def _encode_anything(value: Any) -> bytes:
-    # Bytes were encoded by the sender already; Faust sends them as they are, too.
-    if value.__class__ is bytes:
-        data: bytes = value
+def _encode_text(value: Any) -> bytes | None:
+    if value.__class__ is str:
+        data: bytes = value.encode()
         return data
-    return dumps(value)
+    return None if value is None else to_bytes(value)
+
+
+def _encode_raw(value: Any) -> bytes | None:
+    return None if value is None else to_bytes(value)
+
+
+def _untyped_encoder(inner: Callable[[Any], bytes]) -> Encode:
+    def encode(value: Any) -> bytes | None:
+        # Bytes were encoded by the sender already: like Faust, send them as they are.
+        if value is None or value.__class__ is bytes:
+            data: bytes | None = value
+            return data
+        return inner(value)
+
+    return encode
 
 
 def _encode_model(value: Any) -> bytes:

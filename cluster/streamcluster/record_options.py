@@ -27,7 +27,7 @@ ALWAYS_ON = {
 class RecordOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a class line said, with what it inherits.
 
-    serializer: codec of topics of this type that name none.
+    serializer: codec (name or object) of topics of this type that name none.
     namespace: the name written when include_metadata is on.
     coerce: accept "3" where an int is declared, in the constructor too (as in Faust).
     validation: as coerce, by Faust's name for it; both raise ValidationError when it cannot be done.
@@ -36,7 +36,7 @@ class RecordOptions(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     namespace: str
-    serializer: str | None = None
+    serializer: Any = None
     include_metadata: bool = False
     coerce: bool = False
     validation: bool = False

@@ -17,6 +17,10 @@ from typing import Any
 
 import msgspec
 
+if sys.version_info >= (3, 14):
+    import annotationlib
+
+FIELD: Any = type(msgspec.field())
 # msgspec copies empty ones itself; these are copied for every instance whatever is in them.
 MUTABLE = (list, dict, set, bytearray, deque, msgspec.Struct)
 
@@ -44,8 +48,10 @@ def prepare_fields(class_name: str, namespace: dict[str, Any], scope: Mapping[st
             optional[name] = annotation
         elif _is_class_variable(annotation):
             optional[name] = annotation
-        elif name not in namespace and _is_optional(annotation):
-            namespace[name] = None
+        elif _is_optional(annotation):
+            # What is in the namespace here is a field(name=...) that only renames.
+            written_name = namespace[name].name if name in namespace else None
+            namespace[name] = msgspec.field(default=None, name=written_name)
             optional[name] = annotation
         elif explicit:
             raise TypeError(
@@ -61,8 +67,6 @@ def prepare_fields(class_name: str, namespace: dict[str, Any], scope: Mapping[st
 
 def _annotations_of(namespace: dict[str, Any]) -> dict[str, Any]:
     if sys.version_info >= (3, 14) and "__annotations__" not in namespace:
-        import annotationlib
-
         annotate = annotationlib.get_annotate_from_class_namespace(namespace)
         if annotate is None:
             return {}
@@ -78,7 +82,7 @@ def _resolve(annotation: Any, module: str | None, scope: Mapping[str, Any]) -> A
     declared_in = sys.modules.get(module or "")
     names = vars(declared_in) if declared_in is not None else {}
     try:
-        return eval(annotation, dict(names), dict(scope))
+        return eval(annotation, names, scope)
     except (NameError, AttributeError, TypeError, SyntaxError):
         return annotation
 
@@ -86,7 +90,7 @@ def _resolve(annotation: Any, module: str | None, scope: Mapping[str, Any]) -> A
 def _is_required(default: Any) -> bool:
     """Whether this is msgspec.field(name=...) without a default."""
     return (
-        hasattr(default, "default_factory")
+        isinstance(default, FIELD)
         and default.default is msgspec.NODEFAULT
         and default.default_factory is msgspec.NODEFAULT
     )

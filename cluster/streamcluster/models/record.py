@@ -35,7 +35,7 @@ class RecordMeta(msgspec.StructMeta):
         if has_required and any(getattr(base, "__struct_defaults__", ()) for base in bases):
             # Faust lets a subclass add required fields to optional ones; by keyword that is never ambiguous.
             keywords.setdefault("kw_only", True)
-        _add_hooks(name, bases, namespace, options)
+        _add_hooks(bases, namespace, options)
         cls = super().__new__(mcs, name, bases, namespace, **keywords)
         cls._options = options
         _check_coercions(cls, options)
@@ -44,17 +44,16 @@ class RecordMeta(msgspec.StructMeta):
     _options: RecordOptions
 
 
-def _add_hooks(name: str, bases: tuple[type, ...], namespace: dict[str, Any], options: RecordOptions) -> None:
+def _add_hooks(bases: tuple[type, ...], namespace: dict[str, Any], options: RecordOptions) -> None:
     """Put the checks that an instance needs when it is made before the class's own `__post_init__`."""
     own = namespace.get("__post_init__")
     inherited = next((base.__post_init__ for base in bases if hasattr(base, "__post_init__")), None)
     then = own or inherited
-    qualname = namespace.get("__qualname__", name)
     if options.abstract:
 
         def refuse(self: Any) -> None:
-            if type(self).__qualname__ == qualname and type(self)._options.abstract:
-                raise TypeError(f"Record {name} is abstract: make an instance of a subclass.")
+            if type(self)._options.abstract:
+                raise TypeError(f"Record {type(self).__name__} is abstract: make an instance of a subclass.")
             if then is not None:
                 then(self)
 
@@ -145,7 +144,10 @@ class Record(msgspec.Struct, metaclass=RecordMeta, order=True):
         return msgspec.structs.replace(self, **(changes | fields))
 
     def dumps(self, *, serializer: str | Codec | None = None) -> bytes:
-        """This record as bytes, by default with the serializer of its class, else as JSON."""
+        """This record as bytes, by default with the serializer of its class, else as JSON.
+
+        Pickling is always possible; it is unpickling that needs permission (the setting allow_pickle).
+        """
         return get_codec(serializer or self._options.serializer or "json", allow_pickle=True).dumps(self)
 
     @classmethod
