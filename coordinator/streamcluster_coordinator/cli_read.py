@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -33,7 +34,7 @@ def declared(target: Target) -> tuple[App, Declared]:
     return app, found
 
 
-def _show(header: tuple[str, ...], rows: list[tuple[str, ...]], nothing: str) -> None:
+def _show(header: Sequence[str], rows: Sequence[Sequence[str]], nothing: str) -> None:
     click.echo("\n".join(aligned(header, rows)) if rows else nothing)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from .broker import run_broker
-from .cli_target import DURATION, Target, json_option, print_json, targets_app
+from .cli_target import Target, as_seconds, json_option, print_json, targets_app
 from .demo.show import show_demo
 from .presentation import make_presentation
 from .runtime import check as check_app
@@ -23,8 +23,12 @@ LOG_LEVELS = click.Choice(["debug", "info", "warning", "error"])
 @click.option("--workers", type=click.IntRange(min=1), help="Worker processes. Default: one per core.")
 @click.option("--log-format", type=LOG_FORMATS, help="auto: text on a terminal, JSON lines otherwise.")
 @click.option("--log-level", type=LOG_LEVELS, help="Default: info.")
-@click.option("--drain-timeout", type=DURATION, help="To finish and commit after SIGTERM. Default: 25s.")
-@click.option("--connect-timeout", type=DURATION, help="To find a broker at the start. Default: 30s.")
+@click.option(
+    "--drain-timeout", callback=as_seconds, metavar="DURATION", help="To finish and commit after SIGTERM. Default: 25s."
+)
+@click.option(
+    "--connect-timeout", callback=as_seconds, metavar="DURATION", help="To find a broker at the start. Default: 30s."
+)
 def start(target: Target) -> int:
     """Run an app on this host: a coordinator and its workers.
 

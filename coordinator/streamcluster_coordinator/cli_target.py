@@ -71,21 +71,16 @@ def chosen_settings(config: Path | None, command_line: Mapping[str, object]) -> 
     return operator_settings(config or (Path(named) if named else None), os.environ, command_line)
 
 
-class _Duration(click.ParamType):
-    """An option that takes 25s, 500ms, 1m or plain seconds."""
-
-    name = "duration"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        try:
-            return parse_duration(str(value))
-        except ValueError as error:
-            self.fail(f"{error}.", param, ctx)
+def as_seconds(_context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
+    """Callback of options that take a duration: 25s, 500ms, 1m or plain seconds."""
+    if text is None:
+        return None
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.", param=parameter) from error
 
 
-DURATION = _Duration()
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON, in the shape that the README describes."
 )

@@ -19,7 +19,7 @@ ROWS_PER_REQUEST = 500
 
 
 class NotRunning(StreamclusterError):
-    """A command needs the running app, which is not running on this host: the operator starts it, or looks elsewhere."""
+    """A command needs the running app, which does not run on this host; the operator must act."""
 
     exit_code = ExitCode.BROKER_UNREACHABLE
 

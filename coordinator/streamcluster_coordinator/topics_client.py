@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from streamcluster.errors import BrokerUnreachable, ConfigurationError, StreamclusterError
 from streamcluster.settings import Settings, bootstrap_servers
@@ -26,9 +27,9 @@ def client_config(settings: Settings) -> ClientConfig:
     return {**settings.broker_options, "bootstrap.servers": bootstrap_servers(settings.broker)}
 
 
-def _quiet(config: ClientConfig) -> dict[str, object]:
+def _quiet(config: ClientConfig) -> dict[str, str | int | float | bool]:
     """The client without its own lines on stderr: errors reach the caller as exceptions."""
-    return {**config, "log_level": 0, "error_cb": lambda _error: None}
+    return {**config, "log_level": 0}
 
 
 def reach(config: ClientConfig, timeout: float) -> AdminClient:
@@ -76,15 +77,23 @@ def send_record(
     producer = Producer(
         {**_quiet(config), "enable.idempotence": True, "message.timeout.ms": int(timeout * 1000), **_JAVA_PARTITIONER}
     )
-    place = {} if partition is None else {"partition": partition}
-    producer.produce(topic, key=key, value=value, on_delivery=lambda *report: delivered.append(report), **place)
+
+    def report(error: KafkaError | None, message: Message) -> None:
+        delivered.append((error, message))
+
+    # -1 is librdkafka's word for "the partitioner decides".
+    place = -1 if partition is None else partition
+    producer.produce(topic, key=key, value=value, partition=place, on_delivery=report)
     producer.flush(timeout + 1)
     if not delivered:
         raise StreamclusterError(f"no broker took the record for topic {topic!r} within {timeout:g} s.")
     error, message = delivered[0]
     if error is not None:
         raise StreamclusterError(f"the record for topic {topic!r} was not delivered: {error.str()}.")
-    return message.partition(), message.offset()
+    found_partition, offset = message.partition(), message.offset()
+    assert found_partition is not None, "a delivered record has a partition"
+    assert offset is not None, "a delivered record has an offset"
+    return found_partition, offset
 
 
 # The partitioner of the Java clients, so that keys land where the other producers of a topic put them.
@@ -161,7 +170,9 @@ def _count_until_ends(consumer: Consumer, topic: str, partitions: int, timeout: 
             if error is None:
                 count += 1
             elif error.code() == KafkaError._PARTITION_EOF:
-                ended.add(message.partition())
+                partition = message.partition()
+                assert partition is not None, "the end of a partition has its number"
+                ended.add(partition)
             else:
                 raise StreamclusterError(f"topic {topic!r} cannot be read: {error.str()}.")
     return count

@@ -13,6 +13,19 @@ from streamcluster_coordinator.demo.flights import Delays, Flight, longest_delay
 from streamcluster_coordinator.demo.report import Outcome, report
 
 
+def a_flight(dep_delay: int | None = None, arr_delay: int | None = None) -> Flight:
+    """A flight with these delays."""
+    return Flight(
+        carrier="UA",
+        flight=1,
+        origin="EWR",
+        dest="IAH",
+        scheduled="2013-01-01T10:00:00Z",
+        dep_delay=dep_delay,
+        arr_delay=arr_delay,
+    )
+
+
 def test_the_flights_are_read_with_unknown_delays_as_none() -> None:
     """The first flight of the file is as published; a cancelled one has no delays."""
     flights = list(islice(data.read_flights(data.flights_file()), 1000))
@@ -48,17 +61,16 @@ def test_a_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatc
 
 def test_delays_add_up() -> None:
     """A cancelled flight counts, but not into the mean; early arrivals lower it."""
-    base = {"carrier": "UA", "flight": 1, "origin": "EWR", "dest": "IAH", "scheduled": "2013-01-01T10:00:00Z"}
-    late = Flight(**base, dep_delay=200, arr_delay=190)
-    early = Flight(**base, dep_delay=-5, arr_delay=-10)
-    cancelled = Flight(**base)
+    late = a_flight(dep_delay=200, arr_delay=190)
+    early = a_flight(dep_delay=-5, arr_delay=-10)
+    cancelled = a_flight()
 
     delays = Delays()
     for flight in (late, early, cancelled):
         delays = with_flight(delays, flight)
 
     assert delays == Delays(flights=3, cancelled=1, arrived=2, total=180, worst=190)
-    assert [longest_delay(flight) for flight in (late, early, cancelled)] == [200, 0, 0]
+    assert [longest_delay(flight) for flight in (late, early, cancelled)] == [200, -5, 0]
     assert route(late) == "EWR-IAH"
 
 

@@ -85,9 +85,4 @@ EXCEPTIONS: dict[tuple[str, str, str], str] = {
         "Table",
     ): "the whole mapping interface, and Faust's additions",
     ("inheritance", "cluster/streamcluster/tables.py", "Table"): "users and libraries test for MutableMapping",
-    (
-        "inheritance",
-        "coordinator/streamcluster_coordinator/cli_target.py",
-        "_Duration",
-    ): "click takes parameter types as subclasses only",
 }

@@ -43,7 +43,7 @@ from .flights import (
 )
 from .report import Outcome, report
 
-Say = Callable[[str], object]
+Say = Callable[[str], None]
 REFERENCE = "streamcluster_coordinator.demo.flights:app"
 PARTITIONS = 4
 BROKER_TIMEOUT_SECONDS = 30.0
