@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +17,9 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from streamcluster.errors import BrokerUnreachable, ConfigurationError
-from streamcluster_coordinator.broker import Broker
+from streamcluster_coordinator.broker import Broker, cluster
+from streamcluster_coordinator.broker.config import HOST, NodePlan
+from streamcluster_coordinator.broker.ports import free_ports, plan_nodes
 
 DEADLINE_SECONDS = 60.0
 
@@ -148,6 +151,19 @@ def test_a_port_in_use_leaves_no_process_behind(own_broker: Broker) -> None:
         Broker(port=port).start_all()
 
     assert set(psutil.Process().children(recursive=True)) <= before
+
+
+def test_a_free_port_that_was_taken_meanwhile_is_chosen_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the choice of a port and Kafka's start another program may take it; then others are chosen."""
+    with socket.socket() as taken:
+        taken.bind((HOST, 0))
+        taken.listen()
+        lost = NodePlan(1, taken.getsockname()[1], free_ports(1)[0])
+        plans = iter([[lost], plan_nodes(0, 1)])
+        monkeypatch.setattr(cluster, "plan_nodes", lambda _port, _brokers: next(plans))
+
+        with Broker() as broker:
+            assert broker.bootstrap != f"{HOST}:{lost.port}"
 
 
 COMMAND = """

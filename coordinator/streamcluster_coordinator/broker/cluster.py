@@ -18,11 +18,10 @@ from .config import bootstrap
 from .datadir import claim, open_cluster
 from .installation import Installation, Say, install
 from .nodes import Nodes
-from .ports import plan_nodes
+from .ports import all_free, plan_nodes
 
 # Free ports are chosen before Kafka takes them; another program may be faster.
 _PORT_TRIES = 3
-_PORT_TAKEN = "java.net.BindException"
 
 
 @dataclass(slots=True)
@@ -132,10 +131,10 @@ class Broker:
             nodes.prepare(plans, cluster)
             try:
                 nodes.start([plan.id for plan in plans])
-            except BrokerUnreachable as error:
-                if _PORT_TAKEN not in str(error) or tries_left == 0:
-                    raise
+            except BrokerUnreachable:
                 nodes.kill_all()
+                if tries_left == 0 or all_free(plans):
+                    raise
             else:
                 self.bootstrap = bootstrap(plans)
                 return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from streamcluster.errors import ConfigurationError
 
@@ -41,6 +41,11 @@ def check_free(port: int) -> None:
             f"Port {port} on {HOST} is in use, perhaps by another broker. "
             "Stop that one, or give another port (--port); --port 0 takes a free one."
         )
+
+
+def all_free(nodes: Iterable[NodePlan]) -> bool:
+    """Whether every port of these nodes, none of which runs, is still free."""
+    return all(_is_free(node.port) and _is_free(node.controller_port) for node in nodes)
 
 
 def free_ports(count: int, taken: Sequence[int] = ()) -> list[int]:

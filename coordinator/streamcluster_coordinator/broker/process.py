@@ -131,7 +131,9 @@ class NodeProcess:
         said: list[str] = []
         for name in (_CONSOLE_LOG, SERVER_LOG):
             path = self.directory / name
-            lines = path.read_text(errors="replace").splitlines()[-_LAST_LINES:] if path.exists() else []
+            text = path.read_text(errors="replace") if path.exists() else ""
+            # Stack frames would push out the lines that say what happened.
+            lines = [line for line in text.splitlines() if not line.startswith("\tat ")][-_LAST_LINES:]
             said += [f"--- {path}", *lines] if lines else []
         return "\n".join(said)
 
