@@ -11,9 +11,9 @@ from typing import Any
 
 import click
 import msgspec
-from streamcluster.coding import make_decoder
 
 from streamcluster.app import App
+from streamcluster.coding import make_decoder
 from streamcluster.errors import AppError, ConfigurationError, DecodeError
 from streamcluster.freeze import freeze
 from streamcluster.settings import Settings
@@ -25,7 +25,7 @@ from .running import directory_of
 from .topics_client import client_config, delete_group, delete_topics, partition_count, reach, send_record
 
 
-@click.command()
+@click.command(short_help="Send one record to a topic or an agent.")
 @targets_app
 @click.argument("entity", metavar="TOPIC|@AGENT")
 @click.argument("value", required=False)
@@ -155,7 +155,7 @@ class Removal:
         ]
 
 
-@click.command()
+@click.command(short_help="Remove the state of an app that does not run.")
 @targets_app
 @click.option("--offsets", is_flag=True, help="Also forget how far the inputs were read.")
 @click.option(

@@ -38,7 +38,7 @@ def _show(header: Sequence[str], rows: Sequence[Sequence[str]], nothing: str) ->
     click.echo("\n".join(aligned(header, rows)) if rows else nothing)
 
 
-@click.command()
+@click.command(short_help="List the agents of an app.")
 @targets_app
 @json_option
 def agents(target: Target, as_json: bool) -> int:
@@ -55,7 +55,7 @@ def agents(target: Target, as_json: bool) -> int:
     return 0
 
 
-@click.command()
+@click.command(short_help="List the topics of an app.")
 @targets_app
 @json_option
 def topics(target: Target, as_json: bool) -> int:
@@ -80,7 +80,7 @@ def topics(target: Target, as_json: bool) -> int:
     return 0
 
 
-@click.command()
+@click.command(short_help="List the tables of an app.")
 @targets_app
 @json_option
 def tables(target: Target, as_json: bool) -> int:
@@ -94,7 +94,7 @@ def tables(target: Target, as_json: bool) -> int:
     return 0
 
 
-@click.command()
+@click.command(short_help="Read a key or a page of rows of a table.")
 @targets_app
 @click.argument("name")
 @click.argument("key", required=False)
@@ -162,7 +162,7 @@ def _plain(key: str) -> str:
     return decoded if isinstance(decoded, str) else key
 
 
-@click.command()
+@click.command(short_help="Show what a running app does.")
 @targets_app
 @json_option
 @click.option("--watch", is_flag=True, help="Show it again and again, until Ctrl-C; with --json one line each.")

@@ -18,7 +18,7 @@ LOG_FORMATS = click.Choice(["auto", "text", "json"])
 LOG_LEVELS = click.Choice(["debug", "info", "warning", "error"])
 
 
-@click.command()
+@click.command(short_help="Run an app on this host.")
 @targets_app
 @click.option("--workers", type=click.IntRange(min=1), help="Worker processes. Default: one per core.")
 @click.option("--log-format", type=LOG_FORMATS, help="auto: text on a terminal, JSON lines otherwise.")
@@ -44,7 +44,7 @@ def start(target: Target) -> int:
         presentation.close()
 
 
-@click.command()
+@click.command(short_help="Compare an app with the brokers; change nothing.")
 @targets_app
 @json_option
 def check(target: Target, as_json: bool) -> int:
@@ -52,7 +52,7 @@ def check(target: Target, as_json: bool) -> int:
     raise NotImplementedError(check_app, print_json, as_json)
 
 
-@click.command()
+@click.command(short_help="Run a real Kafka on this machine.")
 @click.option("--port", type=click.IntRange(0, 65535), default=9092, show_default=True, help="0: any free one.")
 @click.option(
     "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Default: a temporary one, deleted at the end."
@@ -63,7 +63,7 @@ def broker(port: int, data_dir: Path | None, brokers: int) -> int:
     return run_broker(port, data_dir, brokers, click.echo)
 
 
-@click.command()
+@click.command(short_help="Real flights through a real Kafka and an example app.")
 @click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True)
 @click.option("--flights", type=click.IntRange(min=1), help="Only so many of the 336,776 flights.")
 @click.option("--keep", is_flag=True, help="Keep the broker's data and the app's state, and say where they are.")

@@ -81,9 +81,7 @@ def as_seconds(_context: click.Context, parameter: click.Parameter, text: str | 
         raise click.BadParameter(f"{error}.", param=parameter) from error
 
 
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print JSON, in the shape that the README describes."
-)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON (shapes: docs/cli.md).")
 
 
 def print_json(answer: object) -> None:

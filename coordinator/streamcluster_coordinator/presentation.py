@@ -82,7 +82,8 @@ def _task_changes(before: dict[str, TaskStatus], tasks: tuple[TaskStatus, ...]) 
         if task.error is not None:
             text = f"task {task.task} is {task.state}: {task.error}"
             yield Change("error", text, {"task": task.task, "state": task.state, "error": task.error})
-        elif task.slot is not None:
+        elif task.slot is not None and not (task.state == "restoring" and task.restore_total == 0):
+            # A restore of nothing is over at once, and one that is larger is shown with its progress.
             moved.setdefault((task.slot, task.state), []).append(task)
     for (slot, state), group in moved.items():
         names = [task.task for task in group]
@@ -234,10 +235,11 @@ class Presentation:
             if self._bar is not None:
                 self._bar.clear()
             return
+        is_new = self._restoring is None
         self._restoring = restore
         if self._bar is not None:
             self._bar.show(f"{bar(restore.restored / restore.total)} {restore.text()}")
-        elif self._snapshots % _SNAPSHOTS_PER_PROGRESS_LINE == 0:
+        elif is_new or self._snapshots % _SNAPSHOTS_PER_PROGRESS_LINE == 0:
             facts: dict[str, object] = {"restored": restore.restored, "restore_total": restore.total}
             self._say(Change("info", restore.text(), facts))
 
