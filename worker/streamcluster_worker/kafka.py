@@ -29,6 +29,7 @@ from streamcluster.settings import Settings
 from .kafka_errors import Verdict, classify, error_for
 from .kafka_settings import (
     BATCH_BYTES_MAX,
+    changelog_consumer_config,
     client_config,
     consumer_config,
     producer_config,
@@ -46,6 +47,7 @@ __all__ = [
     "Producer",
     "TopicPartition",
     "error_of",
+    "open_changelog_consumer",
     "open_consumer",
     "open_producer",
     "open_transactional_producer",
@@ -136,9 +138,14 @@ def open_transactional_producer(
     return producer
 
 
-def open_consumer(settings: Settings, connection: Connection, *, prefetch_bytes: int | None = None) -> Consumer:
+def open_consumer(settings: Settings, connection: Connection) -> Consumer:
     """A consumer for assign(), incremental_assign(), incremental_unassign(). It never joins its group."""
-    return _client(Consumer, consumer_config(settings, prefetch_bytes=prefetch_bytes), connection)
+    return _client(Consumer, consumer_config(settings), connection)
+
+
+def open_changelog_consumer(settings: Settings, connection: Connection) -> Consumer:
+    """A consumer that reports the end of each partition as a message with the error _PARTITION_EOF."""
+    return _client(Consumer, changelog_consumer_config(settings), connection)
 
 
 def read_committed_positions(consumer: Consumer, tps: Iterable[TP], timeout: float) -> dict[TP, Committed]:

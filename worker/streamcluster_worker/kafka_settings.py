@@ -26,8 +26,8 @@ def client_config(settings: Settings) -> Config:
         # A restarted broker is back within a second or two; the default waits up to 10 s.
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 1000,
-        # A transaction that begins right after another is told CONCURRENT_TRANSACTIONS until the markers of the last one
-        # are written, a few ms later. Back-to-back commits of 20 records take 8 ms with a back-off from 5 to 50 ms, and
+        # A transaction that begins right after another is told CONCURRENT_TRANSACTIONS until the last markers are
+        # written, a few ms later. Back-to-back commits of 20 records take 8 ms with a back-off from 5 to 50 ms, and
         # 3.6 ms with this one; with librdkafka's defaults (100 ms to 1 s) some stall for 120 ms (measured, Kafka 4.1).
         "retry.backoff.ms": 1,
         "retry.backoff.max.ms": 20,
@@ -37,14 +37,8 @@ def client_config(settings: Settings) -> Config:
     }
 
 
-def consumer_config(settings: Settings, *, prefetch_bytes: int | None = None) -> Config:
-    """The configuration of a consumer that is assigned by us: it never joins its group.
-
-    Args:
-        settings: the app's settings.
-        prefetch_bytes: bound of its local queue; the setting consumer_prefetch_bytes when None.
-    """
-    queued_bytes = settings.consumer_prefetch_bytes if prefetch_bytes is None else prefetch_bytes
+def consumer_config(settings: Settings) -> Config:
+    """The configuration of a consumer that is assigned by us: it never joins its group."""
     return {
         **client_config(settings),
         "group.id": settings.app_id,
@@ -59,7 +53,20 @@ def consumer_config(settings: Settings, *, prefetch_bytes: int | None = None) ->
         # By default a fetcher that finds its queue full looks again after 1 s, and a fast consumer starves.
         "fetch.queue.backoff.ms": 5,
         "queued.min.messages": 100_000,
-        "queued.max.messages.kbytes": max(1024, queued_bytes // 1024),
+        "queued.max.messages.kbytes": max(1024, settings.consumer_prefetch_bytes // 1024),
+        **settings.broker_options,
+    }
+
+
+def changelog_consumer_config(settings: Settings) -> Config:
+    """The configuration of a consumer that reads changelogs to their end and says when it is there."""
+    return {
+        **consumer_config(settings),
+        # The end of a log is often a transaction marker, which is no record: only this event tells that it was passed.
+        "enable.partition.eof": True,
+        # That event takes one more fetch, which should not wait at the broker.
+        "fetch.wait.max.ms": 10,
+        "queued.min.messages": 500_000,
         **settings.broker_options,
     }
 

@@ -1,0 +1,333 @@
+"""Brings shards up to the end of their changelogs: one thread for all tasks of a worker, newest task first.
+
+It decides where a replay starts and when it is over (invariant I4); it knows no event loop, agent or life cycle:
+`done` and `failed` are called from its thread. The plan for one log is `plan`, which is pure.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import methodcaller
+
+from streamcluster.errors import StreamclusterError
+from streamcluster.ids import TP, TaskId
+from streamcluster.settings import Settings
+from streamcluster.stores import TaskStore
+
+from .kafka import Connection, Consumer, KafkaError, Message, Offsets, TopicPartition, open_changelog_consumer
+from .kafka_errors import classify, error_for
+
+_log = logging.getLogger("streamcluster.restore")
+# One fetch thread feeds all partitions, and two tasks keep it busy; more would only make the newest task wait.
+_TASKS_AT_ONCE = 2
+# What a store takes in one batch at best (see shard.py).
+_BATCH_RECORDS = 5_000
+# How long the thread waits for records before it looks at its orders again.
+_IDLE_SECONDS = 0.05
+# A log that is trimmed while it is read is started again; more often than this, something else is wrong.
+_RESTARTS_MAX = 5
+
+_error = methodcaller("error")
+_key = methodcaller("key")
+_value = methodcaller("value")
+_topic = methodcaller("topic")
+_partition = methodcaller("partition")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Where the replay of one log starts and ends; forget: a reason to empty the shard first, or None."""
+
+    first_offset: int
+    end_offset: int
+    forget: str | None = None
+
+
+def plan(stored_next_offset: int | None, begin_offset: int, end_offset: int) -> Plan:
+    """Decide the replay of one log.
+
+    Args:
+        stored_next_offset: what the store says; None: it has nothing.
+        begin_offset: the first offset the log still has.
+        end_offset: its end, READ_UNCOMMITTED, asked after the fence.
+    """
+    if stored_next_offset is None:
+        return Plan(begin_offset, end_offset)
+    if stored_next_offset < begin_offset:
+        reason = f"the changelog begins at {begin_offset}, after {stored_next_offset}, where the store is"
+        return Plan(begin_offset, end_offset, reason)
+    if stored_next_offset > end_offset:
+        reason = f"the changelog ends at {end_offset}, before {stored_next_offset}, where the store is: a new topic?"
+        return Plan(begin_offset, end_offset, reason)
+    return Plan(stored_next_offset, end_offset)
+
+
+@dataclass(slots=True)
+class _Log:
+    """One changelog partition being replayed."""
+
+    table: str
+    tp: TP
+    # Where this replay started, where it is (next offset to read), and where it ends.
+    first_offset: int = 0
+    next_offset: int = 0
+    end_offset: int = 0
+
+    @property
+    def finished(self) -> bool:
+        return self.next_offset >= self.end_offset
+
+
+@dataclass(slots=True)
+class _Job:
+    """One task being restored."""
+
+    task: TaskId
+    store: TaskStore
+    logs: list[_Log]
+    planned: bool = False
+    cancelled: bool = False
+    restarts: int = 0
+
+    @property
+    def finished(self) -> bool:
+        return self.planned and all(log.finished for log in self.logs)
+
+
+class Restorer:
+    """Restores tasks in a thread of its own."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        connection: Connection,
+        offsets: Offsets,
+        *,
+        done: Callable[[TaskId], None],
+        failed: Callable[[TaskId, Exception], None],
+    ) -> None:
+        """Start the thread.
+
+        Args:
+            settings: the app's settings.
+            connection: gets the news of the brokers.
+            offsets: asks for the ends of changelogs.
+            done: called from the thread when a task's shards are at the end of their changelogs.
+            failed: called from the thread when a task cannot be restored. After `cancel` neither is called.
+        """
+        self._settings = settings
+        self._connection = connection
+        self._offsets = offsets
+        self._done = done
+        self._failed = failed
+        # Guards _jobs and every touch of a store, so that after cancel() nobody touches the task's store.
+        self._lock = threading.Condition()
+        # Newest last.
+        self._jobs: dict[TaskId, _Job] = {}
+        self._stopping = False
+        self._consumer: Consumer | None = None
+        self._thread = threading.Thread(target=self._run, name="restore", daemon=True)
+        self._thread.start()
+
+    def start(self, task: TaskId, store: TaskStore, logs: Iterable[tuple[str, str, int]]) -> None:
+        """Restore `task`; to be called after the fence, since the ends of the logs are asked for now.
+
+        Args:
+            task: the task.
+            store: its store; nobody else may touch it until `done` or `failed` was called, or `cancel` returned.
+            logs: (table, changelog topic, partition).
+        """
+        job = _Job(task, store, [_Log(table, TP(topic, partition)) for table, topic, partition in logs])
+        with self._lock:
+            self._jobs[task] = job
+            self._lock.notify()
+
+    def cancel(self, task: TaskId) -> None:
+        """Stop restoring `task`; when this returns its store is the caller's. Waits for one batch at most."""
+        with self._lock:
+            job = self._jobs.pop(task, None)
+            if job is not None:
+                job.cancelled = True
+
+    def progress(self, task: TaskId) -> tuple[int, int]:
+        """Records restored and records in all, counted by offsets; (0, 0) when it is not being restored."""
+        job = self._jobs.get(task)
+        if job is None:
+            return 0, 0
+        restored = sum(log.next_offset - log.first_offset for log in job.logs)
+        return restored, sum(max(0, log.end_offset - log.first_offset) for log in job.logs)
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """End the thread; tasks that are not done stay as far as they are."""
+        with self._lock:
+            self._stopping = True
+            for job in self._jobs.values():
+                job.cancelled = True
+            self._jobs.clear()
+            self._lock.notify()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                self._step()
+            except Exception as error:  # noqa: BLE001  # The thread's boundary: every task learns why.
+                self._fail(list(self._jobs.values()), error)
+        self._drop_consumer()
+
+    def _step(self) -> None:
+        """Plan what is new, keep the newest tasks assigned, apply what has come."""
+        with self._lock:
+            if not self._jobs and not self._stopping:
+                self._drop_consumer()
+                self._lock.wait()
+            jobs = list(self._jobs.values())
+        self._plan([job for job in jobs if not job.planned])
+        for job in jobs:
+            self._finish(job)
+        active = [job for job in jobs if not job.finished and not job.cancelled and job.planned][-_TASKS_AT_ONCE:]
+        if not active:
+            return
+        consumer = self._assign(active)
+        messages = consumer.consume(_BATCH_RECORDS, 0) or consumer.consume(1, _IDLE_SECONDS)
+        self._take(messages, active)
+        for job in active:
+            self._finish(job)
+
+    def _plan(self, jobs: Sequence[_Job]) -> None:
+        """Ask for begins and ends of all new logs at once, and set each log's course."""
+        if not jobs:
+            return
+        tps = [log.tp for job in jobs for log in job.logs]
+        try:
+            ends = self._offsets.end_offsets(tps)
+            begins = self._offsets.begin_offsets(tps)
+        except StreamclusterError as error:
+            self._fail(jobs, error)
+            return
+        for job in jobs:
+            try:
+                self._plan_job(job, begins, ends)
+            except StreamclusterError as error:
+                self._fail([job], error)
+
+    def _plan_job(self, job: _Job, begins: dict[TP, int], ends: dict[TP, int]) -> None:
+        with self._lock:
+            if job.cancelled:
+                return
+            for log in job.logs:
+                stored = job.store.changelog_next_offset(log.table)
+                course = plan(stored, begins[log.tp], ends[log.tp])
+                if course.forget is not None:
+                    _log.warning("Task %s, table %s: restored from the start: %s", job.task, log.table, course.forget)
+                    job.store.forget(log.table)
+                    stored = None
+                log.first_offset = log.next_offset = course.first_offset
+                log.end_offset = course.end_offset
+                if stored is None and log.finished:
+                    job.store.restore(log.table, (), log.next_offset)
+            job.planned = True
+
+    def _assign(self, active: Sequence[_Job]) -> Consumer:
+        """Give the consumer the unfinished logs of `active`, and nothing else."""
+        if self._consumer is None:
+            self._consumer = open_changelog_consumer(self._settings, self._connection)
+        consumer = self._consumer
+        wanted = {log.tp: log.next_offset for job in active for log in job.logs if not log.finished}
+        present = {TP(entry.topic, entry.partition) for entry in consumer.assignment()}
+        gone = sorted(present - wanted.keys())
+        new = sorted(wanted.keys() - present)
+        if gone:
+            consumer.incremental_unassign([TopicPartition(tp.topic, tp.partition) for tp in gone])
+        if new:
+            consumer.incremental_assign([TopicPartition(tp.topic, tp.partition, wanted[tp]) for tp in new])
+        return consumer
+
+    def _take(self, messages: Sequence[Message], active: Sequence[_Job]) -> None:
+        """Apply a batch to the stores."""
+        owners = {log.tp: (job, log) for job in active for log in job.logs if not log.finished}
+        for tp, error, run in _runs(messages):
+            if tp not in owners:
+                continue
+            job, log = owners[tp]
+            try:
+                if error is None:
+                    self._apply(job, log, _rows(run), _offset(run[-1]) + 1)
+                elif error.name() == "_PARTITION_EOF":
+                    # Its offset is the next one to read, behind whatever markers and holes the log ends with.
+                    self._apply(job, log, [], _offset(run[-1]))
+                else:
+                    self._trouble(job, log, error)
+            except StreamclusterError as problem:
+                self._fail([job], problem)
+
+    def _apply(self, job: _Job, log: _Log, rows: list[tuple[bytes, bytes | None]], next_offset: int) -> None:
+        with self._lock:
+            if not job.cancelled and next_offset > log.next_offset:
+                job.store.restore(log.table, rows, next_offset)
+                log.next_offset = next_offset
+
+    def _trouble(self, job: _Job, log: _Log, error: KafkaError) -> None:
+        """An error that came in place of records: what heals by itself is only logged."""
+        what = f"Task {job.task}, table {log.table}: reading {log.tp} at {log.next_offset}"
+        verdict = classify(error)
+        if error.name() in ("_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE") and job.restarts < _RESTARTS_MAX:
+            # The log was trimmed under us: ask for its begin again.
+            _log.warning("%s: %s", what, error.str())
+            job.restarts += 1
+            job.planned = False
+            self._drop_consumer()
+        elif verdict in ("retriable", "unreachable"):
+            _log.warning("%s: %s; trying again", what, error.str())
+        else:
+            self._fail([job], error_for(what, error))
+
+    def _finish(self, job: _Job) -> None:
+        with self._lock:
+            if job.cancelled or not job.finished:
+                return
+            del self._jobs[job.task]
+        self._done(job.task)
+
+    def _fail(self, jobs: Sequence[_Job], error: Exception) -> None:
+        for job in jobs:
+            with self._lock:
+                if job.cancelled:
+                    continue
+                job.cancelled = True
+                del self._jobs[job.task]
+            self._failed(job.task, error)
+
+    def _drop_consumer(self) -> None:
+        if self._consumer is not None:
+            self._consumer.close()
+            self._consumer = None
+
+
+def _runs(messages: Sequence[Message]) -> Iterator[tuple[TP, KafkaError | None, Sequence[Message]]]:
+    """Split a batch into runs of records of one partition; each error is a run of its own."""
+    if not messages:
+        return
+    topics = list(map(_topic, messages))
+    partitions = list(map(_partition, messages))
+    one_log = topics.count(topics[0]) == len(topics) and partitions.count(partitions[0]) == len(partitions)
+    if one_log and not any(map(_error, messages)):
+        yield TP(topics[0], partitions[0]), None, messages
+        return
+    for (topic, partition, error), run in groupby(messages, lambda m: (m.topic(), m.partition(), m.error())):
+        yield TP(topic or "", -1 if partition is None else partition), error, list(run)
+
+
+def _rows(run: Sequence[Message]) -> list[tuple[bytes, bytes | None]]:
+    """Keys and values; a record without a key cannot have come from a table and is left out."""
+    return [row for row in zip(map(_key, run), map(_value, run), strict=True) if row[0] is not None]
+
+
+def _offset(message: Message) -> int:
+    offset = message.offset()
+    assert offset is not None
+    return offset
