@@ -32,8 +32,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     commit_interval_min: float = 0.01
     commit_interval_max: float = 0.2
     commit_events_max: int = 1_000_000
-    # How long a commit waits for an event that is still being processed before it leaves that task out.
-    commit_patience: float = 0.05
     transaction_timeout: float = 60.0
 
     # Topics that streamcluster creates.

@@ -211,26 +211,11 @@ class Restorer:
             return
         for job in jobs:
             try:
-                self._plan_job(job, begins, ends)
+                with self._lock:
+                    if not job.cancelled:
+                        _set_course(job, begins, ends)
             except StreamclusterError as error:
                 self._fail([job], error)
-
-    def _plan_job(self, job: _Job, begins: dict[TP, int], ends: dict[TP, int]) -> None:
-        with self._lock:
-            if job.cancelled:
-                return
-            for log in job.logs:
-                stored = job.store.changelog_next_offset(log.table)
-                course = plan(stored, begins[log.tp], ends[log.tp])
-                if course.forget is not None:
-                    _log.warning("Task %s, table %s: restored from the start: %s", job.task, log.table, course.forget)
-                    job.store.forget(log.table)
-                    stored = None
-                log.first_offset = log.next_offset = course.first_offset
-                log.end_offset = course.end_offset
-                if stored is None and log.finished:
-                    job.store.restore(log.table, (), log.next_offset)
-            job.planned = True
 
     def _assign(self, active: Sequence[_Job]) -> Consumer:
         """Give the consumer the unfinished logs of `active`, and nothing else."""
@@ -306,6 +291,23 @@ class Restorer:
         if self._consumer is not None:
             self._consumer.close()
             self._consumer = None
+
+
+def _set_course(job: _Job, begins: dict[TP, int], ends: dict[TP, int]) -> None:
+    """Plan each log of `job`, and empty the shards that must start anew."""
+    for log in job.logs:
+        stored = job.store.changelog_next_offset(log.table)
+        course = plan(stored, begins[log.tp], ends[log.tp])
+        if course.forget is not None:
+            _log.warning("Task %s, table %s: restored from the start: %s", job.task, log.table, course.forget)
+            job.store.forget(log.table)
+            stored = None
+        log.first_offset = log.next_offset = course.first_offset
+        log.end_offset = course.end_offset
+        if stored is None and log.finished:
+            # An empty log: say so in the store, whose rows would not be trusted without an offset.
+            job.store.restore(log.table, (), log.next_offset)
+    job.planned = True
 
 
 def _runs(messages: Sequence[Message]) -> Iterator[tuple[TP, KafkaError | None, Sequence[Message]]]:

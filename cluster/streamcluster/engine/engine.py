@@ -42,6 +42,8 @@ class Engine:
         self.in_flight: Commit | None = None
         self.outbox = Outbox()
         self.events_total = 0
+        # Tasks that were in the middle of an event at the last barrier; they stay held.
+        self.late: set[TaskId] = set()
         self._routes: dict[tuple[str, int], SourcePartition] = {}
         self._shared = [self._make_shared(shared) for shared in plan.shared]
         self.recovery = Recovery(app, clock, self.tasks, self._shared, self.changed)
@@ -113,6 +115,12 @@ class Engine:
                 self.events_total += source.feed(records[start:end])
             start = end
 
+    def advance(self, tp: TP, offset: int) -> None:
+        """The log of `tp` ends at `offset`: what is below and was not delivered are transaction markers."""
+        source = self._routes.get(tp)
+        if source is not None:
+            source.advance(offset)
+
     def overfull(self) -> set[TP]:
         """Partitions with more waiting records than the settings allow: the shell pauses them."""
         bound = self.app.conf.stream_buffer_records_max
@@ -121,21 +129,25 @@ class Engine:
     # Commits
 
     async def barrier(self, patience: float) -> list[RunningTask]:
-        """Bring the tasks to rest and return those that are.
+        """Bring the tasks to rest and return those that are, all of them held until `release`.
 
-        An event in progress is waited for `patience` seconds, and as long as it takes when its task has already handed
-        output to the open transaction. Ends early when something fails. The tasks stay held until `release`.
+        A task whose agent is in the middle of an event is late: it stays held, so that it rests after that event. It is
+        waited for up to `patience` seconds, and as long as it takes when it has already handed output to the open
+        transaction. Ends early when something fails.
         """
         for held in (*self.tasks.values(), *(source.intake for source in self._shared)):
             held.hold()
         deadline = self.clock.now() + patience
+        await asyncio.sleep(0)
         while not self.recovery.failures:
-            late = [task for task in self.tasks.values() if not self._resting(task)]
+            late = [task for task in self.tasks.values() if not self.resting(task)]
             now = self.clock.now()
             if not late or (now >= deadline and not any(task.in_transaction for task in late)):
                 break
             await self._wait_changed(deadline - now if now < deadline else 1.0)
-        return [task for task in self.tasks.values() if self._resting(task) and not task.failed()]
+        resting = [task for task in self.tasks.values() if self.resting(task) and not task.failed()]
+        self.late = self.tasks.keys() - {task.id for task in resting}
+        return resting
 
     async def _wait_changed(self, seconds: float) -> None:
         self.changed.clear()
@@ -143,13 +155,22 @@ class Engine:
         await self.changed.wait()
         alarm.cancel()
 
-    def _resting(self, task: RunningTask) -> bool:
+    def resting(self, task: RunningTask) -> bool:
+        """No event of the task is half done."""
         return task.resting() and all(source.resting for source in self._shared)
 
     def release(self) -> None:
-        """Let the tasks go on after `barrier`."""
-        for held in (*self.tasks.values(), *(source.intake for source in self._shared)):
-            held.release()
+        """Let the tasks go on after `barrier`, all but the late ones."""
+        for task in self.tasks.values():
+            if task.id not in self.late:
+                task.release()
+        if not self.late:
+            for source in self._shared:
+                source.intake.release()
+
+    def late_is_resting(self) -> bool:
+        """A task that was late for the last commit has come to rest and waits for the next one."""
+        return any(task in self.tasks and self.resting(self.tasks[task]) for task in self.late)
 
     def cut(self, tasks: Iterable[RunningTask]) -> Commit:
         """Take what the resting `tasks` and the worker's functions have for a commit. One commit is in flight at most."""

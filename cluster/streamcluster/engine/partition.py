@@ -78,6 +78,15 @@ class SourcePartition:
             self.dispatch(records)
         return len(records)
 
+    def advance(self, offset: int) -> None:
+        """Move to `offset` without a record, in order behind what was handed out."""
+        if self.gate is not None or offset <= self.next_offset:
+            return
+        self.next_offset = offset
+        for reader in self.readers:
+            decode_key = reader.topic.coders.decode_key
+            reader.intake.push(Run(self.task, self.tp, [], [], offset, decode_key))
+
     def dispatch(self, records: list[KafkaRecord]) -> None:
         """Decode once per topic declaration and push a run to each reader."""
         behind = records[-1].offset() + 1

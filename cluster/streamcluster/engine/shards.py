@@ -143,6 +143,10 @@ class CachedShard:
             if memory is not None:
                 yield self._decode_key(data), self._decode_value(memory)
 
+    def decode_key(self, data: bytes) -> Any:
+        """A key from its bytes in the changelog."""
+        return self._decode_key(data)
+
     # What the engine calls
 
     def dirty_count(self) -> int:

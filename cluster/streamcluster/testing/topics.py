@@ -1,0 +1,146 @@
+"""Simulated topics: logs in memory, with offsets, and the clock that goes with them."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..ids import TP
+from ..murmur2 import partition_for
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedRecord:
+    """A record with the methods of a Kafka client's. timestamp: milliseconds."""
+
+    tp: TP
+    at: int
+    key_data: bytes | None
+    value_data: bytes | None
+    header_list: tuple[tuple[str, bytes], ...]
+    timestamp_ms: int
+
+    def topic(self) -> str:
+        """Its topic."""
+        return self.tp.topic
+
+    def partition(self) -> int:
+        """Its partition."""
+        return self.tp.partition
+
+    def offset(self) -> int:
+        """Its offset."""
+        return self.at
+
+    def key(self) -> bytes | None:
+        """The key's bytes."""
+        return self.key_data
+
+    def value(self) -> bytes | None:
+        """The value's bytes."""
+        return self.value_data
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        """The headers, in order."""
+        return list(self.header_list)
+
+    def timestamp(self) -> tuple[int, int]:
+        """(kind: create time, milliseconds)."""
+        return 1, self.timestamp_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A record that the app sent, decoded where the app says how, else as bytes. timestamp: seconds."""
+
+    key: Any
+    value: Any
+    partition: int
+    offset: int
+    timestamp: float
+    headers: dict[str, bytes]
+
+
+@dataclass(slots=True)
+class SimulatedLogs:
+    """All partitions of all topics. partition_counts: topic -> count."""
+
+    partition_counts: dict[str, int]
+    logs: dict[TP, list[SimulatedRecord]] = field(default_factory=dict)
+    _round_robin: int = 0
+
+    def append(self, topic: str, message: dict[str, Any], now: float) -> SimulatedRecord:
+        """Add an output record (as `Outbox` has them) to its partition."""
+        partition = message.get("partition")
+        key = message["key"]
+        count = self.partition_counts[topic]
+        if partition is None and key is not None:
+            partition = partition_for(key, count)
+        elif partition is None:
+            partition = self._round_robin = (self._round_robin + 1) % count
+        if not 0 <= partition < count:
+            raise ValueError(f"topic {topic!r} has partitions 0 to {count - 1}, not {partition}.")
+        tp = TP(topic, partition)
+        log = self.logs.setdefault(tp, [])
+        milliseconds = message.get("timestamp")
+        record = SimulatedRecord(
+            tp=tp,
+            at=len(log),
+            key_data=key,
+            value_data=message["value"],
+            header_list=tuple(message.get("headers") or ()),
+            timestamp_ms=int(now * 1000) if milliseconds is None else milliseconds,
+        )
+        log.append(record)
+        return record
+
+
+class SimulatedClock:
+    """Time that moves only when it is told to. Implements the engine's Clock."""
+
+    __slots__ = ("_alarms", "_count", "_now")
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        self._count = 0
+        self._alarms: list[tuple[float, int, SimulatedAlarm]] = []
+
+    def now(self) -> float:
+        """Seconds since the driver was made."""
+        return self._now
+
+    def call_later(self, seconds: float, fun: Callable[[], None]) -> SimulatedAlarm:
+        """Call `fun` when time has moved by `seconds`."""
+        self._count += 1
+        alarm = SimulatedAlarm(fun)
+        heapq.heappush(self._alarms, (self._now + seconds, self._count, alarm))
+        return alarm
+
+    def next_due(self) -> float | None:
+        """When the next alarm rings, or None."""
+        while self._alarms and self._alarms[0][2].fun is None:
+            heapq.heappop(self._alarms)
+        return self._alarms[0][0] if self._alarms else None
+
+    def move_to(self, now: float) -> None:
+        """Set the time and ring the alarms that are due."""
+        self._now = max(self._now, now)
+        while self._alarms and self._alarms[0][0] <= self._now:
+            alarm = heapq.heappop(self._alarms)[2]
+            if alarm.fun is not None:
+                alarm.fun()
+
+
+class SimulatedAlarm:
+    """One alarm; `fun` is None once it is cancelled."""
+
+    __slots__ = ("fun",)
+
+    def __init__(self, fun: Callable[[], None]) -> None:
+        self.fun: Callable[[], None] | None = fun
+
+    def cancel(self) -> None:
+        """Do not ring."""
+        self.fun = None

@@ -1,0 +1,47 @@
+"""Clients: the Kafka handles of one worker, opened together and thrown away together (I3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from streamcluster.settings import Settings
+
+from .committer import Committer
+from .kafka import Connection, Consumer, Offsets, open_consumer, open_producer, open_transactional_producer
+
+
+@dataclass(slots=True)
+class Clients:
+    """One consumer, one committer over one producer, and a reader of begin and end offsets."""
+
+    connection: Connection
+    consumer: Consumer
+    committer: Committer
+    offsets: Offsets
+    cluster_id: str
+
+    @classmethod
+    def open(cls, settings: Settings, transactional_id: str, timeout: float) -> Clients:
+        """Open everything; under exactly once, earlier owners of the slot are fenced when this returns. Blocks.
+
+        Raises:
+            Fenced, BrokerUnreachable, ConfigurationError: as `open_transactional_producer` says.
+        """
+        connection = Connection()
+        if settings.exactly_once:
+            producer = open_transactional_producer(settings, transactional_id, connection, timeout)
+        else:
+            producer = open_producer(settings, connection)
+        consumer = open_consumer(settings, connection)
+        return cls(
+            connection=connection,
+            consumer=consumer,
+            committer=Committer(settings, producer, consumer),
+            offsets=Offsets(settings, connection),
+            cluster_id=producer.cluster_id(timeout) or "",
+        )
+
+    def close(self) -> None:
+        """Let go of every handle without waiting for brokers. Blocks shortly."""
+        self.committer.close()
+        self.consumer.close()

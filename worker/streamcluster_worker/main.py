@@ -1,0 +1,154 @@
+"""The entry of a worker process, and of the probe that describes an app. Composition root: it names uvloop.
+
+The coordinator starts both through its fork server. A worker must not outlive its coordinator: the kernel kills it
+when the fork server ends, and the end of the socketpair ends it too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import faulthandler
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Mapping
+
+import msgspec
+import uvloop
+
+from streamcluster.app import App
+from streamcluster.errors import ExitCode, StreamclusterError
+from streamcluster.freeze import Plan, freeze
+from streamcluster.loading import AppNotImportable, load_app
+from streamcluster.logs import configure_logging
+from streamcluster.messages import Description, Failed, WorkerConfig
+from streamcluster.settings import Settings, make_settings
+
+from .link import Link, send_blocking
+from .runtime import Stop, Worker
+
+logger = logging.getLogger("streamcluster")
+PR_SET_PDEATHSIG = 1
+
+
+def probe(app: str, sock: socket.socket, overrides: bytes) -> None:
+    """Import an app, freeze it, and send one Description or Failed.
+
+    Args:
+        app: "module:attribute".
+        overrides: msgpack of setting name -> value: what the operator says.
+    """
+    try:
+        found = load_app(app)
+        settings = settings_of(found, msgspec.msgpack.decode(overrides, type=dict[str, object]))
+        _, declared = asyncio.run(_freeze(found, settings))
+        send_blocking(sock, Description(settings=settings, declared=declared))
+    except AppNotImportable as error:
+        send_blocking(sock, Failed(exit_code=ExitCode.CONFIGURATION, text=str(error), traceback=error.traceback_text))
+    except StreamclusterError as error:
+        send_blocking(sock, Failed(exit_code=int(error.exit_code), text=str(error)))
+    except Exception as error:  # noqa: BLE001 (the boundary to user code)
+        text = f"app {app}: the code before an agent's first event failed: {error!r}"
+        trace = "".join(traceback.format_exception(error))
+        send_blocking(sock, Failed(exit_code=ExitCode.CONFIGURATION, text=text, traceback=trace))
+
+
+def settings_of(app: App, overrides: Mapping[str, object]) -> Settings:
+    """The app's settings under the operator's."""
+    return make_settings({**app.keywords, **overrides}, source=f"App({app.conf.id!r})")
+
+
+async def _freeze(app: App, settings: Settings) -> tuple[Plan, object]:
+    app.conf = settings
+    return await freeze(app)
+
+
+def run(config_bytes: bytes, sock: socket.socket) -> None:
+    """Be a worker until drained, stopped or failed; ends the process.
+
+    Args:
+        config_bytes: msgpack of messages.WorkerConfig.
+        sock: this worker's end of its socketpair.
+    """
+    config = msgspec.msgpack.decode(config_bytes, type=WorkerConfig)
+    os.setpgid(0, 0)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    configure_logging(config.settings.log_format, config.settings.log_level, slot=config.slot)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        code = runner.run(_run(config, sock))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not sys.exit: threads of clients that were left in doubt must not hold up the end.
+    os._exit(code)
+
+
+async def _run(config: WorkerConfig, sock: socket.socket) -> int:
+    loop = asyncio.get_running_loop()
+    _dump_stacks_on_signal(loop)
+    app = load_app(config.app)
+    plan, _ = await _freeze(app, config.settings)
+    _apply_limits(app, plan, config)
+    workers: list[Worker] = []
+
+    def gone() -> None:
+        # The coordinator is dead: whatever is not committed by now is nobody's to commit.
+        os._exit(1)
+
+    link = Link(sock, lambda message: workers[0].receive(message), gone)
+    worker = Worker(config, app, plan, os.getpid(), link.send)
+    workers.append(worker)
+    link.start()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    heartbeat = loop.create_task(_heartbeat(worker, config.settings.heartbeat_interval))
+    try:
+        await worker.run()
+    except Stop as stop:
+        if stop.failed is None:
+            return ExitCode.DRAINED
+        link.send(stop.failed)
+        return stop.failed.exit_code
+    except StreamclusterError as error:
+        link.send(Failed(exit_code=int(error.exit_code), text=str(error)))
+        return int(error.exit_code)
+    except Exception as error:  # noqa: BLE001 (the process boundary: our own mistake, said with its traceback)
+        trace = "".join(traceback.format_exception(error))
+        link.send(Failed(exit_code=1, text=f"worker {config.slot} failed: {error!r}", traceback=trace))
+        return 1
+    finally:
+        heartbeat.cancel()
+        await worker.end()
+    return ExitCode.DRAINED
+
+
+async def _heartbeat(worker: Worker, seconds: float) -> None:
+    """Report from the loop that does the work: a loop that hangs does not report."""
+    while True:
+        worker.report()
+        await asyncio.sleep(seconds)
+
+
+def _apply_limits(app: App, plan: Plan, config: WorkerConfig) -> None:
+    """Let each topic refuse values that its broker would refuse, in the agent that sends them."""
+    limits = {topic.name: topic.message_bytes_max for topic in config.topology.topics}
+    destinations = [unit.destination for unit in plan.units if unit.destination is not None]
+    for topic in [*app.topics, *destinations]:
+        topic.compile(config.settings, limits.get(topic.names[0]) if topic.names else None)
+
+
+def _dump_stacks_on_signal(loop: asyncio.AbstractEventLoop) -> None:
+    """SIGUSR1: the stacks of all threads at once, also of a loop that hangs; then those of all tasks, if it turns."""
+
+    def dump_tasks() -> None:
+        for task in asyncio.all_tasks(loop):
+            task.print_stack(file=sys.stderr)
+
+    signal.signal(signal.SIGUSR1, lambda *_: loop.call_soon_threadsafe(dump_tasks))
+    faulthandler.register(signal.SIGUSR1, file=sys.stderr, all_threads=True, chain=True)

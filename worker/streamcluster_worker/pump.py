@@ -1,0 +1,281 @@
+"""Pump: the data plane of one worker: consume, let the agents run, commit, one commit ahead of the other.
+
+It knows the engine and Kafka's handles, and nothing of grants, messages or processes. Any exception out of `turn`
+other than Fenced and ConfigurationError means that the outcome of a commit may be unknown: throw the clients away (I3).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from streamcluster.engine.engine import Engine
+from streamcluster.engine.outbox import OutputRecord
+from streamcluster.engine.task import RunningTask
+from streamcluster.engine.values import Commit
+from streamcluster.ids import TP, TaskId
+from streamcluster.settings import Settings
+from streamcluster.stores import TaskStore
+
+from .clients import Clients
+from .pacing import Pacing
+from .source import Source
+
+Merged = dict[str, list[OutputRecord]]
+
+
+class Pump:
+    """Moves records through the engine. One per set of clients."""
+
+    __slots__ = (
+        "_changelogs",
+        "_clients",
+        "_committing",
+        "_engine",
+        "_last_sweep",
+        "_loop",
+        "_pacing",
+        "_pool",
+        "_settings",
+        "_stores",
+        "_swept_events",
+        "commits_total",
+        "source",
+    )
+
+    def __init__(
+        self, engine: Engine, settings: Settings, clients: Clients, stores: dict[TaskId, TaskStore]
+    ) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._clients = clients
+        self._stores = stores
+        self._changelogs = {table.name: table.changelog for table in engine.topology.tables}
+        self._loop = asyncio.get_running_loop()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="commit")
+        self._committing: asyncio.Future[None] | None = None
+        self._pacing = Pacing(settings, self._loop.time())
+        self._swept_events = -1
+        self._last_sweep = 0.0
+        self.commits_total = 0
+        self.source = Source(clients.consumer, settings, engine.changed.set)
+
+    async def turn(self) -> None:
+        """One turn: take what is there, let the agents run, deal with failures, commit when it is due."""
+        engine = self._engine
+        engine.changed.clear()
+        records = [] if self._must_wait() else self.source.poll()
+        if records:
+            engine.feed(records)  # type: ignore[arg-type]  # the client's stub lets every method return None
+            self._clients.connection.answered()
+        self._advance_ended()
+        # The agents run here, each to the end of what it was given or to something it awaits.
+        await asyncio.sleep(0)
+        self._raise_failed_commit()
+        engine.step()
+        if engine.recovery.failures:
+            await self.recover()
+        self._pacing.loaded(saturated=self.source.is_full(records))
+        await self._hand_over()
+        if self._committing is None and self._is_due():
+            await self._start_commit()
+        self.source.pause_only(engine.overfull())
+        if not records:
+            await self._wait()
+
+    def _must_wait(self) -> bool:
+        """Results pile up behind a commit: do not add to them."""
+        return self._committing is not None and self._output_count() > 4 * self._settings.producer_flush_records
+
+    def _output_count(self) -> int:
+        return sum(task.outbox.count() for task in self._engine.tasks.values())
+
+    def _advance_ended(self) -> None:
+        if self.source.ended:
+            for tp, offset in self.source.ended.items():
+                self._engine.advance(tp, offset)
+            self.source.ended.clear()
+
+    def _raise_failed_commit(self) -> None:
+        if self._committing is not None and self._committing.done() and self._committing.exception() is not None:
+            committing, self._committing = self._committing, None
+            committing.result()
+
+    def _is_due(self) -> bool:
+        """A commit is due: its time has come and there is something in it.
+
+        Positions that moved without an event (transaction markers at the end of a partition) wait for a second.
+        """
+        now = self._loop.time()
+        engine = self._engine
+        urgent = engine.late_is_resting() or engine.uncommitted_count() > self._settings.commit_events_max
+        if now < self._pacing.due() and not urgent:
+            return False
+        if engine.events_total != self._swept_events or engine.uncommitted_count() or engine.recovery.trials:
+            return True
+        return now > self._last_sweep + 1.0 and not all(task.is_clean() for task in engine.tasks.values())
+
+    async def _wait(self) -> None:
+        """Nothing to take: sleep until a record, an agent, the commit in flight or the next commit's time wakes us."""
+        if not self._must_wait():
+            self.source.poll_when_idle()
+        if self._engine.changed.is_set():
+            return
+        pause = 0.5
+        if self._committing is None and self._engine.events_total != self._swept_events:
+            pause = max(0.001, self._pacing.due() - self._loop.time())
+        alarm = self._loop.call_later(pause, self._engine.changed.set)
+        await self._engine.changed.wait()
+        alarm.cancel()
+
+    # Commits
+
+    async def _hand_over(self) -> None:
+        """Give large outputs to librdkafka before their commit, so that it sends while the agents go on."""
+        bound = self._settings.producer_flush_records
+        if self._committing is not None or self._output_count() < bound:
+            return
+        outputs: Merged = {}
+        for task in self._engine.tasks.values():
+            if task.outbox.count():
+                task.in_transaction = True
+                _merge(outputs, task.outbox.swap())
+        self._clients.committer.produce_early(outputs)
+
+    async def _start_commit(self) -> None:
+        """Come to rest, cut, go on, and commit what was cut in a thread."""
+        engine = self._engine
+        events = engine.events_total
+        try:
+            tasks = await engine.barrier(0.0)
+            if engine.recovery.failures:
+                return
+            commit = engine.cut(tasks)
+        finally:
+            engine.release()
+        self._swept_events = events if len(tasks) == len(engine.tasks) else -1
+        self._last_sweep = self._loop.time()
+        if commit.is_empty():
+            self._pacing.committed(self._loop.time())
+            engine.step()
+            return
+        self._committing = self._loop.run_in_executor(self._pool, self._commit, commit)
+        self._committing.add_done_callback(lambda future: self._committed(commit, future))
+
+    def _commit(self, commit: Commit) -> None:
+        """In the thread: Kafka first, then the stores (I2)."""
+        outputs: Merged = {}
+        _merge(outputs, commit.outputs)
+        changelogs: dict[TP, list[OutputRecord]] = {}
+        offsets: dict[TP, tuple[int, str]] = {}
+        for cut in commit.tasks:
+            _merge(outputs, cut.outputs)
+            offsets.update({tp: (at.next_offset, at.metadata) for tp, at in cut.offsets.items()})
+            for table, changes in cut.changes.items():
+                tp = TP(self._changelogs[table], cut.task.partition)
+                changelogs[tp] = [{"key": key, "value": value} for key, value in changes.items()]
+        landed = self._clients.committer.commit(outputs, changelogs, offsets)
+        for cut in commit.tasks:
+            if cut.changes:
+                next_offsets = {
+                    table: landed[TP(self._changelogs[table], cut.task.partition)] for table in cut.changes
+                }
+                self._stores[cut.task].write(cut.changes, next_offsets)
+
+    def _committed(self, commit: Commit, future: asyncio.Future[None]) -> None:
+        """Back on the loop: the engine forgets what is committed. A failed commit is raised by the next turn."""
+        self._engine.changed.set()
+        if not future.cancelled() and future.exception() is None:
+            self._committing = None
+            self._pacing.committed(self._loop.time())
+            self._engine.committed(commit)
+            self.commits_total += 1
+            self._clients.connection.answered()
+
+    async def finish_commit(self) -> None:
+        """Wait for the commit in flight; its failure is raised."""
+        if self._committing is not None:
+            await asyncio.wait({self._committing})
+            await asyncio.sleep(0)
+            self._raise_failed_commit()
+
+    async def recover(self) -> None:
+        """Roll back what failed, with no commit in flight, and read again from there."""
+        await self.finish_commit()
+        engine = self._engine
+        failed = {failure.task for failure in engine.recovery.failures}
+        rewinds: dict[TP, int] = {}
+        if any(task.in_transaction for task in engine.tasks.values() if task.id in failed):
+            # Some of its output is in the open transaction, so all that is in it must go.
+            await self._loop.run_in_executor(self._pool, self._clients.committer.abort)
+            others = {task.id for task in engine.tasks.values() if task.in_transaction and task.id not in failed}
+            rewinds.update(await engine.recovery.rollback(others))
+        rewinds.update(await engine.recovery.run())
+        self._swept_events = -1
+        if rewinds:
+            await self.rewind(rewinds)
+
+    async def rewind(self, positions: dict[TP, int]) -> None:
+        """Read these partitions from there."""
+        await self.settle_source()
+        self.source.unassign(positions)
+        self.source.assign(positions)
+
+    async def settle_source(self) -> None:
+        """Bring the polling thread home, so that the assignment may change."""
+        await self.source.quiet()
+        records = self.source.take_idle()
+        if records:
+            self._engine.feed(records)  # type: ignore[arg-type]
+
+    # Tasks
+
+    async def start_task(self, task: RunningTask) -> None:
+        """Read the task's partitions."""
+        await self.settle_source()
+        self.source.assign({tp: partition.next_offset for tp, partition in task.partitions.items()})
+
+    async def close_tasks(self, tasks: Iterable[TaskId], patience: float) -> bool:
+        """Stop reading these tasks, commit what they have finished, and end their coroutines.
+
+        Args:
+            patience: seconds that an event in progress gets to finish; what is not finished then is not committed.
+
+        Returns:
+            Whether everything that was begun is committed.
+        """
+        engine = self._engine
+        closing = [engine.tasks[task] for task in tasks if task in engine.tasks]
+        await self.settle_source()
+        self.source.unassign([tp for task in closing for tp in task.partitions])
+        await self.finish_commit()
+        complete = True
+        try:
+            resting = await engine.barrier(patience)
+            complete = all(task in resting for task in closing)
+            in_transaction = [task for task in engine.tasks.values() if task.in_transaction]
+            if all(task in resting for task in in_transaction):
+                commit = engine.cut([task for task in resting])
+                if not commit.is_empty():
+                    await self._loop.run_in_executor(self._pool, self._commit, commit)
+                    engine.committed(commit)
+                    self.commits_total += 1
+        finally:
+            engine.release()
+        for task in closing:
+            await engine.close_task(task.id)
+        return complete
+
+    def close(self) -> None:
+        """End the threads. Blocks until they are back."""
+        self.source.close()
+        self._pool.shutdown(wait=True)
+
+
+def _merge(into: Merged, outputs: Merged) -> None:
+    for topic, records in outputs.items():
+        if topic in into:
+            into[topic] += records
+        else:
+            into[topic] = records

@@ -1,0 +1,74 @@
+"""Reports: what a worker tells its coordinator of its tasks, from the engine, the source and the restorer."""
+
+from __future__ import annotations
+
+import resource
+
+from streamcluster.engine.engine import Engine
+from streamcluster.ids import TaskId
+from streamcluster.messages import Report, TaskReport, TaskState
+from streamcluster.topology import Topology
+
+from .lifecycle import Lifecycle, State
+from .pump import Pump
+from .restore import Restorer
+from .source import Source
+
+_SHOWN: dict[State, TaskState] = {
+    "opening": "restoring",
+    "restoring": "restoring",
+    "running": "running",
+    "closing": "closing",
+}
+PAGE_BYTES = resource.getpagesize()
+
+
+def make_report(
+    slot: int, lifecycle: Lifecycle, engine: Engine, pump: Pump | None, restorer: Restorer | None, note: str | None
+) -> Report:
+    """A heartbeat with everything that `streamcluster status` shows of this worker. note: why it does not work now."""
+    tasks = tuple(
+        _task_report(task, state, engine, pump.source if pump else None, restorer)
+        for task, state in sorted(lifecycle.states.items())
+    )
+    recovery = engine.recovery
+    return Report(
+        slot=slot,
+        tasks=tasks,
+        events_total=engine.events_total,
+        commits_total=pump.commits_total if pump else 0,
+        dead_letters_total=recovery.dead_letters_total,
+        rollbacks_total=recovery.rollbacks_total,
+        rss_bytes=_resident_bytes(),
+        broker="down" if note else "up",
+        note=note,
+    )
+
+
+def _task_report(
+    task: TaskId, state: State, engine: Engine, source: Source | None, restorer: Restorer | None
+) -> TaskReport:
+    restored, total = restorer.progress(task) if restorer is not None and state == "restoring" else (0, 0)
+    running = engine.tasks.get(task)
+    if running is None:
+        return TaskReport(task=task, state=_SHOWN[state], restored=restored, restore_total=total)
+    failing = task in engine.recovery.trials or running.failed()
+    positions = {tp.topic: partition.committed.next_offset for tp, partition in running.partitions.items()}
+    ends = {tp.topic: source.end_offset(tp) if source is not None else None for tp in running.partitions}
+    return TaskReport(
+        task=task,
+        state="failing" if failing else _SHOWN[state],
+        positions=positions,
+        lag={topic: max(0, end - positions[topic]) for topic, end in ends.items() if end is not None},
+        error=engine.recovery.last_error.get(task),
+    )
+
+
+def _resident_bytes() -> int:
+    with open("/proc/self/statm", encoding="ascii") as statm:
+        return int(statm.read().split()[1]) * PAGE_BYTES
+
+
+def reads_of(topology: Topology, task: TaskId) -> list[tuple[str, str, int]]:
+    """(table, changelog topic, partition) of every shard of a task."""
+    return [(table.name, table.changelog, task.partition) for table in topology.tables_of(task)]

@@ -1,0 +1,133 @@
+"""Source: the consumer's side of the data plane: assignment, polling, pausing, positions of partitions that ended.
+
+Polling never hops threads while there is work: the loop calls consume(n, 0). When there is none, one thread blocks in
+consume(1, ...) (librdkafka waits for n records, so n is 1 there) and wakes the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from streamcluster.ids import TP
+from streamcluster.settings import Settings
+
+from .kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from .kafka_errors import error_for
+
+IDLE_POLL_SECONDS = 0.1
+
+
+class Source:
+    """The partitions that this worker reads."""
+
+    __slots__ = ("_batch", "_consumer", "_idle", "_paused", "_pool", "_wake", "assigned", "ended")
+
+    def __init__(self, consumer: Consumer, settings: Settings, wake: Callable[[], None]) -> None:
+        self._consumer = consumer
+        self._batch = settings.consumer_batch_records_max
+        self._wake = wake
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="poll")
+        self._idle: asyncio.Future[list[Message]] | None = None
+        self._paused: set[TP] = set()
+        self.assigned: set[TP] = set()
+        # Partitions whose end was reached by the last poll: the offset there, beyond transaction markers.
+        self.ended: dict[TP, int] = {}
+
+    def poll(self) -> list[Message]:
+        """The next records, without waiting.
+
+        Raises:
+            ResetNeeded, BrokerUnreachable, ConfigurationError: the consumer reported an error that it does not heal.
+        """
+        if self._idle is not None:
+            if not self._idle.done():
+                return []
+            messages, self._idle = self._idle.result(), None
+            # One record woke us; those behind it are there too.
+            messages += self._consumer.consume(self._batch, 0)
+        elif self.assigned:
+            messages = self._consumer.consume(self._batch, 0)
+        else:
+            return []
+        errors = [message.error() for message in messages]
+        if errors.count(None) != len(errors):
+            return self._without_errors(messages)
+        return messages
+
+    def is_full(self, records: list[Message]) -> bool:
+        """Whether `records` is as much as one poll may give."""
+        return len(records) >= self._batch
+
+    def _without_errors(self, messages: list[Message]) -> list[Message]:
+        records: list[Message] = []
+        for message in messages:
+            error = message.error()
+            if error is None:
+                records.append(message)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                offset = message.offset()
+                assert offset is not None
+                self.ended[TP(message.topic() or "", message.partition() or 0)] = offset
+            elif not error.retriable():
+                raise error_for(f"Reading {message.topic()}[{message.partition()}]", error)
+        return records
+
+    def poll_when_idle(self) -> None:
+        """Let the thread wait for the next record, and wake the loop when it comes."""
+        if self._idle is None and self.assigned:
+            loop = asyncio.get_running_loop()
+            self._idle = loop.run_in_executor(self._pool, self._consumer.consume, 1, IDLE_POLL_SECONDS)
+            self._idle.add_done_callback(lambda _: self._wake())
+
+    async def quiet(self) -> None:
+        """Wait until the thread is back, so that the assignment may change; what it brought is dropped.
+
+        A record from before a rewind must not be taken for one behind it. So the partitions that it came from are
+        rewound as well, by `restart` with their engine's position.
+        """
+        if self._idle is not None:
+            await asyncio.wait({self._idle})
+
+    def take_idle(self) -> list[Message]:
+        """What the thread brought, after `quiet`."""
+        if self._idle is None or not self._idle.done():
+            return []
+        messages, self._idle = self._idle.result(), None
+        return self._without_errors(messages)
+
+    def assign(self, positions: dict[TP, int]) -> None:
+        """Read these partitions from these offsets, in addition to the others."""
+        self._consumer.incremental_assign([TopicPartition(tp.topic, tp.partition, at) for tp, at in positions.items()])
+        self.assigned |= set(positions)
+
+    def unassign(self, tps: Iterable[TP]) -> None:
+        """Read these partitions no more."""
+        found = [tp for tp in tps if tp in self.assigned]
+        if found:
+            self._consumer.incremental_unassign([TopicPartition(tp.topic, tp.partition) for tp in found])
+            self.assigned -= set(found)
+            self._paused -= set(found)
+
+    def pause_only(self, full: set[TP]) -> None:
+        """Pause these partitions, and resume all others that were paused."""
+        if full == self._paused:
+            return
+        for tps, move in ((full - self._paused, self._consumer.pause), (self._paused - full, self._consumer.resume)):
+            here = [TopicPartition(tp.topic, tp.partition) for tp in sorted(tps) if tp in self.assigned]
+            if here:
+                move(here)
+        self._paused = full & self.assigned
+
+    def end_offset(self, tp: TP) -> int | None:
+        """The log's end as the last fetch saw it; None before the first."""
+        try:
+            _, high = self._consumer.get_watermark_offsets(TopicPartition(tp.topic, tp.partition), cached=True)
+        except KafkaException:
+            return None
+        return high if high >= 0 else None
+
+    def close(self) -> None:
+        """End the thread, once it is back."""
+        self._pool.shutdown(wait=True)
