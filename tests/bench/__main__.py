@@ -1,0 +1,110 @@
+"""The command line of the bench: which cases, how many records, which broker, where the JSON goes.
+
+It decides the order of the cases and what becomes of one that fails; what is measured, the cases decide.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from confluent_kafka import KafkaException
+
+from streamcluster.errors import StreamclusterError
+from streamcluster_coordinator.broker import Broker
+
+from .bench import GUARANTEES, Bench, Sizes, quick_sizes
+from .latency import measure_latency
+from .recovery import measure_kill, measure_restore
+from .report import HEADER, Report, this_machine
+from .startup import measure_start
+from .throughput import measure_throughput
+
+CASES: dict[str, Callable[[Bench], None]] = {
+    "count": partial(measure_throughput, work="count"),
+    "mapping": partial(measure_throughput, work="mapping"),
+    "grouped": partial(measure_throughput, work="grouped"),
+    "latency": measure_latency,
+    "restore": measure_restore,
+    "kill": measure_kill,
+    "start": measure_start,
+}
+RECORDS = 10_000_000
+
+
+def options_of(arguments: list[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure streamcluster on a broker.")
+    parser.add_argument("--only", choices=CASES, action="append", help="Only this case; may be given several times.")
+    parser.add_argument("--guarantee", choices=GUARANTEES, action="append", help="Only this guarantee.")
+    parser.add_argument("--records", type=int, help=f"Orders per input topic. Default: {RECORDS:,}.")
+    parser.add_argument("--quick", action="store_true", help="See that all of it works, in about a minute.")
+    parser.add_argument("--json", type=Path, default=Path("bench.json"), help="Where the figures go.")
+    parser.add_argument("--broker", metavar="HOST:PORT", help="Use this broker; its other topics are left alone.")
+    parser.add_argument("--keep-logs", action="store_true", help="Keep the directory with logs and state, and name it.")
+    return parser.parse_args(arguments)
+
+
+def sizes_of(options: argparse.Namespace) -> Sizes:
+    """How much to do."""
+    if options.quick:
+        return quick_sizes()
+    return Sizes(records=options.records or RECORDS)
+
+
+@contextmanager
+def chosen_broker(address: str | None) -> Iterator[str]:
+    """The bootstrap address of a running broker, or of one that lives as long as the bench."""
+    if address is not None:
+        yield address
+        return
+    with Broker() as own:
+        yield own.bootstrap
+
+
+def run_cases(bench: Bench, names: list[str]) -> None:
+    """Run the cases one after the other; one that fails leaves its reason in the report, and the next one runs."""
+    for name in names:
+        began = time.monotonic()
+        try:
+            CASES[name](bench)
+        except (RuntimeError, ValueError, OSError, KafkaException, StreamclusterError) as error:
+            bench.report.failures[name] = f"{type(error).__name__}: {error}"
+            print(f"{name}: FAILED: {error}", flush=True)
+        print(f"-- {name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the bench; 0 when every case has its figures (reached or not), 1 otherwise."""
+    options = options_of(arguments)
+    sizes = sizes_of(options)
+    report = Report(machine=this_machine(), records=sizes.records, quick=options.quick)
+    directory = Path(tempfile.mkdtemp(prefix="streamcluster-bench-"))
+    print(HEADER, flush=True)
+    try:
+        with chosen_broker(options.broker) as bootstrap:
+            guarantees = tuple(options.guarantee or GUARANTEES)
+            bench = Bench(bootstrap, directory, sizes, options.quick, report, guarantees)
+            try:
+                run_cases(bench, options.only or list(CASES))
+            finally:
+                bench.close()
+    finally:
+        report.write(options.json)
+        if options.keep_logs:
+            print(f"logs and state: {directory}")
+        else:
+            shutil.rmtree(directory, ignore_errors=True)
+    print(f"\n{report.table()}\n\nwritten: {options.json}")
+    return 1 if report.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
