@@ -63,6 +63,8 @@ _log = logging.getLogger("streamcluster.kafka")
 # An open transaction of a dead predecessor is aborted by the first handle's request, and that handle then backs off for
 # 0.5 s; a fresh handle does not (measured, Kafka 4.1: 0.115 s with a second handle after 60 ms, 0.5-1.0 s with one).
 _INIT_SECONDS = (0.06, 0.12, 0.25, 0.5)
+# A broker that is gone is tried many times a second; the log hears of it this often.
+_REPEAT_SECONDS = 10.0
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # its stub has no types
 _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # its stub has no types
 
@@ -70,18 +72,23 @@ _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # it
 class Connection:
     """What librdkafka's threads say about the brokers; given to every client, read for `status`."""
 
-    __slots__ = ("down_since", "last_error")
+    __slots__ = ("_said_at", "down_since", "last_error")
 
     def __init__(self) -> None:
         # time.monotonic() when all brokers went away; None while at least one is there.
         self.down_since: float | None = None
         self.last_error: str | None = None
+        self._said_at = float("-inf")
 
     def error_cb(self, error: KafkaError) -> None:
-        """librdkafka's error callback: it heals most errors itself, so this only keeps the news."""
+        """librdkafka's error callback: it heals these errors itself, so this keeps the news and says it now and then."""
+        now = time.monotonic()
         self.last_error = error.str()
         if error.name() == "_ALL_BROKERS_DOWN" and self.down_since is None:
-            self.down_since = time.monotonic()
+            self.down_since = now
+        if now - self._said_at >= _REPEAT_SECONDS:
+            self._said_at = now
+            _log.warning("Kafka: %s; trying again", error.str())
 
     def answered(self) -> None:
         """A broker answered: to be called after a fetch with records or a commit."""
@@ -139,12 +146,15 @@ def open_transactional_producer(
 
 
 def open_consumer(settings: Settings, connection: Connection) -> Consumer:
-    """A consumer for assign(), incremental_assign(), incremental_unassign(). It never joins its group."""
+    """A consumer for assign(), incremental_assign(), incremental_unassign(). It never joins its group.
+
+    The end of a partition comes as a message whose error is _PARTITION_EOF and whose offset is the next one to read.
+    """
     return _client(Consumer, consumer_config(settings), connection)
 
 
 def open_changelog_consumer(settings: Settings, connection: Connection) -> Consumer:
-    """A consumer that reports the end of each partition as a message with the error _PARTITION_EOF."""
+    """A consumer that gets to the end of a log, and says so, as quickly as it can."""
     return _client(Consumer, changelog_consumer_config(settings), connection)
 
 

@@ -100,7 +100,9 @@ _CONFIG = frozenset(
         "NON_EMPTY_GROUP",
     }
 )
-_UNREACHABLE = frozenset({"_ALL_BROKERS_DOWN", "_TRANSPORT", "_RESOLVE", "_TIMED_OUT", "_TIMED_OUT_QUEUE"})
+_UNREACHABLE = frozenset(
+    {"_ALL_BROKERS_DOWN", "_TRANSPORT", "_RESOLVE", "_TIMED_OUT", "_TIMED_OUT_QUEUE", "_MSG_TIMED_OUT"}
+)
 
 
 def classify(error: ErrorFacts) -> Verdict:

@@ -31,6 +31,8 @@ def client_config(settings: Settings) -> Config:
         # 3.6 ms with this one; with librdkafka's defaults (100 ms to 1 s) some stall for 120 ms (measured, Kafka 4.1).
         "retry.backoff.ms": 1,
         "retry.backoff.max.ms": 20,
+        # Lost connections are told to `Connection`, which says them once; librdkafka would log each attempt.
+        "log_level": 2,
         "socket.keepalive.enable": True,
         "socket.nagle.disable": True,
         "allow.auto.create.topics": False,
@@ -46,6 +48,8 @@ def consumer_config(settings: Settings) -> Config:
         "enable.auto.offset.store": False,
         # Positions are always ours to choose (H9): an offset out of range is an error that is said, not a jump.
         "auto.offset.reset": "error",
+        # The end of a log is often a transaction marker, which is no record: only this event tells that it was passed.
+        "enable.partition.eof": True,
         "isolation.level": "read_committed" if settings.exactly_once else "read_uncommitted",
         # A fetch that waits at the broker for data keeps newly assigned partitions waiting too.
         "fetch.wait.max.ms": 100,
@@ -62,9 +66,7 @@ def changelog_consumer_config(settings: Settings) -> Config:
     """The configuration of a consumer that reads changelogs to their end and says when it is there."""
     return {
         **consumer_config(settings),
-        # The end of a log is often a transaction marker, which is no record: only this event tells that it was passed.
-        "enable.partition.eof": True,
-        # That event takes one more fetch, which should not wait at the broker.
+        # The event of the end takes one more fetch, which should not wait at the broker.
         "fetch.wait.max.ms": 10,
         "queued.min.messages": 500_000,
         **settings.broker_options,
