@@ -36,7 +36,7 @@ def demo(tmp_path: Path, *options: str) -> subprocess.Popen[str]:
 
 def children_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """Every process that the demo started."""
-    return psutil.Process(process.pid).children(recursive=True)
+    return list(psutil.Process(process.pid).children(recursive=True))
 
 
 @pytest.mark.timeout(SECONDS_MAX + 20)
