@@ -71,7 +71,10 @@ class Codec:
         """This chain, followed by `children`."""
         dumps, loads = self._functions
         functions: dict[str, Any] = {} if dumps is None and loads is None else {"dumps": dumps, "loads": loads}
-        return type(self)(children=self.children + children, **functions, **self.kwargs)
+        chain = type(self)(children=self.children + children, **functions, **self.kwargs)
+        # The nodes stay the objects that they were, so a chain that starts with JSON can be told by identity.
+        chain.nodes = (*self.nodes, *children)
+        return chain
 
     def __or__(self, other: object) -> Codec:
         """`a | b`: what `a` dumps goes into `b`."""
@@ -160,7 +163,6 @@ def _by_name(name: str) -> Codec:
 
 
 def _is_pickle(node: Codec) -> bool:
-    # Clones of a codec share its functions, so this finds pickle wherever it stands in a chain.
     return node._functions[1] is not None and node._functions[1] is PICKLE._functions[1]
 
 

@@ -15,7 +15,7 @@ import orjson
 
 from .codecs import JSON, RAW, Codec, get_codec, to_bytes
 from .errors import AppError
-from .plain import dumps, record_encoder
+from .plain import dumps, dumps_with, record_encoder
 from .record_options import options_of
 from .typed import converter, is_pydantic, json_decoder
 
@@ -40,7 +40,7 @@ EXPLAIN_TEXT_MAX = 500
 
 
 def make_decoder(
-    type_: object | None, serializer: str | Codec | None, *, default_serializer: str, allow_pickle: bool
+    type_: object | None, serializer: str | Codec | None, *, default_serializer: str | Codec, allow_pickle: bool
 ) -> Decode:
     """The function from the bytes of a record to a value of `type_`.
 
@@ -70,7 +70,7 @@ def make_decoder(
 
 
 def make_encoder(
-    type_: object | None, serializer: str | Codec | None, *, default_serializer: str, allow_pickle: bool
+    type_: object | None, serializer: str | Codec | None, *, default_serializer: str | Codec, allow_pickle: bool
 ) -> Encode:
     """The function from a value to the bytes of a record; None gives None, whatever the type.
 
@@ -101,7 +101,7 @@ def make_table_coder(
     """
     codec = _choose(type_, serializer, "json", allow_pickle)
     if codec is JSON and type_ in UNTYPED:
-        return _encode_plain_key if is_key else _encode_plain, _decode_plain_key if is_key else orjson.loads
+        return _encode_plain, _decode_plain_key if is_key else orjson.loads
     encode = _encoder_of_chain(type_, codec)
     decode = make_decoder(type_, codec, default_serializer="json", allow_pickle=allow_pickle)
     if is_key:
@@ -119,7 +119,7 @@ def explain(error: Exception, data: bytes) -> str:
     return f"{text}; {which} {start!r}"
 
 
-def _choose(type_: Any, serializer: str | Codec | None, default: str, allow_pickle: bool) -> Codec:
+def _choose(type_: Any, serializer: str | Codec | None, default: str | Codec, allow_pickle: bool) -> Codec:
     options = options_of(type_)
     if options is not None and options.abstract:
         raise AppError(f"Record {type_.__name__} is abstract: a topic or table needs one of its subclasses.")
@@ -218,14 +218,7 @@ def _refuse(value: Any) -> Any:
 
 
 def _encode_plain(value: Any) -> bytes:
-    try:
-        return orjson.dumps(value, default=_refuse, option=orjson.OPT_PASSTHROUGH_DATETIME)
-    except TypeError:
-        return orjson.dumps(value, default=_refuse, option=orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_NON_STR_KEYS)
-
-
-def _encode_plain_key(value: Any) -> bytes:
-    return orjson.dumps(value, default=_refuse, option=orjson.OPT_PASSTHROUGH_DATETIME)
+    return dumps_with(value, _refuse, orjson.OPT_PASSTHROUGH_DATETIME)
 
 
 def _decode_plain_key(data: bytes) -> Any:

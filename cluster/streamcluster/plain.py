@@ -34,7 +34,7 @@ def to_plain(value: Any) -> Any:
     convert = getattr(value, "__json__", None)
     if convert is not None:
         return convert()
-    if isinstance(value, (set, frozenset, deque)):
+    if isinstance(value, (set, frozenset, deque, tuple)):
         return list(value)
     if isinstance(value, Decimal):
         return str(value)
@@ -72,11 +72,24 @@ def dumps(value: Any) -> bytes:
     Raises:
         TypeError: a value that JSON has no word for, or an integer of more than 64 bits.
     """
+    return dumps_with(value, _fragment_or_plain, orjson.OPT_UTC_Z)
+
+
+def dumps_with(value: Any, default: Callable[[Any], Any], option: int) -> bytes:
+    """orjson.dumps, with keys that are no text, and with the error that `default` raised.
+
+    Raises:
+        TypeError: from `default`, or orjson's own.
+    """
     try:
-        return orjson.dumps(value, default=_fragment_or_plain, option=orjson.OPT_UTC_Z)
+        return orjson.dumps(value, default=default, option=option)
     except TypeError:
         # The option for keys that are no text makes every dict slower, so only those that need it pay.
-        return orjson.dumps(value, default=_fragment_or_plain, option=orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS)
+        try:
+            return orjson.dumps(value, default=default, option=option | orjson.OPT_NON_STR_KEYS)
+        except TypeError as error:
+            # orjson says only that a type is not serializable; what `default` said is in the cause.
+            raise error.__cause__ or error from None
 
 
 def record_encoder(type_: Any) -> Callable[[Any], bytes]:

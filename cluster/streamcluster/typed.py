@@ -94,7 +94,7 @@ def _reader(coercions: dict[Any, Callable[[Any], Any]]) -> Hook:
 
 
 def _explain_type(type_: Any, error: TypeError) -> str:
-    if "more than one Struct" in str(error):
+    if "multiple Struct types" in str(error):
         return (
             f"{type_!r} has a union of records that JSON cannot tell apart: put tag=True on the class line of each; "
             "the name of the class is then written in the field 'type'."

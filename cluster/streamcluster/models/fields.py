@@ -42,11 +42,11 @@ def prepare_fields(class_name: str, namespace: dict[str, Any], scope: Mapping[st
     explicit: list[str] = []
     for name, written in annotations.items():
         annotation = _resolve(written, namespace.get("__module__"), scope)
-        if name in namespace and not _is_required(namespace[name]):
+        if _is_class_variable(annotation):
+            optional[name] = annotation
+        elif name in namespace and not _is_required(namespace[name]):
             explicit.append(name)
             namespace[name] = _copied(namespace[name])
-            optional[name] = annotation
-        elif _is_class_variable(annotation):
             optional[name] = annotation
         elif _is_optional(annotation):
             # What is in the namespace here is a field(name=...) that only renames.

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import sys
 from functools import lru_cache
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
 import msgspec
 
-from ..codecs import Codec, get_codec
+from ..codecs import Codec
+from ..coding import explain, make_decoder, make_encoder
 from ..errors import AppError, DecodeError, ValidationError
 from ..plain import TYPES_CACHED_MAX, represent
 from ..record_options import OPTION_NAMES, RecordOptions, make_options, options_of
@@ -22,10 +23,11 @@ from .fields import prepare_fields
 _M = TypeVar("_M", bound="RecordMeta")
 
 
+@dataclass_transform(field_specifiers=(msgspec.field,))
 class RecordMeta(msgspec.StructMeta):
     """Makes record classes: options of the class line, defaults, and the hooks that they need."""
 
-    def __new__(mcs: type[_M], name: str, bases: tuple[type, ...], namespace: dict[str, Any], **keywords: Any) -> _M:
+    def __new__(mcs: type[_M], name: str, bases: tuple[type, ...], namespace: dict[str, Any], /, **keywords: Any) -> _M:
         """Make a record class; keywords: our options (record_options.py), else msgspec's (tag, rename, frozen, ...)."""
         given = {key: keywords.pop(key) for key in list(keywords) if key in OPTION_NAMES}
         qualified = f"{namespace.get('__module__', '')}.{namespace.get('__qualname__', name)}"
@@ -148,7 +150,9 @@ class Record(msgspec.Struct, metaclass=RecordMeta, order=True):
 
         Pickling is always possible; it is unpickling that needs permission (the setting allow_pickle).
         """
-        return get_codec(serializer or self._options.serializer or "json", allow_pickle=True).dumps(self)
+        data = make_encoder(type(self), serializer, default_serializer="json", allow_pickle=True)(self)
+        assert data is not None
+        return data
 
     @classmethod
     def loads(
@@ -159,17 +163,14 @@ class Record(msgspec.Struct, metaclass=RecordMeta, order=True):
         Raises:
             DecodeError: not what the codec writes. ValidationError: a field is missing or has a wrong type.
         """
-        codec = get_codec(serializer or cls._options.serializer or default_serializer or "json")
+        decode = make_decoder(cls, serializer, default_serializer=default_serializer or "json", allow_pickle=False)
         try:
-            if codec is get_codec("json"):
-                decoded: Self = json_decoder(cls)(s)
-                return decoded
-            data = codec.loads(s)
+            record: Self = decode(s)
         except msgspec.ValidationError as error:
             raise ValidationError(f"{cls.__name__}: {error}") from error
         except (ValueError, TypeError, EOFError, OSError) as error:
-            raise DecodeError(f"{cls.__name__}: {error}; the bytes are {s[:80]!r}") from error
-        return cls.from_data(data)
+            raise DecodeError(f"{cls.__name__}: {explain(error, s)}") from error
+        return record
 
     @classmethod
     def from_data(cls, data: Any) -> Self:
