@@ -14,10 +14,9 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-import orjson
-
 from .errors import ImproperlyConfigured, NotOffered
 from .plain import dumps as dumps_json
+from .plain import loads as loads_json
 
 
 class Codec:
@@ -98,7 +97,7 @@ def to_bytes(value: Any) -> bytes:
     return dumps_json(value)
 
 
-JSON = Codec(dumps=dumps_json, loads=orjson.loads)
+JSON = Codec(dumps=dumps_json, loads=loads_json)
 RAW = Codec(dumps=to_bytes, loads=bytes.__bytes__)
 BINARY = Codec(
     dumps=lambda value: base64.b64encode(to_bytes(value)), loads=lambda data: base64.b64decode(data, validate=True)

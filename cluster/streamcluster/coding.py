@@ -11,11 +11,12 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import orjson
 
 from .codecs import JSON, RAW, Codec, get_codec, to_bytes
 from .errors import AppError
-from .plain import dumps, dumps_with, record_encoder
+from .plain import dumps, dumps_with, loads, record_encoder
 from .record_options import options_of
 from .typed import converter, is_pydantic, json_decoder
 
@@ -35,6 +36,8 @@ RAW_DECODERS: dict[Any, Decode] = {
 }
 # What people write for "no type".
 UNTYPED = (None, object, Any)
+TABLE_SCALARS = frozenset({str, int, float, bool, type(None)})
+_encode_scalar = msgspec.json.Encoder().encode
 EXPLAIN_BYTES_MAX = 80
 EXPLAIN_TEXT_MAX = 500
 
@@ -62,8 +65,8 @@ def make_decoder(
     outer = [node._loads for node in reversed(others)]
 
     def decode(data: bytes) -> Any:
-        for loads in outer:
-            data = loads(data)
+        for read in outer:
+            data = read(data)
         return inner(data)
 
     return decode
@@ -101,10 +104,10 @@ def make_table_coder(
     """
     codec = _choose(type_, serializer, "json", allow_pickle)
     if codec is JSON and type_ in UNTYPED:
-        return _encode_plain, _decode_plain_key if is_key else orjson.loads
+        return _encode_plain, _decode_plain_key if is_key else loads
     encode = _encoder_of_chain(type_, codec)
     decode = make_decoder(type_, codec, default_serializer="json", allow_pickle=allow_pickle)
-    if is_key:
+    if is_key and type_ not in RAW_DECODERS:
         return encode, lambda data: _hashable(decode(data))
     return encode, decode
 
@@ -133,10 +136,10 @@ def _decoder_of_one(type_: Any, codec: Codec) -> Decode:
     if codec is RAW and type_ in RAW_DECODERS:
         return RAW_DECODERS[type_]
     if codec is JSON or codec is RAW:
-        return orjson.loads if type_ in UNTYPED else json_decoder(type_)
-    loads = codec._loads
+        return loads if type_ in UNTYPED else json_decoder(type_)
+    read = codec._loads
     convert = _to_type(type_)
-    return loads if convert is None else lambda data: convert(loads(data))
+    return read if convert is None else lambda data: convert(read(data))
 
 
 def _to_type(type_: Any) -> Callable[[Any], Any] | None:
@@ -218,11 +221,13 @@ def _refuse(value: Any) -> Any:
 
 
 def _encode_plain(value: Any) -> bytes:
+    if value.__class__ in TABLE_SCALARS:
+        return _encode_scalar(value)
     return dumps_with(value, _refuse, orjson.OPT_PASSTHROUGH_DATETIME)
 
 
 def _decode_plain_key(data: bytes) -> Any:
-    value = orjson.loads(data)
+    value = loads(data)
     return _hashable(value) if value.__class__ is list else value
 
 

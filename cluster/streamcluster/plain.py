@@ -50,14 +50,15 @@ def to_plain(value: Any) -> Any:
     )
 
 
+# Reads integers of any size, where orjson makes floats of those over 64 bits, and is the faster one on short values
+# (130 bytes: 240 ns against 290; 15 kB: 97 us against 79).
+loads: Callable[[bytes], Any] = msgspec.json.Decoder().decode
 _record_encoder = msgspec.json.Encoder(enc_hook=to_plain)
 
 
 def encode_record(record: msgspec.Struct) -> bytes:
     """A record as JSON, with its metadata if its class (or the class of one of its fields) asks for that."""
-    if writes_metadata(type(record)):
-        return _record_encoder.encode(represent(record))
-    return _record_encoder.encode(record)
+    return record_encoder(type(record))(record)
 
 
 def _fragment_or_plain(value: Any) -> Any:
@@ -72,6 +73,8 @@ def dumps(value: Any) -> bytes:
     Raises:
         TypeError: a value that JSON has no word for, or an integer of more than 64 bits.
     """
+    if isinstance(value, msgspec.Struct):
+        return encode_record(value)
     return dumps_with(value, _fragment_or_plain, orjson.OPT_UTC_Z)
 
 
@@ -92,6 +95,7 @@ def dumps_with(value: Any, default: Callable[[Any], Any], option: int) -> bytes:
             raise error.__cause__ or error from None
 
 
+@lru_cache(maxsize=TYPES_CACHED_MAX)
 def record_encoder(type_: Any) -> Callable[[Any], bytes]:
     """The encoder for values of a type that msgspec knows: takes other records and plain data as well."""
     if not writes_metadata(type_):

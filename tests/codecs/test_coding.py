@@ -309,3 +309,8 @@ def test_concrete_serializer_wins_over_the_default() -> None:
     """The topic's own serializer, then the default."""
     assert encode_as(str, "a", "json", default="raw") == b'"a"'
     assert encode_as(bytes, b"a", None, default="json") == b"a"
+
+
+def test_untyped_integers_are_read_exactly() -> None:
+    """Another producer's integer of more than 64 bits does not become a float."""
+    assert decode_as(None, b"[1180591620717411303424]") == [2**70]

@@ -18,7 +18,8 @@ from streamcluster.models import Record
 
 MIDNIGHT = datetime(2026, 1, 2, tzinfo=UTC)
 LETTERS = st.characters(exclude_categories=["Cs"])
-ATOMS = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(LETTERS)
+NUMBERS = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+ATOMS = st.none() | st.booleans() | NUMBERS | st.text(LETTERS)
 KEYS = st.recursive(ATOMS, lambda inner: st.lists(inner, max_size=3).map(tuple), max_leaves=6)
 
 
@@ -102,6 +103,7 @@ def test_raw_text_keys_round_trip(key: str) -> None:
     [
         (None, {"a": [1, {"b": None}]}),
         (None, 0),
+        (int, 2**70),
         (None, None),
         (None, {}),
         (int, 5),
@@ -181,3 +183,9 @@ def test_foreign_changelog_bytes_raise_or_give_a_value(type_: Any, is_key: bool,
     except Exception as error:  # noqa: BLE001 - the contract is: any exception
         value = error
     assert isinstance(value, Exception) or type_ is None or isinstance(value, type_)
+
+
+def test_untyped_count_may_grow_beyond_64_bits() -> None:
+    """Integers of any size come back exactly."""
+    encode, decode = coder(None)
+    assert decode(encode(2**70)) == 2**70

@@ -369,3 +369,13 @@ def test_options_of_msgspec_pass_through() -> None:
     with pytest.raises(AttributeError):
         setattr(Frozen(1), "some_name", 2)  # noqa: B010 - a type checker sees the plain assignment
     assert issubclass(Frozen, msgspec.Struct)
+
+
+@pytest.mark.parametrize("serializer", ["json", "json|gzip", "gzip", "json|binary"])
+@pytest.mark.parametrize(
+    "data", [b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff\xff\xff", b'{"x":' * 5000, b"\xff", b"e30"]
+)
+def test_unreadable_bytes_are_decode_errors_in_every_chain(serializer: str, data: bytes) -> None:
+    """Broken gzip, broken base64 and JSON nested without end give the same error class."""
+    with pytest.raises(DecodeError, match="Order"):
+        Order.loads(data, serializer=serializer)
