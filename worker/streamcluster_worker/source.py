@@ -51,8 +51,8 @@ class Source:
             messages = self._consumer.consume(self._batch, 0)
         else:
             return []
-        errors = [message.error() for message in messages]
-        if errors.count(None) != len(errors):
+        # any(), not a comparison: KafkaError == None leaves an exception behind (confluent-kafka 2.16).
+        if any([message.error() for message in messages]):
             return self._without_errors(messages)
         return messages
 

@@ -20,7 +20,7 @@ def dead_letter(tp: TP, record: KafkaRecord, *, agent: str, error: Exception, re
         ("dead-letter-partition", str(tp.partition).encode()),
         ("dead-letter-offset", str(record.offset()).encode()),
         ("dead-letter-agent", agent.encode()),
-        ("dead-letter-error", f"{type(error).__name__}: {reason}".encode(errors="replace")),
+        ("dead-letter-error", reason.encode(errors="replace")),
         ("dead-letter-traceback", trace[-TRACEBACK_CHARS_MAX:].encode(errors="replace")),
     ]
     return {"key": record.key(), "value": record.value(), "headers": headers}

@@ -46,16 +46,12 @@ class SourcePartition:
         self.gated: list[KafkaRecord] = []
         # Offset -> units that have given up on it.
         self.skips: dict[int, set[str]] = {}
-        self.rewind_readers()
+        self.rewind()
 
     def rewind(self) -> None:
         """Go back to the committed position; the consumer is rewound too, so what waits here is dropped."""
         self.next_offset = self.committed.next_offset
         self.gated = []
-        self.rewind_readers()
-
-    def rewind_readers(self) -> None:
-        """Let every reader go on from its committed position."""
         ahead = _ahead_of(self.committed)
         for reader in self.readers:
             reader.intake.done[self.tp] = self.committed.next_offset + ahead.get(reader.name, 0)

@@ -113,32 +113,30 @@ class Recovery:
             TP -> offset: where the consumer must go back to. No commit may be in flight.
         """
         failures, self.failures = self.failures, []
-        rolled_back: dict[TaskId, list[Failure]] = {}
+        found: dict[TaskId, list[Failure]] = {}
         for failure in failures:
-            task = self._tasks.get(failure.task) if failure.task is not None else None
-            if task is None:
-                continue
-            trial = self.trials.get(task.id)
-            if trial is not None and trial.phase == "alone" and not self._reads_shared(task):
-                self.rollbacks_total += 1
-                await trial.failed_alone(failure)
+            if failure.task in self._tasks:
+                found.setdefault(failure.task, []).append(failure)
+        for task_id, own in found.items():
+            trial = self.trials.get(task_id)
+            if trial is None:
+                trial = self.trials[task_id] = Trial(self._tasks[task_id], [], self._clock, self._give_up)
+            if trial.phase == "alone":
+                for failure in own:
+                    trial.failed_alone(failure)
+                    self._stop_if_stopped(trial, failure)
             else:
-                rolled_back.setdefault(task.id, []).append(failure)
-        rewinds = await self.rollback(set(rolled_back))
-        for task_id, found in rolled_back.items():
-            suspects = [suspect for failure in found for suspect in failure.suspects]
-            self._try(self._tasks[task_id], suspects)
-        return rewinds
+                trial.add([suspect for failure in own for suspect in failure.suspects])
+        return await self.rollback(set(found))
+
+    def _stop_if_stopped(self, trial: Trial, failure: Failure) -> None:
+        if trial.phase == "stopped":
+            place = ", ".join(f"{tp}@{offset}" for tp, offset in failure.suspects)
+            logger.error("%s cannot process %s, and its policy is to stop: %r", failure.unit, place, failure.error)
+            self.stop_failure = self.stop_failure or failure
 
     def _reads_shared(self, task: RunningTask) -> bool:
         return any(reader.intake is s.intake for s in self._shared for p in task.partitions.values() for reader in p.readers)
-
-    def _try(self, task: RunningTask, suspects: list[tuple[TP, int]]) -> None:
-        trial = self.trials.get(task.id)
-        if trial is None:
-            trial = self.trials[task.id] = Trial(task, [], self._clock, self._give_up)
-        trial.add(suspects)
-        trial.begin()
 
     async def rollback(self, task_ids: set[TaskId]) -> dict[TP, int]:
         """Drop everything uncommitted of these tasks, and of those that share a stream with them."""
@@ -149,7 +147,7 @@ class Recovery:
         for task_id in sorted(task_ids):
             task = self._tasks[task_id]
             self.rollbacks_total += 1
-            await task.rollback(rewind=True)
+            await task.rollback()
             rewinds.update({tp: partition.next_offset for tp, partition in task.partitions.items()})
             if task_id in self.trials:
                 self.trials[task_id].begin()

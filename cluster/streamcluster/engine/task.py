@@ -99,21 +99,15 @@ class RunningTask:
             for instance in self.instances:
                 group.create_task(instance.cancel())
 
-    async def rollback(self, *, rewind: bool) -> None:
-        """Drop everything since the last commit and start afresh from there; the store is untouched.
-
-        rewind: the consumer goes back too. Otherwise the records come again from what a trial has kept.
-        """
+    async def rollback(self) -> None:
+        """Drop everything since the last commit and start afresh from there; the store is untouched."""
         await self.stop()
         self.outbox.swap()
         self.in_transaction = False
         for shard in self.shards.values():
             shard.rollback()
         for partition in self.partitions.values():
-            if rewind:
-                partition.rewind()
-            else:
-                partition.rewind_readers()
+            partition.rewind()
         self.start()
 
 

@@ -1,8 +1,8 @@
 """Trial: how a failing event is found out about, alone, after its task was rolled back (design.md, section 7).
 
     replay   records before the suspect go through and are committed; the suspect and all behind it wait
-    alone    the suspect is processed with nothing else uncommitted; so a failure is its own
-    waiting  it failed and is tried again after the policy's back-off
+    waiting  the suspect has failed alone and is tried again after the policy's back-off
+    alone    the suspect is processed with nothing else uncommitted, so a failure is its own, and then committed
     stopped  its policy says stop: the task stays where it is
 
 When it succeeds, or its policy gives it up (dead letter, skip), the next suspect follows, and then the stream goes on.
@@ -27,7 +27,7 @@ GiveUp = Callable[[RunningTask, TP, KafkaRecord, Failure], bool]
 class Trial:
     """The trial of one task's suspects, oldest first."""
 
-    __slots__ = ("_attempts", "_clock", "_give_up", "_record", "phase", "suspects", "task")
+    __slots__ = ("_attempts", "_clock", "_give_up", "_given_up", "_pause", "phase", "suspects", "task")
 
     def __init__(self, task: RunningTask, suspects: list[Suspect], clock: Clock, give_up: GiveUp) -> None:
         self.task = task
@@ -36,18 +36,34 @@ class Trial:
         self._attempts: dict[tuple[TP, int, str], int] = {}
         self._clock = clock
         self._give_up = give_up
-        self._record: KafkaRecord | None = None
+        # Seconds to wait before the suspect is tried again.
+        self._pause = 0.0
+        # Failures of the current suspect whose policy is to give it up.
+        self._given_up: list[Failure] = []
 
     def add(self, suspects: list[Suspect]) -> None:
         """More suspects: an earlier event failed while the records before a suspect were replayed."""
         self.suspects = sorted({*self.suspects, *suspects}, key=lambda suspect: (suspect[0], suspect[1]))
 
     def begin(self) -> None:
-        """(Re)start with the replay of what comes before the first suspect, after a rollback with a rewind."""
-        self.phase = "replay"
-        self._record = None
+        """(Re)start with the replay of what comes before the first suspect, after a rollback."""
+        if self.phase != "stopped":
+            self.phase = "replay"
         self._set_gates()
         self.task.set_flush(True)
+
+    def failed_alone(self, failure: Failure) -> None:
+        """The suspect failed with nothing else uncommitted: it is tried again after a rollback, or given up."""
+        tp, offset = self.suspects[0]
+        attempt = self._attempts[tp, offset, failure.unit] = self._attempts.get((tp, offset, failure.unit), 0) + 1
+        if attempt < max(1, failure.policy.retries):
+            self._pause = failure.policy.delay(attempt + 1)
+        elif failure.policy.action == "stop":
+            self._given_up.append(failure)
+            self.phase = "stopped"
+        else:
+            self._given_up.append(failure)
+            self.task.partitions[tp].skips.setdefault(offset, set()).add(failure.unit)
 
     def _set_gates(self) -> None:
         """Let pass what is before the current suspect; hold back the other partitions of the task."""
@@ -67,25 +83,41 @@ class Trial:
         """
         if not self.task.idle() or self.task.failed() or self.phase in ("waiting", "stopped"):
             return False
+        if not is_clean:
+            return False
         if self.phase == "replay":
             tp, offset = self.suspects[0]
             waiting = self.task.partitions[tp].gated
-            if not waiting or not is_clean:
+            if not waiting:
                 return False
             if waiting[0].offset() == offset:
-                self._record = waiting.pop(0)
-                self._try()
+                self._try_after_pause()
                 return False
         return self._next_suspect()
 
+    def _try_after_pause(self) -> None:
+        if self._pause:
+            self.phase = "waiting"
+            self._clock.call_later(self._pause, self._try)
+            self._pause = 0.0
+        else:
+            self._try()
+
     def _try(self) -> None:
-        assert self._record is not None
+        """Hand out the suspect, and the dead letters of the units that have given it up: one commit carries both."""
+        if self.phase not in ("replay", "waiting"):
+            return
+        tp, _ = self.suspects[0]
+        partition = self.task.partitions[tp]
+        record = partition.gated.pop(0)
         self.phase = "alone"
-        self.task.partitions[self.suspects[0][0]].dispatch([self._record])
+        for failure in self._given_up:
+            self._give_up(self.task, tp, record, failure)
+        partition.dispatch([record])
 
     def _next_suspect(self) -> bool:
         self.suspects.pop(0)
-        self._record = None
+        self._given_up = []
         self.phase = "replay"
         if self.suspects:
             self._set_gates()
@@ -97,20 +129,3 @@ class Trial:
             if waiting:
                 partition.dispatch(waiting)
         return True
-
-    async def failed_alone(self, failure: Failure) -> None:
-        """The suspect failed with nothing else uncommitted: try again, or do what the policy says."""
-        assert self._record is not None
-        tp, offset = self.suspects[0]
-        attempt = self._attempts[tp, offset, failure.unit] = self._attempts.get((tp, offset, failure.unit), 0) + 1
-        await self.task.rollback(rewind=False)
-        self.task.set_flush(True)
-        if attempt < max(1, failure.policy.retries):
-            self.phase = "waiting"
-            self._clock.call_later(failure.policy.delay(attempt + 1), self._try)
-            return
-        if not self._give_up(self.task, tp, self._record, failure):
-            self.phase = "stopped"
-            return
-        self.task.partitions[tp].skips.setdefault(offset, set()).add(failure.unit)
-        self._try()
