@@ -35,7 +35,7 @@ def changes(before: Status | None, now: Status) -> Iterator[Change]:
     """What is different in `now`, as lines in the order of importance. before: None for the first snapshot."""
     if before is None or (before.broker_state != now.broker_state):
         yield from _broker_change(before, now)
-    if before is not None and before.state != now.state:
+    if before is not None and before.state != now.state and now.state != "draining":
         level = "warning" if now.state == "degraded" else "info"
         yield Change(level, f"{now.app} is {now.state}", {"app": now.app, "state": now.state})
     known = {worker.slot: worker for worker in before.workers} if before else {}
@@ -59,17 +59,16 @@ def _worker_changes(before: WorkerStatus | None, now: WorkerStatus) -> Iterator[
         yield Change(
             "warning", f"worker {now.slot} was replaced: {now.last_death}", {**facts, "last_death": now.last_death}
         )
-    if now.state != (before.state if before else "starting"):
-        words = {
-            "starting": ("info", "starts"),
-            "running": ("info", f"runs (pid {now.pid})"),
-            "stalled": ("warning", "does not answer; its stacks are in the log"),
-            "backing_off": ("warning", "died too often and waits before the next start"),
-            "draining": ("info", "drains"),
-            "gone": ("info", "is gone"),
-        }
-        level, text = words[now.state]
-        yield Change(level, f"worker {now.slot} {text}{f': {now.note}' if now.note else ''}", facts)
+    was = before.state if before else "starting"
+    # What else can happen to a worker (stalls, back-offs, draining) the machine says itself, with its reasons.
+    if now.state == "running" and (was != "running" or (before is not None and before.pid != now.pid)):
+        yield Change("info", f"worker {now.slot} runs (pid {now.pid})", facts)
+    elif now.state == "gone" and was != "gone":
+        yield Change("info", f"worker {now.slot} is gone", facts)
+
+
+# States of a task that are worth a line; the others pass at once.
+_TASK_VERBS = {"running": "runs", "restoring": "restores", "paused": "pauses", "failing": "tries again"}
 
 
 def _task_changes(before: dict[str, TaskStatus], tasks: tuple[TaskStatus, ...]) -> Iterator[Change]:
@@ -82,14 +81,14 @@ def _task_changes(before: dict[str, TaskStatus], tasks: tuple[TaskStatus, ...]) 
         if task.error is not None:
             text = f"task {task.task} is {task.state}: {task.error}"
             yield Change("error", text, {"task": task.task, "state": task.state, "error": task.error})
-        elif task.slot is not None and not (task.state == "restoring" and task.restore_total == 0):
-            # A restore of nothing is over at once, and one that is larger is shown with its progress.
+        elif task.slot is not None and task.state in _TASK_VERBS and (task.state != "restoring" or task.restore_total):
+            # A restore of nothing is over at once; one that turns out to be larger is shown with its progress.
             moved.setdefault((task.slot, task.state), []).append(task)
     for (slot, state), group in moved.items():
         names = [task.task for task in group]
-        verb = {"running": "runs", "restoring": "restores", "closing": "closes"}.get(state, f"has {state}")
         facts: dict[str, object] = {"worker": slot, "tasks": names, "state": state}
-        yield Change("info", f"worker {slot} {verb} {listed(names)}", facts)
+        level = "warning" if state == "failing" else "info"
+        yield Change(level, f"worker {slot} {_TASK_VERBS[state]} {listed(names)}", facts)
 
 
 def listed(tasks: list[str]) -> str:

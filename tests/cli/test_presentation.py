@@ -54,6 +54,7 @@ def test_a_replaced_worker_says_why() -> None:
 
     assert lines(RUNNING, msgspec.structs.replace(RUNNING, workers=(replaced,))) == [
         ("warning", "worker 0 was replaced: killed by signal 9"),
+        ("info", "worker 0 runs (pid 13)"),
     ]
 
 

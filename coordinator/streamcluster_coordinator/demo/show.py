@@ -190,64 +190,94 @@ def _status(run: Run) -> Status | None:
 
 def _follow(run: Run, config: ClientConfig, expected: Expected, workers: int, say: Say) -> Outcome:
     """Show the progress until all is processed; then read and check what came out."""
-    elapsed, events = _watch(run, expected, say)
-    carriers, routes = (
-        {
-            msgspec.json.decode(key): msgspec.json.decode(value, type=Delays)
-            for key, value in all_rows(run.settings, name)
-        }
-        for name in (carrier_delays.name, route_delays.name)
-    )
+    elapsed, carriers, routes = _watch(run, expected, say)
     alerts = count_records(config, long_delays.name, BROKER_TIMEOUT_SECONDS)
-    for what, found, wanted in (
-        ("flights in table carrier_delays", sum(row.flights for row in carriers.values()), expected.flights),
-        ("flights in table route_delays", sum(row.flights for row in routes.values()), expected.flights),
-        ("alerts in topic long-delays", alerts, expected.alerts),
-    ):
-        if found != wanted:
-            raise DemoFailed(f"{found:,} {what}, but the input gives {wanted:,}. This is a bug: please report it.")
-    return Outcome(carriers, routes, expected.flights, alerts, events, elapsed, workers)
+    if alerts != expected.alerts:
+        raise _wrong("alerts in topic long-delays", alerts, expected.alerts)
+    return Outcome(carriers, routes, expected.flights, alerts, events_total(expected), elapsed, workers)
 
 
-def _watch(run: Run, expected: Expected, say: Say) -> tuple[float, int]:
-    """Print the progress until nothing is behind; return the seconds that it took, and the events processed."""
-    launched = progressed = told = time.monotonic()
+def _wrong(what: str, found: int, wanted: int) -> DemoFailed:
+    return DemoFailed(f"{found:,} {what}, but the input gives {wanted:,}. This is a bug: please report it.")
+
+
+def events_total(expected: Expected) -> int:
+    """Each flight is an event of its topic, and another one behind the group_by."""
+    return 2 * expected.flights
+
+
+@dataclass(slots=True)
+class Progress:
+    """What the watch remembers. Times are of the monotonic clock; began: None until the first event."""
+
+    launched: float
+    moved: float
+    told: float
     began: float | None = None
-    events = 0
+    events: int = 0
+
+    def see(self, now: float, events: int) -> None:
+        """Take the newest count of events."""
+        if events != self.events:
+            self.moved = now
+        if self.began is None and events:
+            self.began = now - LOOK_SECONDS
+        self.events = events
+
+
+def _watch(run: Run, expected: Expected, say: Say) -> tuple[float, dict[str, Delays], dict[str, Delays]]:
+    """Print the progress until the tables hold every flight; return the seconds that it took, and the tables."""
+    now = time.monotonic()
+    progress = Progress(launched=now, moved=now, told=now)
     while True:
         time.sleep(LOOK_SECONDS)
         now = time.monotonic()
         status = _status(run)
         if status is None:
-            if now - launched > START_SECONDS_MAX:
-                raise DemoFailed(f"the app did not answer within {START_SECONDS_MAX:.0f} s.")
+            if now - progress.launched > START_SECONDS_MAX:
+                raise DemoFailed(f"the app did not answer within {START_SECONDS_MAX:.0f} s; its last lines are above.")
             continue
-        total = sum(worker.events_total for worker in status.workers)
-        if total != events:
-            progressed = now
-        if began is None and total:
-            began = now - LOOK_SECONDS
-        if total and _is_done(status, total, expected):
-            return (progressed - (began or launched)) or LOOK_SECONDS, total
-        if now - progressed > STUCK_SECONDS_MAX:
-            raise DemoFailed(f"no event was processed for {STUCK_SECONDS_MAX:.0f} s ({total:,} until then).")
-        if began is not None and now - told >= PROGRESS_SECONDS:
-            say(_progress(total, events_total(expected), now - began))
-            told = now
-        events = total
+        progress.see(now, sum(worker.events_total for worker in status.workers))
+        if progress.began is not None and _nothing_is_behind(status):
+            carriers, routes = _tables(run)
+            if _flights(carriers) >= expected.flights and _flights(routes) >= expected.flights:
+                _check(carriers, routes, expected)
+                return max(progress.moved - progress.began, LOOK_SECONDS), carriers, routes
+        if now - progress.moved > STUCK_SECONDS_MAX:
+            raise DemoFailed(f"nothing was processed for {STUCK_SECONDS_MAX:.0f} s, after {progress.events:,} events.")
+        if progress.began is not None and now - progress.told >= PROGRESS_SECONDS:
+            say(_progress_line(progress.events, events_total(expected), now - progress.began))
+            progress.told = now
 
 
-def events_total(expected: Expected) -> int:
-    """Each flight is read from its topic, and once more from behind the group_by."""
-    return 2 * expected.flights
+def _nothing_is_behind(status: Status) -> bool:
+    """A hint only: what group_by sent last may not be visible yet. The tables have the last word."""
+    return not any(lag for task in status.tasks for lag in task.lag.values())
 
 
-def _is_done(status: Status, total: int, expected: Expected) -> bool:
-    """All has been processed, nothing is behind. Lag alone will not do: what group_by sent may not be visible yet."""
-    behind = any(lag for task in status.tasks for lag in task.lag.values())
-    return total >= events_total(expected) and not behind
+def _tables(run: Run) -> tuple[dict[str, Delays], dict[str, Delays]]:
+    """All rows of both tables, from the running app."""
+    carriers, routes = (
+        {
+            msgspec.json.decode(key, type=str): msgspec.json.decode(value, type=Delays)
+            for key, value in all_rows(run.settings, name)
+        }
+        for name in (carrier_delays.name, route_delays.name)
+    )
+    return carriers, routes
 
 
-def _progress(done: int, total: int, elapsed: float) -> str:
+def _flights(rows: dict[str, Delays]) -> int:
+    return sum(row.flights for row in rows.values())
+
+
+def _check(carriers: dict[str, Delays], routes: dict[str, Delays], expected: Expected) -> None:
+    """Every flight exactly once, in both tables."""
+    for what, rows in (("carrier_delays", carriers), ("route_delays", routes)):
+        if _flights(rows) != expected.flights:
+            raise _wrong(f"flights in table {what}", _flights(rows), expected.flights)
+
+
+def _progress_line(done: int, total: int, elapsed: float) -> str:
     rate = done / elapsed if elapsed > 0 else 0.0
     return f"  {done:>9,} of {total:,} events ({min(done / total, 1):4.0%})  {count(round(rate))} events/s"
