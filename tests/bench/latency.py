@@ -6,12 +6,12 @@ Default settings, 10,000 events/s. It decides which records count; how the app c
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 from confluent_kafka import Consumer, TopicPartition
 
-from .application import Application
 from .apps import output_topic
 from .bench import Bench
 from .orders import PARTITIONS
@@ -31,10 +31,22 @@ class Sent(msgspec.Struct):
 
 
 def measure_latency(bench: Bench) -> None:
-    """Measure through one map and through group_by + count."""
+    """Measure without an app, through one map, and through group_by + count."""
+    _measure_direct(bench)
     for work, kind in (("mapping", "keyed"), ("regrouped", "scattered")):
         for guarantee in bench.guarantees:
             _measure(bench, work, kind, guarantee)
+
+
+def _measure_direct(bench: Bench) -> None:
+    """What producer, broker and observer take among themselves: the floor under the other figures."""
+    source = bench.empty_input("paced")
+    consumer = _consumer(bench.bootstrap, source)
+    try:
+        arrivals = _paced(bench, lambda: None, consumer, source, "keyed")
+    finally:
+        consumer.close()
+    _add(bench, "latency direct", arrivals)
 
 
 def _measure(bench: Bench, work: str, kind: str, guarantee: str) -> None:
@@ -46,7 +58,7 @@ def _measure(bench: Bench, work: str, kind: str, guarantee: str) -> None:
     try:
         app.start()
         app.wait_until_running()
-        arrivals = _paced(bench, app, consumer, source, kind)
+        arrivals = _paced(bench, app.processes.check, consumer, source, kind)
         app.stop()
     finally:
         app.kill()
@@ -79,8 +91,12 @@ def _consumer(bootstrap: str, topic: str) -> Consumer:
     return consumer
 
 
-def _paced(bench: Bench, app: Application, consumer: Consumer, source: str, kind: str) -> list[tuple[int, int]]:
-    """Have records sent, and collect what comes out until as many have come as were sent.
+def _paced(
+    bench: Bench, check: Callable[[], None], consumer: Consumer, source: str, kind: str
+) -> list[tuple[int, int]]:
+    """Have records sent, and collect (sent, arrived) of what comes out until as many have come as were sent.
+
+    check: called when nothing comes; raises when nothing can come any more.
 
     Raises:
         RuntimeError: results are missing, or (exactly once promises it) there are too many.
@@ -97,7 +113,7 @@ def _paced(bench: Bench, app: Application, consumer: Consumer, source: str, kind
             if first is None:
                 if time.monotonic() - heard_at > QUIET_S + bench.sizes.latency_s:
                     break
-                app.processes.check()
+                check()
                 continue
             messages = [first, *consumer.consume(5_000, 0)]
             now = time.monotonic_ns()

@@ -68,6 +68,8 @@ def _measure_bare(bench: Bench, work: str, guarantee: str, source: str) -> tuple
         )
     topics = [source, output] if work == "grouped" else [source]
     group = Group(bench.bootstrap, run)
+    # Connections are made before anything runs, or the first samples would come late.
+    group.ends(topics)
     processes = Processes(commands, {}, directory / "log")
     try:
         progress = watch(processes, group, topics)
@@ -85,6 +87,7 @@ def _measure_ours(bench: Bench, work: str, guarantee: str, source: str) -> tuple
     settings = {"processing_guarantee": guarantee, "commit_interval": str(COMMIT_INTERVAL_S)}
     app = bench.application(work, run, source, **settings)
     group = Group(bench.bootstrap, app.group)
+    group.ends([source])
     try:
         app.start()
         status = app.wait_until_running()
@@ -107,15 +110,16 @@ def _result(bench: Bench, progress: Progress, topics: list[str]) -> Steady:
 
 
 def watch(processes: Processes, group: Group, topics: list[str]) -> Progress:
-    """Sample until everything in `topics` (source first) is committed.
+    """Sample until everything in `topics` (source first) is committed by a group that began with nothing.
 
     Raises:
         RuntimeError: a process ended, or nothing moved for HANG_S.
     """
     progress = Progress()
     source_ends = group.ends(topics[:1])
-    committed = group.committed(topics)
+    committed = dict.fromkeys(((topic, number) for topic in topics for number in range(PARTITIONS)), 0)
     moved_at = time.monotonic()
+    progress.note(moved_at, processes.cpu_s(), committed)
     samples = 0
     while True:
         if samples % SAMPLES_PER_MEMORY == 0:
