@@ -109,7 +109,8 @@ def test_placement_does_not_depend_on_the_hash_seed() -> None:
     """Two interpreters with different hash seeds give the same answer in the same order."""
     program = (
         "from streamcluster.placement import place; from streamcluster.ids import *; "
-        "print(place([TaskId(g, p) for g in (8, 5) for p in range(g)], [Slot(n) for n in (3, 0, 7)], {TaskId(5, 1): Slot(7)}))"
+        "tasks = [TaskId(g, p) for g in (8, 5) for p in range(g)]; "
+        "print(place(tasks, [Slot(n) for n in (3, 0, 7)], {TaskId(5, 1): Slot(7)}))"
     )
     answers = {
         subprocess.run(

@@ -1,0 +1,153 @@
+"""The snapshot of the whole app on this host, made of the machine's state and the workers' reports. Pure.
+
+It also keeps what a rate needs: earlier counts and when they were. It decides nothing about workers.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Literal
+
+from streamcluster.ids import Slot, TaskId
+from streamcluster.messages import TaskReport
+
+from .machine_slots import Place, SlotState, State
+from .status import Status, TaskStatus, WorkerStatus
+
+# A rate over less is jumpy (reports come twice a second), over more it lags behind what is seen.
+RATE_SECONDS = 3.0
+_SHOWN: dict[SlotState, Literal["starting", "running", "stalled", "backing_off", "draining", "gone"]] = {
+    "absent": "gone",
+    "backing_off": "backing_off",
+    "starting": "starting",
+    "joining": "starting",
+    "running": "running",
+    "stalled": "stalled",
+    "draining": "draining",
+    "dying": "gone",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What does not change while the app runs. started_at: on the machine's clock."""
+
+    app: str
+    host: str
+    pid: int
+    broker: str
+    processing_guarantee: str
+    topology_hash: str
+    started_at: float
+
+
+@dataclass(slots=True)
+class Rate:
+    """How fast a count grows. seen: (when, count), oldest first, over RATE_SECONDS."""
+
+    seen: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def per_second(self, now: float, count: int) -> float:
+        """Add the newest count and return the growth per second; 0.0 while unknown."""
+        if self.seen and count < self.seen[-1][1]:
+            # A new process counts from 0.
+            self.seen.clear()
+        self.seen.append((now, count))
+        while now - self.seen[0][0] > RATE_SECONDS:
+            self.seen.popleft()
+        elapsed = now - self.seen[0][0]
+        return (count - self.seen[0][1]) / elapsed if elapsed > 0 else 0.0
+
+
+@dataclass(slots=True)
+class Snapshots:
+    """Makes snapshots, one after the other."""
+
+    facts: Facts
+    events: dict[Slot, Rate] = field(default_factory=dict)
+    restored: dict[TaskId, Rate] = field(default_factory=dict)
+
+    def take(self, state: State) -> Status:
+        """The newest snapshot."""
+        reports = {
+            report.task: report
+            for place in state.ordered()
+            if place.report is not None
+            for report in place.report.tasks
+            if state.held.get(report.task) == place.slot
+        }
+        workers = tuple(self._worker(state, place) for place in state.ordered())
+        tasks = tuple(self._task(state, task, reports.get(task)) for task in state.tasks)
+        reported_down = any(place.report is not None and place.report.broker == "down" for place in state.ordered())
+        return Status(
+            app=self.facts.app,
+            host=self.facts.host,
+            pid=self.facts.pid,
+            state=_overall(state),
+            broker=self.facts.broker,
+            broker_state="down" if reported_down or any(p.broker_waits for p in state.ordered()) else "up",
+            processing_guarantee=self.facts.processing_guarantee,
+            epoch=state.epoch,
+            uptime=state.now - self.facts.started_at,
+            workers=workers,
+            tasks=tasks,
+            topology_hash=self.facts.topology_hash,
+        )
+
+    def _worker(self, state: State, place: Place) -> WorkerStatus:
+        report = place.report
+        total = report.events_total if report is not None else 0
+        rate = self.events.setdefault(place.slot, Rate()).per_second(state.now, total)
+        return WorkerStatus(
+            slot=place.slot,
+            pid=place.pid,
+            state=_SHOWN[place.state],
+            leader=state.leader == place.slot,
+            tasks=tuple(str(task) for task in state.tasks_of(place.slot)),
+            events_total=total,
+            events_per_second=round(rate, 1),
+            commits_total=report.commits_total if report is not None else 0,
+            dead_letters_total=report.dead_letters_total if report is not None else 0,
+            rollbacks_total=report.rollbacks_total if report is not None else 0,
+            rss_bytes=report.rss_bytes if report is not None else 0,
+            restarts=place.restarts,
+            last_death=place.last_death,
+            note=report.note if report is not None else None,
+        )
+
+    def _task(self, state: State, task: TaskId, report: TaskReport | None) -> TaskStatus:
+        slot = state.held.get(task)
+        if report is None:
+            self.restored.pop(task, None)
+            return TaskStatus(task=str(task), slot=slot, state="unassigned" if slot is None else "starting")
+        eta = None
+        if report.state == "restoring":
+            rate = self.restored.setdefault(task, Rate()).per_second(state.now, report.restored)
+            left = report.restore_total - report.restored
+            eta = round(left / rate, 1) if rate > 0 and left >= 0 else None
+        else:
+            self.restored.pop(task, None)
+        return TaskStatus(
+            task=str(task),
+            slot=slot,
+            state=report.state,
+            positions=report.positions,
+            lag=report.lag,
+            restored=report.restored,
+            restore_total=report.restore_total,
+            restore_eta=eta,
+            error=report.error,
+        )
+
+
+def _overall(state: State) -> Literal["starting", "running", "draining", "degraded"]:
+    """One word for the app."""
+    if state.stop is not None:
+        return "draining"
+    places = state.ordered()
+    if any(place.state in ("stalled", "backing_off", "dying") for place in places):
+        return "degraded"
+    if len(state.held) == len(state.tasks) and any(place.is_serving() for place in places):
+        return "running"
+    return "degraded" if any(place.restarts for place in places) else "starting"
