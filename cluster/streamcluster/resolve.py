@@ -1,225 +1,245 @@
-"""Resolving: a declaration and what the brokers have become the frozen topology, or every problem at once. Pure.
+"""Joins what the code declares with what the brokers have: the frozen topology, or every problem at once.
 
-Partition counts follow the sources: a repartition topic has as many as the topic it is made from, a table as many as
-the topics that its agents read. Topics of one count are one task group.
+Pure: it creates nothing and asks nobody. A repartition topic takes its source's partition count, a changelog that of the
+topics that feed its table; both are checked when they exist.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-
-import msgspec
 
 from .settings import Settings
 from .topology import (
-    AgentSpec,
     BrokerTopic,
     Declared,
     Problem,
     ResolvedTable,
     ResolvedTopic,
     TableSpec,
-    TopicSpec,
     Topology,
+    TopicSpec,
 )
+
+_READ = ("source", "repartition")
+_OURS = ("repartition", "changelog")
 
 
 def resolve(declared: Declared, broker: Mapping[str, BrokerTopic], settings: Settings) -> Topology | list[Problem]:
-    """Join `declared` with the topics that exist.
+    """Give every topic its partition count and every table its group.
 
     Args:
-        declared: what the app says.
-        broker: every topic of the cluster, by name.
-        settings: for the defaults of what is created.
-
-    Returns:
-        The topology, in which `create` marks the topics to be made; or all problems, each with what to do.
+        declared: what the code says.
+        broker: the topics that exist, by name.
+        settings: for the partition count of topics that nothing else decides.
     """
-    resolution = _Resolution(broker, settings)
-    expanded = _expand_patterns(declared, broker, resolution)
-    for spec in expanded.topics:
-        if spec.role in ("source", "output", "dead_letter"):
-            resolution.count_own(spec)
-    for spec in expanded.topics:
-        if spec.role == "repartition":
-            resolution.count_repartition(spec)
-    groups = {spec.name: resolution.group_of(spec, expanded) for spec in expanded.tables}
-    specs = {spec.name: spec for spec in expanded.topics}
-    for table in expanded.tables:
-        if groups[table.name] is not None:
-            resolution.count_changelog(specs[table.changelog], groups[table.name] or 0)
-    for spec in expanded.topics:
-        resolution.check_policy(spec)
-    if resolution.problems:
-        return resolution.problems
-    topics = tuple(resolution.topic(spec) for spec in expanded.topics)
-    tables = tuple(
-        ResolvedTable(name=table.name, changelog=table.changelog, group=groups[table.name] or 0)
-        for table in expanded.tables
-    )
-    return Topology(app_id=declared.app_id, topics=topics, agents=expanded.agents, tables=tables)
-
-
-def _expand_patterns(declared: Declared, broker: Mapping[str, BrokerTopic], resolution: _Resolution) -> Declared:
-    """Put the topics that exist in the place of patterns ("^..." names)."""
-    matches: dict[str, tuple[str, ...]] = {}
-    topics: dict[str, TopicSpec] = {spec.name: spec for spec in declared.topics if not spec.name.startswith("^")}
-    for spec in declared.topics:
-        if not spec.name.startswith("^"):
-            continue
-        found = tuple(sorted(n for n in broker if re.fullmatch(spec.name[1:], n) and not n.startswith("__")))
-        matches[spec.name] = found
-        if not found:
-            resolution.problem(
-                f"no topic matches pattern {spec.name[1:]!r} (read by {_listed(spec.used_by)}): create one, or change it."
-            )
-        for name in found:
-            topics.setdefault(name, msgspec.structs.replace(spec, name=name, partitions=None, create=False))
-
-    def expand(names: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(real for name in names for real in matches.get(name, (name,)))
-
-    return Declared(
-        app_id=declared.app_id,
-        topics=tuple(msgspec.structs.replace(spec, like=expand(spec.like)) for spec in topics.values()),
-        agents=tuple(msgspec.structs.replace(a, topics=expand(a.topics)) for a in declared.agents),
-        tables=tuple(msgspec.structs.replace(t, sources=expand(t.sources)) for t in declared.tables),
-    )
+    return _Resolution(declared, broker, settings).run()
 
 
 @dataclass(slots=True)
 class _Resolution:
-    """Partition counts found so far, and the problems."""
+    """One pass over a declaration."""
 
+    declared: Declared
     broker: Mapping[str, BrokerTopic]
     settings: Settings
-    counts: dict[str, int] = field(default_factory=dict)
+    # Specs by name, patterns replaced by the topics that they match.
+    specs: dict[str, TopicSpec] = field(default_factory=dict)
+    # Pattern (with its ^) -> the names that it matches.
+    matches: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    # Partition counts found so far; None: a problem was noted, and what depends on it stays silent.
+    counts: dict[str, int | None] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
-    def problem(self, text: str, *, incompatible: bool = False) -> None:
-        self.problems.append(Problem(text=text, incompatible=incompatible))
+    def run(self) -> Topology | list[Problem]:
+        """The answer."""
+        self._expand_patterns()
+        tables = {table.changelog: table for table in self.declared.tables}
+        for name in sorted(self.specs):
+            if name not in tables:
+                self._count(name)
+        for changelog, table in sorted(tables.items()):
+            self._table(self.specs[changelog], table)
+        if self.problems:
+            return self.problems
+        return Topology(
+            app_id=self.declared.app_id,
+            topics=tuple(self._resolved(self.specs[name]) for name in sorted(self.specs)),
+            agents=self.declared.agents,
+            tables=tuple(
+                ResolvedTable(name=t.name, changelog=t.changelog, group=self._known(t.changelog))
+                for t in sorted(self.declared.tables, key=lambda table: table.name)
+            ),
+        )
 
-    def count_own(self, spec: TopicSpec) -> None:
-        """A topic that has a count of its own: what is there, or what the app says."""
-        there = self.broker.get(spec.name)
-        if there is not None:
-            self.counts[spec.name] = there.partitions
-            if spec.role == "source" and spec.create and spec.partitions not in (None, there.partitions):
-                self._say_count(spec, there.partitions)
-        elif spec.create:
-            self.counts[spec.name] = spec.partitions or self.settings.topic_partitions
-        elif spec.role == "output":
-            # Written only, by name: the broker says so at the first record if it is still missing then.
-            self._say_missing(spec, "written by the app")
+    def _expand_patterns(self) -> None:
+        for spec in self.declared.topics:
+            if not spec.name.startswith("^"):
+                self.specs[spec.name] = spec
+        for spec in self.declared.topics:
+            if spec.name.startswith("^"):
+                self._expand(spec)
+
+    def _expand(self, spec: TopicSpec) -> None:
+        """Replace a pattern by what it matches. Internal topics are never meant."""
+        ours = {one.name for one in self.declared.topics if one.role in (*_OURS, "dead_letter")}
+        try:
+            pattern = re.compile(spec.name)
+        except re.error as error:
+            self._problem(f"the topic pattern {spec.name[1:]!r}{_needed_by(spec)} is no regular expression: {error}.")
+            return
+        hidden = (*ours, f"{self.declared.app_id}-ctl", f"{self.declared.app_id}-status")
+        names = sorted(n for n in self.broker if pattern.match(n) and n not in hidden and not n.startswith("__"))
+        self.matches[spec.name] = tuple(names)
+        if not names:
+            self._problem(
+                f"no topic matches the pattern {spec.name[1:]!r}{_needed_by(spec)}: create one, then start again."
+            )
+        for name in names:
+            found = TopicSpec(name=name, role="source", used_by=spec.used_by)
+            if name not in self.specs or self.specs[name].role not in _READ:
+                self.specs[name] = found
+
+    def _count(self, name: str) -> int | None:
+        """The partition count of a topic that is no changelog; notes what is wrong, once."""
+        if name in self.counts:
+            return self.counts[name]
+        self.counts[name] = None  # ends a circle of `like`, which would be our own mistake
+        spec = self.specs[name]
+        wished = spec.partitions if spec.partitions is not None else self._like(spec)
+        existing = self.broker.get(name)
+        if existing is None:
+            self.counts[name] = self._missing(spec, wished)
+        elif wished is not None and existing.partitions != wished:
+            self._wrong_count(spec, existing.partitions, wished)
         else:
-            self._say_missing(spec, f"read by {_listed(spec.used_by)}")
+            self.counts[name] = existing.partitions
+        return self.counts[name]
 
-    def _say_count(self, spec: TopicSpec, there: int) -> None:
-        self.problem(
-            f"topic {spec.name!r} has {there} partitions, and the app says partitions={spec.partitions}: "
-            "change the app, or the topic."
+    def _like(self, spec: TopicSpec) -> int | None:
+        counts = {self._count(name) for name in self._named(spec.like)}
+        return counts.pop() if len(counts) == 1 else None
+
+    def _named(self, names: Sequence[str]) -> list[str]:
+        """Names with patterns replaced by their matches; what is not declared is left out."""
+        every = [match for name in names for match in self.matches.get(name, (name,))]
+        return [name for name in every if name in self.specs]
+
+    def _missing(self, spec: TopicSpec, wished: int | None) -> int | None:
+        if spec.create:
+            if wished is None and spec.like:
+                return None  # its source has a problem, which is said there
+            return wished or (1 if spec.role == "dead_letter" else self.settings.topic_partitions)
+        near = difflib.get_close_matches(spec.name, sorted(n for n in self.broker if not n.startswith("__")), n=1)
+        partitions = wished or self.settings.topic_partitions
+        self._problem(
+            f"topic {spec.name!r} does not exist{_needed_by(spec)}: create it with {partitions} partitions, or declare "
+            f"app.topic({spec.name!r}, partitions={partitions}, internal=True)."
+            + (f" Did you mean {near[0]!r}?" if near else "")
         )
-
-    def _say_missing(self, spec: TopicSpec, why: str) -> None:
-        near = difflib.get_close_matches(spec.name, self.broker, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        self.problem(
-            f"topic {spec.name!r} does not exist ({why}).{hint} Create it, or let streamcluster create it: "
-            f"app.topic({spec.name!r}, partitions=N)."
-        )
-
-    def count_repartition(self, spec: TopicSpec) -> None:
-        """A topic that is made from another one."""
-        wanted = spec.partitions or next((self.counts[name] for name in spec.like if name in self.counts), None)
-        there = self.broker.get(spec.name)
-        if wanted is None:
-            wanted = there.partitions if there is not None else None
-        if wanted is None:
-            return  # Its source has a problem of its own.
-        self.counts[spec.name] = wanted
-        if there is not None and there.partitions != wanted:
-            self.problem(
-                f"repartition topic {spec.name!r} has {there.partitions} partitions and must have {wanted}, as "
-                f"{_listed(spec.like) or 'the app says'}. Give the source its old count back, or stop the app and run "
-                "`streamcluster reset --topics`, which deletes internal topics with what is not processed in them.",
-                incompatible=True,
-            )
-
-    def group_of(self, table: TableSpec, declared: Declared) -> int | None:
-        """The partition count that a table lives with; None after a problem."""
-        users = [agent for agent in declared.agents if table.name in agent.tables]
-        counts = {name: self.counts[name] for name in table.sources if name in self.counts}
-        if len(set(counts.values())) > 1:
-            self.problem(
-                f"table {table.name!r} is used by {_listed(tuple(agent.name for agent in users))}, which read topics of "
-                f"different partition counts: {_counted(counts)}. Use group_by(..., partitions=N) to bring them together."
-            )
-            return None
-        found = next(iter(counts.values()), None)
-        if table.partitions is not None and found is not None and found != table.partitions:
-            self.problem(
-                f"table {table.name!r} says partitions={table.partitions}, and is used with {_counted(counts)}: "
-                "leave partitions= out, a table has as many as its topics."
-            )
-            return None
-        return found or table.partitions or self._only_group(table, declared.agents)
-
-    def _only_group(self, table: TableSpec, agents: tuple[AgentSpec, ...]) -> int | None:
-        """The one count that there is, for a table that no agent is seen to use."""
-        read = {name: self.counts[name] for agent in agents for name in agent.topics if name in self.counts}
-        if len(set(read.values())) == 1:
-            return next(iter(read.values()))
-        if read:
-            self.problem(
-                f"table {table.name!r}: no agent is seen to use it, and the app reads topics of different partition "
-                f"counts ({_counted(read)}): say Table({table.name!r}, partitions=N)."
-            )
-        elif not self.problems:
-            self.problem(f"table {table.name!r}: the app reads no topic that it could live with.")
         return None
 
-    def count_changelog(self, spec: TopicSpec, group: int) -> None:
-        """A table's changelog: exactly as many partitions as the table has shards."""
+    def _wrong_count(self, spec: TopicSpec, existing: int, wished: int) -> None:
+        if spec.role in _OURS:
+            reason = f"the topics that feed it have {wished}" if spec.partitions is None else f"{wished} are declared"
+            self._incompatible(spec, existing, wished, reason)
+        else:
+            self._problem(
+                f"topic {spec.name!r} has {_partitions(existing)}, but the app declares partitions={wished}: declare "
+                f"partitions={existing}, or make a new topic with {_partitions(wished)}."
+            )
+
+    def _incompatible(self, spec: TopicSpec, existing: int, wished: int, reason: str) -> None:
+        self._problem(
+            f"{spec.role} topic {spec.name!r} of an earlier run has {_partitions(existing)}, but {reason}. Bring back "
+            f"{_partitions(existing)}, or delete what is stored with `streamcluster reset --offsets --topics` and start "
+            f"from nothing with {_partitions(wished)}.",
+            incompatible=True,
+        )
+
+    def _table(self, spec: TopicSpec, table: TableSpec) -> None:
+        """Find the group of a table, and check its changelog."""
+        sources = self._named(table.sources)
+        counts = {name: self._count(name) for name in sources}
+        known = {name: count for name, count in counts.items() if count is not None}
+        self.counts[spec.name] = None
+        if len(set(known.values())) > 1:
+            listed = ", ".join(f"{name!r} has {_partitions(count)}" for name, count in sorted(known.items()))
+            self._problem(
+                f"table {table.name!r} is used by agents of topics with different partition counts: {listed}. A key must "
+                "be on the same partition in all of them: give them one count, or bring the records together with "
+                "group_by(..., partitions=N)."
+            )
+        elif len(known) == len(counts):
+            group = next(iter(known.values())) if known else self._group_without_sources(table)
+            if group is not None:
+                self._changelog(spec, table, group)
+
+    def _group_without_sources(self, table: TableSpec) -> int | None:
+        """The group of a table that no agent is seen to use: the only one, or the one asked for."""
+        groups = {count for name, count in self.counts.items() if count and self.specs[name].role in _READ}
+        if table.partitions is not None and (not groups or table.partitions in groups):
+            return table.partitions
+        if len(groups) <= 1:
+            return groups.pop() if groups else table.partitions or self.settings.topic_partitions
+        if any(count is None for count in self.counts.values()):
+            return None
+        self._problem(
+            f"table {table.name!r}: the code does not show which agents use it, and the app reads topics with "
+            f"{', '.join(map(str, sorted(groups)))} partitions. Declare it with partitions= one of these."
+        )
+        return None
+
+    def _changelog(self, spec: TopicSpec, table: TableSpec, group: int) -> None:
+        if table.partitions is not None and table.partitions != group:
+            feeding = ", ".join(map(repr, table.sources))
+            self._problem(
+                f"table {table.name!r} is declared with partitions={table.partitions}, but its agents read {feeding}, "
+                f"with {_partitions(group)}: leave partitions= out, or make them the same."
+            )
+            return
+        existing = self.broker.get(spec.name)
+        if existing is not None and existing.partitions != group:
+            self._incompatible(spec, existing.partitions, group, f"the topics that feed the table have {group}")
+            return
+        policy = existing.config.get("cleanup.policy", "compact") if existing is not None else "compact"
+        if "compact" not in policy:
+            self._problem(
+                f"changelog topic {spec.name!r} has cleanup.policy={policy}, so the broker deletes entries of table "
+                f"{table.name!r} with time. Set cleanup.policy=compact on it."
+            )
+            return
         self.counts[spec.name] = group
-        there = self.broker.get(spec.name)
-        if there is not None and there.partitions != group:
-            self.problem(
-                f"changelog {spec.name!r} has {there.partitions} partitions, and table {_listed(spec.used_by)} now needs "
-                f"{group}: its keys would be in other shards. Give the topics their old count back, or stop the app and "
-                "run `streamcluster reset --topics --offsets` to build the state anew from the input.",
-                incompatible=True,
-            )
 
-    def check_policy(self, spec: TopicSpec) -> None:
-        """A changelog must be compacted, or it loses state."""
-        there = self.broker.get(spec.name)
-        policy = there.config.get("cleanup.policy", "compact") if there is not None else "compact"
-        if spec.role == "changelog" and "compact" not in policy:
-            self.problem(
-                f"changelog {spec.name!r} has cleanup.policy={policy}, so the broker deletes state that is still needed: "
-                f"set cleanup.policy=compact on it."
-            )
-
-    def topic(self, spec: TopicSpec) -> ResolvedTopic:
-        """The topic with its count."""
-        there = self.broker.get(spec.name)
-        limit = there.config.get("max.message.bytes") if there is not None else spec.config.get("max.message.bytes")
+    def _resolved(self, spec: TopicSpec) -> ResolvedTopic:
+        existing = self.broker.get(spec.name)
+        limit = (existing.config if existing is not None else spec.config).get("max.message.bytes")
         return ResolvedTopic(
             name=spec.name,
             role=spec.role,
-            partitions=self.counts[spec.name],
-            create=there is None,
+            partitions=self._known(spec.name),
+            create=existing is None,
             config=spec.config,
             message_bytes_max=int(limit) if limit is not None else None,
         )
 
+    def _known(self, name: str) -> int:
+        count = self.counts[name]
+        assert count is not None, f"{name} has no partition count, and no problem says why"
+        return count
 
-def _listed(names: tuple[str, ...]) -> str:
-    return ", ".join(map(repr, names)) or "nobody"
+    def _problem(self, text: str, *, incompatible: bool = False) -> None:
+        self.problems.append(Problem(text=text, incompatible=incompatible))
 
 
-def _counted(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} ({count} partitions)" for name, count in sorted(counts.items()))
+def _needed_by(spec: TopicSpec) -> str:
+    """` (needed by agents a, b)`, or nothing."""
+    if not spec.used_by:
+        return ""
+    return f" (needed by {'agent' if len(spec.used_by) == 1 else 'agents'} {', '.join(spec.used_by)})"
+
+
+def _partitions(count: int) -> str:
+    return f"{count} partition" if count == 1 else f"{count} partitions"
