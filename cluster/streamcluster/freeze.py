@@ -266,7 +266,9 @@ def _declared(
     for topic in app.topics:
         for name in topic.names:
             if name not in topics:
-                topics[name] = structs.replace(_source_spec(app, topic, name, ()), role="output")
+                topics[name] = structs.replace(
+                    _source_spec(app, topic, name, ()), role="output", create=app.conf.topic_allow_declare
+                )
     tables = tuple(_table_spec(app, table, agents) for table in app.tables.values())
     for table_spec in tables:
         topics[table_spec.changelog] = _changelog_spec(app.tables[table_spec.name], table_spec)

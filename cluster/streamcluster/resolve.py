@@ -86,12 +86,12 @@ class _Resolution:
         """Replace a pattern by what it matches. Internal topics are never meant."""
         ours = {one.name for one in self.declared.topics if one.role in (*_OURS, "dead_letter")}
         try:
-            pattern = re.compile(spec.name)
+            pattern = re.compile(spec.name[1:])
         except re.error as error:
             self._problem(f"the topic pattern {spec.name[1:]!r}{_needed_by(spec)} is no regular expression: {error}.")
             return
         hidden = (*ours, f"{self.declared.app_id}-ctl", f"{self.declared.app_id}-status")
-        names = sorted(n for n in self.broker if pattern.match(n) and n not in hidden and not n.startswith("__"))
+        names = sorted(n for n in self.broker if pattern.fullmatch(n) and n not in hidden and not n.startswith("__"))
         self.matches[spec.name] = tuple(names)
         if not names:
             self._problem(

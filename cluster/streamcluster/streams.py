@@ -247,7 +247,7 @@ def _group_by(key: Any, name: str | None, topic: Topic | None, partitions: int |
         return GroupBy(label, getter, key_type if key_type in (str, bytes, int) else None, partitions, topic)
     if not callable(key):
         raise AppError(f"group_by({key!r}): give a field of the record (Order.account_id) or a function of the value.")
-    label = name or getattr(key, "__name__", "")
+    label = name or str(getattr(key, "__name__", ""))
     if not label or label == "<lambda>":
         raise AppError("group_by(<lambda>): a lambda has no name, and the repartition topic needs one: add name='...'.")
     return GroupBy(label, key, None, partitions, topic)
