@@ -22,6 +22,7 @@ from .kafka_settings import PRODUCER_QUEUE_BYTES, PRODUCER_QUEUE_RECORDS
 Record = dict[str, Any]
 
 _BATCH_RECORDS = 5_000
+_BATCH_HAS_NOT = frozenset({"headers", "timestamp", "partition"})
 
 
 class Committer:
@@ -150,8 +151,11 @@ class Committer:
         self._produce(tp.topic, [*records[:-1], {**records[-1], "callback": landed}], deadline, tp.partition)
 
     def _produce(self, topic: str, records: list[Record], deadline: float, partition: int = -1) -> None:
-        """Give records to librdkafka in order; one by one where a batch cannot carry them (headers, timestamps)."""
-        special = any("headers" in record or "timestamp" in record for record in records)
+        """Give records to librdkafka in order; one by one where a batch cannot carry what they have.
+
+        produce_batch refuses timestamps, drops headers and does not look at a record's own partition (2.16).
+        """
+        special = any(len(record) > 2 and not _BATCH_HAS_NOT.isdisjoint(record) for record in records)
         for start in range(0, len(records), _BATCH_RECORDS):
             chunk = records[start : start + _BATCH_RECORDS]
             self._make_room(chunk, deadline)

@@ -81,7 +81,7 @@ class Connection:
         self._said_at = float("-inf")
 
     def error_cb(self, error: KafkaError) -> None:
-        """librdkafka's error callback: it heals these errors itself, so this keeps the news and says it now and then."""
+        """librdkafka's error callback: it heals these itself, so this keeps the news and says it now and then."""
         now = time.monotonic()
         self.last_error = error.str()
         if error.name() == "_ALL_BROKERS_DOWN" and self.down_since is None:

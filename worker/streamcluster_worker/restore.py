@@ -22,7 +22,8 @@ from .kafka import Connection, Consumer, KafkaError, Message, Offsets, TopicPart
 from .kafka_errors import classify, error_for
 
 _log = logging.getLogger("streamcluster.restore")
-# One fetch thread feeds all partitions, and two tasks keep it busy; more would only make the newest task wait.
+# One fetch thread feeds all partitions, and two tasks keep it busy; more would only make the newest task wait. When they
+# bring nothing (their logs end in a transaction that is still open), one more task joins them.
 _TASKS_AT_ONCE = 2
 # What a store takes in one batch at best (see shard.py).
 _BATCH_RECORDS = 5_000
@@ -130,6 +131,8 @@ class Restorer:
         self._jobs: dict[TaskId, _Job] = {}
         self._stopping = False
         self._consumer: Consumer | None = None
+        # How many tasks are read at once.
+        self._width = _TASKS_AT_ONCE
         self._thread = threading.Thread(target=self._run, name="restore", daemon=True)
         self._thread.start()
 
@@ -184,17 +187,19 @@ class Restorer:
         with self._lock:
             if not self._jobs and not self._stopping:
                 self._drop_consumer()
+                self._width = _TASKS_AT_ONCE
                 self._lock.wait()
             jobs = list(self._jobs.values())
         self._plan([job for job in jobs if not job.planned])
         for job in jobs:
             self._finish(job)
-        active = [job for job in jobs if not job.finished and not job.cancelled and job.planned][-_TASKS_AT_ONCE:]
+        active = [job for job in jobs if not job.finished and not job.cancelled and job.planned][-self._width :]
         if not active:
             return
         consumer = self._assign(active)
         messages = consumer.consume(_BATCH_RECORDS, 0) or consumer.consume(1, _IDLE_SECONDS)
-        self._take(messages, active)
+        if not self._take(messages, active):
+            self._width += 1
         for job in active:
             self._finish(job)
 
@@ -232,8 +237,9 @@ class Restorer:
             consumer.incremental_assign([TopicPartition(tp.topic, tp.partition, wanted[tp]) for tp in new])
         return consumer
 
-    def _take(self, messages: Sequence[Message], active: Sequence[_Job]) -> None:
-        """Apply a batch to the stores."""
+    def _take(self, messages: Sequence[Message], active: Sequence[_Job]) -> bool:
+        """Apply a batch to the stores; return whether there were records in it."""
+        any_records = False
         owners = {log.tp: (job, log) for job in active for log in job.logs if not log.finished}
         for tp, error, run in _runs(messages):
             if tp not in owners:
@@ -241,6 +247,7 @@ class Restorer:
             job, log = owners[tp]
             try:
                 if error is None:
+                    any_records = True
                     self._apply(job, log, _rows(run), _offset(run[-1]) + 1)
                 elif error.name() == "_PARTITION_EOF":
                     # Its offset is the next one to read, behind whatever markers and holes the log ends with.
@@ -249,6 +256,7 @@ class Restorer:
                     self._trouble(job, log, error)
             except StreamclusterError as problem:
                 self._fail([job], problem)
+        return any_records
 
     def _apply(self, job: _Job, log: _Log, rows: list[tuple[bytes, bytes | None]], next_offset: int) -> None:
         with self._lock:

@@ -1,0 +1,185 @@
+"""What every store must do, run on each of them: the memory store and RocksDB."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamcluster.stores import MemoryStore, TaskStore
+from streamcluster_worker.shard import Memory, RocksStore
+
+MakeStore = Callable[[list[str]], TaskStore]
+MIB = 1024 * 1024
+
+
+@pytest.fixture(params=["memory", "rocksdb"])
+def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeStore]:
+    """Opens an empty store of the kind under test; closed at the end."""
+    opened: list[TaskStore] = []
+
+    def make(tables: list[str]) -> TaskStore:
+        store: TaskStore
+        if request.param == "memory":
+            store = MemoryStore(tables)
+        else:
+            store = RocksStore.open(tmp_path / str(len(opened)), tables, Memory(MIB, MIB))
+        opened.append(store)
+        return store
+
+    yield make
+    for store in opened:
+        store.close()
+
+
+def test_store_reads_what_it_wrote(make_store: MakeStore) -> None:
+    """A value is there after the write, in its own table only, and a missing key is None."""
+    store = make_store(["a", "b"])
+    store.write({"a": {b"k": b"1"}}, {"a": 7})
+    assert store.shard("a").get(b"k") == b"1"
+    assert store.shard("a").get(b"other") is None
+    assert store.shard("b").get(b"k") is None
+
+
+def test_store_deletes_a_key_written_as_none(make_store: MakeStore) -> None:
+    """None removes the key, whether or not it was there."""
+    store = make_store(["a"])
+    store.write({"a": {b"k": b"1", b"stays": b"2"}}, {"a": 1})
+    store.write({"a": {b"k": None, b"never": None}}, {"a": 2})
+    assert store.shard("a").scan() == [(b"stays", b"2")]
+
+
+@pytest.mark.parametrize("key", [b"", b"\x00", b"\xff" * 8, b"k" * 10_000])
+@pytest.mark.parametrize("value", [b"", b"\x00", b"v" * MIB])
+def test_store_keeps_every_size_of_key_and_value(make_store: MakeStore, key: bytes, value: bytes) -> None:
+    """Empty keys, 0-byte values and values of 1 MiB come back as they were."""
+    store = make_store(["a"])
+    store.write({"a": {key: value}}, {"a": 1})
+    assert store.shard("a").get(key) == value
+    assert store.shard("a").scan() == [(key, value)]
+
+
+def test_scan_pages_in_key_order(make_store: MakeStore) -> None:
+    """Pages joined by `after` are all rows, bytewise sorted, each once."""
+    store = make_store(["a", "b"])
+    keys = [b"", b"\x00", b"\x00\x00", b"a", b"a\x00", b"ab", b"b", b"\xff", b"\xff\xff"]
+    store.write({"a": {key: key for key in reversed(keys)}, "b": {b"aa": b"x"}}, {"a": 1, "b": 1})
+    pages: list[tuple[bytes, bytes]] = []
+    after: bytes | None = None
+    while page := store.shard("a").scan(after, rows_max=2):
+        assert len(page) <= 2
+        pages += page
+        after = page[-1][0]
+    assert pages == [(key, key) for key in keys]
+
+
+def test_scan_starts_behind_a_key_that_is_not_there(make_store: MakeStore) -> None:
+    """`after` needs no row of its own."""
+    store = make_store(["a"])
+    store.write({"a": {b"a": b"1", b"c": b"3"}}, {"a": 1})
+    assert store.shard("a").scan(b"b") == [(b"c", b"3")]
+    assert store.shard("a").scan(b"c") == []
+
+
+def test_offsets_are_per_table_and_absent_at_first(make_store: MakeStore) -> None:
+    """A fresh shard has no offset; a write sets only the offsets that it names."""
+    store = make_store(["a", "b"])
+    assert store.changelog_next_offset("a") is None
+    store.write({"a": {b"k": b"1"}}, {"a": 5})
+    assert (store.changelog_next_offset("a"), store.changelog_next_offset("b")) == (5, None)
+
+
+def test_restore_lets_later_records_win(make_store: MakeStore) -> None:
+    """Of records with one key the last counts, tombstones included, within a batch and over batches."""
+    store = make_store(["a"])
+    store.restore("a", [(b"k", b"1"), (b"gone", b"x"), (b"k", b"2"), (b"gone", None), (b"back", None)], 5)
+    store.restore("a", [(b"back", b"y"), (b"k", b"3")], 7)
+    assert store.shard("a").scan() == [(b"back", b"y"), (b"k", b"3")]
+    assert store.changelog_next_offset("a") == 7
+
+
+def test_restore_of_nothing_remembers_the_offset(make_store: MakeStore) -> None:
+    """An empty log still leaves its offset, so that the shard counts as restored."""
+    store = make_store(["a"])
+    store.restore("a", [], 0)
+    assert store.changelog_next_offset("a") == 0
+
+
+def test_forget_empties_one_table_and_its_offset(make_store: MakeStore) -> None:
+    """The other tables stay; the shard object stays usable; new writes are seen through it."""
+    store = make_store(["a", "b"])
+    store.write({"a": {b"k": b"1"}, "b": {b"k": b"2"}}, {"a": 5, "b": 6})
+    shard = store.shard("a")
+    store.forget("a")
+    assert shard.scan() == []
+    assert (store.changelog_next_offset("a"), store.changelog_next_offset("b")) == (None, 6)
+    assert store.shard("b").get(b"k") == b"2"
+    store.write({"a": {b"new": b"3"}}, {"a": 1})
+    assert shard.get(b"new") == b"3"
+    assert store.shard("a") is shard
+
+
+_KEYS = st.binary(max_size=3)
+_CHANGES = st.dictionaries(_KEYS, st.none() | st.binary(max_size=5), max_size=8)
+_STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("write"), _CHANGES),
+        st.tuples(st.just("restore"), st.lists(st.tuples(_KEYS, st.none() | st.binary(max_size=5)), max_size=8)),
+        st.tuples(st.just("forget"), st.just({})),
+        st.tuples(st.just("reopen"), st.just({})),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(_STEPS)
+def test_both_stores_do_as_a_dict_does(steps: list[tuple[str, object]]) -> None:
+    """Any sequence of operations leaves in RocksDB and in the memory store what it leaves in a dict."""
+    with tempfile.TemporaryDirectory() as directory:
+        path, memory = Path(directory) / "store", Memory(MIB, MIB)
+        rocks = RocksStore.open(path, ["a"], memory)
+        plain = MemoryStore(["a"])
+        model: dict[bytes, bytes] = {}
+        for number, (name, argument) in enumerate(steps):
+            if name == "reopen":
+                rocks.close()
+                rocks = RocksStore.open(path, ["a"], memory)
+                continue
+            for store in (rocks, plain):
+                _apply(store, name, argument, number)
+            _apply_to_dict(model, name, argument)
+            assert rocks.shard("a").scan() == plain.shard("a").scan() == sorted(model.items())
+            assert rocks.changelog_next_offset("a") == plain.changelog_next_offset("a")
+        assert (
+            rocks.shard("a").scan(b"\x01", rows_max=3) == [row for row in sorted(model.items()) if row[0] > b"\x01"][:3]
+        )
+        rocks.close()
+
+
+def _apply(store: TaskStore, name: str, argument: object, number: int) -> None:
+    if name == "write":
+        assert isinstance(argument, dict)
+        store.write({"a": argument}, {"a": number})
+    elif name == "restore":
+        assert isinstance(argument, list)
+        store.restore("a", argument, number)
+    else:
+        store.forget("a")
+
+
+def _apply_to_dict(model: dict[bytes, bytes], name: str, argument: object) -> None:
+    if name == "forget":
+        model.clear()
+        return
+    rows = argument.items() if isinstance(argument, dict) else argument
+    assert not isinstance(rows, dict)
+    for key, value in rows:  # type: ignore[attr-defined]  # both kinds of argument hold pairs
+        if value is None:
+            model.pop(key, None)
+        else:
+            model[key] = value

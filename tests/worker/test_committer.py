@@ -1,0 +1,253 @@
+"""Commits on a real broker: what is written, what counts, who is fenced, what is refused."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Literal
+
+import pytest
+from confluent_kafka import Consumer, Message, TopicPartition
+
+from streamcluster.errors import BrokerUnreachable, Fenced
+from streamcluster.ids import TP
+from streamcluster.murmur2 import partition_for
+from streamcluster.settings import Settings
+from streamcluster_worker.committer import Committer, Record
+from streamcluster_worker.kafka import (
+    Connection,
+    Offsets,
+    open_consumer,
+    open_producer,
+    open_transactional_producer,
+    read_committed_positions,
+)
+from streamcluster_worker.kafka_errors import RecordRefused, ResetNeeded
+
+MakeTopic = Callable[..., str]
+Guarantee = Literal["exactly_once", "at_least_once"]
+
+
+class Bench:
+    """Settings, topics and clients of one test."""
+
+    def __init__(self, broker_url: str, prefix: str, guarantee: Guarantee) -> None:
+        self.settings = Settings(
+            id=prefix.rstrip("-"), broker=broker_url, processing_guarantee=guarantee, transaction_timeout=20.0
+        )
+        self.connection = Connection()
+        self.consumer = open_consumer(self.settings, self.connection)
+        self.offsets = Offsets(self.settings, self.connection)
+
+    def committer(self) -> Committer:
+        """A committer over a new producer; at exactly once it fences the one before."""
+        if self.settings.exactly_once:
+            slot = f"{self.settings.app_id}-slot-0"
+            producer = open_transactional_producer(self.settings, slot, self.connection, 30.0)
+        else:
+            producer = open_producer(self.settings, self.connection)
+        return Committer(self.settings, producer, self.consumer)
+
+    def read(self, topic: str, partitions: int = 1) -> list[Message]:
+        """Every record that counts, up to the end of each partition."""
+        self.consumer.assign([TopicPartition(topic, number, 0) for number in range(partitions)])
+        found: list[Message] = []
+        ends: set[int | None] = set()
+        deadline = time.monotonic() + 20
+        while len(ends) < partitions:
+            assert time.monotonic() < deadline, f"{topic}: only partitions {ends} came to their end"
+            for message in self.consumer.consume(1000, 0.1):
+                if message.error() is None:
+                    found.append(message)
+                else:
+                    ends.add(message.partition())
+        self.consumer.unassign()
+        return found
+
+
+@pytest.fixture(params=["exactly_once", "at_least_once"])
+def bench(request: pytest.FixtureRequest, broker_url: str, topic_prefix: str) -> Bench:
+    """A bench at each guarantee."""
+    return Bench(broker_url, topic_prefix, request.param)
+
+
+@pytest.fixture
+def once(broker_url: str, topic_prefix: str) -> Bench:
+    """A bench at exactly once."""
+    return Bench(broker_url, topic_prefix, "exactly_once")
+
+
+def records(*values: bytes) -> list[Record]:
+    """Records with one key."""
+    return [{"key": b"k", "value": value} for value in values]
+
+
+def test_commit_writes_outputs_changelogs_and_offsets(bench: Bench, make_topic: MakeTopic, topic_prefix: str) -> None:
+    """All three are there afterwards, the metadata too, and the changelog offsets are where the records landed."""
+    out, log, source = (make_topic(topic_prefix + name, 2) for name in ("out", "log", "in"))
+    committer = bench.committer()
+    metadata = "m" * 4000
+    first = committer.commit(
+        {out: records(b"1", b"2")}, {TP(log, 1): records(b"a", b"b")}, {TP(source, 0): (5, metadata)}
+    )
+    second = committer.commit({}, {TP(log, 1): records(b"c"), TP(log, 0): []}, {TP(source, 1): (6, "")})
+    assert [message.value() for message in bench.read(out, 2)] == [b"1", b"2"]
+    landed = {message.value(): message.offset() or 0 for message in bench.read(log, 2)}
+    assert first == {TP(log, 1): landed[b"b"] + 1}
+    assert second == {TP(log, 1): landed[b"c"] + 1}
+    positions = read_committed_positions(bench.consumer, [TP(source, 0), TP(source, 1)], 10.0)
+    assert positions == {TP(source, 0): (5, metadata), TP(source, 1): (6, "")}
+
+
+def test_position_never_committed_is_none(bench: Bench, make_topic: MakeTopic, topic_prefix: str) -> None:
+    """No commit is not offset 0."""
+    source = make_topic(topic_prefix + "in", 1)
+    assert read_committed_positions(bench.consumer, [TP(source, 0)], 10.0) == {TP(source, 0): (None, "")}
+
+
+def test_commit_keeps_order_with_headers_timestamps_and_partitions(
+    bench: Bench, make_topic: MakeTopic, topic_prefix: str
+) -> None:
+    """Records that a batch cannot carry stay between their neighbours and keep what they have."""
+    out = make_topic(topic_prefix + "out", 2)
+    mixed: list[Record] = [
+        {"key": b"k", "value": b"0", "partition": 1},
+        {"key": None, "value": b"1", "partition": 1, "headers": [("h", b"\x00")]},
+        {"key": b"", "value": None, "partition": 1, "timestamp": 1234},
+        {"key": b"k", "value": b"3", "partition": 1},
+    ]
+    bench.committer().commit({out: mixed}, {}, {})
+    found = bench.read(out, 2)
+    assert [(m.key(), m.value(), m.partition()) for m in found] == [
+        (b"k", b"0", 1),
+        (None, b"1", 1),
+        (b"", None, 1),
+        (b"k", b"3", 1),
+    ]
+    assert found[1].headers() == [("h", b"\x00")]
+    assert found[2].timestamp()[1] == 1234
+
+
+def test_commit_larger_than_the_queue_keeps_order(bench: Bench, make_topic: MakeTopic, topic_prefix: str) -> None:
+    """90 MB in one commit pass through the 64 MB that are queued at most, in order."""
+    out = make_topic(topic_prefix + "out", 1)
+    body = b"x" * 30_000
+    bench.committer().commit({out: records(*(b"%06d" % n + body for n in range(3000)))}, {}, {})
+    assert [int((message.value() or b"")[:6]) for message in bench.read(out)] == list(range(3000))
+
+
+def test_record_goes_to_the_partition_it_names(bench: Bench, make_topic: MakeTopic, topic_prefix: str) -> None:
+    """A record's own partition beats its key's, for each record of a list."""
+    out = make_topic(topic_prefix + "out", 4)
+    named: list[Record] = [{"key": b"k", "value": b"%d" % n, "partition": n} for n in range(4)]
+    bench.committer().commit({out: named}, {}, {})
+    assert {message.value(): message.partition() for message in bench.read(out, 4)} == {b"%d" % n: n for n in range(4)}
+
+
+def test_keys_go_to_the_partitions_that_java_gives_them(bench: Bench, make_topic: MakeTopic, topic_prefix: str) -> None:
+    """Keys are placed by murmur2, the empty key too, alone and in batches; so other clients' records join ours."""
+    out = make_topic(topic_prefix + "out", 7)
+    keys = [b"", b"a", b"key-1", b"\xff\x00\x01", "schlüssel".encode()]
+    plain: list[Record] = [{"key": key, "value": b"v"} for key in keys]
+    dated: list[Record] = [{"key": key, "value": b"v", "timestamp": 1} for key in keys]
+    committer = bench.committer()
+    committer.commit({out: plain}, {}, {})
+    committer.commit({out: dated}, {}, {})
+    found = [(message.key() or b"", message.partition()) for message in bench.read(out, 7)]
+    assert sorted(found) == sorted(2 * [(key, partition_for(key, 7)) for key in keys])
+
+
+def test_records_produced_early_count_with_their_commit_only(
+    once: Bench, make_topic: MakeTopic, topic_prefix: str
+) -> None:
+    """After abort() early records are gone; after commit() they are there once, before the later ones."""
+    out = make_topic(topic_prefix + "out", 1)
+    committer = once.committer()
+    committer.produce_early({out: records(b"dropped")})
+    committer.abort()
+    committer.produce_early({out: records(b"early")})
+    committer.commit({out: records(b"late")}, {}, {})
+    assert [message.value() for message in once.read(out)] == [b"early", b"late"]
+
+
+def test_second_owner_fences_the_first(once: Bench, make_topic: MakeTopic, topic_prefix: str) -> None:
+    """With a transaction open, the next owner is ready soon; the first then gets Fenced and nothing of it counts."""
+    out, source = make_topic(topic_prefix + "out", 1), make_topic(topic_prefix + "in", 1)
+    first = once.committer()
+    first.commit({out: records(b"good")}, {}, {TP(source, 0): (1, "")})
+    first.produce_early({out: records(b"lost")})
+    second = once.committer()
+    with pytest.raises(Fenced):
+        first.commit({out: records(b"lost too")}, {}, {TP(source, 0): (2, "")})
+    first.close()
+    assert read_committed_positions(once.consumer, [TP(source, 0)], 10.0)[TP(source, 0)].offset == 1
+    second.commit({out: records(b"next")}, {}, {})
+    assert [message.value() for message in once.read(out)] == [b"good", b"next"]
+
+
+def test_pending_offsets_are_waited_for(once: Bench, make_topic: MakeTopic, topic_prefix: str) -> None:
+    """Offsets of an open transaction are neither returned nor skipped (H22): the call waits, and then says so."""
+    source = make_topic(topic_prefix + "in", 1)
+    slot = f"{once.settings.app_id}-slot-0"
+    producer = open_transactional_producer(once.settings, slot, once.connection, 30.0)
+    producer.begin_transaction()
+    group = once.consumer.consumer_group_metadata()
+    producer.send_offsets_to_transaction([TopicPartition(source, 0, 9)], group)
+    with pytest.raises(BrokerUnreachable):
+        read_committed_positions(once.consumer, [TP(source, 0)], 1.0)
+    once.committer()
+    assert read_committed_positions(once.consumer, [TP(source, 0)], 10.0)[TP(source, 0)].offset is None
+
+
+def test_record_over_the_client_limit_is_refused(bench: Bench, make_topic: MakeTopic, topic_prefix: str) -> None:
+    """The refusal names topic and key, and nothing of the commit is left to be committed."""
+    out = make_topic(topic_prefix + "out", 1)
+    committer = bench.committer()
+    with pytest.raises(RecordRefused) as caught:
+        committer.commit({out: [*records(b"ok"), {"key": b"big", "value": b"x" * 2_000_000}]}, {}, {})
+    assert (caught.value.topic, caught.value.key, caught.value.verdict) == (out, b"big", "refused")
+
+
+def test_record_over_the_topic_limit_is_refused(bench: Bench, make_topic: MakeTopic, topic_prefix: str) -> None:
+    """The brokers' refusal comes out of commit() as "refused"; the offsets are not committed."""
+    out, source = make_topic(topic_prefix + "out", 1, {"max.message.bytes": "2000"}), make_topic(topic_prefix + "in", 1)
+    committer = bench.committer()
+    with pytest.raises(ResetNeeded) as caught:
+        committer.commit({out: records(b"x" * 5000)}, {}, {TP(source, 0): (3, "")})
+    assert caught.value.verdict == "refused"
+    committer.close()
+    if bench.settings.exactly_once:
+        bench.committer()
+    assert read_committed_positions(bench.consumer, [TP(source, 0)], 10.0)[TP(source, 0)].offset is None
+
+
+def test_offsets_of_many_partitions_and_isolations(once: Bench, make_topic: MakeTopic, topic_prefix: str) -> None:
+    """An open transaction moves the READ_UNCOMMITTED end and not the READ_COMMITTED one."""
+    out = make_topic(topic_prefix + "out", 3)
+    committer = once.committer()
+    committer.commit({out: [{"key": b"k", "value": b"1", "partition": 1}]}, {}, {})
+    tps = [TP(out, number) for number in range(3)]
+    committer.produce_early({out: [{"key": b"k", "value": b"2", "partition": 2}]})
+    deadline = time.monotonic() + 20
+    while once.offsets.end_offsets(tps)[TP(out, 2)] == 0:
+        assert time.monotonic() < deadline
+    assert once.offsets.end_offsets(tps) == {TP(out, 0): 0, TP(out, 1): 2, TP(out, 2): 1}
+    assert once.offsets.end_offsets(tps, "read_committed") == {TP(out, 0): 0, TP(out, 1): 2, TP(out, 2): 0}
+    assert once.offsets.begin_offsets(tps) == dict.fromkeys(tps, 0)
+
+
+def test_unreachable_broker_is_named_within_the_time_out() -> None:
+    """Opening, positions and offsets each end with BrokerUnreachable when nothing listens."""
+    settings = Settings(id="nobody", broker="kafka://127.0.0.1:1", transaction_timeout=1.0)
+    connection = Connection()
+    began = time.monotonic()
+    with pytest.raises(BrokerUnreachable, match=r"127\.0\.0\.1:1"):
+        open_transactional_producer(settings, "nobody-slot-0", connection, 1.0)
+    with pytest.raises(BrokerUnreachable):
+        Offsets(settings, connection).end_offsets([TP("t", 0)], timeout=0.5)
+    consumer: Consumer = open_consumer(settings, connection)
+    with pytest.raises(BrokerUnreachable):
+        read_committed_positions(consumer, [TP("t", 0)], 0.5)
+    assert time.monotonic() - began < 10
+    consumer.consume(1, 0.1)
+    assert connection.last_error is not None

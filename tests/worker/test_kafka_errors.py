@@ -1,0 +1,53 @@
+"""Verdicts on Kafka's errors, by name and by flags."""
+
+from __future__ import annotations
+
+import pytest
+from confluent_kafka import KafkaError
+
+from streamcluster.errors import BrokerUnreachable, ConfigurationError, Fenced
+from streamcluster_worker.kafka_errors import ResetNeeded, Verdict, classify, error_for
+
+CASES: list[tuple[KafkaError, Verdict]] = [
+    (KafkaError(KafkaError._FENCED, fatal=True), "fenced"),
+    (KafkaError(KafkaError.INVALID_PRODUCER_EPOCH, txn_requires_abort=True), "fenced"),
+    (KafkaError(KafkaError.PRODUCER_FENCED), "fenced"),
+    (KafkaError(KafkaError.INVALID_PRODUCER_ID_MAPPING, txn_requires_abort=True), "fenced"),
+    (KafkaError(KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, fatal=True), "config"),
+    (KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, txn_requires_abort=True), "refused"),
+    (KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, retriable=True), "missing"),
+    (KafkaError(KafkaError.CONCURRENT_TRANSACTIONS, retriable=True), "retriable"),
+    (KafkaError(KafkaError._TIMED_OUT, retriable=True), "retriable"),
+    (KafkaError(KafkaError._TIMED_OUT), "unreachable"),
+    (KafkaError(KafkaError._ALL_BROKERS_DOWN), "unreachable"),
+    (KafkaError(KafkaError._STATE), "reset"),
+    (KafkaError(KafkaError.UNKNOWN, txn_requires_abort=True, retriable=True), "reset"),
+    (KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, fatal=True), "reset"),
+]
+
+
+@pytest.mark.parametrize(("error", "verdict"), CASES, ids=[error.name() for error, _ in CASES])
+def test_error_gets_its_verdict(error: KafkaError, verdict: Verdict) -> None:
+    """A peer's doing, the operator's, or a reason to start again: each error has one verdict."""
+    assert classify(error) == verdict
+
+
+def test_error_becomes_the_exception_of_who_must_act() -> None:
+    """The exception's class says who must act, and its text what was tried and what Kafka said."""
+    expected: list[tuple[int, type[Exception]]] = [
+        (KafkaError._FENCED, Fenced),
+        (KafkaError.GROUP_AUTHORIZATION_FAILED, ConfigurationError),
+        (KafkaError._TRANSPORT, BrokerUnreachable),
+        (KafkaError._STATE, ResetNeeded),
+    ]
+    for code, kind in expected:
+        found = error_for("Committing a transaction", KafkaError(code, "the reason"))
+        assert type(found) is kind
+        assert str(found).startswith("Committing a transaction: ")
+        assert "the reason" in str(found)
+
+
+def test_retries_that_are_used_up_mean_unreachable() -> None:
+    """A time-out that may be retried becomes BrokerUnreachable once nobody retries it any more."""
+    error = KafkaError(KafkaError._TIMED_OUT, retriable=True)
+    assert isinstance(error_for("Opening", error), BrokerUnreachable)
