@@ -22,7 +22,7 @@ from .kafka import Connection, Consumer, KafkaError, Message, Offsets, TopicPart
 from .kafka_errors import classify, error_for
 
 _log = logging.getLogger("streamcluster.restore")
-# One fetch thread feeds all partitions, and two tasks keep it busy; more would only make the newest task wait. When they
+# One fetch thread feeds all partitions, and two tasks keep it busy; more would only make the newest task wait. If they
 # bring nothing (their logs end in a transaction that is still open), one more task joins them.
 _TASKS_AT_ONCE = 2
 # What a store takes in one batch at best (see shard.py).
