@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib import import_module
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, overload
 
 from .agents import Agent, Sink, check_sinks
 from .codecs import Codec
@@ -113,6 +113,22 @@ class App:
         )
         self.topics.append(topic)
         return topic
+
+    @overload
+    def agent(self, channel: Callable[..., Any]) -> Agent: ...
+
+    @overload
+    def agent(
+        self,
+        channel: Topic | str | Stream[Any] | None = None,
+        *,
+        name: str | None = None,
+        concurrency: int = 1,
+        sink: Sequence[Sink] = (),
+        on_error: ErrorPolicy | str | None = None,
+        isolated_partitions: bool = True,
+        **topic_arguments: Any,
+    ) -> Callable[[Callable[..., Any]], Agent]: ...
 
     def agent(
         self,
@@ -231,6 +247,12 @@ class App:
         table: TableView[Any, Any] = TableView(name, **arguments)
         self.tables[name] = table
         return table
+
+    @overload
+    def task(self, fun: F) -> F: ...
+
+    @overload
+    def task(self, *, on_leader: bool = False) -> Callable[[F], F]: ...
 
     def task(self, fun: Any = None, *, on_leader: bool = False) -> Any:
         """Decorate a function that runs once in each worker, or with `on_leader` in one worker of the app.

@@ -1,7 +1,7 @@
 """Joins what the code declares with what the brokers have: the frozen topology, or every problem at once.
 
-Pure: it creates nothing and asks nobody. A repartition topic takes its source's partition count, a changelog that of the
-topics that feed its table; both are checked when they exist.
+Pure: it creates nothing and asks nobody. A repartition topic takes its source's partition count, a changelog that of
+the topics that feed its table; both are checked when they exist.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from .topology import (
     ResolvedTable,
     ResolvedTopic,
     TableSpec,
-    Topology,
     TopicSpec,
+    Topology,
 )
 
 _READ = ("source", "repartition")
@@ -119,8 +119,13 @@ class _Resolution:
         return self.counts[name]
 
     def _like(self, spec: TopicSpec) -> int | None:
-        counts = {self._count(name) for name in self._named(spec.like)}
-        return counts.pop() if len(counts) == 1 else None
+        counts = {name: count for name in self._named(spec.like) if (count := self._count(name)) is not None}
+        if len(set(counts.values())) > 1:
+            listed = ", ".join(f"{name!r} has {_partitions(count)}" for name, count in sorted(counts.items()))
+            self._problem(
+                f"{spec.role} topic {spec.name!r} cannot be like all its sources: {listed}. Give it partitions=."
+            )
+        return next(iter(counts.values())) if len(set(counts.values())) == 1 else None
 
     def _named(self, names: Sequence[str]) -> list[str]:
         """Names with patterns replaced by their matches; what is not declared is left out."""
@@ -129,8 +134,8 @@ class _Resolution:
 
     def _missing(self, spec: TopicSpec, wished: int | None) -> int | None:
         if spec.create:
-            if wished is None and spec.like:
-                return None  # its source has a problem, which is said there
+            if wished is None and self._named(spec.like):
+                return None  # a problem with its sources was noted
             return wished or (1 if spec.role == "dead_letter" else self.settings.topic_partitions)
         near = difflib.get_close_matches(spec.name, sorted(n for n in self.broker if not n.startswith("__")), n=1)
         partitions = wished or self.settings.topic_partitions
@@ -154,8 +159,8 @@ class _Resolution:
     def _incompatible(self, spec: TopicSpec, existing: int, wished: int, reason: str) -> None:
         self._problem(
             f"{spec.role} topic {spec.name!r} of an earlier run has {_partitions(existing)}, but {reason}. Bring back "
-            f"{_partitions(existing)}, or delete what is stored with `streamcluster reset --offsets --topics` and start "
-            f"from nothing with {_partitions(wished)}.",
+            f"{_partitions(existing)}, or start from nothing with {_partitions(wished)}: `streamcluster reset --offsets "
+            "--topics` deletes what is stored.",
             incompatible=True,
         )
 
@@ -168,8 +173,8 @@ class _Resolution:
         if len(set(known.values())) > 1:
             listed = ", ".join(f"{name!r} has {_partitions(count)}" for name, count in sorted(known.items()))
             self._problem(
-                f"table {table.name!r} is used by agents of topics with different partition counts: {listed}. A key must "
-                "be on the same partition in all of them: give them one count, or bring the records together with "
+                f"table {table.name!r} is used by agents of topics with different partition counts: {listed}. A key "
+                "must be on the same partition in all of them: give them one count, or bring the records together with "
                 "group_by(..., partitions=N)."
             )
         elif len(known) == len(counts):
@@ -194,7 +199,7 @@ class _Resolution:
 
     def _changelog(self, spec: TopicSpec, table: TableSpec, group: int) -> None:
         if table.partitions is not None and table.partitions != group:
-            feeding = ", ".join(map(repr, table.sources))
+            feeding = ", ".join(map(repr, table.sources)) or "topics"
             self._problem(
                 f"table {table.name!r} is declared with partitions={table.partitions}, but its agents read {feeding}, "
                 f"with {_partitions(group)}: leave partitions= out, or make them the same."

@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from dataclasses import dataclass
 from datetime import timedelta
 from types import CoroutineType
-from typing import Any, Generic, Protocol, TypeVar, overload
+from typing import Any, Generic, Protocol, TypeVar
 
-from .current import Cursor, Run, current_outbox
+from .current import Cursor, Run
 from .errors import AppError, NotOffered, Skip
 from .events import Event
 from .models import field_getter, field_name, field_owner
@@ -108,7 +108,7 @@ class Source:
 class Stream(Generic[T]):
     """An asynchronous stream of values. Iterate it with `async for`; see the README's tour for the operators."""
 
-    __slots__ = ("operators", "source", "_on_derive")
+    __slots__ = ("_on_derive", "operators", "source")
 
     def __init__(
         self,

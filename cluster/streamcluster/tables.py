@@ -6,7 +6,7 @@ once per coroutine (and per run for streams that see several partitions). It doe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextvars import ContextVar
 from typing import Any, NoReturn, Protocol, TypeVar
 
@@ -53,7 +53,7 @@ class LocalShards(Protocol):
         """The local shard that has `key`'s entry, or None."""
         ...
 
-    def all(self) -> list[LiveShard]: ...
+    def all(self) -> Sequence[LiveShard]: ...
 
 
 # Values of these types cannot be changed in place, so a read of them needs no second look at the commit.
@@ -200,7 +200,7 @@ class Table(MutableMapping[K, V]):
 
     # Where the entries are
 
-    def _shards(self) -> list[LiveShard]:
+    def _shards(self) -> Sequence[LiveShard]:
         shard = self.shard_var.get(None)
         if shard is not None:
             return [shard]

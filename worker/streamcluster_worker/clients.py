@@ -21,17 +21,21 @@ class Clients:
     cluster_id: str
 
     @classmethod
-    def open(cls, settings: Settings, transactional_id: str, timeout: float) -> Clients:
+    def open(cls, settings: Settings, transactional_id: str, timeout: float, batch_bytes_max: int) -> Clients:
         """Open everything; under exactly once, earlier owners of the slot are fenced when this returns. Blocks.
+
+        batch_bytes_max: the least max.message.bytes of the topics written to; brokers refuse larger batches whole.
 
         Raises:
             Fenced, BrokerUnreachable, ConfigurationError: as `open_transactional_producer` says.
         """
         connection = Connection()
         if settings.exactly_once:
-            producer = open_transactional_producer(settings, transactional_id, connection, timeout)
+            producer = open_transactional_producer(
+                settings, transactional_id, connection, timeout, batch_bytes_max=batch_bytes_max
+            )
         else:
-            producer = open_producer(settings, connection)
+            producer = open_producer(settings, connection, batch_bytes_max=batch_bytes_max)
         consumer = open_consumer(settings, connection)
         return cls(
             connection=connection,

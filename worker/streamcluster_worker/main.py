@@ -28,6 +28,7 @@ from streamcluster.loading import AppNotImportable, load_app
 from streamcluster.logs import configure_logging
 from streamcluster.messages import Description, Failed, WorkerConfig
 from streamcluster.settings import Settings, make_settings
+from streamcluster.topology import Declared
 
 from .link import Link, send_blocking
 from .runtime import Stop, Worker
@@ -49,7 +50,7 @@ def probe(app: str, sock: socket.socket, overrides: bytes) -> None:
         _, declared = asyncio.run(_freeze(found, settings))
         send_blocking(sock, Description(settings=settings, declared=declared))
     except AppNotImportable as error:
-        send_blocking(sock, Failed(exit_code=ExitCode.CONFIGURATION, text=str(error), traceback=error.traceback_text))
+        send_blocking(sock, Failed(exit_code=ExitCode.CONFIGURATION, text=str(error), traceback=error.traceback))
     except StreamclusterError as error:
         send_blocking(sock, Failed(exit_code=int(error.exit_code), text=str(error)))
     except Exception as error:  # noqa: BLE001 (the boundary to user code)
@@ -63,7 +64,7 @@ def settings_of(app: App, overrides: Mapping[str, object]) -> Settings:
     return make_settings({**app.keywords, **overrides}, source=f"App({app.conf.id!r})")
 
 
-async def _freeze(app: App, settings: Settings) -> tuple[Plan, object]:
+async def _freeze(app: App, settings: Settings) -> tuple[Plan, Declared]:
     app.conf = settings
     return await freeze(app)
 

@@ -44,9 +44,7 @@ class Pump:
         "source",
     )
 
-    def __init__(
-        self, engine: Engine, settings: Settings, clients: Clients, stores: dict[TaskId, TaskStore]
-    ) -> None:
+    def __init__(self, engine: Engine, settings: Settings, clients: Clients, stores: dict[TaskId, TaskStore]) -> None:
         self._engine = engine
         self._settings = settings
         self._clients = clients
@@ -178,9 +176,7 @@ class Pump:
         landed = self._clients.committer.commit(outputs, changelogs, offsets)
         for cut in commit.tasks:
             if cut.changes:
-                next_offsets = {
-                    table: landed[TP(self._changelogs[table], cut.task.partition)] for table in cut.changes
-                }
+                next_offsets = {table: landed[TP(self._changelogs[table], cut.task.partition)] for table in cut.changes}
                 self._stores[cut.task].write(cut.changes, next_offsets)
 
     def _committed(self, commit: Commit, future: asyncio.Future[None]) -> None:
@@ -256,7 +252,7 @@ class Pump:
             complete = all(task in resting for task in closing)
             in_transaction = [task for task in engine.tasks.values() if task.in_transaction]
             if all(task in resting for task in in_transaction):
-                commit = engine.cut([task for task in resting])
+                commit = engine.cut(resting)
                 if not commit.is_empty():
                     await self._loop.run_in_executor(self._pool, self._commit, commit)
                     engine.committed(commit)

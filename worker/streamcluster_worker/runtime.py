@@ -18,7 +18,14 @@ from streamcluster.app import App
 from streamcluster.engine.clock import LoopClock
 from streamcluster.engine.engine import Engine
 from streamcluster.engine.values import Committed
-from streamcluster.errors import BrokerUnreachable, ConfigurationError, ExitCode, Fenced, StateIncompatible, StreamclusterError
+from streamcluster.errors import (
+    BrokerUnreachable,
+    ConfigurationError,
+    ExitCode,
+    Fenced,
+    StateIncompatible,
+    StreamclusterError,
+)
 from streamcluster.freeze import Plan
 from streamcluster.ids import TP, TaskId
 from streamcluster.messages import (
@@ -62,7 +69,9 @@ class Stop(Exception):
 class Worker:
     """One worker process, from its first client to its last."""
 
-    def __init__(self, config: WorkerConfig, app: App, plan: Plan, pid: int, send: Callable[[ToCoordinator], None]) -> None:
+    def __init__(
+        self, config: WorkerConfig, app: App, plan: Plan, pid: int, send: Callable[[ToCoordinator], None]
+    ) -> None:
         self._config = config
         self._settings = config.settings
         self._app = app
@@ -103,9 +112,7 @@ class Worker:
 
     def report(self) -> None:
         """Send a heartbeat."""
-        self._send(
-            make_report(self._config.slot, self._life, self._engine, self._pump, self._restorer, self._note)
-        )
+        self._send(make_report(self._config.slot, self._life, self._engine, self._pump, self._restorer, self._note))
 
     # The loop
 
@@ -261,9 +268,14 @@ class Worker:
     async def _open_clients(self) -> None:
         """Open every client; the first thing that this does is to fence whoever had the slot before."""
         config, settings = self._config, self._settings
-        timeout = settings.connect_timeout
+        limits = [topic.message_bytes_max for topic in config.topology.topics if topic.message_bytes_max is not None]
         clients = await self._loop.run_in_executor(
-            self._pool, Clients.open, settings, config.transactional_id, timeout
+            self._pool,
+            Clients.open,
+            settings,
+            config.transactional_id,
+            settings.connect_timeout,
+            min(limits, default=settings.producer_max_request_size),
         )
         self._clients = clients
         if self._stores is None:

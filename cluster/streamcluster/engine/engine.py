@@ -1,7 +1,7 @@
 """Engine: all tasks of one worker. Its shell feeds it records, asks it to come to rest, and commits what it cuts.
 
-    feed(records) ... barrier() -> cut() -> [the shell commits in a thread, feed() goes on] -> committed(commit)
-    failures: recover() rolls back and returns where the consumer must go; no commit may be in flight then
+feed(records) ... barrier() -> cut() -> [the shell commits in a thread, feed() goes on] -> committed(commit)
+failures: recover() rolls back and returns where the consumer must go; no commit may be in flight then
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from .recovery import Recovery
 from .shared import SharedSource
 from .task import RunningTask, build_task
 from .values import Commit, Committed
+
 
 class Engine:
     """Runs the tasks that the shell opens. Everything happens on one event loop."""
@@ -135,8 +136,10 @@ class Engine:
         waited for up to `patience` seconds, and as long as it takes when it has already handed output to the open
         transaction. Ends early when something fails.
         """
-        for held in (*self.tasks.values(), *(source.intake for source in self._shared)):
-            held.hold()
+        for task in self.tasks.values():
+            task.hold()
+        for source in self._shared:
+            source.intake.hold()
         deadline = self.clock.now() + patience
         await asyncio.sleep(0)
         while not self.recovery.failures:

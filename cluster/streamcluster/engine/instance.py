@@ -11,7 +11,7 @@ from types import CoroutineType
 from typing import Any
 
 from ..agents import Agent
-from ..current import Cursor, cursor_var, outbox_var
+from ..current import Cursor, Run, cursor_var, outbox_var
 from ..errors import AppError, Skip
 from ..freeze import Unit
 from ..ids import TaskId
@@ -19,7 +19,7 @@ from ..streams import Processor, Source, Stream, apply
 from ..topics import Topic
 from .clock import Clock, sleep
 from .intake import RunIntake
-from .outbox import Outbox
+from .outbox import Outbox, OutputRecord
 from .values import Failure
 
 CANCEL_SECONDS_MAX = 10.0
@@ -29,7 +29,19 @@ RESTART_SECONDS_MAX = 30.0
 class Instance:
     """One coroutine. `down` while it waits to be started again after it failed outside of an event."""
 
-    __slots__ = ("_clock", "_context", "_fail", "_loop_task", "_outbox", "down", "failed", "intake", "name", "task", "unit")
+    __slots__ = (
+        "_clock",
+        "_context",
+        "_fail",
+        "_loop_task",
+        "_outbox",
+        "down",
+        "failed",
+        "intake",
+        "name",
+        "task",
+        "unit",
+    )
 
     def __init__(
         self,
@@ -82,7 +94,9 @@ class Instance:
             loop_task.cancel()
             done, _ = await asyncio.wait({loop_task}, timeout=CANCEL_SECONDS_MAX)
             if not done:
-                raise AppError(f"agent {self.unit.name!r} did not end within {CANCEL_SECONDS_MAX:.0f} s of its cancellation.")
+                raise AppError(
+                    f"agent {self.unit.name!r} did not end within {CANCEL_SECONDS_MAX:.0f} s of its cancellation."
+                )
         self.intake.reset()
 
     async def _main(self) -> None:
@@ -124,33 +138,56 @@ class Instance:
 
     async def _forward(self) -> None:
         """The sending half of group_by and through: raw bytes go on under a new key, unless operators changed the value."""
-        unit, intake, outbox = self.unit, self.intake, self._outbox
+        unit, intake = self.unit, self.intake
         assert unit.group_by is not None
         assert unit.destination is not None
-        key_of, operators, coders = unit.group_by.key, unit.operators, unit.destination.coders
-        name, encode_key = unit.destination.name, coders.encode_key
-        is_async = inspect.iscoroutinefunction(key_of)
-        as_it_is = unit.group_by.through is None and not any(isinstance(op, Processor) for op in operators)
+        group_by, operators = unit.group_by, unit.operators
+        as_it_is = group_by.through is None and not any(isinstance(op, Processor) for op in operators)
+        in_one_go = as_it_is and not operators and group_by.key is not None
         while True:
             run = await intake.next_run()
             if run is None:
                 continue
-            records = outbox.records_of(name)
-            for record, value in zip(run.records, intake.cursor.iterator, strict=False):
-                if operators:
-                    try:
-                        value = await apply(operators, value, partial(_current_key, intake))
-                    except Skip:
-                        continue
-                key = _current_key(intake) if key_of is None else key_of(value)
-                if type(key) is CoroutineType:
-                    key = await key
-                # A commit may have swapped the outbox while an operator or the key was awaited.
-                records = outbox.records_of(name) if is_async or operators else records
-                message = {"key": encode_key(key), "value": record.value() if as_it_is else coders.encode_value(value)}
-                if headers := record.headers():
-                    message["headers"] = headers
-                records.append(message)
+            if not in_one_go or not _forward_run(run, group_by.key, unit.destination, self._outbox):
+                await self._forward_each(run, unit.destination, as_it_is=as_it_is)
+
+    async def _forward_each(self, run: Run, destination: Topic, *, as_it_is: bool) -> None:
+        """One by one: for operators, asynchronous keys, and to find the event that fails."""
+        assert self.unit.group_by is not None
+        intake, operators, key_of = self.intake, self.unit.operators, self.unit.group_by.key
+        coders = destination.coders
+        for record, value in zip(run.records, intake.cursor.iterator, strict=False):
+            if operators:
+                try:
+                    value = await apply(operators, value, partial(_current_key, intake))
+                except Skip:
+                    continue
+            key = _current_key(intake) if key_of is None else key_of(value)
+            if type(key) is CoroutineType:
+                key = await key
+            data = record.value() if as_it_is else coders.encode_value(value)
+            message: OutputRecord = {"key": coders.encode_key(key), "value": data}
+            if headers := record.headers():
+                message["headers"] = headers
+            self._outbox.append(destination.name, message)
+
+
+def _forward_run(run: Run, key_of: Callable[[Any], Any] | None, destination: Topic, outbox: Outbox) -> bool:
+    """Forward a whole run in two comprehensions; False, with nothing done, when that is not possible."""
+    assert key_of is not None
+    encode_key = destination.coders.encode_key
+    records = run.records
+    try:
+        keys = [encode_key(key_of(value)) for value in run.values]
+    except Exception:  # noqa: BLE001 (user code; the offender is found one by one)
+        return False
+    if any([record.headers() for record in records]):
+        return False
+    values = [record.value() for record in records]
+    outbox.records_of(destination.name).extend(
+        [{"key": key, "value": value} for key, value in zip(keys, values, strict=True)]
+    )
+    return True
 
 
 def _current_key(intake: RunIntake) -> Any:

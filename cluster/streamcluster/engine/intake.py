@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 from ..current import Cursor, Run
 from ..ids import TP
@@ -179,5 +178,3 @@ class RunIntake:
     def purge(self, predicate: Callable[[Run], bool]) -> None:
         """Drop the queued runs that `predicate` names."""
         self.queue = deque(run for run in self.queue if not predicate(run))
-
-

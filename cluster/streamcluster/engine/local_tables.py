@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..coding import make_table_coder
@@ -41,7 +42,7 @@ class LocalTable:
         self._group = table.group
         self._tasks = tasks
 
-    def all(self) -> list[CachedShard]:
+    def all(self) -> Sequence[CachedShard]:
         """In the order of partitions."""
         return [task.shards[self._name] for _, task in sorted(self._tasks.items()) if self._name in task.shards]
 

@@ -29,7 +29,12 @@ class Recovery:
     """Failures of one worker, from report to resolution."""
 
     def __init__(
-        self, app: App, clock: Clock, tasks: dict[TaskId, RunningTask], shared: list[SharedSource], changed: asyncio.Event
+        self,
+        app: App,
+        clock: Clock,
+        tasks: dict[TaskId, RunningTask],
+        shared: list[SharedSource],
+        changed: asyncio.Event,
     ) -> None:
         self._app = app
         self._clock = clock
@@ -136,7 +141,9 @@ class Recovery:
             self.stop_failure = self.stop_failure or failure
 
     def _reads_shared(self, task: RunningTask) -> bool:
-        return any(reader.intake is s.intake for s in self._shared for p in task.partitions.values() for reader in p.readers)
+        return any(
+            reader.intake is s.intake for s in self._shared for p in task.partitions.values() for reader in p.readers
+        )
 
     async def rollback(self, task_ids: set[TaskId]) -> dict[TP, int]:
         """Drop everything uncommitted of these tasks, and of those that share a stream with them."""

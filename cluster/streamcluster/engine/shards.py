@@ -46,9 +46,7 @@ class CachedShard:
         "values",
     )
 
-    def __init__(
-        self, store: Shard, key_coder: tuple[Encode, Decode], value_coder: tuple[Encode, Decode]
-    ) -> None:
+    def __init__(self, store: Shard, key_coder: tuple[Encode, Decode], value_coder: tuple[Encode, Decode]) -> None:
         self._store = store
         self._encode_key, self._decode_key = key_coder
         self._encode_value, self._decode_value = value_coder
