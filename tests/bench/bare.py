@@ -217,7 +217,8 @@ def _repeat(step: Callable[[], None], commit: Callable[[], None], commit_interva
     """Run `step` until SIGTERM, and `commit` every `commit_interval_s`."""
     stopping: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _frame: stopping.append(number))
-    gc.freeze()
+    # Nothing here makes cycles, and the lists of a batch would have the collector run a dozen times over each.
+    gc.disable()
     commit_at = time.monotonic() + commit_interval_s
     while not stopping:
         step()
