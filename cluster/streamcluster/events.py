@@ -82,7 +82,8 @@ class Event:
 
     async def forward(self, channel: Destination | str, *, key: Any = ..., headers: Any = None) -> None:
         """Send the record on as it is, without decoding and encoding it again."""
-        name = channel if isinstance(channel, str) else channel.name
+        # An agent has a name of its own, which is not its topic's.
+        name = channel if isinstance(channel, str) else getattr(channel, "topic", channel).name
         message: dict[str, Any] = {
             "key": self._record.key() if key is ... else key,
             "value": self._record.value(),

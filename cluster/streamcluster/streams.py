@@ -196,7 +196,8 @@ class Stream(Generic[T]):
         """Lists of up to `max` values, or of what came within `within` seconds of the first.
 
         A batch is finished when the body asks for the next one: tables may be written inside, and a crash before
-        that delivers all of it again. Operators before it run when an event is buffered.
+        that delivers all of it again. Operators before it run when an event is buffered, so processors and filters
+        there must not write tables or send: that would be committed before the batch. `echo` may stand there.
         """
         return _take(self, max, within, lambda event: event.value)
 
@@ -218,7 +219,9 @@ class Stream(Generic[T]):
 
     def noack(self) -> Stream[T]:
         """Faust's manual acknowledgement."""
-        raise NotOffered("stream.noack(): an event is finished when the next one is asked for, also under exactly once.")
+        raise NotOffered(
+            "stream.noack(): an event is finished when the next one is asked for, also under exactly once."
+        )
 
     def join(self, *_: Any) -> Stream[T]:
         """Faust's join, which raises there too."""
@@ -253,8 +256,15 @@ def _group_by(key: Any, name: str | None, topic: Topic | None, partitions: int |
     return GroupBy(label, key, None, partitions, topic)
 
 
-async def apply(operators: tuple[Operator, ...], value: Any, key: Callable[[], Any]) -> Any:
+Echoed = tuple[Topic, Any, Any]
+
+
+async def apply(
+    operators: tuple[Operator, ...], value: Any, key: Callable[[], Any], echoed: list[Echoed] | None = None
+) -> Any:
     """Run `value` through the operators. key: gives the event's key when an operator needs it.
+
+    echoed: collects (topic, key, value) of what `echo` would send, for a caller that sends it later.
 
     Raises:
         Skip: an operator dropped the event.
@@ -272,7 +282,10 @@ async def apply(operators: tuple[Operator, ...], value: Any, key: Callable[[], A
                 raise Skip
         elif isinstance(operator, Echo):
             for topic in operator.topics:
-                await topic.send(key=key(), value=value)
+                if echoed is not None:
+                    echoed.append((topic, key(), value))
+                else:
+                    await topic.send(key=key(), value=value)
     return value
 
 
@@ -352,6 +365,8 @@ async def _take(
     intake, operators = stream._bound()
     seconds = within.total_seconds() if isinstance(within, timedelta) else within
     batch: list[Any] = []
+    # What echo() sends is sent with the batch that its events are committed with.
+    echoed: list[Echoed] = []
     deadline: float | None = None
     while True:
         timeout = None if deadline is None else max(0.0, deadline - intake.now())
@@ -359,18 +374,29 @@ async def _take(
         if run is not None:
             for index, value in enumerate(intake.cursor.iterator):
                 try:
-                    value = await apply(operators, value, lambda: run.key(index)) if operators else value  # noqa: B023
+                    if operators:
+                        value = await apply(operators, value, lambda: run.key(index), echoed)  # noqa: B023
                 except Skip:
+                    if not batch:
+                        _send_echoed(echoed)
                     continue
                 if not batch and seconds is not None:
                     deadline = intake.now() + seconds
                 intake.keep(run, index)
                 batch.append(pick(Event(run, index, value)))
                 if len(batch) >= max_:
+                    _send_echoed(echoed)
                     yield batch
                     batch, deadline = [], None
                     intake.delivered()
         elif batch:
+            _send_echoed(echoed)
             yield batch
             batch, deadline = [], None
             intake.delivered()
+
+
+def _send_echoed(echoed: list[Echoed]) -> None:
+    for topic, key, value in echoed:
+        topic.send_soon(key=key, value=value)
+    echoed.clear()

@@ -144,15 +144,21 @@ class Instance:
         group_by, operators = unit.group_by, unit.operators
         as_it_is = group_by.through is None and not any(isinstance(op, Processor) for op in operators)
         in_one_go = as_it_is and not operators and group_by.key is not None
+        # Whether a key must be awaited shows only when one was made, so the first events go one by one.
+        keys_known = False
         while True:
             run = await intake.next_run()
             if run is None:
                 continue
-            if not in_one_go or not _forward_run(run, group_by.key, unit.destination, self._outbox):
-                await self._forward_each(run, unit.destination, as_it_is=as_it_is)
+            if keys_known and in_one_go and _forward_run(run, group_by.key, unit.destination, self._outbox):
+                continue
+            awaited = await self._forward_each(run, unit.destination, as_it_is=as_it_is)
+            in_one_go = in_one_go and not awaited
+            keys_known = keys_known or bool(run.values)
 
-    async def _forward_each(self, run: Run, destination: Topic, *, as_it_is: bool) -> None:
-        """One by one: for operators, asynchronous keys, and to find the event that fails."""
+    async def _forward_each(self, run: Run, destination: Topic, *, as_it_is: bool) -> bool:
+        """One by one: for operators, asynchronous keys, and to find the event that fails; True when a key was awaited."""
+        awaited = False
         assert self.unit.group_by is not None
         intake, operators, key_of = self.intake, self.unit.operators, self.unit.group_by.key
         coders = destination.coders
@@ -165,11 +171,13 @@ class Instance:
             key = _current_key(intake) if key_of is None else key_of(value)
             if type(key) is CoroutineType:
                 key = await key
+                awaited = True
             data = record.value() if as_it_is else coders.encode_value(value)
             message: OutputRecord = {"key": coders.encode_key(key), "value": data}
             if headers := record.headers():
                 message["headers"] = headers
             self._outbox.append(destination.name, message)
+        return awaited
 
 
 def _forward_run(run: Run, key_of: Callable[[Any], Any] | None, destination: Topic, outbox: Outbox) -> bool:
