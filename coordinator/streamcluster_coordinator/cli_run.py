@@ -8,11 +8,13 @@ from pathlib import Path
 import click
 
 from .broker import run_broker
+from .checking import error_of
 from .cli_target import Target, as_seconds, json_option, print_json, targets_app
 from .demo.show import show_demo
 from .presentation import make_presentation
 from .runtime import check as check_app
 from .runtime import run
+from .status_view import topology_text
 
 LOG_FORMATS = click.Choice(["auto", "text", "json"])
 LOG_LEVELS = click.Choice(["debug", "info", "warning", "error"])
@@ -35,9 +37,10 @@ def start(target: Target) -> int:
     SIGTERM or Ctrl-C drains (a second Ctrl-C stops now), SIGHUP restarts the workers one by one, SIGUSR1 logs the
     stacks of all processes, SIGTTIN adds a worker, SIGTTOU takes one away.
     """
-    _, settings = target.load()
-    columns = shutil.get_terminal_size().columns
-    presentation = make_presentation(settings.log_format, settings.log_level, columns=columns)
+    # The app is imported by the processes that run it, not by this one, so only what the operator set counts here.
+    log_format = str(target.overrides.get("log_format", "auto"))
+    log_level = str(target.overrides.get("log_level", "info"))
+    presentation = make_presentation(log_format, log_level, columns=shutil.get_terminal_size().columns)
     try:
         return run(target.reference, dict(target.overrides), say=presentation)
     finally:
@@ -49,7 +52,16 @@ def start(target: Target) -> int:
 @json_option
 def check(target: Target, as_json: bool) -> int:
     """Load the app, compare it with what the brokers have, and show its topology. Changes nothing."""
-    raise NotImplementedError(check_app, print_json, as_json)
+    description, found = check_app(target.reference, dict(target.overrides))
+    problems = found if isinstance(found, list) else []
+    topology = None if isinstance(found, list) else found
+    if as_json:
+        print_json({"app": description.settings.app_id, "problems": problems, "topology": topology})
+    elif topology is not None:
+        click.echo(topology_text(topology, description.settings))
+    if problems:
+        raise error_of(problems)
+    return 0
 
 
 @click.command(short_help="Run a real Kafka on this machine.")

@@ -1,8 +1,11 @@
-"""`streamcluster status` for people: a snapshot as aligned text. Pure: a Status in, lines out."""
+"""`streamcluster status` and `check` for people: aligned text. Pure: a snapshot or topology in, lines out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+
+from streamcluster.settings import Settings
+from streamcluster.topology import Topology
 
 from .presentation import count, seconds
 from .status import Status, TaskStatus, WorkerStatus
@@ -84,3 +87,28 @@ def _troubles(status: Status) -> Iterator[str]:
     for task in status.tasks:
         if task.error is not None:
             yield f"task {task.task}: {task.error}"
+
+
+def topology_text(topology: Topology, settings: Settings) -> str:
+    """What `check` found: the topics with their partitions, the agents, the tables, and the number of tasks."""
+    topics = [
+        (
+            topic.name,
+            topic.role.replace("_", " "),
+            str(topic.partitions),
+            "will be created" if topic.create else "there",
+        )
+        for topic in topology.topics
+    ]
+    agents = [(agent.name, ", ".join(agent.topics), ", ".join(agent.tables) or "-") for agent in topology.agents]
+    tables = [(table.name, table.changelog, str(table.group)) for table in topology.tables]
+    tasks = len(topology.tasks())
+    lines = [
+        f"{topology.app_id} can start on {settings.broker}: {tasks} {'task' if tasks == 1 else 'tasks'}, "
+        f"{settings.processing_guarantee.replace('_', ' ')}.",
+        "",
+        *aligned(("TOPIC", "ROLE", "PARTITIONS", "ON THE BROKERS"), topics),
+        "",
+        *aligned(("AGENT", "READS", "TABLES"), agents),
+    ]
+    return "\n".join([*lines, "", *aligned(("TABLE", "CHANGELOG", "SHARDS"), tables)] if tables else lines)
