@@ -328,8 +328,10 @@ def _runs(messages: Sequence[Message]) -> Iterator[tuple[TP, KafkaError | None, 
     if one_log and not any(map(_error, messages)):
         yield TP(topics[0], partitions[0]), None, messages
         return
-    for (topic, partition, error), run in groupby(messages, lambda m: (m.topic(), m.partition(), m.error())):
-        yield TP(topic or "", -1 if partition is None else partition), error, list(run)
+    # Errors are not compared: KafkaError == None raises (confluent-kafka 2.16).
+    for (topic, partition, _), group in groupby(messages, lambda m: (m.topic(), m.partition(), m.error() is None)):
+        run = list(group)
+        yield TP(topic or "", -1 if partition is None else partition), run[0].error(), run
 
 
 def _rows(run: Sequence[Message]) -> list[tuple[bytes, bytes | None]]:
