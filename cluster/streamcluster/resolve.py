@@ -159,8 +159,8 @@ class _Resolution:
     def _incompatible(self, spec: TopicSpec, existing: int, wished: int, reason: str) -> None:
         self._problem(
             f"{spec.role} topic {spec.name!r} of an earlier run has {_partitions(existing)}, but {reason}. Bring back "
-            f"{_partitions(existing)}, or start from nothing with {_partitions(wished)}: `streamcluster reset --offsets "
-            "--topics` deletes what is stored.",
+            f"{_partitions(existing)}, or start from nothing with {_partitions(wished)}: `streamcluster reset "
+            "--offsets --topics` deletes what is stored.",
             incompatible=True,
         )
 

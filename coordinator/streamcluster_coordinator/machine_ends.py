@@ -39,7 +39,7 @@ def worker_gone(state: State, event: WorkerGone) -> list[Effect]:
         place.last_death = reason
         state.last_failure = failure or state.last_failure
     if state.stop is not None:
-        state.stop.cut_short |= had_tasks
+        state.stop.cut_short |= had_tasks and not asked_to_end
     return _next(state, place, event.code, failure, asked_to_end=asked_to_end)
 
 

@@ -102,7 +102,7 @@ class Snapshots:
         return WorkerStatus(
             slot=place.slot,
             pid=place.pid,
-            state=_SHOWN[place.state],
+            state="starting" if place.state == "absent" and state.stop is None else _SHOWN[place.state],
             leader=state.leader == place.slot,
             tasks=tuple(str(task) for task in state.tasks_of(place.slot)),
             events_total=total,

@@ -1,0 +1,20 @@
+"""The first lines that run in a process of the fleet: find the entry by name and call it.
+
+It is imported by every worker, so it imports nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import importlib
+import socket
+
+WORKER_ENTRY = "streamcluster_worker.main:run"
+PROBE_ENTRY = "streamcluster_worker.main:probe"
+FIRST_PRELOAD = "streamcluster_coordinator.fleet_preload"
+PRELOAD = "streamcluster_worker.preload"
+
+
+def enter(entry: str, sock: socket.socket, before: tuple[object, ...], after: tuple[object, ...]) -> None:
+    """Call `module:function(*before, sock, *after)`."""
+    module, _, function = entry.partition(":")
+    getattr(importlib.import_module(module), function)(*before, sock, *after)

@@ -1,0 +1,124 @@
+"""The control socket of a running app: 0600, in its state directory; one request, one answer, per connection.
+
+Status comes from the last snapshot, rows from the workers that hold the shards. Both ends are here, so that they agree
+about the place and the framing. It decides nothing about workers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from streamcluster.wire import FrameError, FrameReader, encode_frame
+
+from .instance import SOCKET_NAME
+from .status import GetRows, GetStatus, Request, RowsAnswer, Status
+
+ANSWER_SECONDS = 5.0
+_READ_BYTES_MAX = 256 * 1024
+# The kernel's limit on the path of a Unix socket.
+_PATH_BYTES_MAX = 107
+# A client that sends nothing is not waited for longer.
+_REQUEST_SECONDS = 5.0
+
+Answer = Callable[[Request], Awaitable[Status | RowsAnswer]]
+
+
+@contextmanager
+def _short_path(directory: Path) -> Iterator[str]:
+    """A path of the socket that the kernel takes, however deep the directory is."""
+    path = str(directory / SOCKET_NAME)
+    if len(os.fsencode(path)) <= _PATH_BYTES_MAX:
+        yield path
+        return
+    handle = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{handle}/{SOCKET_NAME}"
+    finally:
+        os.close(handle)
+
+
+class ControlSocket:
+    """The server's side. The caller holds the directory's lock, so a socket that is there is a dead one's."""
+
+    __slots__ = ("_answer", "_directory", "_server")
+
+    def __init__(self, directory: Path, answer: Answer) -> None:
+        self._directory = directory
+        self._answer = answer
+        self._server: asyncio.Server | None = None
+
+    async def open(self) -> None:
+        """Listen."""
+        (self._directory / SOCKET_NAME).unlink(missing_ok=True)
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        # Between bind and chmod nobody else may connect: the directory itself may be readable by others.
+        before = os.umask(0o177)
+        try:
+            with _short_path(self._directory) as path:
+                listening.bind(path)
+        finally:
+            os.umask(before)
+        self._server = await asyncio.start_unix_server(self._serve, sock=listening)
+
+    async def close(self) -> None:
+        """Stop listening and take the socket away."""
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+        (self._directory / SOCKET_NAME).unlink(missing_ok=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(_REQUEST_SECONDS):
+                size = int.from_bytes(await reader.readexactly(4), "big")
+                body = await reader.readexactly(min(size, _READ_BYTES_MAX))
+            request: Request = msgspec.msgpack.decode(body, type=Request)
+            answer = await self._answer(request)
+            writer.write(encode_frame(answer))
+            async with asyncio.timeout(_REQUEST_SECONDS):
+                await writer.drain()
+        except (TimeoutError, ConnectionError, asyncio.IncompleteReadError, msgspec.MsgspecError, FrameError):
+            # Not a client of ours, or it went away: closing the connection says all there is to say.
+            return
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+
+def ask(directory: Path, request: GetStatus | GetRows, *, seconds: float = ANSWER_SECONDS + 1) -> Status | RowsAnswer:
+    """The client's side, for commands. Blocks.
+
+    Args:
+        directory: the app's own state directory (`instance.app_directory`).
+        seconds: for everything.
+
+    Raises:
+        FileNotFoundError, ConnectionError: no coordinator runs here.
+        PermissionError: it is another user's.
+        TimeoutError: no answer in time.
+    """
+    deadline = time.monotonic() + seconds
+    wanted: Any = Status if isinstance(request, GetStatus) else RowsAnswer
+    reader: FrameReader[Status | RowsAnswer] = FrameReader(msgspec.msgpack.Decoder(wanted))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(seconds)
+        with _short_path(directory) as path:
+            sock.connect(path)
+        sock.sendall(encode_frame(request))
+        while True:
+            sock.settimeout(max(0.001, deadline - time.monotonic()))
+            data = sock.recv(_READ_BYTES_MAX)
+            if not data:
+                raise ConnectionError("the coordinator closed the connection without an answer")
+            for answer in reader.feed(data):
+                return answer
