@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from streamcluster.logs import TextStream, configure_logging
+from streamcluster.logs import configure_logging
 
 from .status import Status, TaskStatus, WorkerStatus
 
@@ -190,11 +190,13 @@ class BarStream:
 class Presentation:
     """What the runtime tells (lines and snapshots), on the screen or in the log. For one thread."""
 
-    __slots__ = ("_bar", "_last", "_logger", "_restoring", "_snapshots")
+    __slots__ = ("_bar", "_last", "_logger", "_restoring", "_snapshots", "_with_facts")
 
-    def __init__(self, terminal: BarStream | None) -> None:
+    def __init__(self, terminal: BarStream | None, *, with_facts: bool) -> None:
         self._logger = logging.getLogger("streamcluster")
         self._bar = terminal
+        # The text says it all to people; the facts are for machines.
+        self._with_facts = with_facts
         self._last: Status | None = None
         # Snapshots since the start; paces progress lines in a log.
         self._snapshots = 0
@@ -221,8 +223,7 @@ class Presentation:
             self._bar.flush()
 
     def _say(self, change: Change) -> None:
-        # On a terminal the text says it all; the facts are for machines.
-        facts = change.facts if self._bar is None else {}
+        facts = change.facts if self._with_facts else {}
         self._logger.log(_LEVELS.get(change.level, logging.INFO), "%s", change.text, extra=facts)
 
     def _show_restore(self, status: Status) -> None:
@@ -271,8 +272,8 @@ def _counted(number: int, noun: str) -> str:
 
 def make_presentation(log_format: str, log_level: str, *, columns: int = 100) -> Presentation:
     """Set up logging for this process and return what shows its lines. columns: width of the terminal."""
-    on_terminal = sys.stderr.isatty() and log_format != "json"
-    terminal = BarStream(sys.stderr, columns=columns) if on_terminal else None
-    stream: TextStream | None = terminal
-    configure_logging(log_format, log_level, stream=stream)
-    return Presentation(terminal)
+    is_terminal = sys.stderr.isatty()
+    as_json = log_format == "json" or (log_format == "auto" and not is_terminal)
+    terminal = BarStream(sys.stderr, columns=columns) if is_terminal and not as_json else None
+    configure_logging("json" if as_json else "text", log_level, stream=terminal)
+    return Presentation(terminal, with_facts=as_json)

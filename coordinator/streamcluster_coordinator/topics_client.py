@@ -19,7 +19,12 @@ from streamcluster.settings import Settings, bootstrap_servers
 ClientConfig = Mapping[str, str | int | float | bool]
 # Records between two looks at the delivery reports while loading; librdkafka's queue takes 100,000.
 _POLL_EVERY_RECORDS = 5_000
-_ABSENT = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.GROUP_ID_NOT_FOUND)
+_PASSING = (
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+)
+_RETRY_SECONDS = 0.2
 
 
 def client_config(settings: Settings) -> ClientConfig:
@@ -60,7 +65,7 @@ def create_topic(admin: AdminClient, name: str, partitions: int, config: dict[st
     """Create one topic. Raises ConfigurationError with the broker's reason."""
     new = NewTopic(name, num_partitions=partitions, config=config)
     try:
-        admin.create_topics([new])[name].result(timeout)
+        admin.create_topics([new], request_timeout=timeout)[name].result()
     except KafkaException as error:
         raise ConfigurationError(f"topic {name!r} cannot be created: {error.args[0].str()}.") from error
 
@@ -180,21 +185,42 @@ def _count_until_ends(consumer: Consumer, topic: str, partitions: int, timeout: 
 
 def delete_topics(admin: AdminClient, names: Sequence[str], timeout: float) -> list[str]:
     """Delete those of `names` that exist and return them. Raises StreamclusterError with the broker's reason."""
-    return _deleted("topic", admin.delete_topics(list(names)), timeout) if names else []
+    deleted = []
+    futures = admin.delete_topics(list(names), request_timeout=timeout) if names else {}
+    for name, future in sorted(futures.items()):
+        error = _error_of(future)
+        if error is None:
+            deleted.append(name)
+        elif error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise StreamclusterError(f"topic {name!r} cannot be deleted: {error.str()}.")
+    return deleted
 
 
 def delete_group(admin: AdminClient, group: str, timeout: float) -> bool:
-    """Delete the committed offsets of `group`; False: there were none."""
-    return bool(_deleted("consumer group", admin.delete_consumer_groups([group]), timeout))
+    """Delete the committed offsets of `group`; False: there were none.
+
+    Raises:
+        StreamclusterError: with the broker's reason, at once or after `timeout` seconds of passing ones.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        error = _error_of(admin.delete_consumer_groups([group], request_timeout=timeout)[group])
+        if error is None:
+            return True
+        if error.code() == KafkaError.GROUP_ID_NOT_FOUND:
+            return False
+        # A broker that just started is still loading the offsets of its groups.
+        if error.code() not in _PASSING or time.monotonic() > deadline:
+            raise StreamclusterError(f"the offsets of group {group!r} cannot be deleted: {error.str()}.")
+        time.sleep(_RETRY_SECONDS)
 
 
-def _deleted(what: str, futures: Mapping[str, Future[None]], timeout: float) -> list[str]:
-    removed = []
-    for name, future in sorted(futures.items()):
-        try:
-            future.result(timeout)
-            removed.append(name)
-        except KafkaException as error:
-            if error.args[0].code() not in _ABSENT:
-                raise StreamclusterError(f"{what} {name!r} cannot be deleted: {error.args[0].str()}.") from error
-    return removed
+def _error_of(future: Future[None]) -> KafkaError | None:
+    """Why an admin request did not succeed. The client itself ends it after its request time-out."""
+    try:
+        future.result()
+    except KafkaException as error:
+        found = error.args[0]
+        assert isinstance(found, KafkaError), "librdkafka gives its errors so"
+        return found
+    return None

@@ -5,48 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
-SHOP = '''
-import streamcluster
-
-app = streamcluster.App("shop", broker="kafka://127.0.0.1:1", connect_timeout=1)
-orders = app.topic("orders", key_type=str, value_type=int)
-totals = app.Table("totals", default=int, help="Sum per account.")
-
-
-@app.agent(orders)
-async def add_up(stream):
-    """Add up the orders of each account."""
-    async for account, amount in stream.items():
-        totals[account] += amount
-'''
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """Runs `streamcluster ...` in a directory that has shop.py."""
-    (tmp_path / "shop.py").write_text(SHOP, encoding="utf-8")
-
-    def run_command(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        paths = [path for path in sys.path if path]
-        env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": ":".join(paths), **environ}
-        return subprocess.run(
-            [sys.executable, "-m", "streamcluster", *arguments],
-            cwd=tmp_path,
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-
-    return run_command
+from tests.cli.conftest import PYTHONPATH, SHOP, Run
 
 
 def test_help_and_version_need_no_app(run: Run) -> None:
@@ -140,7 +103,7 @@ def test_app_main_is_the_same_command_line(tmp_path: Path, run: Run) -> None:
     done = subprocess.run(
         [sys.executable, str(script), "tables", "--json"],
         cwd=tmp_path,
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": ":".join(path for path in sys.path if path)},
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": PYTHONPATH},
         capture_output=True,
         text=True,
         timeout=60,
