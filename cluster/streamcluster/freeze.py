@@ -1,4 +1,4 @@
-"""Freezing: from an App's notes to a plan (what runs, for workers) and a declaration (what is needed, for the coordinator).
+"""Freezing: from an App's notes to a plan (what workers run) and a declaration (what the coordinator checks).
 
 `group_by` and `through` are called inside agents, so each agent is probed: its body runs until it asks for its first
 event, and the operators of the stream that it asked are noted. What stands before an agent's loop therefore runs once
@@ -86,9 +86,7 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
     for number, stream in enumerate(app.streams):
         name = f"stream-{number}" if number else "stream"
         topic = stream.source.topics[0]
-        *forwards, body = _compile_chain(
-            app, f"{app.conf.app_id}-{name}", topic, stream.operators, None, repartitions
-        )
+        *forwards, body = _compile_chain(app, f"{app.conf.app_id}-{name}", topic, stream.operators, None, repartitions)
         units += forwards
         shared.append(SharedStream(name=body.name, stream=stream, topic=body.topic, policy=body.policy))
         specs.append(AgentSpec(name=body.name, topics=_names(body.topic), help="read in an @app.task"))
@@ -122,12 +120,23 @@ async def _probe(agent: Agent) -> tuple[Operator, ...]:
                 await result
     except Probed as probed:
         return probed.stream.operators
+    except BaseExceptionGroup as group:
+        # The body reads its stream in a task group.
+        found = group.subgroup(Probed)
+        if found is None:
+            raise
+        return _first(found).stream.operators
     except TimeoutError as error:
         raise AppError(
             f"agent {agent.name!r} did not ask for an event within {PROBE_SECONDS_MAX:.0f} s: "
             "what it awaits before its loop takes too long."
         ) from error
     raise AppError(f"agent {agent.name!r} never reads its stream: it needs `async for value in {_argument(agent)}:`.")
+
+
+def _first(group: BaseExceptionGroup[Probed]) -> Probed:
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
 def _argument(agent: Agent) -> str:
@@ -254,9 +263,7 @@ def _is_filled(cell: Any) -> bool:
         return False
 
 
-def _declared(
-    app: App, plan: Plan, agents: list[AgentSpec], repartitions: dict[str, TopicSpec]
-) -> Declared:
+def _declared(app: App, plan: Plan, agents: list[AgentSpec], repartitions: dict[str, TopicSpec]) -> Declared:
     topics: dict[str, TopicSpec] = dict(repartitions)
     for topic in {id(topic): topic for topic in [*_sources(plan)]}.values():
         users = tuple(unit.name for unit in plan.units if unit.topic is topic)
@@ -277,7 +284,8 @@ def _declared(
         role="dead_letter",
         create=True,
         partitions=topics[app.conf.dead_letters].partitions if app.conf.dead_letters in topics else None,
-        config={"retention.ms": "-1"},
+        # Room for a record of the largest size with the headers that say why it is there.
+        config={"retention.ms": "-1", "max.message.bytes": str(2 * 1024 * 1024)},
     )
     return Declared(app_id=app.conf.app_id, topics=tuple(topics.values()), agents=tuple(agents), tables=tables)
 

@@ -56,7 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     consumer_batch_records_max: int = 10_000
     consumer_prefetch_bytes: int = 32 * 1024 * 1024
     producer_compression_type: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
-    producer_max_request_size: int = 1_000_000
+    producer_max_request_size: int = 1_048_576
     producer_flush_records: int = 20_000
     # Raw librdkafka settings, for what has no name above; they go through as they are.
     broker_options: dict[str, str | int | float | bool] = {}

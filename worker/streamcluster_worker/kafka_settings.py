@@ -16,6 +16,7 @@ PRODUCER_QUEUE_BYTES = 64 * 1024 * 1024
 PRODUCER_QUEUE_RECORDS = 500_000
 # librdkafka's default, a little below the brokers' default limit of 1,048,588 bytes.
 BATCH_BYTES_MAX = 1_000_000
+DEAD_LETTER_BYTES_MAX = 256 * 1024
 
 
 def client_config(settings: Settings) -> Config:
@@ -90,7 +91,8 @@ def producer_config(
         # As Java's default partitioner for records with keys, so that topics are shared with other clients.
         "partitioner": "murmur2_random",
         "compression.type": settings.producer_compression_type,
-        "message.max.bytes": settings.producer_max_request_size,
+        # Topic.send holds values to the setting; dead letters carry headers on top of a record of any size.
+        "message.max.bytes": settings.producer_max_request_size + DEAD_LETTER_BYTES_MAX,
         "message.timeout.ms": timeout_ms,
         "batch.size": min(batch_bytes_max, BATCH_BYTES_MAX),
         # Lets batches fill while the engine runs; flush() does not wait for it.

@@ -7,7 +7,7 @@ other than Fenced and ConfigurationError means that the outcome of a commit may 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from streamcluster.engine.engine import Engine
@@ -22,6 +22,9 @@ from .clients import Clients
 from .pacing import Pacing
 from .source import Source
 
+# Brokers forget the offsets of a group without members after 7 days (offsets.retention.minutes), so those that do not
+# move are committed again (H9).
+RECOMMIT_SECONDS = 6 * 3600.0
 Merged = dict[str, list[OutputRecord]]
 
 
@@ -35,6 +38,7 @@ class Pump:
         "_engine",
         "_last_sweep",
         "_loop",
+        "_next_recommit",
         "_pacing",
         "_pool",
         "_settings",
@@ -56,6 +60,7 @@ class Pump:
         self._pacing = Pacing(settings, self._loop.time())
         self._swept_events = -1
         self._last_sweep = 0.0
+        self._next_recommit = self._loop.time() + RECOMMIT_SECONDS
         self.commits_total = 0
         self.source = Source(clients.consumer, settings, engine.changed.set)
 
@@ -112,6 +117,8 @@ class Pump:
             return False
         if engine.events_total != self._swept_events or engine.uncommitted_count() or engine.recovery.trials:
             return True
+        if now > self._next_recommit:
+            return True
         return now > self._last_sweep + 1.0 and not all(task.is_clean() for task in engine.tasks.values())
 
     async def _wait(self) -> None:
@@ -145,15 +152,18 @@ class Pump:
         """Come to rest, cut, go on, and commit what was cut in a thread."""
         engine = self._engine
         events = engine.events_total
+        self._last_sweep = self._loop.time()
         try:
             tasks = await engine.barrier(0.0)
             if engine.recovery.failures:
                 return
-            commit = engine.cut(tasks)
+            recommit = self._last_sweep > self._next_recommit
+            commit = engine.cut(tasks, all_offsets=recommit)
+            if recommit:
+                self._next_recommit = self._last_sweep + RECOMMIT_SECONDS
         finally:
             engine.release()
         self._swept_events = events if len(tasks) == len(engine.tasks) else -1
-        self._last_sweep = self._loop.time()
         if commit.is_empty():
             self._pacing.committed(self._loop.time())
             engine.step()
@@ -199,24 +209,31 @@ class Pump:
     async def recover(self) -> None:
         """Roll back what failed, with no commit in flight, and read again from there."""
         await self.finish_commit()
+        # Before the rollback: a record from behind the rewind must not arrive after it and count as the next one.
+        await self.settle_source()
         engine = self._engine
         failed = {failure.task for failure in engine.recovery.failures}
         rewinds: dict[TP, int] = {}
         if any(task.in_transaction for task in engine.tasks.values() if task.id in failed):
-            # Some of its output is in the open transaction, so all that is in it must go.
-            await self._loop.run_in_executor(self._pool, self._clients.committer.abort)
-            others = {task.id for task in engine.tasks.values() if task.in_transaction and task.id not in failed}
-            rewinds.update(await engine.recovery.rollback(others))
+            rewinds.update(await self._abort(failed))
         rewinds.update(await engine.recovery.run())
         self._swept_events = -1
-        if rewinds:
-            await self.rewind(rewinds)
+        self._rewind(rewinds)
 
-    async def rewind(self, positions: dict[TP, int]) -> None:
-        """Read these partitions from there."""
-        await self.settle_source()
-        self.source.unassign(positions)
-        self.source.assign(positions)
+    async def _abort(self, leaving: Container[TaskId | None]) -> dict[TP, int]:
+        """Abort the open transaction: every task with output in it goes back, but those that are leaving anyway."""
+        await self._loop.run_in_executor(self._pool, self._clients.committer.abort)
+        tasks = self._engine.tasks.values()
+        others = {task.id for task in tasks if task.in_transaction and task.id not in leaving}
+        for task in tasks:
+            task.in_transaction = False
+        return await self._engine.recovery.rollback(others)
+
+    def _rewind(self, positions: dict[TP, int]) -> None:
+        """Read these partitions from there. The polling thread must be at home."""
+        if positions:
+            self.source.unassign(positions)
+            self.source.assign(positions)
 
     async def settle_source(self) -> None:
         """Bring the polling thread home, so that the assignment may change."""
@@ -250,13 +267,15 @@ class Pump:
         try:
             resting = await engine.barrier(patience)
             complete = all(task in resting for task in closing)
-            in_transaction = [task for task in engine.tasks.values() if task.in_transaction]
-            if all(task in resting for task in in_transaction):
+            if all(task in resting for task in engine.tasks.values() if task.in_transaction):
                 commit = engine.cut(resting)
                 if not commit.is_empty():
                     await self._loop.run_in_executor(self._pool, self._commit, commit)
                     engine.committed(commit)
                     self.commits_total += 1
+            else:
+                # Output of an event that will not be finished is in the transaction.
+                self._rewind(await self._abort([task.id for task in closing]))
         finally:
             engine.release()
         for task in closing:

@@ -313,7 +313,12 @@ class Worker:
     async def _drop_clients(self) -> None:
         for task in list(self._engine.tasks):
             await self._engine.close_task(task)
-        self._engine.in_flight = None
+        in_flight, self._engine.in_flight = self._engine.in_flight, None
+        if in_flight is not None and in_flight.outputs:
+            count = sum(map(len, in_flight.outputs.values()))
+            logger.error(
+                "%d records that tasks and timers sent were in the commit that failed; they may be lost", count
+            )
         pump, restorer, clients = self._pump, self._restorer, self._clients
         self._pump = self._restorer = self._clients = None
 

@@ -83,11 +83,7 @@ class Source:
             self._idle.add_done_callback(lambda _: self._wake())
 
     async def quiet(self) -> None:
-        """Wait until the thread is back, so that the assignment may change; what it brought is dropped.
-
-        A record from before a rewind must not be taken for one behind it. So the partitions that it came from are
-        rewound as well, by `restart` with their engine's position.
-        """
+        """Wait until the thread is back, so that the assignment may change. Take what it brought with `take_idle`."""
         if self._idle is not None:
             await asyncio.wait({self._idle})
 
@@ -110,6 +106,9 @@ class Source:
             self._consumer.incremental_unassign([TopicPartition(tp.topic, tp.partition) for tp in found])
             self.assigned -= set(found)
             self._paused -= set(found)
+            for tp in found:
+                # An end seen before a rewind must not move the position behind it.
+                self.ended.pop(tp, None)
 
     def pause_only(self, full: set[TP]) -> None:
         """Pause these partitions, and resume all others that were paused."""

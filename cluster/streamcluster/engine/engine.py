@@ -76,7 +76,8 @@ class Engine:
     async def close_task(self, task: TaskId) -> None:
         """End a task's coroutines and forget its uncommitted state; the store stays open, it is the shell's."""
         running = self.tasks.pop(task)
-        self.recovery.trials.pop(task, None)
+        if (trial := self.recovery.trials.pop(task, None)) is not None:
+            trial.end()
         for tp in running.partitions:
             del self._routes[tp]
         self.recovery.failures = [failure for failure in self.recovery.failures if failure.task != task]
@@ -175,10 +176,10 @@ class Engine:
         """A task that was late for the last commit has come to rest and waits for the next one."""
         return any(task in self.tasks and self.resting(self.tasks[task]) for task in self.late)
 
-    def cut(self, tasks: Iterable[RunningTask]) -> Commit:
-        """Take what the resting `tasks` and the worker's functions have for a commit. One commit is in flight at most."""
+    def cut(self, tasks: Iterable[RunningTask], *, all_offsets: bool = False) -> Commit:
+        """Take what the resting `tasks` and the worker's functions have. One commit is in flight at most."""
         assert self.in_flight is None
-        cuts = [task.cut() for task in tasks]
+        cuts = [task.cut(all_offsets=all_offsets) for task in tasks]
         commit = Commit(tasks=[cut for cut in cuts if not cut.is_empty()], outputs=self.outbox.swap())
         if not commit.is_empty():
             self.in_flight = commit

@@ -1,19 +1,27 @@
-"""SourcePartition: one partition that a task reads: decoding, handing to its readers, holding back while a failure is tried."""
+"""SourcePartition: one partition of a task: decoding, handing to readers, holding back while a failure is tried.
+
+A record that cannot be handed out (undecodable, given up) is put aside at its place in the order.
+"""
 
 from __future__ import annotations
 
 import json
 import zlib
+from bisect import bisect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ..current import KafkaRecord, Run
 from ..ids import TP, TaskId
-from ..topics import Coders, Topic
-from .intake import RunIntake
+from ..topics import Topic
+from .intake import RunIntake, position_of
 from .values import Committed
 
-Reject = Callable[[TP, KafkaRecord, str, Exception], None]
+Reject = Callable[[TP, KafkaRecord, str, Exception], bool]
+# What is done with a record that is not handed out: its dead letter, for example. False: it must not be passed.
+Aside = Callable[[KafkaRecord], bool]
+Asides = list[tuple[KafkaRecord, Aside]]
 
 
 class Reader:
@@ -32,7 +40,18 @@ class Reader:
 class SourcePartition:
     """One partition of one task. Positions are "next" offsets: the record to read next."""
 
-    __slots__ = ("_reject", "committed", "gate", "gated", "next_offset", "readers", "skips", "task", "tp")
+    __slots__ = (
+        "_end_behind_gate",
+        "_reject",
+        "committed",
+        "gate",
+        "gated",
+        "next_offset",
+        "readers",
+        "skips",
+        "task",
+        "tp",
+    )
 
     def __init__(self, task: TaskId, tp: TP, readers: list[Reader], committed: Committed, reject: Reject) -> None:
         self.task = task
@@ -44,14 +63,17 @@ class SourcePartition:
         # While a failing event is tried, records from `gate` on wait in `gated`.
         self.gate: int | None = None
         self.gated: list[KafkaRecord] = []
-        # Offset -> units that have given up on it.
-        self.skips: dict[int, set[str]] = {}
+        # The log's end, if it was reached meanwhile.
+        self._end_behind_gate = 0
+        # Offset -> units that have given up on it, and what is done with it instead.
+        self.skips: dict[int, dict[str, Aside]] = {}
         self.rewind()
 
     def rewind(self) -> None:
         """Go back to the committed position; the consumer is rewound too, so what waits here is dropped."""
         self.next_offset = self.committed.next_offset
         self.gated = []
+        self._end_behind_gate = 0
         ahead = _ahead_of(self.committed)
         for reader in self.readers:
             reader.intake.done[self.tp] = self.committed.next_offset + ahead.get(reader.name, 0)
@@ -74,9 +96,20 @@ class SourcePartition:
             self.dispatch(records)
         return len(records)
 
+    def open_gate(self) -> None:
+        """Let everything pass again."""
+        self.gate = None
+        waiting, self.gated = self.gated, []
+        if waiting:
+            self.dispatch(waiting)
+        self.advance(self._end_behind_gate)
+
     def advance(self, offset: int) -> None:
         """Move to `offset` without a record, in order behind what was handed out."""
-        if self.gate is not None or offset <= self.next_offset:
+        if self.gate is not None:
+            self._end_behind_gate = offset
+            return
+        if offset <= self.next_offset:
             return
         self.next_offset = offset
         for reader in self.readers:
@@ -89,41 +122,78 @@ class SourcePartition:
         decoded: dict[int, tuple[list[KafkaRecord], list[Any]]] = {}
         for reader in self.readers:
             key = id(reader.topic)
+            asides: Asides = []
             if key not in decoded:
-                decoded[key] = self._decode(reader, records)
+                decoded[key] = self._decode(reader, records, asides)
             taken, values = decoded[key]
+            if self.skips:
+                asides += self._given_up(reader, records)
             if len(self.readers) > 1 or self.skips:
                 taken, values = self._select(reader, taken, values)
-            run = Run(self.task, self.tp, taken, values, behind, reader.topic.coders.decode_key)
-            reader.intake.push(run)
+            if asides:
+                self._push_around(reader, taken, values, asides, behind)
+            else:
+                run = Run(self.task, self.tp, taken, values, behind, reader.topic.coders.decode_key)
+                reader.intake.push(run)
 
-    def _decode(self, reader: Reader, records: list[KafkaRecord]) -> tuple[list[KafkaRecord], list[Any]]:
-        coders = reader.topic.coders
-        decode = coders.decode_value
+    def _push_around(
+        self, reader: Reader, records: list[KafkaRecord], values: list[Any], asides: Asides, behind: int
+    ) -> None:
+        """Push records in runs that end before each record to be put aside, which is a run without events.
+
+        So it is put aside at its place in the order, and committed with the position behind it.
+        """
+        decode_key = reader.topic.coders.decode_key
+        offsets = [record.offset() for record in records]
+        start = 0
+        for record, aside in sorted(asides, key=lambda pair: int(pair[0].offset())):
+            offset = record.offset()
+            end = bisect(offsets, offset)
+            reader.intake.push(Run(self.task, self.tp, records[start:end], values[start:end], offset, decode_key))
+            before = partial(aside, record)
+            reader.intake.push(Run(self.task, self.tp, [], [], offset + 1, decode_key, before))
+            start = end
+        reader.intake.push(Run(self.task, self.tp, records[start:], values[start:], behind, decode_key))
+
+    def _decode(
+        self, reader: Reader, records: list[KafkaRecord], asides: Asides
+    ) -> tuple[list[KafkaRecord], list[Any]]:
+        decode = reader.topic.coders.decode_value
         try:
             return records, [decode(record.value()) for record in records]
         except Exception:  # noqa: BLE001 (codecs are user code; the offender is found one by one)
-            return self._decode_each(reader, coders, records)
+            return self._decode_each(reader, records, asides)
 
     def _decode_each(
-        self, reader: Reader, coders: Coders, records: list[KafkaRecord]
+        self, reader: Reader, records: list[KafkaRecord], asides: Asides
     ) -> tuple[list[KafkaRecord], list[Any]]:
-        """The slow way, after a batch did not decode: tombstones pass as None, what is undecodable is rejected."""
+        """The slow way, after a batch did not decode: tombstones pass as None, what is undecodable is put aside."""
+        decode = reader.topic.coders.decode_value
         taken: list[KafkaRecord] = []
         values: list[Any] = []
         for record in records:
             data = record.value()
             try:
-                value = None if data is None else coders.decode_value(data)
-                if (key := record.key()) is not None:
-                    coders.decode_key(key)
+                value = None if data is None else decode(data)
             except Exception as error:  # noqa: BLE001 (codecs are user code)
                 if record.offset() >= reader.intake.done.get(self.tp, 0):
-                    self._reject(self.tp, record, reader.unit, error)
+                    asides.append((record, partial(self._reject_for, reader.unit, error)))
                 continue
             taken.append(record)
             values.append(value)
         return taken, values
+
+    def _reject_for(self, unit: str, error: Exception, record: KafkaRecord) -> bool:
+        return self._reject(self.tp, record, unit, error)
+
+    def _given_up(self, reader: Reader, records: list[KafkaRecord]) -> Asides:
+        """The records that this reader's unit has given up on."""
+        return [
+            (record, self.skips[record.offset()][reader.unit])
+            for record in records
+            if reader.unit in self.skips.get(record.offset(), ())
+            and (reader.share is None or _has_share(reader.share, record.key()))
+        ]
 
     def _select(
         self, reader: Reader, records: list[KafkaRecord], values: list[Any]
@@ -146,7 +216,7 @@ class SourcePartition:
 
     def backlog(self) -> int:
         """Records that wait here or in the slowest reader's queue."""
-        return len(self.gated) + max((reader.intake.queued_count() for reader in self.readers), default=0)
+        return len(self.gated) + max(map(_queued_count, self.readers), default=0)
 
     def position(self) -> Committed:
         """The oldest unfinished offset over all readers; readers that are ahead of it are noted in the metadata (I5).
@@ -154,10 +224,14 @@ class SourcePartition:
         So readers of one partition need not wait for each other at a commit, and none repeats anything after a crash.
         """
         fallback = self.committed.next_offset
-        positions = {reader.name: reader.intake.position(self.tp, fallback) for reader in self.readers}
+        positions = {reader.name: position_of(reader.intake, self.tp, fallback) for reader in self.readers}
         oldest = min(positions.values(), default=self.next_offset)
         ahead = {name: offset - oldest for name, offset in positions.items() if offset > oldest}
         return Committed(oldest, json.dumps(ahead, sort_keys=True) if ahead else "")
+
+
+def _queued_count(reader: Reader) -> int:
+    return sum(len(run.values) for run in reader.intake.queue)
 
 
 def _ahead_of(committed: Committed) -> dict[str, int]:

@@ -1,11 +1,11 @@
-"""RunningTask: one task's coroutines, shards, outbox and source partitions; what a commit takes and a rollback drops."""
+"""RunningTask: one task's coroutines, shards, outbox and partitions; what a commit takes and a rollback drops."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
 
-from ..current import KafkaRecord, Run
+from ..current import KafkaRecord
 from ..freeze import Plan, Unit
 from ..ids import TP, TaskId
 from ..stores import TaskStore
@@ -74,12 +74,12 @@ class RunningTask:
         """Nothing has happened since the last cut."""
         return not self.uncommitted_count() and all(p.position() == p.committed for p in self.partitions.values())
 
-    def cut(self) -> TaskCommit:
-        """Take everything since the last cut; the task must be resting."""
+    def cut(self, *, all_offsets: bool = False) -> TaskCommit:
+        """Take everything since the last cut; the task must be resting. all_offsets: also those that did not move."""
         offsets = {
             tp: position
             for tp, partition in self.partitions.items()
-            if (position := partition.position()) != partition.committed
+            if (position := partition.position()) != partition.committed or all_offsets
         }
         changes = {name: changed for name, shard in self.shards.items() if (changed := shard.cut())}
         return TaskCommit(task=self.id, offsets=offsets, outputs=self.outbox.swap(), changes=changes)
@@ -119,7 +119,7 @@ def build_task(
     shards: dict[str, CachedShard],
     positions: dict[TP, Committed],
     make_instance: Callable[[Unit, str, TaskId, Outbox], Instance],
-    reject: Callable[[RunningTask, TP, KafkaRecord, str, Exception], None],
+    reject: Callable[[RunningTask, TP, KafkaRecord, str, Exception], bool],
     shared_readers: Callable[[str], list[Reader]],
     reads: Callable[[Unit, str], bool],
 ) -> RunningTask:
@@ -143,13 +143,8 @@ def build_task(
     for topic in names:
         tp = TP(topic, task.partition)
 
-        def reject_here(tp: TP, record: KafkaRecord, unit: str, error: Exception) -> None:
-            reject(running, tp, record, unit, error)
+        def reject_here(tp: TP, record: KafkaRecord, unit: str, error: Exception) -> bool:
+            return reject(running, tp, record, unit, error)
 
         running.partitions[tp] = SourcePartition(task, tp, readers[topic], positions[tp], reject_here)
     return running
-
-
-def belongs_to(task: TaskId) -> Callable[[Run], bool]:
-    """A predicate: the run is of `task`."""
-    return lambda run: run.task == task

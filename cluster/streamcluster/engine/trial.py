@@ -11,6 +11,7 @@ When it succeeds, or its policy gives it up (dead letter, skip), the next suspec
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 from ..current import KafkaRecord
@@ -27,7 +28,7 @@ GiveUp = Callable[[RunningTask, TP, KafkaRecord, Failure], bool]
 class Trial:
     """The trial of one task's suspects, oldest first."""
 
-    __slots__ = ("_attempts", "_clock", "_give_up", "_given_up", "_pause", "phase", "suspects", "task")
+    __slots__ = ("_attempts", "_clock", "_give_up", "_pause", "phase", "suspects", "task")
 
     def __init__(self, task: RunningTask, suspects: list[Suspect], clock: Clock, give_up: GiveUp) -> None:
         self.task = task
@@ -38,8 +39,6 @@ class Trial:
         self._give_up = give_up
         # Seconds to wait before the suspect is tried again.
         self._pause = 0.0
-        # Failures of the current suspect whose policy is to give it up.
-        self._given_up: list[Failure] = []
 
     def add(self, suspects: list[Suspect]) -> None:
         """More suspects: an earlier event failed while the records before a suspect were replayed."""
@@ -59,11 +58,13 @@ class Trial:
         if attempt < max(1, failure.policy.retries):
             self._pause = failure.policy.delay(attempt + 1)
         elif failure.policy.action == "stop":
-            self._given_up.append(failure)
             self.phase = "stopped"
         else:
-            self._given_up.append(failure)
-            self.task.partitions[tp].skips.setdefault(offset, set()).add(failure.unit)
+            # The unit gets no event next time; at its place the dead letter is written, and one commit carries both.
+            self.task.partitions[tp].skips.setdefault(offset, {})[failure.unit] = partial(self._put_aside, tp, failure)
+
+    def _put_aside(self, tp: TP, failure: Failure, record: KafkaRecord) -> bool:
+        return self._give_up(self.task, tp, record, failure)
 
     def _set_gates(self) -> None:
         """Let pass what is before the current suspect; hold back the other partitions of the task."""
@@ -98,34 +99,33 @@ class Trial:
     def _try_after_pause(self) -> None:
         if self._pause:
             self.phase = "waiting"
-            self._clock.call_later(self._pause, self._try)
+            self._clock.call_later(self._pause, self._end_pause)
             self._pause = 0.0
         else:
             self._try()
 
+    def _end_pause(self) -> None:
+        # A rollback for another reason, or the task's end, may have come in between.
+        if self.phase == "waiting":
+            self._try()
+
     def _try(self) -> None:
-        """Hand out the suspect, and the dead letters of the units that have given it up: one commit carries both."""
-        if self.phase not in ("replay", "waiting"):
-            return
-        tp, _ = self.suspects[0]
-        partition = self.task.partitions[tp]
-        record = partition.gated.pop(0)
+        """Hand out the suspect."""
+        partition = self.task.partitions[self.suspects[0][0]]
         self.phase = "alone"
-        for failure in self._given_up:
-            self._give_up(self.task, tp, record, failure)
-        partition.dispatch([record])
+        partition.dispatch([partition.gated.pop(0)])
+
+    def end(self) -> None:
+        """The task is closed."""
+        self.phase = "stopped"
 
     def _next_suspect(self) -> bool:
         self.suspects.pop(0)
-        self._given_up = []
         self.phase = "replay"
         if self.suspects:
             self._set_gates()
             return False
         self.task.set_flush(False)
         for partition in self.task.partitions.values():
-            partition.gate = None
-            waiting, partition.gated = partition.gated, []
-            if waiting:
-                partition.dispatch(waiting)
+            partition.open_gate()
         return True
