@@ -292,7 +292,11 @@ class App:
         caller = frame.f_back.f_globals if frame is not None and frame.f_back is not None else {}
         name = next((name for name, value in caller.items() if value is self), "app")
         spec = caller.get("__spec__")
-        module = spec.name if spec is not None else str(caller.get("__file__", "app.py")).rsplit("/", 1)[-1].removesuffix(".py")
+        module = (
+            spec.name
+            if spec is not None
+            else str(caller.get("__file__", "app.py")).rsplit("/", 1)[-1].removesuffix(".py")
+        )
         import_module("streamcluster_coordinator.cli").run_for_app(f"{module}:{name}")
         raise AssertionError("the command line ends the process")
 

@@ -6,7 +6,7 @@ them. Neither imports the other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from operator import length_hint
 from typing import Any, Protocol
@@ -31,10 +31,11 @@ class Run:
     """Consecutive records of one partition with their decoded values.
 
     records and values have the same length until a barrier cuts `values` short; next_offset: where the partition goes
-    on after this run; decode_key: bytes -> key, for `items()` and events.
+    on after this run; decode_key: bytes -> key, for `items()` and events; before: what is done, instead of handing out
+    an event, when the run is reached; False means that the coroutine must not go past this run.
     """
 
-    __slots__ = ("decode_key", "next_offset", "records", "task", "tp", "values")
+    __slots__ = ("before", "decode_key", "next_offset", "records", "task", "tp", "values")
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class Run:
         values: list[Any],
         next_offset: int,
         decode_key: Any,
+        before: Callable[[], bool] | None = None,
     ) -> None:
         self.task = task
         self.tp = tp
@@ -51,6 +53,19 @@ class Run:
         self.values = values
         self.next_offset = next_offset
         self.decode_key = decode_key
+        self.before = before
+
+    def offset(self, index: int) -> int:
+        """The offset of the record at `index`."""
+        offset: int = self.records[index].offset()
+        return offset
+
+    def cut(self, count: int) -> Run:
+        """Keep the first `count` events and return a run with the others."""
+        rest = Run(self.task, self.tp, self.records[count:], self.values[count:], self.next_offset, self.decode_key)
+        self.next_offset = rest.offset(0)
+        del self.values[count:]
+        return rest
 
     def key(self, index: int) -> Any:
         """The decoded key of the record at `index`; None when it has none."""
@@ -82,6 +97,29 @@ class Cursor:
         """The index of the current event in its run, None between events."""
         count = self.consumed_count()
         return count - 1 if count else None
+
+
+class Kept:
+    """Events that take() has buffered: not finished, in the order of arrival. handed_out: the batch is in the body."""
+
+    __slots__ = ("events", "handed_out")
+
+    def __init__(self) -> None:
+        self.events: list[tuple[Run, int]] = []
+        self.handed_out = False
+
+    def add(self, run: Run, index: int) -> None:
+        """Buffer the event at `index` of `run`: the committable position stays before it."""
+        self.events.append((run, index))
+
+    def clear(self) -> None:
+        """The batch was delivered and finished, or is forgotten."""
+        self.events.clear()
+        self.handed_out = False
+
+    def offsets(self) -> list[tuple[TP, int]]:
+        """Where the buffered events stand."""
+        return [(run.tp, run.offset(index)) for run, index in self.events]
 
 
 class OutboxLike(Protocol):

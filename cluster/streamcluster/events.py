@@ -55,7 +55,7 @@ class Event:
     @property
     def headers(self) -> dict[str, bytes]:
         """Headers by name; of several with one name, the last."""
-        return {name: value for name, value in self._record.headers() or ()}
+        return dict(self._record.headers() or ())
 
     @property
     def message(self) -> Message:

@@ -12,7 +12,7 @@ from .settings import ErrorAction, Settings
 class ErrorPolicy:
     """Try a failing event `retries` more times, `backoff` seconds apart and doubling, then do `action`.
 
-    dead_letter: the record goes to the dead-letter topic with the reason, in the same transaction, and the stream goes on.
+    dead_letter: the record goes to the dead-letter topic with the reason, in one transaction, and the stream goes on.
     skip: the record is passed over, with a log line. stop: the app stops with exit 70 and the offset is not passed.
     """
 
@@ -35,9 +35,7 @@ def retry(times: int, backoff: float = 0.1, then: ErrorAction = "dead_letter") -
 
 def policy_of(on_error: ErrorPolicy | str | None, settings: Settings) -> ErrorPolicy:
     """The policy of an agent: what it says itself, else what the settings say."""
-    default = ErrorPolicy(
-        retries=settings.error_retries, backoff=settings.error_backoff, action=settings.error_action
-    )
+    default = ErrorPolicy(retries=settings.error_retries, backoff=settings.error_backoff, action=settings.error_action)
     if on_error is None:
         return default
     if isinstance(on_error, ErrorPolicy):
@@ -48,4 +46,6 @@ def policy_of(on_error: ErrorPolicy | str | None, settings: Settings) -> ErrorPo
         return replace(default, action="skip")
     if on_error == "stop":
         return replace(default, action="stop")
-    raise AppError(f"on_error={on_error!r}: use 'dead_letter', 'skip', 'stop' or streamcluster.retry(times, backoff, then).")
+    raise AppError(
+        f"on_error={on_error!r}: use 'dead_letter', 'skip', 'stop' or streamcluster.retry(times, backoff, then)."
+    )

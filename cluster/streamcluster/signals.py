@@ -10,7 +10,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Signal:
-    """One signal. `@app.on_configured.connect` or `@app.on_configured.connect()`; receivers take the sender and keywords."""
+    """One signal: `@app.on_configured.connect`, also with (); receivers take the sender and keywords."""
 
     __slots__ = ("name", "receivers")
 

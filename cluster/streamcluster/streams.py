@@ -14,7 +14,7 @@ from datetime import timedelta
 from types import CoroutineType
 from typing import Any, Generic, Protocol, TypeVar
 
-from .current import Cursor, Run
+from .current import Cursor, Kept, Run
 from .errors import AppError, NotOffered, Skip
 from .events import Event
 from .models import field_getter, field_name, field_owner
@@ -66,17 +66,14 @@ class Intake(Protocol):
     """What a running stream takes its runs from."""
 
     cursor: Cursor
+    kept: Kept
+
+    def begin(self) -> None:
+        """An iteration starts: what an earlier one left unfinished comes again."""
+        ...
 
     async def next_run(self, timeout: float | None = None) -> Run | None:
-        """The next run, with the cursor set on it. None: `timeout` seconds passed, or a commit wants what is buffered."""
-        ...
-
-    def keep(self, run: Run, index: int) -> None:
-        """The event at `index` is buffered, not delivered: the committable position stays before it."""
-        ...
-
-    def delivered(self) -> None:
-        """Everything that was kept has been delivered and finished."""
+        """The next run, with the cursor set on it. None: `timeout` seconds passed, or what is buffered is wanted."""
         ...
 
     def now(self) -> float:
@@ -210,9 +207,9 @@ class Stream(Generic[T]):
         if self.source.is_probe:
             raise Probed(self)
         if self.source.intake is None:
-            raise AppError(
-                f"stream over {self.source.label}: nothing runs here. Iterate it in an @app.task or pass it to an agent."
-            )
+            text = "it can be read in an @app.task, if it was declared before the start, or given to an agent."
+            raise AppError(f"stream over {self.source.label}: {text}")
+        self.source.intake.begin()
         return self.source.intake, after_repartition(self.operators)
 
     # Names that Faust has
@@ -365,8 +362,7 @@ async def _take(
     intake, operators = stream._bound()
     seconds = within.total_seconds() if isinstance(within, timedelta) else within
     batch: list[Any] = []
-    # What echo() sends is sent with the batch that its events are committed with.
-    echoed: list[Echoed] = []
+    echoed: list[Echoed] = []  # Sent with the batch that the events are committed with.
     deadline: float | None = None
     while True:
         timeout = None if deadline is None else max(0.0, deadline - intake.now())
@@ -382,18 +378,20 @@ async def _take(
                     continue
                 if not batch and seconds is not None:
                     deadline = intake.now() + seconds
-                intake.keep(run, index)
+                intake.kept.add(run, index)
                 batch.append(pick(Event(run, index, value)))
                 if len(batch) >= max_:
                     _send_echoed(echoed)
+                    intake.kept.handed_out = True
                     yield batch
                     batch, deadline = [], None
-                    intake.delivered()
+                    intake.kept.clear()
         elif batch:
             _send_echoed(echoed)
+            intake.kept.handed_out = True
             yield batch
             batch, deadline = [], None
-            intake.delivered()
+            intake.kept.clear()
 
 
 def _send_echoed(echoed: list[Echoed]) -> None:

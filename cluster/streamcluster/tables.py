@@ -256,8 +256,8 @@ class TableElsewhere(AppError):
 
     def __init__(self, table: str, agent: str, partition_count: int) -> None:
         super().__init__(
-            f"table {table!r} has no shard for {agent!r}, whose topics have {partition_count} partitions: a table lives "
-            "with the topics of one partition count. Use group_by(..., partitions=N) to bring the events to the table."
+            f"table {table!r} has no shard for {agent!r}, whose topics have {partition_count} partitions: a table "
+            "lives with the topics of one partition count. Use group_by(..., partitions=N) to bring the events to it."
         )
         self.table = table
         self.agent = agent

@@ -1,4 +1,4 @@
-"""Topic: a description of one or more Kafka topics with their codecs. It does no I/O: sends go to the current outbox."""
+"""Topic: a description of Kafka topics with their codecs. It does no I/O: sends go to the current outbox."""
 
 from __future__ import annotations
 
@@ -172,9 +172,7 @@ class Topic:
         if self.retention is not None:
             seconds = self.retention.total_seconds() if isinstance(self.retention, timedelta) else self.retention
             config.setdefault("retention.ms", str(int(seconds * 1000)))
-        policies = [
-            name for name, wanted in (("compact", self.compacting), ("delete", self.deleting)) if wanted
-        ]
+        policies = [name for name, wanted in (("compact", self.compacting), ("delete", self.deleting)) if wanted]
         if policies:
             config.setdefault("cleanup.policy", ",".join(policies))
         return config

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from streamcluster import App, Event, Record, Skip, Stream
+from streamcluster import App, Event, Record, Skip, Stream, Topic
 from streamcluster.errors import AppError, NotOffered
 from tests.engine.conftest import Drive
 
@@ -17,7 +17,7 @@ class Order(Record):
     amount: int
 
 
-def numbers(app: App) -> Any:
+def numbers(app: App) -> Topic:
     """A topic of integers."""
     return app.topic("numbers", key_type=str, value_type=int)
 

@@ -12,7 +12,7 @@ TRACEBACK_CHARS_MAX = 8000
 
 
 def dead_letter(tp: TP, record: KafkaRecord, *, agent: str, error: Exception, reason: str) -> dict[str, Any]:
-    """The output record: original key, value and headers, and headers that say where it came from and why it is here."""
+    """The output record: original key, value and headers, and headers that say where it came from and why."""
     trace = "".join(traceback.format_exception(error))
     headers: list[tuple[str, bytes]] = [
         *(record.headers() or ()),

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from ..app import App, TaskFunction
 from ..current import cursor_var, outbox_var
 from .clock import Clock, sleep
+from .instance import own_cancellation_raised
 from .outbox import Outbox
 from .shared import function_var
 
@@ -83,8 +84,8 @@ class Functions:
     async def _run_task(self, name: str, function: TaskFunction) -> None:
         try:
             await self._call(function)
-        except Exception as error:  # noqa: BLE001 (the boundary to user code)
-            self._crash(name, error)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 (the boundary to user code)
+            self._crash(name, own_cancellation_raised(error))
 
     async def _run_timer(self, function: TaskFunction) -> None:
         assert function.interval is not None

@@ -18,7 +18,7 @@ from ..ids import TaskId
 from ..streams import Processor, Source, Stream, apply
 from ..topics import Topic
 from .clock import Clock, sleep
-from .intake import RunIntake
+from .intake import RunIntake, suspects_of
 from .outbox import Outbox, OutputRecord
 from .values import Failure
 
@@ -97,7 +97,8 @@ class Instance:
                 raise AppError(
                     f"agent {self.unit.name!r} did not end within {CANCEL_SECONDS_MAX:.0f} s of its cancellation."
                 )
-        self.intake.reset()
+        self.intake.queue.clear()
+        self.intake.forget()
 
     async def _main(self) -> None:
         attempt = 0
@@ -107,10 +108,11 @@ class Instance:
                 await self._run_once()
                 if self.intake.done == before and self.intake.cursor.index() is None:
                     raise AppError(f"agent {self.unit.name!r} returned without reading its stream.")
-                self.intake.finish()
+                self.intake.begin()
                 attempt = 0
-            except Exception as error:  # noqa: BLE001 (the boundary to user code)
-                suspects = self.intake.suspects()
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 (the boundary to user code)
+                error = own_cancellation_raised(error)
+                suspects = suspects_of(self.intake)
                 self.failed = bool(suspects)
                 self.down = not suspects
                 self._fail(Failure(self.unit.name, self.unit.policy, self.task, suspects, error))
@@ -137,7 +139,7 @@ class Instance:
             await result
 
     async def _forward(self) -> None:
-        """The sending half of group_by and through: raw bytes go on under a new key, unless operators changed the value."""
+        """The sending half of group_by and through: raw bytes under a new key, unless operators changed the value."""
         unit, intake = self.unit, self.intake
         assert unit.group_by is not None
         assert unit.destination is not None
@@ -151,13 +153,14 @@ class Instance:
             if run is None:
                 continue
             if keys_known and in_one_go and _forward_run(run, group_by.key, unit.destination, self._outbox):
+                intake.cursor.iterator = iter(())
                 continue
             awaited = await self._forward_each(run, unit.destination, as_it_is=as_it_is)
             in_one_go = in_one_go and not awaited
             keys_known = keys_known or bool(run.values)
 
     async def _forward_each(self, run: Run, destination: Topic, *, as_it_is: bool) -> bool:
-        """One by one: for operators, asynchronous keys, and to find the event that fails; True when a key was awaited."""
+        """One by one: for operators, awaited keys, and to find the event that fails; True when a key was awaited."""
         awaited = False
         assert self.unit.group_by is not None
         intake, operators, key_of = self.intake, self.unit.operators, self.unit.group_by.key
@@ -189,13 +192,25 @@ def _forward_run(run: Run, key_of: Callable[[Any], Any] | None, destination: Top
         keys = [encode_key(key_of(value)) for value in run.values]
     except Exception:  # noqa: BLE001 (user code; the offender is found one by one)
         return False
-    if any([record.headers() for record in records]):
+    if any([record.headers() for record in records]):  # noqa: C419 (a list is faster than a generator)
         return False
     values = [record.value() for record in records]
     outbox.records_of(destination.name).extend(
         [{"key": key, "value": value} for key, value in zip(keys, values, strict=True)]
     )
     return True
+
+
+def own_cancellation_raised(error: Exception | asyncio.CancelledError) -> Exception:
+    """Raise the cancellation of the running task; one that user code met in what it awaited is an error like others."""
+    if isinstance(error, Exception):
+        return error
+    task = asyncio.current_task()
+    if task is None or task.cancelling():
+        raise error
+    failure = RuntimeError("something that was awaited had been cancelled")
+    failure.__cause__ = error
+    return failure
 
 
 def _current_key(intake: RunIntake) -> Any:

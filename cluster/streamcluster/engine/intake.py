@@ -1,7 +1,7 @@
 """RunIntake: the queue of runs of one coroutine, and how far that coroutine has come.
 
 It holds the two moves that commits rest on: `hold` cuts the run in hand behind the current event, so that the
-coroutine comes to rest there; `positions` says the oldest offset per partition that it has not finished (I5).
+coroutine comes to rest there; `position` says the oldest offset of a partition that it has not finished (I5).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from ..current import Cursor, Run
+from ..current import Cursor, Kept, Run
 from ..ids import TP
 from .clock import Clock
 
@@ -21,13 +21,15 @@ class RunIntake:
     __slots__ = (
         "_clock",
         "_enter",
-        "_kept",
         "_on_rest",
+        "_stopped",
         "_waiter",
         "cursor",
         "done",
         "flush",
         "held",
+        "kept",
+        "now",
         "queue",
     )
 
@@ -36,11 +38,13 @@ class RunIntake:
     ) -> None:
         self.cursor = cursor
         self._clock = clock
+        self.now = clock.now
         self._on_rest = on_rest
         self._enter = enter
         self._waiter: asyncio.Future[None] | None = None
-        # Events buffered by take(): not delivered yet, in the order of arrival.
-        self._kept: list[tuple[TP, int]] = []
+        # A run said that it must not be passed.
+        self._stopped = False
+        self.kept = Kept()
         self.queue: deque[Run] = deque()
         # TP -> offset behind the last finished run.
         self.done: dict[TP, int] = {}
@@ -49,18 +53,25 @@ class RunIntake:
 
     # What streams call
 
-    def now(self) -> float:
-        """Monotonic seconds."""
-        return self._clock.now()
+    def begin(self) -> None:
+        """An iteration starts: what an earlier one left comes again. A batch in the body counts as finished."""
+        self.finish()
+        if not self.kept.handed_out:
+            for run, index in reversed(self.kept.events):
+                record = run.records[index]
+                value = run.values[index]
+                self.queue.appendleft(Run(run.task, run.tp, [record], [value], record.offset() + 1, run.decode_key))
+                self.done[run.tp] = record.offset()
+        self.kept.clear()
 
     async def next_run(self, timeout: float | None = None) -> Run | None:
         """Finish the run in hand and wait for the next one; None on time-out, or when kept events are wanted."""
         self.finish()
-        deadline = None if timeout is None else self._clock.now() + timeout
-        while self.held or not self.queue:
-            if not self.held and self._kept and (self.flush or self._is_over(deadline)):
+        deadline = None if timeout is None else self.now() + timeout
+        while not self._may_enter():
+            if self._wants_kept(deadline):
                 return None
-            await self._rest(None if deadline is None or self.held else deadline - self._clock.now())
+            await self._rest(None if deadline is None or self.held else deadline - self.now())
         run = self.queue.popleft()
         if self._enter is not None:
             self._enter(run)
@@ -68,8 +79,23 @@ class RunIntake:
         self.cursor.iterator = iter(run.values)
         return run
 
-    def _is_over(self, deadline: float | None) -> bool:
-        return deadline is not None and self._clock.now() >= deadline
+    def _may_enter(self) -> bool:
+        if self.held or not self.queue or self._stopped:
+            return False
+        before = self.queue[0].before
+        if before is None:
+            return True
+        # What it does is committed with the position behind it, so nothing before it may be unfinished.
+        if self.kept.events:
+            return False
+        self._stopped = not before()
+        return not self._stopped
+
+    def _wants_kept(self, deadline: float | None) -> bool:
+        """take() is to hand out what it has: time is up, a trial waits for it, or the next run must not pass it."""
+        if self.held or not self.kept.events:
+            return False
+        return self.flush or bool(self.queue) or (deadline is not None and self.now() >= deadline)
 
     async def _rest(self, seconds: float | None) -> None:
         waiter = self._waiter = asyncio.get_running_loop().create_future()
@@ -83,35 +109,25 @@ class RunIntake:
                 alarm.cancel()
 
     def finish(self) -> None:
-        """The run in hand is done with."""
+        """The events that were handed out are done with; others of the run in hand, left by `break`, come again."""
         run = self.cursor.run
         if run is not None:
+            self._put_back(run)
             self.done[run.tp] = run.next_offset
             self.cursor.run = None
             self.cursor.iterator = iter(())
 
-    def keep(self, run: Run, index: int) -> None:
-        """The event at `index` of `run` is buffered by take()."""
-        self._kept.append((run.tp, run.records[index].offset()))
-
-    def delivered(self) -> None:
-        """The buffered events have been delivered and finished."""
-        self._kept.clear()
+    def _put_back(self, run: Run) -> None:
+        count = self.cursor.consumed_count()
+        if count < len(run.values):
+            self.queue.appendleft(run.cut(count))
 
     # What the engine calls
 
-    def reset(self) -> None:
-        """Forget the queue, the run in hand and what was kept."""
-        self.queue.clear()
-        self.reset_hand()
-
-    def has_kept(self) -> bool:
-        """take() has buffered events."""
-        return bool(self._kept)
-
-    def reset_hand(self) -> None:
+    def forget(self) -> None:
         """Forget the run in hand and what was kept."""
-        self._kept.clear()
+        self.kept.clear()
+        self._stopped = False
         self.cursor.run = None
         self.cursor.iterator = iter(())
 
@@ -119,11 +135,6 @@ class RunIntake:
     def resting(self) -> bool:
         """No event is half done in the coroutine."""
         return self._waiter is not None
-
-    @property
-    def idle(self) -> bool:
-        """Resting, with nothing left to hand out."""
-        return self._waiter is not None and not self.queue
 
     def push(self, run: Run) -> None:
         """Add a run behind the others."""
@@ -139,42 +150,30 @@ class RunIntake:
     def hold(self) -> None:
         """Come to rest after the current event: what is behind it in the run goes back to the queue."""
         self.held = True
-        run = self.cursor.run
-        if run is None:
-            return
-        count = self.cursor.consumed_count()
-        if count < len(run.values):
-            rest = Run(run.task, run.tp, run.records[count:], run.values[count:], run.next_offset, run.decode_key)
-            run.next_offset = rest.records[0].offset()
-            del run.values[count:]
-            self.queue.appendleft(rest)
+        if self.cursor.run is not None:
+            self._put_back(self.cursor.run)
 
     def release(self) -> None:
         """Go on after `hold`."""
         self.held = False
         self.wake()
 
-    def queued_count(self) -> int:
-        """Records waiting in the queue."""
-        return sum(len(run.values) for run in self.queue)
 
-    def position(self, tp: TP, fallback: int) -> int:
-        """The oldest offset of `tp` that is not finished, while resting; `fallback` when nothing of it came yet."""
-        for kept_tp, offset in self._kept:
+def position_of(intake: RunIntake, tp: TP, fallback: int) -> int:
+    """The oldest offset of `tp` that is not finished, while resting; `fallback` when nothing of it came yet."""
+    if intake.kept.events:
+        for kept_tp, offset in intake.kept.offsets():
             if kept_tp == tp:
                 return offset
-        return self.done.get(tp, fallback)
+    return intake.done.get(tp, fallback)
 
-    def suspects(self) -> list[tuple[TP, int]]:
-        """The events that a failure now belongs to: those kept by take(), and the current one."""
-        found = list(dict.fromkeys(self._kept))
-        run, index = self.cursor.run, self.cursor.index()
-        if run is not None and index is not None:
-            current = (run.tp, run.records[index].offset())
-            if current not in found:
-                found.append(current)
-        return found
 
-    def purge(self, predicate: Callable[[Run], bool]) -> None:
-        """Drop the queued runs that `predicate` names."""
-        self.queue = deque(run for run in self.queue if not predicate(run))
+def suspects_of(intake: RunIntake) -> list[tuple[TP, int]]:
+    """The events that a failure now belongs to: those kept by take(), and the current one."""
+    found = list(dict.fromkeys(intake.kept.offsets()))
+    run, index = intake.cursor.run, intake.cursor.index()
+    if run is not None and index is not None:
+        current = (run.tp, run.offset(index))
+        if current not in found:
+            found.append(current)
+    return found

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 
 from ..app import App
 from ..coding import explain
@@ -17,8 +18,9 @@ from ..policies import policy_of
 from .clock import Clock
 from .dead_letters import dead_letter
 from .functions import Functions
+from .intake import suspects_of
 from .shared import SharedSource
-from .task import RunningTask, belongs_to
+from .task import RunningTask
 from .trial import Trial
 from .values import Commit, Failure
 
@@ -72,7 +74,7 @@ class Recovery:
     def function_failed(self, name: str, error: Exception) -> None:
         """An @app.task ended with an exception: at an event of a shared stream it is that event's failure."""
         for source in self._shared:
-            suspects = source.intake.suspects()
+            suspects = suspects_of(source.intake)
             if source.function == name and suspects:
                 task = next(task for task in self._tasks.values() if suspects[0][0] in task.partitions)
                 source.failed = True
@@ -82,13 +84,10 @@ class Recovery:
         self.crash = (name, error)
         self._changed.set()
 
-    def reject(self, task: RunningTask, tp: TP, record: KafkaRecord, unit: str, error: Exception) -> None:
-        """A record does not decode: do what the settings say with it, and go on."""
+    def reject(self, task: RunningTask, tp: TP, record: KafkaRecord, unit: str, error: Exception) -> bool:
+        """A record does not decode: do what the settings say with it. False when that is to stop."""
         policy = policy_of(None, self._app.conf)
-        failure = Failure(unit, policy, task.id, [(tp, record.offset())], error)
-        if not self._give_up(task, tp, record, failure):
-            self.stop_failure = self.stop_failure or failure
-            self._changed.set()
+        return self._give_up(task, tp, record, Failure(unit, policy, task.id, [(tp, record.offset())], error))
 
     def _give_up(self, task: RunningTask, tp: TP, record: KafkaRecord, failure: Failure) -> bool:
         """Do what the policy says with a record that cannot be processed; False when that is to stop."""
@@ -165,9 +164,9 @@ class Recovery:
         restart: set[str] = set()
         for source in self._shared:
             for task_id in task_ids:
-                source.intake.purge(belongs_to(task_id))
+                source.intake.queue = deque(run for run in source.intake.queue if run.task != task_id)
             if source.has_in_hand(task_ids):
-                source.intake.reset_hand()
+                source.intake.forget()
                 source.failed = False
                 restart |= {source.function} if source.function else set()
         if restart and self.functions is not None:

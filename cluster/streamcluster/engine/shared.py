@@ -65,4 +65,4 @@ class SharedSource:
     def has_in_hand(self, tasks: set[TaskId]) -> bool:
         """Its function is at, or has buffered, events of these tasks."""
         run = self.intake.cursor.run
-        return self.failed or self.intake.has_kept() or (run is not None and run.task in tasks)
+        return self.failed or bool(self.intake.kept.events) or (run is not None and run.task in tasks)

@@ -49,8 +49,12 @@ class Driver:
         self._make_store = make_store or (lambda _task, tables: MemoryStore(tables))
         self._loop = asyncio.new_event_loop()
         self._plan: Plan
-        self._plan, declared = self._run(freeze(app))
-        self.topology = _resolve(app, declared, partitions)
+        try:
+            self._plan, declared = self._run(freeze(app))
+            self.topology = _resolve(app, declared, partitions)
+        except BaseException:
+            self._loop.close()
+            raise
         self.logs = SimulatedLogs({topic.name: topic.partitions for topic in self.topology.topics})
         self._stores: dict[TaskId, TaskStore] = {}
         self._committed: dict[TP, Committed] = {}
@@ -60,7 +64,9 @@ class Driver:
     def __enter__(self) -> Driver:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
