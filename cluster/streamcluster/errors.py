@@ -35,7 +35,7 @@ class ConfigurationError(StreamclusterError):
 
 
 class AppError(ConfigurationError):
-    """The app's own code is wrong (it does not import, declares a thing twice, uses a table where it cannot be used)."""
+    """The app's own code is wrong: it does not import, declares a thing twice, uses a table where it cannot be used."""
 
 
 class NotOffered(AppError):

@@ -142,7 +142,7 @@ class Drained(_Message, frozen=True, kw_only=True):
 
 
 class Failed(_Message, frozen=True, kw_only=True):
-    """The worker cannot go on and exits with `exit_code` next. text: one message for the operator; traceback: or None."""
+    """The worker cannot go on and exits with `exit_code` next. text: one message for the operator."""
 
     exit_code: int
     text: str

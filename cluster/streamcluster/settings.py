@@ -131,7 +131,8 @@ def _checked(settings: Settings, source: str) -> Settings:
     """Refuse values that are of the right type and still make no sense."""
     if not settings.id or len(settings.id) > 200 or not all(c.isalnum() or c in "._-" for c in settings.id):
         raise ConfigurationError(
-            f"{source}: id={settings.id!r} cannot be part of a topic name: use letters, digits, '.', '_' and '-', at most 200."
+            f"{source}: id={settings.id!r} cannot be part of a topic name: "
+            "use letters, digits, '.', '_' and '-', at most 200."
         )
     if not settings.broker.startswith("kafka://"):
         raise ConfigurationError(f"{source}: broker={settings.broker!r} must look like 'kafka://host:9092'.")

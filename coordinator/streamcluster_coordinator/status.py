@@ -11,7 +11,7 @@ import msgspec
 
 
 class TaskStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One task. lag: records behind, per source topic. restore_eta: seconds left, None when not restoring or unknown."""
+    """One task. lag: records behind, per source topic. restore_eta: seconds left; None: unknown, or no restore."""
 
     task: str
     slot: int | None

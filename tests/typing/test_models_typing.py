@@ -31,11 +31,11 @@ class Order(Record, serializer="json|gzip", coerce=True):
     at: datetime | None = None
 
 
-class Base(Record, abstract=True):
+class Numbered(Record, abstract=True):
     id: int
 
 
-class User(Base, include_metadata=True, namespace="users"):
+class User(Numbered, include_metadata=True, namespace="users"):
     name: str = ""
 
 

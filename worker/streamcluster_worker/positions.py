@@ -29,9 +29,10 @@ def start_positions(clients: Clients, settings: Settings, tps: list[TP], *, has_
     begins = clients.offsets.begin_offsets(tps, POSITIONS_SECONDS_MAX)
     if has_state and tps and all(committed[tp].offset is None for tp in tps):
         raise StateIncompatible(
-            f"The local state of app {settings.app_id} is not empty, but group {settings.app_id} has no committed offset "
-            f"for {', '.join(map(str, tps[:3]))}: they expired or were deleted, and reading from the start would count "
-            f"everything twice. Run `streamcluster reset` to start afresh, or commit the offsets that belong to the state."
+            f"The local state of app {settings.app_id} is not empty, but group {settings.app_id} has no committed "
+            f"offset for {', '.join(map(str, tps[:3]))}: they expired or were deleted, and reading from the start "
+            "would count everything twice. Run `streamcluster reset` to start afresh, or commit the offsets that belong to "
+            "the state."
         )
     ends: dict[TP, int] = {}
     if settings.consumer_auto_offset_reset == "latest":

@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import os
 
-import streamcluster_worker.main  # noqa: F401 (imported for its modules)
 from streamcluster.errors import StreamclusterError
 from streamcluster.loading import load_app
+
+from . import main  # noqa: F401 (imported for its modules)
 
 reference = os.environ.get("STREAMCLUSTER_APP")
 if reference:
