@@ -31,8 +31,8 @@ def start_positions(clients: Clients, settings: Settings, tps: list[TP], *, has_
         raise StateIncompatible(
             f"The local state of app {settings.app_id} is not empty, but group {settings.app_id} has no committed "
             f"offset for {', '.join(map(str, tps[:3]))}: they expired or were deleted, and reading from the start "
-            "would count everything twice. Run `streamcluster reset` to start afresh, or commit the offsets that belong to "
-            "the state."
+            "would count everything twice. Run `streamcluster reset` to start afresh, or commit the offsets that "
+            "belong to the state."
         )
     ends: dict[TP, int] = {}
     if settings.consumer_auto_offset_reset == "latest":
