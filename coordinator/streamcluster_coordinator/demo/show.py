@@ -245,8 +245,8 @@ def _watch(run: Run, expected: Expected, say: Say) -> tuple[float, dict[str, Del
                 return max(progress.moved - progress.began, LOOK_SECONDS), carriers, routes
         if now - progress.moved > STUCK_SECONDS_MAX:
             raise DemoFailed(f"nothing was processed for {STUCK_SECONDS_MAX:.0f} s, after {progress.events:,} events.")
-        if progress.began is not None and now - progress.told >= PROGRESS_SECONDS:
-            say(_progress_line(progress.events, events_total(expected), now - progress.began))
+        if progress.began is not None and now - progress.told >= PROGRESS_SECONDS and progress.moved > progress.told:
+            say(_progress_line(progress.events, events_total(expected), progress.moved - progress.began))
             progress.told = now
 
 
