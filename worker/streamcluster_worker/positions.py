@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 from streamcluster.engine.values import Committed
 from streamcluster.errors import StateIncompatible
 from streamcluster.ids import TP
 from streamcluster.settings import Settings
+from streamcluster.stores import TaskStore
 
 from .clients import Clients
 from .kafka import read_committed_positions
 
 logger = logging.getLogger("streamcluster")
 POSITIONS_SECONDS_MAX = 30.0
+
+
+def has_rows(store: TaskStore, tables: Iterable[str]) -> bool:
+    """Whether results of earlier events are there.
+
+    A changelog offset alone says nothing: a task that never had an event restores nothing too, and remembers how far.
+    """
+    return any(store.shard(table).scan(rows_max=1) for table in tables)
 
 
 def start_positions(clients: Clients, settings: Settings, tps: list[TP], *, has_state: bool) -> dict[TP, Committed]:
@@ -23,7 +33,7 @@ def start_positions(clients: Clients, settings: Settings, tps: list[TP], *, has_
     has been deleted by retention starts at the oldest record that is left, and that is said.
 
     Raises:
-        StateIncompatible: the store has state, and no position at all is committed (H9).
+        StateIncompatible: the store has rows, and no position at all is committed (H9).
     """
     committed = read_committed_positions(clients.consumer, tps, POSITIONS_SECONDS_MAX)
     begins = clients.offsets.begin_offsets(tps, POSITIONS_SECONDS_MAX)

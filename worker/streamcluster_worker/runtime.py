@@ -46,7 +46,7 @@ from streamcluster.messages import (
 from . import lifecycle as life
 from .clients import Clients
 from .kafka_errors import RecordRefused, ResetNeeded
-from .positions import start_positions
+from .positions import has_rows, start_positions
 from .pump import Pump
 from .queries import read_table
 from .reports import make_report, reads_of
@@ -209,8 +209,8 @@ class Worker:
             for task in tasks:
                 store = stores.open(task)
                 tables = self._config.topology.tables_of(task)
-                has_state = any(store.changelog_next_offset(table.name) is not None for table in tables)
                 tps = sorted(self._tps((task,)))
+                has_state = has_rows(store, [table.name for table in tables])
                 found[task] = start_positions(clients, self._settings, tps, has_state=has_state)
             return found
 
