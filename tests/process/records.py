@@ -1,0 +1,216 @@
+"""Records on a real broker, from outside of the app: produced with their acknowledged offsets, read when committed.
+
+It decides nothing about right and wrong.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from tests.process.checker import Row
+from tests.process.waiting import eventually, pause
+
+Headers = dict[str, bytes]
+REQUEST_SECONDS = 30.0
+_BATCHES_A_SECOND = 20
+
+
+def send(bootstrap: str, topic: str, rows: Iterable[Row], partition: int | None = None) -> dict[tuple[int, int], Row]:
+    """Produce rows and wait for all acknowledgements; (partition, offset) -> row."""
+    feed = Feed(bootstrap, topic, iter(rows), rate=None, partition=partition)
+    feed.run()
+    return feed.acked
+
+
+class Feed:
+    """A producer in a thread: rows at a steady rate, or as fast as it goes, until they or the time end."""
+
+    def __init__(
+        self, bootstrap: str, topic: str, rows: Iterable[Row], *, rate: int | None, partition: int | None = None
+    ) -> None:
+        self._producer = Producer(
+            {
+                "bootstrap.servers": bootstrap,
+                "partitioner": "murmur2_random",
+                "enable.idempotence": True,
+                "linger.ms": 5,
+            }
+        )
+        self._topic = topic
+        self._rows = iter(rows)
+        self._rate = rate
+        # -1 lets the key decide.
+        self._partition = -1 if partition is None else partition
+        self._enough = threading.Event()
+        self._thread = threading.Thread(target=self.run, daemon=True)
+        self.acked: dict[tuple[int, int], Row] = {}
+        self.errors: list[KafkaError] = []
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Send no more, and wait until everything sent is acknowledged."""
+        self._enough.set()
+        self._thread.join(REQUEST_SECONDS * 2)
+        assert not self._thread.is_alive(), "the producer did not end"
+        assert not self.errors, self.errors[:3]
+
+    def run(self) -> None:
+        """Send until there is no more, or `stop`."""
+        begin = time.monotonic()
+        for sent, row in enumerate(self._rows, 1):
+            if self._enough.is_set():
+                break
+            self._send(row)
+            if self._rate is not None and sent % max(1, self._rate // _BATCHES_A_SECOND) == 0:
+                self._producer.poll(0)
+                pause(max(0.0, begin + sent / self._rate - time.monotonic()))
+        left = self._producer.flush(REQUEST_SECONDS)
+        assert left == 0, f"{left} records were not acknowledged"
+
+    def _send(self, row: Row) -> None:
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            if error is not None:
+                self.errors.append(error)
+            else:
+                partition, offset = message.partition(), message.offset()
+                assert partition is not None
+                assert offset is not None
+                self.acked[partition, offset] = row
+
+        while True:
+            try:
+                self._producer.produce(self._topic, row.value, row.key.encode(), self._partition, on_delivery=delivered)
+            except BufferError:
+                self._producer.poll(0.1)
+            else:
+                return
+
+
+class Reader:
+    """Reads what is on topics, without a group of its own that matters."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._config = {
+            "bootstrap.servers": bootstrap,
+            "group.id": "process-tests-reader",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "error",
+        }
+        self._consumer = Consumer({**self._config, "isolation.level": "read_committed"})
+        self._uncommitted = Consumer({**self._config, "isolation.level": "read_uncommitted"})
+
+    def partitions(self, topic: str) -> int:
+        """How many partitions a topic has."""
+        return len(self._uncommitted.list_topics(topic, timeout=REQUEST_SECONDS).topics[topic].partitions)
+
+    def messages(self, topic: str) -> dict[int, list[Message]]:
+        """Every committed record of a topic up to its end, by partition; waits for transactions that are ending."""
+        count = self.partitions(topic)
+        eventually(lambda: self.is_settled(topic), REQUEST_SECONDS, f"no transaction is open on {topic}")
+        found: dict[int, list[Message]] = {number: [] for number in range(count)}
+        self._consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in range(count)])
+        ended: set[int] = set()
+        deadline = time.monotonic() + 2 * REQUEST_SECONDS
+        while len(ended) < count:
+            assert time.monotonic() < deadline, f"{topic}: only partitions {sorted(ended)} came to their end"
+            for message in self._consumer.consume(5000, 0.2):
+                partition = message.partition()
+                assert partition is not None
+                error = message.error()
+                if error is None:
+                    found[partition].append(message)
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    ended.add(partition)
+        self._consumer.unassign()
+        return found
+
+    def rows(self, topic: str) -> dict[int, list[Row]]:
+        """Every committed record of a topic as key and value, by partition."""
+        return {number: [row_of(message) for message in part] for number, part in self.messages(topic).items()}
+
+    def count(self, topic: str) -> int:
+        """How many committed records a topic has."""
+        return sum(len(part) for part in self.messages(topic).values())
+
+    def ends(self, topics: Sequence[str]) -> dict[tuple[str, int], tuple[int, int]]:
+        """Last stable offset and high watermark of every partition: they differ while a transaction is open."""
+        return {
+            (topic, number): (self._end(self._consumer, topic, number), self._end(self._uncommitted, topic, number))
+            for topic in topics
+            for number in range(self.partitions(topic))
+        }
+
+    def is_settled(self, topic: str) -> bool:
+        """Whether every transaction on a topic has ended, and its end is visible."""
+        return all(stable == high for stable, high in self.ends([topic]).values())
+
+    def high(self, topic: str, partition: int) -> int:
+        """The end of a partition, open transactions included."""
+        return self._end(self._uncommitted, topic, partition)
+
+    @staticmethod
+    def _end(consumer: Consumer, topic: str, partition: int) -> int:
+        found: list[int] = []
+
+        def ask() -> bool:
+            try:
+                answer = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=REQUEST_SECONDS)
+            except KafkaException as error:
+                # Of a partition that was made a moment ago, and of a broker that has just come back.
+                if not error.args[0].retriable() and error.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION:
+                    raise
+                return False
+            found.extend(answer)
+            return True
+
+        eventually(ask, REQUEST_SECONDS, f"{topic}[{partition}] says its end")
+        return found[1]
+
+    def committed(self, group: str, topic: str) -> dict[int, int]:
+        """The committed "next" offset per partition; partitions without one are left out."""
+        consumer = self._of_group(group)
+        asked = [TopicPartition(topic, number) for number in range(self.partitions(topic))]
+        found = {tp.partition: tp.offset for tp in consumer.committed(asked, timeout=REQUEST_SECONDS) if tp.offset >= 0}
+        consumer.close()
+        return found
+
+    def metadata(self, group: str, topic: str, partition: int) -> str:
+        """The text committed with an offset."""
+        consumer = self._of_group(group)
+        found = consumer.committed([TopicPartition(topic, partition)], timeout=REQUEST_SECONDS)[0].metadata
+        consumer.close()
+        return str(found or "")
+
+    def _of_group(self, group: str) -> Consumer:
+        # With read_committed the broker would answer only when no transaction is open on the group.
+        return Consumer({**self._config, "group.id": group, "isolation.level": "read_uncommitted"})
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._consumer.close()
+        self._uncommitted.close()
+
+
+def row_of(message: Message) -> Row:
+    """Key and value of a record."""
+    key = message.key()
+    return Row("" if key is None else key.decode(), message.value())
+
+
+def headers_of(message: Message) -> Headers:
+    """A record's headers by name."""
+    found = message.headers() or []
+    return {str(name): value for name, value in list(found) if isinstance(value, bytes)}
+
+
+def values(rows: Mapping[int, Sequence[Row]]) -> list[bytes | None]:
+    """All values, partition by partition."""
+    return [row.value for number in sorted(rows) for row in rows[number]]
