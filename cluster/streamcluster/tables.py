@@ -46,10 +46,20 @@ class LiveShard(Protocol):
         ...
 
 
+class ReadableShard(Protocol):
+    """What is read of a shard outside of events."""
+
+    def read(self, key: Any) -> Any: ...
+
+    def stored(self, key: Any) -> Any:
+        """The value of a key; KeyError when there is none."""
+        ...
+
+
 class LocalShards(Protocol):
     """All shards of one table that this worker has: what code outside of events reads."""
 
-    def find(self, key: Any) -> LiveShard | None:
+    def find(self, key: Any) -> ReadableShard | None:
         """The local shard that has `key`'s entry, or None."""
         ...
 
@@ -107,7 +117,7 @@ class Table(MutableMapping[K, V]):
         except LookupError:
             return self._read(self._shard_outside(key), key)
 
-    def _read(self, shard: LiveShard, key: K) -> V:
+    def _read(self, shard: ReadableShard, key: K) -> V:
         try:
             return shard.read(key)  # type: ignore[no-any-return]
         except KeyError:
@@ -132,7 +142,7 @@ class Table(MutableMapping[K, V]):
         self._shard_to_write().delete(key)
 
     def __contains__(self, key: object) -> bool:
-        shard = self.shard_var.get(None)
+        shard: ReadableShard | None = self.shard_var.get(None)
         if shard is None:
             shard = self._shard_outside(key)
         try:
@@ -151,7 +161,7 @@ class Table(MutableMapping[K, V]):
 
     def get(self, key: K, default: Any = None) -> Any:
         """The stored value, or `default`; the table's own default is not used, as in a defaultdict."""
-        shard = self.shard_var.get(None)
+        shard: ReadableShard | None = self.shard_var.get(None)
         if shard is None:
             shard = self._shard_outside(key)
         try:
@@ -209,7 +219,7 @@ class Table(MutableMapping[K, V]):
         self._refuse_in_event()
         return self.local.all()
 
-    def _shard_outside(self, key: object) -> LiveShard:
+    def _shard_outside(self, key: object) -> ReadableShard:
         self._refuse_in_event()
         if self.local is None:
             raise AppError(f"table {self.name!r}: nothing runs the app here, so there is nothing to read.")
@@ -272,8 +282,17 @@ class _Items:
         self._table = table
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        # In an event, values that can be changed are the table's own, so that changes in place are kept.
+        own = self._table.shard_var.get(None)
         for shard in self._table._shards():
-            yield from shard.rows()
+            for key, value in shard.rows():
+                if own is None or type(value) in IMMUTABLE:
+                    yield key, value
+                    continue
+                try:
+                    yield key, shard.stored(key)
+                except KeyError:
+                    continue  # Deleted since the iteration began.
 
     def __len__(self) -> int:
         return len(self._table)

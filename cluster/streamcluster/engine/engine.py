@@ -7,24 +7,23 @@ failures: recover() rolls back and returns where the consumer must go; no commit
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Iterable
+from functools import partial
 
 from ..app import App
-from ..current import KafkaRecord, Run
-from ..freeze import Plan, SharedStream, Unit
+from ..current import KafkaRecord
+from ..freeze import Plan, Unit
 from ..ids import TP, TaskId
 from ..stores import TaskStore
-from ..topics import Topic
 from ..topology import Topology
 from .clock import Clock
 from .functions import Functions
 from .instance import Instance
 from .local_tables import attach_tables, make_shards
 from .outbox import Outbox
-from .partition import Reader, SourcePartition
+from .partition import SourcePartition
 from .recovery import Recovery
-from .shared import SharedSource
+from .shared import is_named, make_shared, readers_of
 from .task import RunningTask, build_task
 from .values import Commit, Committed
 
@@ -46,9 +45,12 @@ class Engine:
         # Tasks that were in the middle of an event at the last barrier; they stay held.
         self.late: set[TaskId] = set()
         self._routes: dict[tuple[str, int], SourcePartition] = {}
-        self._shared = [self._make_shared(shared) for shared in plan.shared]
+        self._shared = make_shared(plan, self.tasks, clock, self.changed.set, self.outbox)
         self.recovery = Recovery(app, clock, self.tasks, self._shared, self.changed)
-        self.functions = Functions(app, plan.functions, clock, self.outbox, self.recovery.function_failed)
+        recovery = self.recovery
+        self.functions = Functions(
+            app, plan.functions, clock, self.outbox, recovery.function_failed, recovery.function_ended
+        )
         self.recovery.functions = self.functions
         attach_tables(plan, self.tasks, topology)
 
@@ -56,6 +58,10 @@ class Engine:
 
     def open_task(self, task: TaskId, store: TaskStore, positions: dict[TP, Committed]) -> None:
         """Run a task from its committed positions (one for each of its source partitions) over a restored store."""
+
+        def make_instance(unit: Unit, name: str, task: TaskId, outbox: Outbox) -> Instance:
+            return Instance(unit, name, task, outbox, self.clock, self.changed.set, self.recovery.report)
+
         running = build_task(
             task,
             self.plan,
@@ -63,9 +69,9 @@ class Engine:
             store,
             make_shards(self.plan, self.topology, self.app.conf, task, store),
             positions,
-            self._make_instance,
+            make_instance,
             self.recovery.reject,
-            self._shared_readers,
+            partial(readers_of, self._shared),
             reads,
         )
         self.tasks[task] = running
@@ -83,22 +89,6 @@ class Engine:
         self.recovery.failures = [failure for failure in self.recovery.failures if failure.task != task]
         await self.recovery.leave_shared({task})
         await running.stop()
-
-    def _make_instance(self, unit: Unit, name: str, task: TaskId, outbox: Outbox) -> Instance:
-        return Instance(unit, name, task, outbox, self.clock, self.changed.set, self.recovery.report)
-
-    def _make_shared(self, shared: SharedStream) -> SharedSource:
-        def find(run: Run) -> RunningTask | None:
-            return self.tasks.get(run.task)
-
-        return SharedSource(shared, self.plan.tables, self.clock, self.changed.set, find, self.outbox)
-
-    def _shared_readers(self, topic: str) -> list[Reader]:
-        return [
-            Reader(source.shared.name, source.shared.name, source.shared.topic, source.intake, None)
-            for source in self._shared
-            if is_named(source.shared.topic, topic)
-        ]
 
     # Records
 
@@ -126,7 +116,10 @@ class Engine:
     def overfull(self) -> set[TP]:
         """Partitions with more waiting records than the settings allow: the shell pauses them."""
         bound = self.app.conf.stream_buffer_records_max
-        return {tp for task in self.tasks.values() for tp, p in task.partitions.items() if p.backlog() > bound}
+        full = {tp for task in self.tasks.values() for tp, p in task.partitions.items() if p.backlog() > bound}
+        if full and self._shared:
+            self.recovery.unread({tp.topic for tp in full})
+        return full
 
     # Commits
 
@@ -200,17 +193,14 @@ class Engine:
         """Output records and table entries that wait for a commit."""
         return self.outbox.count() + sum(task.uncommitted_count() for task in self.tasks.values())
 
+    def idle(self) -> bool:
+        """Every coroutine rests with nothing queued."""
+        return all(task.idle() for task in self.tasks.values()) and all(source.idle for source in self._shared)
+
     def step(self) -> None:
         """Let trials of failing events go on; the shell calls it whenever coroutines have run."""
         if self.recovery.trials:
             self.recovery.step(self.in_flight)
-
-
-def is_named(topic: Topic, name: str) -> bool:
-    """Whether a topic declaration covers the topic of this name."""
-    if topic.pattern is not None:
-        return re.fullmatch(topic.pattern, name) is not None
-    return name in topic.names
 
 
 def reads(unit: Unit, name: str) -> bool:

@@ -20,9 +20,12 @@ CANCEL_SECONDS_MAX = 10.0
 
 
 class Functions:
-    """Starts and stops functions. crash: called with (name, error) when an @app.task raises."""
+    """Starts and stops functions.
 
-    __slots__ = ("_app", "_clock", "_crash", "_outbox", "_running", "_wanted")
+    crash: called with (name, error) when an @app.task raises; ended: called with its name when it returns.
+    """
+
+    __slots__ = ("_app", "_clock", "_crash", "_ended", "_outbox", "_running", "_wanted")
 
     def __init__(
         self,
@@ -31,12 +34,14 @@ class Functions:
         clock: Clock,
         outbox: Outbox,
         crash: Callable[[str, Exception], None],
+        ended: Callable[[str], None],
     ) -> None:
         self._app = app
         self._wanted = functions
         self._clock = clock
         self._outbox = outbox
         self._crash = crash
+        self._ended = ended
         self._running: dict[str, asyncio.Task[None]] = {}
 
     def start(self, *, leader: bool) -> None:
@@ -84,6 +89,7 @@ class Functions:
     async def _run_task(self, name: str, function: TaskFunction) -> None:
         try:
             await self._call(function)
+            self._ended(name)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 (the boundary to user code)
             self._crash(name, own_cancellation_raised(error))
 

@@ -11,7 +11,7 @@ from ..freeze import Plan
 from ..ids import TaskId
 from ..settings import Settings
 from ..stores import TaskStore
-from ..tables import Table
+from ..tables import IMMUTABLE, Table
 from ..topology import ResolvedTable, Topology
 from .shards import CachedShard
 from .task import RunningTask
@@ -32,6 +32,22 @@ def make_shards(
     return shards
 
 
+class DetachedShard:
+    """A shard as code outside of events sees it: what it reads is its own copy, and changing that changes no table."""
+
+    __slots__ = ("_shard",)
+
+    def __init__(self, shard: CachedShard) -> None:
+        self._shard = shard
+
+    def stored(self, key: Any) -> Any:
+        """The value of `key`; KeyError when there is none."""
+        value = self._shard.stored(key)
+        return value if type(value) in IMMUTABLE else self._shard.copy(value)
+
+    read = stored
+
+
 class LocalTable:
     """All shards of one table that are on this worker."""
 
@@ -46,7 +62,7 @@ class LocalTable:
         """In the order of partitions."""
         return [task.shards[self._name] for _, task in sorted(self._tasks.items()) if self._name in task.shards]
 
-    def find(self, key: Any) -> CachedShard | None:
+    def find(self, key: Any) -> DetachedShard | None:
         """The shard that has the key; any, when all shards are here; None when it may be on another worker.
 
         The key alone does not tell: an entry lives in the partition of the event that wrote it.
@@ -57,8 +73,8 @@ class LocalTable:
                 shard.stored(key)
             except KeyError:
                 continue
-            return shard
-        return shards[0] if shards and len(shards) == self._group else None
+            return DetachedShard(shard)
+        return DetachedShard(shards[0]) if shards and len(shards) == self._group else None
 
 
 def attach_tables(plan: Plan, tasks: dict[TaskId, RunningTask], topology: Topology) -> None:

@@ -84,6 +84,25 @@ class Recovery:
         self.crash = (name, error)
         self._changed.set()
 
+    def function_ended(self, name: str) -> None:
+        """An @app.task returned: the shared stream that it read has no event half done any more."""
+        for source in self._shared:
+            if source.function == name:
+                source.function = None
+                source.intake.begin()
+                self._changed.set()
+
+    def unread(self, topics: set[str]) -> None:
+        """The queues over these topics are full: when nobody iterates one of them, stop and say so."""
+        for source in self._shared:
+            waiting = {run.tp.topic for run in source.intake.queue} & topics
+            if waiting and not source.is_iterated:
+                error = AppError(
+                    f"app.stream({source.shared.topic.describe()}) is declared, and no @app.task iterates it, so its "
+                    "events pile up: iterate it, give it to an agent, or remove it."
+                )
+                self.stop_failure = Failure(source.shared.name, source.shared.policy, None, [], error)
+
     def reject(self, task: RunningTask, tp: TP, record: KafkaRecord, unit: str, error: Exception) -> bool:
         """A record does not decode: do what the settings say with it. False when that is to stop."""
         policy = policy_of(None, self._app.conf)

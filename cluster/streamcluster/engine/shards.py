@@ -31,12 +31,12 @@ class CachedShard:
     """One table's part of one task. Invariant: a key in `dirty` or `inflight` is in the cache or was deleted."""
 
     __slots__ = (
-        "_decode_key",
         "_decode_value",
         "_encode_key",
         "_encode_value",
         "_store",
         "baseline",
+        "decode_key",
         "dirty",
         "entry_bytes",
         "inflight",
@@ -48,7 +48,8 @@ class CachedShard:
 
     def __init__(self, store: Shard, key_coder: tuple[Encode, Decode], value_coder: tuple[Encode, Decode]) -> None:
         self._store = store
-        self._encode_key, self._decode_key = key_coder
+        # decode_key: a key from its bytes in the changelog.
+        self._encode_key, self.decode_key = key_coder
         self._encode_value, self._decode_value = value_coder
         # Immutable values by key; the hot path reads this and nothing else.
         self.values: dict[Any, Any] = {}
@@ -133,17 +134,17 @@ class CachedShard:
             page = self._store.scan(after, rows_max=SCAN_ROWS)
             for data, encoded in page:
                 if data not in overlay:
-                    yield self._decode_key(data), self._decode_value(encoded)
+                    yield self.decode_key(data), self._decode_value(encoded)
             if len(page) < SCAN_ROWS:
                 break
             after = page[-1][0]
         for data, memory in overlay.items():
             if memory is not None:
-                yield self._decode_key(data), self._decode_value(memory)
+                yield self.decode_key(data), self._decode_value(memory)
 
-    def decode_key(self, data: bytes) -> Any:
-        """A key from its bytes in the changelog."""
-        return self._decode_key(data)
+    def copy(self, value: Any) -> Any:
+        """What `value` is after a crash: an object of its own."""
+        return self._decode_value(self._encode_value(value) or b"")
 
     # What the engine calls
 
@@ -183,27 +184,18 @@ class CachedShard:
                 changes[encode_key(key) or b""] = encoded
         return changes
 
-    def committed(self) -> None:
-        """The commit that the last cut went into is in the store."""
+    def committed(self, bytes_max: int) -> None:
+        """The last cut is in the store: forget clean entries while the cache is above its share of memory."""
         self.inflight = {}
-
-    def evict(self, bytes_max: int) -> None:
-        """Forget the oldest clean entries while the cache is above its share of memory."""
-        excess = self.cached_bytes() - bytes_max
+        # An estimate of what the cache holds, from the average size of what was last written.
+        excess = (len(self.values) + len(self.objects)) * self.entry_bytes - bytes_max
         if excess <= 0:
             return
         clean_max = excess // self.entry_bytes + 1
-        dirty, inflight, encode_key = self.dirty, self.inflight, self._encode_key
-        for key in [k for k in islice(self.values, clean_max) if k not in dirty]:
-            if not inflight or encode_key(key) not in inflight:
-                del self.values[key]
-        for key in [k for k in islice(self.objects, clean_max) if k not in dirty and k not in self.touched]:
-            if not inflight or encode_key(key) not in inflight:
-                self._drop_object(key)
-
-    def cached_bytes(self) -> int:
-        """An estimate of what the cache holds, from the average size of what was last written."""
-        return (len(self.values) + len(self.objects)) * self.entry_bytes
+        for key in [k for k in islice(self.values, clean_max) if k not in self.dirty]:
+            del self.values[key]
+        for key in [k for k in islice(self.objects, clean_max) if k not in self.dirty and k not in self.touched]:
+            self._drop_object(key)
 
     def rollback(self) -> None:
         """Forget everything that is not committed; no commit may be in flight."""

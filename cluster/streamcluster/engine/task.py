@@ -90,8 +90,7 @@ class RunningTask:
             self.partitions[tp].committed = position
             self.partitions[tp].forget_skips()
         for shard in self.shards.values():
-            shard.committed()
-            shard.evict(cache_bytes_max)
+            shard.committed(cache_bytes_max)
 
     async def stop(self) -> None:
         """Cancel every coroutine."""

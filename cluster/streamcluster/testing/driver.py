@@ -1,17 +1,13 @@
-"""Driver: what tests call. It plays the worker: feeds the engine, commits what it cuts, crashes it on request."""
+"""Driver: what tests call: send records, let time pass, crash, and look at what came of it."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, TypeVar
 
 from ..app import App
-from ..current import outbox_var
-from ..engine.engine import Engine
-from ..engine.values import Commit, Committed
 from ..errors import AppError
 from ..freeze import Plan, freeze
 from ..ids import TP, TaskId
@@ -19,10 +15,10 @@ from ..resolve import resolve
 from ..stores import MemoryStore, TaskStore
 from ..topics import Topic
 from ..topology import BrokerTopic, Declared, Topology
+from .simulation import Simulation
 from .topics import Output, SimulatedClock, SimulatedLogs
 
 T = TypeVar("T")
-SETTLE_SECONDS_MAX = 10.0
 
 
 class Driver:
@@ -45,21 +41,17 @@ class Driver:
     ) -> None:
         self.app = app
         self.clock = SimulatedClock()
-        self._start_time = start_time
-        self._make_store = make_store or (lambda _task, tables: MemoryStore(tables))
         self._loop = asyncio.new_event_loop()
         self._plan: Plan
         try:
             self._plan, declared = self._run(freeze(app))
             self.topology = _resolve(app, declared, partitions)
+            stores = make_store or (lambda _task, tables: MemoryStore(tables))
+            self._worker = Simulation(app, self._plan, self.topology, self.clock, stores, start_time)
+            self._run(self._worker.open())
         except BaseException:
             self._loop.close()
             raise
-        self.logs = SimulatedLogs({topic.name: topic.partitions for topic in self.topology.topics})
-        self._stores: dict[TaskId, TaskStore] = {}
-        self._committed: dict[TP, Committed] = {}
-        self.engine: Engine
-        self._run(self._open())
 
     def __enter__(self) -> Driver:
         return self
@@ -72,10 +64,13 @@ class Driver:
     def close(self) -> None:
         """End every coroutine and close the stores."""
         if not self._loop.is_closed():
-            self._run(self._close_engine())
-            for store in self._stores.values():
-                store.close()
+            self._run(self._worker.close())
             self._loop.close()
+
+    @property
+    def logs(self) -> SimulatedLogs:
+        """All partitions of all topics, as bytes, changelogs included."""
+        return self._worker.logs
 
     # Input
 
@@ -98,8 +93,8 @@ class Driver:
         message |= {"partition": partition} if partition is not None else {}
         message |= {"timestamp": int(timestamp * 1000)} if timestamp is not None else {}
         message |= {"headers": list(headers.items())} if headers else {}
-        self.logs.append(topic if isinstance(topic, str) else topic.name, message, self._start_time + self.clock.now())
-        self._run(self._process(commit=commit))
+        self.logs.append(topic if isinstance(topic, str) else topic.name, message, self._worker.time())
+        self._run(self._worker.process(commit=commit))
 
     def _encode(self, topic: Topic | str, key: Any, value: Any) -> dict[str, Any]:
         found = topic if isinstance(topic, Topic) else self._topic(topic)
@@ -126,7 +121,7 @@ class Driver:
 
     async def _move_to(self, now: float) -> None:
         self.clock.move_to(now)
-        await self._process(commit=True)
+        await self._worker.process(commit=True)
 
     # Output
 
@@ -162,7 +157,7 @@ class Driver:
 
     def positions(self) -> dict[TP, int]:
         """The committed position of each source partition: the offset to read next."""
-        return {tp: committed.next_offset for tp, committed in sorted(self._committed.items())}
+        return {tp: committed.next_offset for tp, committed in sorted(self._worker.committed.items())}
 
     # Faults
 
@@ -172,130 +167,18 @@ class Driver:
 
     def rebalance(self) -> None:
         """Commit, give every task away and take it back: coroutines and caches start afresh."""
-        self._run(self._process(commit=True))
+        self._run(self._worker.process(commit=True))
         self._run(self._crash(lose_stores=False))
 
     async def _crash(self, lose_stores: bool) -> None:
-        await self._close_engine()
+        await self._worker.stop()
         if lose_stores:
-            for store in self._stores.values():
-                store.close()
-            self._stores = {task: self._restored(task) for task in self._stores}
-        await self._open()
-        await self._process(commit=True)
-
-    def _restored(self, task: TaskId) -> TaskStore:
-        tables = self.topology.tables_of(task)
-        store = self._make_store(task, [table.name for table in tables])
-        for table in tables:
-            store.forget(table.name)
-            log = self.logs.logs.get(TP(table.changelog, task.partition), [])
-            store.restore(table.name, [(record.key() or b"", record.value()) for record in log], len(log))
-        return store
-
-    # The worker's part
+            self._worker.lose_stores()
+        await self._worker.open()
+        await self._worker.process(commit=True)
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return self._loop.run_until_complete(coroutine)
-
-    async def _open(self) -> None:
-        self.engine = Engine(self.app, self._plan, self.topology, self.clock)
-        for task in self.topology.tasks():
-            sources = [TP(topic, task.partition) for topic in self.topology.sources(task)]
-            for tp in sources:
-                self._committed.setdefault(tp, Committed(0))
-            if task not in self._stores:
-                self._stores[task] = self._make_store(task, [t.name for t in self.topology.tables_of(task)])
-            self.engine.open_task(task, self._stores[task], {tp: self._committed[tp] for tp in sources})
-        self._fed = {tp: committed.next_offset for tp, committed in self._committed.items()}
-        self.engine.functions.start(leader=True)
-        outbox_var.set(self.engine.outbox)
-        await self._settle()
-
-    async def _close_engine(self) -> None:
-        await self.engine.functions.stop()
-        for task in list(self.engine.tasks):
-            await self.engine.close_task(task)
-
-    async def _process(self, *, commit: bool) -> None:
-        """Feed what is there until nothing moves any more."""
-        while True:
-            fed = self._feed()
-            await self._settle()
-            if self.engine.recovery.failures:
-                self._fed.update(await self.engine.recovery.run())
-                continue
-            self._raise_stop()
-            self.engine.step()
-            trials = bool(self.engine.recovery.trials)
-            committed = (commit or trials) and await self._commit()
-            if not fed and not committed and not self._has_news():
-                return
-
-    def _has_news(self) -> bool:
-        if self.engine.recovery.failures:
-            return True
-        before = [trial.phase for trial in self.engine.recovery.trials.values()]
-        return any(phase == "alone" for phase in before)
-
-    def _feed(self) -> bool:
-        fed = False
-        for tp, position in self._fed.items():
-            records = self.logs.logs.get(tp, [])[position:]
-            if records:
-                self._fed[tp] = position + len(records)
-                self.engine.feed(list(records))
-                fed = True
-        return fed
-
-    async def _settle(self) -> None:
-        """Wait until every coroutine rests with nothing to do, in real time as far as user code awaits real things."""
-        deadline = time.monotonic() + SETTLE_SECONDS_MAX
-        while True:
-            self.engine.changed.clear()
-            for _ in range(3):
-                await asyncio.sleep(0)
-            if self.engine.recovery.failures or all(task.idle() for task in self.engine.tasks.values()):
-                return
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"the app did not come to rest within {SETTLE_SECONDS_MAX:.0f} s.")
-            await asyncio.sleep(0.001)
-
-    def _raise_stop(self) -> None:
-        recovery = self.engine.recovery
-        if recovery.stop_failure is not None:
-            failure, recovery.stop_failure = recovery.stop_failure, None
-            raise failure.error
-        if recovery.crash is not None:
-            (_, error), recovery.crash = recovery.crash, None
-            raise error
-
-    async def _commit(self) -> bool:
-        tasks = await self.engine.barrier(SETTLE_SECONDS_MAX)
-        commit = self.engine.cut(tasks)
-        self.engine.release()
-        if commit.is_empty():
-            return False
-        self._apply(commit)
-        self.engine.committed(commit)
-        return True
-
-    def _apply(self, commit: Commit) -> None:
-        now = self._start_time + self.clock.now()
-        outputs = [commit.outputs, *(cut.outputs for cut in commit.tasks)]
-        for topic, messages in [pair for output in outputs for pair in output.items()]:
-            self.logs.partition_counts.setdefault(topic, 1)
-            for message in messages:
-                self.logs.append(topic, message, now)
-        changelogs = {table.name: table.changelog for table in self.topology.tables}
-        for cut in commit.tasks:
-            next_offsets: dict[str, int] = {}
-            for table, changes in cut.changes.items():
-                for key, value in changes.items():
-                    message = {"key": key, "value": value, "partition": cut.task.partition}
-                    next_offsets[table] = self.logs.append(changelogs[table], message, now).offset() + 1
-            self._committed.update(cut.offsets)
-            self._stores[cut.task].write(cut.changes, next_offsets)
 
 
 def _resolve(app: App, declared: Declared, partitions: int) -> Topology:
