@@ -184,12 +184,13 @@ class _Resolution:
 
     def _group_without_sources(self, table: TableSpec) -> int | None:
         """The group of a table that no agent is seen to use: the only one, or the one asked for."""
-        groups = {count for name, count in self.counts.items() if count and self.specs[name].role in _READ}
+        read = [count for name, count in self.counts.items() if self.specs[name].role in _READ]
+        groups = {count for count in read if count is not None}
         if table.partitions is not None and (not groups or table.partitions in groups):
             return table.partitions
         if len(groups) <= 1:
             return groups.pop() if groups else table.partitions or self.settings.topic_partitions
-        if any(count is None for count in self.counts.values()):
+        if None in read:
             return None
         self._problem(
             f"table {table.name!r}: the code does not show which agents use it, and the app reads topics with "

@@ -54,7 +54,8 @@ class ControlReader:
                 "auto.offset.reset": "earliest",
                 "isolation.level": "read_committed",
                 "enable.partition.eof": True,
-                "fetch.wait.max.ms": 100,
+                # A commit's marker ends a waiting fetch only when the wait is over.
+                "fetch.wait.max.ms": 50,
             }
         )
         self._changed = threading.Condition()

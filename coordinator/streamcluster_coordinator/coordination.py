@@ -20,17 +20,17 @@ from typing import Protocol, assert_never
 
 import msgspec
 
-from streamcluster.errors import BrokerUnreachable, ConfigurationError, Fenced
+from streamcluster.errors import BrokerUnreachable, ConfigurationError, Fenced, StateIncompatible
 from streamcluster.ids import Slot
 from streamcluster.messages import (
     Drained,
     Failed,
-    ReadTable,
     Ready,
     Released,
     Report,
     Rows,
     ToCoordinator,
+    ToWorker,
     WorkerConfig,
 )
 from streamcluster.settings import Settings
@@ -103,7 +103,6 @@ class Coordination:
     # Set by the machine's Exit.
     exit_code: int | None = None
     rows: TableReader = field(init=False)
-    status: Status = field(init=False)
 
     def __post_init__(self) -> None:
         self.rows = TableReader(self.topology, self.machine.state, self._send_to)
@@ -111,7 +110,9 @@ class Coordination:
     async def run(self) -> int:
         """Until the machine says Exit; returns its code. No process of ours is left when this ends, however it ends."""
         loop = asyncio.get_running_loop()
-        for number in _SIGNALS:
+        # nohup: who starts us so wants no hang-up to mean anything.
+        heard = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN or number != signal.SIGHUP]
+        for number in heard:
             loop.add_signal_handler(number, self.post, _SIGNALS[number])
         control_socket = ControlSocket(self.directory, self.answer)
         try:
@@ -120,7 +121,9 @@ class Coordination:
             await control_socket.open()
             self.post(ev.Started())
             async with asyncio.TaskGroup() as group:
-                self.tasks |= {group.create_task(self._tick()), group.create_task(self._show())}
+                tick = self._every(TICK_SECONDS, lambda: self.post(ev.Tick(time.monotonic())))
+                show = self._every(SNAPSHOT_SECONDS, self._snapshot)
+                self.tasks |= {group.create_task(tick), group.create_task(show)}
                 await self._work(group)
                 for task in self.tasks:
                     task.cancel()
@@ -131,7 +134,7 @@ class Coordination:
                 worker.link.close()
                 worker.process.kill_and_wait()
             await control_socket.close()
-            for number in _SIGNALS:
+            for number in heard:
                 loop.remove_signal_handler(number)
 
     def post(self, event: ev.Event) -> None:
@@ -143,13 +146,14 @@ class Coordination:
         """What the control socket asks."""
         if isinstance(request, GetRows):
             return await self.rows.read(request)
-        return self.status
+        return self.snapshots.take(self.machine.state)
 
     async def _work(self, group: asyncio.TaskGroup) -> None:
         """Events in, effects out. Every wait ends at the next tick at the latest."""
         while self.exit_code is None:
             await self.wakeup.wait()
             self.wakeup.clear()
+            self.tasks = {task for task in self.tasks if not task.done()}
             while self.events and self.exit_code is None:
                 event = self.events.popleft()
                 if not isinstance(event, ev.Tick):
@@ -159,48 +163,39 @@ class Coordination:
                     self._perform(effect, group)
         self._snapshot()
 
-    async def _tick(self) -> None:
+    async def _every(self, seconds: float, act: Callable[[], None]) -> None:
         while True:
-            await asyncio.sleep(TICK_SECONDS)
-            self.post(ev.Tick(time.monotonic()))
-
-    async def _show(self) -> None:
-        while True:
-            await asyncio.sleep(SNAPSHOT_SECONDS)
-            self._snapshot()
+            await asyncio.sleep(seconds)
+            act()
 
     def _snapshot(self) -> None:
-        self.status = self.snapshots.take(self.machine.state)
-        self.say.on_status(self.status)
+        self.say.on_status(self.snapshots.take(self.machine.state))
 
     def _perform(self, effect: ev.Effect, group: asyncio.TaskGroup) -> None:
         match effect:
             case ev.Spawn(slot):
                 self._spawn(slot)
             case ev.Send(slot, message):
-                self.workers[slot].link.send(message)
+                self._send_to(slot, message)
             case ev.Kill(slot):
-                self.workers[slot].process.signal(signal.SIGKILL)
+                self._signal(slot, signal.SIGKILL)
             case ev.AskStacks(None):
                 faulthandler.dump_traceback(sys.stderr)
             case ev.AskStacks(slot):
                 assert slot is not None
-                self.workers[slot].process.signal(signal.SIGUSR1)
+                self._signal(slot, signal.SIGUSR1)
             case ev.Confirm(slot, pid):
-                self._ask(group, self.control.confirm, ev.WorkerConfirmed(slot, pid))
+                question = self._ask_control(self.control.confirm, ev.WorkerConfirmed(slot, pid))
+                self.tasks.add(group.create_task(question))
             case ev.RecordSlots(count):
-                self._ask(group, partial(self.control.record_slots, count), ev.SlotsRecorded(count))
+                question = self._ask_control(partial(self.control.record_slots, count), ev.SlotsRecorded(count))
+                self.tasks.add(group.create_task(question))
             case ev.Say(level, text, traceback):
                 self.say.line(level, f"{text}\n{traceback}" if traceback else text)
             case ev.Exit(code):
                 self.exit_code = code
             case _:
                 assert_never(effect)
-
-    def _ask(self, group: asyncio.TaskGroup, ask: Callable[[], None], done: ev.Event) -> None:
-        task = group.create_task(self._ask_control(ask, done))
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
 
     async def _ask_control(self, ask: Callable[[], None], done: ev.Event) -> None:
         """Ask off the loop, again while no broker answers."""
@@ -210,7 +205,7 @@ class Coordination:
                 await asyncio.to_thread(ask)
                 self.post(done)
                 return
-            except Fenced as error:
+            except (Fenced, StateIncompatible) as error:
                 self.post(ev.FencedByAnother(str(error)))
                 return
             except (BrokerUnreachable, ConfigurationError) as error:
@@ -237,8 +232,8 @@ class Coordination:
             return
         link = Link(
             process.sock,
-            lambda message: self._received(slot, message),
-            lambda reason: self._broken(slot, process, reason),
+            partial(self._received, slot),
+            partial(self._broken, slot),
         )
         self.workers[slot] = Worker(process, link)
         self.post(ev.WorkerStarted(slot, process.pid))
@@ -252,30 +247,42 @@ class Coordination:
         worker.process.close()
         self.post(ev.WorkerGone(slot, worker.process.pid, code))
 
-    def _broken(self, slot: Slot, process: Process, reason: str) -> None:
+    def _broken(self, slot: Slot, reason: str) -> None:
         self.say.line("error", f"worker {slot} is killed: {reason}")
-        process.signal(signal.SIGKILL)
+        self._signal(slot, signal.SIGKILL)
 
-    def _send_to(self, slot: Slot, message: ReadTable) -> bool:
-        worker = self.workers.get(slot)
-        if worker is None:
+    def _received(self, slot: Slot, message: ToCoordinator) -> None:
+        if isinstance(message, Rows):
+            self.rows.received(message)
+        elif (event := event_of(slot, message)) is not None:
+            self.post(event)
+
+    # A worker may be gone already while the event that says so still waits in the queue: what is then sent to it is
+    # dropped, and the machine takes it back when it hears.
+
+    def _signal(self, slot: Slot, number: signal.Signals) -> None:
+        if (worker := self.workers.get(slot)) is not None:
+            worker.process.signal(number)
+
+    def _send_to(self, slot: Slot, message: ToWorker) -> bool:
+        if (worker := self.workers.get(slot)) is None:
             return False
         worker.link.send(message)
         return True
 
-    def _received(self, slot: Slot, message: ToCoordinator) -> None:
-        match message:
-            case Ready():
-                self.post(ev.WorkerReady(slot))
-            case Report():
-                self.post(ev.WorkerReport(slot, message))
-            case Released():
-                self.post(ev.WorkerReleased(slot, message.epoch, message.tasks))
-            case Failed():
-                self.post(ev.WorkerFailed(slot, message.exit_code, message.text, message.traceback))
-            case Rows():
-                self.rows.received(message)
-            case Drained():
-                logger.debug("worker %s has drained", slot)
-            case _:
-                assert_never(message)
+
+def event_of(slot: Slot, message: ToCoordinator) -> ev.Event | None:
+    """What a worker's message means to the machine; None: nothing."""
+    match message:
+        case Ready():
+            return ev.WorkerReady(slot)
+        case Report():
+            return ev.WorkerReport(slot, message)
+        case Released():
+            return ev.WorkerReleased(slot, message.epoch, message.tasks)
+        case Failed():
+            return ev.WorkerFailed(slot, message.exit_code, message.text, message.traceback)
+        case Rows() | Drained():
+            return None
+        case _:
+            assert_never(message)

@@ -21,7 +21,7 @@ from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from types import ModuleType
 
-from .fleet_process import FIRST_PRELOAD, PRELOAD, PROBE_ENTRY, WORKER_ENTRY, enter
+from .fleet_process import FIRST_PRELOAD, GO, PRELOAD, PROBE_ENTRY, WORKER_ENTRY, enter
 
 # The fork server writes an exit code within a millisecond of the end.
 _EXIT_CODE_SECONDS = 1.0
@@ -132,7 +132,9 @@ class Fleet:
                 process = self._context.Process(target=enter, args=(entry, theirs, before, after))
                 process.start()
             assert process.pid is not None
-            return Process(process, process.pid, os.pidfd_open(process.pid), ours)
+            started = Process(process, process.pid, os.pidfd_open(process.pid), ours)
+            ours.sendall(GO)
+            return started
         except BaseException:
             ours.close()
             raise

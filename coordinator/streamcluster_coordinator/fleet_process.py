@@ -12,9 +12,16 @@ WORKER_ENTRY = "streamcluster_worker.main:run"
 PROBE_ENTRY = "streamcluster_worker.main:probe"
 FIRST_PRELOAD = "streamcluster_coordinator.fleet_preload"
 PRELOAD = "streamcluster_worker.preload"
+GO = b"\x01"
 
 
 def enter(entry: str, sock: socket.socket, before: tuple[object, ...], after: tuple[object, ...]) -> None:
-    """Call `module:function(*before, sock, *after)`."""
+    """Call `module:function(*before, sock, *after)`, once the coordinator has a hold on this process.
+
+    A process that ended before that could be mistaken for another one with its number.
+    """
+    if sock.recv(1) != GO:
+        # The coordinator is gone.
+        return
     module, _, function = entry.partition(":")
     getattr(importlib.import_module(module), function)(*before, sock, *after)

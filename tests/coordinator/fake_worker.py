@@ -11,7 +11,6 @@ import os
 import signal
 import socket
 import sys
-import time
 from pathlib import Path
 
 import msgspec
@@ -160,4 +159,4 @@ class FakeWorker:
                     signal.pause()
             case ["garbage"]:
                 self.sock.sendall(b"\xff" * 64)
-                time.sleep(60)  # until it is killed for that
+                signal.pause()  # until it is killed for that

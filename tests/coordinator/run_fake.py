@@ -1,0 +1,41 @@
+"""Runs the real coordinator over fake workers: `python -m tests.coordinator.run_fake TOPIC OVERRIDES`.
+
+What it says goes to stdout, as "level text"; an error that keeps it from starting is said as "refused".
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from streamcluster.errors import StreamclusterError
+from streamcluster_coordinator.fleet import Fleet
+from streamcluster_coordinator.runtime import run
+from streamcluster_coordinator.status import Status
+
+MODULE = "tests.coordinator.fake_worker"
+
+
+class Lines:
+    """Prints what is said; snapshots are asked for over the control socket instead."""
+
+    def line(self, level: str, text: str) -> None:
+        """One message."""
+        print(level, text, flush=True)
+
+    def on_status(self, status: Status) -> None:
+        """Nothing to show."""
+
+
+def main(topic: str, overrides: str) -> int:
+    """Run until the end; return the exit code."""
+    fleet = Fleet(entry=f"{MODULE}:run", probe_entry=f"{MODULE}:probe", preload=(MODULE,))
+    try:
+        return run(topic, json.loads(overrides), say=Lines(), fleet=fleet)
+    except StreamclusterError as error:
+        print("refused", error, getattr(error, "traceback", ""), flush=True)
+        return int(error.exit_code)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

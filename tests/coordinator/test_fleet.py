@@ -1,0 +1,67 @@
+"""Processes of the fleet: what they inherit, how their end is seen. Run in an interpreter of its own.
+
+The fork server belongs to a whole process, so each test has one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = """
+import json, os, signal, sys
+from streamcluster_coordinator.fleet import Fleet
+
+print("main ran", flush=True)
+
+def see(config, sock):
+    ignored = [s.name for s in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) == signal.SIG_IGN]
+    found = {"ignored": ignored, "cwd": os.getcwd()}
+    sock.sendall(json.dumps(found).encode())
+    os._exit(int(config))
+
+def die(config, sock):
+    os.kill(os.getpid(), int(config))
+"""
+MAIN = """
+if __name__ == "__main__":
+    import entries
+    for entry, config in [("see", b"7"), ("die", b"11"), ("die", b"9")]:
+        fleet = Fleet(entry=f"entries:{entry}", preload=("entries",))
+        fleet.open()
+        process = fleet.start_worker(config)
+        assert process.wait(20)
+        process.sock.settimeout(5)
+        print(json.dumps([process.exit_code(), process.sock.recv(1000).decode()]), flush=True)
+        process.close()
+"""
+
+
+def test_processes_run_the_entry_only_and_their_end_is_told(tmp_path: Path) -> None:
+    """The main script is not run again in them, group signals are ignored, and exit codes and signals are seen."""
+    (tmp_path / "entries.py").write_text(SCRIPT.replace('print("main ran", flush=True)', ""))
+    (tmp_path / "script.py").write_text(SCRIPT + MAIN)
+
+    found = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert found.stderr == ""
+    lines = found.stdout.splitlines()
+    assert lines.count("main ran") == 1
+    rest = lines[1:]
+    codes = [json.loads(line)[0] for line in rest]
+    assert codes == [7, -11, -9]
+    assert json.loads(json.loads(rest[0])[1]) == {
+        "ignored": ["SIGTERM", "SIGHUP"],
+        "cwd": str(tmp_path),
+    }
