@@ -145,5 +145,24 @@ async def send_fast(stream: streamcluster.Stream[str]) -> None:
 async def send_slowly(stream: streamcluster.Stream[str]) -> None:
     """Send on after a while, as if something else had to be asked."""
     async for key, value in stream.items():
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(60 if value == "long" else 0.1)
         await slow_out.send(key=key, value=value)
+
+
+# A function that ends its worker.
+
+dying = App(f"{PREFIX}dying", broker="kafka://", store="rocksdb://")
+dying_in = dying.topic(topic("in"), key_type=str, value_type=str, value_serializer="raw")
+
+
+@dying.agent(dying_in)
+async def idle(stream: streamcluster.Stream[str]) -> None:
+    """Take everything."""
+    async for _ in stream:
+        continue
+
+
+@dying.task
+async def die() -> None:
+    """Fail outside of an event, which ends the worker."""
+    raise RuntimeError("told to die")
