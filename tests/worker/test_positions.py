@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from streamcluster.engine.values import Committed
+from streamcluster.errors import StateIncompatible
+from streamcluster.ids import TP
+from streamcluster.settings import make_settings
 from streamcluster.stores import MemoryStore, TaskStore
-from streamcluster_worker.positions import has_rows
+from streamcluster_worker.positions import Start, has_rows, refuse_lost_offsets
 from streamcluster_worker.shard import Memory, RocksStore
 
 MIB = 1024 * 1024
@@ -42,3 +46,15 @@ def test_one_row_in_any_table_is_a_result(store: TaskStore) -> None:
     assert has_rows(store, TABLES)
     store.write({"b": {b"k": None}}, {"b": 2})
     assert not has_rows(store, TABLES)
+
+
+def test_results_without_a_committed_offset_are_refused_wherever_they_came_from(store: TaskStore) -> None:
+    """Rows and no committed offset: the app stops, with what to do; a first start and a known position go on."""
+    settings = make_settings({"id": "shop"})
+    tp = TP("orders", 0)
+    first, known = Start({tp: Committed(0)}, has_committed=False), Start({tp: Committed(7)}, has_committed=True)
+    refuse_lost_offsets(settings, first, store, TABLES)
+    store.restore("a", [(b"k", b"1")], 1)
+    refuse_lost_offsets(settings, known, store, TABLES)
+    with pytest.raises(StateIncompatible, match=r"no committed offset for orders\[0\].*streamcluster reset"):
+        refuse_lost_offsets(settings, first, store, TABLES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from streamcluster.engine.values import Committed
 from streamcluster.errors import StateIncompatible
@@ -26,24 +27,34 @@ def has_rows(store: TaskStore, tables: Iterable[str]) -> bool:
     return any(store.shard(table).scan(rows_max=1) for table in tables)
 
 
-def start_positions(clients: Clients, settings: Settings, tps: list[TP], *, has_state: bool) -> dict[TP, Committed]:
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a task starts. has_committed: at least one of the positions is a committed one."""
+
+    positions: dict[TP, Committed]
+    has_committed: bool
+
+
+def refuse_lost_offsets(settings: Settings, start: Start, store: TaskStore, tables: Iterable[str]) -> None:
+    """Raise StateIncompatible when there are results of events whose offsets are not there any more (H9)."""
+    if start.has_committed or not start.positions or not has_rows(store, tables):
+        return
+    topics = ", ".join(str(tp) for tp in sorted(start.positions)[:3])
+    raise StateIncompatible(
+        f"The tables of app {settings.app_id} are not empty, but group {settings.app_id} has no committed offset for "
+        f"{topics}: they expired or were deleted, and reading from the start would count everything twice. Run "
+        "`streamcluster reset --topics` to start afresh, or commit the offsets that belong to the state."
+    )
+
+
+def start_positions(clients: Clients, settings: Settings, tps: list[TP]) -> Start:
     """The position to start from, for each partition. Blocks; to be called after the fence (H22).
 
     A partition without a committed position starts where consumer_auto_offset_reset says. One whose committed position
     has been deleted by retention starts at the oldest record that is left, and that is said.
-
-    Raises:
-        StateIncompatible: the store has rows, and no position at all is committed (H9).
     """
     committed = read_committed_positions(clients.consumer, tps, POSITIONS_SECONDS_MAX)
     begins = clients.offsets.begin_offsets(tps, POSITIONS_SECONDS_MAX)
-    if has_state and tps and all(committed[tp].offset is None for tp in tps):
-        raise StateIncompatible(
-            f"The local state of app {settings.app_id} is not empty, but group {settings.app_id} has no committed "
-            f"offset for {', '.join(map(str, tps[:3]))}: they expired or were deleted, and reading from the start "
-            "would count everything twice. Run `streamcluster reset` to start afresh, or commit the offsets that "
-            "belong to the state."
-        )
     ends: dict[TP, int] = {}
     if settings.consumer_auto_offset_reset == "latest":
         missing = [tp for tp in tps if committed[tp].offset is None]
@@ -64,4 +75,4 @@ def start_positions(clients: Clients, settings: Settings, tps: list[TP], *, has_
             positions[tp] = Committed(begins[tp])
         else:
             positions[tp] = Committed(offset, committed[tp].metadata)
-    return positions
+    return Start(positions, any(found.offset is not None for found in committed.values()))

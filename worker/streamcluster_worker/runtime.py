@@ -17,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from streamcluster.app import App
 from streamcluster.engine.clock import LoopClock
 from streamcluster.engine.engine import Engine
-from streamcluster.engine.values import Committed
 from streamcluster.errors import (
     BrokerUnreachable,
     ConfigurationError,
@@ -46,7 +45,7 @@ from streamcluster.messages import (
 from . import lifecycle as life
 from .clients import Clients
 from .kafka_errors import RecordRefused, ResetNeeded
-from .positions import has_rows, start_positions
+from .positions import Start, refuse_lost_offsets, start_positions
 from .pump import Pump
 from .queries import read_table
 from .reports import make_report, reads_of
@@ -80,7 +79,7 @@ class Worker:
         self._engine = Engine(app, plan, config.topology, LoopClock())
         self._life = life.Lifecycle()
         self._events: deque[life.Event] = deque()
-        self._positions: dict[TaskId, dict[TP, Committed]] = {}
+        self._starts: dict[TaskId, Start] = {}
         self._loop = asyncio.get_running_loop()
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="open")
         self._clients: Clients | None = None
@@ -204,17 +203,17 @@ class Worker:
         assert self._stores is not None
         clients, stores = self._clients, self._stores
 
-        def open_all() -> dict[TaskId, dict[TP, Committed]]:
-            found: dict[TaskId, dict[TP, Committed]] = {}
+        def open_all() -> dict[TaskId, Start]:
+            found: dict[TaskId, Start] = {}
             for task in tasks:
                 store = stores.open(task)
                 tables = self._config.topology.tables_of(task)
                 tps = sorted(self._tps((task,)))
-                has_state = has_rows(store, [table.name for table in tables])
-                found[task] = start_positions(clients, self._settings, tps, has_state=has_state)
+                found[task] = start_positions(clients, self._settings, tps)
+                refuse_lost_offsets(self._settings, found[task], store, [table.name for table in tables])
             return found
 
-        self._positions.update(await self._loop.run_in_executor(self._pool, open_all))
+        self._starts.update(await self._loop.run_in_executor(self._pool, open_all))
         self._events.extend(life.Opened(task) for task in tasks)
 
     def _restore(self, task: TaskId) -> None:
@@ -241,8 +240,12 @@ class Worker:
     async def _start(self, task: TaskId) -> None:
         assert self._stores is not None
         assert self._pump is not None
-        self._engine.open_task(task, self._stores.open_stores[task], self._positions.pop(task))
-        for table in self._config.topology.tables_of(task):
+        start, store = self._starts.pop(task), self._stores.open_stores[task]
+        tables = self._config.topology.tables_of(task)
+        # Again: rows that came back from a changelog count as much as those that were on this disk.
+        refuse_lost_offsets(self._settings, start, store, [table.name for table in tables])
+        self._engine.open_task(task, store, start.positions)
+        for table in tables:
             for callback in self._app.tables[table.name].recover_callbacks:
                 result = callback()
                 if inspect.isawaitable(result):
@@ -260,7 +263,7 @@ class Worker:
             self._restorer.cancel(task)
         await self._pump.close_tasks(tasks, self._settings.drain_timeout * 0.8)
         for task in tasks:
-            self._positions.pop(task, None)
+            self._starts.pop(task, None)
             self._stores.close(task)
 
     # Clients
