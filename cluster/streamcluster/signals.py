@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -17,6 +17,12 @@ class Signal:
     def __init__(self, name: str) -> None:
         self.name = name
         self.receivers: list[Callable[..., Any]] = []
+
+    @overload
+    def connect(self, fun: F) -> F: ...
+
+    @overload
+    def connect(self) -> Callable[[F], F]: ...
 
     def connect(self, fun: F | None = None) -> Any:
         """Add a receiver; returns it, so that it works as a decorator with and without parentheses."""
