@@ -28,7 +28,7 @@ def worker_gone(state: State, event: WorkerGone) -> list[Effect]:
     place = state.places.get(event.slot)
     if place is None or (event.pid is not None and place.pid != event.pid) or not place.has_process():
         return []
-    asked_to_end = place.state == "draining" and event.code == 0
+    asked_to_end = place.state == "draining" and event.code in (ExitCode.DRAINED, ExitCode.DRAIN_DEADLINE)
     had_tasks = bool(state.tasks_of(place.slot))
     free_all(state, place.slot)
     place.move("gone", state.now)
@@ -39,7 +39,7 @@ def worker_gone(state: State, event: WorkerGone) -> list[Effect]:
         place.last_death = reason
         state.last_failure = failure or state.last_failure
     if state.stop is not None:
-        state.stop.cut_short |= had_tasks and not asked_to_end
+        state.stop.cut_short |= event.code == ExitCode.DRAIN_DEADLINE or (had_tasks and not asked_to_end)
     return _next(state, place, event.code, failure, asked_to_end=asked_to_end)
 
 

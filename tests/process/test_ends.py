@@ -212,7 +212,7 @@ def test_ttin_and_ttou_change_the_number_of_workers(
 
 
 def test_a_crash_loop_backs_off_and_says_why(running: StartApp, topics: str) -> None:
-    """An app whose workers die again and again: it waits longer and longer, with the last traceback, and can be ended."""
+    """An app whose workers die again and again: it waits, shows the traceback, and can be ended."""
     run = running("dying", crash_loop_deaths=2)
     run.start()
 

@@ -88,6 +88,8 @@ class Worker:
         self._stores: Stores | None = None
         self._leader = config.leader
         self._leads_changed = True
+        # Whether an event was left unfinished since the drain began.
+        self._cut_short = False
         # Why the worker does not work now, for `status`; None while it does.
         self._note: str | None = None
 
@@ -101,6 +103,7 @@ class Worker:
             case Revoke():
                 self._events.append(life.Revoked(message.epoch, message.tasks))
             case Drain():
+                self._cut_short = False
                 self._events.append(life.DrainRequested())
             case Lead():
                 self._leader = message.leader
@@ -191,6 +194,8 @@ class Worker:
             case life.TellDrained():
                 await self._app.on_before_shutdown.send_async(self._app)
                 await self._engine.functions.stop()
+                if self._cut_short:
+                    raise Stop(_failed(ExitCode.DRAIN_DEADLINE, "not all events in progress could be finished"))
                 self._send(Drained())
                 raise Stop()
 
@@ -261,7 +266,12 @@ class Worker:
         assert self._stores is not None
         for task in tasks:
             self._restorer.cancel(task)
-        await self._pump.close_tasks(tasks, self._settings.drain_timeout * 0.8)
+        # The coordinator's deadline is the whole of it; what is left is for the commit.
+        patience = self._settings.drain_timeout * 0.8
+        if not await self._pump.close_tasks(tasks, patience):
+            self._cut_short = True
+            text = "an event of task %s was not finished within %.1f s: it is left uncommitted, and will be done again"
+            logger.warning(text, ", ".join(map(str, tasks)), patience)
         for task in tasks:
             self._starts.pop(task, None)
             self._stores.close(task)
