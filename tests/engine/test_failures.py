@@ -366,5 +366,5 @@ def test_failure_in_a_shared_stream_is_that_of_its_event(drive: Drive) -> None:
     for value in range(6):
         driver.send("numbers", partition=value % 2, value=value)
     assert [letter.value for letter in driver.dead_letters()] == [b"3"]
-    assert [shard.stored("all") for shard in sums.local.all()] == [6, 6]  # type: ignore[union-attr, attr-defined]
+    assert [shard.stored("all") for shard in sums.local.all()] == [6, 6]  # type: ignore[union-attr]
     assert driver.positions() == {TP("numbers", 0): 3, TP("numbers", 1): 3}

@@ -25,7 +25,7 @@ from .partition import SourcePartition
 from .recovery import Recovery
 from .shared import is_named, make_shared, readers_of
 from .task import RunningTask, build_task
-from .values import Commit, Committed
+from .values import Commit, Committed, TaskCommit
 
 
 class Engine:
@@ -172,7 +172,12 @@ class Engine:
     def cut(self, tasks: Iterable[RunningTask], *, all_offsets: bool = False) -> Commit:
         """Take what the resting `tasks` and the worker's functions have. One commit is in flight at most."""
         assert self.in_flight is None
-        cuts = [task.cut(all_offsets=all_offsets) for task in tasks]
+        cuts: list[TaskCommit] = []
+        for task in tasks:
+            try:
+                cuts.append(task.cut(all_offsets=all_offsets))
+            except Exception as error:  # noqa: BLE001 (codecs of tables are user code)
+                self.recovery.cut_failed(task, error)
         commit = Commit(tasks=[cut for cut in cuts if not cut.is_empty()], outputs=self.outbox.swap())
         if not commit.is_empty():
             self.in_flight = commit

@@ -136,6 +136,11 @@ class RunIntake:
         """No event is half done in the coroutine."""
         return self._waiter is not None
 
+    @property
+    def idle(self) -> bool:
+        """Resting, with nothing queued that it may hand out."""
+        return self._waiter is not None and (not self.queue or self._stopped)
+
     def push(self, run: Run) -> None:
         """Add a run behind the others."""
         self.queue.append(run)

@@ -71,6 +71,17 @@ class Recovery:
             where = ", ".join(f"{tp}@{offset}" for tp, offset in failure.suspects[:3]) or "before its first event"
             logger.warning("%s failed at %s: %r", failure.unit, where, failure.error, exc_info=failure.error)
 
+    def cut_failed(self, task: RunningTask, error: Exception) -> None:
+        """Something that was put into a table cannot be encoded: each event since the last commit is a suspect."""
+        suspects = [
+            (tp, offset)
+            for tp, partition in task.partitions.items()
+            for offset in range(partition.committed.next_offset, partition.next_offset)
+        ]
+        units = {reader.unit for partition in task.partitions.values() for reader in partition.readers}
+        for unit in sorted(units):
+            self.report(Failure(unit, policy_of(None, self._app.conf), task.id, suspects, error))
+
     def function_failed(self, name: str, error: Exception) -> None:
         """An @app.task ended with an exception: at an event of a shared stream it is that event's failure."""
         for source in self._shared:

@@ -73,7 +73,7 @@ class SharedSource:
     @property
     def idle(self) -> bool:
         """At rest, with nothing queued that anybody would take."""
-        return self.intake.resting and not self.intake.queue if self.is_iterated else True
+        return self.intake.idle or not self.is_iterated
 
     def has_in_hand(self, tasks: set[TaskId]) -> bool:
         """Its function is at, or has buffered, events of these tasks."""

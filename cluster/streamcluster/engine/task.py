@@ -43,7 +43,7 @@ class RunningTask:
 
     def idle(self) -> bool:
         """Resting, with nothing queued."""
-        return all(i.down or (i.intake.resting and not i.intake.queue) for i in self.instances)
+        return all(i.down or i.intake.idle for i in self.instances)
 
     def failed(self) -> bool:
         """A coroutine failed at an event and the rollback is still to come."""

@@ -104,6 +104,7 @@ class Simulation:
             if engine.recovery.failures:
                 self._fed.update(await engine.recovery.run())
                 continue
+            engine.overfull()
             self._raise_stop()
             engine.step()
             committed = (commit or bool(engine.recovery.trials)) and await self._commit()
