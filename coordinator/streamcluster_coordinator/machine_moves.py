@@ -13,20 +13,21 @@ from streamcluster.messages import Drain, Grant, Lead, Revoke
 from streamcluster.placement import place
 
 from .machine_events import Effect, Send
-from .machine_slots import Place, State
+from .machine_slots import State
 
 
 def rebalance(state: State) -> list[Effect]:
-    """Compute the wanted placement anew and start what leads there."""
-    slots = [place.slot for place in state.ordered() if may_have_tasks(place)]
-    if slots and state.stop is None:
+    """Compute the wanted placement anew and start what leads there.
+
+    A worker that died and comes back at once keeps its tasks, and its state with them; a new one and one in a crash
+    loop get some when they serve.
+    """
+    staying = [place for place in state.ordered() if not place.retiring]
+    # When all are in a crash loop, tasks wait where they would be without it.
+    slots = [place.slot for place in staying if place.proven or place.is_serving()] or [place.slot for place in staying]
+    if state.stop is None:
         state.placement = place(state.tasks, slots, state.placement)
     return reconcile(state)
-
-
-def may_have_tasks(place: Place) -> bool:
-    """Whether tasks are placed here. A worker that died and comes back at once keeps them, and its state with them."""
-    return not place.retiring and (place.proven or place.is_serving())
 
 
 def reconcile(state: State) -> list[Effect]:

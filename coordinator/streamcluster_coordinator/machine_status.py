@@ -146,6 +146,8 @@ def _overall(state: State) -> Literal["starting", "running", "draining", "degrad
     if state.stop is not None:
         return "draining"
     places = state.ordered()
+    if state.rolling is not None:
+        return "running"
     if any(place.state in ("stalled", "backing_off", "dying") for place in places):
         return "degraded"
     if len(state.held) == len(state.tasks) and any(place.is_serving() for place in places):

@@ -77,27 +77,26 @@ class TableReader:
         ahead = [slot for slot in slots if slot >= start]
         if not ahead:
             return RowsAnswer(error=None if slots else "no worker has a shard of it now. Try again")
-        for index, slot in enumerate(ahead):
-            rows = await self._ask(slot, request, after if slot == start else None)
+        found: list[tuple[str, str]] = []
+        for slot in ahead:
+            if len(found) >= request.rows_max:
+                return RowsAnswer(rows=tuple(found), after=f"{slot}:")
+            rows_max = request.rows_max - len(found)
+            rows = await self._ask(slot, request, after if slot == start else None, rows_max)
             if rows.error is not None:
                 return RowsAnswer(error=rows.error)
-            following = ahead[index + 1] if index + 1 < len(ahead) else None
-            cursor = f"{slot}:{rows.after}" if rows.after is not None else None
-            if cursor is None and following is not None:
-                cursor = f"{following}:"
-            if rows.rows or following is None:
-                return RowsAnswer(rows=rows.rows, after=cursor)
-        raise AssertionError("the last slot always answers")
+            found += rows.rows
+            if rows.after is not None:
+                return RowsAnswer(rows=tuple(found), after=f"{slot}:{rows.after}")
+        return RowsAnswer(rows=tuple(found))
 
-    def _ask(self, slot: Slot, request: GetRows, after: str | None) -> asyncio.Future[Rows]:
+    def _ask(self, slot: Slot, request: GetRows, after: str | None, rows_max: int = 1) -> asyncio.Future[Rows]:
         number = next(self._numbers)
         future: asyncio.Future[Rows] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
         # A cancelled or timed-out question leaves nothing behind.
         future.add_done_callback(lambda _: self._waiting.pop(number, None))
-        question = ReadTable(
-            request=number, table=request.table, key=request.key, after=after, rows_max=request.rows_max
-        )
+        question = ReadTable(request=number, table=request.table, key=request.key, after=after, rows_max=rows_max)
         if not self._send(slot, question):
             future.set_result(Rows(request=number, owner=False, error=f"worker {slot} is being replaced. Try again"))
         return future
