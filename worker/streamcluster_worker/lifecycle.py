@@ -6,7 +6,7 @@
     opening    |         | restoring |          | opening | closing |
     restoring  |         |           | running  | opening | closing |
     running    |         |           |          | opening | closing |
-    closing    | queued  |           |          | closing |         | absent
+    closing    | queued  |           |          |         |         | absent
 
     * the outcome of a commit is unknown, so every task starts again from what Kafka says (I3)
 
