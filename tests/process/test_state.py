@@ -1,0 +1,117 @@
+"""Local state that is gone or broken comes back from the changelog; nothing of the user's is deleted."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import MakeTopic
+from tests.process.checker import Row
+from tests.process.conftest import StartApp
+from tests.process.records import send
+from tests.process.running import Running
+
+KEYS = 2_000
+Counted = tuple[Running, Counter[str]]
+
+
+@pytest.fixture
+def counted(running: StartApp, make_topic: MakeTopic, topic_prefix: str, bootstrap: str) -> Counted:
+    """A drained run with a table, and what the table has to hold."""
+    for name in ("in", "out"):
+        make_topic(f"{topic_prefix}{name}", 2)
+    run = running("obedient")
+    return run, add(run, topic_prefix, bootstrap, Counter())
+
+
+def add(run: Running, prefix: str, bootstrap: str, before: Counter[str]) -> Counter[str]:
+    """Start, count three more of every key, compare and drain."""
+    keys = [f"k{number % KEYS}" for number in range(3 * KEYS)]
+    run.start()
+    run.until_running()
+    send(bootstrap, f"{prefix}in", [Row(key, b"v") for key in keys])
+    run.until_caught_up()
+    after = before + Counter(keys)
+    assert run.table("seen") == dict(after)
+    assert run.drain() == 0, run.log_end()
+    return after
+
+
+def task_directories(run: Running) -> list[Path]:
+    """Where the two tasks keep their shards."""
+    found = [run.state_dir / run.app_id / "tasks" / name for name in ("2_0", "2_1")]
+    assert all(path.is_dir() for path in found)
+    return found
+
+
+def test_a_deleted_state_directory_is_restored_from_the_changelog(
+    counted: Counted, topic_prefix: str, bootstrap: str
+) -> None:
+    """Every row is back before the first new event is counted."""
+    run, before = counted
+    shutil.rmtree(run.state_dir)
+
+    add(run, topic_prefix, bootstrap, before)
+
+
+def test_kept_state_is_not_restored_again(counted: Counted, topic_prefix: str, bootstrap: str) -> None:
+    """After a drain the store is at the end of its changelog: a start has nothing to read."""
+    run, before = counted
+    most = 0
+    run.start()
+
+    def note(restored: int) -> None:
+        nonlocal most
+        most = max(most, restored)
+
+    status = run.until(lambda seen: [note(task.restored) for task in seen.tasks] and is_up(run), "it runs")
+
+    assert status.tasks
+    # Only the markers of the last transactions, which are no records.
+    assert most < 50
+    assert run.table("seen") == dict(before)
+    assert run.drain() == 0
+
+
+def is_up(run: Running) -> bool:
+    """Whether every task runs."""
+    status = run.status()
+    return status is not None and bool(status.tasks) and all(task.state == "running" for task in status.tasks)
+
+
+@pytest.mark.parametrize("what", ["CURRENT", "MANIFEST", "sst"])
+def test_a_corrupt_store_is_set_aside_and_restored(
+    counted: Counted, topic_prefix: str, bootstrap: str, what: str
+) -> None:
+    """Garbage in one of its files: the directory is kept under another name, which is said, and the state is right."""
+    run, before = counted
+    broken = task_directories(run)[0]
+    files = [path for path in broken.rglob("*") if path.name.startswith(what) or path.suffix == f".{what}"]
+    assert files, sorted(broken.iterdir())
+    for path in files:
+        path.write_bytes(b"garbage" * 100)
+
+    add(run, topic_prefix, bootstrap, before)
+
+    aside = [path for path in broken.parent.iterdir() if path.name.startswith("2_0") and path != broken]
+    assert len(aside) == 1
+    assert aside[0].name in run.log()
+
+
+def test_a_directory_that_cannot_be_written_is_one_message(
+    running: StartApp, make_topic: MakeTopic, topic_prefix: str
+) -> None:
+    """A file stands where the state directory should be: exit 78, with the path and what to do."""
+    for name in ("in", "out"):
+        make_topic(f"{topic_prefix}{name}", 2)
+    run = running("obedient")
+    run.state_dir.write_text("not a directory")
+    run.start()
+
+    assert run.wait() == 78
+    assert str(run.state_dir) in run.log()
+    assert "--state-dir" in run.log()
+    assert "Traceback" not in run.log()
