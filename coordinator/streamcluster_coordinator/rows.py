@@ -49,7 +49,7 @@ class TableReader:
             async with asyncio.timeout(ROWS_SECONDS):
                 slots = self._slots(table.group)
                 if request.key is not None:
-                    return await self._key(request, slots)
+                    return await self._key(request, slots, table.group)
                 return await self._page(request, slots)
         except TimeoutError:
             return RowsAnswer(error=f"no worker answered within {ROWS_SECONDS:g} s: is it restoring, or stalled?")
@@ -58,9 +58,11 @@ class TableReader:
         """Slots with shards of a table of `group`."""
         return sorted({slot for task, slot in self._state.held.items() if task.group == group})
 
-    async def _key(self, request: GetRows, slots: Sequence[Slot]) -> RowsAnswer:
+    async def _key(self, request: GetRows, slots: Sequence[Slot], group: int) -> RowsAnswer:
         asked = [self._ask(slot, request, None) for slot in slots]
-        error = "no worker has that key's shard now: its task is moving. Try again"
+        error: str | None = None
+        if sum(task.group == group for task in self._state.held) < group:
+            error = "no worker has that key's shard now: its task is moving. Try again"
         try:
             for answer in asyncio.as_completed(asked):
                 rows = await answer
@@ -70,6 +72,7 @@ class TableReader:
         finally:
             for future in asked:
                 future.cancel()
+        # Without an error, every shard was asked and none has the key.
         return RowsAnswer(error=error)
 
     async def _page(self, request: GetRows, slots: Sequence[Slot]) -> RowsAnswer:

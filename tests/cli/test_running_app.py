@@ -116,7 +116,6 @@ def test_a_running_app_answers_and_drains(run: Run, shop: Started, tmp_path: Pat
     assert json.loads(done.stdout)["offsets"] == [shop.app_id]
 
 
-@pytest.mark.xfail(strict=True, reason="rows.py takes a key that no worker has for one whose shard is moving")
 def test_a_missing_key_ends_with_exit_code_1(run: Run, shop: Started) -> None:
     """With every task running, a key that is in no shard is not there, which is an answer and not a trouble."""
     absent = run("table", *shop.options, "totals", "zzz")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from streamcluster.engine.engine import Engine
@@ -11,14 +13,21 @@ from streamcluster.ids import TaskId
 from streamcluster.messages import ReadTable, Rows
 from streamcluster.plain import dumps
 
+from .lifecycle import State
+
 ROWS_BYTES_MAX = 8 * 1024 * 1024
 
 
-def read_table(engine: Engine, request: ReadTable) -> Rows:
-    """One key or a page of rows. The cursor of a page is "task, rows of it already seen"."""
+def read_table(engine: Engine, request: ReadTable, states: Mapping[TaskId, State]) -> Rows:
+    """One key or a page of rows. The cursor of a page is "task, rows of it already seen".
+
+    states: this worker's tasks; while one of the table's does not run, what it has cannot be told.
+    """
     if find_table(engine.plan, request.table) is None:
         known = ", ".join(table.name for table in engine.plan.tables) or "none"
         return Rows(request=request.request, error=f"there is no table {request.table!r}; there are: {known}")
+    group = next(table.group for table in engine.topology.tables if table.name == request.table)
+    away = [str(task) for task, state in sorted(states.items()) if task.group == group and state != "running"]
     shards = {
         task: running.shards[request.table]
         for task, running in sorted(engine.tasks.items())
@@ -26,8 +35,12 @@ def read_table(engine: Engine, request: ReadTable) -> Rows:
     }
     try:
         if request.key is not None:
-            return _one(request, request.key, shards)
-        return _page(request, shards)
+            found = _one(request, request.key, shards)
+            if found.owner or not away:
+                return found
+        elif not away:
+            return _page(request, shards)
+        return Rows(request=request.request, owner=False, error=f"task {', '.join(away)} does not run yet. Try again")
     except (msgspec.MsgspecError, ValueError, TypeError) as error:
         return Rows(request=request.request, error=f"table {request.table!r}: {error}")
 

@@ -109,7 +109,7 @@ class Worker:
                 self._leader = message.leader
                 self._leads_changed = True
             case ReadTable():
-                self._send(read_table(self._engine, message))
+                self._send(read_table(self._engine, message, self._life.states))
         self._engine.changed.set()
 
     def report(self) -> None:
