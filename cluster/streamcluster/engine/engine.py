@@ -141,16 +141,10 @@ class Engine:
             now = self.clock.now()
             if not late or (now >= deadline and not any(task.in_transaction for task in late)):
                 break
-            await self._wait_changed(deadline - now if now < deadline else 1.0)
+            await _wait(self.changed, self.clock, deadline - now if now < deadline else 1.0)
         resting = [task for task in self.tasks.values() if self.resting(task) and not task.failed()]
         self.late = self.tasks.keys() - {task.id for task in resting}
         return resting
-
-    async def _wait_changed(self, seconds: float) -> None:
-        self.changed.clear()
-        alarm = self.clock.call_later(seconds, self.changed.set)
-        await self.changed.wait()
-        alarm.cancel()
 
     def resting(self, task: RunningTask) -> bool:
         """No event of the task is half done."""
@@ -211,3 +205,11 @@ class Engine:
 def reads(unit: Unit, name: str) -> bool:
     """Whether the unit reads the topic of this name."""
     return is_named(unit.topic, name)
+
+
+async def _wait(changed: asyncio.Event, clock: Clock, seconds: float) -> None:
+    """Wait for `changed`, or for so many seconds."""
+    changed.clear()
+    alarm = clock.call_later(seconds, changed.set)
+    await changed.wait()
+    alarm.cancel()

@@ -89,39 +89,20 @@ class Driver:
 
         commit=False leaves the results uncommitted, for a `crash` that comes too early.
         """
-        message = self._encode(topic, key, value)
+        found = topic if isinstance(topic, Topic) else _find_topic(self.app, self._plan, topic)
+        message = _encode(found, topic, key, value)
         message |= {"partition": partition} if partition is not None else {}
         message |= {"timestamp": int(timestamp * 1000)} if timestamp is not None else {}
         message |= {"headers": list(headers.items())} if headers else {}
         self.logs.append(topic if isinstance(topic, str) else topic.name, message, self._worker.time())
         self._run(self._worker.process(commit=commit))
 
-    def _encode(self, topic: Topic | str, key: Any, value: Any) -> dict[str, Any]:
-        found = topic if isinstance(topic, Topic) else self._topic(topic)
-        if found is None:
-            if not isinstance(key, (bytes, type(None))) or not isinstance(value, (bytes, type(None))):
-                raise AppError(f"the app does not declare topic {topic!r}: give key and value as bytes.")
-            return {"key": key, "value": value}
-        coders = found.coders
-        return {
-            "key": key if key is None or isinstance(key, bytes) else coders.encode_key(key),
-            "value": value if value is None or isinstance(value, bytes) else coders.encode_value(value),
-        }
-
-    def _topic(self, name: str) -> Topic | None:
-        declared = [*self.app.topics, *(unit.topic for unit in self._plan.units)]
-        return next((topic for topic in declared if name in topic.names), None)
-
     def advance(self, seconds: float) -> None:
         """Let time pass: take(within=), timers and retries happen on the way, each at its moment."""
         end = self.clock.now() + seconds
         while (due := self.clock.next_due()) is not None and due <= end:
-            self._run(self._move_to(due))
-        self._run(self._move_to(end))
-
-    async def _move_to(self, now: float) -> None:
-        self.clock.move_to(now)
-        await self._worker.process(commit=True)
+            self._run(self._worker.move_to(due))
+        self._run(self._worker.move_to(end))
 
     # Output
 
@@ -130,7 +111,7 @@ class Driver:
         name = topic if isinstance(topic, str) else topic.name
         if name not in self.logs.partition_counts:
             raise AppError(f"the app has no topic {name!r}; it has {', '.join(sorted(self.logs.partition_counts))}.")
-        found = topic if isinstance(topic, Topic) else self._topic(name)
+        found = topic if isinstance(topic, Topic) else _find_topic(self.app, self._plan, name)
         outputs: list[Output] = []
         for tp in sorted(tp for tp in self.logs.logs if tp.topic == name):
             for record in self.logs.logs[tp]:
@@ -163,22 +144,35 @@ class Driver:
 
     def crash(self, *, lose_stores: bool = False) -> None:
         """Forget everything uncommitted and start again, with the stores or, without them, from the changelogs."""
-        self._run(self._crash(lose_stores))
+        self._run(self._worker.crash(lose_stores=lose_stores))
 
     def rebalance(self) -> None:
         """Commit, give every task away and take it back: coroutines and caches start afresh."""
         self._run(self._worker.process(commit=True))
-        self._run(self._crash(lose_stores=False))
-
-    async def _crash(self, lose_stores: bool) -> None:
-        await self._worker.stop()
-        if lose_stores:
-            self._worker.lose_stores()
-        await self._worker.open()
-        await self._worker.process(commit=True)
+        self._run(self._worker.crash(lose_stores=False))
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return self._loop.run_until_complete(coroutine)
+
+
+def _find_topic(app: App, plan: Plan, name: str) -> Topic | None:
+    """The topic declaration that says how records of the topic of this name are encoded."""
+    destinations = (unit.destination for unit in plan.units if unit.destination is not None)
+    declared = [*app.topics, *(unit.topic for unit in plan.units), *destinations]
+    return next((topic for topic in declared if name in topic.names), None)
+
+
+def _encode(found: Topic | None, topic: Topic | str, key: Any, value: Any) -> dict[str, Any]:
+    """A record's key and value, of which bytes are taken as they are."""
+    if found is None:
+        if not isinstance(key, (bytes, type(None))) or not isinstance(value, (bytes, type(None))):
+            raise AppError(f"the app does not declare topic {topic!r}: give key and value as bytes.")
+        return {"key": key, "value": value}
+    coders = found.coders
+    return {
+        "key": key if key is None or isinstance(key, bytes) else coders.encode_key(key),
+        "value": value if value is None or isinstance(value, bytes) else coders.encode_value(value),
+    }
 
 
 def _resolve(app: App, declared: Declared, partitions: int) -> Topology:

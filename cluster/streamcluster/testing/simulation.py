@@ -83,6 +83,19 @@ class Simulation:
         for task in list(self.engine.tasks):
             await self.engine.close_task(task)
 
+    async def crash(self, *, lose_stores: bool) -> None:
+        """Stop without a commit, and start again."""
+        await self.stop()
+        if lose_stores:
+            self.lose_stores()
+        await self.open()
+        await self.process(commit=True)
+
+    async def move_to(self, now: float) -> None:
+        """Let time pass, and let the app do what it does then."""
+        self._clock.move_to(now)
+        await self.process(commit=True)
+
     async def close(self) -> None:
         """Let the app say good-bye, end every coroutine and close the stores."""
         await self._app.on_before_shutdown.send_async(self._app)
