@@ -1,4 +1,4 @@
-"""Pump: the data plane of one worker: consume, let the agents run, commit, one commit ahead of the other.
+"""Pump: the data plane of one worker: consume, let the agents run, and decide when a commit is due.
 
 It knows the engine and Kafka's handles, and nothing of grants, messages or processes. Any exception out of `turn`
 other than Fenced and ConfigurationError means that the outcome of a commit may be unknown: throw the clients away (I3).
@@ -8,43 +8,36 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Container, Iterable
-from concurrent.futures import ThreadPoolExecutor
 
 from streamcluster.engine.engine import Engine
-from streamcluster.engine.outbox import OutputRecord
 from streamcluster.engine.task import RunningTask
-from streamcluster.engine.values import Commit
 from streamcluster.ids import TP, TaskId
 from streamcluster.settings import Settings
 from streamcluster.stores import TaskStore
 
 from .clients import Clients
+from .commits import Commits, Merged, merge
 from .pacing import Pacing
 from .source import Source
 
 # Brokers forget the offsets of a group without members after 7 days (offsets.retention.minutes), so those that do not
 # move are committed again (H9).
 RECOMMIT_SECONDS = 6 * 3600.0
-Merged = dict[str, list[OutputRecord]]
 
 
 class Pump:
     """Moves records through the engine. One per set of clients."""
 
     __slots__ = (
-        "_changelogs",
         "_clients",
-        "_committing",
         "_engine",
         "_last_sweep",
         "_loop",
         "_next_recommit",
         "_pacing",
-        "_pool",
         "_settings",
-        "_stores",
         "_swept_events",
-        "commits_total",
+        "commits",
         "source",
     )
 
@@ -52,16 +45,12 @@ class Pump:
         self._engine = engine
         self._settings = settings
         self._clients = clients
-        self._stores = stores
-        self._changelogs = {table.name: table.changelog for table in engine.topology.tables}
         self._loop = asyncio.get_running_loop()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="commit")
-        self._committing: asyncio.Future[None] | None = None
         self._pacing = Pacing(settings, self._loop.time())
         self._swept_events = -1
         self._last_sweep = 0.0
         self._next_recommit = self._loop.time() + RECOMMIT_SECONDS
-        self.commits_total = 0
+        self.commits = Commits(engine, clients, stores, self._pacing)
         self.source = Source(clients.consumer, settings, engine.changed.set)
 
     async def turn(self) -> None:
@@ -72,16 +61,18 @@ class Pump:
         if records:
             engine.feed(records)  # type: ignore[arg-type]  # the client's stub lets every method return None
             self._clients.connection.answered()
-        self._advance_ended()
+        for tp, offset in self.source.ended.items():
+            engine.advance(tp, offset)
+        self.source.ended.clear()
         # The agents run here, each to the end of what it was given or to something it awaits.
         await asyncio.sleep(0)
-        self._raise_failed_commit()
+        self.commits.raise_failed()
         engine.step()
         if engine.recovery.failures:
             await self.recover()
         self._pacing.loaded(saturated=self.source.is_full(records))
         await self._hand_over()
-        if self._committing is None and self._is_due():
+        if not self.commits.in_flight() and self._is_due():
             await self._start_commit()
         self.source.pause_only(engine.overfull())
         if not records:
@@ -89,21 +80,10 @@ class Pump:
 
     def _must_wait(self) -> bool:
         """Results pile up behind a commit: do not add to them."""
-        return self._committing is not None and self._output_count() > 4 * self._settings.producer_flush_records
+        return self.commits.in_flight() and self._output_count() > 4 * self._settings.producer_flush_records
 
     def _output_count(self) -> int:
         return sum(task.outbox.count() for task in self._engine.tasks.values())
-
-    def _advance_ended(self) -> None:
-        if self.source.ended:
-            for tp, offset in self.source.ended.items():
-                self._engine.advance(tp, offset)
-            self.source.ended.clear()
-
-    def _raise_failed_commit(self) -> None:
-        if self._committing is not None and self._committing.done() and self._committing.exception() is not None:
-            committing, self._committing = self._committing, None
-            committing.result()
 
     def _is_due(self) -> bool:
         """A commit is due: its time has come and there is something in it.
@@ -128,7 +108,7 @@ class Pump:
         if self._engine.changed.is_set():
             return
         pause = 0.5
-        if self._committing is None and self._engine.events_total != self._swept_events:
+        if not self.commits.in_flight() and self._engine.events_total != self._swept_events:
             pause = max(0.001, self._pacing.due() - self._loop.time())
         alarm = self._loop.call_later(pause, self._engine.changed.set)
         await self._engine.changed.wait()
@@ -139,13 +119,13 @@ class Pump:
     async def _hand_over(self) -> None:
         """Give large outputs to librdkafka before their commit, so that it sends while the agents go on."""
         bound = self._settings.producer_flush_records
-        if self._committing is not None or self._output_count() < bound:
+        if self.commits.in_flight() or self._output_count() < bound:
             return
         outputs: Merged = {}
         for task in self._engine.tasks.values():
             if task.outbox.count():
                 task.in_transaction = True
-                _merge(outputs, task.outbox.swap())
+                merge(outputs, task.outbox.swap())
         self._clients.committer.produce_early(outputs)
 
     async def _start_commit(self) -> None:
@@ -168,47 +148,11 @@ class Pump:
             self._pacing.committed(self._loop.time())
             engine.step()
             return
-        self._committing = self._loop.run_in_executor(self._pool, self._commit, commit)
-        self._committing.add_done_callback(lambda future: self._committed(commit, future))
-
-    def _commit(self, commit: Commit) -> None:
-        """In the thread: Kafka first, then the stores (I2)."""
-        outputs: Merged = {}
-        _merge(outputs, commit.outputs)
-        changelogs: dict[TP, list[OutputRecord]] = {}
-        offsets: dict[TP, tuple[int, str]] = {}
-        for cut in commit.tasks:
-            _merge(outputs, cut.outputs)
-            offsets.update({tp: (at.next_offset, at.metadata) for tp, at in cut.offsets.items()})
-            for table, changes in cut.changes.items():
-                tp = TP(self._changelogs[table], cut.task.partition)
-                changelogs[tp] = [{"key": key, "value": value} for key, value in changes.items()]
-        landed = self._clients.committer.commit(outputs, changelogs, offsets)
-        for cut in commit.tasks:
-            if cut.changes:
-                next_offsets = {table: landed[TP(self._changelogs[table], cut.task.partition)] for table in cut.changes}
-                self._stores[cut.task].write(cut.changes, next_offsets)
-
-    def _committed(self, commit: Commit, future: asyncio.Future[None]) -> None:
-        """Back on the loop: the engine forgets what is committed. A failed commit is raised by the next turn."""
-        self._engine.changed.set()
-        if not future.cancelled() and future.exception() is None:
-            self._committing = None
-            self._pacing.committed(self._loop.time())
-            self._engine.committed(commit)
-            self.commits_total += 1
-            self._clients.connection.answered()
-
-    async def finish_commit(self) -> None:
-        """Wait for the commit in flight; its failure is raised."""
-        if self._committing is not None:
-            await asyncio.wait({self._committing})
-            await asyncio.sleep(0)
-            self._raise_failed_commit()
+        self.commits.start(commit)
 
     async def recover(self) -> None:
         """Roll back what failed, with no commit in flight, and read again from there."""
-        await self.finish_commit()
+        await self.commits.finish()
         # Before the rollback: a record from behind the rewind must not arrive after it and count as the next one.
         await self.settle_source()
         engine = self._engine
@@ -222,7 +166,7 @@ class Pump:
 
     async def _abort(self, leaving: Container[TaskId | None]) -> dict[TP, int]:
         """Abort the open transaction: every task with output in it goes back, but those that are leaving anyway."""
-        await self._loop.run_in_executor(self._pool, self._clients.committer.abort)
+        await self.commits.abort()
         tasks = self._engine.tasks.values()
         others = {task.id for task in tasks if task.in_transaction and task.id not in leaving}
         for task in tasks:
@@ -262,7 +206,7 @@ class Pump:
         closing = [engine.tasks[task] for task in tasks if task in engine.tasks]
         await self.settle_source()
         self.source.unassign([tp for task in closing for tp in task.partitions])
-        await self.finish_commit()
+        await self.commits.finish()
         complete = True
         try:
             resting = await engine.barrier(patience)
@@ -270,9 +214,7 @@ class Pump:
             if all(task in resting for task in engine.tasks.values() if task.in_transaction):
                 commit = engine.cut(resting)
                 if not commit.is_empty():
-                    await self._loop.run_in_executor(self._pool, self._commit, commit)
-                    engine.committed(commit)
-                    self.commits_total += 1
+                    await self.commits.perform(commit)
             else:
                 # Output of an event that will not be finished is in the transaction.
                 self._rewind(await self._abort([task.id for task in closing]))
@@ -285,12 +227,4 @@ class Pump:
     def close(self) -> None:
         """End the threads. Blocks until they are back."""
         self.source.close()
-        self._pool.shutdown(wait=True)
-
-
-def _merge(into: Merged, outputs: Merged) -> None:
-    for topic, records in outputs.items():
-        if topic in into:
-            into[topic] += records
-        else:
-            into[topic] = records
+        self.commits.close()

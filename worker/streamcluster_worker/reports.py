@@ -36,7 +36,7 @@ def make_report(
         slot=slot,
         tasks=tasks,
         events_total=engine.events_total,
-        commits_total=pump.commits_total if pump else 0,
+        commits_total=pump.commits.total if pump else 0,
         dead_letters_total=recovery.dead_letters_total,
         rollbacks_total=recovery.rollbacks_total,
         rss_bytes=_resident_bytes(),
