@@ -61,8 +61,8 @@ _T = TypeVar("_T")
 
 _log = logging.getLogger("streamcluster.kafka")
 # An open transaction of a dead predecessor is aborted by the first handle's request, and that handle then backs off for
-# 0.5 s; a fresh handle does not. Measured on Kafka 4.1, connected first: 0.04 s without an open transaction, 0.12 s with
-# one; unconnected 0.19 and 0.47 s.
+# 0.5 s; a fresh handle does not. Measured on Kafka 4.1, connected first: 0.04 s without an open transaction, 0.12 s
+# with one; unconnected 0.19 and 0.47 s.
 _INIT_SECONDS = (0.05, 0.1, 0.2, 0.4)
 # A broker that is gone is tried many times a second; the log hears of it this often.
 _REPEAT_SECONDS = 10.0

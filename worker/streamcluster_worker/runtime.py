@@ -146,7 +146,9 @@ class Worker:
                     await self._perform(effect)
             if self._leads_changed:
                 self._leads_changed = False
-                await self._start_functions()
+                if not self._leader:
+                    await self._engine.functions.lose_leadership()
+                self._engine.functions.start(leader=self._leader)
             assert self._pump is not None
             await self._pump.turn()
             await self._check_failures()
@@ -154,11 +156,6 @@ class Worker:
             raise
         except (ResetNeeded, BrokerUnreachable) as error:
             await self._reset(error)
-
-    async def _start_functions(self) -> None:
-        if not self._leader:
-            await self._engine.functions.lose_leadership()
-        self._engine.functions.start(leader=self._leader)
 
     async def _check_failures(self) -> None:
         """End when user code says that the app, or this process, must."""
@@ -182,7 +179,12 @@ class Worker:
             case life.Open(tasks):
                 await self._open(tasks)
             case life.Restore(task):
-                self._restore(task)
+                if logs := reads_of(self._config.topology, task):
+                    assert self._restorer is not None
+                    assert self._stores is not None
+                    self._restorer.start(task, self._stores.open_stores[task], logs)
+                else:
+                    self._events.append(life.Restored(task))
             case life.Run(task):
                 await self._start(task)
             case life.Close(tasks):
@@ -190,7 +192,7 @@ class Worker:
                 self._events.extend(life.Closed(task) for task in tasks)
             case life.TellReleased(epoch, tasks):
                 self._send(Released(epoch=epoch, tasks=tasks))
-                await self._app.on_partitions_revoked.send_async(self._app, revoked=self._tps(tasks))
+                await self._app.on_partitions_revoked.send_async(self._app, revoked=_tps(self._config, tasks))
             case life.TellDrained():
                 await self._app.on_before_shutdown.send_async(self._app)
                 await self._engine.functions.stop()
@@ -198,9 +200,6 @@ class Worker:
                     raise Stop(_failed(ExitCode.DRAIN_DEADLINE, "not all events in progress could be finished"))
                 self._send(Drained())
                 raise Stop()
-
-    def _tps(self, tasks: tuple[TaskId, ...]) -> set[TP]:
-        return {TP(topic, task.partition) for task in tasks for topic in self._config.topology.sources(task)}
 
     async def _open(self, tasks: tuple[TaskId, ...]) -> None:
         """Open stores and read positions, for all tasks in one round trip, off the loop."""
@@ -213,7 +212,7 @@ class Worker:
             for task in tasks:
                 store = stores.open(task)
                 tables = self._config.topology.tables_of(task)
-                tps = sorted(self._tps((task,)))
+                tps = sorted(_tps(self._config, (task,)))
                 found[task] = start_positions(clients, self._settings, tps)
                 refuse_lost_offsets(self._settings, found[task], store, [table.name for table in tables])
             return found
@@ -221,25 +220,12 @@ class Worker:
         self._starts.update(await self._loop.run_in_executor(self._pool, open_all))
         self._events.extend(life.Opened(task) for task in tasks)
 
-    def _restore(self, task: TaskId) -> None:
-        assert self._restorer is not None
-        assert self._stores is not None
-        logs = reads_of(self._config.topology, task)
-        if logs:
-            self._restorer.start(task, self._stores.open_stores[task], logs)
-        else:
-            self._events.append(life.Restored(task))
-
-    def _restored(self, restorer: Restorer, task: TaskId) -> None:
+    def _restore_ended(self, restorer: Restorer, task: TaskId, error: Exception | None = None) -> None:
         """On the loop: the restorer is done with a task. A restorer of earlier clients does not count any more."""
         if restorer is self._restorer:
-            self._events.append(life.Restored(task))
-            self._engine.changed.set()
-
-    def _restore_failed(self, restorer: Restorer, task: TaskId, error: Exception) -> None:
-        if restorer is self._restorer:
-            logger.error("task %s: restoring its tables failed: %s", task, error)
-            self._events.append(life.Lost())
+            if error is not None:
+                logger.error("task %s: restoring its tables failed: %s", task, error)
+            self._events.append(life.Restored(task) if error is None else life.Lost())
             self._engine.changed.set()
 
     async def _start(self, task: TaskId) -> None:
@@ -256,7 +242,7 @@ class Worker:
                 if inspect.isawaitable(result):
                     await result
         await self._pump.start_task(self._engine.tasks[task])
-        await self._app.on_partitions_assigned.send_async(self._app, assigned=self._tps((task,)))
+        await self._app.on_partitions_assigned.send_async(self._app, assigned=_tps(self._config, (task,)))
         if all(state == "running" for state in self._life.states.values()):
             await self._app.on_rebalance_complete.send_async(self._app)
 
@@ -296,10 +282,10 @@ class Worker:
         self._pump = Pump(self._engine, settings, clients, self._stores.open_stores)
 
         def done(task: TaskId) -> None:
-            self._loop.call_soon_threadsafe(self._restored, restorer, task)
+            self._loop.call_soon_threadsafe(self._restore_ended, restorer, task)
 
         def failed(task: TaskId, error: Exception) -> None:
-            self._loop.call_soon_threadsafe(self._restore_failed, restorer, task, error)
+            self._loop.call_soon_threadsafe(self._restore_ended, restorer, task, error)
 
         restorer = Restorer(settings, clients.connection, clients.offsets, done=done, failed=failed)
         self._restorer = restorer
@@ -352,6 +338,10 @@ class Worker:
         if self._stores is not None:
             self._stores.close_all()
         self._pool.shutdown(wait=False)
+
+
+def _tps(config: WorkerConfig, tasks: tuple[TaskId, ...]) -> set[TP]:
+    return {TP(topic, task.partition) for task in tasks for topic in config.topology.sources(task)}
 
 
 def _failed(code: int, text: str, error: Exception | None = None) -> Failed:
