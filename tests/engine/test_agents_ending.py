@@ -76,7 +76,7 @@ def test_agent_with_a_time_out_around_its_loop_goes_on(drive: Drive) -> None:
     driver = drive(app)
     for value in range(3):
         driver.send("numbers", value=value)
-    driver._loop.run_until_complete(asyncio.sleep(0.02))
+    driver.run(asyncio.sleep(0.02))
     driver.send("numbers", value=3)
     assert seen == [0, 1, 2, 3]
     assert timeouts > 0

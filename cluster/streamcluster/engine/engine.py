@@ -7,7 +7,7 @@ failures: recover() rolls back and returns where the consumer must go; no commit
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
 from ..app import App
@@ -29,9 +29,14 @@ from .values import Commit, Committed, TaskCommit
 
 
 class Engine:
-    """Runs the tasks that the shell opens. Everything happens on one event loop."""
+    """Runs the tasks that the shell opens. Everything happens on one event loop.
 
-    def __init__(self, app: App, plan: Plan, topology: Topology, clock: Clock) -> None:
+    outbox_records_max: bound of each task's output per topic; the setting of that name when None.
+    """
+
+    def __init__(
+        self, app: App, plan: Plan, topology: Topology, clock: Clock, *, outbox_records_max: int | None = None
+    ) -> None:
         self.app = app
         self.plan = plan
         self.topology = topology
@@ -40,7 +45,9 @@ class Engine:
         # Set when a coroutine came to rest or failed; the shell waits on it.
         self.changed = asyncio.Event()
         self.in_flight: Commit | None = None
-        self.outbox = Outbox()
+        records_max = app.conf.outbox_records_max if outbox_records_max is None else outbox_records_max
+        self._make_outbox = partial(Outbox, records_max, self.changed.set)
+        self.outbox = self._make_outbox()
         self.events_total = 0
         # Tasks that were in the middle of an event at the last barrier; they stay held.
         self.late: set[TaskId] = set()
@@ -64,6 +71,7 @@ class Engine:
 
         running = build_task(
             task,
+            self._make_outbox(),
             self.plan,
             self.topology.sources(task),
             store,
@@ -123,12 +131,12 @@ class Engine:
 
     # Commits
 
-    async def barrier(self, patience: float) -> list[RunningTask]:
+    async def barrier(self, patience: float, relieve: Callable[[], Awaitable[None]] | None = None) -> list[RunningTask]:
         """Bring the tasks to rest and return those that are, all of them held until `release`.
 
         A task whose agent is in the middle of an event is late: it stays held, so that it rests after that event. It is
         waited for up to `patience` seconds, and as long as it takes when it has already handed output to the open
-        transaction. Ends early when something fails.
+        transaction. Ends early when something fails. relieve: takes out the output of senders that are held up.
         """
         for task in self.tasks.values():
             task.hold()
@@ -141,6 +149,8 @@ class Engine:
             now = self.clock.now()
             if not late or (now >= deadline and not any(task.in_transaction for task in late)):
                 break
+            if relieve is not None:
+                await relieve()
             await _wait(self.changed, self.clock, deadline - now if now < deadline else 1.0)
         resting = [task for task in self.tasks.values() if self.resting(task) and not task.failed()]
         self.late = self.tasks.keys() - {task.id for task in resting}

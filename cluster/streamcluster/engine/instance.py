@@ -13,6 +13,7 @@ from typing import Any
 from ..agents import Agent
 from ..current import Cursor, Run, cursor_var, outbox_var
 from ..errors import AppError, Skip
+from ..events import Event
 from ..freeze import Unit
 from ..ids import TaskId
 from ..streams import Processor, Source, Stream, apply
@@ -220,10 +221,12 @@ def _current_key(intake: RunIntake) -> Any:
 
 async def _give(sink: Any, value: Any) -> None:
     """Hand a yielded value to one sink."""
-    if isinstance(sink, Topic):
-        sink.send_soon(value=value)
-    elif isinstance(sink, Agent):
-        sink.topic.send_soon(value=value)
+    if isinstance(sink, (Topic, Agent)):
+        topic = sink if isinstance(sink, Topic) else sink.topic
+        if isinstance(value, Event):
+            await value.forward(topic)
+        else:
+            await topic.send(value=value)
     else:
         result = sink(value)
         if inspect.isawaitable(result):

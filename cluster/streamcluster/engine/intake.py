@@ -113,7 +113,8 @@ class RunIntake:
         run = self.cursor.run
         if run is not None:
             self._put_back(run)
-            self.done[run.tp] = run.next_offset
+            # A reader that was ahead of the committed position gets empty runs until it is reached: it stays ahead.
+            self.done[run.tp] = max(run.next_offset, self.done.get(run.tp, 0))
             self.cursor.run = None
             self.cursor.iterator = iter(())
 

@@ -155,13 +155,17 @@ class Recovery:
             trial = self.trials.get(task_id)
             if trial is None:
                 trial = self.trials[task_id] = Trial(self._tasks[task_id], [], self._clock, self._give_up)
-            if trial.phase == "alone":
-                for failure in own:
+            for failure in own:
+                if trial.phase == "alone" and trial.suspects[0] in failure.suspects:
                     trial.failed_alone(failure)
                     self._stop_if_stopped(trial, failure)
-            else:
-                trial.add([suspect for failure in own for suspect in failure.suspects])
-        return await self.rollback(set(found))
+                else:
+                    trial.add(failure.suspects)
+        rewinds = await self.rollback(set(found))
+        # Coroutines that failed while they were being ended: what they were at comes again, and is not to be blamed on
+        # the event that is tried then.
+        self.failures = [failure for failure in self.failures if failure.task not in found]
+        return rewinds
 
     def _stop_if_stopped(self, trial: Trial, failure: Failure) -> None:
         if trial.phase == "stopped":

@@ -112,6 +112,7 @@ class RunningTask:
 
 def build_task(
     task: TaskId,
+    outbox: Outbox,
     plan: Plan,
     sources: Iterable[str],
     store: TaskStore,
@@ -123,7 +124,6 @@ def build_task(
     reads: Callable[[Unit, str], bool],
 ) -> RunningTask:
     """Put a task together: an instance per unit that reads one of its topics, wired to its partitions and shards."""
-    outbox = Outbox()
     running = RunningTask(task, store, shards, outbox)
     names = sorted(sources)
     readers: dict[str, list[Reader]] = {name: shared_readers(name) for name in names}

@@ -44,11 +44,11 @@ class Driver:
         self._loop = asyncio.new_event_loop()
         self._plan: Plan
         try:
-            self._plan, declared = self._run(freeze(app))
+            self._plan, declared = self.run(freeze(app))
             self.topology = _resolve(app, declared, partitions)
             stores = make_store or (lambda _task, tables: MemoryStore(tables))
-            self._worker = Simulation(app, self._plan, self.topology, self.clock, stores, start_time)
-            self._run(self._worker.open())
+            self.worker = Simulation(app, self._plan, self.topology, self.clock, stores, start_time)
+            self.run(self.worker.open())
         except BaseException:
             self._loop.close()
             raise
@@ -64,13 +64,13 @@ class Driver:
     def close(self) -> None:
         """End every coroutine and close the stores."""
         if not self._loop.is_closed():
-            self._run(self._worker.close())
+            self.run(self.worker.close())
             self._loop.close()
 
     @property
     def logs(self) -> SimulatedLogs:
         """All partitions of all topics, as bytes, changelogs included."""
-        return self._worker.logs
+        return self.worker.logs
 
     # Input
 
@@ -94,15 +94,15 @@ class Driver:
         message |= {"partition": partition} if partition is not None else {}
         message |= {"timestamp": int(timestamp * 1000)} if timestamp is not None else {}
         message |= {"headers": list(headers.items())} if headers else {}
-        self.logs.append(topic if isinstance(topic, str) else topic.name, message, self._worker.time())
-        self._run(self._worker.process(commit=commit))
+        self.logs.append(topic if isinstance(topic, str) else topic.name, message, self.worker.time())
+        self.run(self.worker.process(commit=commit))
 
     def advance(self, seconds: float) -> None:
         """Let time pass: take(within=), timers and retries happen on the way, each at its moment."""
         end = self.clock.now() + seconds
         while (due := self.clock.next_due()) is not None and due <= end:
-            self._run(self._worker.move_to(due))
-        self._run(self._worker.move_to(end))
+            self.run(self.worker.move_to(due))
+        self.run(self.worker.move_to(end))
 
     # Output
 
@@ -138,20 +138,21 @@ class Driver:
 
     def positions(self) -> dict[TP, int]:
         """The committed position of each source partition: the offset to read next."""
-        return {tp: committed.next_offset for tp, committed in sorted(self._worker.committed.items())}
+        return {tp: committed.next_offset for tp, committed in sorted(self.worker.committed.items())}
 
     # Faults
 
     def crash(self, *, lose_stores: bool = False) -> None:
         """Forget everything uncommitted and start again, with the stores or, without them, from the changelogs."""
-        self._run(self._worker.crash(lose_stores=lose_stores))
+        self.run(self.worker.crash(lose_stores=lose_stores))
 
     def rebalance(self) -> None:
         """Commit, give every task away and take it back: coroutines and caches start afresh."""
-        self._run(self._worker.process(commit=True))
-        self._run(self._worker.crash(lose_stores=False))
+        self.run(self.worker.process(commit=True))
+        self.run(self.worker.crash(lose_stores=False))
 
-    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the loop that the app runs on."""
         return self._loop.run_until_complete(coroutine)
 
 

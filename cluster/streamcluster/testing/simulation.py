@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 import time
 from collections.abc import Callable
 
 from ..app import App
 from ..engine.engine import Engine
+from ..engine.recovery import Recovery
 from ..engine.values import Commit, Committed
 from ..freeze import Plan
 from ..ids import TP, TaskId
@@ -48,7 +50,7 @@ class Simulation:
 
     async def open(self) -> None:
         """Start every task from its committed position, and the app's functions."""
-        self.engine = Engine(self._app, self._plan, self._topology, self._clock)
+        self.engine = Engine(self._app, self._plan, self._topology, self._clock, outbox_records_max=sys.maxsize)
         self._app.on_worker_init.send(self._app)
         for task in self._topology.tasks():
             sources = [TP(topic, task.partition) for topic in self._topology.sources(task)]
@@ -112,20 +114,25 @@ class Simulation:
         """Feed what is there until nothing moves any more."""
         engine = self.engine
         while True:
-            fed = self._feed()
+            fed = self.feed()
             await self._settle()
             if engine.recovery.failures:
-                self._fed.update(await engine.recovery.run())
+                await self.recover()
                 continue
             engine.overfull()
-            self._raise_stop()
+            _raise_stop(engine.recovery)
             engine.step()
             committed = (commit or bool(engine.recovery.trials)) and await self._commit()
             tries = any(trial.phase == "alone" for trial in engine.recovery.trials.values())
             if not fed and not committed and not engine.recovery.failures and not tries:
                 return
 
-    def _feed(self) -> bool:
+    async def recover(self) -> None:
+        """Roll back what failed and read again from there; no commit may be in flight."""
+        self._fed.update(await self.engine.recovery.run())
+
+    def feed(self) -> bool:
+        """Hand over the records that are there; whether there were any."""
         fed = False
         for tp, position in self._fed.items():
             records = self.logs.logs.get(tp, [])[position:]
@@ -149,26 +156,18 @@ class Simulation:
                 raise TimeoutError(f"the app did not come to rest within {SETTLE_SECONDS_MAX:.0f} s.")
             await asyncio.sleep(0.001)
 
-    def _raise_stop(self) -> None:
-        recovery = self.engine.recovery
-        if recovery.stop_failure is not None:
-            failure, recovery.stop_failure = recovery.stop_failure, None
-            raise failure.error
-        if recovery.crash is not None:
-            (_, error), recovery.crash = recovery.crash, None
-            raise error
-
     async def _commit(self) -> bool:
         tasks = await self.engine.barrier(SETTLE_SECONDS_MAX)
         commit = self.engine.cut(tasks)
         self.engine.release()
         if commit.is_empty():
             return False
-        self._apply(commit)
+        self.apply(commit)
         self.engine.committed(commit)
         return True
 
-    def _apply(self, commit: Commit) -> None:
+    def apply(self, commit: Commit) -> None:
+        """Write a commit to the logs, the positions and the stores."""
         now = self.time()
         outputs = [commit.outputs, *(cut.outputs for cut in commit.tasks)]
         for topic, messages in [pair for output in outputs for pair in output.items()]:
@@ -184,3 +183,13 @@ class Simulation:
                     next_offsets[table] = self.logs.append(changelogs[table], message, now).offset() + 1
             self.committed.update(cut.offsets)
             self._stores[cut.task].write(cut.changes, next_offsets)
+
+
+def _raise_stop(recovery: Recovery) -> None:
+    """Raise what would end the worker process."""
+    if recovery.stop_failure is not None:
+        failure, recovery.stop_failure = recovery.stop_failure, None
+        raise failure.error
+    if recovery.crash is not None:
+        (_, error), recovery.crash = recovery.crash, None
+        raise error
