@@ -137,6 +137,29 @@ def test_shared_stream_in_batches(drive: Drive) -> None:
     assert [sorted(batch) for batch in batches] == [[0, 1, 2], [3, 4, 5]]
 
 
+def test_stopped_task_is_not_started_again_by_what_it_had_in_hand(drive: Drive) -> None:
+    """A task that buffers events when its worker stops ends there: one coroutine reads the stream after a crash."""
+    app = App("a")
+    stream: Stream[int] = app.stream(app.topic("numbers", value_type=int))
+    running = 0
+
+    @app.task
+    async def read() -> None:
+        nonlocal running
+        running += 1
+        try:
+            async for _ in stream.take(3):
+                pass
+        finally:
+            running -= 1
+
+    driver = drive(app, partitions=2)
+    driver.send("numbers", value=1)
+    for _ in range(3):
+        driver.crash()
+        assert running == 1
+
+
 def test_task_that_leaves_its_stream_does_not_hold_up_commits(drive: Drive) -> None:
     """When the task returns in the middle of a run, agents on other topics are committed as before."""
     app = App("a")

@@ -66,7 +66,8 @@ class Functions:
         await self._cancel([f"{f.name}#{number}" for number, f in enumerate(self._wanted) if f.on_leader])
 
     async def restart(self, names: set[str]) -> None:
-        """Cancel these functions and start them afresh: what they had in hand was rolled back."""
+        """Cancel these functions and start them afresh: what they had in hand was rolled back. Stopped ones stay so."""
+        names = names & self._running.keys()
         await self._cancel(sorted(names))
         for number, function in enumerate(self._wanted):
             name = f"{function.name}#{number}"
