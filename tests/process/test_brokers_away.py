@@ -1,4 +1,4 @@
-"""A broker that restarts, dies, freezes, or loses a topic while the app runs: said clearly, and recovered without loss."""
+"""A broker that restarts, dies, freezes, or loses a topic while the app runs: said, and recovered without loss."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_a_broker_that_is_gone_shows_in_the_status(
 
 
 def test_a_frozen_broker_is_waited_for(run: Running, own_broker: Broker, own_reader: Reader, topic_prefix: str) -> None:
-    """Its connections stay open and nothing answers, also not a commit in flight; afterwards nothing is lost or twice."""
+    """Connections stay open and nothing answers, also not a commit in flight; then nothing is lost or twice."""
     feed = Feed(own_broker.bootstrap, f"{topic_prefix}in", numbered(), rate=300)
     feed.start()
     run.until(lambda status: sum(worker.commits_total for worker in status.workers) > 5, "commits are made")

@@ -14,7 +14,7 @@ from streamcluster.errors import BrokerUnreachable, StreamclusterError
 from streamcluster.ids import TP
 from streamcluster.settings import Settings
 
-from .kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition, error_of, retry
+from .kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition, error_of, in_time, retry
 from .kafka_errors import RecordRefused, ResetNeeded, classify, error_for
 from .kafka_settings import PRODUCER_QUEUE_BYTES, PRODUCER_QUEUE_RECORDS
 
@@ -22,6 +22,8 @@ from .kafka_settings import PRODUCER_QUEUE_BYTES, PRODUCER_QUEUE_RECORDS
 Record = dict[str, Any]
 
 _BATCH_RECORDS = 5_000
+# It takes milliseconds, and seconds while a restarted broker loads its groups; longer is stuck, see `in_time`.
+_OFFSETS_SECONDS_MAX = 10.0
 _BATCH_HAS_NOT = frozenset({"headers", "timestamp", "partition"})
 
 
@@ -35,6 +37,7 @@ class Committer:
     __slots__ = (
         "_begun",
         "_consumer",
+        "_group",
         "_landed",
         "_missed",
         "_misses",
@@ -49,6 +52,9 @@ class Committer:
         self._producer = producer
         self._consumer = consumer
         self._timeout = settings.transaction_timeout
+        # The consumer never joins its group, so this does not change. Asking holds Python's lock until a thread of
+        # librdkafka has answered: 10 ms on busy cores, a third of a small commit.
+        self._group = consumer.consumer_group_metadata()
         # A transaction is open at the producer.
         self._begun = False
         # Bytes given to the producer since its queue was last seen empty.
@@ -231,15 +237,20 @@ class Committer:
 
     def _end_transaction(self, positions: list[TopicPartition], deadline: float) -> None:
         if positions:
-            group = self._consumer.consumer_group_metadata()
-            retry(
-                "Adding offsets to a transaction",
-                lambda left: self._producer.send_offsets_to_transaction(positions, group, left),
-                deadline,
-            )
+            self._send_offsets(positions, min(deadline, time.monotonic() + _OFFSETS_SECONDS_MAX))
         self._flush(deadline)
         retry("Committing a transaction", self._producer.commit_transaction, deadline)
         self._begun = False
+
+    def _send_offsets(self, positions: list[TopicPartition], deadline: float) -> None:
+        what = "Adding offsets to a transaction"
+        # Not self: a call that is left behind must keep nothing but its producer.
+        producer, group = self._producer, self._group
+
+        def send(left: float) -> None:
+            in_time(what, lambda: producer.send_offsets_to_transaction(positions, group, left), left + 1.0)
+
+        retry(what, send, deadline)
 
     def _end_delivery(self, positions: list[TopicPartition], deadline: float) -> None:
         self._flush(deadline)

@@ -7,6 +7,7 @@ bytes and offsets only. Every call that can wait has a deadline.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, NamedTuple, TypeVar, cast
@@ -26,7 +27,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from streamcluster.ids import TP
 from streamcluster.settings import Settings
 
-from .kafka_errors import Verdict, classify, error_for
+from .kafka_errors import ResetNeeded, Verdict, classify, error_for
 from .kafka_settings import (
     BATCH_BYTES_MAX,
     changelog_consumer_config,
@@ -47,6 +48,7 @@ __all__ = [
     "Producer",
     "TopicPartition",
     "error_of",
+    "in_time",
     "open_changelog_consumer",
     "open_consumer",
     "open_producer",
@@ -248,6 +250,33 @@ def retry(what: str, call: Callable[[float], _T], deadline: float) -> _T:
             facts = error_of(error)
             if classify(facts) != "retriable" or time.monotonic() >= deadline:
                 raise error_for(what, facts) from error
+
+
+def in_time(what: str, call: Callable[[], None], seconds: float) -> None:
+    """Make a call that may not keep its own time-out, in a thread that is left behind when it does not.
+
+    send_offsets_to_transaction may wait for the group's coordinator for ever once that has restarted (librdkafka issue
+    5456, open in 2.16). The handle must not be used again; a later owner of its transactional id fences the call.
+
+    Raises:
+        ResetNeeded: it took longer than `seconds`.
+    """
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            call()
+        except BaseException as error:  # noqa: BLE001 (it is raised in the thread that waits)
+            raised.append(error)
+
+    # Not a pool's thread: those are waited for when the process ends.
+    thread = threading.Thread(target=run, name="in time", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise ResetNeeded(what, "reset", f"the client did not come back within {seconds:.0f} s")
+    if raised:
+        raise raised[0]
 
 
 def _client(kind: type[_T], config: Mapping[str, object], connection: Connection) -> _T:

@@ -1,0 +1,98 @@
+"""`streamcluster start` under a service manager: a real datagram socket, a real app, a real Kafka."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from streamcluster.errors import ExitCode
+from tests.conftest import MakeTopic
+from tests.process.conftest import StartApp
+from tests.process.waiting import eventually
+
+SECONDS = 40.0
+
+
+class Manager:
+    """Hears what a service tells, in order."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.heard: list[str] = []
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._sock.bind(str(path))
+
+    def lines(self) -> list[str]:
+        """Everything so far, one assignment each."""
+        while True:
+            try:
+                self.heard += self._sock.recv(4096).decode().splitlines()
+            except BlockingIOError:
+                return self.heard
+
+    def until(self, line: str, times: int = 1) -> None:
+        """Wait until a line has come so often."""
+        eventually(
+            lambda: self.lines().count(line) >= times, SECONDS, f"{line} came {times} times", lambda: str(self.heard)
+        )
+
+    def close(self) -> None:
+        """Away with it."""
+        self._sock.close()
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    """A service manager's socket."""
+    one = Manager(tmp_path / "notify")
+    yield one
+    one.close()
+
+
+def test_a_service_is_ready_reloads_and_stops(
+    running: StartApp, make_topic: MakeTopic, topic_prefix: str, manager: Manager
+) -> None:
+    """READY=1 when a worker has joined, the watchdog fed, a reload from RELOADING=1 to READY=1, and STOPPING=1."""
+    make_topic(f"{topic_prefix}in", 2)
+    run = running("ledger")
+    run.environment |= {"NOTIFY_SOCKET": str(manager.path), "WATCHDOG_USEC": "2000000"}
+    run.start(2)
+
+    manager.until("READY=1")
+    assert any(worker.state == "running" for worker in run.until_running().workers)
+    manager.until("WATCHDOG=1", 2)
+    eventually(
+        lambda: any(line.startswith("STATUS=running: ") and " on 2 workers" in line for line in manager.lines()),
+        SECONDS,
+        "the status line counts tasks and workers",
+        lambda: str(manager.heard),
+    )
+    pids = [run.pid_of(0), run.pid_of(1)]
+    run.signal(signal.SIGHUP)
+    manager.until("READY=1", 2)
+    assert not {run.pid_of(0), run.pid_of(1)} & set(pids), "the reload ended before both workers were replaced"
+    code = run.drain()
+
+    heard = manager.lines()
+    order = [line for line in heard if line in ("READY=1", "RELOADING=1", "STOPPING=1")]
+    assert order == ["READY=1", "RELOADING=1", "READY=1", "STOPPING=1"]
+    assert heard[heard.index("RELOADING=1") + 1].startswith("MONOTONIC_USEC=")
+    assert code == ExitCode.DRAINED
+
+
+def test_workers_do_not_inherit_the_manager(
+    running: StartApp, make_topic: MakeTopic, topic_prefix: str, manager: Manager
+) -> None:
+    """What users start in a worker must not speak for the service: the variables end with the coordinator."""
+    make_topic(f"{topic_prefix}in", 1)
+    run = running("ledger")
+    run.environment |= {"NOTIFY_SOCKET": str(manager.path)}
+    run.start(1)
+    run.until_running()
+
+    environ = Path(f"/proc/{run.pid_of()}/environ").read_bytes()
+    assert b"NOTIFY_SOCKET" not in environ
