@@ -169,4 +169,5 @@ def finish(state: State) -> list[Effect]:
     code = state.stop.code
     if code == ExitCode.DRAINED and state.stop.cut_short:
         code = ExitCode.DRAIN_DEADLINE
-    return [Exit(int(code))]
+    said = [Say("info", "drained: everything that was begun is committed")] if code == ExitCode.DRAINED else []
+    return [*said, Exit(int(code))]

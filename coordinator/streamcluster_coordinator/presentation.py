@@ -40,7 +40,7 @@ def changes(before: Status | None, now: Status) -> Iterator[Change]:
         yield Change(level, f"{now.app} is {now.state}", {"app": now.app, "state": now.state})
     known = {worker.slot: worker for worker in before.workers} if before else {}
     for worker in now.workers:
-        yield from _worker_changes(known.get(worker.slot), worker)
+        yield from _worker_changes(known.get(worker.slot), worker, is_ending=now.state == "draining")
     states = {task.task: task for task in before.tasks} if before else {}
     yield from _task_changes(states, now.tasks)
 
@@ -53,7 +53,7 @@ def _broker_change(before: Status | None, now: Status) -> Iterator[Change]:
         yield Change("info", f"the broker at {now.broker} answers again", facts)
 
 
-def _worker_changes(before: WorkerStatus | None, now: WorkerStatus) -> Iterator[Change]:
+def _worker_changes(before: WorkerStatus | None, now: WorkerStatus, *, is_ending: bool) -> Iterator[Change]:
     facts: dict[str, object] = {"worker": now.slot, "pid": now.pid, "state": now.state, "restarts": now.restarts}
     if now.last_death is not None and now.restarts > (before.restarts if before else 0):
         yield Change(
@@ -63,7 +63,7 @@ def _worker_changes(before: WorkerStatus | None, now: WorkerStatus) -> Iterator[
     # What else can happen to a worker (stalls, back-offs, draining) the machine says itself, with its reasons.
     if now.state == "running" and (was != "running" or (before is not None and before.pid != now.pid)):
         yield Change("info", f"worker {now.slot} runs (pid {now.pid})", facts)
-    elif now.state == "gone" and was != "gone":
+    elif now.state == "gone" and was != "gone" and not is_ending:
         yield Change("info", f"worker {now.slot} is gone", facts)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from streamcluster.errors import ExitCode
 from streamcluster.messages import Description
-from streamcluster.settings import Settings
+from streamcluster.settings import Settings, bootstrap_servers
 from streamcluster.topology import Problem, Topology
 
 from .checking import compare, describe, error_of
@@ -107,7 +107,7 @@ def _lead(
         app=settings.app_id,
         host=socket.gethostname(),
         pid=os.getpid(),
-        broker=settings.broker,
+        broker=f"kafka://{bootstrap_servers(settings.broker)}",
         processing_guarantee=settings.processing_guarantee,
         topology_hash=topology.hash(),
         started_at=time.monotonic(),

@@ -24,7 +24,7 @@ from streamcluster.configuration import PREFIX
 from streamcluster.errors import StreamclusterError
 from streamcluster.settings import Settings, make_settings
 
-from ..broker import Broker
+from ..broker import KAFKA_VERSION, Broker
 from ..presentation import count, seconds
 from ..running import NotRunning, all_rows, ask_status
 from ..status import Status
@@ -94,6 +94,7 @@ def show_demo(*, workers: int, flights_max: int | None, keep: bool, say: Say) ->
     source = flights_file()
     directory = Path(tempfile.mkdtemp(prefix="streamcluster-demo-"))
     try:
+        say(f"Starting Apache Kafka {KAFKA_VERSION} on this machine, for this demo only.")
         with _term_interrupts(), Broker(data_dir=directory / "kafka", say=say) as broker:
             config: ClientConfig = {"bootstrap.servers": broker.bootstrap}
             expected = _load(config, source, flights_max, say)
