@@ -49,7 +49,7 @@ class Agent:
         headers: Any = None,
     ) -> Sent:
         """Send one event to the agent's topic, with the next commit."""
-        return self.topic.send_soon(key=key, value=value, partition=partition, timestamp=timestamp, headers=headers)
+        return await self.topic.send(key=key, value=value, partition=partition, timestamp=timestamp, headers=headers)
 
     async def cast(
         self,
@@ -61,7 +61,7 @@ class Agent:
         headers: Any = None,
     ) -> None:
         """`send` that returns nothing."""
-        self.topic.send_soon(key=key, value=value, partition=partition, timestamp=timestamp, headers=headers)
+        await self.topic.send(key=key, value=value, partition=partition, timestamp=timestamp, headers=headers)
 
     async def ask(self, *_: Any, **__: Any) -> NoReturn:
         """Faust's request and reply."""

@@ -125,8 +125,12 @@ class Kept:
 class OutboxLike(Protocol):
     """Where sends go until the commit that carries them."""
 
-    def append(self, topic: str, message: dict[str, Any]) -> None:
-        """Add one record for `topic`."""
+    def append(self, topic: str, message: dict[str, Any]) -> bool:
+        """Add one record for `topic`; True when the sender had better wait for `room`."""
+        ...
+
+    async def room(self) -> None:
+        """Wait until what is here has been taken out."""
         ...
 
 

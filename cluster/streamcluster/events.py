@@ -91,7 +91,9 @@ class Event:
         sent_headers = headers if headers is not None else self._record.headers()
         if sent_headers:
             message["headers"] = list(sent_headers.items() if isinstance(sent_headers, dict) else sent_headers)
-        current_outbox().append(name, message)
+        outbox = current_outbox()
+        if outbox.append(name, message):
+            await outbox.room()
 
     def __repr__(self) -> str:
         return f"<Event {'/'.join(map(str, self.id))}: key={self.key!r} value={self.value!r}>"

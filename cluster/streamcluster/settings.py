@@ -66,6 +66,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     store_block_cache_bytes: int = 64 * 1024 * 1024
     store_write_buffer_bytes: int = 64 * 1024 * 1024
     stream_buffer_records_max: int = 50_000
+    # Records that a task may have sent to one topic before `await topic.send` waits for Kafka to take them.
+    outbox_records_max: int = 100_000
 
     # Processes.
     workers: int | None = None

@@ -121,7 +121,9 @@ class Topic:
         Raises:
             AppError: outside of a running app. ValueError: the value is larger than the topic takes.
         """
-        self._append(current_outbox(), key, value, partition, timestamp, headers)
+        outbox = current_outbox()
+        if self._append(outbox, key, value, partition, timestamp, headers):
+            await outbox.room()
         return SENT
 
     def send_soon(
@@ -133,7 +135,7 @@ class Topic:
         timestamp: float | None = None,
         headers: Headers | None = None,
     ) -> Sent:
-        """`send` for code that cannot await."""
+        """`send` for code that cannot await; nothing holds it up when more is sent than Kafka takes."""
         self._append(current_outbox(), key, value, partition, timestamp, headers)
         return SENT
 
@@ -145,7 +147,7 @@ class Topic:
         partition: int | None,
         timestamp: float | None,
         headers: Headers | None,
-    ) -> None:
+    ) -> bool:
         coders = self._coders or self.coders
         data = None if value is None else coders.encode_value(value)
         if data is not None and len(data) > coders.value_bytes_max:
@@ -164,7 +166,7 @@ class Topic:
             self.on_produce(
                 key=key, value=value, partition=partition, timestamp=timestamp, headers=message.get("headers", [])
             )
-        outbox.append(self.names[0] if self.names else self.name, message)
+        return outbox.append(self.names[0] if self.names else self.name, message)
 
     def topic_config(self) -> dict[str, str]:
         """The configuration that the topic is created with."""

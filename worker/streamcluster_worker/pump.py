@@ -82,6 +82,11 @@ class Pump:
         """Results pile up behind a commit: do not add to them."""
         return self.commits.in_flight() and self._output_count() > 4 * self._settings.producer_flush_records
 
+    def _has_much(self) -> bool:
+        """There is enough output for a hand-over, or a sender that waits for one."""
+        tasks = self._engine.tasks.values()
+        return self._output_count() >= self._settings.producer_flush_records or any(t.outbox.is_full() for t in tasks)
+
     def _output_count(self) -> int:
         return sum(task.outbox.count() for task in self._engine.tasks.values())
 
@@ -92,7 +97,11 @@ class Pump:
         """
         now = self._loop.time()
         engine = self._engine
-        urgent = engine.late_is_resting() or engine.uncommitted_count() > self._settings.commit_events_max
+        urgent = (
+            engine.late_is_resting()
+            or engine.outbox.is_full()
+            or engine.uncommitted_count() > self._settings.commit_events_max
+        )
         if now < self._pacing.due() and not urgent:
             return False
         if engine.events_total != self._swept_events or engine.uncommitted_count() or engine.recovery.trials:
@@ -118,8 +127,7 @@ class Pump:
 
     async def _hand_over(self) -> None:
         """Give large outputs to librdkafka before their commit, so that it sends while the agents go on."""
-        bound = self._settings.producer_flush_records
-        if self.commits.in_flight() or self._output_count() < bound:
+        if self.commits.in_flight() or not self._has_much():
             return
         outputs: Merged = {}
         for task in self._engine.tasks.values():
@@ -134,7 +142,7 @@ class Pump:
         events = engine.events_total
         self._last_sweep = self._loop.time()
         try:
-            tasks = await engine.barrier(0.0)
+            tasks = await engine.barrier(0.0, self._hand_over)
             if engine.recovery.failures:
                 return
             recommit = self._last_sweep > self._next_recommit
@@ -209,7 +217,7 @@ class Pump:
         await self.commits.finish()
         complete = True
         try:
-            resting = await engine.barrier(patience)
+            resting = await engine.barrier(patience, self._hand_over)
             complete = all(task in resting for task in closing)
             if all(task in resting for task in engine.tasks.values() if task.in_transaction):
                 commit = engine.cut(resting)
