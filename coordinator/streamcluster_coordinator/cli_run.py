@@ -11,6 +11,7 @@ from .broker import run_broker
 from .checking import error_of
 from .cli_target import Target, as_seconds, json_option, print_json, targets_app
 from .demo.show import show_demo
+from .notify import take_over_notifications
 from .presentation import make_presentation
 from .runtime import check as check_app
 from .runtime import run
@@ -42,7 +43,8 @@ def start(target: Target) -> int:
     log_level = str(target.overrides.get("log_level", "info"))
     presentation = make_presentation(log_format, log_level, columns=shutil.get_terminal_size().columns)
     try:
-        return run(target.reference, dict(target.overrides), say=presentation)
+        say = take_over_notifications(presentation)
+        return run(target.reference, dict(target.overrides), say=say)
     finally:
         presentation.close()
 

@@ -127,6 +127,7 @@ class Machine:
         return []
 
     def _restart(self) -> list[Effect]:
+        self.state.rolls += 1
         if self.state.stop is not None or self.state.rolling is not None:
             return []
         self.state.roll = [place.slot for place in self.state.serving()]

@@ -126,6 +126,8 @@ class State:
     # A rolling restart: slots that are still to be restarted, and the one that is.
     roll: list[Slot] = field(default_factory=list)
     rolling: Slot | None = None
+    # Rolling restarts asked for so far; whoever asked learns from it that the request was heard.
+    rolls: int = 0
     # The newest traceback, for the message of a crash loop.
     last_failure: WorkerFailed | None = None
 

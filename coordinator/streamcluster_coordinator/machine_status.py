@@ -90,6 +90,8 @@ class Snapshots:
             processing_guarantee=self.facts.processing_guarantee,
             epoch=state.epoch,
             uptime=state.now - self.facts.started_at,
+            rolls=state.rolls,
+            rolling=state.rolling is not None or bool(state.roll),
             workers=workers,
             tasks=tasks,
             topology_hash=self.facts.topology_hash,

@@ -58,6 +58,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     workers: tuple[WorkerStatus, ...]
     tasks: tuple[TaskStatus, ...]
     topology_hash: str
+    # Rolling restarts asked for so far, and whether one is under way.
+    rolls: int = 0
+    rolling: bool = False
 
 
 # Requests on the control socket (frames of wire.py, one answer each).
