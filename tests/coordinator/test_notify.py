@@ -147,7 +147,7 @@ def test_a_reload_without_work_is_answered_too() -> None:
 
 
 @pytest.fixture
-def manager(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[socket.socket]:
+def listener(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[socket.socket]:
     """The service manager's socket: a file, or abstract when the test's parameter says so."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     name = f"\0{uuid.uuid4().hex}" if getattr(request, "param", "") == "abstract" else str(tmp_path / "notify")
@@ -157,23 +157,23 @@ def manager(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[socket.s
     sock.close()
 
 
-def address_of(manager: socket.socket) -> str:
+def address_of(listener: socket.socket) -> str:
     """As systemd writes it into the environment."""
-    name = manager.getsockname()
+    name = listener.getsockname()
     return f"@{name[1:].decode()}" if isinstance(name, bytes) else str(name)
 
 
-@pytest.mark.parametrize("manager", ["file", "abstract"], indirect=True)
-def test_notifications_reach_a_real_socket(manager: socket.socket) -> None:
+@pytest.mark.parametrize("listener", ["file", "abstract"], indirect=True)
+def test_notifications_reach_a_real_socket(listener: socket.socket) -> None:
     """Both kinds of address; the watchdog's half interval; and the wrapped presenter sees everything."""
-    environ = {"NOTIFY_SOCKET": address_of(manager), "WATCHDOG_USEC": "1000000", "HOME": "/"}
+    environ = {"NOTIFY_SOCKET": address_of(listener), "WATCHDOG_USEC": "1000000", "HOME": "/"}
     lines = Lines()
     say = take_over_notifications(lines, environ)
 
     say.on_status(RUNNING)
     say.line("info", "hello")
 
-    assert manager.recv(4096).decode() == f"READY=1\nSTATUS={TEXT}\nWATCHDOG=1"
+    assert listener.recv(4096).decode() == f"READY=1\nSTATUS={TEXT}\nWATCHDOG=1"
     assert (lines.lines, lines.snapshots) == ([("info", "hello")], [RUNNING])
     assert environ == {"HOME": "/"}
 
@@ -188,13 +188,13 @@ def test_without_a_manager_the_presenter_stays_as_it_is() -> None:
     assert [level for level, _ in lines.lines] == ["warning"]
 
 
-def test_a_watchdog_of_another_process_is_not_ours(manager: socket.socket) -> None:
+def test_a_watchdog_of_another_process_is_not_ours(listener: socket.socket) -> None:
     """WATCHDOG_PID names who is watched; a wrapper's children must not feed for it."""
-    environ = {"NOTIFY_SOCKET": address_of(manager), "WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"}
+    environ = {"NOTIFY_SOCKET": address_of(listener), "WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"}
 
     take_over_notifications(Lines(), environ).on_status(RUNNING)
 
-    assert manager.recv(4096).decode() == f"READY=1\nSTATUS={TEXT}"
+    assert listener.recv(4096).decode() == f"READY=1\nSTATUS={TEXT}"
 
 
 def test_what_could_not_be_sent_is_sent_later(tmp_path: Path) -> None:
@@ -204,10 +204,10 @@ def test_what_could_not_be_sent_is_sent_later(tmp_path: Path) -> None:
     say = Notifier(lines, path, None)
     say.on_status(RUNNING)
     say.on_status(RUNNING)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(path)
-        manager.settimeout(5)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(path)
+        listener.settimeout(5)
         say.on_status(RUNNING)
 
-        assert manager.recv(4096).decode() == f"READY=1\nSTATUS={TEXT}"
+        assert listener.recv(4096).decode() == f"READY=1\nSTATUS={TEXT}"
     assert [level for level, _ in lines.lines] == ["warning"]

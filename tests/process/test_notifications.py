@@ -17,7 +17,7 @@ from tests.process.waiting import eventually
 SECONDS = 40.0
 
 
-class Manager:
+class Systemd:
     """Hears what a service tells, in order."""
 
     def __init__(self, path: Path) -> None:
@@ -46,38 +46,38 @@ class Manager:
 
 
 @pytest.fixture
-def manager(tmp_path: Path) -> Iterator[Manager]:
+def systemd(tmp_path: Path) -> Iterator[Systemd]:
     """A service manager's socket."""
-    one = Manager(tmp_path / "notify")
+    one = Systemd(tmp_path / "notify")
     yield one
     one.close()
 
 
 def test_a_service_is_ready_reloads_and_stops(
-    running: StartApp, make_topic: MakeTopic, topic_prefix: str, manager: Manager
+    running: StartApp, make_topic: MakeTopic, topic_prefix: str, systemd: Systemd
 ) -> None:
     """READY=1 when a worker has joined, the watchdog fed, a reload from RELOADING=1 to READY=1, and STOPPING=1."""
     make_topic(f"{topic_prefix}in", 2)
     run = running("ledger")
-    run.environment |= {"NOTIFY_SOCKET": str(manager.path), "WATCHDOG_USEC": "2000000"}
+    run.environment |= {"NOTIFY_SOCKET": str(systemd.path), "WATCHDOG_USEC": "2000000"}
     run.start(2)
 
-    manager.until("READY=1")
+    systemd.until("READY=1")
     assert any(worker.state == "running" for worker in run.until_running().workers)
-    manager.until("WATCHDOG=1", 2)
+    systemd.until("WATCHDOG=1", 2)
     eventually(
-        lambda: any(line.startswith("STATUS=running: ") and " on 2 workers" in line for line in manager.lines()),
+        lambda: any(line.startswith("STATUS=running: ") and " on 2 workers" in line for line in systemd.lines()),
         SECONDS,
         "the status line counts tasks and workers",
-        lambda: str(manager.heard),
+        lambda: str(systemd.heard),
     )
     pids = [run.pid_of(0), run.pid_of(1)]
     run.signal(signal.SIGHUP)
-    manager.until("READY=1", 2)
+    systemd.until("READY=1", 2)
     assert not {run.pid_of(0), run.pid_of(1)} & set(pids), "the reload ended before both workers were replaced"
     code = run.drain()
 
-    heard = manager.lines()
+    heard = systemd.lines()
     order = [line for line in heard if line in ("READY=1", "RELOADING=1", "STOPPING=1")]
     assert order == ["READY=1", "RELOADING=1", "READY=1", "STOPPING=1"]
     assert heard[heard.index("RELOADING=1") + 1].startswith("MONOTONIC_USEC=")
@@ -85,12 +85,12 @@ def test_a_service_is_ready_reloads_and_stops(
 
 
 def test_workers_do_not_inherit_the_manager(
-    running: StartApp, make_topic: MakeTopic, topic_prefix: str, manager: Manager
+    running: StartApp, make_topic: MakeTopic, topic_prefix: str, systemd: Systemd
 ) -> None:
     """What users start in a worker must not speak for the service: the variables end with the coordinator."""
     make_topic(f"{topic_prefix}in", 1)
     run = running("ledger")
-    run.environment |= {"NOTIFY_SOCKET": str(manager.path)}
+    run.environment |= {"NOTIFY_SOCKET": str(systemd.path)}
     run.start(1)
     run.until_running()
 
