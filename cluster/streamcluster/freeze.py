@@ -26,6 +26,8 @@ from .topics import Topic
 from .topology import AgentSpec, Declared, TableSpec, TopicSpec
 
 PROBE_SECONDS_MAX = 10.0
+# Each takes up to 26 bytes of the 4096 that brokers allow for the metadata of an offset.
+READERS_MAX = 150
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +96,23 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
         topic.compile(app.conf)
         if app.on_produce_message.receivers:
             topic.on_produce = _produce_signal(app)
+    _check_readers(units)
     plan = Plan(tuple(units), tuple(shared), tuple(app.tasks), tuple(app.tables.values()))
     return plan, _declared(app, plan, specs, repartitions)
+
+
+def _check_readers(units: list[Unit]) -> None:
+    """Bound the coroutines that read one topic: those that are ahead at a commit are noted in its offset's metadata."""
+    counts: dict[str, int] = {}
+    for unit in units:
+        for name in _names(unit.topic):
+            counts[name] = counts.get(name, 0) + unit.concurrency
+    for name, count in counts.items():
+        if count > READERS_MAX:
+            raise AppError(
+                f"topic {name!r} is read by {count} coroutines per partition, and {READERS_MAX} are possible: "
+                "lower concurrency=, or give the topic more partitions."
+            )
 
 
 def _produce_signal(app: App) -> Callable[..., None]:

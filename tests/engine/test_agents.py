@@ -11,6 +11,7 @@ import pytest
 from streamcluster import App, Event, Record, Stream, current_event
 from streamcluster.errors import AppError
 from streamcluster.ids import TP
+from streamcluster.testing import Driver
 from tests.engine.conftest import Drive
 
 
@@ -299,3 +300,18 @@ def test_agent_over_a_pattern_reads_every_topic_that_matches(drive: Drive) -> No
     driver.send("second", value=2)
     assert seen == [("first", 1), ("second", 2)]
     assert both.name == "first"
+
+
+def test_more_readers_than_an_offset_can_note_are_refused() -> None:
+    """Where each coroutine is must fit into the metadata of an offset, so their number per topic is bounded."""
+    app = App("crowd")
+    topic = app.topic("crowded", value_type=int)
+
+    async def body(numbers: Stream[int]) -> None:
+        async for _ in numbers:
+            pass
+
+    for number in range(3):
+        app.agent(topic, name=f"a{number}", concurrency=64)(body)
+    with pytest.raises(AppError, match=r"'crowded' is read by 192 coroutines"):
+        Driver(app)

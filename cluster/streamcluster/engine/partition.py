@@ -5,6 +5,7 @@ A record that cannot be handed out (undecodable, given up) is put aside at its p
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zlib
 from bisect import bisect
@@ -76,7 +77,7 @@ class SourcePartition:
         self._end_behind_gate = 0
         ahead = _ahead_of(self.committed)
         for reader in self.readers:
-            reader.intake.done[self.tp] = self.committed.next_offset + ahead.get(reader.name, 0)
+            reader.intake.done[self.tp] = self.committed.next_offset + ahead.get(short_name(reader.name), 0)
 
     def feed(self, records: list[KafkaRecord]) -> int:
         """Take records in offset order and hand them to the readers; returns how many were new.
@@ -103,6 +104,10 @@ class SourcePartition:
         if waiting:
             self.dispatch(waiting)
         self.advance(self._end_behind_gate)
+
+    def ends_behind(self, offset: int) -> bool:
+        """The log's end was reached and is behind `offset`, so what is not here by now is not there any more."""
+        return self._end_behind_gate > offset
 
     def advance(self, offset: int) -> None:
         """Move to `offset` without a record, in order behind what was handed out."""
@@ -226,7 +231,7 @@ class SourcePartition:
         fallback = self.committed.next_offset
         positions = {reader.name: position_of(reader.intake, self.tp, fallback) for reader in self.readers}
         oldest = min(positions.values(), default=self.next_offset)
-        ahead = {name: offset - oldest for name, offset in positions.items() if offset > oldest}
+        ahead = {short_name(name): offset - oldest for name, offset in positions.items() if offset > oldest}
         return Committed(oldest, json.dumps(ahead, sort_keys=True) if ahead else "")
 
 
@@ -234,8 +239,13 @@ def _queued_count(reader: Reader) -> int:
     return sum(len(run.values) for run in reader.intake.queue)
 
 
+def short_name(reader: str) -> str:
+    """A reader's name in the metadata of an offset, which brokers bound (4096 bytes): 12 hex digits."""
+    return hashlib.blake2b(reader.encode(), digest_size=6).hexdigest()
+
+
 def _ahead_of(committed: Committed) -> dict[str, int]:
-    """Reader -> records ahead of the committed offset; another tool's metadata counts as none."""
+    """Short name of a reader -> records ahead of the committed offset; another tool's metadata counts as none."""
     try:
         ahead = json.loads(committed.metadata) if committed.metadata else {}
     except ValueError:

@@ -88,10 +88,11 @@ class Trial:
             return False
         if self.phase == "replay":
             tp, offset = self.suspects[0]
-            waiting = self.task.partitions[tp].gated
-            if not waiting:
+            partition = self.task.partitions[tp]
+            waiting = partition.gated
+            if not waiting and not partition.ends_behind(offset):
                 return False
-            if waiting[0].offset() == offset:
+            if waiting and waiting[0].offset() == offset:
                 self._try_after_pause()
                 return False
         return self._next_suspect()
