@@ -17,12 +17,13 @@ from typing import TypeVar
 import msgspec
 
 from streamcluster.ids import TaskId
-from streamcluster.messages import Description, Failed, Ready, Report, TaskReport, ToCoordinator, ToWorker, WorkerConfig
+from streamcluster.messages import Description, Failed, Ready, Report, ToCoordinator, ToWorker, WorkerConfig
 from streamcluster.resolve import resolve
 from streamcluster.settings import Settings
 from streamcluster.topology import BrokerTopic, Topology
 from streamcluster.wire import FrameReader, encode_frame
 from tests.conftest import MakeTopic
+from tests.process.records import Reader
 from tests.process.running import REPOSITORY, environment
 from tests.process.waiting import eventually
 
@@ -165,17 +166,25 @@ def report_where(link: Link, fits: Callable[[Report], bool], what: str) -> Repor
     def newest() -> Report | None:
         failed = [said for said in list(link.said) if isinstance(said, Failed)]
         assert not failed, failed
-        return next((said for said in link.said[known:] if isinstance(said, Report) and fits(said)), None)
+        reports = [said for said in link.said[known:] if isinstance(said, Report)]
+        return reports[-1] if reports and fits(reports[-1]) else None
 
     answer = eventually(newest, ANSWER_SECONDS, f"a report says that {what}", link.log_end)
     assert answer is not None
     return answer
 
 
-def is_caught_up(report: Report, count: int) -> bool:
-    """`count` tasks run, they know the ends of their topics, and nothing is behind."""
-    return len(report.tasks) == count and all(_is_at_end(task) for task in report.tasks)
+def wait_caught_up(link: Link, bootstrap: str, count: int) -> Report:
+    """Wait until `count` tasks run and have committed everything that there is."""
+    reader = Reader(bootstrap)
 
+    def fits(report: Report) -> bool:
+        positions = {(topic, task.task.partition): at for task in report.tasks for topic, at in task.positions.items()}
+        running = len(report.tasks) == count and all(task.state == "running" for task in report.tasks)
+        # The ends are asked for after the positions: a report that is older than the last records does not fit.
+        return running and reader.is_reached(positions)
 
-def _is_at_end(task: TaskReport) -> bool:
-    return task.state == "running" and bool(task.lag) and not any(task.lag.values())
+    try:
+        return report_where(link, fits, f"{count} tasks have caught up")
+    finally:
+        reader.close()

@@ -148,6 +148,10 @@ class Reader:
             for number in range(self.partitions(topic))
         }
 
+    def is_reached(self, positions: Mapping[tuple[str, int], int]) -> bool:
+        """Whether these "next" positions are at the ends that the partitions have now."""
+        return all(at >= self.high(topic, partition) for (topic, partition), at in positions.items())
+
     def is_settled(self, topic: str) -> bool:
         """Whether every transaction on a topic has ended, and its end is visible."""
         return all(stable == high for stable, high in self.ends([topic]).values())

@@ -20,6 +20,7 @@ import psutil
 from streamcluster.settings import Settings
 from streamcluster_coordinator.running import NotRunning, all_rows, ask_status
 from streamcluster_coordinator.status import Status, WorkerStatus
+from tests.process.records import Reader
 from tests.process.waiting import eventually
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -107,8 +108,19 @@ class Running:
         return self.until(is_running, "every task runs", seconds)
 
     def until_caught_up(self, seconds: float = UP_SECONDS) -> Status:
-        """Wait until every task runs and has committed everything that there is."""
-        return self.until(is_caught_up, "every task has caught up", seconds)
+        """Wait until every task runs and has committed everything that there is.
+
+        The ends are asked for after the positions: a status that is older than the last records does not fit.
+        """
+        reader = Reader(self.broker_url.removeprefix("kafka://"))
+        try:
+            return self.until(
+                lambda status: is_running(status) and reader.is_reached(positions_of(status)),
+                "every task has caught up",
+                seconds,
+            )
+        finally:
+            reader.close()
 
     def until_logged(self, text: str, seconds: float = UP_SECONDS) -> None:
         """Wait until the log has a text."""
@@ -179,12 +191,14 @@ def is_running(status: Status) -> bool:
     return bool(status.tasks) and all(task.state == "running" for task in status.tasks)
 
 
-def is_caught_up(status: Status) -> bool:
-    """Every task runs, its ends are known, and nothing is behind."""
-    return is_running(status) and all(
-        task.positions and task.lag.keys() == task.positions.keys() and not any(task.lag.values())
-        for task in status.tasks
-    )
+def positions_of(status: Status) -> dict[tuple[str, int], int]:
+    """Committed positions by topic and partition; a task without any counts as one that has not begun."""
+    found: dict[tuple[str, int], int] = {}
+    for task in status.tasks:
+        partition = int(task.task.rpartition("_")[2])
+        assert task.positions, f"task {task.task} runs and has no positions"
+        found.update({(topic, partition): at for topic, at in task.positions.items()})
+    return found
 
 
 def environment(prefix: str, directory: Path, settings: Mapping[str, object]) -> dict[str, str]:

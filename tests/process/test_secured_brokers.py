@@ -1,0 +1,248 @@
+"""A secured Kafka of three nodes: SASL over TLS, rights as docs/security.md lists them, and who is not let in."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ConfigResource,
+    ResourcePatternType,
+    ResourceType,
+)
+from confluent_kafka.cimpl import NewTopic
+
+from streamcluster.errors import ExitCode
+from streamcluster.settings import Settings, make_settings
+from streamcluster_coordinator.broker import Broker, Secured
+from streamcluster_coordinator.topics import Brokers
+from tests.process.checker import Row
+from tests.process.records import Reader, send
+from tests.process.running import Running
+from tests.process.waiting import eventually
+
+APP = "secured-ledger"
+PREFIX = "secured-"
+PASSWORD = "pass-of-the-app"
+ADMIN_SECONDS = 30.0
+# What docs/security.md lists, for an app whose topics begin with PREFIX and that creates only what is its own.
+READ, WRITE, CREATE = AclOperation.READ, AclOperation.WRITE, AclOperation.CREATE
+CONFIGS, DESCRIBE = AclOperation.DESCRIBE_CONFIGS, AclOperation.DESCRIBE
+ONE, BEGINNING = ResourcePatternType.LITERAL, ResourcePatternType.PREFIXED
+RIGHTS: tuple[tuple[ResourceType, str, ResourcePatternType, tuple[AclOperation, ...]], ...] = (
+    (ResourceType.TOPIC, f"{PREFIX}in", ONE, (READ, CONFIGS)),
+    (ResourceType.TOPIC, f"{PREFIX}echo", ONE, (WRITE, CONFIGS)),
+    (ResourceType.TOPIC, f"{PREFIX}sums", ONE, (WRITE, CONFIGS)),
+    (ResourceType.TOPIC, f"{PREFIX}counts", ONE, (WRITE, CONFIGS)),
+    (ResourceType.TOPIC, f"{APP}-", BEGINNING, (READ, WRITE, CREATE, CONFIGS)),
+    (ResourceType.TOPIC, "tests.process.apps.count_shops-", BEGINNING, (READ, WRITE, CREATE, CONFIGS)),
+    (ResourceType.TRANSACTIONAL_ID, f"{APP}-", BEGINNING, (WRITE, DESCRIBE)),
+    (ResourceType.GROUP, APP, BEGINNING, (READ,)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SecuredKafka:
+    """The brokers, and the directory with the CA's certificate and the password."""
+
+    broker: Broker
+    directory: Path
+
+    @property
+    def url(self) -> str:
+        """The secured listener."""
+        return f"kafka://{self.broker.secured_bootstrap}"
+
+    def access(self, **changes: str) -> dict[str, str]:
+        """The settings of an app that is let in, with changes."""
+        access = {
+            "sasl_mechanism": "SCRAM-SHA-512",
+            "sasl_username": "app",
+            "sasl_password_file": str(self.directory / "password"),
+            "ssl_ca_location": str(self.directory / "ca.pem"),
+        }
+        return access | changes
+
+
+def make_certificates(directory: Path) -> None:
+    """A CA (ca.pem), a broker's key and certificate signed by it (broker.pem), and a CA that signed nothing."""
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True, timeout=30)
+
+    new = ("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-x509", "-days", "2")
+    for name in ("ca", "stranger"):
+        openssl(*new, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN=test {name}")
+    signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "subjectAltName=IP:127.0.0.1")
+    openssl(*new, *signed, "-keyout", "broker.key", "-out", "broker.crt", "-subj", "/CN=broker")
+    parts = [(directory / name).read_text() for name in ("broker.key", "broker.crt", "ca.pem")]
+    (directory / "broker.pem").write_text("".join(parts))
+
+
+@pytest.fixture(scope="module")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
+    """Three nodes with a secured listener; the app has the rights of the documentation, its topics have records."""
+    if shutil.which("openssl") is None:
+        pytest.skip("there is no openssl command to make certificates with")
+    directory = tmp_path_factory.mktemp("secured")
+    make_certificates(directory)
+    (directory / "password").write_text(f"{PASSWORD}\n")
+    secured = Secured(directory / "broker.pem", {"app": PASSWORD, "nobody": PASSWORD}, rights=True)
+    with Broker(brokers=3, secured=secured) as broker:
+        admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+        names = [f"{PREFIX}{name}" for name in ("in", "echo", "sums", "counts")]
+        for future in admin.create_topics([NewTopic(name, 2, 3) for name in names]).values():
+            future.result(ADMIN_SECONDS)
+        give(admin, "User:app")
+        yield SecuredKafka(broker, directory)
+
+
+def give(admin: AdminClient, principal: str) -> None:
+    """Allow `principal` what RIGHTS says."""
+    bindings = [
+        AclBinding(kind, name, pattern, principal, "*", operation, AclPermissionType.ALLOW)
+        for kind, name, pattern, operations in RIGHTS
+        for operation in operations
+    ]
+    for future in admin.create_acls(bindings).values():
+        future.result(ADMIN_SECONDS)
+
+
+@pytest.fixture
+def start(kafka: SecuredKafka, tmp_path: Path) -> Iterator[Any]:
+    """Starts the ledger app with these settings."""
+    runs: list[Running] = []
+
+    def make(**settings: str) -> Running:
+        run = Running("ledger", PREFIX, kafka.url, tmp_path, **settings)
+        runs.append(run)
+        run.start(1)
+        return run
+
+    yield make
+    for run in runs:
+        run.close()
+
+
+def config_of(admin: AdminClient, topic: str) -> Mapping[str, Any]:
+    """The configuration of a topic."""
+    (future,) = admin.describe_configs([ConfigResource(ResourceType.TOPIC, topic)]).values()
+    found: Mapping[str, Any] = future.result(ADMIN_SECONDS)
+    return found
+
+
+def test_an_app_runs_over_sasl_and_tls_with_the_rights_listed(kafka: SecuredKafka, start: Any) -> None:
+    """From input to outputs, state and drain; what it created has three copies, two of which must have each record."""
+    run = start(**kafka.access())
+    run.until_running()
+    send(kafka.broker.bootstrap, f"{PREFIX}in", [entry(number) for number in range(100)])
+    reader = Reader(kafka.broker.bootstrap)
+    try:
+        for name in ("echo", "sums", "counts"):
+            eventually(lambda name=name: reader.count(f"{PREFIX}{name}") == 100, 30, f"{name} is complete", run.log_end)
+    finally:
+        reader.close()
+    assert run.drain() == ExitCode.DRAINED
+    assert PASSWORD not in run.log()
+
+    admin = AdminClient({"bootstrap.servers": kafka.broker.bootstrap})
+    internal = {name: topic for name, topic in admin.list_topics().topics.items() if name.startswith(f"{APP}-")}
+    assert {f"{APP}-ctl", f"{APP}-sums-changelog", f"{APP}-counts-changelog"} <= internal.keys()
+    for name, topic in internal.items():
+        assert {len(partition.replicas) for partition in topic.partitions.values()} == {3}
+        assert config_of(admin, name)["min.insync.replicas"].value == "2"
+    check = run.cli("check", "--json")
+    assert check.returncode == 0
+    assert PASSWORD not in check.stdout + check.stderr
+
+
+def entry(number: int) -> Row:
+    """A movement as the ledger app reads it."""
+    value = {"number": number, "account": f"a{number % 7}", "amount": 1}
+    return Row(f"a{number % 7}", json.dumps(value).encode())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sasl_password_file": "", "sasl_password": "wrong-pass"}, "Check sasl_mechanism, the user and the password"),
+        ({"ssl_ca_location": "stranger.pem"}, "Check ssl_ca_location"),
+        ({"sasl_password_file": "nowhere"}, "nowhere cannot be read"),
+    ],
+)
+def test_who_is_not_let_in_is_told_why(kafka: SecuredKafka, start: Any, changes: dict[str, str], words: str) -> None:
+    """A wrong password, an unknown CA, a missing file: exit code 78 before connect_timeout, and no secret shown."""
+    files = ("ssl_ca_location", "sasl_password_file")
+    placed = {name: str(kafka.directory / one) if name in files and one else one for name, one in changes.items()}
+    run = start(**kafka.access(**placed), connect_timeout="30")
+    assert run.wait(20) == ExitCode.CONFIGURATION
+    assert words in run.log()
+    assert "wrong-pass" not in run.log()
+
+
+def test_a_missing_right_is_told(kafka: SecuredKafka, start: Any) -> None:
+    """A user without ACLs is a configuration error, not an endless wait."""
+    run = start(**kafka.access(sasl_username="nobody"))
+    assert run.wait(30) == ExitCode.CONFIGURATION
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256"])
+def test_each_mechanism_is_let_in(kafka: SecuredKafka, mechanism: str) -> None:
+    """The other mechanisms with a password, as far as the first answer."""
+    access = kafka.access(sasl_mechanism=mechanism)
+    assert Brokers(make_settings({"id": APP, "broker": kafka.url, **access})).connect().brokers == 3
+
+
+def test_a_token_is_fetched_and_let_in(kafka: SecuredKafka) -> None:
+    """OAUTHBEARER: client id and secret go to the token endpoint, and its token to the brokers."""
+    asked: list[str] = []
+
+    class Tokens(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(base64.b64decode(str(self.headers["Authorization"]).removeprefix("Basic ")).decode())
+            now = int(time.time())
+            parts = ({"alg": "none", "typ": "JWT"}, {"sub": "app", "iat": now, "exp": now + 600, "scope": "kafka"})
+            token = ".".join(base64.urlsafe_b64encode(json.dumps(one).encode()).decode().rstrip("=") for one in parts)
+            body = json.dumps({"access_token": f"{token}.", "token_type": "Bearer", "expires_in": 600}).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Tokens) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            settings = Settings(
+                id=APP,
+                broker=kafka.url,
+                sasl_mechanism="OAUTHBEARER",
+                oauth_token_endpoint=f"http://127.0.0.1:{server.server_port}/token",
+                oauth_client_id="app",
+                oauth_client_secret=PASSWORD,
+                ssl_ca_location=str(kafka.directory / "ca.pem"),
+                connect_timeout=15,
+            )
+            assert Brokers(settings).connect().brokers == 3
+        finally:
+            server.shutdown()
+            thread.join()
+    assert asked[0] == f"app:{PASSWORD}"
