@@ -8,6 +8,7 @@ from __future__ import annotations
 from .agents import Agent
 from .app import App
 from .codecs import Codec
+from .credentials import GSSAPICredentials, OAuthCredentials, SASLCredentials, SSLCredentials
 from .errors import (
     AppError,
     ConfigurationError,
@@ -37,10 +38,14 @@ __all__ = [
     "DecodeError",
     "ErrorPolicy",
     "Event",
+    "GSSAPICredentials",
     "ImproperlyConfigured",
     "Message",
     "NotOffered",
+    "OAuthCredentials",
     "Record",
+    "SASLCredentials",
+    "SSLCredentials",
     "Settings",
     "Skip",
     "Stream",

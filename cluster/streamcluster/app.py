@@ -14,6 +14,7 @@ from typing import Any, NoReturn, TypeVar, overload
 
 from .agents import Agent, Sink, check_sinks
 from .codecs import Codec
+from .credentials import credential_settings
 from .errors import AppError, NotOffered
 from .policies import ErrorPolicy
 from .settings import Settings, make_settings
@@ -41,14 +42,15 @@ class App:
 
     Args:
         id: names the consumer group, the internal topics and the state directory.
+        broker_credentials: SASLCredentials, SSLCredentials or OAuthCredentials, which stand for settings.
         settings: see the README; the operator's file, environment and command line beat them.
 
     Raises:
         ConfigurationError: an unknown setting, or a wrong value.
     """
 
-    def __init__(self, id: str, **settings: Any) -> None:
-        self.keywords: dict[str, Any] = {"id": id, **settings}
+    def __init__(self, id: str, *, broker_credentials: object = None, **settings: Any) -> None:
+        self.keywords: dict[str, Any] = {"id": id, **credential_settings(broker_credentials), **settings}
         self.conf: Settings = make_settings(self.keywords, source=f"App({id!r})")
         self.topics: list[Topic] = []
         self.agents: dict[str, Agent] = {}

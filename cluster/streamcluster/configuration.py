@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from .errors import ConfigurationError
-from .settings import SETTING_NAMES, Settings, check_setting_name
+from .settings import SETTING_NAMES, Settings, check_setting_name, hidden
 
 FILE_NAME = "streamcluster.toml"
 PREFIX = "STREAMCLUSTER_"
@@ -111,7 +111,7 @@ def _typed(name: str, value: object, *, source: str) -> object:
         parsed = _parsed(value, wanted) if isinstance(value, str) else value
         return typing.cast(object, msgspec.convert(parsed, wanted))
     except (ValueError, msgspec.MsgspecError) as error:
-        raise ConfigurationError(f"{source}: {name}={value!r} does not fit: {error}.") from error
+        raise ConfigurationError(f"{source}: {name}={hidden(name, value)!r} does not fit: {error}.") from error
 
 
 def _parsed(text: str, wanted: object) -> object:

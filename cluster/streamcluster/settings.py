@@ -16,6 +16,13 @@ from .errors import ConfigurationError
 
 ProcessingGuarantee = Literal["exactly_once", "at_least_once"]
 ErrorAction = Literal["dead_letter", "skip", "stop"]
+SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
+
+# Settings whose values are never shown, and what the names of such librdkafka options have in them.
+SECRET_SETTINGS = ("sasl_password", "ssl_key_password", "oauth_client_secret")
+_SECRET_WORDS = ("password", "secret", "pem", "oauthbearer.config", "jaas", "assertion")
+HIDDEN = "***"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -24,6 +31,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     id: str
     version: int = 1
     broker: str = "kafka://localhost:9092"
+    # Who we are and whom we trust (security.py). None: as the other settings imply, always with TLS.
+    broker_security_protocol: SecurityProtocol | None = None
+    sasl_mechanism: SaslMechanism | None = None
+    sasl_username: str | None = None
+    sasl_password: str | None = None
+    sasl_password_file: str | None = None
+    oauth_token_endpoint: str | None = None
+    oauth_client_id: str | None = None
+    oauth_client_secret: str | None = None
+    oauth_client_secret_file: str | None = None
+    oauth_scope: str | None = None
+    oauth_extensions: str | None = None
+    ssl_ca_location: str | None = None
+    ssl_ca_pem: str | None = None
+    ssl_certificate_location: str | None = None
+    ssl_key_location: str | None = None
+    ssl_key_password: str | None = None
+    ssl_key_password_file: str | None = None
+    ssl_check_hostname: bool = True
+    rack: str | None = None
     store: Literal["rocksdb://", "memory://"] = "rocksdb://"
     processing_guarantee: ProcessingGuarantee = "exactly_once"
 
@@ -97,6 +124,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """The topic that failing and undecodable records go to."""
         return self.dead_letter_topic or f"{self.app_id}-dead-letter"
 
+    def __repr__(self) -> str:
+        """Every setting; secrets are hidden."""
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """The same for rich, which would look into the fields itself."""
+        return [(name, hidden(name, getattr(self, name))) for name in self.__struct_fields__]
+
+
+def hidden(name: str, value: object) -> object:
+    """The value of setting `name` as it may be shown to anybody."""
+    if name in SECRET_SETTINGS and value is not None:
+        return HIDDEN
+    if name == "broker_options" and isinstance(value, Mapping):
+        return {key: HIDDEN if any(word in key for word in _SECRET_WORDS) else one for key, one in value.items()}
+    # An option's text that is no object yet may have a password anywhere.
+    return HIDDEN if name == "broker_options" else value
+
 
 SETTING_NAMES = tuple(Settings.__struct_fields__)
 
@@ -135,6 +180,11 @@ def _checked(settings: Settings, source: str) -> Settings:
         raise ConfigurationError(
             f"{source}: id={settings.id!r} cannot be part of a topic name: "
             "use letters, digits, '.', '_' and '-', at most 200."
+        )
+    if "@" in settings.broker:
+        # Not shown: what is before it is likely a password.
+        raise ConfigurationError(
+            f"{source}: broker must not hold a user or password: set sasl_username and sasl_password_file."
         )
     if not settings.broker.startswith("kafka://"):
         raise ConfigurationError(f"{source}: broker={settings.broker!r} must look like 'kafka://host:9092'.")

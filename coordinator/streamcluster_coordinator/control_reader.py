@@ -17,7 +17,8 @@ from streamcluster.errors import BrokerUnreachable, StateIncompatible
 from streamcluster.settings import Settings
 
 from .control_record import LEADER_KEY, LeaderRecord, decode_leader
-from .topics import client_config, make_admin
+from .topics import client_config
+from .topics_connect import make_admin
 
 logger = logging.getLogger("streamcluster.coordinator")
 _POLL_SECONDS = 0.2

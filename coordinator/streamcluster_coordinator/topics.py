@@ -6,20 +6,20 @@ It decides replication, never partition counts (resolve does). Every wait has a 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]  # its stub forgets them
+from confluent_kafka.admin import ConfigResource, ResourceType  # type: ignore[attr-defined]  # its stub forgets them
 from confluent_kafka.cimpl import NewTopic
 
 from streamcluster.errors import BrokerUnreachable, ConfigurationError
+from streamcluster.security import connection_config
 from streamcluster.settings import Settings, bootstrap_servers
 from streamcluster.topology import BrokerTopic, ResolvedTopic, TopicSpec
 
-# One question to a broker; a call in C cannot be interrupted by Ctrl-C, so it is asked in short turns.
-_TURN_SECONDS = 1.0
+from .topics_connect import TURN_SECONDS, News, first_answer, make_admin
+
 _POLL_SECONDS = 0.05
 _KEPT_CONFIGS = ("cleanup.policy", "max.message.bytes", "min.insync.replicas")
 # A cluster that is just starting refuses for a moment what it will grant.
@@ -36,9 +36,9 @@ Config = dict[str, object]
 
 
 def client_config(settings: Settings) -> Config:
-    """How to reach the brokers, without librdkafka's own lines on stderr."""
+    """How to reach the brokers and who we are, without librdkafka's own lines on stderr."""
     return {
-        "bootstrap.servers": bootstrap_servers(settings.broker),
+        **connection_config(settings),
         "client.id": f"{settings.app_id}-coordinator",
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 1000,
@@ -47,11 +47,6 @@ def client_config(settings: Settings) -> Config:
         "error_cb": lambda _error: None,
         **settings.broker_options,
     }
-
-
-def make_admin(config: Config) -> AdminClient:
-    """An admin client. (Its stub does not know of callbacks.)"""
-    return cast(Callable[[Config], AdminClient], AdminClient)(config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,36 +60,23 @@ class Cluster:
 class Brokers:
     """An admin client for one app."""
 
-    __slots__ = ("_admin", "_last_error", "_settings")
+    __slots__ = ("_admin", "_news", "_settings")
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._last_error = ""
-        self._admin = make_admin({**client_config(settings), "error_cb": self._on_error})
-
-    def _on_error(self, error: KafkaError) -> None:
-        self._last_error = error.str()
+        self._news = News()
+        self._admin = make_admin(client_config(settings), self._news)
 
     def connect(self) -> Cluster:
         """Wait until a broker answers.
 
         Raises:
             BrokerUnreachable: none did within connect_timeout (the operator).
+            ConfigurationError: they do not let us in.
         """
-        seconds = self._settings.connect_timeout
-        deadline = time.monotonic() + seconds
-        while True:
-            try:
-                found = self._admin.list_topics(timeout=min(_TURN_SECONDS, seconds))
-                return Cluster(str(found.cluster_id), len(found.brokers))
-            except KafkaException as error:
-                if time.monotonic() >= deadline:
-                    where = bootstrap_servers(self._settings.broker)
-                    reason = self._last_error or error.args[0].str()
-                    raise BrokerUnreachable(
-                        f"no Kafka broker answered at {where} within {seconds:g} s ({reason}). Start one "
-                        "(`streamcluster broker`), or say where it is (--broker kafka://HOST:PORT)."
-                    ) from error
+        where = bootstrap_servers(self._settings.broker)
+        found = first_answer(self._admin, self._news, where, self._settings.connect_timeout)
+        return Cluster(str(found.cluster_id), len(found.brokers))
 
     def topics(self, specs: Sequence[TopicSpec]) -> dict[str, BrokerTopic]:
         """All topics of the cluster by name, with the configuration of those that `specs` name.
@@ -166,7 +148,7 @@ class Brokers:
     def _wait_until_usable(self, names: set[str], deadline: float) -> None:
         while names:
             try:
-                found = self._admin.list_topics(timeout=_TURN_SECONDS).topics
+                found = self._admin.list_topics(timeout=TURN_SECONDS).topics
             except KafkaException as error:
                 if time.monotonic() >= deadline:
                     raise self._error("waiting for new topics", error) from error

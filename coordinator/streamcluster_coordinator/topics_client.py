@@ -13,8 +13,11 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from streamcluster.errors import BrokerUnreachable, ConfigurationError, StreamclusterError
-from streamcluster.settings import Settings, bootstrap_servers
+from streamcluster.errors import ConfigurationError, StreamclusterError
+from streamcluster.security import connection_config
+from streamcluster.settings import Settings
+
+from .topics_connect import News, first_answer, make_admin
 
 ClientConfig = Mapping[str, str | int | float | bool]
 # Records between two looks at the delivery reports while loading; librdkafka's queue takes 100,000.
@@ -28,8 +31,8 @@ _RETRY_SECONDS = 0.2
 
 
 def client_config(settings: Settings) -> ClientConfig:
-    """How to reach the brokers: their addresses, and the raw options (security) of the settings."""
-    return {**settings.broker_options, "bootstrap.servers": bootstrap_servers(settings.broker)}
+    """How to reach the brokers: their addresses, who we are, and the raw options of the settings."""
+    return {**connection_config(settings), **settings.broker_options}
 
 
 def _quiet(config: ClientConfig) -> dict[str, str | int | float | bool]:
@@ -42,16 +45,11 @@ def reach(config: ClientConfig, timeout: float) -> AdminClient:
 
     Raises:
         BrokerUnreachable: nobody answered.
+        ConfigurationError: the brokers do not let us in.
     """
-    admin = AdminClient(_quiet(config))
-    try:
-        admin.list_topics(timeout=timeout)
-    except KafkaException as error:
-        where = config["bootstrap.servers"]
-        raise BrokerUnreachable(
-            f"no Kafka broker answered at {where} within {timeout:g} s ({error.args[0].str()}). "
-            "Start one (`streamcluster broker`), or say where it is (--broker kafka://HOST:PORT)."
-        ) from error
+    news = News()
+    admin = make_admin(config, news)
+    first_answer(admin, news, str(config["bootstrap.servers"]), timeout)
     return admin
 
 

@@ -1,14 +1,16 @@
 """What librdkafka is told: plain dictionaries made from the settings, and the reason for each value.
 
-Pure: it imports no Kafka client, so that what a worker asks of its brokers can be read and tested as data.
+It imports no Kafka client, so that what a worker asks of its brokers can be read and tested as data. Where the brokers
+are and who we are is `connection_config`'s, which reads secrets from their files.
 `settings.broker_options` come last and beat everything here.
 """
 
 from __future__ import annotations
 
-from streamcluster.settings import Settings, bootstrap_servers
+from streamcluster.security import ConnectionConfig, connection_config
+from streamcluster.settings import Settings
 
-Config = dict[str, str | int | float | bool]
+Config = ConnectionConfig
 
 # The producer's queue in librdkafka, twice what `Committer` fills, so that "queue full" cannot break up a batch
 # (a batch of which a middle record is refused would lose its order).
@@ -20,9 +22,9 @@ DEAD_LETTER_BYTES_MAX = 256 * 1024
 
 
 def client_config(settings: Settings) -> Config:
-    """What every client has: where the brokers are and how quickly a lost connection is tried again."""
+    """What every client has: where the brokers are, who we are, how quickly a lost connection is tried again."""
     return {
-        "bootstrap.servers": bootstrap_servers(settings.broker),
+        **connection_config(settings),
         "client.id": settings.app_id,
         # A restarted broker is back within a second or two; the default waits up to 10 s.
         "reconnect.backoff.ms": 50,
@@ -37,6 +39,7 @@ def client_config(settings: Settings) -> Config:
         "socket.keepalive.enable": True,
         "socket.nagle.disable": True,
         "allow.auto.create.topics": False,
+        **settings.broker_options,
     }
 
 

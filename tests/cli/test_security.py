@@ -1,0 +1,237 @@
+"""What the Kafka client is told of TLS and SASL, where secrets come from, and that nothing shows them."""
+
+from __future__ import annotations
+
+import io
+import ssl
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from rich.console import Console
+
+import streamcluster
+from streamcluster.configuration import operator_settings
+from streamcluster.errors import ConfigurationError, NotOffered
+from streamcluster.messages import Description
+from streamcluster.security import connection_config
+from streamcluster.settings import Settings, make_settings
+from streamcluster.topology import Declared
+from streamcluster_coordinator import topics, topics_client
+from streamcluster_worker import kafka_settings
+
+PASSWORD = "s3cret-pass"
+SCRAM: dict[str, Any] = {"sasl_mechanism": "SCRAM-SHA-512", "sasl_username": "ann"}
+
+
+def config_of(environ: dict[str, str] | None = None, **settings: Any) -> dict[str, Any]:
+    """What a client of an app with these settings is told, without the addresses."""
+    config = connection_config(make_settings({"id": "shop", **settings}), environ or {})
+    assert config.pop("bootstrap.servers") == "localhost:9092"
+    return config
+
+
+def test_without_settings_nothing_is_said() -> None:
+    """librdkafka's defaults, and what broker_options say, stay as they are."""
+    assert config_of() == {}
+
+
+def test_every_client_gets_the_same_connection(tmp_path: Path) -> None:
+    """Worker and coordinator build all their clients on connection_config, and broker_options beat it."""
+    (tmp_path / "password").write_text(PASSWORD)
+    settings = make_settings(
+        {
+            "id": "shop",
+            **SCRAM,
+            "sasl_password_file": str(tmp_path / "password"),
+            "broker_options": {"sasl.username": "bob"},
+        }
+    )
+    wanted = {**connection_config(settings), "sasl.username": "bob"}
+    clients = (
+        kafka_settings.client_config(settings),
+        kafka_settings.consumer_config(settings),
+        kafka_settings.changelog_consumer_config(settings),
+        kafka_settings.producer_config(settings, "shop-slot-0"),
+        topics.client_config(settings),
+        topics_client.client_config(settings),
+    )
+    for config in clients:
+        assert wanted.items() <= config.items()
+
+
+def test_sasl_implies_tls() -> None:
+    """A password goes over TLS unless somebody says otherwise."""
+    assert config_of(**SCRAM, sasl_password=PASSWORD) == {
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.username": "ann",
+        "sasl.password": PASSWORD,
+    }
+    clear = config_of(**SCRAM, sasl_password=PASSWORD, broker_security_protocol="SASL_PLAINTEXT")
+    assert clear["security.protocol"] == "SASL_PLAINTEXT"
+
+
+def test_a_ca_implies_tls_and_a_client_certificate_comes_with_its_key(tmp_path: Path) -> None:
+    """TLS alone, with a client certificate and the password of its key."""
+    for name in ("ca.pem", "me.pem", "me.key", "word"):
+        (tmp_path / name).write_text(PASSWORD)
+    files = {
+        "ssl_ca_location": str(tmp_path / "ca.pem"),
+        "ssl_certificate_location": str(tmp_path / "me.pem"),
+        "ssl_key_location": str(tmp_path / "me.key"),
+        "ssl_key_password_file": str(tmp_path / "word"),
+    }
+    assert config_of(**files, rack="r1") == {
+        "client.rack": "r1",
+        "security.protocol": "SSL",
+        "ssl.ca.location": files["ssl_ca_location"],
+        "ssl.certificate.location": files["ssl_certificate_location"],
+        "ssl.key.location": files["ssl_key_location"],
+        "ssl.key.password": PASSWORD,
+    }
+
+
+def test_oauth_uses_client_credentials() -> None:
+    """OAUTHBEARER gets its tokens from the endpoint, with librdkafka's own method."""
+    found = config_of(
+        sasl_mechanism="OAUTHBEARER",
+        oauth_token_endpoint="https://tokens",
+        oauth_client_id="me",
+        oauth_client_secret=PASSWORD,
+        oauth_scope="kafka",
+    )
+    assert found == {
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "OAUTHBEARER",
+        "sasl.oauthbearer.method": "oidc",
+        "sasl.oauthbearer.token.endpoint.url": "https://tokens",
+        "sasl.oauthbearer.client.id": "me",
+        "sasl.oauthbearer.client.secret": PASSWORD,
+        "sasl.oauthbearer.scope": "kafka",
+    }
+
+
+def test_a_name_alone_is_a_credential_of_systemd(tmp_path: Path) -> None:
+    """A secret's name is looked for in $CREDENTIALS_DIRECTORY; a file beats a password that the code has."""
+    (tmp_path / "kafka").write_text(f"{PASSWORD}\n")
+    found = config_of(
+        {"CREDENTIALS_DIRECTORY": str(tmp_path)}, **SCRAM, sasl_password="old", sasl_password_file="kafka"
+    )
+    assert found["sasl.password"] == PASSWORD
+
+
+def test_the_file_is_read_each_time(tmp_path: Path) -> None:
+    """A new password counts for the next client."""
+    path = tmp_path / "password"
+    for password in ("one", "two"):
+        path.write_text(password)
+        assert config_of(**SCRAM, sasl_password_file=str(path))["sasl.password"] == password
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({**SCRAM, "sasl_password_file": "/nonexistent/password"}, "sasl_password_file: /nonexistent/password cannot"),
+        ({"ssl_ca_location": "nowhere.pem"}, "$CREDENTIALS_DIRECTORY"),
+        (SCRAM, "needs sasl_password_file"),
+        ({"sasl_mechanism": "PLAIN", "sasl_password": "x"}, "needs sasl_username"),
+        ({"broker_security_protocol": "SASL_SSL"}, "needs sasl_mechanism"),
+        ({**SCRAM, "broker_security_protocol": "SSL"}, "has no SASL"),
+        ({"broker_security_protocol": "PLAINTEXT", "ssl_ca_pem": "x"}, "ssl_ca_pem is set"),
+        ({"ssl_certificate_location": "/etc/hostname"}, "ssl_key_location too"),
+        ({"sasl_mechanism": "OAUTHBEARER", "oauth_client_id": "x"}, "needs oauth_token_endpoint"),
+    ],
+)
+def test_what_does_not_go_together_is_said(settings: dict[str, Any], words: str) -> None:
+    """One clear ConfigurationError that names the setting to correct."""
+    with pytest.raises(ConfigurationError) as said:
+        config_of(**settings)
+    assert words in str(said.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"two\nlines\n", b"s3cret-pass\xff"])
+def test_a_file_that_is_no_secret_is_refused_and_not_shown(tmp_path: Path, content: bytes) -> None:
+    """Empty, several lines, or no text: the message has the path, and nothing of what is in it."""
+    path = tmp_path / "password"
+    path.write_bytes(content)
+    with pytest.raises(ConfigurationError, match="sasl_password_file") as said:
+        config_of(**SCRAM, sasl_password_file=str(path))
+    assert "s3cret" not in str(said.value)
+    assert said.value.__cause__ is None
+
+
+def test_secrets_are_never_shown() -> None:
+    """Neither repr nor rich show a password, wherever it was given; the rest is there, and workers get all of it."""
+    secret_options = ("sasl.password", "ssl.key.pem", "sasl.oauthbearer.client.secret", "sasl.oauthbearer.config")
+    settings = make_settings(
+        {
+            "id": "shop",
+            **SCRAM,
+            "sasl_password": PASSWORD,
+            "ssl_key_password": PASSWORD,
+            "oauth_client_secret": PASSWORD,
+            "broker_options": {**dict.fromkeys(secret_options, PASSWORD), "fetch.wait.max.ms": 7},
+        }
+    )
+    description = Description(settings=settings, declared=Declared(app_id="shop", topics=(), agents=(), tables=()))
+    shown = io.StringIO()
+    Console(file=shown, width=10_000).print(settings, description)
+    for text in (repr(settings), str(settings), f"{description}", shown.getvalue()):
+        assert PASSWORD not in text
+        assert "sasl_username='ann'" in text
+        assert "'fetch.wait.max.ms': 7" in text
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(settings), type=Settings) == settings
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("BROKER_OPTIONS", f'{{"sasl.password": "{PASSWORD}"'), ("BROKER", f"kafka://ann:{PASSWORD}@host")],
+)
+def test_complaints_do_not_show_secrets(variable: str, value: str) -> None:
+    """A wrong value that may hold a password is not repeated."""
+    with pytest.raises(ConfigurationError) as said:
+        make_settings({"id": "shop", **operator_settings(None, {f"STREAMCLUSTER_{variable}": value}, {})})
+    assert PASSWORD not in str(said.value)
+
+
+def test_fausts_credentials_become_settings(tmp_path: Path) -> None:
+    """SASL with and without TLS, TLS alone, OAuth: each stands for settings, which the operator's beat."""
+    plain = streamcluster.SASLCredentials(username="ann", password=PASSWORD)
+    conf = streamcluster.App("shop", broker_credentials=plain).conf
+    assert (conf.broker_security_protocol, conf.sasl_mechanism, conf.sasl_username, conf.sasl_password) == (
+        "SASL_PLAINTEXT",
+        "PLAIN",
+        "ann",
+        PASSWORD,
+    )
+    assert PASSWORD not in repr(plain)
+    scram = streamcluster.SASLCredentials(
+        username="ann",
+        password_file="kafka",
+        mechanism="SCRAM-SHA-256",
+        ssl_context=streamcluster.SSLCredentials(cafile="/ca.pem"),
+    )
+    conf = streamcluster.App("shop", broker_credentials=scram).conf
+    assert (conf.broker_security_protocol, conf.ssl_ca_location) == ("SASL_SSL", "/ca.pem")
+    context = streamcluster.SSLCredentials(ssl.create_default_context())
+    assert context.settings() == {"broker_security_protocol": "SSL"}
+    oauth = streamcluster.OAuthCredentials(token_endpoint="https://t", client_id="me", client_secret=PASSWORD)
+    assert oauth.settings()["sasl_mechanism"] == "OAUTHBEARER"
+    assert PASSWORD not in repr(oauth)
+
+
+def test_what_cannot_be_offered_says_why() -> None:
+    """Kerberos, a token callback, and TLS without a check are refused with what to do instead."""
+    unchecked = ssl.create_default_context()
+    unchecked.check_hostname = False
+    unchecked.verify_mode = ssl.CERT_NONE
+    with pytest.raises(NotOffered, match="SCRAM"):
+        streamcluster.GSSAPICredentials(kerberos_service_name="kafka")
+    with pytest.raises(NotOffered, match="token_endpoint"):
+        streamcluster.OAuthCredentials(oauth_cb=print)
+    with pytest.raises(NotOffered, match="cafile"):
+        streamcluster.App("shop", broker_credentials=unchecked)
+    with pytest.raises(streamcluster.AppError, match="SASLCredentials"):
+        streamcluster.App("shop", broker_credentials="ann:secret")
