@@ -14,11 +14,12 @@ from typing import Self
 
 from streamcluster.errors import BrokerUnreachable, ConfigurationError
 
-from .config import bootstrap
+from .config import bootstrap, secured_bootstrap
 from .datadir import claim, open_cluster
 from .installation import Installation, Say, install
 from .nodes import Nodes
 from .ports import all_free, plan_nodes
+from .secured import Secured
 
 # Free ports are chosen before Kafka takes them; another program may be faster.
 _PORT_TRIES = 3
@@ -37,6 +38,7 @@ class Broker:
         say: called with one line for each thing that takes long or goes wrong.
         start_timeout: seconds that the start may take.
         installation: what to run; found or downloaded by default.
+        secured: a second listener with SASL and TLS, at `secured_bootstrap`; for tests.
     """
 
     port: int = 0
@@ -45,6 +47,8 @@ class Broker:
     say: Say = print
     start_timeout: float = 60.0
     installation: Installation | None = None
+    secured: Secured | None = None
+    secured_bootstrap: str = field(default="", init=False)
     bootstrap: str = field(default="", init=False)
     _nodes: Nodes | None = field(default=None, init=False)
 
@@ -81,7 +85,7 @@ class Broker:
         try:
             # Absolute, because the nodes run in directories of their own.
             directory = directory.absolute()
-            self._nodes = Nodes(directory, claim(directory), installation, self.start_timeout)
+            self._nodes = Nodes(directory, claim(directory), installation, self.start_timeout, self.secured)
             self._start_nodes(self._nodes)
         except BaseException:
             self._leave(directory)
@@ -127,7 +131,7 @@ class Broker:
     def _start_nodes(self, nodes: Nodes) -> None:
         cluster = open_cluster(nodes.directory, self.brokers)
         for tries_left in reversed(range(_PORT_TRIES)):
-            plans = plan_nodes(self.port, self.brokers)
+            plans = plan_nodes(self.port, self.brokers, secured=self.secured is not None)
             nodes.prepare(plans, cluster)
             try:
                 nodes.start([plan.id for plan in plans])
@@ -137,6 +141,7 @@ class Broker:
                     raise
             else:
                 self.bootstrap = bootstrap(plans)
+                self.secured_bootstrap = secured_bootstrap(plans)
                 return
 
     def _started(self) -> Nodes:

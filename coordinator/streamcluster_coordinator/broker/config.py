@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .secured import LISTENER, Secured
+
 HOST = "127.0.0.1"
 DATA = "data"
 SERVER_LOG = "server.log"
@@ -15,11 +17,12 @@ SERVER_LOG = "server.log"
 
 @dataclass(frozen=True, slots=True)
 class NodePlan:
-    """One node: its id (from 1 on), the port that clients use and the port of its controller."""
+    """One node: its id (from 1 on), the port that clients use, that of its controller, and the secured one if any."""
 
     id: int
     port: int
     controller_port: int
+    secured_port: int | None = None
 
 
 def bootstrap(nodes: Sequence[NodePlan]) -> str:
@@ -27,16 +30,25 @@ def bootstrap(nodes: Sequence[NodePlan]) -> str:
     return ",".join(f"{HOST}:{node.port}" for node in nodes)
 
 
-def server_properties(node: NodePlan, nodes: Sequence[NodePlan]) -> str:
+def secured_bootstrap(nodes: Sequence[NodePlan]) -> str:
+    """What clients of the secured listener connect to; empty without one."""
+    return ",".join(f"{HOST}:{node.secured_port}" for node in nodes if node.secured_port is not None)
+
+
+def server_properties(node: NodePlan, nodes: Sequence[NodePlan], secured: Secured | None = None) -> str:
     """The `server.properties` of `node`, which is broker and controller at once, in the cluster of `nodes`."""
     copies, in_sync = min(3, len(nodes)), min(2, len(nodes))
-    settings = {
+    clients, protocols = f"PLAINTEXT://{HOST}:{node.port}", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT"
+    if secured is not None:
+        clients += f",{LISTENER}://{HOST}:{node.secured_port}"
+        protocols += f",{LISTENER}:SASL_SSL"
+    settings: dict[str, object] = {
         "process.roles": "broker,controller",
         "node.id": node.id,
         "controller.quorum.voters": ",".join(f"{one.id}@{HOST}:{one.controller_port}" for one in nodes),
-        "listeners": f"PLAINTEXT://{HOST}:{node.port},CONTROLLER://{HOST}:{node.controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{HOST}:{node.port}",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listeners": f"{clients},CONTROLLER://{HOST}:{node.controller_port}",
+        "advertised.listeners": clients,
+        "listener.security.protocol.map": protocols,
         "controller.listener.names": "CONTROLLER",
         "inter.broker.listener.name": "PLAINTEXT",
         "log.dirs": DATA,
@@ -48,7 +60,7 @@ def server_properties(node: NodePlan, nodes: Sequence[NodePlan]) -> str:
         "share.coordinator.state.topic.replication.factor": copies,
         "share.coordinator.state.topic.min.isr": in_sync,
     }
-    return _as_properties(settings | _DEVELOPMENT)
+    return _as_properties(settings | _DEVELOPMENT | (secured.properties() if secured is not None else {}))
 
 
 _DEVELOPMENT: dict[str, object] = {

@@ -19,6 +19,7 @@ from .datadir import ClusterFile, is_formatted
 from .installation import Installation, Say
 from .process import NodeProcess
 from .readiness import wait_until_serving
+from .secured import Secured
 
 STOP_SECONDS = 15.0
 
@@ -31,6 +32,7 @@ class Nodes:
     lock: IO[str]
     installation: Installation
     start_timeout: float
+    secured: Secured | None = None
     plans: dict[int, NodePlan] = field(default_factory=dict)
     processes: dict[int, NodeProcess] = field(default_factory=dict)
 
@@ -40,11 +42,12 @@ class Nodes:
         everyone = list(self.plans.values())
         for id, plan in self.plans.items():
             process = NodeProcess(id, self.directory / f"node-{id}", self.installation)
-            process.write_files(server_properties(plan, everyone))
+            process.write_files(server_properties(plan, everyone, self.secured))
             self.processes[id] = process
         unformatted = [one for one in self.processes.values() if not is_formatted(one.directory, cluster)]
         with ThreadPoolExecutor(max(1, len(unformatted)), thread_name_prefix="broker-format") as pool:
-            for _ in pool.map(lambda one: one.format_storage(cluster.cluster_id), unformatted):
+            extra = self.secured.format_arguments() if self.secured is not None else []
+            for _ in pool.map(lambda one: one.format_storage(cluster.cluster_id, extra), unformatted):
                 pass
 
     def start(self, ids: Collection[int]) -> None:

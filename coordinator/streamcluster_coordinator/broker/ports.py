@@ -17,8 +17,10 @@ _TRIES_MAX = 1_000
 PORT_MAX = 65_535
 
 
-def plan_nodes(port: int, brokers: int) -> list[NodePlan]:
+def plan_nodes(port: int, brokers: int, *, secured: bool = False) -> list[NodePlan]:
     """Choose the ports of all nodes: `port`, `port + 1`, ... for clients, or free ones when `port` is 0.
+
+    secured: each gets a free one for the secured listener too.
 
     Raises:
         ConfigurationError: a port is taken or there is no such port.
@@ -26,10 +28,11 @@ def plan_nodes(port: int, brokers: int) -> list[NodePlan]:
     wanted = list(range(port, port + brokers)) if port else []
     for one in wanted:
         check_free(one)
-    free = free_ports(2 * brokers - len(wanted), taken=wanted)
-    client_ports = wanted or free[:brokers]
-    controller_ports = free[-brokers:]
-    return [NodePlan(i + 1, client_ports[i], controller_ports[i]) for i in range(brokers)]
+    ports = wanted + free_ports((3 if secured else 2) * brokers - len(wanted), taken=wanted)
+    return [
+        NodePlan(i + 1, ports[i], ports[brokers + i], ports[2 * brokers + i] if secured else None)
+        for i in range(brokers)
+    ]
 
 
 def check_free(port: int) -> None:
@@ -45,7 +48,11 @@ def check_free(port: int) -> None:
 
 def all_free(nodes: Iterable[NodePlan]) -> bool:
     """Whether every port of these nodes, none of which runs, is still free."""
-    return all(_is_free(node.port) and _is_free(node.controller_port) for node in nodes)
+    return all(
+        port is None or _is_free(port)
+        for node in nodes
+        for port in (node.port, node.controller_port, node.secured_port)
+    )
 
 
 def free_ports(count: int, taken: Sequence[int] = ()) -> list[int]:

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,11 +43,11 @@ class NodeProcess:
         (self.directory / _PROPERTIES).write_text(properties)
         (self.directory / _LOG4J).write_text(LOG4J_PROPERTIES)
 
-    def format_storage(self, cluster_id: str) -> None:
-        """Prepare the node's empty storage for the cluster."""
+    def format_storage(self, cluster_id: str, extra: Sequence[str] = ()) -> None:
+        """Prepare the node's empty storage for the cluster. extra: more arguments for Kafka's tool."""
         command = self._java("-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c")
         answer = subprocess.run(
-            [*command, _PROPERTIES],
+            [*command, _PROPERTIES, *extra],
             cwd=self.directory,
             capture_output=True,
             text=True,
