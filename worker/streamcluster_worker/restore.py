@@ -129,6 +129,8 @@ class Restorer:
         self._lock = threading.Condition()
         # Newest last.
         self._jobs: dict[TaskId, _Job] = {}
+        # How many records it took to bring each task back.
+        self._restored: dict[TaskId, int] = {}
         self._stopping = False
         self._consumer: Consumer | None = None
         # How many tasks are read at once.
@@ -147,6 +149,7 @@ class Restorer:
         job = _Job(task, store, [_Log(table, TP(topic, partition)) for table, topic, partition in logs])
         with self._lock:
             self._jobs[task] = job
+            self._restored.pop(task, None)
             self._lock.notify()
 
     def cancel(self, task: TaskId) -> None:
@@ -157,10 +160,11 @@ class Restorer:
                 job.cancelled = True
 
     def progress(self, task: TaskId) -> tuple[int, int]:
-        """Records restored and records in all, counted by offsets; (0, 0) when it is not being restored."""
+        """Records restored and records in all, counted by offsets; of a task that is back, the same number twice."""
         job = self._jobs.get(task)
         if job is None:
-            return 0, 0
+            restored = self._restored.get(task, 0)
+            return restored, restored
         restored = sum(log.next_offset - log.first_offset for log in job.logs)
         return restored, sum(max(0, log.end_offset - log.first_offset) for log in job.logs)
 
@@ -283,6 +287,7 @@ class Restorer:
         with self._lock:
             if job.cancelled or not job.finished:
                 return
+            self._restored[job.task] = sum(log.next_offset - log.first_offset for log in job.logs)
             del self._jobs[job.task]
         self._done(job.task)
 
