@@ -143,6 +143,7 @@ class _Resolution:
             f"topic {spec.name!r} does not exist{_needed_by(spec)}: create it with {partitions} partitions, or declare "
             f"app.topic({spec.name!r}, partitions={partitions}, internal=True)."
             + (f" Did you mean {near[0]!r}?" if near else "")
+            + _unseen(self.settings)
         )
         return None
 
@@ -249,3 +250,11 @@ def _needed_by(spec: TopicSpec) -> str:
 
 def _partitions(count: int) -> str:
     return f"{count} partition" if count == 1 else f"{count} partitions"
+
+
+def _unseen(settings: Settings) -> str:
+    """Brokers answer alike for a topic that is not there and one that the user may not see."""
+    if settings.sasl_mechanism is None and settings.ssl_certificate_location is None:
+        return ""
+    who = settings.sasl_username or settings.oauth_client_id or "this client"
+    return f" If it is there, {who} has no right to see it: docs/security.md lists the rights."

@@ -77,7 +77,7 @@ def test_a_ca_implies_tls_and_a_client_certificate_comes_with_its_key(tmp_path: 
     """TLS alone, with a client certificate and the password of its key."""
     for name in ("ca.pem", "me.pem", "me.key", "word"):
         (tmp_path / name).write_text(PASSWORD)
-    files = {
+    files: dict[str, Any] = {
         "ssl_ca_location": str(tmp_path / "ca.pem"),
         "ssl_certificate_location": str(tmp_path / "me.pem"),
         "ssl_key_location": str(tmp_path / "me.key"),

@@ -5,17 +5,17 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka.admin import (
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub forgets them  # type: ignore[attr-defined]  # its stub forgets them
     AclBinding,
     AclOperation,
     AclPermissionType,
@@ -43,7 +43,8 @@ ADMIN_SECONDS = 30.0
 READ, WRITE, CREATE = AclOperation.READ, AclOperation.WRITE, AclOperation.CREATE
 CONFIGS, DESCRIBE = AclOperation.DESCRIBE_CONFIGS, AclOperation.DESCRIBE
 ONE, BEGINNING = ResourcePatternType.LITERAL, ResourcePatternType.PREFIXED
-RIGHTS: tuple[tuple[ResourceType, str, ResourcePatternType, tuple[AclOperation, ...]], ...] = (
+Right = tuple[ResourceType, str, ResourcePatternType, tuple[AclOperation, ...]]
+RIGHTS: tuple[Right, ...] = (
     (ResourceType.TOPIC, f"{PREFIX}in", ONE, (READ, CONFIGS)),
     (ResourceType.TOPIC, f"{PREFIX}echo", ONE, (WRITE, CONFIGS)),
     (ResourceType.TOPIC, f"{PREFIX}sums", ONE, (WRITE, CONFIGS)),
@@ -111,11 +112,11 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
         yield SecuredKafka(broker, directory)
 
 
-def give(admin: AdminClient, principal: str) -> None:
-    """Allow `principal` what RIGHTS says."""
+def give(admin: AdminClient, principal: str, rights: Sequence[Right] = RIGHTS) -> None:
+    """Allow `principal` these operations."""
     bindings = [
         AclBinding(kind, name, pattern, principal, "*", operation, AclPermissionType.ALLOW)
-        for kind, name, pattern, operations in RIGHTS
+        for kind, name, pattern, operations in rights
         for operation in operations
     ]
     for future in admin.create_acls(bindings).values():
@@ -152,8 +153,10 @@ def test_an_app_runs_over_sasl_and_tls_with_the_rights_listed(kafka: SecuredKafk
     send(kafka.broker.bootstrap, f"{PREFIX}in", [entry(number) for number in range(100)])
     reader = Reader(kafka.broker.bootstrap)
     try:
-        for name in ("echo", "sums", "counts"):
-            eventually(lambda name=name: reader.count(f"{PREFIX}{name}") == 100, 30, f"{name} is complete", run.log_end)
+        outputs = [f"{PREFIX}{name}" for name in ("echo", "sums", "counts")]
+        eventually(
+            lambda: [reader.count(name) for name in outputs] == [100] * 3, 30, "outputs are complete", run.log_end
+        )
     finally:
         reader.close()
     assert run.drain() == ExitCode.DRAINED
@@ -195,9 +198,20 @@ def test_who_is_not_let_in_is_told_why(kafka: SecuredKafka, start: Any, changes:
 
 
 def test_a_missing_right_is_told(kafka: SecuredKafka, start: Any) -> None:
-    """A user without ACLs is a configuration error, not an endless wait."""
-    run = start(**kafka.access(sasl_username="nobody"))
+    """A user without ACLs, or with all but the right to transactions: a configuration error, not an endless wait."""
+    access = kafka.access(sasl_username="nobody")
+    run = start(**access)
     assert run.wait(30) == ExitCode.CONFIGURATION
+    assert "nobody has no right to see it" in run.log()
+
+    give(
+        AdminClient({"bootstrap.servers": kafka.broker.bootstrap}),
+        "User:nobody",
+        [right for right in RIGHTS if right[0] != ResourceType.TRANSACTIONAL_ID],
+    )
+    run.start(1)
+    assert run.wait(30) == ExitCode.CONFIGURATION
+    assert f"transactional id '{APP}-ctl' cannot be used" in run.log()
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256"])
@@ -207,42 +221,40 @@ def test_each_mechanism_is_let_in(kafka: SecuredKafka, mechanism: str) -> None:
     assert Brokers(make_settings({"id": APP, "broker": kafka.url, **access})).connect().brokers == 3
 
 
-def test_a_token_is_fetched_and_let_in(kafka: SecuredKafka) -> None:
-    """OAUTHBEARER: client id and secret go to the token endpoint, and its token to the brokers."""
-    asked: list[str] = []
-
-    class Tokens(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            asked.append(base64.b64decode(str(self.headers["Authorization"]).removeprefix("Basic ")).decode())
+def give_tokens(server: socket.socket, asked: list[str]) -> None:
+    """Answer each request for a token, until the server is closed; note who asked."""
+    while True:
+        try:
+            connection, _ = server.accept()
+        except OSError:
+            return
+        with connection, connection.makefile("rb") as request:
+            headers = list(iter(request.readline, b"\r\n"))
+            basic = next(line for line in headers if line.lower().startswith(b"authorization: basic "))
+            asked.append(base64.b64decode(basic.split()[2]).decode())
             now = int(time.time())
             parts = ({"alg": "none", "typ": "JWT"}, {"sub": "app", "iat": now, "exp": now + 600, "scope": "kafka"})
             token = ".".join(base64.urlsafe_b64encode(json.dumps(one).encode()).decode().rstrip("=") for one in parts)
-            body = json.dumps({"access_token": f"{token}.", "token_type": "Bearer", "expires_in": 600}).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            body = json.dumps({"access_token": f"{token}.", "token_type": "Bearer", "expires_in": 600})
+            head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+            connection.sendall(f"{head}Connection: close\r\n\r\n{body}".encode())
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Say nothing."""
 
-    with HTTPServer(("127.0.0.1", 0), Tokens) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            settings = Settings(
-                id=APP,
-                broker=kafka.url,
-                sasl_mechanism="OAUTHBEARER",
-                oauth_token_endpoint=f"http://127.0.0.1:{server.server_port}/token",
-                oauth_client_id="app",
-                oauth_client_secret=PASSWORD,
-                ssl_ca_location=str(kafka.directory / "ca.pem"),
-                connect_timeout=15,
-            )
-            assert Brokers(settings).connect().brokers == 3
-        finally:
-            server.shutdown()
-            thread.join()
+def test_a_token_is_fetched_and_let_in(kafka: SecuredKafka) -> None:
+    """OAUTHBEARER: client id and secret go to the token endpoint, and its token to the brokers."""
+    asked: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=give_tokens, args=(server, asked), daemon=True).start()
+        settings = Settings(
+            id=APP,
+            broker=kafka.url,
+            sasl_mechanism="OAUTHBEARER",
+            oauth_token_endpoint=f"http://127.0.0.1:{server.getsockname()[1]}/token",
+            oauth_client_id="app",
+            oauth_client_secret=PASSWORD,
+            ssl_ca_location=str(kafka.directory / "ca.pem"),
+            connect_timeout=15,
+        )
+        assert Brokers(settings).connect().brokers == 3
+        server.shutdown(socket.SHUT_RDWR)
     assert asked[0] == f"app:{PASSWORD}"
