@@ -45,6 +45,11 @@ class Clients:
             cluster_id=producer.cluster_id(timeout) or "",
         )
 
+    def look_for_brokers(self, timeout: float) -> None:
+        """Ask for an answer, and note in `connection` when there is one. Blocks at most `timeout` seconds."""
+        if self.offsets.is_answered(timeout):
+            self.connection.answered()
+
     def close(self) -> None:
         """Let go of every handle without waiting for brokers. Blocks shortly."""
         self.committer.close()

@@ -14,7 +14,18 @@ from streamcluster.errors import BrokerUnreachable, StreamclusterError
 from streamcluster.ids import TP
 from streamcluster.settings import Settings
 
-from .kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition, error_of, in_time, retry
+from .kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+    error_of,
+    in_time,
+    missing_topics,
+    retry,
+)
 from .kafka_errors import RecordRefused, ResetNeeded, classify, error_for
 from .kafka_settings import PRODUCER_QUEUE_BYTES, PRODUCER_QUEUE_RECORDS
 
@@ -23,7 +34,9 @@ Record = dict[str, Any]
 
 _BATCH_RECORDS = 5_000
 # It takes milliseconds, and seconds while a restarted broker loads its groups; longer is stuck, see `in_time`.
-_OFFSETS_SECONDS_MAX = 10.0
+_OFFSETS_SECONDS_MAX = 5.0
+# For the question which topics are gone, after acknowledgements did not come.
+_LOOK_SECONDS = 2.0
 _BATCH_HAS_NOT = frozenset({"headers", "timestamp", "partition"})
 
 
@@ -45,6 +58,7 @@ class Committer:
         "_queued_bytes",
         "_settings",
         "_timeout",
+        "_written",
     )
 
     def __init__(self, settings: Settings, producer: Producer, consumer: Consumer) -> None:
@@ -57,6 +71,8 @@ class Committer:
         self._group = consumer.consumer_group_metadata()
         # A transaction is open at the producer.
         self._begun = False
+        # Topics that were written to.
+        self._written: set[str] = set()
         # Bytes given to the producer since its queue was last seen empty.
         self._queued_bytes = 0
         # Changelog partition -> offset of the last record of this commit.
@@ -161,6 +177,7 @@ class Committer:
 
         produce_batch refuses timestamps, drops headers and does not look at a record's own partition (2.16).
         """
+        self._written.add(topic)
         special = any(len(record) > 2 and not _BATCH_HAS_NOT.isdisjoint(record) for record in records)
         for start in range(0, len(records), _BATCH_RECORDS):
             chunk = records[start : start + _BATCH_RECORDS]
@@ -212,6 +229,8 @@ class Committer:
         """Wait until every record has its answer."""
         left = max(0.0, deadline - time.monotonic())
         if self._serve("Waiting for acknowledgements", lambda: self._producer.flush(left)) > 0:
+            if gone := missing_topics(self._producer, sorted(self._written), _LOOK_SECONDS):
+                raise ResetNeeded(f"Writing to {', '.join(gone)}", "missing", "there is no such topic")
             raise BrokerUnreachable(
                 f"{len(self._producer)} records were not acknowledged within {self._timeout:.0f} s "
                 "(transaction_timeout). Are all brokers of the written topics up?"

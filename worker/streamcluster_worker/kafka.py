@@ -49,6 +49,7 @@ __all__ = [
     "TopicPartition",
     "error_of",
     "in_time",
+    "missing_topics",
     "open_changelog_consumer",
     "open_consumer",
     "open_producer",
@@ -199,9 +200,10 @@ def read_committed_positions(consumer: Consumer, tps: Iterable[TP], timeout: flo
 class Offsets:
     """Begin and end offsets of many partitions in one round trip. May be used from any thread."""
 
-    __slots__ = ("_admin",)
+    __slots__ = ("_admin", "_any_topic")
 
     def __init__(self, settings: Settings, connection: Connection) -> None:
+        self._any_topic = settings.dead_letters
         self._admin: AdminClient = _client(AdminClient, client_config(settings), connection)
 
     def begin_offsets(self, tps: Iterable[TP], timeout: float = 30.0) -> dict[TP, int]:
@@ -213,6 +215,15 @@ class Offsets:
     ) -> dict[TP, int]:
         """The offset after the last record. read_uncommitted: of the log; read_committed: of what is decided (I4)."""
         return self._ask(tps, _LATEST, isolation, timeout)
+
+    def is_answered(self, timeout: float) -> bool:
+        """Whether a broker answers within `timeout` seconds."""
+        try:
+            # Of one topic: the answer about all of them may be large.
+            self._admin.list_topics(self._any_topic, timeout=timeout)
+        except KafkaException:
+            return False
+        return True
 
     def _ask(self, tps: Iterable[TP], spec: OffsetSpec, isolation: Isolation, timeout: float) -> dict[TP, int]:
         asked = {TopicPartition(tp.topic, tp.partition): spec for tp in tps}
@@ -250,6 +261,19 @@ def retry(what: str, call: Callable[[float], _T], deadline: float) -> _T:
             facts = error_of(error)
             if classify(facts) != "retriable" or time.monotonic() >= deadline:
                 raise error_for(what, facts) from error
+
+
+def missing_topics(producer: Producer, topics: Iterable[str], timeout: float) -> list[str]:
+    """Those of `topics` that the brokers say they do not have. timeout: seconds for each; no answer counts as there."""
+    missing = []
+    for topic in topics:
+        try:
+            error = producer.list_topics(topic, timeout=timeout).topics[topic].error
+        except KafkaException:
+            continue
+        if error is not None and error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            missing.append(topic)
+    return missing
 
 
 def in_time(what: str, call: Callable[[], None], seconds: float) -> None:

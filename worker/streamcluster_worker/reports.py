@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from typing import Literal
 
 from streamcluster.engine.engine import Engine
 from streamcluster.ids import TaskId
@@ -24,7 +25,14 @@ PAGE_BYTES = resource.getpagesize()
 
 
 def make_report(
-    slot: int, lifecycle: Lifecycle, engine: Engine, pump: Pump | None, restorer: Restorer | None, note: str | None
+    slot: int,
+    lifecycle: Lifecycle,
+    engine: Engine,
+    pump: Pump | None,
+    restorer: Restorer | None,
+    *,
+    broker: Literal["up", "down"],
+    note: str | None,
 ) -> Report:
     """A heartbeat with everything that `streamcluster status` shows of this worker. note: why it does not work now."""
     tasks = tuple(
@@ -40,7 +48,7 @@ def make_report(
         dead_letters_total=recovery.dead_letters_total,
         rollbacks_total=recovery.rollbacks_total,
         rss_bytes=_resident_bytes(),
-        broker="down" if note else "up",
+        broker=broker,
         note=note,
     )
 
@@ -48,7 +56,7 @@ def make_report(
 def _task_report(
     task: TaskId, state: State, engine: Engine, source: Source | None, restorer: Restorer | None
 ) -> TaskReport:
-    restored, total = restorer.progress(task) if restorer is not None and state == "restoring" else (0, 0)
+    restored, total = restorer.progress(task) if restorer is not None else (0, 0)
     running = engine.tasks.get(task)
     if running is None:
         return TaskReport(task=task, state=_SHOWN[state], restored=restored, restore_total=total)
@@ -60,6 +68,9 @@ def _task_report(
         state="failing" if failing else _SHOWN[state],
         positions=positions,
         lag={topic: max(0, end - positions[topic]) for topic, end in ends.items() if end is not None},
+        # What it took to come back: a restart is judged by it.
+        restored=restored,
+        restore_total=total,
         error=engine.recovery.last_error.get(task),
     )
 

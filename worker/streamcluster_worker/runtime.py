@@ -45,6 +45,7 @@ from streamcluster.messages import (
 from . import lifecycle as life
 from .clients import Clients
 from .kafka_errors import RecordRefused, ResetNeeded
+from .outage import Outage
 from .positions import Start, refuse_lost_offsets, start_positions
 from .pump import Pump
 from .queries import read_table
@@ -90,8 +91,7 @@ class Worker:
         self._leads_changed = True
         # Whether an event was left unfinished since the drain began.
         self._cut_short = False
-        # Why the worker does not work now, for `status`; None while it does.
-        self._note: str | None = None
+        self._outage = Outage(self._pool)
 
     # Messages
 
@@ -114,7 +114,9 @@ class Worker:
 
     def report(self) -> None:
         """Send a heartbeat."""
-        self._send(make_report(self._config.slot, self._life, self._engine, self._pump, self._restorer, self._note))
+        broker, note = self._outage.state(self._clients)
+        slot, restorer = self._config.slot, self._restorer
+        self._send(make_report(slot, self._life, self._engine, self._pump, restorer, broker=broker, note=note))
 
     # The loop
 
@@ -293,7 +295,7 @@ class Worker:
     async def _reset(self, error: StreamclusterError) -> None:
         """Throw every client away, open new ones as soon as brokers answer, and start every task again."""
         logger.warning("%s", error)
-        self._note = str(error)
+        self._outage.began(error)
         await self._drop_clients()
         pause = 0.1
         while True:
@@ -301,11 +303,11 @@ class Worker:
                 await self._open_clients()
                 break
             except BrokerUnreachable as unreachable:
-                self._note = str(unreachable)
+                self._outage.began(unreachable)
                 logger.warning("%s Trying again.", unreachable)
                 await asyncio.sleep(pause)
                 pause = min(REOPEN_PAUSE_SECONDS_MAX, pause * 2)
-        self._note = None
+        self._outage.ended()
         self._events.append(life.Lost())
         logger.info("connected again; every task starts from its committed position")
 
