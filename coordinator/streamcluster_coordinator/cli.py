@@ -14,7 +14,7 @@ import click
 
 from streamcluster.errors import StreamclusterError
 
-from . import cli_act, cli_read, cli_run
+from . import cli_act, cli_read, cli_run, cli_systemd
 from .cli_target import complain
 
 INTERRUPTED = 130
@@ -46,7 +46,7 @@ def command_line(reference: str | None) -> None:
     del reference
 
 
-for command in (*cli_run.COMMANDS, *cli_read.COMMANDS, *cli_act.COMMANDS):
+for command in (*cli_run.COMMANDS, *cli_read.COMMANDS, *cli_act.COMMANDS, *cli_systemd.COMMANDS):
     command_line.add_command(command)
 
 
