@@ -227,6 +227,7 @@ def _repartition_spec(name: str, source: Topic, destination: Topic, group_by: Gr
         role="repartition",
         partitions=partitions,
         create=True,
+        replicas=destination.replicas,
         like=() if partitions else source.names[:1],
         config={"cleanup.policy": "delete", "retention.ms": "-1", **destination.topic_config()},
         used_by=(name,),
@@ -318,6 +319,7 @@ def _source_spec(app: App, topic: Topic, name: str, users: tuple[str, ...]) -> T
         role="source",
         partitions=topic.partitions or (app.conf.topic_partitions if create else None),
         create=create,
+        replicas=topic.replicas,
         config=topic.topic_config(),
         used_by=users,
     )

@@ -228,6 +228,7 @@ class _Resolution:
             role=spec.role,
             partitions=self._known(spec.name),
             create=existing is None,
+            replicas=spec.replicas,
             config=spec.config,
             message_bytes_max=int(limit) if limit is not None else None,
         )

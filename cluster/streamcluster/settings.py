@@ -191,6 +191,12 @@ def _checked(settings: Settings, source: str) -> Settings:
     for name in ("topic_partitions", "commit_events_max", "consumer_batch_records_max", "stream_buffer_records_max"):
         if getattr(settings, name) < 1:
             raise ConfigurationError(f"{source}: {name} must be at least 1.")
+    copies, in_sync = settings.topic_replication_factor, settings.topic_min_insync_replicas
+    if copies is not None and in_sync is not None and in_sync > copies:
+        raise ConfigurationError(
+            f"{source}: topic_min_insync_replicas={in_sync} is more than topic_replication_factor={copies}: "
+            "no write would ever be acknowledged."
+        )
     if settings.workers is not None and settings.workers < 1:
         raise ConfigurationError(f"{source}: workers={settings.workers} must be at least 1.")
     for name in ("commit_interval", "commit_interval_min", "error_backoff"):

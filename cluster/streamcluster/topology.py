@@ -20,6 +20,7 @@ class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
     role: "source" is read by agents; "repartition" is written by group_by/through and read again; "changelog" is behind
     a table; "output" is only written; "dead_letter" takes failing records.
     partitions: wished for; None: "as its source" (repartition, changelog) or "whatever is there" (source, output).
+    replicas: copies to create it with; None: the settings decide.
     create: streamcluster may create it when it is missing.
     like: names of the topics whose partition count this one must share ("" entries never occur).
     used_by: names of the agents or tables, for messages.
@@ -29,6 +30,7 @@ class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
     role: Literal["source", "repartition", "changelog", "output", "dead_letter"]
     partitions: int | None = None
     create: bool = False
+    replicas: int | None = None
     like: tuple[str, ...] = ()
     config: dict[str, str] = {}
     used_by: tuple[str, ...] = ()
@@ -71,6 +73,7 @@ class ResolvedTopic(msgspec.Struct, frozen=True, kw_only=True):
     role: str
     partitions: int
     create: bool = False
+    replicas: int | None = None
     config: dict[str, str] = {}
     message_bytes_max: int | None = None
 

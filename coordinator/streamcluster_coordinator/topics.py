@@ -136,8 +136,8 @@ class Brokers:
 
     def _new_topic(self, topic: ResolvedTopic, cluster: Cluster) -> NewTopic:
         settings = self._settings
-        replication = settings.topic_replication_factor or min(3, cluster.brokers)
-        in_sync = settings.topic_min_insync_replicas or (2 if replication >= 3 else 1)
+        replication = topic.replicas or settings.topic_replication_factor or min(3, cluster.brokers)
+        in_sync = min(replication, settings.topic_min_insync_replicas or (2 if replication >= 3 else 1))
         return NewTopic(
             topic.name,
             num_partitions=topic.partitions,

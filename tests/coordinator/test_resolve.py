@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Literal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamcluster import App
+from streamcluster.errors import ConfigurationError
+from streamcluster.freeze import freeze
 from streamcluster.ids import TaskId
 from streamcluster.resolve import resolve
 from streamcluster.settings import make_settings
@@ -210,3 +215,25 @@ def test_resolving_gives_a_whole_topology_or_names_each_missing_topic(
     else:
         by_name = {one.name: one.partitions for one in good(found).topics}
         assert all(by_name[f"{name}-r"] == by_name[name] == existing.get(name, 8) for name, _ in wanted)
+
+
+def test_copies_that_the_app_asks_for_reach_the_topic_that_is_created() -> None:
+    """app.topic(replicas=N) is what the topic is created with; without it the settings decide."""
+    app = App("shop")
+    app.topic("kept", partitions=2, replicas=5)
+    app.topic("plain", partitions=2)
+    _, described = asyncio.run(freeze(app))
+
+    resolved = resolve(described, {}, SETTINGS)
+
+    assert isinstance(resolved, Topology)
+    copies = {spec.name: spec.replicas for spec in resolved.topics if spec.role == "output"}
+    assert copies == {"kept": 5, "plain": None}
+
+
+def test_more_replicas_in_sync_than_copies_are_refused() -> None:
+    """No write to such a topic would ever be acknowledged."""
+    with pytest.raises(
+        ConfigurationError, match=r"topic_min_insync_replicas=3 is more than topic_replication_factor=2"
+    ):
+        make_settings({"id": "shop", "topic_replication_factor": 2, "topic_min_insync_replicas": 3})
