@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -96,3 +97,28 @@ def test_workers_do_not_inherit_the_manager(
 
     environ = Path(f"/proc/{run.pid_of()}/environ").read_bytes()
     assert b"NOTIFY_SOCKET" not in environ
+
+
+def test_a_stalled_worker_starves_the_watchdog(
+    running: StartApp, make_topic: MakeTopic, topic_prefix: str, systemd: Systemd
+) -> None:
+    """While a worker answers nothing the watchdog gets nothing, though the coordinator turns; then it is fed again."""
+    make_topic(f"{topic_prefix}in", 2)
+    run = running("ledger", stall_report=1, stall_timeout=60)
+    run.environment |= {"NOTIFY_SOCKET": str(systemd.path), "WATCHDOG_USEC": "1000000"}
+    run.start(2)
+    run.until_running()
+    worker = run.pid_of(0)
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        begun = run.until(lambda status: status.workers[0].state == "stalled", "worker 0 is stalled").uptime
+        # What was sent before the next snapshot saw it.
+        run.until(lambda status: status.uptime > begun + 1, "a second has passed")
+        fed = systemd.lines().count("WATCHDOG=1")
+        later = run.until(lambda status: status.uptime > begun + 4, "three more have passed")
+        assert later.workers[0].state == "stalled"
+        assert systemd.lines().count("WATCHDOG=1") == fed
+    finally:
+        os.kill(worker, signal.SIGCONT)
+
+    systemd.until("WATCHDOG=1", fed + 2)
