@@ -80,15 +80,14 @@ class Pump:
 
     def _must_wait(self) -> bool:
         """Results pile up behind a commit: do not add to them."""
-        return self.commits.in_flight() and self._output_count() > 4 * self._settings.producer_flush_records
+        return self.commits.in_flight() and output_count(self._engine) > 4 * self._settings.producer_flush_records
 
     def _has_much(self) -> bool:
         """There is enough output for a hand-over, or a sender that waits for one."""
         tasks = self._engine.tasks.values()
-        return self._output_count() >= self._settings.producer_flush_records or any(t.outbox.is_full() for t in tasks)
-
-    def _output_count(self) -> int:
-        return sum(task.outbox.count() for task in self._engine.tasks.values())
+        return output_count(self._engine) >= self._settings.producer_flush_records or any(
+            t.outbox.is_full() for t in tasks
+        )
 
     def _is_due(self) -> bool:
         """A commit is due: its time has come and there is something in it.
@@ -236,3 +235,8 @@ class Pump:
         """End the threads. Blocks until they are back."""
         self.source.close()
         self.commits.close()
+
+
+def output_count(engine: Engine) -> int:
+    """Records that tasks have sent and that Kafka has not been given."""
+    return sum(task.outbox.count() for task in engine.tasks.values())

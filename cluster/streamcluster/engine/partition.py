@@ -42,7 +42,7 @@ class SourcePartition:
     """One partition of one task. Positions are "next" offsets: the record to read next."""
 
     __slots__ = (
-        "_end_behind_gate",
+        "end_behind_gate",
         "_reject",
         "committed",
         "gate",
@@ -64,8 +64,8 @@ class SourcePartition:
         # While a failing event is tried, records from `gate` on wait in `gated`.
         self.gate: int | None = None
         self.gated: list[KafkaRecord] = []
-        # The log's end, if it was reached meanwhile.
-        self._end_behind_gate = 0
+        # The log's end, if it was reached meanwhile: what is before it and not here is not there any more.
+        self.end_behind_gate = 0
         # Offset -> units that have given up on it, and what is done with it instead.
         self.skips: dict[int, dict[str, Aside]] = {}
         self.rewind()
@@ -74,7 +74,7 @@ class SourcePartition:
         """Go back to the committed position; the consumer is rewound too, so what waits here is dropped."""
         self.next_offset = self.committed.next_offset
         self.gated = []
-        self._end_behind_gate = 0
+        self.end_behind_gate = 0
         ahead = _ahead_of(self.committed)
         for reader in self.readers:
             reader.intake.done[self.tp] = self.committed.next_offset + ahead.get(short_name(reader.name), 0)
@@ -103,16 +103,12 @@ class SourcePartition:
         waiting, self.gated = self.gated, []
         if waiting:
             self.dispatch(waiting)
-        self.advance(self._end_behind_gate)
-
-    def ends_behind(self, offset: int) -> bool:
-        """The log's end was reached and is behind `offset`, so what is not here by now is not there any more."""
-        return self._end_behind_gate > offset
+        self.advance(self.end_behind_gate)
 
     def advance(self, offset: int) -> None:
         """Move to `offset` without a record, in order behind what was handed out."""
         if self.gate is not None:
-            self._end_behind_gate = offset
+            self.end_behind_gate = offset
             return
         if offset <= self.next_offset:
             return

@@ -90,7 +90,7 @@ class Trial:
             tp, offset = self.suspects[0]
             partition = self.task.partitions[tp]
             waiting = partition.gated
-            if not waiting and not partition.ends_behind(offset):
+            if not waiting and partition.end_behind_gate <= offset:
                 return False
             if waiting and waiting[0].offset() == offset:
                 self._try_after_pause()
