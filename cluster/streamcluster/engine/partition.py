@@ -42,9 +42,9 @@ class SourcePartition:
     """One partition of one task. Positions are "next" offsets: the record to read next."""
 
     __slots__ = (
-        "end_behind_gate",
         "_reject",
         "committed",
+        "end_behind_gate",
         "gate",
         "gated",
         "next_offset",
