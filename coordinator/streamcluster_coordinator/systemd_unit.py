@@ -48,8 +48,9 @@ TimeoutStopSec={stop:.0f}
 KillMode=mixed
 Restart=always
 RestartSec=5
-# Wrong usage, incompatible state, a wrong setting or app: a restart does not help.
-RestartPreventExitStatus=2 65 78
+# Wrong usage, incompatible state, a wrong setting or app: a restart does not help. Fenced (76): another host has taken
+# the app over, and a restart would take it back.
+RestartPreventExitStatus=2 65 76 78
 # A worker that the kernel kills for its memory is replaced; the others go on.
 OOMPolicy=continue
 LimitNOFILE=65536

@@ -113,9 +113,8 @@ def test_timeouts_follow_the_settings() -> None:
 
     assert float(values(text, "TimeoutStopSec")[0]) > settings.drain_timeout
     assert float(values(text, "WatchdogSec")[0]) > settings.stall_timeout
-    assert {str(int(ExitCode.CONFIGURATION)), str(int(ExitCode.STATE_INCOMPATIBLE))} <= set(
-        values(text, "RestartPreventExitStatus")[0].split()
-    )
+    final = {ExitCode.CONFIGURATION, ExitCode.STATE_INCOMPATIBLE, ExitCode.FENCED}
+    assert {str(int(code)) for code in final} <= set(values(text, "RestartPreventExitStatus")[0].split())
 
 
 def test_words_of_a_command_are_text() -> None:
