@@ -187,16 +187,15 @@ class Running:
 
 
 def is_running(status: Status) -> bool:
-    """Every task runs somewhere."""
-    return bool(status.tasks) and all(task.state == "running" for task in status.tasks)
+    """Every task runs somewhere, and says where it is."""
+    return bool(status.tasks) and all(task.state == "running" and task.positions for task in status.tasks)
 
 
 def positions_of(status: Status) -> dict[tuple[str, int], int]:
-    """Committed positions by topic and partition; a task without any counts as one that has not begun."""
+    """Committed positions by topic and partition."""
     found: dict[tuple[str, int], int] = {}
     for task in status.tasks:
         partition = int(task.task.rpartition("_")[2])
-        assert task.positions, f"task {task.task} runs and has no positions"
         found.update({(topic, partition): at for topic, at in task.positions.items()})
     return found
 
