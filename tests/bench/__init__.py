@@ -26,7 +26,7 @@ exactly once slower, %
     Events/s at least once divided by events/s exactly once, less one.
 latency: p50, p99
     A process sends 10,000 orders/s with the monotonic time in each; an observer reads the app's output with
-    read_committed and compares. Default settings, no commit_interval. The first 5 s do not count. All results must
+    read_committed and compares. Default settings, no commit_interval. The first 20 s do not count. All results must
     arrive, and no result twice. `latency direct` is the same without an app: the observer reads the source.
 restore: records/s
     5 million rows (60 bytes each in the changelog) are put into a table by the app itself, then the app is stopped,

@@ -13,9 +13,10 @@ from streamcluster.errors import BrokerUnreachable, Fenced
 from streamcluster.ids import TP
 from streamcluster.murmur2 import partition_for
 from streamcluster.settings import Settings
-from streamcluster_worker.committer import Committer, Record
+from streamcluster_worker.committer import Committer, Record, is_refused
 from streamcluster_worker.kafka import (
     Connection,
+    KafkaError,
     Offsets,
     open_consumer,
     open_producer,
@@ -251,3 +252,11 @@ def test_unreachable_broker_is_named_within_the_time_out() -> None:
     assert time.monotonic() - began < 10
     consumer.consume(1, 0.1)
     assert connection.last_error is not None
+
+
+def test_a_topic_that_is_gone_is_no_fault_of_the_record() -> None:
+    """A deleted topic may come back, so it means a reset; a partition that never was, or a size, is for the app."""
+    assert not is_refused(KafkaError(KafkaError._UNKNOWN_TOPIC))
+    assert not is_refused(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
+    assert is_refused(KafkaError(KafkaError._UNKNOWN_PARTITION))
+    assert is_refused(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))

@@ -207,7 +207,7 @@ class Committer:
                 )
             except KafkaException as error:
                 facts = error_of(error)
-                if classify(facts) in ("refused", "missing"):
+                if is_refused(facts):
                     raise RecordRefused(topic, record.get("key"), facts.str()) from error
                 raise error_for(f"Producing to {topic}", facts) from error
             except BufferError as error:
@@ -291,13 +291,21 @@ def _commit_error(what: str, error: KafkaException | BufferError) -> Streamclust
     return error_for(what, error_of(error))
 
 
+def is_refused(error: KafkaError) -> bool:
+    """The record itself cannot be written, now or later: too large, or for a partition that does not exist.
+
+    A topic that is gone is another matter: it may come back, and until then nothing is lost.
+    """
+    return classify(error) == "refused" or error.name() == "_UNKNOWN_PARTITION"
+
+
 def _raise_refused(topic: str, chunk: list[Record]) -> None:
     """Raise for the first record of a batch that librdkafka did not take."""
     for record in chunk:
         error = record.pop("_error", None)
         if error is None:
             continue
-        if classify(error) in ("refused", "missing"):
+        if is_refused(error):
             raise RecordRefused(topic, record.get("key"), error.str())
         raise error_for(f"Producing to {topic}", error)
     raise ResetNeeded(f"Producing to {topic}", "reset", "librdkafka took fewer records than it was given")

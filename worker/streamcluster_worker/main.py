@@ -90,11 +90,7 @@ def run(config_bytes: bytes, sock: socket.socket) -> None:
 
 
 async def _run(config: WorkerConfig, sock: socket.socket) -> int:
-    loop = asyncio.get_running_loop()
-    _dump_stacks_on_signal(loop)
-    app = load_app(config.app)
-    plan, _ = await _freeze(app, config.settings)
-    _apply_limits(app, plan, config)
+    """Work to the end, and say the last word: whatever goes wrong, the coordinator learns why."""
     workers: list[Worker] = []
 
     def gone() -> None:
@@ -102,15 +98,11 @@ async def _run(config: WorkerConfig, sock: socket.socket) -> int:
         os._exit(1)
 
     link = Link(sock, lambda message: workers[0].receive(message), gone)
-    worker = Worker(config, app, plan, os.getpid(), link.send)
-    workers.append(worker)
-    link.start()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
-    heartbeat = loop.create_task(_heartbeat(worker, config.settings.heartbeat_interval))
     try:
-        await worker.run()
+        worker = await _make_worker(config, link)
+        workers.append(worker)
+        link.start()
+        await _work(worker, config.settings.heartbeat_interval)
     except Stop as stop:
         if stop.failed is None:
             return ExitCode.DRAINED
@@ -123,10 +115,28 @@ async def _run(config: WorkerConfig, sock: socket.socket) -> int:
         trace = "".join(traceback.format_exception(error))
         link.send(Failed(exit_code=1, text=f"worker {config.slot} failed: {error!r}", traceback=trace))
         return 1
+    return ExitCode.DRAINED
+
+
+async def _make_worker(config: WorkerConfig, link: Link) -> Worker:
+    _dump_stacks_on_signal(asyncio.get_running_loop())
+    app = load_app(config.app)
+    plan, _ = await _freeze(app, config.settings)
+    _apply_limits(app, plan, config)
+    worker = Worker(config, app, plan, os.getpid(), link.send)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    return worker
+
+
+async def _work(worker: Worker, heartbeat_seconds: float) -> None:
+    heartbeat = asyncio.get_running_loop().create_task(_heartbeat(worker, heartbeat_seconds))
+    try:
+        await worker.run()
     finally:
         heartbeat.cancel()
         await worker.end()
-    return ExitCode.DRAINED
 
 
 async def _heartbeat(worker: Worker, seconds: float) -> None:
