@@ -12,7 +12,7 @@ from streamcluster.errors import ExitCode
 from streamcluster.messages import Drain, Drained, Failed, Grant, ReadTable, Released, Revoke, Rows
 from tests.kafka.worker import Link, OneWorker, report_where, wait_caught_up
 from tests.process.checker import Row
-from tests.process.records import Reader, headers_of, send, values
+from tests.process.records import Feed, Reader, headers_of, send, values
 from tests.process.waiting import eventually
 
 MakeWorker = Callable[..., OneWorker]
@@ -208,3 +208,25 @@ def test_an_undecodable_value_is_a_dead_letter_in_the_same_commit(
     assert 1 <= len(gave_up) == len(set(gave_up)), "an agent that decodes gives a record up once"
     assert query(link, ReadTable(request=1, table="sums", key='"a"')).rows == (('"a"', "4"),)
     assert reader.count(f"{topic_prefix}echo") == 3, "the agent that takes bytes has no trouble with it"
+
+
+def test_a_trickle_with_failing_events_loses_and_repeats_nothing(
+    one_worker: MakeWorker, reader: Reader, bootstrap: str, topic_prefix: str
+) -> None:
+    """A rollback while the polling thread brings a record: what it brings must not count as the next after the rewind.
+
+    Records come one at a time, so that the thread is nearly always out when an event fails.
+    """
+    worker = one_worker("obedient")
+    sent = [Row("k", b"fail %d" % n if n % 20 == 19 else b"v%d" % n) for n in range(240)]
+    link = worker.start()
+    link.send(Grant(epoch=1, tasks=worker.tasks))
+    feed = Feed(bootstrap, f"{topic_prefix}in", sent, rate=100, partition=0)
+    feed.run()
+    wait_caught_up(link, bootstrap, 2)
+
+    good = [row.value for row in sent if not (row.value or b"").startswith(b"fail")]
+    failing = [row.value for row in sent if (row.value or b"").startswith(b"fail")]
+    assert values(reader.rows(f"{topic_prefix}out")) == good
+    assert [message.value() for message in reader.messages(worker.settings.dead_letters)[0]] == failing
+    assert query(link, ReadTable(request=1, table="seen", key='"k"')).rows == (('"k"', str(len(good))),)
