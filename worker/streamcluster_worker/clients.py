@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from streamcluster.settings import Settings
 
 from .committer import Committer
-from .kafka import Connection, Consumer, Offsets, open_consumer, open_producer, open_transactional_producer
+from .kafka import Connection, Consumer, Offsets, connect, open_consumer, open_producer, open_transactional_producer
 
 
 @dataclass(slots=True)
@@ -30,13 +30,16 @@ class Clients:
             Fenced, BrokerUnreachable, ConfigurationError: as `open_transactional_producer` says.
         """
         connection = Connection()
+        # Made first, so that it connects while the producer fences.
+        consumer = open_consumer(settings, connection)
         if settings.exactly_once:
             producer = open_transactional_producer(
                 settings, transactional_id, connection, timeout, batch_bytes_max=batch_bytes_max
             )
         else:
             producer = open_producer(settings, connection, batch_bytes_max=batch_bytes_max)
-        consumer = open_consumer(settings, connection)
+        # A first fetch that finds no connection waits for about 0.5 s; the answer to this is a connection.
+        connect(consumer, settings, timeout)
         return cls(
             connection=connection,
             consumer=consumer,

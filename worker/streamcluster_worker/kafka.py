@@ -47,6 +47,7 @@ __all__ = [
     "Offsets",
     "Producer",
     "TopicPartition",
+    "connect",
     "error_of",
     "in_time",
     "missing_topics",
@@ -138,7 +139,7 @@ def open_transactional_producer(
     what = f"Opening transactional id {transactional_id} on {settings.broker} within {timeout:.0f} s"
     for patience in _INIT_SECONDS:
         producer = _client(Producer, config, connection)
-        _connect(what, producer, settings, deadline)
+        connect(producer, settings, deadline - time.monotonic(), what)
         try:
             producer.init_transactions(min(timeout, patience))
             return producer
@@ -150,9 +151,14 @@ def open_transactional_producer(
     return producer
 
 
-def _connect(what: str, producer: Producer, settings: Settings, deadline: float) -> None:
-    """Have a connection before the first request that matters: one that finds none waits for 0.5 s."""
-    retry(what, lambda left: producer.list_topics(settings.dead_letters, timeout=left), deadline)
+def connect(client: Producer | Consumer, settings: Settings, timeout: float, what: str = "Connecting") -> None:
+    """Have a connection before the first request that matters: one that finds none waits for 0.5 s.
+
+    Raises:
+        BrokerUnreachable, ConfigurationError: as `error_for` says.
+    """
+    topic = settings.dead_letters
+    retry(what, lambda left: client.list_topics(topic, timeout=left), time.monotonic() + timeout)
 
 
 def open_consumer(settings: Settings, connection: Connection) -> Consumer:

@@ -98,8 +98,9 @@ def producer_config(
         "message.max.bytes": settings.producer_max_request_size + DEAD_LETTER_BYTES_MAX,
         "message.timeout.ms": timeout_ms,
         "batch.size": min(batch_bytes_max, BATCH_BYTES_MAX),
-        # Lets batches fill while the engine runs; flush() does not wait for it.
-        "linger.ms": 5,
+        # Lets batches fill while the engine runs. A transaction's flush() does not wait for it, and at least once
+        # records are handed over with every turn of the loop, which has filled batches already under load.
+        "linger.ms": 5 if transactional_id is not None else 0.5,
         "queue.buffering.max.messages": 2 * PRODUCER_QUEUE_RECORDS,
         "queue.buffering.max.kbytes": 2 * max(PRODUCER_QUEUE_BYTES, settings.producer_max_request_size) // 1024,
     }

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from streamcluster.engine.values import Committed
 from streamcluster.errors import StateIncompatible
-from streamcluster.ids import TP
+from streamcluster.ids import TP, TaskId
 from streamcluster.settings import Settings
 from streamcluster.stores import TaskStore
 
+from . import kafka
 from .clients import Clients
 from .kafka import read_committed_positions
 
@@ -51,32 +52,39 @@ def refuse_lost_offsets(settings: Settings, start: Start, store: TaskStore, tabl
     )
 
 
-def start_positions(clients: Clients, settings: Settings, tps: list[TP]) -> Start:
-    """The position to start from, for each partition. Blocks; to be called after the fence (H22).
+def start_positions(clients: Clients, settings: Settings, tasks: Mapping[TaskId, list[TP]]) -> dict[TaskId, Start]:
+    """The positions to start from, of all tasks in one round trip. Blocks; to be called after the fence (H22).
 
     A partition without a committed position starts where consumer_auto_offset_reset says. One whose committed position
     has been deleted by retention starts at the oldest record that is left, and that is said.
     """
+    tps = [tp for partitions in tasks.values() for tp in partitions]
     committed = read_committed_positions(clients.consumer, tps, POSITIONS_SECONDS_MAX)
     begins = clients.offsets.begin_offsets(tps, POSITIONS_SECONDS_MAX)
     ends: dict[TP, int] = {}
     if settings.consumer_auto_offset_reset == "latest":
         missing = [tp for tp in tps if committed[tp].offset is None]
         ends = clients.offsets.end_offsets(missing, "read_uncommitted", POSITIONS_SECONDS_MAX)
-    positions: dict[TP, Committed] = {}
-    for tp in tps:
-        offset = committed[tp].offset
-        if offset is None:
-            positions[tp] = Committed(ends.get(tp, begins[tp]))
-        elif offset < begins[tp]:
-            logger.error(
-                "%s: records %d to %d were deleted by the topic's retention before they were processed; going on at %d",
-                tp,
-                offset,
-                begins[tp] - 1,
-                begins[tp],
-            )
-            positions[tp] = Committed(begins[tp])
-        else:
-            positions[tp] = Committed(offset, committed[tp].metadata)
-    return Start(positions, any(found.offset is not None for found in committed.values()))
+    return {
+        task: Start(
+            {tp: _position(tp, committed[tp], begins[tp], ends.get(tp)) for tp in partitions},
+            has_committed=any(committed[tp].offset is not None for tp in partitions),
+        )
+        for task, partitions in tasks.items()
+    }
+
+
+def _position(tp: TP, committed: kafka.Committed, begin: int, end: int | None) -> Committed:
+    """Where one partition starts. end: where a partition without a committed position does, if not at `begin`."""
+    if committed.offset is None:
+        return Committed(begin if end is None else end)
+    if committed.offset < begin:
+        logger.error(
+            "%s: records %d to %d were deleted by the topic's retention before they were processed; going on at %d",
+            tp,
+            committed.offset,
+            begin - 1,
+            begin,
+        )
+        return Committed(begin)
+    return Committed(committed.offset, committed.metadata)

@@ -196,8 +196,7 @@ class Pump:
     # Tasks
 
     async def start_task(self, task: RunningTask) -> None:
-        """Read the task's partitions."""
-        await self.settle_source()
+        """Read the task's partitions. What the polling thread brings meanwhile is of others, so it may stay out."""
         self.source.assign({tp: partition.next_offset for tp, partition in task.partitions.items()})
 
     async def close_tasks(self, tasks: Iterable[TaskId], patience: float) -> bool:

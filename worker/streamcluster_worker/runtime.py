@@ -210,14 +210,12 @@ class Worker:
         clients, stores = self._clients, self._stores
 
         def open_all() -> dict[TaskId, Start]:
-            found: dict[TaskId, Start] = {}
+            partitions = {task: sorted(_tps(self._config, (task,))) for task in tasks}
+            starts = start_positions(clients, self._settings, partitions)
             for task in tasks:
-                store = stores.open(task)
-                tables = self._config.topology.tables_of(task)
-                tps = sorted(_tps(self._config, (task,)))
-                found[task] = start_positions(clients, self._settings, tps)
-                refuse_lost_offsets(self._settings, found[task], store, [table.name for table in tables])
-            return found
+                tables = [table.name for table in self._config.topology.tables_of(task)]
+                refuse_lost_offsets(self._settings, starts[task], stores.open(task), tables)
+            return starts
 
         self._starts.update(await self._loop.run_in_executor(self._pool, open_all))
         self._events.extend(life.Opened(task) for task in tasks)
