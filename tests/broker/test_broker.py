@@ -160,7 +160,7 @@ def test_a_free_port_that_was_taken_meanwhile_is_chosen_again(monkeypatch: pytes
         taken.listen()
         lost = NodePlan(1, taken.getsockname()[1], free_ports(1)[0])
         plans = iter([[lost], plan_nodes(0, 1)])
-        monkeypatch.setattr(cluster, "plan_nodes", lambda _port, _brokers: next(plans))
+        monkeypatch.setattr(cluster, "plan_nodes", lambda _port, _brokers, **_: next(plans))
 
         with Broker() as broker:
             assert broker.bootstrap != f"{HOST}:{lost.port}"
