@@ -96,6 +96,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # Records that a task may have sent to one topic before `await topic.send` waits for Kafka to take them.
     outbox_records_max: int = 100_000
 
+    # Hosts. host: this one's name in the cluster; None: the machine's.
+    host: str | None = None
+    # A host that says nothing for so long is taken for dead: its slots are fenced, its tasks move.
+    host_timeout: float = 3.0
+    host_heartbeat: float = 1.0
+    # Copies of each task's state on other hosts. None: 1 when there is more than one host.
+    standby_replicas: int | None = None
+    # A task moves to a place whose state is at most so many records behind; others are warmed up first, so many at once.
+    standby_lag_max: int = 10_000
+    standby_warmups_max: int = 4
+    # Where other hosts may ask this one for rows of tables, HOST:PORT; None: nowhere. They share a secret.
+    advertise: str | None = None
+    cluster_secret_file: str | None = None
+
     # Processes.
     workers: int | None = None
     connect_timeout: float = 30.0

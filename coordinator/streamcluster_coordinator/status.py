@@ -10,8 +10,18 @@ from typing import Literal
 import msgspec
 
 
+class StandbyStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A standby of a task. slot: `a/0`; lag: changelog records behind, None while unknown."""
+
+    slot: str
+    lag: int | None = None
+
+
 class TaskStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One task. lag: records behind, per source topic. restore_eta: seconds left; None: unknown, or no restore."""
+    """One task. lag: records behind, per source topic. restore_eta: seconds left; None: unknown, or no restore.
+
+    slot: number of the slot on its host; owner: the whole name, `a/0`. stored: sum of its changelog offsets.
+    """
 
     task: str
     slot: int | None
@@ -22,6 +32,9 @@ class TaskStatus(msgspec.Struct, frozen=True, kw_only=True):
     restore_total: int = 0
     restore_eta: float | None = None
     error: str | None = None
+    owner: str | None = None
+    stored: int = 0
+    standbys: tuple[StandbyStatus, ...] = ()
 
 
 class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,10 +54,39 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
     restarts: int = 0
     last_death: str | None = None
     note: str | None = None
+    host: str = ""
+    standbys: tuple[str, ...] = ()
+
+
+class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One host. heard: seconds since its last report; state: as it says, or `silent`, `gone`."""
+
+    host: str
+    state: Literal["joining", "member", "leaving", "left", "silent", "gone"]
+    machine: str = ""
+    pid: int = 0
+    slots: int = 0
+    rack: str | None = None
+    heard: float | None = None
+    drained: bool = False
+    peer: str | None = None
+
+
+class MoveStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A task that changed hands."""
+
+    epoch: int
+    task: str
+    source: str
+    target: str
+    reason: str
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole app on this host. uptime: seconds."""
+    """The whole app, as the host that was asked knows it. uptime: of that host, seconds. leader: a host's name.
+
+    workers and tasks: of all hosts. term: counts leaders; moves: the last ones, newest last.
+    """
 
     app: str
     host: str
@@ -61,6 +103,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     # Rolling restarts asked for so far, and whether one is under way.
     rolls: int = 0
     rolling: bool = False
+    leader: str | None = None
+    term: int = 0
+    hosts: tuple[HostStatus, ...] = ()
+    moves: tuple[MoveStatus, ...] = ()
 
 
 # Requests on the control socket (frames of wire.py, one answer each).
