@@ -45,12 +45,16 @@ class Description(_Message, frozen=True, kw_only=True):
 
 
 # Coordinator -> worker
+#
+# session: of the worker's Ready that this follows from. A worker that has begun anew since then drops the message: it was
+# decided from a log that may have been read before the worker's new session began (H5).
 
 
 class Grant(_Message, frozen=True, kw_only=True):
     """These tasks are yours from now on (in addition to what you have)."""
 
     epoch: int
+    session: int
     tasks: tuple[TaskId, ...]
 
 
@@ -58,6 +62,7 @@ class Revoke(_Message, frozen=True, kw_only=True):
     """Commit, close and release these tasks; answer with Released."""
 
     epoch: int
+    session: int
     tasks: tuple[TaskId, ...]
 
 
@@ -69,6 +74,7 @@ class Follow(_Message, frozen=True, kw_only=True):
     """
 
     epoch: int
+    session: int
     tasks: tuple[TaskId, ...]
 
 
@@ -105,11 +111,12 @@ class Ready(_Message, frozen=True, kw_only=True):
     """The worker's producer has been initialised (so whoever had the slot is fenced): it can take grants.
 
     It is sent again after every client was replaced (I3). The worker then has no task and follows none: what it is to
-    have, it gets anew, from a log that was read after this (H5).
+    have, it gets anew, from a log that was read after this (H5). session: counts them.
     """
 
     slot: int
     pid: int
+    session: int
 
 
 class Following(_Message, frozen=True, kw_only=True):

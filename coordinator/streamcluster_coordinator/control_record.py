@@ -15,7 +15,7 @@ from streamcluster.topology import Topology
 
 FORMAT_VERSION = 2
 SNAPSHOT_KEY = b"snapshot"
-# What brokers take by default is 1 MB. 10,000 tasks have about 400 kB; more is refused with a reason when it is written.
+# What brokers take by default is 1 MB. 10,000 tasks have about 400 kB; more is refused with a reason.
 SNAPSHOT_BYTES_MAX = 900_000
 MOVES_KEPT = 16
 ANSWERS_KEPT = 16
@@ -151,8 +151,8 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
     value = msgspec.json.encode(snapshot)
     if len(value) > SNAPSHOT_BYTES_MAX:
         raise StateIncompatible(
-            f"the assignment of {len(snapshot.owners)} tasks has {len(value)} bytes, more than the {SNAPSHOT_BYTES_MAX} "
-            "that a record may have: use fewer partitions, or fewer apps in one."
+            f"the assignment of {len(snapshot.owners)} tasks has {len(value)} bytes, more than the "
+            f"{SNAPSHOT_BYTES_MAX} that a record may have: use fewer partitions, or fewer agents in one app."
         )
     return value
 

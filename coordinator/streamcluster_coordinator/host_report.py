@@ -19,7 +19,7 @@ HostState = Literal["joining", "member", "leaving", "left"]
 class SlotReport(msgspec.Struct, frozen=True, kw_only=True):
     """One slot, as far as ownership goes.
 
-    ready: a process of it takes grants. wanted: tasks may be placed on it, ready or not.
+    ready: a process of it takes grants. wanted: tasks may be placed on it, ready or not. gone: no process is in it.
     fenced: a process of this coordinator has had the slot, so whoever had it before can commit nothing.
     holds: tasks that a process of the slot may still commit for, sorted; only told by `fenced` slots.
     follows: tasks that a process of it is a standby of.
@@ -28,6 +28,7 @@ class SlotReport(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     ready: bool = False
     wanted: bool = True
+    gone: bool = False
     fenced: bool = False
     holds: tuple[str, ...] = ()
     follows: tuple[str, ...] = ()

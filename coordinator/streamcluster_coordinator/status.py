@@ -34,6 +34,7 @@ class TaskStatus(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     owner: str | None = None
     stored: int = 0
+    events_per_second: float = 0.0
     standbys: tuple[StandbyStatus, ...] = ()
 
 
