@@ -151,7 +151,7 @@ def bounce_brokers(world: World) -> None:
 def start_namesake(world: World) -> None:
     """A second coordinator of a host's name; the first must end."""
     host = _some(world)
-    if host is None:
+    if host is None or world.hosts[host.name] is not host:
         return
     world.trace(f"! a second {host.name} starts")
     world.hosts[f"{host.name}, superseded {world.instances}"] = host

@@ -26,6 +26,7 @@ TICK_SECONDS = 0.25
 START_SECONDS = 0.4
 RESTORE_SECONDS = 2.0
 OPEN_SECONDS = 0.1
+SOCKET_SECONDS = 0.0005
 
 
 @dataclass(slots=True, eq=False)
@@ -171,7 +172,7 @@ class Host:
                 self._spawn(slot)
             case ev.Send(slot, message):
                 if (worker := self.workers.get(slot)) is not None:
-                    self.later(lambda: self.receive(worker, message), 0.0005, 0.002)
+                    self.later(lambda: self.receive(worker, message), SOCKET_SECONDS, SOCKET_SECONDS)
             case ev.Kill(slot):
                 if (worker := self.workers.get(slot)) is not None:
                     self.die(worker, -9)
@@ -235,8 +236,8 @@ class Host:
         self.through(lambda: self.join(worker), START_SECONDS / 2, START_SECONDS)
 
     def tell_soon(self, event: ev.Event) -> None:
-        """As a message of a worker: after the effects at hand."""
-        self.later(lambda: self.tell(event), 0.0001, 0.0002)
+        """As a message of a worker: after the effects at hand, in order, as a socket keeps it."""
+        self.later(lambda: self.tell(event), SOCKET_SECONDS, SOCKET_SECONDS)
 
     def join(self, worker: Worker) -> None:
         """New clients, whatever was before: own the slot's id, and have nothing."""
