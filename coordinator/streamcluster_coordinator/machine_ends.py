@@ -145,7 +145,8 @@ def leave_if_empty(state: State) -> list[Effect]:
     is_late = state.now >= state.leave_by - state.settings.drain_timeout / 2
     if state.others and not is_late and (state.placement or state.held):
         return []
-    said = Say("warning", f"{len(state.held)} tasks were not taken over in time: draining") if state.held else None
+    why = "were not taken over in time" if state.others else "have no other host to go to"
+    said = Say("warning", f"{len(state.held)} tasks {why}: draining") if state.held else None
     return begin_stop(state, ExitCode.DRAINED, said, deadline=state.leave_by)
 
 
