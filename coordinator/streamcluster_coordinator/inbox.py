@@ -9,7 +9,7 @@ from .machine_events import Event
 
 
 class Inbox:
-    """A queue without a bound of its own: what fills it (workers, two topics, the clock) comes slower than it is read."""
+    """A queue without a bound of its own: workers, two topics and the clock fill it more slowly than it is read."""
 
     __slots__ = ("_events", "_loop", "_wakeup")
 

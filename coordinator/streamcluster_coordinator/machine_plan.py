@@ -15,9 +15,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
-from streamcluster.assignment import Assignment, Place, Situation, assign
 
+from streamcluster.assignment import assign
 from streamcluster.ids import SlotId, TaskId
+from streamcluster.situation import Assignment, Place, Situation
 
 from .control_record import MOVES_KEPT, SUPERSEDED_KEPT, HostEntry, Move, Snapshot
 from .host_report import HostReport, SlotReport
@@ -236,6 +237,7 @@ def situation_of(draft: Draft, facts: Facts) -> Situation:
         replicas=replicas,
         lag_max=facts.lag_max,
         warmups_max=facts.warmups_max,
+        moving={task: draft.targets[task] for task in draft.revoking if task in draft.targets},
     )
 
 

@@ -1,4 +1,4 @@
-"""`streamcluster start`: the composition root. Probe, lock, connect, resolve, create, read the log, then run to the end.
+"""`streamcluster start`: the composition root. Probe, lock, connect, resolve, create, read the log, run to the end.
 
 Everything up to the first worker happens in order and blocks, so an error is one message and Ctrl-C is plain.
 """

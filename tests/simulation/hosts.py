@@ -280,7 +280,8 @@ class Host:
 
     def _open(self, worker: Worker, task: TaskId) -> None:
         """Positions are read after the grant, so after the fence that it follows (H22)."""
-        is_warm = task in self.disk or worker.standbys.pop(task, 1) == 0
+        behind = worker.standbys.pop(task, 1)
+        is_warm = task in self.disk or behind == 0
         worker.tasks[task] = None
         session = worker.session
 
