@@ -14,8 +14,9 @@ from confluent_kafka.admin import AdminClient
 from streamcluster.ids import TP, TaskId
 from streamcluster.settings import Settings, bootstrap_servers
 from streamcluster.stores import MemoryStore, TaskStore
+from streamcluster_worker.changelogs import Plan, plan
 from streamcluster_worker.kafka import Connection, Offsets, open_transactional_producer
-from streamcluster_worker.restore import Plan, Restorer, plan
+from streamcluster_worker.restore import Restorer
 from streamcluster_worker.shard import Memory, RocksStore
 
 MakeTopic = Callable[..., str]
