@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from streamcluster.errors import StreamclusterError
+from streamcluster.errors import BrokerUnreachable, StreamclusterError
 from streamcluster.ids import TP, TaskId
 from streamcluster.messages import LAG_UNKNOWN
 from streamcluster.settings import Settings
@@ -33,6 +33,9 @@ _IDLE_SECONDS = 0.2
 # How long it steps aside before it looks whether a task is still being restored.
 _ASIDE_SECONDS = 0.05
 _ASK_SECONDS = 2.0
+# Every so often one task's logs are asked for their ends, in turn: a consumer does not notice for minutes that a topic
+# is gone, or another one.
+_CHECK_SECONDS = 1.0
 _PAUSE_SECONDS = (0.1, 10.0)
 # Nearer than this to the end, what comes is no restore: the store is tuned for reads.
 _NEAR_RECORDS = 10_000
@@ -71,6 +74,8 @@ class _Followed:
     task: TaskId
     logs: list[Log]
     store: TaskStore | None = None
+    # time.monotonic() when its logs were last asked for their ends.
+    asked: float = 0.0
     # The store is being opened, by the thread.
     opening: bool = False
     # Where the logs begin and end was asked, and the store fits.
@@ -128,8 +133,8 @@ class Follower:
         self._stopping = False
         self._consumer: Consumer | None = None
         self._thread: threading.Thread | None = None
-        # time.monotonic() when the ends are looked at again.
-        self._next_look = 0.0
+        # time.monotonic() when the ends are looked at again, and when a task's are asked for again.
+        self._next_look = self._next_check = 0.0
 
     def follow(self, task: TaskId, logs: Iterable[tuple[str, str, int]]) -> None:
         """Open the store of `task` soon, and keep it at the end of its logs: (table, changelog topic, partition)."""
@@ -231,6 +236,9 @@ class Follower:
             if followed.gone:
                 return
             followed.opening = True
+        if followed.error is not None:
+            # A consumer keeps what it knew of a topic that was made anew, and never gets on with it.
+            self._drop_consumer()
         try:
             store = self._stores.open(followed.task)
         except StreamclusterError as error:
@@ -250,6 +258,7 @@ class Follower:
                     set_course(followed.task, store, followed.logs, begins, ends)
                     followed.near = followed.lag() <= _NEAR_RECORDS
                     followed.planned = True
+                    followed.asked = time.monotonic()
         except StreamclusterError as error:
             self._put_off(followed, str(error))
 
@@ -295,6 +304,24 @@ class Follower:
             for log in followed.logs:
                 log.end_offset = max(log.end_offset, end_seen(consumer, log.tp) or 0)
             followed.near = followed.near or followed.lag() <= _NEAR_RECORDS
+        if now >= self._next_check:
+            self._next_check = now + _CHECK_SECONDS
+            self._check(min(active, key=lambda one: one.asked))
+
+    def _check(self, followed: _Followed) -> None:
+        """Ask whether its logs are still there, and at least as long as what was read of them."""
+        followed.asked = time.monotonic()
+        try:
+            ends = self._offsets.end_offsets([log.tp for log in followed.logs], timeout=_ASK_SECONDS)
+        except BrokerUnreachable:
+            return
+        except StreamclusterError as error:
+            self._put_off(followed, str(error))
+            return
+        for log in followed.logs:
+            log.end_offset = max(log.end_offset, ends[log.tp])
+            if ends[log.tp] < log.next_offset:
+                self._put_off(followed, f"{log.tp} ends at {ends[log.tp]}, before {log.next_offset}, which was read")
 
     def _put_off(self, followed: _Followed, error: str, *, close: bool = False) -> None:
         """Begin again with this one after a pause. close: with its store, too: it refused a write."""
