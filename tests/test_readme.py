@@ -31,12 +31,16 @@ TASK = TaskId(4, 0)
 TASK_STATES = ("absent", *get_args(State))
 TASK_EVENTS: dict[str, lifecycle.Event] = {
     "granted": lifecycle.Granted(1, (TASK,)),
+    "followed": lifecycle.Followed(1, (TASK,)),
+    "dropped": lifecycle.Followed(1, ()),
     "opened": lifecycle.Opened(TASK),
     "restored": lifecycle.Restored(TASK),
-    "lost": lifecycle.Lost(),
     "revoked": lifecycle.Revoked(1, (TASK,)),
     "closed": lifecycle.Closed(TASK),
+    "lost": lifecycle.Lost(),
 }
+# Telling what is so changes nothing.
+TOLD = (lifecycle.TellReleased, lifecycle.TellFollowing, lifecycle.TellReady)
 
 
 def cells(line: str) -> list[str]:
@@ -83,8 +87,7 @@ def target(state: str, event: str) -> str:
     life = Lifecycle()
     if state != "absent":
         life.states[TASK] = state  # type: ignore[assignment]  # one of TASK_STATES
-    # Telling that a task is not here changes nothing.
-    effects = [effect for effect in life.handle(TASK_EVENTS[event]) if not isinstance(effect, lifecycle.TellReleased)]
+    effects = [effect for effect in life.handle(TASK_EVENTS[event]) if not isinstance(effect, TOLD)]
     after: str = life.states.get(TASK, "absent")
     if life.queued:
         return "queued"

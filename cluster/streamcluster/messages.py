@@ -14,6 +14,9 @@ from .ids import TaskId
 from .settings import Settings
 from .topology import Declared, Topology
 
+# The lag of a standby that has not seen the end of its changelogs yet: more than any log can have.
+LAG_UNKNOWN = 1 << 53
+
 TaskState = Literal["restoring", "running", "failing", "paused", "closing", "standby"]
 
 
@@ -45,37 +48,38 @@ class Description(_Message, frozen=True, kw_only=True):
 
 
 # Coordinator -> worker
-#
-# session: of the worker's Ready that this follows from. A worker that has begun anew since then drops the message: it was
-# decided from a log that may have been read before the worker's new session began (H5).
 
 
 class Grant(_Message, frozen=True, kw_only=True):
-    """These tasks are yours from now on (in addition to what you have)."""
+    """These tasks are yours from now on (in addition to what you have).
+
+    session: that of the worker's newest Ready. The worker drops what was sent to an earlier one: it may be from before
+    the fence, and its epoch does not tell (H5).
+    """
 
     epoch: int
-    session: int
     tasks: tuple[TaskId, ...]
+    session: int = 1
 
 
 class Revoke(_Message, frozen=True, kw_only=True):
-    """Commit, close and release these tasks; answer with Released."""
+    """Commit, close and release these tasks; answer with Released. session: as in Grant."""
 
     epoch: int
-    session: int
     tasks: tuple[TaskId, ...]
+    session: int = 1
 
 
 class Follow(_Message, frozen=True, kw_only=True):
     """Be a standby of these tasks, and of no other: the whole list. Answer with Following.
 
     A standby keeps the shards of a task at the end of their changelogs and runs nothing. A task that is granted while
-    it is followed is promoted: it goes on from there.
+    it is followed is promoted: it goes on from there. session: as in Grant.
     """
 
     epoch: int
-    session: int
     tasks: tuple[TaskId, ...]
+    session: int = 1
 
 
 class Lead(_Message, frozen=True, kw_only=True):
@@ -111,12 +115,13 @@ class Ready(_Message, frozen=True, kw_only=True):
     """The worker's producer has been initialised (so whoever had the slot is fenced): it can take grants.
 
     It is sent again after every client was replaced (I3). The worker then has no task and follows none: what it is to
-    have, it gets anew, from a log that was read after this (H5). session: counts them.
+    have, it gets anew, from a log that was read after this (H5). session: counts these messages from 1; every Grant,
+    Revoke and Follow carries the newest.
     """
 
     slot: int
     pid: int
-    session: int
+    session: int = 1
 
 
 class Following(_Message, frozen=True, kw_only=True):
@@ -142,7 +147,8 @@ class Released(_Message, frozen=True, kw_only=True):
 class TaskReport(msgspec.Struct, frozen=True, kw_only=True):
     """Facts of one task. lag: records behind per source topic; restored/restore_total: records of its changelogs.
 
-    Of a standby, lag is per changelog. stored: sum of the changelog offsets that the local store is at.
+    Of a standby, lag is per changelog, LAG_UNKNOWN at first, and error says why it does not get on. stored: sum of the
+    changelog offsets that the local store is at.
     """
 
     task: TaskId

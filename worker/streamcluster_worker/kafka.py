@@ -33,6 +33,7 @@ from .kafka_settings import (
     changelog_consumer_config,
     client_config,
     consumer_config,
+    follower_config,
     producer_config,
 )
 
@@ -48,11 +49,13 @@ __all__ = [
     "Producer",
     "TopicPartition",
     "connect",
+    "end_seen",
     "error_of",
     "in_time",
     "missing_topics",
     "open_changelog_consumer",
     "open_consumer",
+    "open_follower_consumer",
     "open_producer",
     "open_transactional_producer",
     "read_committed_positions",
@@ -172,6 +175,20 @@ def open_consumer(settings: Settings, connection: Connection) -> Consumer:
 def open_changelog_consumer(settings: Settings, connection: Connection) -> Consumer:
     """A consumer that gets to the end of a log, and says so, as quickly as it can."""
     return _client(Consumer, changelog_consumer_config(settings), connection)
+
+
+def open_follower_consumer(settings: Settings, connection: Connection) -> Consumer:
+    """A consumer that stays at the ends of logs at little cost."""
+    return _client(Consumer, follower_config(settings), connection)
+
+
+def end_seen(consumer: Consumer, tp: TP) -> int | None:
+    """The log's end as the consumer's last fetch saw it; None before the first."""
+    try:
+        _, high = consumer.get_watermark_offsets(TopicPartition(tp.topic, tp.partition), cached=True)
+    except KafkaException:
+        return None
+    return high if high >= 0 else None
 
 
 def read_committed_positions(consumer: Consumer, tps: Iterable[TP], timeout: float) -> dict[TP, Committed]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 from rocksdict import (
+    AccessType,
     BlockBasedOptions,
     Cache,
     ColumnFamily,
@@ -303,6 +304,27 @@ class RocksStore:
         if self._db is None:
             raise StoreUnavailable(self._path, "this store is closed")
         return self._db
+
+
+def read_offsets(path: Path, tables: Sequence[str], owner: Identity) -> dict[str, int]:
+    """The changelog offsets of these tables in the database at `path`, which nobody should have open. Changes nothing.
+
+    Raises:
+        CorruptStore: damaged, or another owner's.
+        StoreUnavailable: not readable.
+    """
+    try:
+        db = Rdict(str(path), Options(raw_mode=True), access_type=AccessType.read_only(False))
+    except Exception as error:
+        raise _store_error(path, error) from error
+    try:
+        if db.get(_FORMAT_KEY) is None:
+            raise CorruptStore(path, "it does not say whose it is")
+        _check_identity(path, db, owner, fresh=False)
+        found = {table: db.get(_offset_key(table)) for table in tables}
+    finally:
+        db.close()
+    return {table: int(offset) for table, offset in found.items() if offset is not None}
 
 
 def set_aside(path: Path) -> Path:
