@@ -57,7 +57,7 @@ class Handshake:
     def check(self, role: Role, shown: bytes) -> None:
         """Raise NotAuthentic unless `shown` is the proof of `role`."""
         if not hmac.compare_digest(self.proof(role), shown):
-            raise NotAuthentic(f"the {role}'s proof is wrong")
+            raise NotAuthentic("it has another secret, or means another app or host")
 
     def channel(self, role: Role, *, frame_bytes_max: int) -> tuple[Sealer, Opener]:
         """What `role` seals its frames with, and what it opens the other's with. For one connection, once."""
