@@ -109,7 +109,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     moves: tuple[MoveStatus, ...] = ()
 
 
-# Requests on the control socket (frames of wire.py, one answer each).
+# Requests on the control socket (frames of wire.py, one answer each), and how long a coordinator may take for them:
+# rows of other hosts, from owners and then from standbys; a decision of the leader that the control log has.
+ROWS_SECONDS = 6.5
+LEADER_SECONDS = 20.0
 
 
 class GetStatus(msgspec.Struct, frozen=True, tag=True):
