@@ -38,7 +38,7 @@ SECRET = "sixteen-bytes-or-more"
 )
 def test_what_makes_no_sense_is_refused(setting: str, value: object, text: str) -> None:
     """The message has the setting, the value, and what is allowed."""
-    with pytest.raises(ConfigurationError, match=".*") as caught:
+    with pytest.raises(ConfigurationError) as caught:
         make_settings({"id": "shop", setting: value})
     assert text in str(caught.value)
 
