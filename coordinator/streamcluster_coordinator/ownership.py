@@ -5,20 +5,24 @@ Values only. The coordinator makes one for each question, from its machine, the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from streamcluster.ids import Slot, TaskId
+from streamcluster.ids import Slot, SlotId, TaskId
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Another host. address: where it answers, None: it has no `advertise`. owned, followed: by its slots."""
+    """Another host. address: where it answers, None: it has no `advertise`. owned, followed: by its slots.
+
+    away: why it is not asked at all, `has said nothing for 4 s`; None: it is.
+    """
 
     host: str
     address: str | None
     owned: frozenset[TaskId] = frozenset()
     followed: frozenset[TaskId] = frozenset()
+    away: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,41 @@ class Ownership:
         """Tasks of a group that nobody is known to have."""
         known = self.tasks(group).union(*(of_group(peer.owned, group) for peer in self.peers))
         return all_tasks(group) - known
+
+
+def peers_of(
+    host: str,
+    *,
+    owners: Mapping[str, str],
+    standbys: Mapping[str, Sequence[str]],
+    addresses: Mapping[str, str | None],
+    away: Mapping[str, str],
+) -> tuple[Peer, ...]:
+    """The other hosts with tasks, as the control log has it. That may be late: each says itself what it looked at.
+
+    Args:
+        host: this one.
+        owners, standbys: task -> slot, task -> slots, as in a Snapshot.
+        addresses: host -> where it answers, out of the reports.
+        away: host -> why it need not be asked.
+    """
+    owned: dict[str, set[TaskId]] = {}
+    followed: dict[str, set[TaskId]] = {}
+    for task, slot in owners.items():
+        owned.setdefault(SlotId.parse(slot).host, set()).add(TaskId.parse(task))
+    for task, slots in standbys.items():
+        for slot in slots:
+            followed.setdefault(SlotId.parse(slot).host, set()).add(TaskId.parse(task))
+    return tuple(
+        Peer(
+            host=other,
+            address=addresses.get(other),
+            owned=frozenset(owned.get(other, ())),
+            followed=frozenset(followed.get(other, ())),
+            away=away.get(other),
+        )
+        for other in sorted({*owned, *followed} - {host})
+    )
 
 
 def all_tasks(group: int) -> frozenset[TaskId]:

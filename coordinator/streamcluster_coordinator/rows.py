@@ -131,6 +131,8 @@ class TableReader:
         question = msgspec.structs.replace(request, local=True)
         if peer is None:
             return await self._local.read(question, group)
+        if peer.away is not None:
+            return _no_answer(f"host {peer.host} {peer.away}")
         if peer.address is None:
             return _no_answer(
                 f"host {peer.host} has no --advertise address: run the command there, or start it with one"

@@ -63,12 +63,16 @@ class Worker:
 
 @dataclass(slots=True)
 class Host:
-    """One host. port: whether it advertises one; up: whether anybody listens there; has_secret: whether it can ask."""
+    """One host. port: whether it advertises one; up: whether anybody listens there; has_secret: whether it can ask.
+
+    away: why the others do not ask it.
+    """
 
     workers: dict[int, Worker]
     port: bool = True
     up: bool = True
     has_secret: bool = True
+    away: str | None = None
     # Partitions that others take for its, though it has not got them.
     imagined: tuple[int, ...] = ()
     # What others asked it.
@@ -114,6 +118,7 @@ async def running(cluster: Cluster, name: str, ports: dict[str, int]) -> AsyncIt
                 address=f"127.0.0.1:{ports[other]}" if one.port else None,
                 owned=frozenset(one.partitions()) | {TaskId(GROUP, number) for number in one.imagined},
                 followed=frozenset(one.partitions(follows=True)),
+                away=one.away,
             )
             for other, one in cluster.items()
             if other != name

@@ -11,7 +11,7 @@ from streamcluster.ids import Slot, TaskId
 from streamcluster.messages import ReadTable, Rows
 from streamcluster_coordinator import rows as rows_module
 from streamcluster_coordinator import rows_local
-from streamcluster_coordinator.ownership import Ownership
+from streamcluster_coordinator.ownership import Ownership, Peer, peers_of
 from streamcluster_coordinator.rows import TableReader
 from streamcluster_coordinator.status import GetRows, RowsAnswer
 from tests.coordinator.fake_hosts import GROUP, TOPOLOGY, Cluster, Host, Worker, all_running, read
@@ -64,6 +64,11 @@ def is_down(cluster: Cluster) -> None:
     cluster["b"].up = False
 
 
+def is_silent(cluster: Cluster) -> None:
+    """b is taken for dead, and nothing is there to refuse a connection."""
+    cluster["b"].away = "has said nothing for 4 s"
+
+
 def has_no_port(cluster: Cluster) -> None:
     """b advertises nothing."""
     cluster["b"].port = False
@@ -91,7 +96,7 @@ def task_is_moving(cluster: Cluster) -> None:
 
 
 Trouble = Callable[[Cluster], None]
-TROUBLES = [is_down, has_no_port, worker_is_gone, worker_restores, worker_is_silent, task_is_moving]
+TROUBLES = [is_down, is_silent, has_no_port, worker_is_gone, worker_restores, worker_is_silent, task_is_moving]
 
 
 @pytest.mark.parametrize("trouble", TROUBLES, ids=lambda trouble: trouble.__name__)
@@ -128,6 +133,7 @@ def test_key_that_no_standby_has_is_marked_too() -> None:
     ("trouble", "text"),
     [
         (is_down, "host b: 127.0.0.1:{port} cannot be reached: Connection refused"),
+        (is_silent, "host b has said nothing for 4 s"),
         (has_no_port, "host b has no --advertise address: run the command there, or start it with one"),
         (worker_is_gone, "worker b/2 is being replaced. Try again"),
         (worker_restores, "task 4_1 does not run yet. Try again"),
@@ -256,6 +262,22 @@ def test_unknown_table_names_those_that_are_there() -> None:
     unknown = read(three_hosts(), "a", GetRows(table="conts"))
 
     assert unknown.error == "there is no such table; there are: counts"
+
+
+def test_other_hosts_are_those_of_the_control_log() -> None:
+    """Owners and standbys by host, with their addresses; this host and hosts without a task are none."""
+    found = peers_of(
+        "a",
+        owners={"4_0": "a/0", "4_1": "b/0", "4_2": "b/1", "8_0": "c/0"},
+        standbys={"4_0": ("c/0", "b/1"), "4_1": ("a/0",)},
+        addresses={"b": "10.0.0.2:7070", "d": "10.0.0.4:7070"},
+        away={"c": "has said nothing for 4 s"},
+    )
+
+    assert found == (
+        Peer("b", "10.0.0.2:7070", frozenset({TaskId(4, 1), TaskId(4, 2)}), frozenset({TaskId(4, 0)})),
+        Peer("c", None, frozenset({TaskId(8, 0)}), frozenset({TaskId(4, 0)}), "has said nothing for 4 s"),
+    )
 
 
 def test_task_that_leaves_while_it_is_asked_for_is_not_taken_for_looked_through() -> None:
