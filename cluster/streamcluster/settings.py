@@ -23,6 +23,8 @@ SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"
 SECRET_SETTINGS = ("sasl_password", "ssl_key_password", "oauth_client_secret")
 _SECRET_WORDS = ("password", "secret", "pem", "oauthbearer.config", "jaas", "assertion")
 HIDDEN = "***"
+HOST_NAME_MAX = 200
+PORT_MAX = 65_535
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -217,7 +219,55 @@ def _checked(settings: Settings, source: str) -> Settings:
         value = getattr(settings, name)
         if value is not None and value < 0:
             raise ConfigurationError(f"{source}: {name}={value} must not be negative.")
+    _check_hosts(settings, source)
     return settings
+
+
+def _check_hosts(settings: Settings, source: str) -> None:
+    """The same for what is about several hosts."""
+    if settings.host is not None and not is_host_name(settings.host):
+        raise ConfigurationError(
+            f"{source}: host={settings.host!r} cannot name a host: use letters, digits, '.', '_' and '-', "
+            f"at most {HOST_NAME_MAX}."
+        )
+    if settings.advertise is not None:
+        try:
+            address_of(settings.advertise)
+        except ValueError as error:
+            raise ConfigurationError(f"{source}: advertise={error}.") from error
+    for name in ("host_timeout", "host_heartbeat"):
+        if not getattr(settings, name) > 0:
+            raise ConfigurationError(f"{source}: {name}={getattr(settings, name)} must be more than 0.")
+    for name in ("standby_lag_max", "standby_warmups_max"):
+        if getattr(settings, name) < 1:
+            raise ConfigurationError(f"{source}: {name}={getattr(settings, name)} must be at least 1.")
+    if settings.standby_replicas is not None and settings.standby_replicas < 0:
+        raise ConfigurationError(f"{source}: standby_replicas={settings.standby_replicas} must not be negative.")
+    # Two may be lost or late before a host is taken for dead. The rest is what 0.1 * 3 is off.
+    if settings.host_heartbeat * 3 > settings.host_timeout * (1 + 1e-9):
+        raise ConfigurationError(
+            f"{source}: host_heartbeat={settings.host_heartbeat:g} must be at most a third of "
+            f"host_timeout={settings.host_timeout:g}: one late report would look like a dead host."
+        )
+
+
+def is_host_name(text: str) -> bool:
+    """Whether a host may be called so: it becomes part of transactional ids, and of slots written HOST/NUMBER."""
+    return 0 < len(text) <= HOST_NAME_MAX and all(c.isascii() and (c.isalnum() or c in "._-") for c in text)
+
+
+def address_of(text: str) -> tuple[str, int]:
+    """Host and port of `HOST:PORT` or `[IPv6]:PORT`. Raises ValueError."""
+    host, _, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        host = ""
+    if not host or any(c.isspace() or c in "/[]@" for c in host):
+        raise ValueError(f"{text!r} is not an address: write HOST:PORT, for example 10.0.0.1:7070 or [fd00::1]:7070")
+    if not (port.isascii() and port.isdecimal() and 0 < int(port) <= PORT_MAX):
+        raise ValueError(f"{text!r} has no port: write HOST:PORT with a port from 1 to {PORT_MAX}")
+    return host, int(port)
 
 
 def bootstrap_servers(broker: str) -> str:

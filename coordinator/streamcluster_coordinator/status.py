@@ -110,7 +110,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     moves: tuple[MoveStatus, ...] = ()
 
 
-# Requests on the control socket (frames of wire.py, one answer each).
+# Requests on the control socket (frames of wire.py, one answer each), and how long a coordinator may take for them:
+# rows of other hosts, from owners and then from standbys; a decision of the leader that the control log has.
+ROWS_SECONDS = 6.5
+LEADER_SECONDS = 20.0
 
 
 class GetStatus(msgspec.Struct, frozen=True, tag=True):
@@ -118,20 +121,54 @@ class GetStatus(msgspec.Struct, frozen=True, tag=True):
 
 
 class GetRows(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """One key (JSON text) or a page of rows of a table; answered by RowsAnswer."""
+    """One key (JSON text) or a page of rows of a table; answered by RowsAnswer.
+
+    local: from workers of the host that is asked alone, as hosts ask each other. standby: then from its standbys.
+    """
 
     table: str
     key: str | None = None
     after: str | None = None
     rows_max: int = 100
+    local: bool = False
+    standby: bool = False
 
 
 class RowsAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """(JSON key, JSON value) pairs; after: cursor of the next page; error: why there are none."""
+    """(JSON key, JSON value) pairs; after: cursor of the next page; error: why there are none.
+
+    source: the slot that has the key, `a/0`, or a standby. lag: the standby is at most so many changelog records
+    behind; None: it is the owner's word. tasks: of a local answer, what was looked through.
+    """
 
     rows: tuple[tuple[str, str], ...] = ()
     after: str | None = None
     error: str | None = None
+    source: str | None = None
+    lag: int | None = None
+    tasks: tuple[str, ...] = ()
 
 
-Request = GetStatus | GetRows
+AskKind = Literal["drain", "undrain", "move", "unpin", "restart"]
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """What an operator asks of the leader, of any host; answered by Asked once the leader has decided.
+
+    target: a host or a slot (drain, undrain), a slot (move). task: move, unpin. restart: neither.
+    """
+
+    kind: AskKind
+    target: str = ""
+    task: str = ""
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What the leader says. error: why it refused, or why nobody decided."""
+
+    text: str = ""
+    error: str | None = None
+
+
+Request = GetStatus | GetRows | Ask
+Answer = Status | RowsAnswer | Asked

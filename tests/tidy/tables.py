@@ -45,6 +45,8 @@ PURE = (
     "*/ids.py",
     "*/errors.py",
     "coordinator/streamcluster_coordinator/status.py",
+    "coordinator/streamcluster_coordinator/peer_auth.py",
+    "coordinator/streamcluster_coordinator/ownership.py",
 )
 
 # Modules that a pure file may not import: clocks, randomness, logs, loops, threads, processes, files, sockets, Kafka.
