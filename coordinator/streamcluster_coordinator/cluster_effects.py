@@ -51,17 +51,17 @@ class ClusterEffects:
     )
     ended: bool = False
 
-    def perform(self, effect: ev.Claim | ev.Write | ev.FenceSlot | ev.Confirm, group: asyncio.TaskGroup) -> None:
-        """Begin; the answer comes as an event."""
+    async def perform(self, effect: ev.Claim | ev.Write | ev.FenceSlot | ev.Confirm) -> None:
+        """The answer comes as an event."""
         match effect:
             case ev.Claim():
-                group.create_task(self._claim())
+                await self._claim()
             case ev.Write(snapshot):
-                group.create_task(self._write(snapshot))
+                await self._write(snapshot)
             case ev.FenceSlot():
-                group.create_task(self._fence(effect))
+                await self._fence(effect)
             case ev.Confirm(slot, pid, session):
-                group.create_task(self._confirm(ev.WorkerConfirmed(slot, pid, session)))
+                await self._confirm(ev.WorkerConfirmed(slot, pid, session))
 
     async def _claim(self) -> None:
         make = partial(first_snapshot, identity=self.identity, slots=self.slots())

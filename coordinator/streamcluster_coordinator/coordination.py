@@ -38,16 +38,17 @@ from streamcluster.settings import Settings
 from streamcluster.topology import Topology
 
 from . import machine_events as ev
+from .answers import Answers
 from .cluster_effects import ClusterEffects
 from .control_record import slot_transactional_id
 from .fleet import Fleet, Process, watch
 from .inbox import Inbox
 from .link import Link
-from .machine_cluster_status import cluster_status
 from .machine_node import Node
 from .ops import ControlSocket
-from .rows import TableReader
-from .status import GetRows, Request, RowsAnswer, Status
+from .peer_auth import Secret
+from .peer_port import PeerClient, PeerPort
+from .status import Status
 
 logger = logging.getLogger("streamcluster.coordinator")
 # Stalls, deadlines and back-offs are seconds long; a fifth of one is exact enough.
@@ -103,10 +104,13 @@ class Coordination:
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     # Set by the machine's Exit.
     exit_code: int | None = None
-    rows: TableReader = field(init=False)
+    # Opens the port for other hosts; None: there is none, or no secret to ask others with.
+    secret: Secret | None = None
+    answers: Answers = field(init=False)
 
     def __post_init__(self) -> None:
-        self.rows = TableReader(self.topology, self.node.local.state, self._send_to)
+        client = PeerClient(self.secret, self.settings.app_id) if self.secret is not None else None
+        self.answers = Answers(self.topology, self.node, self.inbox, client, self._send_to)
 
     async def run(self) -> int:
         """Until the machine says Exit; returns its code. No process of ours is left when this ends, however it ends."""
@@ -115,11 +119,14 @@ class Coordination:
         heard = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN or number != signal.SIGHUP]
         for number in heard:
             loop.add_signal_handler(number, self.inbox.post, _SIGNALS[number])
-        control_socket = ControlSocket(self.directory, self.answer)
+        control_socket = ControlSocket(self.directory, self.answers.answer)
+        port = self._peer_port()
         try:
             self.inbox.open()
             self._show()
             await control_socket.open()
+            if port is not None:
+                await port.open()
             self._tick()
             async with asyncio.TaskGroup() as group:
                 self.tasks |= {
@@ -137,40 +144,42 @@ class Coordination:
                 worker.link.close()
                 worker.process.kill_and_wait()
             await control_socket.close()
+            if port is not None:
+                await port.close()
             for number in heard:
                 loop.remove_signal_handler(number)
 
-    async def answer(self, request: Request) -> Status | RowsAnswer:
-        """What the control socket asks."""
-        if isinstance(request, GetRows):
-            return await self.rows.read(request)
-        return self.status()
-
-    def status(self) -> Status:
-        """The whole cluster, as this host knows it."""
-        own = self.node.snapshots.take(self.node.local.state)
-        return cluster_status(own, self.node.view, self.node.identity.tasks)
+    def _peer_port(self) -> PeerPort | None:
+        address, secret = self.settings.advertise, self.secret
+        if address is None or secret is None:
+            return None
+        name, read = self.node.identity.host, self.answers.rows.read_local
+        return PeerPort(address, secret, app_id=self.settings.app_id, host=name, answer=read, say=self.say.line)
 
     def _tick(self) -> None:
         self.inbox.post(ev.Tick(time.monotonic()))
 
     def _show(self) -> None:
         """What is shown here is what happens here."""
-        own = self.node.snapshots.take(self.node.local.state)
-        whole = cluster_status(own, self.node.view, self.node.identity.tasks)
+        own, whole = self.answers.own_status(), self.answers.status()
         self.say.on_status(replace(own, state=whole.state, hosts=whole.hosts, leader=whole.leader))
 
     async def _work(self, group: asyncio.TaskGroup) -> None:
         """Events in, effects out. Every wait ends at the next tick at the latest."""
         while self.exit_code is None:
             await self.inbox.wait()
-            while self.exit_code is None and (event := self.inbox.take()) is not None:
+            self.tasks = {task for task in self.tasks if not task.done()}
+            while (event := self.inbox.take()) is not None:
                 if not isinstance(event, _FREQUENT):
                     logger.debug("event %s", event)
+                if isinstance(event, ev.SnapshotRead):
+                    self.answers.decided(event.snapshot)
                 for effect in self.node.handle(event):
                     if not isinstance(effect, ev.Publish):
                         logger.debug("effect %s", effect)
                     self._perform(effect, group)
+                if self.exit_code is not None:
+                    break
         self._show()
 
     async def _every(self, seconds: float, act: Callable[[], None]) -> None:
@@ -192,7 +201,7 @@ class Coordination:
                 assert slot is not None
                 self._signal(slot, signal.SIGUSR1)
             case ev.Claim() | ev.Write() | ev.FenceSlot() | ev.Confirm():
-                self.cluster.perform(effect, group)
+                self.tasks.add(group.create_task(self.cluster.perform(effect)))
             case ev.Publish(report):
                 self.cluster.bus.publish(report)
             case ev.Say(level, text, traceback):
@@ -243,7 +252,7 @@ class Coordination:
 
     def _received(self, slot: Slot, message: ToCoordinator) -> None:
         if isinstance(message, Rows):
-            self.rows.received(message)
+            self.answers.rows.received(message)
         elif (event := event_of(slot, message)) is not None:
             self.inbox.post(event)
 

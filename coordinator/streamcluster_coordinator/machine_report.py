@@ -56,7 +56,7 @@ def _slot_report(state: State, place: Place) -> SlotReport:
         gone=not place.has_process(),
         fenced=place.fenced,
         holds=_names(held) if place.fenced else (),
-        follows=place.told_follow and _names(set(place.told_follow)),
+        follows=_names(set(place.told_follow)),
     )
 
 

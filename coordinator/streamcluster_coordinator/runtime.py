@@ -15,6 +15,7 @@ from pathlib import Path
 
 from streamcluster.errors import ExitCode
 from streamcluster.messages import Description
+from streamcluster.security import cluster_secret
 from streamcluster.settings import Settings, bootstrap_servers
 from streamcluster.topology import Problem, Topology
 
@@ -32,6 +33,7 @@ from .machine_election import Identity
 from .machine_events import EndAtOnce, ReportHeard, SnapshotRead
 from .machine_node import Node
 from .machine_status import Facts, Snapshots
+from .peer_auth import Secret
 from .topics import Brokers, Cluster
 
 logger = logging.getLogger("streamcluster.coordinator")
@@ -55,6 +57,8 @@ def run(app: str, overrides: dict[str, object], *, say: Presenter, fleet: Fleet 
     fleet = open_fleet(app, fleet)
     description = describe(fleet, app, overrides)
     settings = description.settings
+    # Before anything is asked: a secret that cannot be read is the operator's mistake, and is said at once.
+    cluster_secret(settings)
     with instance_lock(app_directory(settings)) as directory:
         brokers = Brokers(settings)
         cluster = brokers.connect()
@@ -148,6 +152,7 @@ def _join(
             cluster=cluster_effects,
             inbox=inbox,
             say=say,
+            secret=Secret(secret.encode()) if (secret := cluster_secret(settings)) is not None else None,
         )
         code = asyncio.run(coordination.run())
         leads = node.term is not None
