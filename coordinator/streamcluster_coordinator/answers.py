@@ -94,9 +94,7 @@ class Answers:
             async with asyncio.timeout(LEADER_SECONDS):
                 text = await self.waiting[asked.id]
         except TimeoutError:
-            return Asked(
-                error=f"no leader answered within {LEADER_SECONDS:g} s; `status` tells who leads"
-            )
+            return Asked(error=f"no leader answered within {LEADER_SECONDS:g} s; `status` tells who leads")
         finally:
             del self.waiting[asked.id]
             self.node.requests.pop(asked.id, None)

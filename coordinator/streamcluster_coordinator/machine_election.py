@@ -41,7 +41,7 @@ class Identity:
 
 
 def should_claim(view: View, identity: Identity) -> bool:
-    """Whether to claim now. Asked again with every tick and every piece of news."""
+    """Whether to claim now. Asked with every tick and every piece of news, while we do not lead."""
     snapshot = view.snapshot
     if snapshot is None:
         # The log was read to its end before the first question, so nobody has ever led.
@@ -50,8 +50,9 @@ def should_claim(view: View, identity: Identity) -> bool:
     if snapshot.shape != identity.shape and _others(view, identity):
         return False
     if leader is not None and leader.host == identity.host:
-        # It was this host: we are what has taken its place, unless it is us.
-        return leader.instance != identity.instance
+        # It was this host: either we are what has taken its place, or we lead by the log and were fenced by a claim that
+        # came to nothing.
+        return True
     if leader is None:
         waited = view.now - view.leader_at
         return snapshot.successor == identity.host or waited >= RANK_SECONDS * (1 + _rank(view, identity))

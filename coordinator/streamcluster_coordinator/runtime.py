@@ -13,10 +13,10 @@ import time
 import uuid
 from pathlib import Path
 
-from streamcluster.errors import ExitCode
+from streamcluster.errors import ConfigurationError, ExitCode
 from streamcluster.messages import Description
 from streamcluster.security import cluster_secret
-from streamcluster.settings import Settings, bootstrap_servers
+from streamcluster.settings import Settings, bootstrap_servers, is_host_name
 from streamcluster.topology import Problem, Topology
 
 from .checking import compare, describe, error_of
@@ -167,10 +167,13 @@ def _join(
 
 def _identity(settings: Settings, topology: Topology, cluster_id: str, topic_id: str) -> Identity:
     machine = socket.gethostname()
+    host = settings.host or machine
+    if not is_host_name(host):
+        raise ConfigurationError(f"this machine's name {host!r} cannot be a host's name: give one with --host NAME.")
     with_tables = {table.group for table in topology.tables}
     tasks = tuple(topology.tasks())
     return Identity(
-        host=settings.host or machine,
+        host=host,
         instance=uuid.uuid4().hex,
         pid=os.getpid(),
         machine=machine,
