@@ -38,11 +38,37 @@ def changes(before: Status | None, now: Status) -> Iterator[Change]:
     if before is not None and before.state != now.state and now.state != "draining":
         level = "warning" if now.state == "degraded" else "info"
         yield Change(level, f"{now.app} is {now.state}", {"app": now.app, "state": now.state})
+    yield from _host_changes(before, now)
     known = {worker.slot: worker for worker in before.workers} if before else {}
     for worker in now.workers:
         yield from _worker_changes(known.get(worker.slot), worker, is_ending=now.state == "draining")
     states = {task.task: task for task in before.tasks} if before else {}
     yield from _task_changes(states, now.tasks)
+
+
+def _host_changes(before: Status | None, now: Status) -> Iterator[Change]:
+    """Other hosts that came and went, and who leads, once there is more than one."""
+    if before is None:
+        return
+    was = {host.host: host.state for host in before.hosts}
+    for host in now.hosts:
+        if host.host == now.host or was.get(host.host) == host.state:
+            continue
+        facts: dict[str, object] = {"host": host.host, "host_state": host.state}
+        level = "warning" if host.state in ("silent", "gone") else "info"
+        yield Change(level, f"host {host.host} {_HOST_VERBS[host.state]}", facts)
+    if now.leader is not None and now.leader != before.leader and len(now.hosts) > 1:
+        yield Change("info", f"host {now.leader} leads", {"leader": now.leader})
+
+
+_HOST_VERBS = {
+    "joining": "joins",
+    "member": "takes part",
+    "leaving": "leaves",
+    "left": "has left",
+    "silent": "says nothing any more",
+    "gone": "is gone: its tasks are with others",
+}
 
 
 def _broker_change(before: Status | None, now: Status) -> Iterator[Change]:
