@@ -21,7 +21,7 @@ from streamcluster.topology import BrokerTopic, ResolvedTopic, TopicSpec
 from .topics_connect import TURN_SECONDS, News, first_answer, make_admin
 
 _POLL_SECONDS = 0.05
-_KEPT_CONFIGS = ("cleanup.policy", "max.message.bytes", "min.insync.replicas")
+_KEPT_CONFIGS = ("cleanup.policy", "max.message.bytes", "min.insync.replicas", "retention.ms")
 # A cluster that is just starting refuses for a moment what it will grant.
 _PASSING = (
     KafkaError._TIMED_OUT,
@@ -78,7 +78,7 @@ class Brokers:
         found = first_answer(self._admin, self._news, where, self._settings.connect_timeout)
         return Cluster(str(found.cluster_id), len(found.brokers))
 
-    def topics(self, specs: Sequence[TopicSpec]) -> dict[str, BrokerTopic]:
+    def topics(self, specs: Sequence[TopicSpec | ResolvedTopic]) -> dict[str, BrokerTopic]:
         """All topics of the cluster by name, with the configuration of those that `specs` name.
 
         Raises:
