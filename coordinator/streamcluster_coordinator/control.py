@@ -143,13 +143,14 @@ class Control:
             self._reader.check()
             if self._producer is None and (found := self._reopen(snapshot, deadline)) is not None:
                 return found
-            assert self._producer is not None
+            # Out of our hands while its outcome is not known, however this ends (I3).
+            producer, self._producer = self._producer, None
+            assert producer is not None
             try:
-                if self._committed(self._producer, snapshot, deadline):
+                if self._committed(producer, snapshot, deadline):
+                    self._producer = producer
                     return snapshot
-                self._producer = None
             except Fenced:
-                self._producer = None
                 rivals += 1
                 if rivals > 1 or self._is_succeeded(deadline):
                     break

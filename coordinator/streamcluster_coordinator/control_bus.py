@@ -5,6 +5,7 @@ Reports are states, so a late or lost one is worth nothing: nothing here waits, 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -94,13 +95,17 @@ class StatusBus:
         except KafkaException as error:
             facts = error.args[0]
             self._lost.add(self._topic, facts.str())
-            if facts.code() != KafkaError.MSG_SIZE_TOO_LARGE:
-                # A fatal error: the handle takes nothing any more.
+            if facts.fatal() or facts.code() == KafkaError._FATAL:
                 self._producer = self._open_producer()
+        except SystemError as error:
+            # What the client's binding raises for a fatal error that meets a callback.
+            self._lost.add(self._topic, str(error.__cause__ or error))
+            self._producer = self._open_producer()
 
     def close(self) -> None:
         """Stop, once the last report is out, or soon after. Blocks for a fraction of a second, with no broker 1 s."""
-        self._producer.flush(_LAST_WORDS_SECONDS)
+        with contextlib.suppress(KafkaException, SystemError):
+            self._producer.flush(_LAST_WORDS_SECONDS)
         self._ended = True
         if self._thread is not threading.current_thread():
             self._thread.join(5 * _POLL_SECONDS)
