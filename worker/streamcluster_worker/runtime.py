@@ -331,9 +331,9 @@ class Worker:
             try:
                 await self._open_clients()
                 break
-            except BrokerUnreachable as unreachable:
-                self._outage.began(unreachable)
-                logger.warning("%s Trying again.", unreachable)
+            except (BrokerUnreachable, ResetNeeded) as again:
+                self._outage.began(again)
+                logger.warning("%s Trying again.", again)
                 await asyncio.sleep(pause)
                 pause = min(REOPEN_PAUSE_SECONDS_MAX, pause * 2)
         self._outage.ended()
