@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
-from .errors import AppError, NotOffered
+from .errors import AppError
+from .faust_names import AGENT, names_what_is_missing
 from .policies import ErrorPolicy
 from .streams import Stream
 from .topics import Sent, Topic
@@ -14,6 +15,7 @@ from .topics import Sent, Topic
 Sink = Any
 
 
+@names_what_is_missing(AGENT, "agent")
 @dataclass(slots=True, eq=False)
 class Agent:
     """Made by `@app.agent(...)`; the parameters are described there.
@@ -62,15 +64,6 @@ class Agent:
     ) -> None:
         """`send` that returns nothing."""
         await self.topic.send(key=key, value=value, partition=partition, timestamp=timestamp, headers=headers)
-
-    async def ask(self, *_: Any, **__: Any) -> NoReturn:
-        """Faust's request and reply."""
-        raise NotOffered(
-            f"agent {self.name}: ask() is not there yet: the reply would wait for a commit that waits for the asker. "
-            "Send to the agent and let it send the answer to a topic that you read."
-        )
-
-    ask_nowait = map = kvmap = join = kvjoin = ask
 
 
 def check_sink(agent: str, sink: Sink) -> None:

@@ -15,7 +15,16 @@ from typing import Any, NoReturn, TypeVar, overload
 from .agents import Agent, Sink, check_sinks
 from .codecs import Codec
 from .credentials import credential_settings
-from .errors import AppError, NotOffered
+from .errors import AppError
+from .faust_names import (
+    AGENT_ARGUMENTS,
+    APP,
+    FUNCTION_ARGUMENTS,
+    TABLE_ARGUMENTS,
+    TOPIC_ARGUMENTS,
+    names_what_is_missing,
+    refuses,
+)
 from .policies import ErrorPolicy
 from .settings import Settings, make_settings
 from .signals import Signal
@@ -37,6 +46,7 @@ class TaskFunction:
     interval: float | None = None
 
 
+@names_what_is_missing(APP, "app", refuses_set=True)
 class App:
     """A stream processing application.
 
@@ -70,6 +80,7 @@ class App:
 
     # Declarations
 
+    @refuses(TOPIC_ARGUMENTS, "app.topic")
     def topic(
         self,
         *names: str,
@@ -132,6 +143,7 @@ class App:
         **topic_arguments: Any,
     ) -> Callable[[Callable[..., Any]], Agent]: ...
 
+    @refuses({**TOPIC_ARGUMENTS, **AGENT_ARGUMENTS}, "app.agent")
     def agent(
         self,
         channel: Any = None,
@@ -229,6 +241,7 @@ class App:
         if new.source.intake is None and any(stream is old for stream in self.streams):
             self.streams = [new if stream is old else stream for stream in self.streams]
 
+    @refuses(TABLE_ARGUMENTS, "app.Table")
     def Table(self, name: str, **arguments: Any) -> TableView[Any, Any]:
         """Declare a table: a dict with one shard per partition, kept in the store and in a changelog topic.
 
@@ -241,9 +254,6 @@ class App:
             on_recover: called after each restore of a shard.
             help: a line for `streamcluster tables`.
         """
-        for unknown in ("window", "use_partitioner", "on_window_close", "is_global", "on_changelog_event"):
-            if arguments.pop(unknown, None):
-                raise NotOffered(f"Table({name!r}, {unknown}=...): not there yet.")
         if name in self.tables:
             raise AppError(f"table {name!r} is declared twice.")
         table: TableView[Any, Any] = TableView(name, **arguments)
@@ -256,6 +266,7 @@ class App:
     @overload
     def task(self, *, on_leader: bool = False) -> Callable[[F], F]: ...
 
+    @refuses(FUNCTION_ARGUMENTS, "app.task")
     def task(self, fun: Any = None, *, on_leader: bool = False) -> Any:
         """Decorate a function that runs once in each worker, or with `on_leader` in one worker of the app.
 
@@ -269,6 +280,7 @@ class App:
 
         return decorate if fun is None else decorate(fun)
 
+    @refuses(FUNCTION_ARGUMENTS, "app.timer")
     def timer(self, interval: Seconds, *, on_leader: bool = False, name: str | None = None) -> Callable[[F], F]:
         """Decorate a function that runs every `interval` seconds in each worker (or on the leader), without drift.
 
@@ -301,33 +313,6 @@ class App:
         )
         import_module("streamcluster_coordinator.cli").run_for_app(f"{module}:{name}")
         raise AssertionError("the command line ends the process")
-
-    # Names that Faust has and that are not here yet; each says so.
-
-    def __getattr__(self, name: str) -> Any:
-        reason = _NOT_YET.get(name)
-        if reason is None:
-            raise AttributeError(f"App has no attribute {name!r}")
-        raise NotOffered(f"app.{name} is not there yet: {reason}")
-
-
-_NOT_YET = {
-    "GlobalTable": "read another worker's entries with `streamcluster table`, or key the events to the table.",
-    "SetTable": "use app.Table(name, default=set); changes in place are kept.",
-    "SetGlobalTable": "use app.Table(name, default=set).",
-    "crontab": "use app.timer and look at the clock.",
-    "page": "run a web framework beside the app and read tables through `streamcluster table --json`.",
-    "table_route": "there is no web server yet.",
-    "topic_route": "there is no web server yet.",
-    "command": "write a script of your own that imports the app.",
-    "service": "use @app.task.",
-    "channel": "use an asyncio.Queue inside a worker, or a topic between workers.",
-    "LiveCheck": "there are no plans for it.",
-    "Worker": "use `streamcluster start`.",
-    "discover": "import the modules from the module that has the app.",
-    "commit": "commits follow the events by themselves.",
-    "send": "use topic.send or agent.send.",
-}
 
 
 def _name_of(fun: Callable[..., Any]) -> str:

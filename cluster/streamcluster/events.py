@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from .current import KafkaRecord, Run, current_outbox, cursor_var
+from .faust_names import EVENT, names_what_is_missing
 from .ids import TP
 
 
@@ -36,6 +37,7 @@ class Message:
         return TP(self.topic, self.partition)
 
 
+@names_what_is_missing(EVENT, "event")
 class Event:
     """One event of a stream: its decoded key and value, and the record behind them."""
 

@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 
 from .errors import ConfigurationError
+from .faust_names import SETTINGS as FAUST_SETTINGS
 
 ProcessingGuarantee = Literal["exactly_once", "at_least_once"]
 ErrorAction = Literal["dead_letter", "skip", "stop"]
@@ -169,6 +170,8 @@ def check_setting_name(name: str, *, source: str) -> None:
     """Raise ConfigurationError with a did-you-mean when `name` is not a setting."""
     if name in SETTING_NAMES:
         return
+    if name in FAUST_SETTINGS:
+        raise ConfigurationError(f"{source}: the setting {name!r} of Faust is not offered: {FAUST_SETTINGS[name]}")
     near = difflib.get_close_matches(name, SETTING_NAMES, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise ConfigurationError(f"{source}: there is no setting {name!r}.{hint}")

@@ -16,7 +16,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from .current import Cursor, Kept, Run
 from .errors import AppError, NotOffered, Skip
-from .events import Event
+from .events import Event, current_event
+from .faust_names import STREAM, names_what_is_missing
 from .models import field_getter, field_name, field_owner
 from .topics import Topic
 
@@ -102,6 +103,7 @@ class Source:
         self.is_probe = False
 
 
+@names_what_is_missing(STREAM, "stream")
 class Stream(Generic[T]):
     """An asynchronous stream of values. Iterate it with `async for`; see the README's tour for the operators."""
 
@@ -212,19 +214,10 @@ class Stream(Generic[T]):
         self.source.intake.begin()
         return self.source.intake, after_repartition(self.operators)
 
-    # Names that Faust has
-
-    def noack(self) -> Stream[T]:
-        """Faust's manual acknowledgement."""
-        raise NotOffered(
-            "stream.noack(): an event is finished when the next one is asked for, also under exactly once."
-        )
-
-    def join(self, *_: Any) -> Stream[T]:
-        """Faust's join, which raises there too."""
-        raise NotOffered("stream.join(): joins are not there yet; read the other side from a table.")
-
-    left_join = inner_join = outer_join = combine = join
+    @property
+    def current_event(self) -> Event | None:
+        """The event that the running code is at, or None."""
+        return current_event()
 
     def __and__(self, other: object) -> Stream[T]:
         raise NotOffered("stream & stream: give several topics to one app.topic(...) instead.")

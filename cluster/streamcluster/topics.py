@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from .coding import make_decoder, make_encoder
 from .current import OutboxLike, current_outbox
 from .errors import AppError, NotOffered
+from .faust_names import TOPIC, names_what_is_missing
 from .settings import Settings
 
 Headers = Mapping[str, bytes] | Sequence[tuple[str, bytes]]
@@ -45,6 +46,7 @@ class Coders:
     value_bytes_max: int
 
 
+@names_what_is_missing(TOPIC, "topic")
 @dataclass(slots=True, eq=False)
 class Topic:
     """Made by `app.topic(...)`; the parameters are described there."""
@@ -182,16 +184,3 @@ class Topic:
     def describe(self) -> str:
         """For messages: the names, or the pattern."""
         return ", ".join(self.names) if self.names else f"pattern {self.pattern!r}"
-
-    def stream(self, **_: Any) -> NoReturn:
-        """Faust's `topic.stream()`."""
-        raise NotOffered("topic.stream(): use app.stream(topic), which knows the app.")
-
-    async def maybe_declare(self) -> NoReturn:
-        """Faust's `topic.maybe_declare()`."""
-        raise NotOffered(
-            "topic.maybe_declare(): topics are created and verified before the first worker starts; "
-            "declare this one with app.topic(..., internal=True) or partitions=N."
-        )
-
-    declare = maybe_declare

@@ -41,6 +41,7 @@ PURE = (
     "*/settings.py",
     "*/ids.py",
     "*/errors.py",
+    "*/faust_names.py",
     "coordinator/streamcluster_coordinator/status.py",
 )
 
