@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .checks import each
 from .errors import AppError
 from .faust_names import AGENT, names_what_is_missing
 from .policies import ErrorPolicy
@@ -74,6 +75,7 @@ def check_sink(agent: str, sink: Sink) -> None:
 
 def check_sinks(agent: str, sinks: Sequence[Sink]) -> list[Sink]:
     """The sinks as a list, each checked."""
-    for sink in sinks:
+    found = each(f"agent {agent}: sink", sinks)
+    for sink in found:
         check_sink(agent, sink)
-    return list(sinks)
+    return found

@@ -8,11 +8,21 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from importlib import import_module
 from typing import Any, NoReturn, TypeVar, overload
 
 from .agents import Agent, Sink, check_sinks
+from .checks import (
+    Seconds,
+    check_callable,
+    check_count,
+    check_parameters,
+    check_task,
+    check_topic_name,
+    each,
+    is_topic_name,
+    seconds_of,
+)
 from .codecs import Codec
 from .credentials import credential_settings
 from .errors import AppError
@@ -28,7 +38,7 @@ from .faust_names import (
 from .policies import ErrorPolicy
 from .settings import Settings, make_settings
 from .signals import Signal
-from .streams import Processor, Seconds, Source, Stream
+from .streams import Processor, Source, Stream
 from .tables import Table as TableView
 from .topics import Topic
 
@@ -109,6 +119,11 @@ class App:
         """
         if bool(names) == bool(pattern):
             raise AppError("app.topic(): give one or more names, or pattern=.")
+        for name in names:
+            check_topic_name("app.topic()", name)
+        what = f"app.topic({', '.join(map(repr, names)) or f'pattern={pattern!r}'})"
+        check_count(f"{what}: partitions", partitions)
+        check_count(f"{what}: replicas", replicas)
         topic = Topic(
             names=names,
             pattern=pattern,
@@ -117,7 +132,7 @@ class App:
             key_serializer=key_serializer,
             value_serializer=value_serializer,
             partitions=partitions,
-            retention=float(retention) if isinstance(retention, (int, float)) else retention,
+            retention=None if retention is None else seconds_of(f"{what}: retention", retention),
             compacting=compacting,
             deleting=deleting,
             replicas=replicas,
@@ -189,8 +204,8 @@ class App:
         name = name or f"{fun.__module__}.{fun.__name__}"
         if name in self.agents:
             raise AppError(f"agent {name!r} is declared twice: give one of them another name='...'.")
-        if not 1 <= concurrency <= AGENT_CONCURRENCY_MAX:
-            raise AppError(f"agent {name!r}: concurrency={concurrency} must be 1 to {AGENT_CONCURRENCY_MAX}.")
+        check_count(f"agent {name!r}: concurrency", concurrency, most=AGENT_CONCURRENCY_MAX)
+        check_parameters(f"agent {name!r}", fun, "stream")
         stream = channel if isinstance(channel, Stream) else None
         if stream is not None:
             if not stream.source.topics:
@@ -225,6 +240,9 @@ class App:
 
     def stream(self, channel: Any, *, processors: Iterable[Callable[[Any], Any]] = ()) -> Stream[Any]:
         """A stream over a topic (read in an @app.task, or passed to an agent), or over a local (async) iterable."""
+        processors = each("app.stream(): processors", processors)
+        for fun in processors:
+            check_callable("app.stream(): processors", fun)
         operators = tuple(Processor(fun) for fun in processors)
         if isinstance(channel, str):
             channel = self.topic(channel)
@@ -256,6 +274,8 @@ class App:
         """
         if name in self.tables:
             raise AppError(f"table {name!r} is declared twice.")
+        if not is_topic_name(name):
+            raise AppError(f"app.Table({name!r}): use letters, digits, '.', '_' and '-': it names the changelog topic.")
         table: TableView[Any, Any] = TableView(name, **arguments)
         self.tables[name] = table
         return table
@@ -275,6 +295,7 @@ class App:
         """
 
         def decorate(function: F) -> F:
+            check_task("@app.task", function)
             self.tasks.append(TaskFunction(_name_of(function), function, on_leader))
             return function
 
@@ -286,11 +307,14 @@ class App:
 
         An exception in it is logged and the next run takes place.
         """
-        seconds = interval.total_seconds() if isinstance(interval, timedelta) else float(interval)
-        if seconds <= 0:
-            raise AppError(f"app.timer({interval!r}): the interval must be positive.")
+        if callable(interval):
+            raise AppError("@app.timer: give it an interval in seconds: @app.timer(60).")
+        seconds = seconds_of("app.timer(): interval", interval)
+        if seconds == 0:
+            raise AppError("app.timer(0): the interval must be positive.")
 
         def decorate(function: F) -> F:
+            check_task("@app.timer", function)
             self.tasks.append(TaskFunction(name or _name_of(function), function, on_leader, seconds))
             return function
 

@@ -18,6 +18,7 @@ from msgspec import structs
 
 from .agents import Agent
 from .app import App, TaskFunction
+from .checks import check_topic_name
 from .errors import AppError
 from .policies import ErrorPolicy, policy_of
 from .streams import GroupBy, Operator, Probed, Processor, Source, Stream
@@ -305,6 +306,11 @@ def _declared(app: App, plan: Plan, agents: list[AgentSpec], repartitions: dict[
         # Room for a record of the largest size with the headers that say why it is there.
         config={"retention.ms": "-1", "max.message.bytes": str(2 * 1024 * 1024)},
     )
+    for spec in topics.values():
+        if not spec.name.startswith("^"):
+            check_topic_name(
+                f"the {spec.role.replace('_', ' ')} topic of {', '.join(spec.used_by) or 'the app'}", spec.name
+            )
     return Declared(app_id=app.conf.app_id, topics=tuple(topics.values()), agents=tuple(agents), tables=tables)
 
 

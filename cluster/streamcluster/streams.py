@@ -14,15 +14,15 @@ from datetime import timedelta
 from types import CoroutineType
 from typing import Any, Generic, Protocol, TypeVar
 
+from .checks import Seconds, check_callable, check_count
 from .current import Cursor, Kept, Run
 from .errors import AppError, NotOffered, Skip
-from .events import Event, current_event
+from .events import Destination, Event, current_event
 from .faust_names import STREAM, names_what_is_missing
 from .models import field_getter, field_name, field_owner
-from .topics import Topic
+from .topics import Topic, topic_of
 
 T = TypeVar("T")
-Seconds = float | int | timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,15 +129,17 @@ class Stream(Generic[T]):
 
     def filter(self, fun: Callable[[T], bool | Awaitable[bool]]) -> Stream[T]:
         """Only the values for which `fun` (sync or async) is true."""
+        check_callable("stream.filter()", fun)
         return self._derive(Filter(fun))
 
     def add_processor(self, fun: Callable[[T], Any]) -> None:
         """Map every value through `fun` (sync or async), in place; `Skip` drops the event."""
+        check_callable("stream.add_processor()", fun)
         self.operators = (*self.operators, Processor(fun))
 
-    def echo(self, *topics: Topic) -> Stream[T]:
-        """Send every value to `topics` as well, with its key."""
-        return self._derive(Echo(topics))
+    def echo(self, *channels: Topic | Destination) -> Stream[T]:
+        """Send every value to these topics and agents as well, with its key."""
+        return self._derive(Echo(tuple(topic_of("echo", channel) for channel in channels)))
 
     def group_by(
         self,
@@ -162,9 +164,8 @@ class Stream(Generic[T]):
 
     def through(self, channel: Topic | str) -> Stream[T]:
         """Send every event to `channel` under its own key and go on reading from there."""
-        if isinstance(channel, str):
-            raise AppError(f"stream.through({channel!r}): give a topic object, made with app.topic({channel!r}, ...).")
-        return self._derive(GroupBy(label=channel.name, key=None, through=channel))
+        topic = topic_of("through", channel)
+        return self._derive(GroupBy(label=topic.name, key=None, through=topic))
 
     # Iteration
 
@@ -232,6 +233,8 @@ def after_repartition(operators: tuple[Operator, ...]) -> tuple[Operator, ...]:
 
 
 def _group_by(key: Any, name: str | None, topic: Topic | None, partitions: int | None) -> GroupBy:
+    check_count("stream.group_by(): partitions", partitions)
+    topic = None if topic is None else topic_of("group_by(topic=...)", topic)
     getter = field_getter(key)
     if getter is not None:
         label = name or f"{field_owner(key)}.{field_name(key)}"

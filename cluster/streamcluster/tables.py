@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
 
+from .checks import check_callable, check_count, check_topic_name
 from .current import cursor_var
 from .errors import AppError
 from .faust_names import TABLE, names_what_is_missing
@@ -90,6 +91,13 @@ class Table(MutableMapping[K, V]):
         on_recover: Callable[..., Any] | None = None,
         help: str = "",
     ) -> None:
+        if default is not None:
+            check_callable(f"table {name!r}: default", default)
+        if on_recover is not None:
+            check_callable(f"table {name!r}: on_recover", on_recover)
+        check_count(f"table {name!r}: partitions", partitions)
+        if isinstance(changelog_topic, str):
+            check_topic_name(f"table {name!r}: changelog_topic", changelog_topic)
         self.name = name
         self.default = default
         self.key_type = key_type

@@ -184,3 +184,11 @@ class Topic:
     def describe(self) -> str:
         """For messages: the names, or the pattern."""
         return ", ".join(self.names) if self.names else f"pattern {self.pattern!r}"
+
+
+def topic_of(operator: str, channel: object) -> Topic:
+    """The topic that a stream operator is given: itself, or that of an agent. Raises AppError for anything else."""
+    topic = getattr(channel, "topic", channel)
+    if not isinstance(topic, Topic):
+        raise AppError(f"stream.{operator}({channel!r}): give a topic object, made with app.topic(...), or an agent.")
+    return topic
