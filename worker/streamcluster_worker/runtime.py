@@ -51,6 +51,7 @@ from .pump import Pump
 from .queries import read_table
 from .reports import make_report, reads_of
 from .restore import Restorer
+from .shard import StoreUnavailable
 from .stores import Stores
 
 logger = logging.getLogger("streamcluster")
@@ -91,6 +92,8 @@ class Worker:
         self._leads_changed = True
         # Whether an event was left unfinished since the drain began.
         self._cut_short = False
+        # Why a restore cannot go on in this process.
+        self._store_error: StoreUnavailable | None = None
         self._outage = Outage(self._pool)
 
     # Messages
@@ -161,6 +164,8 @@ class Worker:
 
     async def _check_failures(self) -> None:
         """End when user code says that the app, or this process, must."""
+        if self._store_error is not None:
+            raise self._store_error
         recovery = self._engine.recovery
         if recovery.stop_failure is not None:
             failure = recovery.stop_failure
@@ -223,7 +228,10 @@ class Worker:
     def _restore_ended(self, restorer: Restorer, task: TaskId, error: Exception | None = None) -> None:
         """On the loop: the restorer is done with a task. A restorer of earlier clients does not count any more."""
         if restorer is self._restorer:
-            if error is not None:
+            if isinstance(error, StoreUnavailable):
+                # Trying again at once would fail again; the coordinator knows how long to wait.
+                self._store_error = error
+            elif error is not None:
                 logger.error("task %s: restoring its tables failed: %s", task, error)
             self._events.append(life.Restored(task) if error is None else life.Lost())
             self._engine.changed.set()
