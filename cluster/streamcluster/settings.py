@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 
 from .errors import ConfigurationError
+from .faust_names import SETTINGS as FAUST_SETTINGS
 
 ProcessingGuarantee = Literal["exactly_once", "at_least_once"]
 ErrorAction = Literal["dead_letter", "skip", "stop"]
@@ -105,7 +106,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     host_heartbeat: float = 1.0
     # Copies of each task's state on other hosts. None: 1 when there is more than one host.
     standby_replicas: int | None = None
-    # A task moves to a place whose state is at most so many records behind; others are warmed up first, so many at once.
+    # A task moves to a place whose state is at most so many records behind; others are warmed up, so many at once.
     standby_lag_max: int = 10_000
     standby_warmups_max: int = 4
     # Where other hosts may ask this one for rows of tables, HOST:PORT; None: nowhere. They share a secret.
@@ -185,6 +186,8 @@ def check_setting_name(name: str, *, source: str) -> None:
     """Raise ConfigurationError with a did-you-mean when `name` is not a setting."""
     if name in SETTING_NAMES:
         return
+    if name in FAUST_SETTINGS:
+        raise ConfigurationError(f"{source}: the setting {name!r} of Faust is not offered: {FAUST_SETTINGS[name]}")
     near = difflib.get_close_matches(name, SETTING_NAMES, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise ConfigurationError(f"{source}: there is no setting {name!r}.{hint}")

@@ -76,14 +76,15 @@ class TopicWatch:
             if now < self._gone_since + _GONE_SECONDS:
                 return None
             return (
-                f"topic {self._topic!r} is gone: was it deleted? Stop every coordinator of the app, and start again: it is "
-                "made anew, and who owns what is decided anew."
+                f"topic {self._topic!r} is gone: was it deleted? Stop every coordinator of the app, and start again: "
+                "it is made anew, and who owns what is decided anew."
             )
         self._gone_since = None
         if self._topic_id is not None and found != self._topic_id:
             return (
                 f"topic {self._topic!r} was deleted and made anew while this coordinator ran (its id was "
-                f"{self._topic_id} and is {found}). Stop every coordinator of the app, delete the topic, and start again."
+                f"{self._topic_id} and is {found}). Stop every coordinator of the app, delete the topic, and start "
+                "again."
             )
         self._topic_id = found
         if self._lost is not None:

@@ -166,10 +166,10 @@ class Coordination:
 
     async def _work(self, group: asyncio.TaskGroup) -> None:
         """Events in, effects out. Every wait ends at the next tick at the latest."""
-        while self.exit_code is None:
+        while not self._has_ended():
             await self.inbox.wait()
             self.tasks = {task for task in self.tasks if not task.done()}
-            while (event := self.inbox.take()) is not None:
+            while not self._has_ended() and (event := self.inbox.take()) is not None:
                 if not isinstance(event, _FREQUENT):
                     logger.debug("event %s", event)
                 if isinstance(event, ev.SnapshotRead):
@@ -178,9 +178,10 @@ class Coordination:
                     if not isinstance(effect, ev.Publish):
                         logger.debug("effect %s", effect)
                     self._perform(effect, group)
-                if self.exit_code is not None:
-                    break
         self._show()
+
+    def _has_ended(self) -> bool:
+        return self.exit_code is not None
 
     async def _every(self, seconds: float, act: Callable[[], None]) -> None:
         while True:

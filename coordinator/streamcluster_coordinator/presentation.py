@@ -82,9 +82,9 @@ def _broker_change(before: Status | None, now: Status) -> Iterator[Change]:
 def _worker_changes(before: WorkerStatus | None, now: WorkerStatus, *, is_ending: bool) -> Iterator[Change]:
     facts: dict[str, object] = {"worker": now.slot, "pid": now.pid, "state": now.state, "restarts": now.restarts}
     if now.last_death is not None and now.restarts > (before.restarts if before else 0):
-        yield Change(
-            "warning", f"worker {now.slot} was replaced: {now.last_death}", {**facts, "last_death": now.last_death}
-        )
+        # Nothing has taken its place yet: it waits, or the app stops.
+        what = "ended" if now.pid is None else "was replaced"
+        yield Change("warning", f"worker {now.slot} {what}: {now.last_death}", {**facts, "last_death": now.last_death})
     was = before.state if before else "starting"
     # What else can happen to a worker (stalls, back-offs, draining) the machine says itself, with its reasons.
     if now.state == "running" and (was != "running" or (before is not None and before.pid != now.pid)):

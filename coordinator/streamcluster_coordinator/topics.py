@@ -21,7 +21,15 @@ from streamcluster.topology import BrokerTopic, ResolvedTopic, TopicSpec
 from .topics_connect import TURN_SECONDS, News, first_answer, make_admin
 
 _POLL_SECONDS = 0.05
-_KEPT_CONFIGS = ("cleanup.policy", "max.message.bytes", "min.insync.replicas", "retention.ms")
+_KEPT_CONFIGS = (
+    "cleanup.policy",
+    "max.message.bytes",
+    "min.insync.replicas",
+    "retention.ms",
+    "message.timestamp.type",
+    "message.timestamp.after.max.ms",
+    "message.timestamp.before.max.ms",
+)
 # A cluster that is just starting refuses for a moment what it will grant.
 _PASSING = (
     KafkaError._TIMED_OUT,

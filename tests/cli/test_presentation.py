@@ -58,6 +58,16 @@ def test_a_replaced_worker_says_why() -> None:
     ]
 
 
+def test_a_worker_without_a_successor_is_not_called_replaced() -> None:
+    """While it backs off, and when the app stops for its reason, it has ended."""
+    ended = msgspec.structs.replace(WORKER, pid=None, restarts=1, state="backing_off", last_death="the disk is full")
+
+    assert lines(RUNNING, msgspec.structs.replace(RUNNING, workers=(ended,)))[0] == (
+        "warning",
+        "worker 0 ended: the disk is full",
+    )
+
+
 def test_a_failing_task_shows_its_error() -> None:
     """An error gets its own line on level error."""
     failing = msgspec.structs.replace(TASKS[1], state="failing", error="KeyError: 'x' in agent count")

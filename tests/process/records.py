@@ -38,6 +38,7 @@ class Feed:
                 "partitioner": "murmur2_random",
                 "enable.idempotence": True,
                 "linger.ms": 5,
+                "message.max.bytes": 10_000_000,
             }
         )
         self._topic = topic

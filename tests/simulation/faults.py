@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from streamcluster_coordinator import machine_events as ev
 from streamcluster_coordinator.host_report import Request
@@ -18,7 +19,7 @@ def hurt(world: World, seconds: float) -> None:
     end = world.clock.now + seconds
     world.start("a")
     for name in NAMES[1 : world.clock.random.randint(1, len(NAMES))]:
-        world.clock.after(world.clock.random.uniform(0, 3), lambda name=name: start_if_gone(world, name))
+        world.clock.after(world.clock.random.uniform(0, 3), partial(start_if_gone, world, name))
 
     def next_one() -> None:
         if world.clock.now < end:
@@ -135,7 +136,7 @@ def cut_host(world: World) -> None:
     seconds = world.clock.random.choice((0.5, 2.5, 5.0, 10.0))
     world.trace(f"! {host.name} is cut off for {seconds}")
     host.cut = True
-    world.clock.after(seconds, lambda: None if host.dead or not host.cut else host.heal())
+    world.clock.after(seconds, partial(_heal, host))
 
 
 def bounce_brokers(world: World) -> None:
@@ -145,7 +146,12 @@ def bounce_brokers(world: World) -> None:
     for host in world.alive():
         if not host.cut:
             host.cut = True
-            world.clock.after(seconds, lambda host=host: None if host.dead or not host.cut else host.heal())
+            world.clock.after(seconds, partial(_heal, host))
+
+
+def _heal(host: Host) -> None:
+    if not host.dead and host.cut:
+        host.heal()
 
 
 def start_namesake(world: World) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from streamcluster.errors import ExitCode
 from streamcluster.ids import Slot, SlotId, TaskId
@@ -101,12 +102,16 @@ class Host:
         if not isinstance(event, (ev.Tick, ev.ReportHeard, ev.WorkerReport)):
             self.trace(f"{self.name} < {shown(event)}")
         for effect in self.node.handle(event):
-            if self.dead:
+            if self.is_gone():
                 return
             if not isinstance(effect, ev.Publish):
                 self.trace(f"{self.name} > {shown(effect)}")
             self.perform(effect)
         self.check()
+
+    def is_gone(self) -> bool:
+        """Whether its processes are gone."""
+        return self.dead
 
     def later(self, act: Callable[[], None], least: float = 0.002, most: float = 0.03) -> None:
         """After a while of this host's own."""
@@ -164,15 +169,16 @@ class Host:
                 self.through(self._claim, 0.02, 0.2)
             case ev.Write(snapshot):
                 self.through(lambda: self._write(snapshot), 0.003, 0.05)
-            case ev.FenceSlot(slot, epoch):
-                self.through(lambda: self._fence(slot, epoch), 0.02, 0.2)
-            case ev.Confirm(slot, pid, session):
-                self.through(lambda: self._confirm(slot, pid, session))
+            case ev.FenceSlot():
+                self.through(lambda: self._fence(effect), 0.02, 0.2)
+            case ev.Confirm():
+                self.through(lambda: self._confirm(effect))
             case ev.Spawn(slot):
                 self._spawn(slot)
             case ev.Send(slot, message):
-                if (worker := self.workers.get(slot)) is not None:
-                    self.later(lambda: self.receive(worker, message), SOCKET_SECONDS, SOCKET_SECONDS)
+                if slot in self.workers:
+                    receive = partial(self.receive, self.workers[slot], message)
+                    self.later(receive, SOCKET_SECONDS, SOCKET_SECONDS)
             case ev.Kill(slot):
                 if (worker := self.workers.get(slot)) is not None:
                     self.die(worker, -9)
@@ -210,18 +216,18 @@ class Host:
         else:
             self.tell(ev.WriteLost())
 
-    def _fence(self, slot: SlotId, epoch: int) -> None:
-        self.brokers.open_session(slot)
-        self.through(lambda: self.tell(ev.SlotFenced(slot, epoch)))
+    def _fence(self, effect: ev.FenceSlot) -> None:
+        self.brokers.open_session(effect.slot)
+        self.through(lambda: self.tell(ev.SlotFenced(effect.slot, effect.epoch)))
 
-    def _confirm(self, slot: Slot, pid: int, session: int) -> None:
+    def _confirm(self, effect: ev.Confirm) -> None:
         """The log's end as of now, then everything up to it, then the answer."""
         end = len(self.brokers.control)
 
         def read() -> None:
             if self.control_read < end:
                 self.read_control()
-            self.tell(ev.WorkerConfirmed(slot, pid, session))
+            self.tell(ev.WorkerConfirmed(effect.slot, effect.pid, effect.session))
 
         self.through(read)
 

@@ -44,6 +44,7 @@ PURE = (
     "*/settings.py",
     "*/ids.py",
     "*/errors.py",
+    "*/faust_names.py",
     "coordinator/streamcluster_coordinator/status.py",
     "coordinator/streamcluster_coordinator/peer_auth.py",
     "coordinator/streamcluster_coordinator/ownership.py",

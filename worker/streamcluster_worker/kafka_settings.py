@@ -7,6 +7,7 @@ are and who we are is `connection_config`'s, which reads secrets from their file
 
 from __future__ import annotations
 
+from streamcluster.limits import DEAD_LETTER_BYTES_MAX
 from streamcluster.security import ConnectionConfig, connection_config
 from streamcluster.settings import Settings
 
@@ -18,7 +19,6 @@ PRODUCER_QUEUE_BYTES = 64 * 1024 * 1024
 PRODUCER_QUEUE_RECORDS = 500_000
 # librdkafka's default, a little below the brokers' default limit of 1,048,588 bytes.
 BATCH_BYTES_MAX = 1_000_000
-DEAD_LETTER_BYTES_MAX = 256 * 1024
 FOLLOWER_QUEUE_KBYTES = 8 * 1024
 
 

@@ -276,7 +276,7 @@ class Worker:
                     await result
         await self._session.pump.start_task(self._engine.tasks[task])
         await self._app.on_partitions_assigned.send_async(self._app, assigned=_tps(self._config, (task,)))
-        if all(state == "running" for state in self._life.states.values()):
+        if all(state in ("running", "standby") for state in self._life.states.values()):
             await self._app.on_rebalance_complete.send_async(self._app)
 
     async def _close(self, tasks: tuple[TaskId, ...]) -> None:

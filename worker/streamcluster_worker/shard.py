@@ -257,7 +257,11 @@ class RocksStore:
         self._empty(table)
 
     def close(self) -> None:
-        """Release every handle, so that another process may open the store. Closing twice is fine."""
+        """Release every handle, so that another process may open the store. Closing twice is fine.
+
+        Raises:
+            StoreUnavailable: the last writes did not reach the disk; their changelog offsets did not either (I2).
+        """
         db, self._db = self._db, None
         # RocksDB unlocks when the last of these is gone, and close() alone does not do it.
         if db is None:
@@ -265,7 +269,10 @@ class RocksStore:
         for shard in self._shards.values():
             shard.release()
         self._families.clear()
-        db.close()
+        try:
+            db.close()
+        except Exception as error:
+            raise _store_error(self._path, error) from error
 
     def _tune(self, table: str, options: dict[str, str]) -> None:
         try:
@@ -387,4 +394,7 @@ def _store_error(path: Path, error: Exception) -> StreamclusterError:
         return CorruptStore(path, f"RocksDB finds it damaged ({text})")
     if "LOCK" in text:
         return StoreUnavailable(path, f"another process has it open ({text})")
+    if "No space left" in text:
+        then = "make room and start again; what is committed is in Kafka, and nothing is lost"
+        return StoreUnavailable(path, f"the disk is full: {then} ({text})")
     return StoreUnavailable(path, f"RocksDB cannot read or write it: is the disk full, or not ours? ({text})")

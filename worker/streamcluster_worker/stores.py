@@ -70,7 +70,11 @@ class Stores:
         """Close the store of `task`, if it is open."""
         store = self.open_stores.pop(task, None)
         if store is not None:
-            store.close()
+            try:
+                store.close()
+            except StoreUnavailable as error:
+                # Nothing is lost by it: the store says how far it has come, and the rest is in the changelogs.
+                logger.warning("task %s: its store was not closed cleanly: %s", task, error)
 
     def close_all(self) -> None:
         """Close every store."""
