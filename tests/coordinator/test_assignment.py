@@ -24,12 +24,12 @@ TASKS = [TaskId(8, number) for number in range(8)]
 
 
 def settle(now: Situation) -> tuple[Situation, int]:
-    """Follow decisions until they say what is so; and how many it took."""
+    """Follow decisions until nothing changes any more; and how many it took."""
     for count in range(ROUNDS_MAX):
-        result = assign(now)
-        if (result.owners, result.standbys) == (now.owners, now.standbys):
+        then = followed(now, assign(now))
+        if then == now:
             return now, count
-        now = followed(now, result)
+        now = then
     raise AssertionError(f"it has not come to rest after {ROUNDS_MAX} rounds: {now}")
 
 
@@ -148,10 +148,10 @@ def test_order_of_the_facts_does_not_matter(now: Situation) -> None:
         now,
         tasks=now.tasks[::-1],
         places=now.places[::-1],
-        owners=dict(reversed(now.owners.items())),
-        lags=dict(reversed(now.lags.items())),
-        stored=dict(reversed(now.stored.items())),
-        load=dict(reversed(now.load.items())),
+        owners=dict(reversed(list(now.owners.items()))),
+        lags=dict(reversed(list(now.lags.items()))),
+        stored=dict(reversed(list(now.stored.items()))),
+        load=dict(reversed(list(now.load.items()))),
     )
 
     assert assign(turned) == assign(now)
