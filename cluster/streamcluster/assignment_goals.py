@@ -97,8 +97,13 @@ def _costs(
             wait = move + weights.wait + weights.start + behind.bit_length()
             by_host[host] = (wait, move + 1 if behind <= situation.lag_max else wait)
     costs = [by_host[place.slot.host][place.ready] for place in places]
-    standbys = situation.standbys.get(task, ())
-    for number, place in enumerate(places):
+    slots, owner = {place.slot for place in places}, situation.owners.get(task)
+    standbys = [
+        slot
+        for slot in situation.standbys.get(task, ())
+        if slot in slots and (owner is None or slot.host != owner.host)
+    ]
+    for number, place in enumerate(places if standbys or start is not None else ()):
         if place.slot == start:
             costs[number] = 0
         elif place.slot in standbys:
