@@ -85,23 +85,30 @@ def _costs(
     situation: Situation, lags: Lags, weights: _Weights, task: TaskId, places: list[Place], start: SlotId | None
 ) -> list[int]:
     """What a task costs at each place. start: its owner, when that is one of the places: there it costs nothing."""
-    move = weights.move if start is not None else 0
-    standbys = situation.standbys.get(task, ())
-    passing = standbys[situation.replicas :]
-    served = situation.is_served(task)
-    costs: list[int] = []
-    for place in places:
-        slot = place.slot
-        behind = lags.behind(task, slot.host)
-        if slot == start:
-            cost = 0
-        elif not served:
-            # An open store beats one on the same disk that is to be opened, a process beats one that is to start.
-            cost = move + behind * weights.record + 2 * (not place.ready) + (slot not in standbys)
-        elif behind <= situation.lag_max and place.ready:
-            cost = move + (slot not in standbys)
+    served, move = situation.is_served(task), weights.move if start is not None else 0
+    # Most slots are no standby: they cost what their host costs, for (a starting slot, a ready one).
+    by_host: dict[str, tuple[int, int]] = {}
+    for host in {place.slot.host for place in places}:
+        behind = lags.behind(task, host)
+        if not served:
+            restore = move + behind * weights.record
+            by_host[host] = (restore + 3, restore + 1)
         else:
-            under_way = slot in passing
-            cost = move + weights.wait + (0 if under_way else weights.start + behind.bit_length())
-        costs.append(cost)
+            wait = move + weights.wait + weights.start + behind.bit_length()
+            by_host[host] = (wait, move + 1 if behind <= situation.lag_max else wait)
+    costs = [by_host[place.slot.host][place.ready] for place in places]
+    slots, owner = {place.slot for place in places}, situation.owners.get(task)
+    standbys = [
+        slot
+        for slot in situation.standbys.get(task, ())
+        if slot in slots and (owner is None or slot.host != owner.host)
+    ]
+    for number, place in enumerate(places if standbys or start is not None else ()):
+        if place.slot == start:
+            costs[number] = 0
+        elif place.slot in standbys:
+            waits = served and not (place.ready and lags.is_warm(task, place.slot))
+            under_way = waits and place.slot in standbys[situation.replicas :]
+            # An open store is a little better than one that is to be opened on the same disk.
+            costs[number] = move + weights.wait if under_way else costs[number] - 1
     return costs

@@ -10,7 +10,7 @@ from .situation import Situation
 
 # A slot is too busy when it has so much more to do than the mean slot ...
 EXCESS_RATIO = 1.25
-# ... and so many events per second more: below that no process notices. A worker takes 20,000 and more (tests/bench).
+# ... and so many events per second more: for less, two moves are not worth it. A judgement, not measured.
 EXCESS_EVENTS = 500.0
 # The larger of the two loads falls at least to this part of it, so a swap is never undone by the next one.
 SWAP_RATIO = 0.9

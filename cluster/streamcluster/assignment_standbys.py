@@ -24,7 +24,11 @@ def choose_standbys(
 
     owners: as just decided. waiting: tasks that are to move on, and where.
     """
-    choice = _Choice(situation, lags, owners, {place.slot: place for place in situation.places})
+    places = {place.slot: place for place in sorted(situation.places, key=lambda place: place.slot)}
+    by_host: dict[str, list[SlotId]] = {}
+    for slot in places:
+        by_host.setdefault(slot.host, []).append(slot)
+    choice = _Choice(situation, lags, owners, places, by_host)
     tasks = [task for task in owners if task not in situation.stateless]
     for task in tasks:
         _keep(choice, task)
@@ -50,7 +54,9 @@ class _Choice:
     situation: Situation
     lags: Lags
     owners: Mapping[TaskId, SlotId]
+    # In order of slots; and the slots of each host.
     places: Mapping[SlotId, Place]
+    by_host: Mapping[str, list[SlotId]]
     # task -> where its standbys are to be, at most `replicas`; and where some are for a while.
     wanted: dict[TaskId, list[SlotId]] = field(default_factory=dict)
     passing: dict[TaskId, list[SlotId]] = field(default_factory=dict)
@@ -144,7 +150,12 @@ def _keep(choice: _Choice, task: TaskId) -> None:
 def _fill(choice: _Choice, task: TaskId) -> None:
     """Add the standbys that a task lacks: in another rack, where its state is, where few are."""
     while len(choice.wanted[task]) < choice.situation.replicas:
-        free = [slot for slot in choice.places if choice.is_free(task, slot)]
+        used = choice.barred(task) | {slot.host for slot in choice.all_of(task)}
+        free = [
+            min(slots, key=lambda slot: (choice.counts[slot], not choice.places[slot].ready, slot))
+            for host, slots in choice.by_host.items()
+            if host not in used
+        ]
         if not free:
             return
         choice.want(

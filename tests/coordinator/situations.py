@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from random import Random
+from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
 from streamcluster.ids import SlotId, TaskId
 from streamcluster.situation import Assignment, Place, Situation
+
+Thing = TypeVar("Thing")
 
 LAG_MAX = 100
 HEAD = 10_000
@@ -43,32 +46,46 @@ def places_of(hosts: Mapping[str, int], racks: Mapping[str, str] | None = None) 
 
 @st.composite
 def situations(draw: st.DrawFn, tasks_max: int = 12, hosts_max: int = 4, hasty: bool = True) -> Situation:
-    """Anything: dead, drained and serving owners, odd standbys, lags and disks of all sizes, pins, racks, moves."""
+    """Anything: dead, drained and serving owners, odd standbys, lags and disks of all sizes, pins, racks.
+
+    Hypothesis draws the sizes and a seed for the rest: drawing hundreds of values one by one takes ten times as long.
+    """
     sizes = draw(st.lists(st.integers(1, tasks_max // 2), min_size=1, max_size=2, unique=True))
+    counts = draw(st.lists(st.integers(1, 3), min_size=1, max_size=hosts_max))
+    hosts = {f"h{number}": count for number, count in enumerate(counts)}
+    return random_situation(Random(draw(st.integers(0, 2**32))), sizes, hosts, hasty=hasty)
+
+
+def random_situation(random: Random, sizes: Iterable[int], hosts: Mapping[str, int], *, hasty: bool) -> Situation:
+    """Anything. sizes: of the groups. hosts: name -> slots."""
     tasks = [TaskId(size, number) for size in sizes for number in range(size)]
-    hosts = {f"h{number}": draw(st.integers(1, 3)) for number in range(draw(st.integers(1, hosts_max)))}
-    racks = {host: draw(st.sampled_from(["r0", "r1"])) for host in hosts} if draw(st.booleans()) else {}
-    everywhere = [place.slot for place in places_of(hosts)]
-    slots = st.sampled_from(everywhere)
-    alive = draw(st.lists(slots, unique=True))
-    some = st.sampled_from(tasks)
-    lag = st.sampled_from([0, 5, LAG_MAX, LAG_MAX + 1, 5_000, HEAD])
-    owners = draw(st.dictionaries(some, slots))
+    slots = [place.slot for place in places_of(hosts)]
+    racks = {host: random.choice(["r0", "r1"]) for host in hosts} if random.random() < 0.5 else {}
+    lags = [0, 5, LAG_MAX, LAG_MAX + 1, 5_000, HEAD]
+
+    def some(things: Sequence[Thing], most: int) -> list[Thing]:
+        return random.sample(things, min(random.randint(0, most), len(things)))
+
+    def lag() -> int:
+        return random.choice(lags)
+
     return situation(
         tasks,
-        [Place(slot, racks.get(slot.host), draw(st.booleans()) or draw(st.booleans())) for slot in alive],
-        owners=owners,
-        serving=frozenset(draw(st.lists(slots, unique=True))),
-        standbys=draw(st.dictionaries(some, st.lists(slots, unique=True, max_size=3).map(tuple))),
-        lags=draw(st.dictionaries(st.tuples(some, slots), lag)),
-        stored=draw(st.dictionaries(some, st.dictionaries(st.sampled_from(sorted(hosts)), lag))),
-        heads=draw(st.dictionaries(some, lag)) if draw(st.booleans()) else dict.fromkeys(tasks, HEAD),
-        stateless=frozenset(draw(st.lists(some, unique=True, max_size=2))),
-        load=draw(st.dictionaries(some, st.sampled_from([0.0, 10.0, 500.0, 5_000.0]))),
-        pins=draw(st.dictionaries(some, slots, max_size=2)),
-        hasty=frozenset(draw(st.lists(some, unique=True, max_size=2))) if hasty else frozenset(),
-        replicas=draw(st.integers(0, 2)),
-        warmups_max=draw(st.integers(1, 3)),
+        [Place(slot, racks.get(slot.host), random.random() < 0.75) for slot in some(slots, 2 * len(slots))],
+        owners={task: random.choice(slots) for task in some(tasks, 2 * len(tasks))},
+        serving=frozenset(some(slots, 2 * len(slots))),
+        standbys={task: tuple(some(slots, 3)) for task in some(tasks, 2 * len(tasks))},
+        lags={(task, slot): lag() for task in some(tasks, len(tasks)) for slot in some(slots, 3)},
+        stored={task: {host: lag() for host in some(list(hosts), 3)} for task in some(tasks, len(tasks))},
+        heads=dict.fromkeys(tasks, HEAD)
+        if random.random() < 0.5
+        else {task: lag() for task in some(tasks, len(tasks))},
+        stateless=frozenset(some(tasks, 2)),
+        load={task: random.choice([0.0, 10.0, 500.0, 5_000.0]) for task in some(tasks, 2 * len(tasks))},
+        pins={task: random.choice(slots) for task in some(tasks, 2) if random.random() < 0.5},
+        hasty=frozenset(some(tasks, 2)) if hasty else frozenset(),
+        replicas=random.randint(0, 2),
+        warmups_max=random.randint(1, 3),
     )
 
 
