@@ -50,8 +50,8 @@ def should_claim(view: View, identity: Identity) -> bool:
     if snapshot.shape != identity.shape and _others(view, identity):
         return False
     if leader is not None and leader.host == identity.host:
-        # It was this host: either we have taken its place, or we lead by the log and were fenced by a claim that came to
-        # nothing.
+        # It was this host: either we have taken its place, or we lead by the log, and a claim that came to nothing has
+        # fenced us.
         return True
     if leader is None:
         waited = view.now - view.leader_at
