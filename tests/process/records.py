@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
@@ -113,12 +113,17 @@ class Reader:
 
     def messages(self, topic: str) -> dict[int, list[Message]]:
         """Every committed record of a topic up to its end, by partition; waits for transactions that are ending."""
-        count = self.partitions(topic)
         eventually(lambda: self.is_settled(topic), REQUEST_SECONDS, f"no transaction is open on {topic}")
-        found: dict[int, list[Message]] = {number: [] for number in range(count)}
+        found: dict[int, list[Message]] = {number: [] for number in range(self.partitions(topic))}
+        self.scan(topic, lambda partition, message: found[partition].append(message))
+        return found
+
+    def scan(self, topic: str, take: Callable[[int, Message], object], seconds: float = 2 * REQUEST_SECONDS) -> None:
+        """Hand over every committed record of a topic up to its last stable offset, with its partition."""
+        count = self.partitions(topic)
         self._consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in range(count)])
         ended: set[int] = set()
-        deadline = time.monotonic() + 2 * REQUEST_SECONDS
+        deadline = time.monotonic() + seconds
         while len(ended) < count:
             assert time.monotonic() < deadline, f"{topic}: only partitions {sorted(ended)} came to their end"
             for message in self._consumer.consume(5000, 0.2):
@@ -126,11 +131,10 @@ class Reader:
                 assert partition is not None
                 error = message.error()
                 if error is None:
-                    found[partition].append(message)
+                    take(partition, message)
                 elif error.code() == KafkaError._PARTITION_EOF:
                     ended.add(partition)
         self._consumer.unassign()
-        return found
 
     def rows(self, topic: str) -> dict[int, list[Row]]:
         """Every committed record of a topic as key and value, by partition."""
