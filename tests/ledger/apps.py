@@ -31,14 +31,14 @@ orders = ledger.Table("orders")
 _decode = msgspec.json.Decoder(Movement).decode
 
 
-@ledger.agent(profile_updates)
+@ledger.agent(profile_updates, name=f"{PREFIX}keep")
 async def keep(stream: streamcluster.Stream[bytes]) -> None:
     """The table side of the join: the newest profile of each account."""
     async for account, value in stream.items():
         profiles[account] = value.decode()
 
 
-@ledger.agent(raw_movements)
+@ledger.agent(raw_movements, name=f"{PREFIX}post")
 async def post(stream: streamcluster.Stream[bytes]) -> None:
     """Echo; running sum; count per window of 10 s; join with the profile. `by` tells the process that did it."""
     async for account, value in stream.items():
@@ -64,7 +64,7 @@ def order_of(movement: dict[str, int]) -> str:
     return str(movement["order"])
 
 
-@ledger.agent(movements)
+@ledger.agent(movements, name=f"{PREFIX}take_first")
 async def take_first(stream: streamcluster.Stream[dict[str, int]]) -> None:
     """Let the first movement of each order pass, as KAFKA-14172 lost and doubled them."""
     async for movement in stream.group_by(order_of, name="order", partitions=GROUPED_PARTITIONS):
