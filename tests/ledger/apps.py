@@ -59,16 +59,16 @@ def version_of(profile: str | None) -> int:
     return 0 if profile is None else int(profile.partition(" ")[0])
 
 
-def order_of(movement: dict[str, int]) -> str:
+def order_of(movement: dict[str, int]) -> int:
     """The key to group by."""
-    return str(movement["order"])
+    return movement["order"]
 
 
 @ledger.agent(movements, name=f"{PREFIX}take_first")
 async def take_first(stream: streamcluster.Stream[dict[str, int]]) -> None:
     """Let the first movement of each order pass, as KAFKA-14172 lost and doubled them."""
     async for movement in stream.group_by(order_of, name="order", partitions=GROUPED_PARTITIONS):
-        order = str(movement["order"])
+        order = movement["order"]
         if orders.get(order) is None:
             orders[order] = movement["id"]
-            await out2.send(key=order, value={"id": movement["id"]})
+            await out2.send(key=str(order), value={"id": movement["id"]})

@@ -83,6 +83,7 @@ class Chaos:
         for done in self.done:
             if done.is_open and done.at + done.fault.seconds <= now and done.undo is not None and done.undo():
                 done.undone_at = time.monotonic()
+                self.say(f"{' ':9}  undone after {done.undone_at - done.at:.1f} s: {done.what}")
 
 
 def lasting(fault: Fault) -> str:

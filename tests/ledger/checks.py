@@ -114,6 +114,7 @@ def is_atomic(observed: Observed) -> Iterator[str]:
 def is_isolated(observed: Observed) -> Iterator[str]:
     """6. A concurrent read_committed reader saw a prefix of what counts: no aborted record, and never went back."""
     topics: dict[str, Mapping[int, Log]] = {
+        "grouped": observed.grouped,
         **observed.outputs,
         **{f"changelog:{table}": logs for table, logs in observed.changelogs.items()},
     }
@@ -240,7 +241,7 @@ def _tables_agree(observed: Observed) -> Iterator[str]:
         "sums": {f'"{key}"': str(total) for one in folds for key, total in one.sums.items()},
         "windows": {f'"{key}"': str(count) for one in folds for key, count in one.counts.items()},
         "profiles": {f'"{key}"': f'"{value.decode()}"' for key, value in merged(observed.names).items()},
-        "orders": {f'"{key}"': str(id) for log in observed.grouped.values() for key, id in firsts(log).items()},
+        "orders": {key: str(id) for log in observed.grouped.values() for key, id in firsts(log).items()},
     }
     for name, table in right.items():
         for what, actual in (

@@ -21,7 +21,6 @@ class HostFaults:
 
     def __init__(self, hosts: Hosts) -> None:
         self._hosts = hosts
-        self._busy: set[str] = set()
 
     def actions(self) -> Mapping[str, Action]:
         """By kind."""
@@ -38,7 +37,7 @@ class HostFaults:
         }
 
     def _free_host(self, fault: Fault) -> Host | None:
-        free = [host for host in self._hosts.all if host.is_up and host.name not in self._busy]
+        free = [host for host in self._hosts.all if host.is_up and not host.is_hit]
         return free[int(fault.pick * len(free))] if free else None
 
     def _on_host(self, fault: Fault, what: str) -> tuple[Host, Done] | None:
@@ -90,14 +89,14 @@ class HostFaults:
         if (hit := self._on_host(fault, what)) is None:
             return None
         host, done = hit
-        self._busy.add(host.name)
+        host.is_hit = True
         end(host)
 
         def start() -> bool:
             if host.is_up:
                 return False
             host.start()
-            self._busy.discard(host.name)
+            host.is_hit = False
             return True
 
         done.undo = start
@@ -107,12 +106,12 @@ class HostFaults:
         if (hit := self._on_host(fault, "SIGSTOP of all of")) is None:
             return None
         host, done = hit
-        self._busy.add(host.name)
+        host.is_hit = True
         host.signal_all(signal.SIGSTOP)
 
         def resume() -> bool:
             host.signal_all(signal.SIGCONT)
-            self._busy.discard(host.name)
+            host.is_hit = False
             return True
 
         done.undo = resume

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from streamcluster.errors import ExitCode
 from streamcluster_coordinator.status import Status, TaskStatus
 from tests.ledger.watching import Sampler
 from tests.process.records import Reader
@@ -21,6 +22,8 @@ from tests.process.waiting import eventually
 
 APP = "tests.ledger.apps:ledger"
 GONE_SECONDS = 20.0
+# RestartPreventExitStatus of the unit: a restart would change nothing, or another coordinator has taken over.
+NOT_RESTARTED = (ExitCode.USAGE, ExitCode.STATE_INCOMPATIBLE, ExitCode.FENCED, ExitCode.CONFIGURATION)
 # Killing is what a run does, so it is not taken for a crash loop. A paused process's transaction ends within seconds.
 SETTINGS: dict[str, object] = {"crash_loop_deaths": 1_000_000, "transaction_timeout": 10, "drain_timeout": 60}
 
@@ -32,6 +35,10 @@ class Host:
         directory.mkdir(parents=True, exist_ok=True)
         self.name = name
         self.workers = workers
+        # A fault has it down or paused as a whole: it is left alone until that is undone.
+        self.is_hit = False
+        # How often it ended by itself and was started again.
+        self.ends = 0
         self._options = ("--host", name) if named else ()
         self.run = Running(APP, prefix, broker_url, directory, **SETTINGS)
         self.sampler = Sampler(name, self.run.status, self.processes)
@@ -44,6 +51,15 @@ class Host:
     def is_up(self) -> bool:
         """Whether the coordinator's process is there."""
         return self.run.has_process
+
+    def keep_up(self) -> None:
+        """What its unit would do: start it again when it has ended by itself, unless an operator must act first."""
+        if self.is_up or self.is_hit:
+            return
+        code = self.run.process.returncode
+        assert code not in NOT_RESTARTED, f"{self.name} ended with {code}: {self.run.log_end()}"
+        self.ends += 1
+        self.start()
 
     def processes(self) -> list[tuple[str, psutil.Process]]:
         """The live processes, the coordinator first."""
@@ -111,6 +127,11 @@ class Hosts:
             host.start()
             host.sampler.start()
 
+    def keep_up(self) -> None:
+        """Start again what has ended by itself."""
+        for host in self.all:
+            host.keep_up()
+
     def tasks(self) -> dict[str, TaskStatus]:
         """What the hosts say of each task; of several words on one, that of a host where it runs."""
         found: dict[str, TaskStatus] = {}
@@ -126,11 +147,10 @@ class Hosts:
         return [status for status in asked if status is not None]
 
     def until(self, condition: Callable[[Status], bool], seconds: float, what: str) -> None:
-        """Wait until the tasks of all hosts, as one status, fit. A host that ends meanwhile is said."""
+        """Wait until the tasks of all hosts, as one status, fit. A host that ends meanwhile is started again."""
 
         def fits() -> bool:
-            for host in self.all:
-                assert host.is_up, f"{host.name} ended with {host.run.process.returncode}: {host.run.log_end()}"
+            self.keep_up()
             statuses = self.statuses()
             return bool(statuses) and condition(merged(statuses, self.tasks()))
 

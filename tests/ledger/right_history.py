@@ -57,19 +57,19 @@ class Play:
             self.dirty.add(place)
 
     def put(self, table: str, partition: int, key: str, value: str) -> None:
-        """Set a row; its changelog gets it at the commit, once per key."""
-        self.tables[table][json.dumps(key)] = value
-        self.changed[table, partition][json.dumps(key)] = value
+        """Set a row; its changelog gets it at the commit, once per key. key: as JSON."""
+        self.tables[table][key] = value
+        self.changed[table, partition][key] = value
 
     def post(self, partition: int, row: Row, *, by: int) -> None:
         """What agent `post` does with one movement."""
         assert row.value is not None
         movement = json.loads(row.value)
         total = movement["amount"] + int(self.tables["sums"].get(json.dumps(row.key), "0"))
-        self.put("sums", partition, row.key, str(total))
+        self.put("sums", partition, json.dumps(row.key), str(total))
         window = f"{row.key}|{int(movement['at'] // 10) * 10}"
         count = 1 + int(self.tables["windows"].get(json.dumps(window), "0"))
-        self.put("windows", partition, window, str(count))
+        self.put("windows", partition, json.dumps(window), str(count))
         profile_of = self.tables["profiles"].get(json.dumps(row.key), '"0 "')
         id = movement["id"]
         self.write("out1", partition, row.key, row.value)
@@ -82,7 +82,7 @@ class Play:
     def take_first(self, partition: int, key: str, value: bytes) -> None:
         """What agent `take_first` does with one repartitioned movement."""
         id = json.loads(value)["id"]
-        if json.dumps(key) not in self.tables["orders"]:
+        if key not in self.tables["orders"]:
             self.put("orders", partition, key, str(id))
             self.write("out2", partition, key, json.dumps({"id": id}))
 
@@ -122,7 +122,7 @@ def play(seed: int, steps: int, accounts: int) -> tuple[Play, dict[tuple[int, in
         for partition, row in waiting:
             assert row.value is not None
             run.write("names", partition, row.key, row.value, transactional=False)
-            run.put("profiles", partition, row.key, json.dumps(row.value.decode()))
+            run.put("profiles", partition, json.dumps(row.key), json.dumps(row.value.decode()))
         waiting = []
         for _ in range(run.source.randrange(1, 12)):
             row = next(rows)
@@ -179,7 +179,7 @@ def right_history(seed: int = 7, steps: int = 30, accounts: int = 12) -> Observe
         sights={
             place: Sight(list(log.offsets), [digest(*row) for row in log.rows()])
             for place, log in run.logs.items()
-            if place[0].startswith(("out", "changelog"))
+            if place[0].startswith(("out", "grouped", "changelog"))
         },
         ends={place: (end, end) for place, end in run.ends.items()},
         claims=[Claim(1, 1, "first"), Claim(1, 1, "first"), Claim(2, 2, "second")],

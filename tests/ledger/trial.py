@@ -210,6 +210,7 @@ class Trial:
 
         def look() -> None:
             nonlocal told_at
+            self.hosts.keep_up()
             now = time.monotonic()
             if now >= told_at + PROGRESS_SECONDS:
                 told_at = now
