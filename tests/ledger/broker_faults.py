@@ -45,9 +45,10 @@ class BrokerFaults:
         self._pool.shutdown()
 
     def _free(self) -> list[int]:
-        """Nodes that run, are not paused and are not being restarted."""
-        busy = {*self._paused, *(node for node, work in self._work.items() if not work.done())}
-        return sorted({*self._broker.pids} - busy)
+        """All nodes; none while one of them is away, or a fault of one would soon be one of all."""
+        nodes = sorted(self._broker.pids)
+        is_whole = len(nodes) == self._broker.brokers and not self._paused
+        return nodes if is_whole and all(work.done() for work in self._work.values()) else []
 
     def _some(self, fault: Fault) -> list[int]:
         nodes = self._free()

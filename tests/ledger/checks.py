@@ -68,19 +68,20 @@ def in_order(observed: Observed) -> Iterator[str]:
     for partition, log in sorted(observed.grouped.items()):
         passed = _posted_ids(observed.outputs["out2"].get(partition, Log()))
         yield from _same_order(f"out2[{partition}]", list(firsts(log).values()), passed)
-    account_of = {
-        movement.id: account
+    # Not by `seq`: a producer that is replaced may itself store an older movement behind a newer one.
+    place_of = {
+        movement.id: (account, index)
         for log in observed.inputs.values()
-        for account, movement in zip(log.keys, movements_of(log), strict=True)
+        for index, (account, movement) in enumerate(zip(log.keys, movements_of(log), strict=True))
     }
     for partition, log in sorted(observed.grouped.items()):
         last: dict[str, int] = {}
-        for movement in dict.fromkeys(movements_of(log)):
-            account = account_of.get(movement.id, "")
-            if movement.seq < last.get(account, 0):
-                yield f"grouped[{partition}]: movement {movement.seq} of {account} is behind number {last[account]}"
+        for id in dict.fromkeys(movement.id for movement in movements_of(log)):
+            account, index = place_of.get(id, ("", -1))
+            if index < last.get(account, -1):
+                yield f"grouped[{partition}]: movement {id} of {account} is behind a later one of this account"
                 break
-            last[account] = movement.seq
+            last[account] = index
 
 
 def has_right_state(observed: Observed) -> Iterator[str]:

@@ -122,7 +122,10 @@ class HostFaults:
             return None
         host, done = hit
         count = len(host.worker_pids())
-        if (number == signal.SIGTTOU and count < 2) or (number == signal.SIGTTIN and count >= WORKERS_MAX):
+        if count == 0:
+            # It is starting, and may not have taken these signals over yet: HUP would kill it.
+            return None
+        if (number == signal.SIGTTOU and count == 1) or (number == signal.SIGTTIN and count >= WORKERS_MAX):
             return None
         host.run.signal(number)
         if number != signal.SIGHUP:

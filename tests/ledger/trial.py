@@ -147,7 +147,7 @@ class Trial:
         seen_end = time.monotonic()
         cut = self._cut()
         for feed in feeds:
-            feed.stop(may_miss=True)
+            feed.stop()
         observed = self._end(feeds[0], cut)
         self._say("judging")
         seen = Seen(self._looks(), self.watcher.arrivals, self.options.rate, load_begin, seen_end)
@@ -196,8 +196,8 @@ class Trial:
         self._say(f"{options.profiles:,} profiles are stored; {options.rate:,} movements a second from now on")
         updates = max(1, min(PROFILES_PER_SECOND_MAX, options.rate // 20))
         feeds = [
-            Feed(self._bootstrap, self.names.topic("in"), self._movements, rate=options.rate),
-            Feed(self._bootstrap, names, self._profiles, rate=updates),
+            Feed(self._bootstrap, self.names.topic("in"), self._movements, rate=options.rate, may_miss=True),
+            Feed(self._bootstrap, names, self._profiles, rate=updates, may_miss=True),
         ]
         for feed in feeds:
             feed.start()
