@@ -45,6 +45,12 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
         choices=[*WORKER_AND_HOST_FAULTS, *BROKER_FAULTS],
         help="Only this fault.",
     )
+    parser.add_argument(
+        "--guarantee",
+        choices=("exactly_once", "at_least_once"),
+        default="exactly_once",
+        help="With at_least_once the checks must turn red.",
+    )
     parser.add_argument("--report", type=Path, default=Path("ledger.json"), help="Where the JSON goes.")
     parser.add_argument("--keep", action="store_true", help="Keep logs and state of green runs too.")
     return parser.parse_args(arguments)
@@ -86,6 +92,7 @@ def main(arguments: list[str]) -> int:
             mean_gap=chosen.mean_gap,
             kinds=tuple(chosen.only),
             bootstrap=chosen.broker,
+            guarantee=chosen.guarantee,
         )
         directory = Path(tempfile.mkdtemp(prefix=f"ledger-{seed}-"))
         result = run_one(options, directory)

@@ -29,9 +29,19 @@ SETTINGS: dict[str, object] = {"crash_loop_deaths": 1_000_000, "transaction_time
 
 
 class Host:
-    """One host. named: it is told its name, because there are others."""
+    """One host. named: it is told its name, because there are others; settings: beside those above."""
 
-    def __init__(self, name: str, prefix: str, broker_url: str, directory: Path, workers: int, *, named: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        prefix: str,
+        broker_url: str,
+        directory: Path,
+        workers: int,
+        *,
+        named: bool,
+        **settings: object,
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.name = name
         self.workers = workers
@@ -40,7 +50,7 @@ class Host:
         # How often it ended by itself and was started again.
         self.ends = 0
         self._options = ("--host", name) if named else ()
-        self.run = Running(APP, prefix, broker_url, directory, **SETTINGS)
+        self.run = Running(APP, prefix, broker_url, directory, **SETTINGS, **settings)
         self.sampler = Sampler(name, self.run.status, self.processes)
 
     def start(self) -> None:

@@ -37,12 +37,13 @@ HORIZON_SECONDS = 120.0
 
 
 class Recovery(msgspec.Struct, frozen=True, kw_only=True):
-    """One fault's times. overlapped: another fault began before the last of them, or one was still felt."""
+    """One fault's times. overlapped: an earlier one was still felt; next_fault: seconds until the next one began."""
 
     kind: str
     what: str
     at: float
     overlapped: bool
+    next_fault: float
     detect: float | None
     fence: float | None
     restore: float | None
@@ -65,21 +66,23 @@ class Seen:
 def recoveries(done: Sequence[Done], seen: Seen) -> list[Recovery]:
     """Each fault's times, in the order of the faults."""
     found: list[Recovery] = []
-    until = 0.0
+    felt_until = 0.0
     for index, one in enumerate(done):
-        times = {name: _since(one, at) for name, at in _moments(one, seen).items()}
-        last = one.at + max((at for at in times.values() if at is not None), default=0.0)
+        moments = _moments(one, seen)
         following = done[index + 1].at if index + 1 < len(done) else seen.end
         found.append(
             Recovery(
                 kind=one.fault.kind,
                 what=one.what,
                 at=round(one.at - seen.begin, 3),
-                overlapped=one.at < until or following < last,
-                **times,
+                overlapped=one.at < felt_until,
+                next_fault=round(following - one.at, 3),
+                **{name: _since(one, at) for name, at in moments.items()},
             )
         )
-        until = max(until, last, one.undone_at or 0.0)
+        # A backlog that is still worked off makes the next fault's lag longer, and nothing else.
+        back = [at for name, at in moments.items() if at is not None and name not in ("to_95", "lag")]
+        felt_until = max([felt_until, *back, one.undone_at or 0.0])
     return found
 
 
@@ -182,12 +185,13 @@ def _ages(one: Arrivals, begin: float, end: float) -> list[float]:
 
 
 def distribution(found: Sequence[Recovery]) -> dict[str, dict[str, dict[str, float]]]:
-    """Kind -> time -> count, p50, p95 and max, of the faults that no other one overlapped."""
+    """Kind -> time -> count, p50, p95 and max, of the times within which no other fault was felt."""
     table: dict[str, dict[str, dict[str, float]]] = {}
     for kind in dict.fromkeys(one.kind for one in found):
         alone = [one for one in found if one.kind == kind and not one.overlapped]
         for name in TIMES:
-            values = sorted(value for one in alone if (value := getattr(one, name)) is not None)
+            times = ((getattr(one, name), one.next_fault) for one in alone)
+            values = sorted(value for value, next_fault in times if value is not None and value <= next_fault)
             if values:
                 table.setdefault(kind, {})[name] = {
                     "count": len(values),

@@ -29,6 +29,7 @@ def replay_command(options: Options) -> str:
         f"--workers {options.workers} --rate {options.rate} --accounts {options.accounts}",
         f"--profiles {options.profiles} --mean-gap {options.mean_gap:g}",
         *(f"--only '{kind}'" for kind in options.kinds),
+        *([] if options.guarantee == "exactly_once" else [f"--guarantee {options.guarantee}"]),
     ]
     if options.bootstrap is not None:
         words.append(f"--broker {options.bootstrap}")
@@ -50,12 +51,12 @@ def text_of(result: Result) -> Iterator[str]:
 
 
 def times_of(found: Sequence[Recovery]) -> Iterator[str]:
-    """Recovery times in lines: each kind of fault, those that no other one overlapped, as p50 / max."""
-    yield f"{'seconds, p50 / max':26}{'faults':>8}" + "".join(f"{HEADINGS[name]:>17}" for name in TIMES)
+    """Recovery times in lines: each kind of fault, of the times within which no other one was felt, as p50 / max."""
+    yield f"{'seconds, p50 / max':20}{'faults':>7}" + "".join(f"{HEADINGS[name]:>17}" for name in TIMES)
     for kind, times in distribution(found).items():
         alone = sum(1 for one in found if one.kind == kind and not one.overlapped)
         cells = (f"{times[name]['p50']:.2f} / {times[name]['max']:.2f}" if name in times else "-" for name in TIMES)
-        yield f"{kind:26}{alone:>8}" + "".join(f"{cell:>17}" for cell in cells)
+        yield f"{kind:20}{alone:>7}" + "".join(f"{cell:>17}" for cell in cells)
 
 
 def write_json(path: Path, results: Sequence[Result]) -> None:

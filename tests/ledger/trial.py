@@ -52,7 +52,10 @@ PROGRESS_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """One run. brokers: nodes of a cluster of its own; bootstrap: a running one in place of it, which is left alone."""
+    """One run. brokers: nodes of a cluster of its own; bootstrap: a running one in place of it, which is left alone.
+
+    guarantee: with at_least_once the checks have to turn red, which proves that they can on real processes.
+    """
 
     seed: int
     seconds: float = 300.0
@@ -66,6 +69,7 @@ class Options:
     catch_up_seconds: float = 90.0
     kinds: tuple[str, ...] = ()
     bootstrap: str | None = None
+    guarantee: str = "exactly_once"
 
     @property
     def has_own_brokers(self) -> bool:
@@ -112,7 +116,15 @@ class Trial:
         self._bootstrap = bootstrap
         self.hosts = Hosts(
             [
-                Host(name, prefix, f"kafka://{bootstrap}", directory / name, options.workers, named=options.hosts > 1)
+                Host(
+                    name,
+                    prefix,
+                    f"kafka://{bootstrap}",
+                    directory / name,
+                    options.workers,
+                    named=options.hosts > 1,
+                    processing_guarantee=options.guarantee,
+                )
                 for name in (f"host{number}" for number in range(1, options.hosts + 1))
             ]
         )
