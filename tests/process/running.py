@@ -82,6 +82,11 @@ class Running:
         assert self._process is not None, "start it first"
         return self._process
 
+    @property
+    def has_process(self) -> bool:
+        """Whether the coordinator's process is there."""
+        return self._process is not None and self._process.poll() is None
+
     def status(self) -> Status | None:
         """The newest snapshot; None when nobody answers."""
         try:
@@ -128,8 +133,12 @@ class Running:
 
     def table(self, name: str) -> dict[Any, Any]:
         """Every row of a table, as the running app tells it."""
-        rows = all_rows(self.settings, name)
-        return {msgspec.json.decode(key): msgspec.json.decode(value) for key, value in rows}
+        rows = self.table_json(name)
+        return {msgspec.json.decode(key): msgspec.json.decode(value) for key, value in rows.items()}
+
+    def table_json(self, name: str) -> dict[str, str]:
+        """The same as JSON text by JSON text."""
+        return dict(all_rows(self.settings, name))
 
     def worker(self, slot: int = 0) -> WorkerStatus:
         """What the status says of one worker."""
