@@ -1,16 +1,24 @@
 """What can go wrong on the wires of the test's network: cuts, also one-way, losses, delays, a link that is down.
 
-Cuts are rules of nftables in the namespace that packets arrive at. Which host needs what is not known here.
+Cuts are rules of nftables in the namespace that packets arrive at; delays are a process that carries frames, for netem
+is missing in many kernels (CONFIG_NET_SCH_NETEM).
 """
 
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from tests.hosts.network import Network
+from tests.hosts.network import BRIDGE, Network
 from tests.hosts.tools import path_of, run
+from tests.process.waiting import eventually
+
+_SLOW_WIRE = Path(__file__).with_name("slow_wire.py")
+_WIRE_SECONDS = 10
 
 
 @dataclass(slots=True)
@@ -22,7 +30,8 @@ class Faults:
     _cuts: set[tuple[str, str]] = field(default_factory=set)
     # Name -> per cent of arriving packets that are dropped.
     _losses: dict[str, int] = field(default_factory=dict)
-    _delayed: set[str] = field(default_factory=set)
+    # Name -> what carries its frames slowly.
+    _slow: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _down: set[str] = field(default_factory=set)
 
     def cut(self, one: str | Iterable[str], other: str | Iterable[str]) -> None:
@@ -42,14 +51,15 @@ class Faults:
         self._apply([name])
 
     def delay(self, name: str, milliseconds: int, jitter: int = 0, loss: float = 0.0) -> None:
-        """Packets that `name` sends take so much longer, more or less the jitter, and so many per cent are lost.
-
-        Raises:
-            NetworkMissing: the kernel has no netem.
-        """
-        how = ["delay", f"{milliseconds}ms", f"{jitter}ms", *(["loss", f"{loss}%"] if loss else [])]
-        self._tc(name, "qdisc", "replace", "dev", "eth0", "root", "netem", *how)
-        self._delayed.add(name)
+        """Packets from and to `name` take so much longer, more or less the jitter, and so many per cent are lost."""
+        wire, near, far = self._wire(name)
+        command = [sys.executable, str(_SLOW_WIRE), near, far, str(milliseconds), str(jitter), str(loss)]
+        self._slow[name] = subprocess.Popen([*self.network.within(BRIDGE), *command], start_new_session=True)
+        eventually(lambda: self._has_link(near) and self._has_link(far), _WIRE_SECONDS, "the slow wire is there")
+        bridge = self._namespace(BRIDGE)
+        self._ip("-n", bridge, "link", "add", wire, "type", "bridge")
+        for link, master in ((wire, ""), (near, wire), (far, "br0"), (name, wire)):
+            self._ip("-n", bridge, "link", "set", "dev", link, *(("master", master) if master else ()), "up")
 
     def down(self, name: str) -> None:
         """Its interface is gone: whoever sends from there is told so at once, unlike after a cut."""
@@ -62,8 +72,12 @@ class Faults:
         self._cuts.clear()
         self._losses.clear()
         self._apply(sorted(touched))
-        while self._delayed:
-            self._tc(self._delayed.pop(), "qdisc", "del", "dev", "eth0", "root")
+        while self._slow:
+            name, process = self._slow.popitem()
+            process.kill()
+            process.wait(_WIRE_SECONDS)
+            self._ip("-n", self._namespace(BRIDGE), "link", "set", "dev", name, "master", "br0")
+            self._ip("-n", self._namespace(BRIDGE), "link", "del", self._wire(name)[0])
         while self._down:
             self._ip("-n", self._namespace(self._down.pop()), "link", "set", "eth0", "up")
 
@@ -85,8 +99,18 @@ class Faults:
     def _ip(self, *arguments: str) -> None:
         run([path_of("ip"), *arguments])
 
-    def _tc(self, name: str, *arguments: str) -> None:
-        run([path_of("tc"), "-n", self._namespace(name), *arguments])
+    def _has_link(self, link: str) -> bool:
+        done = subprocess.run(
+            [path_of("ip"), "-n", self._namespace(BRIDGE), "link", "show", "dev", link],
+            capture_output=True,
+            check=False,
+        )
+        return done.returncode == 0
+
+    @staticmethod
+    def _wire(name: str) -> tuple[str, str, str]:
+        """Names of a bridge for the host alone, and of the two ends of the slow wire from there to the others."""
+        return f"slow-{name}", f"near-{name}", f"far-{name}"
 
 
 def _as_names(names: str | Iterable[str]) -> list[str]:
