@@ -77,25 +77,29 @@ class Cluster:
         """The hosts that are meant to run."""
         return sorted(self._alive)
 
-    def status(self, but: Sequence[str] = ()) -> Status | None:
-        """What the first host that answers says; hosts in `but` are not asked, for they are frozen or cut."""
-        for name, run in sorted(self._alive.items()):
-            if name not in but and (found := run.status()) is not None:
-                return found
-        return None
+    def statuses(self, but: Sequence[str] = ()) -> list[Status | None]:
+        """What each host says, None from one that does not answer; those in `but` are not asked: frozen, or cut."""
+        return [run.status() for name, run in sorted(self._alive.items()) if name not in but]
+
+    def check_alive(self) -> None:
+        """See that no host has ended by itself."""
+        ended = {name: code for name, run in self._alive.items() if (code := run.process.poll()) is not None}
+        assert not ended, f"ended by themselves: {ended}\n{self.told()}"
 
     def until(
         self, condition: Callable[[Status], Any], what: str, seconds: float = UP_SECONDS, but: Sequence[str] = ()
     ) -> Status:
-        """Wait until what a host says fits, and return it; a host that ends by itself is said."""
+        """Wait until what every host says fits, and return what one says; a host that ends by itself is said.
+
+        Every one, because a host that was cut off knows only what was.
+        """
 
         def fits() -> Status | None:
-            ended = {name: code for name, run in self._alive.items() if (code := run.process.poll()) is not None}
-            assert not ended, f"ended by themselves: {ended}\n{self.told()}"
-            status = self.status(but)
-            return status if status is not None and condition(status) else None
+            self.check_alive()
+            found = self.statuses(but)
+            return found[0] if all(one is not None and condition(one) for one in found) else None
 
-        return eventually(fits, seconds, what, lambda: f"{self.status(but)}\n{self.told()}")  # type: ignore[return-value]
+        return eventually(fits, seconds, what, lambda: f"{self.statuses(but)}\n{self.told()}")  # type: ignore[return-value]
 
     def until_running(self, seconds: float = UP_SECONDS, but: Sequence[str] = ()) -> Status:
         """Wait until every task runs on a host that is alive and not in `but`, and every alive one has a task."""

@@ -109,6 +109,13 @@ def many_hosts() -> None:
 
 
 @pytest.fixture
+def time_for_one_host() -> None:
+    """Skips what is less likely to fail once tests of many hosts take the time of a short run."""
+    if has_hosts() and not LONG:
+        pytest.skip("long: STREAMCLUSTER_HOSTS_LONG=1 runs it")
+
+
+@pytest.fixture
 def measured(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Keeps a line with figures for the end of the run."""
     lines = request.config.stash.setdefault(_FIGURES, [])

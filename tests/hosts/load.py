@@ -10,9 +10,11 @@ from tests.hosts.cluster import Cluster
 from tests.hosts.watch import Watch
 from tests.process.checker import verdict
 from tests.process.records import Feed, Reader
-from tests.process.seed_program import OUTPUTS, PARTITIONS, movements, observe
+from tests.process.seed_program import OUTPUTS, movements, observe
 from tests.process.waiting import eventually
 
+# A task for each of the slots that three hosts of two workers have.
+PARTITIONS = 6
 RATE = 400
 # Outputs that are watched: what a task of the first kind sends, and one of the second.
 WATCHED = ("echo", "counts")
@@ -41,13 +43,22 @@ class Load:
 
     def until_flowing(self, since: float, seconds: float = FLOW_SECONDS) -> None:
         """Wait until every partition has outputs that came after `since`."""
-        self.watch.until_flowing(since, seconds, f"{self.prefix}echo", self.cluster.told)
+
+        def is_flowing() -> bool:
+            self.cluster.check_alive()
+            return not self.watch.silent(f"{self.prefix}echo", since)
+
+        eventually(is_flowing, seconds, "all partitions get outputs", self.told)
+
+    def told(self) -> str:
+        """What can be said of a wait that failed."""
+        return f"{self.behind()} records behind, seed {self.seed}.\n{self.cluster.told()}"
 
     def until_caught_up(self, since: float, seconds: float = FLOW_SECONDS) -> float:
         """Wait until outputs flow and hardly lag behind the input; return the seconds from `since` to then."""
         self.until_flowing(since, seconds)
         # What was acknowledged so far, within a moment.
-        eventually(lambda: self.behind() <= RATE * BEHIND_SECONDS, seconds, "outputs catch up", self.cluster.told)
+        eventually(lambda: self.behind() <= RATE * BEHIND_SECONDS, seconds, "outputs catch up", self.told)
         return time.monotonic() - since
 
     def behind(self) -> int:
@@ -65,7 +76,7 @@ class Load:
         finally:
             reader.close()
         # Also of one that was there all the time, and must not have seen what was taken back later.
-        eventually(lambda: self.behind() <= 0, FLOW_SECONDS, "the watch has seen every output", self.cluster.told)
+        eventually(lambda: self.behind() <= 0, FLOW_SECONDS, "the watch has seen every output", self.told)
         return found + ([f"a reader saw {-self.behind()} echoes too many meanwhile"] if self.behind() < 0 else [])
 
     def close(self) -> None:

@@ -22,6 +22,7 @@ Measured = Callable[[str], None]
 only_long = pytest.mark.skipif(not LONG, reason="long: STREAMCLUSTER_HOSTS_LONG=1 runs it")
 
 
+@pytest.mark.usefixtures("time_for_one_host")
 @pytest.mark.timeout(150)
 def test_a_host_that_is_cut_from_the_brokers_comes_back(rack: Rack, load: StartApp, measured: Measured) -> None:
     """Nothing arrives either way for ten seconds, with connections open."""
@@ -118,6 +119,7 @@ def test_a_killed_broker_is_done_without(rack: Rack, load: StartApp, measured: M
     assert one.finish() == []
 
 
+@pytest.mark.usefixtures("time_for_one_host")
 @pytest.mark.timeout(AWAY_SECONDS + 150)
 def test_all_brokers_may_be_away(rack: Rack, load: StartApp, measured: Measured) -> None:
     """kill -9 of all of them; the app waits, and works as soon as they are back."""

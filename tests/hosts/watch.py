@@ -8,13 +8,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
-
-from tests.process.waiting import eventually
 
 Place = tuple[str, int]
 _POLL_SECONDS = 0.02
@@ -74,14 +72,10 @@ class Watch:
         """The longest silence of any partition, in seconds."""
         return max((_seconds_of(max(spans, key=_seconds_of)) for spans in self._silences(since).values()), default=0.0)
 
-    def until_flowing(self, since: float, seconds: float, topic: str, told: Callable[[], str]) -> None:
-        """Wait until every partition of a topic had a record after `since`."""
-        places = [place for place in self._places if place[0] == topic]
-
-        def silent() -> list[Place]:
-            return [place for place in places if not self._arrivals[place] or self._arrivals[place][-1] <= since]
-
-        eventually(lambda: not silent(), seconds, "all partitions get records", lambda: f"Silent: {silent()}. {told()}")
+    def silent(self, topic: str, since: float) -> list[int]:
+        """The partitions of a topic that got nothing after `since`."""
+        arrivals = [(number, times) for (name, number), times in self._arrivals.items() if name == topic]
+        return [number for number, times in arrivals if not times or times[-1] <= since]
 
     def close(self) -> None:
         """End the thread."""

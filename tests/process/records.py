@@ -38,6 +38,8 @@ class Feed:
                 "partitioner": "murmur2_random",
                 "enable.idempotence": True,
                 "linger.ms": 5,
+                # Brokers that are away are what tests are about; what is lost is in `errors`.
+                "log_level": 2,
             }
         )
         self._topic = topic
