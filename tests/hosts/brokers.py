@@ -92,7 +92,7 @@ class Brokers:
         for made in admin.create_topics(new).values():
             made.result(REQUEST_SECONDS)
 
-    def until_in_sync(self, seconds: float = 60) -> None:
+    def until_in_sync(self, seconds: float = 120) -> None:
         """Wait until every copy of every partition is as far as its leader, so that the next node may go."""
         admin = self._admin()
 

@@ -21,7 +21,7 @@ from tests.process.waiting import eventually
 
 HOSTS = ("a", "b", "c")
 WORKERS = 2
-UP_SECONDS = 40.0
+UP_SECONDS = 90.0
 
 
 @functools.cache

@@ -23,7 +23,7 @@ from tests.hosts.tools import NetworkMissing
 LONG = bool(os.environ.get("STREAMCLUSTER_HOSTS_LONG"))
 CLIENT = "client"
 # A transaction that nobody ends is ended by the broker after so many seconds, sooner than the faults end.
-SETTINGS = {"connect_timeout": 10, "transaction_timeout": 10, "crash_loop_deaths": 1000}
+SETTINGS = {"transaction_timeout": 10, "crash_loop_deaths": 1000}
 _FIGURES = pytest.StashKey[list[str]]()
 
 

@@ -15,12 +15,12 @@ from tests.process.waiting import eventually
 
 # A task for each of the slots that three hosts of two workers have.
 PARTITIONS = 6
-RATE = 400
+RATE = 200
 # Outputs that are watched: what a task of the first kind sends, and one of the second.
 WATCHED = ("echo", "counts")
 # Caught up means that the outputs are less than so many seconds of input behind.
-BEHIND_SECONDS = 0.5
-FLOW_SECONDS = 40.0
+BEHIND_SECONDS = 1.0
+FLOW_SECONDS = 90.0
 
 
 class Load:
@@ -68,7 +68,7 @@ class Load:
     def finish(self) -> list[str]:
         """End the feed, let everything be processed, end the app, and return every violation of exactly once."""
         self.feed.stop()
-        self.cluster.until_caught_up(60)
+        self.cluster.until_caught_up(FLOW_SECONDS)
         last = self.cluster.shrink_to_one()
         reader = Reader(self.brokers.bootstrap)
         try:

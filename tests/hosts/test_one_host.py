@@ -16,14 +16,14 @@ CUT_SECONDS = 10.0
 FREEZE_SECONDS = 12.0
 AWAY_SECONDS = 60.0 if LONG else 20.0
 # Measured: see the README. The bound is for a machine that does other things too.
-BACK_SECONDS = 40.0
+BACK_SECONDS = 90.0
 
 Measured = Callable[[str], None]
 only_long = pytest.mark.skipif(not LONG, reason="long: STREAMCLUSTER_HOSTS_LONG=1 runs it")
 
 
 @pytest.mark.usefixtures("time_for_one_host")
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 def test_a_host_that_is_cut_from_the_brokers_comes_back(rack: Rack, load: StartApp, measured: Measured) -> None:
     """Nothing arrives either way for ten seconds, with connections open."""
     one = load("a")
@@ -38,7 +38,7 @@ def test_a_host_that_is_cut_from_the_brokers_comes_back(rack: Rack, load: StartA
 
 
 @only_long
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("deaf", ["a", "brokers"])
 def test_a_one_way_cut_is_no_worse(rack: Rack, load: StartApp, measured: Measured, deaf: str) -> None:
     """Requests arrive and answers do not, or nothing arrives: either way the outcome of a commit is not known."""
@@ -55,7 +55,7 @@ def test_a_one_way_cut_is_no_worse(rack: Rack, load: StartApp, measured: Measure
 
 
 @only_long
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 def test_a_host_whose_link_is_down_comes_back(rack: Rack, load: StartApp, measured: Measured) -> None:
     """Every attempt to send fails at once, which must not end anything either."""
     one = load("a")
@@ -70,7 +70,7 @@ def test_a_host_whose_link_is_down_comes_back(rack: Rack, load: StartApp, measur
 
 
 @only_long
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 def test_lost_packets_only_take_time(rack: Rack, load: StartApp, measured: Measured) -> None:
     """A tenth of what arrives at the host and at a broker is lost for a while."""
     one = load("a")
@@ -87,7 +87,7 @@ def test_lost_packets_only_take_time(rack: Rack, load: StartApp, measured: Measu
 
 
 @only_long
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 def test_a_slow_network_only_takes_time(rack: Rack, load: StartApp, measured: Measured) -> None:
     """A tenth of a second each way, more or less, so that packets overtake each other, and some are lost."""
     one = load("a")
@@ -104,7 +104,7 @@ def test_a_slow_network_only_takes_time(rack: Rack, load: StartApp, measured: Me
 
 
 @only_long
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("node", [1, 2, 3])
 def test_a_killed_broker_is_done_without(rack: Rack, load: StartApp, measured: Measured, node: int) -> None:
     """The other two have everything, whichever it was: records flow on before it is back."""
@@ -120,7 +120,7 @@ def test_a_killed_broker_is_done_without(rack: Rack, load: StartApp, measured: M
 
 
 @pytest.mark.usefixtures("time_for_one_host")
-@pytest.mark.timeout(AWAY_SECONDS + 150)
+@pytest.mark.timeout(AWAY_SECONDS + 300)
 def test_all_brokers_may_be_away(rack: Rack, load: StartApp, measured: Measured) -> None:
     """kill -9 of all of them; the app waits, and works as soon as they are back."""
     one = load("a")
@@ -135,7 +135,7 @@ def test_all_brokers_may_be_away(rack: Rack, load: StartApp, measured: Measured)
 
 
 @only_long
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 def test_a_frozen_host_goes_on_where_it_was(rack: Rack, load: StartApp, measured: Measured) -> None:
     """Coordinator and workers stop for longer than their transactions may be open, and then go on."""
     one = load("a")
