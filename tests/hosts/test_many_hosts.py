@@ -1,7 +1,7 @@
 """Three hosts share an app and lose hosts, leaders, the network and brokers: exactly once, and back within seconds.
 
-Every test prints what it measured; the bounds here are generous, because the machine does other things too. The figures
-to reach are in the README. What is lost or twice is found by the judge, so a zombie that commits is a duplicate.
+What was measured is printed at the end of the run; the bounds here are generous, because the machine does other things
+too. What is lost or twice is found by the judge, so a zombie that commits is a duplicate.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ CUT_SECONDS = 10.0
 # Longer than a transaction may be open, so that the brokers have ended it when the host is back.
 FREEZE_SECONDS = 12.0
 AWAY_SECONDS = 60.0 if LONG else 20.0
-# Measured: see the README. The bound is for a machine that does other things too.
+# Usually a few seconds, which is printed at the end; the bound is for a machine that does other things too.
 BACK_SECONDS = 90.0
 
 Measured = Callable[[str], None]
