@@ -90,6 +90,8 @@ class Feed:
                 "partitioner": "murmur2_random",
                 "enable.idempotence": True,
                 "linger.ms": 5,
+                # Brokers that are away are what tests are about; what is lost is in `errors`.
+                "log_level": 2,
                 "message.max.bytes": 10_000_000,
             }
         )
