@@ -50,7 +50,7 @@ class Host:
         # How often it ended by itself and was started again.
         self.ends = 0
         self._options = ("--host", name) if named else ()
-        self.run = Running(APP, prefix, broker_url, directory, **SETTINGS, **settings)
+        self.run = Running(APP, prefix, broker_url, directory, within=(), **{**SETTINGS, **settings})
         self.sampler = Sampler(name, self.run.status, self.processes)
 
     def start(self) -> None:
