@@ -42,6 +42,7 @@ PURE = (
     "*/ids.py",
     "*/errors.py",
     "*/faust_names.py",
+    "*/checks.py",
     "coordinator/streamcluster_coordinator/status.py",
 )
 
