@@ -97,6 +97,8 @@ class Node:
     def _go_on(self) -> list[Effect]:
         """What follows from the state as it is now, whatever the event was."""
         effects: list[Effect] = []
+        if not self.settings.exactly_once:
+            effects += self.local.handle(ev.CutOff(self.view.is_cut_off()))
         if self.term is not None and not self.is_abdicating:
             effects += self._abdicate_or_lead(self.term)
         elif self._may_claim() and should_claim(self.view, self.identity):
