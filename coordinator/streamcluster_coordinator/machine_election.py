@@ -47,7 +47,7 @@ def should_claim(view: View, identity: Identity) -> bool:
         # The log was read to its end before the first question: nobody has ever led.
         return True
     leader = snapshot.leader
-    if snapshot.shape != identity.shape and _others(view, identity):
+    if snapshot.shape != identity.shape and _may_run(view, identity, snapshot):
         return False
     if leader is not None and leader.host == identity.host:
         # It was this host: either we have taken its place, or we lead by the log, and a claim that came to nothing has
@@ -60,6 +60,12 @@ def should_claim(view: View, identity: Identity) -> bool:
         return False
     silence = view.now - max(view.leader_at, view.started_at)
     return silence > view.settings.host_timeout + RANK_SECONDS * _rank(view, identity)
+
+
+def _may_run(view: View, identity: Identity, snapshot: Snapshot) -> bool:
+    """Whether hosts of the log's version are there, or might be: they are not heard before they report (H18)."""
+    is_new = view.now - view.started_at <= view.settings.host_timeout
+    return bool(_others(view, identity)) or (is_new and bool(snapshot.hosts.keys() - {identity.host}))
 
 
 def _others(view: View, identity: Identity) -> list[str]:

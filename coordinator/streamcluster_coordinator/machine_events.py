@@ -153,6 +153,13 @@ class FewerWorkers:
 
 
 @dataclass(frozen=True, slots=True)
+class CutOff:
+    """Whether we hear nothing of the brokers, our own reports included. Told only when nothing fences workers (H12)."""
+
+    is_cut_off: bool
+
+
+@dataclass(frozen=True, slots=True)
 class EndAtOnce:
     """Nothing that this host does counts any more. text: why; code: the exit code."""
 
@@ -233,6 +240,7 @@ LocalEvent = (
     | StacksRequested
     | MoreWorkers
     | FewerWorkers
+    | CutOff
     | EndAtOnce
 )
 ClusterEvent = SnapshotRead | ReportHeard | Claimed | ClaimLost | Written | WriteLost | SlotFenced | Asked

@@ -16,9 +16,10 @@ from streamcluster.ids import SlotId, TaskId
 from .control_record import Snapshot
 from .host_report import HostReport
 from .machine_events import Effect, FenceSlot, Say, Write
-from .machine_plan import Draft, Facts, draft_of, finished, is_broken, is_drained, plan, slot_report
+from .machine_plan import Draft, Facts, draft_of, finished, is_broken, is_drained, plan, slot_report, standby_lag
 from .machine_requests import take_requests
 from .machine_view import View
+from .status import TaskStatus
 
 # Changes of load alone are looked at so often.
 LOOK_SECONDS = 10.0
@@ -118,12 +119,17 @@ def _signature(view: View, term: Leadership, facts: Facts) -> object:
             tuple(request.id for request in report.requests),
             report.epoch_read if is_moving else 0,
             tuple(report.stored),
-            tuple((t.task, t.slot, t.state, sum(t.lag.values()) <= facts.lag_max) for t in report.tasks),
+            tuple((t.task, t.slot, t.state, _is_warm(t, facts)) for t in report.tasks),
         )
         for report in facts.reports.values()
     )
     fenced = tuple(sorted(term.fenced.items()))
     return (term.snapshot.epoch, facts.dead, facts.hasty, fenced, reports, int(view.now / LOOK_SECONDS))
+
+
+def _is_warm(status: TaskStatus, facts: Facts) -> bool:
+    lag = standby_lag(status)
+    return lag is not None and lag <= facts.lag_max
 
 
 def _is_one_of_us(report: HostReport, snapshot: Snapshot) -> bool:

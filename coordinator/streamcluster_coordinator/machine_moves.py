@@ -40,9 +40,10 @@ def reconcile(state: State) -> list[Effect]:
 
 
 def _may_have(state: State, task: TaskId, slot: Slot) -> bool:
-    """The slot's process takes grants, and no other process here has the store open."""
+    """The slot's process takes grants, no other process here has the store open, and nobody may take the task."""
     place = state.places.get(slot)
-    return place is not None and place.is_serving() and state.followed.get(task, slot) == slot
+    is_serving = place is not None and place.is_serving() and not state.cut_off
+    return is_serving and state.followed.get(task, slot) == slot
 
 
 def _granted(state: State, place: Place, tasks: list[TaskId]) -> None:

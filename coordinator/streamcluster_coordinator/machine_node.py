@@ -82,7 +82,7 @@ class Node:
                 effects = self._read(snapshot)
             case ev.ReportHeard(report):
                 self.view.hear(report)
-                effects = []
+                effects = self._refused()
             case ev.Claimed(snapshot):
                 effects = self._claimed(snapshot)
             case ev.ClaimLost():
@@ -108,6 +108,8 @@ class Node:
     def _go_on(self) -> list[Effect]:
         """What follows from the state as it is now, whatever the event was."""
         effects: list[Effect] = []
+        if not self.settings.exactly_once:
+            effects += self.local.handle(ev.CutOff(self.view.is_cut_off()))
         if self.term is not None and not self.is_abdicating:
             effects += self._abdicate_or_lead(self.term)
         elif self._may_claim() and should_claim(self.view, self.identity):
@@ -166,11 +168,20 @@ class Node:
         is_registered = entry is not None and entry.instance == me.instance
         if entry is not None and not is_registered and me.instance in entry.superseded:
             return self.local.handle(ev.EndAtOnce(int(ExitCode.FENCED), self._superseded_text()))
-        if not is_registered and not self.was_registered and snapshot.shape != me.shape and self._is_led(snapshot):
-            return self.local.handle(ev.EndAtOnce(int(ExitCode.STATE_INCOMPATIBLE), self._refused_text(snapshot)))
+        if refused := self._refused():
+            return refused
         self.is_registered = is_registered
         self.was_registered |= is_registered
         return self.local.handle(self._assigned(snapshot, is_registered=is_registered))
+
+    def _refused(self) -> list[Effect]:
+        """End when the cluster has other tasks or tables than we: it was there first, or went on without us (H18)."""
+        snapshot = self.view.snapshot
+        if snapshot is None or snapshot.shape == self.identity.shape or self.local.state.stop is not None:
+            return []
+        if not self.was_registered and not self._is_led(snapshot):
+            return []
+        return self.local.handle(ev.EndAtOnce(int(ExitCode.STATE_INCOMPATIBLE), self._refused_text(snapshot)))
 
     def _is_led(self, snapshot: Snapshot) -> bool:
         """Whether a leader of other hosts has been heard: what it leads is the cluster."""

@@ -22,6 +22,7 @@ from streamcluster.situation import Assignment, Place, Situation
 
 from .control_record import MOVES_KEPT, SUPERSEDED_KEPT, HostEntry, Move, Snapshot
 from .host_report import HostReport, SlotReport
+from .status import TaskStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,10 +247,15 @@ def _read_tasks(report: HostReport, lags: dict[tuple[TaskId, SlotId], int], head
         if status.slot is None:
             continue
         task = TaskId.parse(status.task)
-        if status.state == "standby":
-            lags[task, SlotId(report.host, status.slot)] = sum(status.lag.values())
+        if status.state == "standby" and (lag := standby_lag(status)) is not None:
+            lags[task, SlotId(report.host, status.slot)] = lag
         elif status.state in ("running", "failing"):
             heads[task] = max(heads.get(task, 0), status.stored)
+
+
+def standby_lag(status: TaskStatus) -> int | None:
+    """Records that a standby is behind; None: its worker has not said so yet, which is not the same as none."""
+    return sum(status.lag.values()) if status.lag else None
 
 
 def _apply(draft: Draft, facts: Facts, assignment: Assignment) -> None:
