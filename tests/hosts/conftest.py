@@ -101,14 +101,14 @@ def load(rack: Rack, topic_prefix: str, tmp_path: Path) -> Iterator[StartApp]:
         one.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def many_hosts() -> None:
-    """Skips what needs more than one host until `streamcluster start` takes `--host`."""
+    """Skips what needs more than one host until `streamcluster start` takes `--host`; before brokers are started."""
     if not has_hosts():
         pytest.skip("`streamcluster start` has no --host yet")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def time_for_one_host() -> None:
     """Skips what is less likely to fail once tests of many hosts take the time of a short run."""
     if has_hosts() and not LONG:

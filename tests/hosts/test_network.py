@@ -164,7 +164,7 @@ def test_nothing_is_left_behind(network: Network) -> None:
     network.remove()
 
     assert process.wait(HEARD_SECONDS) == -signal.SIGKILL
-    assert not [path for path in NAMESPACES.iterdir() if path.name.startswith(f"{PREFIX}{os.getpid()}-")]
+    assert not [path for path in NAMESPACES.iterdir() if path.name.startswith(network.begin)]
     assert psutil.net_if_addrs().keys() == before
 
 
