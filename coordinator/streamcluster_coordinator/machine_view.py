@@ -53,11 +53,18 @@ class View:
         if self.now and gap > self.settings.host_timeout / 3:
             self._forgive(gap)
         self.now = now
+        self._forget()
 
     def _forgive(self, seconds: float) -> None:
         for heard in self.heard.values():
             heard.at += seconds
         self.leader_at += seconds
+
+    def _forget(self) -> None:
+        """Names of hosts may never come again, as those of containers."""
+        registered = self.snapshot.hosts if self.snapshot is not None else {}
+        for host in [host for host in self.heard if host not in registered and self.silence(host) > STRIKE_SECONDS]:
+            del self.heard[host]
 
     def read(self, snapshot: Snapshot) -> None:
         """A record of the control log; an older one than the last is not listened to (H2)."""
