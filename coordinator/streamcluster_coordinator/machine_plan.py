@@ -211,9 +211,12 @@ def situation_of(draft: Draft, facts: Facts) -> Situation:
     for name in sorted(draft.hosts):
         report = _current(draft, facts, name)
         if report is None:
-            # Silent, and not yet taken for dead: nothing of it moves meanwhile.
             if name not in facts.dead:
-                serving |= {SlotId(name, number) for number in draft.hosts[name].slots}
+                # Silent for a moment: what it has stays there, and counts.
+                silent = [SlotId(name, number) for number in draft.hosts[name].slots]
+                serving.update(silent)
+                staying = [slot for slot in silent if not is_drained(draft.drained, slot)]
+                places += [Place(slot, draft.hosts[name].rack, ready=False) for slot in staying]
             continue
         for slot in report.slots:
             slot_id = SlotId(name, slot.number)
@@ -226,9 +229,7 @@ def situation_of(draft: Draft, facts: Facts) -> Situation:
         load.update({TaskId.parse(text): rate for text, rate in report.load.items()})
         _read_tasks(report, lags, heads)
     hasty = {task for task, slot in draft.owners.items() if slot.host in facts.hasty}
-    # A host that is silent for a moment is still one.
-    hosts = {place.slot.host for place in places} | {name for name in draft.hosts if _is_silent(draft, facts, name)}
-    replicas = facts.replicas if facts.replicas is not None else int(len(hosts) > 1)
+    replicas = facts.replicas if facts.replicas is not None else int(len({place.slot.host for place in places}) > 1)
     return Situation(
         tasks=facts.tasks,
         places=tuple(places),
@@ -269,7 +270,7 @@ def _apply(draft: Draft, facts: Facts, assignment: Assignment) -> None:
     """Give what is free, ask back what is to move, and note the standbys."""
     for task in facts.tasks:
         goal, owner = assignment.owners.get(task), draft.owners.get(task)
-        if goal is None or goal == owner or task in draft.revoking:
+        if goal is None or goal == owner or task in draft.revoking or _is_silent(draft, facts, goal.host):
             continue
         if owner is not None:
             draft.revoke(task, goal, _reason(draft, facts, task, owner))
