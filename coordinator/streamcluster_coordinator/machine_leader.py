@@ -43,14 +43,16 @@ class Leadership:
     targets: dict[TaskId, SlotId] = field(default_factory=dict)
     # Hosts that leave, and since when; hosts taken for dead, whose next report is a surprise.
     leaving: dict[str, float] = field(default_factory=dict)
-    mourned: set[str] = field(default_factory=set)
+    # host -> instance.
+    mourned: dict[str, str] = field(default_factory=dict)
     # What the last plan was made from: with the same facts it would be the same.
     planned: object = None
 
 
 def lead(view: View, term: Leadership) -> list[Effect]:
     """Do what is due: the next snapshot if there is a change, and the fences that the last one calls for."""
-    if term.is_writing:
+    if term.is_writing or view.is_cut_off():
+        # Who hears nobody knows nothing of them: everything stays as it is (H11).
         return []
     said = _mourn(view, term)
     facts = facts_of(view, term)
@@ -153,14 +155,18 @@ def _mourn(view: View, term: Leadership) -> list[Effect]:
     """Say who is taken for dead, once, and who was so by mistake."""
     dead = view.dead(sorted(term.snapshot.hosts))
     effects: list[Effect] = []
-    for host in sorted(dead - term.mourned):
+    for host in sorted(dead - term.mourned.keys()):
+        term.mourned[host] = term.snapshot.hosts[host].instance
         seconds = view.silence(host)
         effects.append(Say("warning", f"host {host} is silent for {seconds:.1f} s: its tasks go to others"))
-    for host in sorted(term.mourned - dead):
-        if host in view.heard and view.silence(host) < view.settings.host_timeout and host in term.snapshot.hosts:
+    for host in sorted(term.mourned.keys() & view.heard.keys() - dead):
+        if view.silence(host) >= view.settings.host_timeout:
+            continue
+        # A new coordinator of the name is no mistake: the one before did die.
+        if term.mourned.pop(host) == view.heard[host].report.instance:
             view.strike(host)
             effects.append(Say("info", f"host {host} is heard again"))
-    term.mourned = dead
+    term.mourned = {host: one for host, one in term.mourned.items() if host in dead or host in view.heard}
     return effects
 
 

@@ -136,6 +136,11 @@ def _current(draft: Draft, facts: Facts, host: str) -> HostReport | None:
     return report
 
 
+def _is_silent(draft: Draft, facts: Facts, host: str) -> bool:
+    """It is registered and not heard now, and not taken for dead yet: what it has and follows stays as it is."""
+    return host in draft.hosts and host not in facts.reports and host not in facts.dead
+
+
 def slot_report(draft: Draft, facts: Facts, slot: SlotId) -> SlotReport | None:
     """What is known of a slot; None: its host is not alive, or has no such slot."""
     report = _current(draft, facts, slot.host)
@@ -206,9 +211,12 @@ def situation_of(draft: Draft, facts: Facts) -> Situation:
     for name in sorted(draft.hosts):
         report = _current(draft, facts, name)
         if report is None:
-            # Silent, and not yet taken for dead: nothing of it moves meanwhile.
             if name not in facts.dead:
-                serving |= {SlotId(name, number) for number in draft.hosts[name].slots}
+                # Silent for a moment: what it has stays there, and counts.
+                silent = [SlotId(name, number) for number in draft.hosts[name].slots]
+                serving.update(silent)
+                staying = [slot for slot in silent if not is_drained(draft.drained, slot)]
+                places += [Place(slot, draft.hosts[name].rack, ready=False) for slot in staying]
             continue
         for slot in report.slots:
             slot_id = SlotId(name, slot.number)
@@ -262,7 +270,7 @@ def _apply(draft: Draft, facts: Facts, assignment: Assignment) -> None:
     """Give what is free, ask back what is to move, and note the standbys."""
     for task in facts.tasks:
         goal, owner = assignment.owners.get(task), draft.owners.get(task)
-        if goal is None or goal == owner or task in draft.revoking:
+        if goal is None or goal == owner or task in draft.revoking or _is_silent(draft, facts, goal.host):
             continue
         if owner is not None:
             draft.revoke(task, goal, _reason(draft, facts, task, owner))
@@ -271,12 +279,24 @@ def _apply(draft: Draft, facts: Facts, assignment: Assignment) -> None:
         chosen = meant if meant is not None and _may_own(draft, facts, meant) else goal
         draft.owners[task] = chosen
         _note_arrival(draft, task, chosen)
-    owners = draft.owners
-    draft.standbys = {
-        task: kept
-        for task, slots in sorted(assignment.standbys.items())
-        if (kept := tuple(slot for slot in slots if task not in owners or slot.host != owners[task].host))
-    }
+    standbys = {task: _standbys(draft, facts, task, assignment) for task in facts.tasks}
+    draft.standbys = {task: slots for task, slots in sorted(standbys.items()) if slots}
+
+
+def _standbys(draft: Draft, facts: Facts, task: TaskId, assignment: Assignment) -> tuple[SlotId, ...]:
+    """As placement wants them, beside what is not to be closed now; one per host, and none where the owner is."""
+    before = draft.standbys.get(task, ())
+    # It gets the task as soon as the owner has let it go, with its store open.
+    heir = draft.targets.get(task) if task in draft.revoking else None
+    kept = [slot for slot in before if slot == heir or _is_silent(draft, facts, slot.host)]
+    owner = draft.owners.get(task)
+    taken = {owner.host} if owner is not None else set()
+    chosen: list[SlotId] = []
+    for slot in (*kept, *assignment.standbys.get(task, ())):
+        if slot.host not in taken:
+            taken.add(slot.host)
+            chosen.append(slot)
+    return tuple(chosen)
 
 
 def _may_own(draft: Draft, facts: Facts, slot: SlotId) -> bool:

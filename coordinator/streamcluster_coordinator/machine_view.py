@@ -53,11 +53,18 @@ class View:
         if self.now and gap > self.settings.host_timeout / 3:
             self._forgive(gap)
         self.now = now
+        self._forget()
 
     def _forgive(self, seconds: float) -> None:
         for heard in self.heard.values():
             heard.at += seconds
         self.leader_at += seconds
+
+    def _forget(self) -> None:
+        """Names of hosts may never come again, as those of containers."""
+        registered = self.snapshot.hosts if self.snapshot is not None else {}
+        for host in [host for host in self.heard if host not in registered and self.silence(host) > STRIKE_SECONDS]:
+            del self.heard[host]
 
     def read(self, snapshot: Snapshot) -> None:
         """A record of the control log; an older one than the last is not listened to (H2)."""
@@ -109,9 +116,16 @@ class View:
         if self.is_cut_off():
             return set()
         silent = [host for host in others if self.silence(host) > self.patience(host)]
-        if len(silent) > 1 and len(silent) * 3 > len(hosts):
+        # Hosts that fell silent together were heard last at different moments.
+        hushed = [host for host in others if self.silence(host) > self._overdue_seconds()]
+        if len(hushed) > 1 and len(hushed) * 3 > len(hosts):
             silent = [host for host in silent if self.silence(host) > MASS_FACTOR * self.patience(host)]
         return set(silent)
+
+    def _overdue_seconds(self) -> float:
+        """So long a host is silent when another, heard a heartbeat before it for the last time, is taken for dead."""
+        late = 1.25 * self.settings.host_heartbeat
+        return max(self.settings.host_timeout - late, late)
 
     def strike(self, host: str) -> None:
         """A host that was taken for dead is heard again."""
