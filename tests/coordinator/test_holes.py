@@ -387,7 +387,7 @@ def test_h21_a_host_that_died_and_came_back_is_no_mistake() -> None:
 
 
 def test_h24_a_task_of_a_silent_host_has_a_new_owner_only_after_the_fence() -> None:
-    """What the old owner has open is aborted before anybody restores; the order of the log and the fence is the proof."""
+    """What the old owner has open is aborted before anybody restores: the order of the log and the fence proves it."""
     cluster = cluster_of("ab")
     leader = cluster.host("a")
     cluster.host("b").crash()
