@@ -80,8 +80,10 @@ def recoveries(done: Sequence[Done], seen: Seen) -> list[Recovery]:
                 **{name: _since(one, at) for name, at in moments.items()},
             )
         )
-        # A backlog that is still worked off makes the next fault's lag longer, and nothing else.
-        back = [at for name, at in moments.items() if at is not None and name not in ("to_95", "lag")]
+        # A backlog that is still worked off makes the next fault's lag longer, and nothing else. What was paused need
+        # not get another owner; when it does later on, that is another fault's doing.
+        names = ("first_output",) if one.fault.kind.startswith("pause") else TIMES[:4]
+        back = [at for name in names if (at := moments[name]) is not None]
         felt_until = max([felt_until, *back, one.undone_at or 0.0])
     return found
 
