@@ -36,7 +36,8 @@ def _claims_grow(claims: Sequence[Claim]) -> Iterator[str]:
         yield "the control topic has no claim, so this check would say nothing"
     leaders: dict[int, str] = {}
     for claim in claims:
-        if leaders.setdefault(claim.term, claim.instance) != claim.instance:
+        # A leader that leaves says so with a record of its own term that names none.
+        if claim.instance and leaders.setdefault(claim.term, claim.instance) != claim.instance:
             yield f"term {claim.term} has two leaders, {leaders[claim.term]} and {claim.instance}"
     for before, after in pairwise(claims):
         if (after.term, after.epoch) < (before.term, before.epoch):

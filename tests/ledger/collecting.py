@@ -29,12 +29,12 @@ _STORE_BYTES = 8 * 1024 * 1024
 
 
 class _Claimed(msgspec.Struct):
-    """What control records of one host (LeaderRecord) and of many (Snapshot) have in common, as far as it matters."""
+    """What control records of one host and of many (those have a term) have in common, as far as it matters."""
 
     epoch: int
     term: int | None = None
     instance: str = ""
-    leader: object = None
+    leader: dict[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,16 +158,19 @@ def claims_of(reader: Reader, names: Names) -> list[Claim]:
 
     def take(_: int, message: Message) -> None:
         value = message.value()
-        if value is None:
-            return
-        record = msgspec.json.decode(value, type=_Claimed)
-        leader = msgspec.json.encode(record.leader).decode() if record.leader is not None else record.instance
-        term = record.epoch if record.term is None else record.term
-        # One host writes a record of the same epoch again when its number of slots changes.
-        found.append(Claim(term, record.epoch, leader, strict=record.term is not None))
+        if value is not None:
+            found.append(claim_of(value))
 
     reader.scan(control_topic(names.app_id), take, SCAN_SECONDS)
     return found
+
+
+def claim_of(value: bytes) -> Claim:
+    """A record of the control topic. One host writes one of the same epoch again when its number of slots changes."""
+    record = msgspec.json.decode(value, type=_Claimed)
+    leader = record.instance if record.leader is None else str(record.leader["instance"])
+    term = record.epoch if record.term is None else record.term
+    return Claim(term, record.epoch, leader, strict=record.term is not None)
 
 
 def stores_of(hosts: Sequence[Host], names: Names, cluster_id: str, tables_of: dict[str, list[str]]) -> list[StoreCopy]:

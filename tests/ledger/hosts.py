@@ -15,7 +15,7 @@ import psutil
 
 from streamcluster.errors import ExitCode
 from streamcluster_coordinator.status import Status, TaskStatus
-from tests.ledger.watching import Sampler
+from tests.ledger.watching import Sampler, slot_of_task, slot_of_worker
 from tests.process.records import Reader
 from tests.process.running import Running, is_running, positions_of
 from tests.process.waiting import eventually
@@ -92,8 +92,8 @@ class Host:
         status, wanted = self.sampler.last, {*pids}
         if status is None:
             return frozenset()
-        slots = {worker.slot for worker in status.workers if worker.pid in wanted}
-        return frozenset(task.task for task in status.tasks if task.slot in slots)
+        slots = {slot_of_worker(worker) for worker in status.workers if worker.pid in wanted}
+        return frozenset(task.task for task in status.tasks if slot_of_task(task) in slots)
 
     def kill(self) -> None:
         """kill -9 of all processes at once, and the kernel's word that they are gone."""
@@ -121,8 +121,21 @@ class Host:
 
     @staticmethod
     def _see_gone(processes: Sequence[psutil.Process]) -> None:
-        _, alive = psutil.wait_procs(processes, timeout=GONE_SECONDS)
-        assert not alive, f"these outlived their coordinator: {alive}"
+        eventually(
+            lambda: not any(map(is_alive, processes)),
+            GONE_SECONDS,
+            "the processes of a dead coordinator are gone",
+            lambda: str([process for process in processes if is_alive(process)]),
+            every=0.005,
+        )
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether it still does something; one that is dead and waits for its adopter to notice does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 class Hosts:

@@ -8,8 +8,8 @@ T_restore: until every affected task runs at such an owner (of faults without vi
 T_first_output: until every affected partition has shown a result, to a concurrent reader of committed records, of a
     movement that was sent after the fault; after a kill, by a process that is none of the victims.
 T_95: until the results of one second on the affected partitions are 95 % of what is sent to them in one.
-T_lag: until no result of one second on the affected partitions is later than usual: the latest of the three seconds
-    before the fault, and at least 0.25 s, at most 1 s.
+T_lag: until, from T_first_output on, no result of one second on the affected partitions is later than usual: the
+    latest of the three seconds before the fault, and at least 0.25 s, at most 1 s.
 
 Pure: looks and arrivals in, numbers out.
 """
@@ -80,8 +80,10 @@ def recoveries(done: Sequence[Done], seen: Seen) -> list[Recovery]:
                 **{name: _since(one, at) for name, at in moments.items()},
             )
         )
-        # A backlog that is still worked off makes the next fault's lag longer, and nothing else.
-        back = [at for name, at in moments.items() if at is not None and name not in ("to_95", "lag")]
+        # A backlog that is still worked off makes the next fault's lag longer, and nothing else. What was paused need
+        # not get another owner; when it does later on, that is another fault's doing.
+        names = ("first_output",) if one.fault.kind.startswith("pause") else TIMES[:4]
+        back = [at for name in names if (at := moments[name]) is not None]
         felt_until = max([felt_until, *back, one.undone_at or 0.0])
     return found
 
@@ -102,7 +104,8 @@ def _moments(done: Done, seen: Seen) -> dict[str, float | None]:
         "restore": _when_all(done, looks, running=True),
         "first_output": first,
         "to_95": _back_to_speed(arrivals, first, seen) if first is not None else None,
-        "lag": _back_to_usual(done, arrivals, seen),
+        # Not before the first output: where nothing comes nothing is late.
+        "lag": _back_to_usual(done, arrivals, first, seen) if first is not None else None,
     }
 
 
@@ -169,10 +172,10 @@ def _back_to_speed(arrivals: Sequence[Arrivals], first: float, seen: Seen) -> fl
     return None
 
 
-def _back_to_usual(done: Done, arrivals: Sequence[Arrivals], seen: Seen) -> float | None:
+def _back_to_usual(done: Done, arrivals: Sequence[Arrivals], first: float, seen: Seen) -> float | None:
     before = [age for one in arrivals for age in _ages(one, done.at - USUAL_SECONDS, done.at)]
     usual = min(max(before, default=USUAL_AGE_MIN), USUAL_AGE_MAX)
-    for at in _steps(done.at, seen):
+    for at in _steps(first, seen):
         ages = [_ages(one, at, at + WINDOW_SECONDS) for one in arrivals]
         if ages and all(part and max(part) <= max(usual, USUAL_AGE_MIN) for part in ages):
             return at

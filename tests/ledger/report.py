@@ -41,6 +41,7 @@ def text_of(result: Result) -> Iterator[str]:
     yield f"seed {result.options.seed}: {result.movements:,} movements in {result.seconds:.0f} s"
     if result.refused:
         yield f"  {result.refused} records were given up on by their producer, which is allowed"
+    yield "  seen: " + ", ".join(f"{count:,} {what}" for what, count in result.evidence.items())
     for check, violations in result.violations.items():
         yield f"  {'FAIL' if violations else 'ok  '}  {check}"
         for violation in violations[:VIOLATIONS_SHOWN_MAX]:
@@ -72,6 +73,7 @@ def write_json(path: Path, results: Sequence[Result]) -> None:
                 "replay": replay_command(result.options),
                 "movements": result.movements,
                 "refused": result.refused,
+                "evidence": result.evidence,
                 "seconds": round(result.seconds, 1),
                 "violations": result.violations,
                 "faults": result.recoveries,

@@ -37,7 +37,8 @@ def restores_of(looks: Sequence[Look], position: Callable[[str, int, float], int
     episodes: dict[tuple[str, str], _Episode] = {}
     for look in looks:
         for task, owner in look.owners.items():
-            if owner.pid is None:
+            # A host knows others' tasks from their reports, which are older than their own word.
+            if owner.pid is None or owner.host not in ("", look.host):
                 continue
             before = episodes.get((look.host, task))
             if before is None or before.pid != owner.pid:

@@ -6,7 +6,8 @@ import struct
 
 import pytest
 
-from tests.ledger.collecting import decode_offset_key, decode_offset_value
+from tests.ledger.collecting import claim_of, decode_offset_key, decode_offset_value
+from tests.ledger.values import Claim
 
 
 def text(value: bytes) -> bytes:
@@ -37,3 +38,14 @@ def test_a_long_compact_text_has_a_long_length() -> None:
     length = bytes([(301 & 0x7F) | 0x80, 301 >> 7])
 
     assert decode_offset_value(struct.pack(">hqi", 4, 7, 1) + length + metadata) == (7, metadata.decode())
+
+
+def test_a_claim_is_read_from_records_of_one_host_and_of_many() -> None:
+    """With terms each record has an epoch of its own, and one without a leader says that the leader left."""
+    one = b'{"epoch": 3, "host": "vm", "instance": "x", "slots": 2}'
+    many = b'{"epoch": 9, "term": 4, "leader": {"host": "a", "instance": "y"}, "owners": {}}'
+    left = b'{"epoch": 10, "term": 4, "leader": null, "successor": "b"}'
+
+    assert claim_of(one) == Claim(3, 3, "x")
+    assert claim_of(many) == Claim(4, 9, "y", strict=True)
+    assert claim_of(left) == Claim(4, 10, "", strict=True)

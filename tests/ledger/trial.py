@@ -79,13 +79,14 @@ class Options:
 
 @dataclass(slots=True)
 class Result:
-    """What a run has shown. movements: acknowledged ones."""
+    """What a run has shown. movements: acknowledged ones; refused: given up on; evidence: how much the checks saw."""
 
     options: Options
     violations: dict[str, list[str]] = field(default_factory=dict)
     recoveries: list[Recovery] = field(default_factory=list)
     movements: int = 0
     refused: int = 0
+    evidence: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
 
     @property
@@ -169,6 +170,7 @@ class Trial:
             recoveries(self.chaos.done, seen),
             movements=len(observed.acked),
             refused=sum(len(feed.errors) for feed in feeds),
+            evidence=evidence_of(observed),
             seconds=time.monotonic() - begin,
         )
 
@@ -309,6 +311,20 @@ class Trial:
             for process, usage in host.sampler.usage.items():
                 found[process] += usage
         return dict(found)
+
+
+def evidence_of(observed: Observed) -> dict[str, int]:
+    """How much each kind of check had to look at: little of it would say little."""
+    return {
+        "commits": sum(len(commits) for commits in observed.commits.values()),
+        "claims": len(observed.claims),
+        "restores": len(observed.restores),
+        "records restored": sum(one.restored for one in observed.restores),
+        "stores on disk": len(observed.stores),
+        "records seen meanwhile": sum(len(sight.offsets) for sight in observed.sights.values()),
+        "processes measured": len(observed.usage),
+        "cut at movement": sum(observed.cuts[0].posted.values()),
+    }
 
 
 def run_trial(options: Options, prefix: str, directory: Path, say: Say) -> Result:

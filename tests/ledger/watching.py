@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import psutil
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 
-from streamcluster_coordinator.status import Status
+from streamcluster_coordinator.status import Status, TaskStatus, WorkerStatus
 from tests.ledger.folds import decode_posted
 from tests.ledger.values import Sight, Usage, digest
 from tests.process.waiting import pause
@@ -123,11 +123,12 @@ class Watcher:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A task as a status shows it. pid None: its slot has no process that has joined."""
+    """A task as a status shows it. pid None: its slot has no process that has joined; host: the slot's, or empty."""
 
     pid: int | None
     state: str
     restored: int
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +145,23 @@ def look_of(at: float, host: str, status: Status | None) -> Look:
     """What matters of a status."""
     if status is None:
         return Look(at, host, {})
-    joined = {worker.slot: worker.pid for worker in status.workers if worker.state == "running"}
+    joined = {slot_of_worker(worker): worker.pid for worker in status.workers if worker.state == "running"}
     owners = {
-        task.task: Owner(None if task.slot is None else joined.get(task.slot), task.state, task.restored)
+        task.task: Owner(joined.get(slot), task.state, task.restored, slot.partition("/")[0] or host)
         for task in status.tasks
+        for slot in [slot_of_task(task)]
     }
     return Look(at, host, owners, status.broker_state == "up")
+
+
+def slot_of_worker(worker: WorkerStatus) -> str:
+    """A slot's name, `host/number`; the host is empty in the status of an app that runs on one host only."""
+    return f"{getattr(worker, 'host', '')}/{worker.slot}"
+
+
+def slot_of_task(task: TaskStatus) -> str:
+    """The slot that has a task, by the same names."""
+    return getattr(task, "owner", None) or f"/{task.slot}"
 
 
 class Sampler:
