@@ -191,11 +191,11 @@ def test_h11_brokers_that_answer_nobody_move_nothing() -> None:
 
 def test_h11_a_leader_that_is_cut_off_takes_nobody_for_dead() -> None:
     """It hears nobody, and knows that it is because of itself: nothing is written later because of it."""
-    cluster = cluster_of("abc")
+    cluster = cluster_of("ab")
     leader = cluster.host("a")
     leader.cut = True
     start = len(cluster.effects)
-    for _ in range(10):
+    for _ in range(40):
         cluster.now += 0.25
         cluster.tell(leader, ev.Tick(cluster.now))
 
@@ -380,14 +380,14 @@ def test_h21_a_host_that_died_and_came_back_is_no_mistake() -> None:
     for _ in range(2):
         cluster.host("c").crash()
         cluster.advance(5)
-        assert "c/0" not in cluster.owners().values()
+        assert len(cluster.owners()) == len(cluster.tasks)
         cluster.start("c")
         cluster.advance(5)
         assert "c/0" in cluster.owners().values()
 
 
 def test_h24_a_task_of_a_silent_host_has_a_new_owner_only_after_the_fence() -> None:
-    """What the old owner has open is aborted before anybody restores: the order of the log and the fence proves it."""
+    """What the old owner has open is aborted before anybody restores: asked back, then fenced, then given."""
     cluster = cluster_of("ab")
     leader = cluster.host("a")
     cluster.host("b").crash()
