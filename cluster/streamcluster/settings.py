@@ -33,12 +33,17 @@ LEAST: dict[float, tuple[str, ...]] = {
     0: (
         *("connect_timeout", "drain_timeout", "stall_report", "error_backoff", "error_retries", "table_cache_bytes"),
         *("commit_interval", "commit_interval_min", "commit_interval_max", "store_block_cache_bytes"),
+        "standby_replicas",
     ),
-    0.001: ("heartbeat_interval", "stall_timeout", "crash_loop_window", "transaction_timeout"),
+    0.001: (
+        *("heartbeat_interval", "stall_timeout", "crash_loop_window", "transaction_timeout"),
+        *("host_timeout", "host_heartbeat"),
+    ),
     1: (
         *("version", "workers", "topic_partitions", "topic_replication_factor", "topic_min_insync_replicas"),
         *("commit_events_max", "consumer_batch_records_max", "stream_buffer_records_max", "outbox_records_max"),
         *("producer_flush_records", "consumer_prefetch_bytes", "store_write_buffer_bytes", "crash_loop_deaths"),
+        *("standby_lag_max", "standby_warmups_max"),
     ),
     # A record has a key, a value, headers, and a batch around it.
     1024: ("producer_max_request_size",),
@@ -253,14 +258,6 @@ def _check_hosts(settings: Settings, source: str) -> None:
             address_of(settings.advertise)
         except ValueError as error:
             raise ConfigurationError(f"{source}: advertise={error}.") from error
-    for name in ("host_timeout", "host_heartbeat"):
-        if not getattr(settings, name) > 0:
-            raise ConfigurationError(f"{source}: {name}={getattr(settings, name)} must be more than 0.")
-    for name in ("standby_lag_max", "standby_warmups_max"):
-        if getattr(settings, name) < 1:
-            raise ConfigurationError(f"{source}: {name}={getattr(settings, name)} must be at least 1.")
-    if settings.standby_replicas is not None and settings.standby_replicas < 0:
-        raise ConfigurationError(f"{source}: standby_replicas={settings.standby_replicas} must not be negative.")
     # Two may be lost or late before a host is taken for dead. The rest is what 0.1 * 3 is off.
     if settings.host_heartbeat * 3 > settings.host_timeout * (1 + 1e-9):
         raise ConfigurationError(
