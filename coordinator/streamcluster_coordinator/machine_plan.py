@@ -270,7 +270,14 @@ def _apply(draft: Draft, facts: Facts, assignment: Assignment) -> None:
     """Give what is free, ask back what is to move, and note the standbys."""
     for task in facts.tasks:
         goal, owner = assignment.owners.get(task), draft.owners.get(task)
-        if goal is None or goal == owner or task in draft.revoking or _is_silent(draft, facts, goal.host):
+        if goal is None or goal == owner:
+            continue
+        if task in draft.revoking:
+            # Where it goes is decided once, or its standbys would follow each new thought.
+            if (target := draft.targets.get(task)) is None or not _may_own(draft, facts, target):
+                draft.targets[task] = goal
+            continue
+        if any(slot is not None and _is_silent(draft, facts, slot.host) for slot in (goal, owner)):
             continue
         if owner is not None:
             draft.revoke(task, goal, _reason(draft, facts, task, owner))

@@ -111,10 +111,8 @@ class View:
         return self.settings.host_timeout * 2.0**strikes
 
     def dead(self, hosts: list[str]) -> set[str]:
-        """Those of `hosts` that are taken for dead. Nobody is, while we hear nothing ourselves."""
+        """Those of `hosts` that are taken for dead. It means nothing while we hear nothing ourselves (is_cut_off)."""
         others = [host for host in hosts if host != self.name]
-        if self.is_cut_off():
-            return set()
         silent = [host for host in others if self.silence(host) > self.patience(host)]
         # Hosts that fell silent together were heard last at different moments.
         hushed = [host for host in others if self.silence(host) > self._overdue_seconds()]

@@ -195,7 +195,7 @@ def test_h11_a_leader_that_is_cut_off_takes_nobody_for_dead() -> None:
     leader = cluster.host("a")
     leader.cut = True
     start = len(cluster.effects)
-    for _ in range(40):
+    for _ in range(32):
         cluster.now += 0.25
         cluster.tell(leader, ev.Tick(cluster.now))
 

@@ -1,4 +1,7 @@
-"""Holes of coordination.md, section 4, that one host closes: when its workers may have which task (H5-H7, H10, H13-H22)."""
+"""Holes of coordination.md, section 4, that one host closes: when its workers may have which task.
+
+H5 to H7, H10, H13, H14 and H22.
+"""
 
 from __future__ import annotations
 
