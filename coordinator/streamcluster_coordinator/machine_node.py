@@ -11,13 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from streamcluster.errors import ExitCode
-from streamcluster.ids import Slot, SlotId, TaskId
 from streamcluster.settings import Settings
 
 from . import machine_events as ev
 from .control_record import Snapshot
 from .host_report import HostReport, HostState, Request
 from .machine import Machine
+from .machine_assigned import assigned, is_led, refused_text, superseded_text
 from .machine_election import LOST_SECONDS, Identity, abdication, should_claim
 from .machine_events import Effect, Event
 from .machine_leader import Leadership, lead, slot_fenced, written
@@ -167,81 +167,22 @@ class Node:
         entry = snapshot.hosts.get(me.host)
         is_registered = entry is not None and entry.instance == me.instance
         if entry is not None and not is_registered and me.instance in entry.superseded:
-            return self.local.handle(ev.EndAtOnce(int(ExitCode.FENCED), self._superseded_text()))
+            return self.local.handle(ev.EndAtOnce(int(ExitCode.FENCED), superseded_text(self.view, me)))
         if refused := self._refused():
             return refused
         self.is_registered = is_registered
         self.was_registered |= is_registered
-        return self.local.handle(self._assigned(snapshot, is_registered=is_registered))
+        return self.local.handle(assigned(view, me, snapshot, was_registered=self.was_registered))
 
     def _refused(self) -> list[Effect]:
         """End when the cluster has other tasks or tables than we: it was there first, or went on without us (H18)."""
         snapshot = self.view.snapshot
         if snapshot is None or snapshot.shape == self.identity.shape or self.local.state.stop is not None:
             return []
-        if not self.was_registered and not self._is_led(snapshot):
+        if not self.was_registered and not is_led(self.view, snapshot):
             return []
-        return self.local.handle(ev.EndAtOnce(int(ExitCode.STATE_INCOMPATIBLE), self._refused_text(snapshot)))
-
-    def _is_led(self, snapshot: Snapshot) -> bool:
-        """Whether a leader of other hosts has been heard: what it leads is the cluster."""
-        leader = snapshot.leader
-        heard = self.view.heard.get(leader.host) if leader is not None else None
-        return heard is not None and leader is not None and heard.report.instance == leader.instance
-
-    def _assigned(self, snapshot: Snapshot, *, is_registered: bool) -> ev.Assigned:
-        """The part of a snapshot that is about our slots."""
-        mine = self.identity.host
-        owners = {TaskId.parse(task): SlotId.parse(slot) for task, slot in snapshot.owners.items()}
-        followed = {
-            TaskId.parse(t): Slot(one.number)
-            for t, slots in snapshot.standbys.items()
-            for one in map(SlotId.parse, slots)
-            if one.host == mine
-        }
-        leads = SlotId.parse(snapshot.lead) if snapshot.lead is not None else None
-        roll = snapshot.roll
-        return ev.Assigned(
-            epoch=snapshot.epoch,
-            tasks={
-                task: Slot(slot.number)
-                for task, slot in owners.items()
-                if slot.host == mine and str(task) not in snapshot.revoking
-            }
-            if is_registered
-            else {},
-            standbys=followed if is_registered else {},
-            lead=Slot(leads.number) if leads is not None and leads.host == mine and is_registered else None,
-            registered=is_registered or self.was_registered,
-            others=self._has_others(snapshot),
-            roll=roll.number if roll is not None and roll.waiting and roll.waiting[0] == mine else 0,
-        )
-
-    def _has_others(self, snapshot: Snapshot) -> bool:
-        """Whether another host could take our tasks."""
-        fresh = {report.host: report for report in self.view.fresh()}
-        return any(
-            name != self.identity.host
-            and name in fresh
-            and fresh[name].instance == entry.instance
-            and fresh[name].state in ("joining", "member")
-            for name, entry in snapshot.hosts.items()
-        )
-
-    def _superseded_text(self) -> str:
-        heard = self.view.heard.get(self.identity.host)
-        other = f" (pid {heard.report.pid} on {heard.report.machine})" if heard is not None else ""
-        return (
-            f"another coordinator of {self.settings.app_id} took over the name {self.identity.host!r}{other}. This one "
-            "ends; to run both, give each its own --host"
-        )
-
-    def _refused_text(self, snapshot: Snapshot) -> str:
-        leader = snapshot.leader.host if snapshot.leader is not None else "nobody"
-        lines = "; ".join(self.identity.shape.difference(snapshot.shape))
-        return (
-            f"the hosts that run {self.settings.app_id} now (leader {leader}) have other tasks or tables: {lines}. "
-            "Stop all hosts before you start a version with other tasks, or give it another id"
+        return self.local.handle(
+            ev.EndAtOnce(int(ExitCode.STATE_INCOMPATIBLE), refused_text(self.view, self.identity, snapshot))
         )
 
     # The status topic

@@ -33,13 +33,13 @@ def hurt(world: World, seconds: float) -> None:
 def settle(world: World, seconds: float) -> str | None:
     """No more faults: everything that was hurt is well again. Return why the world does not come to rest, or None."""
     for host in world.alive():
-        if host.paused:
+        if host.line.paused:
             host.resume()
-        if host.cut:
-            host.heal()
+        if host.line.cut:
+            _heal(host)
         for worker in list(host.workers.values()):
             if worker.paused:
-                host.wake(worker)
+                worker.wake()
     end = world.clock.now + seconds
     reason: str | None = "nothing has happened"
     while world.clock.now < end and reason is not None:
@@ -52,7 +52,7 @@ def settle(world: World, seconds: float) -> str | None:
 
 def start_if_gone(world: World, name: str) -> None:
     """Start a host that does not run."""
-    if name not in world.hosts or world.hosts[name].dead:
+    if name not in world.hosts or world.hosts[name].line.dead:
         world.start(name)
 
 
@@ -83,7 +83,7 @@ def crash_worker(world: World) -> None:
     if workers:
         worker = world.clock.random.choice(workers)
         world.trace(f"! {worker.slot_id} dies")
-        worker.host.die(worker, -9)
+        worker.die(-9)
 
 
 def reset_worker(world: World) -> None:
@@ -92,29 +92,31 @@ def reset_worker(world: World) -> None:
     if workers:
         worker = world.clock.random.choice(workers)
         world.trace(f"! {worker.slot_id} resets")
-        worker.host.through(lambda: worker.host.join(worker), 0.01, 2.0)
+        worker.line.through(worker.join, 0.01, 2.0)
 
 
 def pause_host(world: World) -> None:
     """SIGSTOP of a host, for less or for much more than it takes to be taken for dead."""
     host = _some(world)
-    if host is None or host.paused:
+    if host is None or host.line.paused:
         return
     seconds = world.clock.random.choice((0.3, 2.0, 4.0, 8.0))
     world.trace(f"! {host.name} is paused for {seconds}")
-    host.pause()
-    world.clock.after(seconds, lambda: None if host.dead or not host.paused else host.resume())
+    host.line.paused = True
+    for worker in host.workers.values():
+        worker.paused = True
+    world.clock.after(seconds, lambda: None if host.line.dead or not host.line.paused else host.resume())
 
 
 def pause_coordinator(world: World) -> None:
     """SIGSTOP of a coordinator alone: its workers go on."""
     host = _some(world)
-    if host is None or host.paused:
+    if host is None or host.line.paused:
         return
     seconds = world.clock.random.choice((1.0, 4.0, 8.0))
     world.trace(f"! the coordinator of {host.name} is paused for {seconds}")
-    host.paused = True
-    world.clock.after(seconds, lambda: None if host.dead or not host.paused else host.resume())
+    host.line.paused = True
+    world.clock.after(seconds, lambda: None if host.line.dead or not host.line.paused else host.resume())
 
 
 def pause_worker(world: World) -> None:
@@ -125,17 +127,17 @@ def pause_worker(world: World) -> None:
         seconds = world.clock.random.choice((0.5, 3.0, 6.0))
         world.trace(f"! {worker.slot_id} is paused for {seconds}")
         worker.paused = True
-        world.clock.after(seconds, lambda: worker.host.wake(worker) if worker.alive and worker.paused else None)
+        world.clock.after(seconds, lambda: worker.wake() if worker.alive and worker.paused else None)
 
 
 def cut_host(world: World) -> None:
     """A host cannot reach the brokers for a while."""
     host = _some(world)
-    if host is None or host.cut:
+    if host is None or host.line.cut:
         return
     seconds = world.clock.random.choice((0.5, 2.5, 5.0, 10.0))
     world.trace(f"! {host.name} is cut off for {seconds}")
-    host.cut = True
+    host.line.cut = True
     world.clock.after(seconds, partial(_heal, host))
 
 
@@ -144,14 +146,15 @@ def bounce_brokers(world: World) -> None:
     seconds = world.clock.random.choice((1.0, 4.0, 8.0))
     world.trace(f"! no broker answers for {seconds}")
     for host in world.alive():
-        if not host.cut:
-            host.cut = True
+        if not host.line.cut:
+            host.line.cut = True
             world.clock.after(seconds, partial(_heal, host))
 
 
 def _heal(host: Host) -> None:
-    if not host.dead and host.cut:
-        host.heal()
+    if not host.line.dead and host.line.cut:
+        host.line.heal()
+        host.line.through(host.read_logs)
 
 
 def start_namesake(world: World) -> None:

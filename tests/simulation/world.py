@@ -16,8 +16,10 @@ from streamcluster_coordinator.machine_node import Node
 from streamcluster_coordinator.machine_status import Facts, Snapshots
 
 from .clock import Clock
-from .hosts import Host, Worker
+from .hosts import Host
 from .kafka import Brokers, Unsafe
+from .line import Line
+from .workers import Worker
 
 GROUPS = (4, 3)
 TASKS = tuple(TaskId(group, number) for group in GROUPS for number in range(group))
@@ -86,8 +88,8 @@ class World:
         )
         last = self.brokers.control[-1] if self.brokers.control else None
         node = Node.make(self.settings, identity, Snapshots(facts), slots=self.workers, now=self.clock.now, last=last)
-        host = Host(name, node, self.brokers, self.clock, self.trace, self.check)
-        host.disk = self.disks.setdefault(name, set())
+        disk = self.disks.setdefault(name, set())
+        host = Host(Line(name, self.brokers, self.clock, disk, self.check), node, self.trace)
         self.hosts[name] = host
         self.trace(f"{name} starts as {identity.instance}")
         host.start()
@@ -96,17 +98,17 @@ class World:
 
     def work(self, host: Host) -> None:
         """Each worker commits and says that it lives, twice a second."""
-        if host.dead:
+        if host.line.dead:
             return
         for worker in list(host.workers.values()):
-            host.work(worker)
-            host.heartbeat(worker)
+            worker.work()
+            worker.heartbeat()
         self.check()
         self.clock.after(WORK_SECONDS, lambda: self.work(host))
 
     def alive(self) -> list[Host]:
         """Hosts whose processes exist, by name."""
-        return [self.hosts[name] for name in sorted(self.hosts) if not self.hosts[name].dead]
+        return [self.hosts[name] for name in sorted(self.hosts) if not self.hosts[name].line.dead]
 
     def all_workers(self) -> list[Worker]:
         """Processes that exist."""
@@ -120,7 +122,7 @@ class World:
     def announce(self) -> None:
         """Something new is in the logs."""
         for host in self.alive():
-            host.news()
+            host.line.through(host.read_logs)
 
     def ask(self, host: Host, request: Request) -> None:
         """An operator's command on that host."""
@@ -150,15 +152,15 @@ class World:
         drained = self.brokers.control[-1].drained
         counts = {(name, slot): 0 for name, slot in slots if name not in drained and f"{name}/{slot}" not in drained}
         for worker in working.values():
-            if (worker.host.name, worker.slot) not in counts:
+            if (worker.line.name, worker.slot) not in counts:
                 return f"{worker.slot_id} is drained and works"
-            counts[worker.host.name, worker.slot] += 1
+            counts[worker.line.name, worker.slot] += 1
         if not self.brokers.control[-1].pins and max(counts.values()) - min(counts.values()) > 1:
             return f"not balanced: {counts}"
         names = {name for name, _ in counts}
         if len(names) > 1:
             for task in TASKS:
-                standbys = [w for w in self.all_workers() if task in w.standbys and w.host is not working[task].host]
+                standbys = [w for w in self.all_workers() if task in w.standbys and w.line is not working[task].line]
                 if task not in STATELESS and len(standbys) != 1:
                     return f"task {task} has {len(standbys)} standbys"
         return None

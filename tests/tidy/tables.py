@@ -46,6 +46,8 @@ PURE = (
     "*/errors.py",
     "*/faust_names.py",
     "*/checks.py",
+    "coordinator/streamcluster_coordinator/control_record.py",
+    "coordinator/streamcluster_coordinator/host_report.py",
     "coordinator/streamcluster_coordinator/status.py",
     "coordinator/streamcluster_coordinator/peer_auth.py",
     "coordinator/streamcluster_coordinator/ownership.py",
