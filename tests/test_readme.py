@@ -162,6 +162,15 @@ def test_tour_runs(tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
+def test_commands_of_the_tour_say_which_app() -> None:
+    """The first command in the third terminal works as it stands: it has -A, or the variable was set before."""
+    lines = [line.strip() for line in README.splitlines() if line.startswith("    $ ")]
+    app_known = False
+    for line in lines:
+        app_known = app_known or "STREAMCLUSTER_APP=" in line
+        assert app_known or " -A " in line, line
+
+
 @pytest.mark.parametrize("name", commands_mentioned())
 def test_commands_exist(name: str) -> None:
     """Each `streamcluster COMMAND` that the README mentions is one."""

@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from .checks import check_topic_name, is_topic_name
 from .errors import ConfigurationError
 from .faust_names import SETTINGS as FAUST_SETTINGS
 
@@ -26,6 +27,27 @@ _SECRET_WORDS = ("password", "secret", "pem", "oauthbearer.config", "jaas", "ass
 HIDDEN = "***"
 HOST_NAME_MAX = 200
 PORT_MAX = 65_535
+
+# The smallest value that makes sense -> settings.
+LEAST: dict[float, tuple[str, ...]] = {
+    0: (
+        *("connect_timeout", "drain_timeout", "stall_report", "error_backoff", "error_retries", "table_cache_bytes"),
+        *("commit_interval", "commit_interval_min", "commit_interval_max", "store_block_cache_bytes"),
+        "standby_replicas",
+    ),
+    0.001: (
+        *("heartbeat_interval", "stall_timeout", "crash_loop_window", "transaction_timeout"),
+        *("host_timeout", "host_heartbeat"),
+    ),
+    1: (
+        *("version", "workers", "topic_partitions", "topic_replication_factor", "topic_min_insync_replicas"),
+        *("commit_events_max", "consumer_batch_records_max", "stream_buffer_records_max", "outbox_records_max"),
+        *("producer_flush_records", "consumer_prefetch_bytes", "store_write_buffer_bytes", "crash_loop_deaths"),
+        *("standby_lag_max", "standby_warmups_max"),
+    ),
+    # A record has a key, a value, headers, and a batch around it.
+    1024: ("producer_max_request_size",),
+}
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -195,11 +217,13 @@ def check_setting_name(name: str, *, source: str) -> None:
 
 def _checked(settings: Settings, source: str) -> Settings:
     """Refuse values that are of the right type and still make no sense."""
-    if not settings.id or len(settings.id) > 200 or not all(c.isalnum() or c in "._-" for c in settings.id):
+    if len(settings.id) > 200 or not is_topic_name(settings.id):
         raise ConfigurationError(
             f"{source}: id={settings.id!r} cannot be part of a topic name: "
             "use letters, digits, '.', '_' and '-', at most 200."
         )
+    if settings.dead_letter_topic is not None:
+        check_topic_name(f"{source}: dead_letter_topic", settings.dead_letter_topic)
     if "@" in settings.broker:
         # Not shown: what is before it is likely a password.
         raise ConfigurationError(
@@ -207,21 +231,17 @@ def _checked(settings: Settings, source: str) -> Settings:
         )
     if not settings.broker.startswith("kafka://"):
         raise ConfigurationError(f"{source}: broker={settings.broker!r} must look like 'kafka://host:9092'.")
-    for name in ("topic_partitions", "commit_events_max", "consumer_batch_records_max", "stream_buffer_records_max"):
-        if getattr(settings, name) < 1:
-            raise ConfigurationError(f"{source}: {name} must be at least 1.")
+    for least, names in LEAST.items():
+        for name in names:
+            value = getattr(settings, name)
+            if value is not None and not least <= value < float("inf"):
+                raise ConfigurationError(f"{source}: {name}={value} must be at least {least}.")
     copies, in_sync = settings.topic_replication_factor, settings.topic_min_insync_replicas
     if copies is not None and in_sync is not None and in_sync > copies:
         raise ConfigurationError(
             f"{source}: topic_min_insync_replicas={in_sync} is more than topic_replication_factor={copies}: "
             "no write would ever be acknowledged."
         )
-    if settings.workers is not None and settings.workers < 1:
-        raise ConfigurationError(f"{source}: workers={settings.workers} must be at least 1.")
-    for name in ("commit_interval", "commit_interval_min", "error_backoff"):
-        value = getattr(settings, name)
-        if value is not None and value < 0:
-            raise ConfigurationError(f"{source}: {name}={value} must not be negative.")
     _check_hosts(settings, source)
     return settings
 
@@ -238,14 +258,6 @@ def _check_hosts(settings: Settings, source: str) -> None:
             address_of(settings.advertise)
         except ValueError as error:
             raise ConfigurationError(f"{source}: advertise={error}.") from error
-    for name in ("host_timeout", "host_heartbeat"):
-        if not getattr(settings, name) > 0:
-            raise ConfigurationError(f"{source}: {name}={getattr(settings, name)} must be more than 0.")
-    for name in ("standby_lag_max", "standby_warmups_max"):
-        if getattr(settings, name) < 1:
-            raise ConfigurationError(f"{source}: {name}={getattr(settings, name)} must be at least 1.")
-    if settings.standby_replicas is not None and settings.standby_replicas < 0:
-        raise ConfigurationError(f"{source}: standby_replicas={settings.standby_replicas} must not be negative.")
     # Two may be lost or late before a host is taken for dead. The rest is what 0.1 * 3 is off.
     if settings.host_heartbeat * 3 > settings.host_timeout * (1 + 1e-9):
         raise ConfigurationError(

@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from streamcluster.errors import BrokerUnreachable, ConfigurationError
 from streamcluster.settings import Settings
 
+from .control_reader import SILENT_MS
 from .control_record import status_topic
 from .control_topics import STATUS_BYTES_MAX
 from .host_report import HostReport, decode_report
@@ -67,6 +68,7 @@ class StatusBus:
                 "isolation.level": "read_uncommitted",
                 # Arrival ends a waiting fetch.
                 "fetch.wait.max.ms": 1000,
+                "socket.timeout.ms": SILENT_MS,
             }
         )
         try:
@@ -119,6 +121,7 @@ class StatusBus:
                 "enable.idempotence": True,
                 "linger.ms": 0,
                 "message.timeout.ms": _DELIVERY_MS,
+                "socket.timeout.ms": SILENT_MS,
                 "message.max.bytes": STATUS_BYTES_MAX,
                 "queue.buffering.max.messages": _QUEUE_RECORDS,
                 "queue.buffering.max.kbytes": _QUEUE_KBYTES,

@@ -32,6 +32,9 @@ logger = logging.getLogger("streamcluster.coordinator")
 _POLL_SECONDS = 0.2
 _ASK_SECONDS = 5.0
 _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # its stub has no types
+# A broker that freezes with its connections open is given up after this; the default of 60 s would leave the host deaf
+# for so long, though the partition's new leader is there after 10 s.
+SILENT_MS = 6_000
 _LOST = (
     KafkaError._AUTO_OFFSET_RESET,
     KafkaError.OFFSET_OUT_OF_RANGE,
@@ -89,6 +92,7 @@ class ControlReader:
                 # Records end a waiting fetch at once. That there are no more is known when one comes back empty, which
                 # catch_up waits for. Costs of an idle coordinator, Kafka 4.1: 10 ms 1 % of a core, 50 ms 0.4 %.
                 "fetch.wait.max.ms": 50,
+                "socket.timeout.ms": SILENT_MS,
             }
         )
         self._changed = threading.Condition()

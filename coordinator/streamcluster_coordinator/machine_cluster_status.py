@@ -8,6 +8,7 @@ from typing import Literal
 from msgspec.structs import replace
 
 from streamcluster.ids import SlotId, TaskId
+from streamcluster.messages import LAG_UNKNOWN
 
 from .control_record import Snapshot
 from .machine_view import View
@@ -34,10 +35,10 @@ def cluster_status(own: Status, view: View, tasks: tuple[TaskId, ...]) -> Status
             workers[name], rows[name] = report.workers, report.tasks
     owned = {task.task: task for _, host_rows in sorted(rows.items()) for task in host_rows if task.owner is not None}
     lags = {
-        (task.task, str(SlotId(name, task.slot))): sum(task.lag.values())
+        (task.task, str(SlotId(name, task.slot))): lag
         for name, host_rows in rows.items()
         for task in host_rows
-        if task.state == "standby" and task.slot is not None
+        if task.state == "standby" and task.slot is not None and (lag := sum(task.lag.values())) < LAG_UNKNOWN
     }
     shown = tuple(_task(str(task), snapshot, owned, lags) for task in tasks)
     return replace(

@@ -44,7 +44,7 @@ def should_claim(view: View, identity: Identity) -> bool:
     """Whether to claim now. Asked with every tick and every piece of news, while we do not lead."""
     snapshot = view.snapshot
     if snapshot is None:
-        # The log was read to its end before the first question, so nobody has ever led.
+        # The log was read to its end before the first question: nobody has ever led.
         return True
     leader = snapshot.leader
     if snapshot.shape != identity.shape and _may_run(view, identity, snapshot):

@@ -54,11 +54,22 @@ class Node:
     was_registered: bool = False
 
     @classmethod
-    def make(cls, settings: Settings, identity: Identity, snapshots: Snapshots, *, slots: int, now: float) -> Node:
-        """A node that knows nothing yet; the control log's newest snapshot comes first."""
+    def make(
+        cls,
+        settings: Settings,
+        identity: Identity,
+        snapshots: Snapshots,
+        *,
+        slots: int,
+        now: float,
+        last: Snapshot | None,
+    ) -> Node:
+        """A node that knows the control log and nothing else. last: its newest snapshot; None: nobody has ever led."""
         view = View(settings, identity.host, identity.instance, now=now, started_at=now, echo_at=now, leader_at=now)
         node = cls(settings, identity, Machine(settings, slots=slots), snapshots, view)
         node.local.handle(ev.Tick(now))
+        if last is not None:
+            view.read(last)
         return node
 
     def handle(self, event: Event) -> list[Effect]:

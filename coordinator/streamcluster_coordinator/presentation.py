@@ -273,7 +273,7 @@ class Presentation:
 def banner(status: Status) -> str:
     """One line: what runs, where, and how."""
     return (
-        f"{status.app}: {_counted(len(status.workers), 'worker')}, {_counted(len(status.tasks), 'task')}, "
+        f"{status.app}: {_counted(len(status.workers), 'worker')}, "
         f"{status.processing_guarantee.replace('_', ' ')}, broker {status.broker} (pid {status.pid} on {status.host})"
     )
 
@@ -285,7 +285,6 @@ def banner_facts(status: Status) -> dict[str, object]:
         "broker": status.broker,
         "processing_guarantee": status.processing_guarantee,
         "workers": len(status.workers),
-        "tasks": len(status.tasks),
         "pid": status.pid,
         "host": status.host,
         "topology_hash": status.topology_hash,

@@ -23,6 +23,8 @@ from .status import ROWS_SECONDS, GetRows, RowsAnswer
 
 # For another host, which waits LOCAL_SECONDS for its workers.
 PEER_SECONDS = 3.0
+# A task that moves is with nobody for less than that, together.
+_LOOKS, _LOOK_SECONDS = 20, 0.1
 
 # Host, address, question. Raises PeerError.
 AskPeer = Callable[[str, str, GetRows], Awaitable[RowsAnswer]]
@@ -98,7 +100,7 @@ class TableReader:
         return RowsAnswer(source=answer.source, lag=answer.lag)
 
     async def _page(self, request: GetRows, group: int) -> RowsAnswer:
-        ownership = self._ownership()
+        ownership = await self._settled(group)
         if lost := ownership.unowned(group):
             return RowsAnswer(error=f"no worker has {named(lost)} at the moment. Try again")
         hosts: dict[str, Peer | None] = {peer.host: peer for peer in ownership.peers if of_group(peer.owned, group)}
@@ -125,6 +127,14 @@ class TableReader:
             if answer.after is not None:
                 return RowsAnswer(rows=tuple(found), after=f"{host}/{answer.after}")
         return RowsAnswer(rows=tuple(found))
+
+    async def _settled(self, group: int) -> Ownership:
+        """Who has what, once each task has somebody: a task that moves has nobody for a moment."""
+        for _ in range(_LOOKS):
+            if not self._ownership().unowned(group):
+                break
+            await asyncio.sleep(_LOOK_SECONDS)
+        return self._ownership()
 
     async def _ask(self, peer: Peer | None, request: GetRows, group: int) -> RowsAnswer:
         """What one host has; None: this one. Why there is no answer is an answer too."""

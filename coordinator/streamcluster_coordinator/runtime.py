@@ -128,10 +128,15 @@ def _join(
     try:
         identity = _identity(settings, topology, cluster.cluster_id, control.topic_id(deadline))
         # Before the first decision, so that a log without a leader is one in which nobody ever led.
-        control.catch_up(deadline)
+        last = control.catch_up(deadline)
         slots = settings.workers or len(os.sched_getaffinity(0))
         node = Node.make(
-            settings, identity, Snapshots(_facts(settings, topology, identity)), slots=slots, now=time.monotonic()
+            settings,
+            identity,
+            Snapshots(_facts(settings, topology, identity)),
+            slots=slots,
+            now=time.monotonic(),
+            last=last,
         )
         cluster_effects = ClusterEffects(
             control=control,

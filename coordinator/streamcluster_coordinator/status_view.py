@@ -63,9 +63,9 @@ def _host_row(host: HostStatus, status: Status) -> tuple[str, ...]:
         host.machine or "-",
         str(host.pid) if host.pid else "-",
         str(host.slots),
-        host.rack or "-",
+        host.rack or "",
         f"{seconds(host.heard)} ago" if host.heard is not None else "never",
-        host.peer or "-",
+        host.peer or "",
     )
 
 
@@ -99,7 +99,8 @@ def _name(worker: WorkerStatus, *, shown: bool) -> str:
 
 def _worker_row(worker: WorkerStatus, *, shown: bool) -> tuple[str, ...]:
     return (
-        f"{_name(worker, shown=shown)}{' leader' if worker.leader else ''}",
+        # Of one host, its worker with the on_leader work; of several, "leader" is a host.
+        f"{_name(worker, shown=shown)}{(' on_leader' if shown else ' leader') if worker.leader else ''}",
         worker.state.replace("_", " "),
         str(worker.pid) if worker.pid is not None else "-",
         str(len(worker.tasks)),

@@ -5,6 +5,7 @@ It decides replication, never partition counts (resolve does). Every wait has a 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,13 @@ _PASSING = (
 Config = dict[str, object]
 
 
+def _silent_logger() -> logging.Logger:
+    """For the client's own lines: it calls it fatal that a leader is fenced, and says so on stderr at any log_level."""
+    logger = logging.getLogger("streamcluster.coordinator.client")
+    logger.disabled = True
+    return logger
+
+
 def client_config(settings: Settings) -> Config:
     """How to reach the brokers and who we are, without librdkafka's own lines on stderr."""
     return {
@@ -52,6 +60,7 @@ def client_config(settings: Settings) -> Config:
         "reconnect.backoff.max.ms": 1000,
         "allow.auto.create.topics": False,
         "log_level": 0,
+        "logger": _silent_logger(),
         "error_cb": lambda _error: None,
         **settings.broker_options,
     }

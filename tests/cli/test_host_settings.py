@@ -28,12 +28,12 @@ SECRET = "sixteen-bytes-or-more"
         ("advertise", "a:", "has no port"),
         ("advertise", "a:0", "a port from 1 to 65535"),
         ("advertise", "a:65536", "a port from 1 to 65535"),
-        ("host_timeout", 0, "host_timeout=0.0 must be more than 0"),
-        ("host_heartbeat", -1, "host_heartbeat=-1.0 must be more than 0"),
+        ("host_timeout", 0, "host_timeout=0.0 must be at least 0.001"),
+        ("host_heartbeat", -1, "host_heartbeat=-1.0 must be at least 0.001"),
         ("host_heartbeat", 1.01, "host_heartbeat=1.01 must be at most a third of host_timeout=3"),
         ("standby_lag_max", 0, "standby_lag_max=0 must be at least 1"),
         ("standby_warmups_max", 0, "standby_warmups_max=0 must be at least 1"),
-        ("standby_replicas", -1, "standby_replicas=-1 must not be negative"),
+        ("standby_replicas", -1, "standby_replicas=-1 must be at least 0"),
     ],
 )
 def test_what_makes_no_sense_is_refused(setting: str, value: object, text: str) -> None:

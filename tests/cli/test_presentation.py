@@ -108,7 +108,7 @@ def test_the_restore_sums_tasks_and_takes_the_slowest() -> None:
 
 def test_the_banner_says_app_size_guarantee_and_broker() -> None:
     """One line that a stranger can read."""
-    assert banner(RUNNING) == ("shop: 1 worker, 2 tasks, exactly once, broker localhost:9092 (pid 10 on here)")
+    assert banner(RUNNING) == ("shop: 1 worker, exactly once, broker localhost:9092 (pid 10 on here)")
 
 
 def test_a_log_line_takes_the_bar_away_first() -> None:

@@ -110,14 +110,15 @@ def test_standby_answers_when_the_owner_is_away(asked: str, trouble: Trouble, mo
     assert key(cluster, asked, "a1") == RowsAnswer(rows=(("a1", "old"),), source="c/0", lag=7)
 
 
-def test_nearest_standby_is_believed() -> None:
-    """Of two copies, the one with the smaller lag."""
+@pytest.mark.parametrize("asked", ["a", "c"])
+def test_nearest_standby_is_believed(asked: str) -> None:
+    """Of two copies, the one with the smaller lag, whether it is here or there."""
     cluster = three_hosts()
     cluster["a"].workers[0].follows = {1: ("a1",)}
     cluster["a"].workers[0].lag = 2
     is_down(cluster)
 
-    assert key(cluster, "c", "a1") == RowsAnswer(rows=(("a1", "a1"),), source="a/0", lag=2)
+    assert key(cluster, asked, "a1") == RowsAnswer(rows=(("a1", "a1"),), source="a/0", lag=2)
 
 
 def test_key_that_no_standby_has_is_marked_too() -> None:

@@ -43,7 +43,7 @@ def worker(own_broker: Broker, topic_prefix: str, tmp_path: Path) -> Iterator[On
         tmp_path,
         make_topic,
         connect_timeout=20,
-        transaction_timeout=4,
+        transaction_timeout=10,
         heartbeat_interval=0.1,
     )
     yield one

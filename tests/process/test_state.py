@@ -107,6 +107,24 @@ def test_a_corrupt_store_is_set_aside_and_restored(
     assert aside[0].name in run.log()
 
 
+def test_a_store_of_another_app_is_set_aside_and_restored(
+    counted: Counted, running: StartApp, make_topic: MakeTopic, topic_prefix: str, bootstrap: str
+) -> None:
+    """A copied state directory is kept as it is under another name; the log says whose it is."""
+    run, before = counted
+    other = running("refused", name="two")
+    shutil.copytree(run.state_dir / run.app_id / "tasks", other.state_dir / other.app_id / "tasks")
+    other.start()
+    other.until_running()
+
+    assert other.table("large") == {}
+    assert other.drain() == 0
+    assert f"belongs to app '{run.app_id}'" in other.log()
+    kept = sorted(path.name for path in (other.state_dir / other.app_id / "tasks").iterdir())
+    assert kept == ["2_0", "2_0.corrupt-1", "2_1", "2_1.corrupt-1"]
+    add(run, topic_prefix, bootstrap, before)
+
+
 def test_a_directory_that_cannot_be_written_is_one_message(
     running: StartApp, make_topic: MakeTopic, topic_prefix: str
 ) -> None:

@@ -8,7 +8,7 @@ from .faults import hurt, settle
 from .kafka import Unsafe
 from .world import World
 
-HURT_SECONDS = 25.0
+HURT_SECONDS = 18.0
 SETTLE_SECONDS = 120.0
 
 

@@ -84,7 +84,8 @@ class World:
             topology_hash="",
             started_at=self.clock.now,
         )
-        node = Node.make(self.settings, identity, Snapshots(facts), slots=self.workers, now=self.clock.now)
+        last = self.brokers.control[-1] if self.brokers.control else None
+        node = Node.make(self.settings, identity, Snapshots(facts), slots=self.workers, now=self.clock.now, last=last)
         host = Host(name, node, self.brokers, self.clock, self.trace, self.check)
         host.disk = self.disks.setdefault(name, set())
         self.hosts[name] = host

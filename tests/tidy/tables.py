@@ -45,6 +45,7 @@ PURE = (
     "*/ids.py",
     "*/errors.py",
     "*/faust_names.py",
+    "*/checks.py",
     "coordinator/streamcluster_coordinator/status.py",
     "coordinator/streamcluster_coordinator/peer_auth.py",
     "coordinator/streamcluster_coordinator/ownership.py",

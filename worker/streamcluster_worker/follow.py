@@ -306,22 +306,9 @@ class Follower:
             followed.near = followed.near or followed.lag() <= _NEAR_RECORDS
         if now >= self._next_check:
             self._next_check = now + _CHECK_SECONDS
-            self._check(min(active, key=lambda one: one.asked))
-
-    def _check(self, followed: _Followed) -> None:
-        """Ask whether its logs are still there, and at least as long as what was read of them."""
-        followed.asked = time.monotonic()
-        try:
-            ends = self._offsets.end_offsets([log.tp for log in followed.logs], timeout=_ASK_SECONDS)
-        except BrokerUnreachable:
-            return
-        except StreamclusterError as error:
-            self._put_off(followed, str(error))
-            return
-        for log in followed.logs:
-            log.end_offset = max(log.end_offset, ends[log.tp])
-            if ends[log.tp] < log.next_offset:
-                self._put_off(followed, f"{log.tp} ends at {ends[log.tp]}, before {log.next_offset}, which was read")
+            oldest = min(active, key=lambda one: one.asked)
+            if (reason := _ask_ends(oldest, self._offsets)) is not None:
+                self._put_off(oldest, reason)
 
     def _put_off(self, followed: _Followed, error: str, *, close: bool = False) -> None:
         """Begin again with this one after a pause. close: with its store, too: it refused a write."""
@@ -340,3 +327,19 @@ class Follower:
         if self._consumer is not None:
             self._consumer.close()
             self._consumer = None
+
+
+def _ask_ends(followed: _Followed, offsets: Offsets) -> str | None:
+    """Ask whether its logs are still there, and at least as long as what was read of them; return why not."""
+    followed.asked = time.monotonic()
+    try:
+        ends = offsets.end_offsets([log.tp for log in followed.logs], timeout=_ASK_SECONDS)
+    except BrokerUnreachable:
+        return None
+    except StreamclusterError as error:
+        return str(error)
+    for log in followed.logs:
+        log.end_offset = max(log.end_offset, ends[log.tp])
+        if ends[log.tp] < log.next_offset:
+            return f"{log.tp} ends at {ends[log.tp]}, before {log.next_offset}, which was read"
+    return None

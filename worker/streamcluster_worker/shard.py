@@ -57,7 +57,7 @@ class CorruptStore(StreamclusterError):
     """The directory is damaged, of another format, or of another app, cluster or task: set it aside, restore."""
 
     def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}. Set aside, its state is restored from the changelog.")
+        super().__init__(f"{path}: {reason}.")
         self.path = path
         self.reason = reason
 
