@@ -56,10 +56,10 @@ def replay(text: str) -> str:
 
 def script_of(words: list[str]) -> Script:
     """`workers=1 tasks=2,3 stateless host_timeout=3`."""
-    values: dict[str, object] = dict(word.split("=") for word in words if "=" in word)
-    groups = tuple(int(count) for count in str(values.pop("tasks")).split(","))
-    workers = int(str(values.pop("workers")))
-    cluster = FakeCluster(groups=groups, workers=workers, options=values, stateless="stateless" in words)
+    values = dict(word.split("=") for word in words if "=" in word)
+    groups = tuple(int(count) for count in values.pop("tasks").split(","))
+    workers = int(values.pop("workers"))
+    cluster = FakeCluster(groups=groups, workers=workers, options={**values}, stateless="stateless" in words)
     return Script(cluster, cluster.now)
 
 

@@ -41,7 +41,7 @@ def view_of(*names: str) -> View:
 def test_a_superseded_coordinator_is_not_listened_to() -> None:
     """It may go on for a moment; what it says counts as nothing."""
     view = view_of("a", "b")
-    view.tick(102.0)
+    view.tick(100.5)
     view.hear(report("b", 99, instance="b0"))
 
     assert view.heard["b"].report.instance == "b1"
