@@ -135,7 +135,8 @@ class FakeCluster:
             stateless=frozenset(self.tasks if self.stateless else ()),
         )
         facts = Facts("shop", name, number, "", self.settings.processing_guarantee, "", self.now)
-        node = Node.make(self.settings, identity, Snapshots(facts), slots=self.workers, now=self.now)
+        last = self.log[-1] if self.log else None
+        node = Node.make(self.settings, identity, Snapshots(facts), slots=self.workers, now=self.now, last=last)
         host = FakeHost(name, node, status_read=len(self.brokers.status))
         self.hosts.append(host)
         if self.log:
