@@ -110,8 +110,8 @@ class Machine:
                 return effects
             case ev.WorkerReleased(tasks=tasks):
                 return effects + released(state, place.slot, tasks) + leave_if_empty(state)
-            case ev.WorkerFollows(tasks=tasks):
-                return effects + follows(state, place.slot, tasks)
+            case ev.WorkerFollows(epoch=epoch, tasks=tasks):
+                return effects + follows(state, place.slot, epoch, tasks)
             case ev.WorkerStored(positions=positions):
                 free = {TaskId.parse(task): at for task, at in positions.items()}
                 state.stored.update(

@@ -68,7 +68,7 @@ def _follow(state: State) -> list[Effect]:
         )
         if wanted == place.told_follow:
             continue
-        place.told_follow = wanted
+        place.told_follow, place.told_follow_at = wanted, state.epoch
         state.followed.update(dict.fromkeys(wanted, place.slot))
         for task in wanted:
             state.stored.pop(task, None)
@@ -76,9 +76,12 @@ def _follow(state: State) -> list[Effect]:
     return effects
 
 
-def follows(state: State, slot: Slot, tasks: tuple[TaskId, ...]) -> list[Effect]:
-    """The worker has closed the stores of all standbys but these."""
+def follows(state: State, slot: Slot, epoch: int, tasks: tuple[TaskId, ...]) -> list[Effect]:
+    """The worker has closed the stores of all standbys but these, as it was told in that epoch."""
     place = state.places[slot]
+    if epoch < place.told_follow_at:
+        # It has yet to read of tasks that it was told to follow later, and not to follow any more.
+        return []
     for task in [task for task, follower in state.followed.items() if follower == slot]:
         if task not in tasks and task not in place.told_follow:
             del state.followed[task]

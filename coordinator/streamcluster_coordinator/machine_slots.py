@@ -70,8 +70,9 @@ class Place:
     fenced: bool = False
     # What a process that died held: it may still be committed until the next one is ready, or the leader fences.
     unfenced: set[TaskId] = field(default_factory=set)
-    # The list of the last Follow, and whether it has the on_leader work.
+    # The list of the last Follow and its epoch, and whether it has the on_leader work.
     told_follow: tuple[TaskId, ...] = ()
+    told_follow_at: int = 0
     told_lead: bool = False
     # Deaths within the crash loop's window, oldest first.
     deaths: list[float] = field(default_factory=list)

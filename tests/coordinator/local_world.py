@@ -159,7 +159,7 @@ class LocalWorld:
             (50, lambda: self.hear() if self.news else None),
             (40, self._some_read),
             (8, self._some_death),
-            (6, self._some_reset),
+            (6, lambda: self.begin(self.random.choice(list(self.alive.values()))) if self.alive else None),
             (10, self.decide),
             (8, self.finish_drains),
             (8, lambda: self.tell(self.random.choice(wishes))),
@@ -175,10 +175,6 @@ class LocalWorld:
     def _some_death(self) -> None:
         if self.alive:
             self.die(self.random.choice(sorted(self.alive)), self.random.choice([-9, -11, 1, 69, 76]))
-
-    def _some_reset(self) -> None:
-        if self.alive:
-            self.begin(self.alive[self.random.choice(sorted(self.alive))])
 
     def healthy_step(self) -> None:
         """No faults: news arrives, workers report and end when told."""

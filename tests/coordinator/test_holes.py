@@ -13,21 +13,21 @@ H7   test_holes_slots.py; test_control_faults.py::test_a_write_with_no_answer_is
 H8   here; test_control.py::test_a_snapshot_that_is_too_large_is_refused_before_it_is_sent
 H9   tests/worker/test_positions.py::test_results_without_a_committed_offset_are_refused_wherever_they_came_from
 H10  test_holes_slots.py
-H11  here
+H11  test_holes_silence.py
 H12  test_holes_once.py
 H13  test_holes_slots.py; tests/worker/test_shard.py::test_rocks_store_open_elsewhere_is_unavailable
 H14  test_holes_slots.py; tests/worker/test_follow.py::test_promotion_replays_only_the_tail,
      ::test_open_transaction_is_waited_for
-H15  here. There is no consumer group any more: nothing is revoked because somebody joins
-H16  here. There is no group whose thread could go on alone: a loop that hangs writes no reports
+H15  test_holes_silence.py. There is no consumer group any more: nothing is revoked because somebody joins
+H16  test_holes_silence.py. There is no group whose thread could go on alone: a loop that hangs writes no reports
 H17  here; test_control_faults.py::test_a_topic_that_was_made_anew_is_told_to_a_running_coordinator
 H18  here
 H19  here; tests/test_tidy.py[purity] keeps clocks out of the machines
 H20  here
-H21  here
+H21  test_holes_silence.py
 H22  test_holes_slots.py; tests/worker/test_committer.py::test_pending_offsets_are_waited_for
 H23  test_control.py::test_a_dead_leaders_open_transaction_ends_with_the_next_claim
-H24  here; test_control.py::test_fenced_slots_can_commit_nothing
+H24  test_holes_silence.py; test_control.py::test_fenced_slots_can_commit_nothing
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ import pytest
 from msgspec.structs import replace
 
 from streamcluster.errors import StateIncompatible
-from streamcluster.ids import Slot, SlotId, TaskId
 from streamcluster_coordinator import machine_events as ev
 from streamcluster_coordinator.control_record import (
     SNAPSHOT_BYTES_MAX,
@@ -46,38 +45,9 @@ from streamcluster_coordinator.control_record import (
     encode_snapshot,
 )
 from streamcluster_coordinator.machine_election import first_snapshot
-from tests.coordinator.fake_cluster import FakeCluster, FakeHost
 
-
-def cluster_of(names: str, **options: object) -> FakeCluster:
-    """Hosts at rest, a task for each; the first leads."""
-    cluster = FakeCluster(groups=(len(names),), options=options)
-    for name in names:
-        cluster.start(name)
-        cluster.advance(1)
-    cluster.advance(5)
-    assert sorted(cluster.owners().values()) == [f"{name}/0" for name in names]
-    return cluster
-
-
-def since(cluster: FakeCluster, start: int, host: FakeHost | None = None) -> list[ev.Effect]:
-    """Effects from number `start` on, of one host or all."""
-    return [effect for one, effect in cluster.effects[start:] if host in (None, one)]
-
-
-def of_kind(effects: list[ev.Effect], *kinds: type) -> list[ev.Effect]:
-    """Those of some kinds."""
-    return [effect for effect in effects if isinstance(effect, kinds)]
-
-
-def said(effects: list[ev.Effect]) -> str:
-    """Everything that was said."""
-    return "\n".join(effect.text for effect in effects if isinstance(effect, ev.Say))
-
-
-def moved(cluster: FakeCluster, start: int) -> list[Snapshot]:
-    """Snapshots from number `start` on that ask something back."""
-    return [snapshot for snapshot in cluster.log[start:] if snapshot.revoking]
+from .fake_cluster import FakeCluster
+from .resting import cluster_of, moved, of_kind, said, since
 
 
 def test_h01_a_leader_that_was_succeeded_while_it_was_paused_leads_no_more() -> None:
@@ -172,87 +142,6 @@ def test_h08_a_snapshot_that_no_broker_takes_is_refused() -> None:
 
     with pytest.raises(StateIncompatible, match=f"more than the {SNAPSHOT_BYTES_MAX}"):
         encode_snapshot(snapshot)
-
-
-def test_h11_brokers_that_answer_nobody_move_nothing() -> None:
-    """All hosts are cut off at once, for much longer than a host may be silent."""
-    cluster = cluster_of("abc")
-    start, owners = len(cluster.log), cluster.owners()
-    for host in cluster.hosts:
-        host.cut = True
-    cluster.advance(12)
-    for host in cluster.hosts:
-        cluster.heal(host)
-    cluster.advance(5)
-
-    assert cluster.owners() == owners
-    assert cluster.log[start:] == []
-
-
-def test_h11_a_leader_that_is_cut_off_takes_nobody_for_dead() -> None:
-    """It hears nobody, and knows that it is because of itself: nothing is written later because of it."""
-    cluster = cluster_of("ab")
-    leader = cluster.host("a")
-    leader.cut = True
-    start = len(cluster.effects)
-    for _ in range(32):
-        cluster.now += 0.25
-        cluster.tell(leader, ev.Tick(cluster.now))
-
-    assert of_kind(since(cluster, start, leader), ev.Write, ev.FenceSlot, ev.Say) == []
-
-
-def test_h11_many_hosts_that_fall_silent_together_get_more_time() -> None:
-    """Two of four at once: a switch is the likelier cause. They get three times the time, and then are dead."""
-    cluster = cluster_of("abcd")
-    start = len(cluster.log)
-    for name in "cd":
-        cluster.host(name).cut = True
-    cluster.advance(7)
-    assert moved(cluster, start) == []
-
-    cluster.advance(6)
-    assert moved(cluster, start)
-
-
-def test_h11_one_host_that_falls_silent_alone_is_dead_soon() -> None:
-    """The reverse of the above."""
-    cluster = cluster_of("abcd")
-    start = len(cluster.log)
-    cluster.host("d").cut = True
-    cluster.advance(4)
-
-    assert moved(cluster, start)
-
-
-def test_h15_a_host_that_joins_stops_nothing() -> None:
-    """Who has a task keeps it until the newcomer has its state; and then only what moves is asked back."""
-    cluster = FakeCluster(groups=(3,))
-    cluster.start("a")
-    cluster.advance(1)
-    for task in cluster.tasks:
-        cluster.lags["b", task] = 1_000_000
-    start = len(cluster.log)
-    cluster.start("b")
-    cluster.advance(10)
-    assert set(cluster.owners().values()) == {"a/0"}
-    assert moved(cluster, start) == []
-
-    cluster.lags.clear()
-    cluster.advance(5)
-    assert sorted(cluster.owners().values()) == ["a/0", "a/0", "b/0"]
-    assert {task for snapshot in moved(cluster, start) for task in snapshot.revoking} == {"3_2"}
-
-
-def test_h16_a_host_whose_loop_hangs_is_taken_for_dead() -> None:
-    """Its workers run and nothing says so: its tasks move, and its workers are fenced."""
-    cluster = cluster_of("ab")
-    cluster.host("b").pause(workers=False)
-    start = len(cluster.effects)
-    cluster.advance(4)
-
-    assert [f.slot for f in since(cluster, start) if isinstance(f, ev.FenceSlot)] == [SlotId("b", 0)]
-    assert set(cluster.owners().values()) == {"a/0"}
 
 
 @pytest.mark.parametrize(
@@ -356,58 +245,3 @@ def test_h20_a_quiet_cluster_writes_little() -> None:
     for host in cluster.hosts:
         assert sum(report.host == host.name for report in cluster.brokers.status[reports:]) <= 2 * 60
     assert cluster.log[records:] == []
-
-
-def test_h21_a_host_that_was_taken_for_dead_by_mistake_gets_more_time() -> None:
-    """The same silence that fenced it once does not fence it again."""
-    cluster = cluster_of("abc")
-    slow = cluster.host("c")
-    fences = []
-    for _ in range(3):
-        start = len(cluster.effects)
-        slow.pause(workers=False)
-        cluster.advance(4.5)
-        cluster.resume(slow)
-        cluster.advance(6)
-        fences.append(len(of_kind(since(cluster, start), ev.FenceSlot)))
-
-    assert fences == [1, 0, 0]
-
-
-def test_h21_a_host_that_died_and_came_back_is_no_mistake() -> None:
-    """It died indeed, so the next time it is as soon replaced."""
-    cluster = cluster_of("abc")
-    for _ in range(2):
-        cluster.host("c").crash()
-        cluster.advance(5)
-        assert len(cluster.owners()) == len(cluster.tasks)
-        cluster.start("c")
-        cluster.advance(5)
-        assert "c/0" in cluster.owners().values()
-
-
-def test_h24_a_task_of_a_silent_host_has_a_new_owner_only_after_the_fence() -> None:
-    """What the old owner has open is aborted before anybody restores: asked back, then fenced, then given."""
-    cluster = cluster_of("ab")
-    leader = cluster.host("a")
-    cluster.host("b").crash()
-    task = str(TaskId(2, 1))
-    records = len(cluster.log)
-    leader.refused = True
-    cluster.advance(4)
-    # The revocation waits for brokers, and the fence for the revocation.
-    assert _asks(of_kind(since(cluster, 0, leader), ev.Write)[-1], task)
-    assert of_kind(since(cluster, 0, leader), ev.FenceSlot) == []
-    cluster.heal(leader)
-
-    order = [effect for _, effect in cluster.effects if isinstance(effect, (ev.Write, ev.FenceSlot))]
-    fence = next(index for index, effect in enumerate(order) if isinstance(effect, ev.FenceSlot))
-    asked_back = max(i for i, effect in enumerate(order) if _asks(effect, task))
-    given = next(i for i, effect in enumerate(order) if i > asked_back and isinstance(effect, ev.Write))
-    assert asked_back < fence < given
-    assert [s.owners.get(task) for s in cluster.log[records:]][:2] == ["b/0", "a/0"]
-    assert leader.workers[Slot(0)].tasks == set(cluster.tasks)
-
-
-def _asks(effect: ev.Effect, task: str) -> bool:
-    return isinstance(effect, ev.Write) and task in effect.snapshot.revoking
