@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaException
 
@@ -20,7 +20,7 @@ from streamcluster_coordinator.status import Status
 from .bench import Bench
 from .clock import pause
 from .hosts_cluster import HOSTS, HostsCluster, owned_by_host
-from .hosts_timeline import Timeline, all_known, partition_of
+from .hosts_timeline import Handover, Timeline, all_known, partition_of
 from .recovery import LAG_WINDOW_S, Restore
 from .topics import Group
 
@@ -35,13 +35,25 @@ RESTORE_HEARTBEAT_S = "0.05"
 FIRST, SECOND = HOSTS
 
 
+@dataclass(frozen=True, slots=True)
+class Back:
+    """A host came, or came back. gap: the longest time without a commit of a task; restored: of a task that moved."""
+
+    gap: float
+    restored: int
+    handovers: list[Handover]
+
+    def __str__(self) -> str:
+        return f"moved {', '.join(map(str, self.handovers)) or 'nothing'}"
+
+
 @dataclass(slots=True)
 class Hosts:
-    """One run of the cases. back_gaps: the longest time without a commit of each time that a host came back."""
+    """One run of the cases. back: what was seen each time that a host came back."""
 
     bench: Bench
     cluster: HostsCluster
-    back_gaps: list[float]
+    back: list[Back] = field(default_factory=list)
 
     def add(self, case: str, figure: str, value: float, note: str = "") -> None:
         """Add a figure, with how busy the machine was."""
@@ -57,7 +69,7 @@ class Hosts:
 def measure_hosts(bench: Bench, names: Collection[str]) -> None:
     """Measure these of CASES on one cluster; one that fails leaves its reason, and the next one is tried."""
     cluster = HostsCluster(bench)
-    hosts = Hosts(bench, cluster, [])
+    hosts = Hosts(bench, cluster)
     try:
         cluster.fill(FIRST)
         cluster.load()
@@ -72,31 +84,36 @@ def measure_hosts(bench: Bench, names: Collection[str]) -> None:
                     print(f"{name}: FAILED: {error}", flush=True)
                     _bring_back(hosts)
                 print(f"-- {name}: {time.monotonic() - began:.0f} s", flush=True)
-        if hosts.back_gaps:
-            note = f"the worst of {len(hosts.back_gaps)} times"
-            hosts.add("join", "back: no commit s", max(hosts.back_gaps), note)
+        if hosts.back:
+            worst = max(hosts.back, key=lambda back: back.gap)
+            restored = max(back.restored for back in hosts.back)
+            hosts.add("join", "back: no commit s", worst.gap, f"the worst of {len(hosts.back)} times; {worst}")
+            hosts.add("join", "back: restored/task", restored, "of tasks that moved")
     finally:
         cluster.close()
 
 
 def _measure_join(hosts: Hosts) -> None:
     """The second host comes, with nothing on its disk."""
-    cluster = hosts.cluster
-    before = owned_by_host(cluster.until(_all_tasks_run, "running"))[FIRST]
+    hosts.cluster.until(_all_tasks_run, "running")
     pause(hosts.bench.sizes.calm_s)
     began = time.monotonic()
-    cluster.start(SECOND)
-    after = cluster.settle()
-    settled = time.monotonic()
-    moved = owned_by_host(after)[SECOND]
-    unowned = [hosts.timeline.given(task, began, FIRST) for task in moved]
-    asked = [hosts.timeline.asked_back(task, began) for task in moved]
-    gone = [given - at for given, at in zip(unowned, asked, strict=True) if given is not None and at is not None]
-    gap = _longest_gap(hosts.timeline, before, began, settled)
-    hosts.add("join", "no commit s", gap, f"worst of {len(before)} tasks, {len(moved)} moved")
-    hosts.add("join", "moving s", max(gone, default=0.0), "from asked back to given, worst task")
-    hosts.add("join", "restored records/task", max(_restored(after, moved).values()), "of tasks that moved")
-    hosts.add("join", "settled s", settled - began, "with standbys")
+    hosts.cluster.start(SECOND)
+    seen = _settle(hosts, began)
+    hosts.add("join", "no commit s", seen.gap, str(seen))
+    hosts.add("join", "moving s", max(one.moving for one in seen.handovers), "from asked back to given, worst task")
+    hosts.add("join", "restored records/task", seen.restored, "of tasks that moved")
+    hosts.add("join", "settled s", time.monotonic() - began, "with standbys")
+
+
+def _settle(hosts: Hosts, began: float) -> Back:
+    """Wait until all hosts have their share, and say what was seen meanwhile."""
+    status = hosts.cluster.settle()
+    now = time.monotonic()
+    handovers = hosts.timeline.handovers(began, now)
+    restored = _restored(status, [one.task for one in handovers])
+    gap = _longest_gap(hosts.timeline, [task.task for task in status.tasks], began, now)
+    return Back(gap, max(restored.values(), default=0), handovers)
 
 
 def _measure_host_lost(hosts: Hosts) -> None:
@@ -108,7 +125,7 @@ def _measure_host_lost(hosts: Hosts) -> None:
 def _measure_leader_lost(hosts: Hosts) -> None:
     """kill -9 of the leader's host; of the other one its own tasks are looked at as well."""
     victim = _leader(hosts)
-    own = owned_by_host(hosts.cluster.settle())[_other(victim)]
+    own = owned_by_host(hosts.cluster.settled())[_other(victim)]
     killed = _lose_warm(hosts, "leader_lost", victim)
     led = hosts.timeline.led(killed, victim)
     assert led is not None, "its tasks were given to others, which takes a leader"
@@ -121,7 +138,7 @@ def _measure_leader_lost(hosts: Hosts) -> None:
 
 def _lose_warm(hosts: Hosts, case: str, victim: str) -> float:
     """Kill a host whose tasks have standbys; return when."""
-    tasks = owned_by_host(hosts.cluster.settle())[victim]
+    tasks = owned_by_host(hosts.cluster.settled())[victim]
     seen = Restore()
     killed = _lose(hosts, case, victim, seen)
     note = f"worst of {len(tasks)} tasks, of {hosts.bench.sizes.hosts_rows:,} keys in all"
@@ -135,7 +152,7 @@ def _lose(hosts: Hosts, case: str, victim: str, seen: Restore) -> float:
     seen: gets what the tasks of all others looked like meanwhile.
     """
     cluster = hosts.cluster
-    tasks = owned_by_host(cluster.settle())[victim]
+    tasks = owned_by_host(cluster.settled())[victim]
     partitions = [partition_of(task) for task in tasks]
     pause(LAG_WINDOW_S)
     killed = cluster.kill(victim)
@@ -179,7 +196,7 @@ def _measure_leave(hosts: Hosts) -> None:
 def _dismiss(hosts: Hosts, host: str, *, leads: bool = False) -> float:
     """Ask a host to leave; return the seconds until each of its tasks has committed elsewhere."""
     cluster = hosts.cluster
-    tasks = owned_by_host(cluster.settle())[host]
+    tasks = owned_by_host(cluster.settled())[host]
     pause(hosts.bench.sizes.calm_s)
     sent, code = cluster.dismiss(host)
     ended = time.monotonic()
@@ -209,7 +226,7 @@ def _dismiss(hosts: Hosts, host: str, *, leads: bool = False) -> float:
 def _measure_idle(hosts: Hosts) -> None:
     """Two hosts with nothing to do."""
     cluster, seconds = hosts.cluster, hosts.bench.sizes.idle_s
-    cluster.settle()
+    cluster.settled()
     cluster.rest()
     pause(hosts.bench.sizes.calm_s)
     group = Group(hosts.bench.bootstrap, "bench-idle")
@@ -239,7 +256,7 @@ def _measure_cold(hosts: Hosts) -> None:
     before = owned_by_host(cluster.settle())
     victim = _other(_leader(hosts))
     cluster.alive[_other(victim)].forget(before[victim])
-    own = _restored(cluster.settle(), before[_other(victim)])
+    own = _restored(cluster.settled(), before[_other(victim)])
     seen = Restore()
     killed = _lose(hosts, "host_lost_cold", victim, seen)
     if any(seen.records[task] != count for task, count in own.items()):
@@ -258,10 +275,9 @@ def _bring_back(hosts: Hosts) -> None:
     began = time.monotonic()
     for name in missing:
         hosts.cluster.start(name)
-    status = hosts.cluster.settle()
+    seen = _settle(hosts, began)
     if len(missing) < len(HOSTS):
-        tasks = [task.task for task in status.tasks]
-        hosts.back_gaps.append(_longest_gap(hosts.timeline, tasks, began, time.monotonic()))
+        hosts.back.append(seen)
 
 
 def _until(cluster: HostsCluster, found: Callable[[], float | None], what: str) -> float:
@@ -297,7 +313,7 @@ def _all_tasks_run(status: Status) -> bool:
 
 
 def _leader(hosts: Hosts) -> str:
-    leader = hosts.cluster.settle().leader
+    leader = hosts.cluster.settled().leader
     assert leader is not None, "settled means that one leads"
     return leader
 

@@ -108,10 +108,14 @@ class HostsCluster:
     def settle(self) -> Status:
         """Wait until all hosts that are alive have their share, and each task its standbys, without a lag to speak of.
 
-        Two looks a second apart must agree: moves come one after the other.
+        It must hold for a second: moves come one after the other.
         """
-        self.until(self._is_settled, "settled")
+        self.settled()
         pause(1.0)
+        return self.settled()
+
+    def settled(self) -> Status:
+        """The same, where nothing has happened since."""
         return self.until(self._is_settled, "settled")
 
     def _is_settled(self, status: Status) -> bool:

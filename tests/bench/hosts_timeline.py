@@ -28,6 +28,18 @@ class Look:
         return sum(self.ends[partition] - self.committed[partition] for partition in partitions)
 
 
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """A task that changed hands. Seconds: from asked back to given, and from then to the first commit."""
+
+    task: str
+    moving: float
+    committing: float
+
+    def __str__(self) -> str:
+        return f"{self.task} {self.moving:.2f}+{self.committing:.2f}"
+
+
 @dataclass(slots=True)
 class Timeline:
     """What was seen, oldest first. records: of the control log, with the time when each was read."""
@@ -78,6 +90,22 @@ class Timeline:
     def given(self, task: str, after: float, loser: str) -> float | None:
         """When the log first gave the task to another host than `loser`."""
         return self.when(after, lambda snapshot: _host(snapshot.owners.get(task)) not in (None, loser))
+
+    def handovers(self, start: float, end: float) -> list[Handover]:
+        """Tasks that went from one slot to another between `start` and `end`, in that order."""
+        found: list[Handover] = []
+        owners: dict[str, str] = {}
+        asked: dict[str, float] = {}
+        for at, snapshot in self.records:
+            for task, owner in snapshot.owners.items():
+                if start < at <= end and owners.get(task, owner) != owner:
+                    committed = self.first_commit(partition_of(task), at)
+                    found.append(Handover(task, at - asked.get(task, at), (committed or end) - at))
+                if task not in snapshot.revoking:
+                    asked.pop(task, None)
+            owners |= snapshot.owners
+            asked |= {task: asked.get(task, at) for task in snapshot.revoking}
+        return found
 
     def led(self, after: float, loser: str) -> float | None:
         """When the log first had another leader than host `loser`."""

@@ -43,6 +43,7 @@ ASKED: dict[tuple[str, str], tuple[str, float]] = {
     ("join", "no commit s"): ("<=", 1.5),
     ("join", "back: no commit s"): ("<=", 1.5),
     ("join", "restored records/task"): ("<=", TAIL_RECORDS),
+    ("join", "back: restored/task"): ("<=", TAIL_RECORDS),
     ("host_lost", "first commit s"): ("<=", 5),
     ("host_lost", "caught up s"): ("<=", 8),
     ("host_lost", "restored records/task"): ("<=", TAIL_RECORDS),

@@ -74,6 +74,23 @@ def test_owner_is_told_by_the_control_log() -> None:
     assert seen.led(4.5, "a") is None
 
 
+def test_handover_lasts_from_the_question_to_the_first_commit() -> None:
+    """The time in the control log, and that from there to a commit of the new owner."""
+    seen = timeline([1, 2, 3, 3, 3, 3, 4, 5])
+    seen.records = [
+        (0.5, snapshot(1, "a/0")),
+        (2.5, snapshot(2, "a/0", revoking=True)),
+        (3, snapshot(3, None)),
+        (3.5, snapshot(4, "b/1")),
+        (5, snapshot(5, "b/1")),
+    ]
+
+    [found] = seen.handovers(1, 10)
+    assert (found.task, found.moving) == ("t_0", 1)
+    assert found.committing == pytest.approx(6.1 - 3.5)
+    assert seen.handovers(4, 10) == []
+
+
 def test_all_are_known_only_when_each_is() -> None:
     """The last of several times; none while one has not come."""
     assert all_known([1.0, 3.0, 2.0]) == 3.0
