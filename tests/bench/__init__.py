@@ -73,5 +73,6 @@ idle: coordinator, status records
 host_lost_cold
     As host_lost with standby_replicas=0 and without a copy on the disk of the host that stays. Records/s as for
     restore: the restored records of the tasks that were lost, by the time from the first of them seen restoring to the
-    last one seen running. That the other tasks restored nothing is checked.
+    last one seen running; less than there, because records go on coming and being processed meanwhile. That the other
+    tasks restored nothing is checked.
 """
