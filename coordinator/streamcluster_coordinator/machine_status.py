@@ -17,6 +17,8 @@ from .status import Status, TaskStatus, WorkerStatus
 
 # A rate over less is jumpy (reports come twice a second), over more it lags behind what is seen.
 RATE_SECONDS = 3.0
+# Tasks change places by their rates, so these must not follow what a busy machine does within a few seconds.
+LOAD_SECONDS = 30.0
 _SHOWN: dict[SlotState, Literal["starting", "running", "stalled", "backing_off", "draining", "gone"]] = {
     "absent": "gone",
     "backing_off": "backing_off",
@@ -44,9 +46,10 @@ class Facts:
 
 @dataclass(slots=True)
 class Rate:
-    """How fast a count grows. seen: (when, count), oldest first, over RATE_SECONDS."""
+    """How fast a count grows. seen: (when, count), oldest first, over `seconds`."""
 
     seen: deque[tuple[float, int]] = field(default_factory=deque)
+    seconds: float = RATE_SECONDS
 
     def per_second(self, now: float, count: int) -> float:
         """Add the newest count and return the growth per second; 0.0 while unknown."""
@@ -54,7 +57,7 @@ class Rate:
             # A new process counts from 0.
             self.seen.clear()
         self.seen.append((now, count))
-        while now - self.seen[0][0] > RATE_SECONDS:
+        while now - self.seen[0][0] > self.seconds:
             self.seen.popleft()
         elapsed = now - self.seen[0][0]
         return (count - self.seen[0][1]) / elapsed if elapsed > 0 else 0.0
@@ -136,7 +139,9 @@ class Snapshots:
             eta = round(left / rate, 1) if rate > 0 and left >= 0 else None
         else:
             self.restored.pop(task, None)
-        done = self.positions.setdefault(task, Rate()).per_second(state.now, sum(report.positions.values()))
+        done = self.positions.setdefault(task, Rate(seconds=LOAD_SECONDS)).per_second(
+            state.now, sum(report.positions.values())
+        )
         return TaskStatus(
             task=str(task),
             slot=slot,

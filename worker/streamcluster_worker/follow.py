@@ -31,6 +31,8 @@ _BATCH_RECORDS = 1_000
 # How long the thread waits for records before it looks at its orders again.
 _IDLE_SECONDS = 0.2
 # How long it steps aside before it looks whether a task is still being restored.
+# How long it steps aside for a task that was followed here and is granted: its first commit must not wait for the rest.
+_PROMOTION_SECONDS = 1.0
 _ASIDE_SECONDS = 0.05
 _ASK_SECONDS = 2.0
 # Every so often one task's logs are asked for their ends, in turn: a consumer does not notice for minutes that a topic
@@ -135,6 +137,8 @@ class Follower:
         self._thread: threading.Thread | None = None
         # time.monotonic() when the ends are looked at again, and when a task's are asked for again.
         self._next_look = self._next_check = 0.0
+        # Until then the processor is for a task that was followed here and is about to run.
+        self._aside_until = 0.0
 
     def follow(self, task: TaskId, logs: Iterable[tuple[str, str, int]]) -> None:
         """Open the store of `task` soon, and keep it at the end of its logs: (table, changelog topic, partition)."""
@@ -150,6 +154,7 @@ class Follower:
         """Follow these no more; when this returns their stores are the caller's. Waits for one batch, or one open."""
         with self._lock:
             left = [self._followed.pop(task) for task in tasks if task in self._followed]
+            self._aside_until = time.monotonic() + _PROMOTION_SECONDS
             for followed in left:
                 followed.gone = True
             while any(followed.opening for followed in left):
@@ -201,7 +206,7 @@ class Follower:
             while not self._followed and not self._stopping:
                 self._drop_consumer()
                 self._lock.wait()
-            if self._must_step_aside():
+            if self._must_step_aside() or time.monotonic() < self._aside_until:
                 self._lock.wait(_ASIDE_SECONDS)
                 return
             followed = list(self._followed.values())
