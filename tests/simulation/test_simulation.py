@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from streamcluster.ids import SlotId
 
 from .kafka import Brokers, Unsafe
-from .run import run
+from .run import run, run_all
 from .world import TASKS, World
 
 SEEDS = int(os.environ.get("STREAMCLUSTER_TEST_SEEDS", "2000"))
@@ -23,8 +22,7 @@ CHECKOUT = Path(__file__).parent.parent.parent
 @pytest.mark.timeout(600)
 def test_no_seed_is_unsafe_and_every_seed_comes_to_rest() -> None:
     """2,000 schedules of crashes, pauses, cuts, namesakes and commands; python -m tests.simulation runs more."""
-    with ProcessPoolExecutor() as pool:
-        outcomes = list(pool.map(run, range(SEEDS), chunksize=20))
+    outcomes = list(run_all(range(SEEDS)))
 
     failures = [f"python -m tests.simulation --seed {o.seed} --trace: {o.failure}" for o in outcomes if o.failure]
     assert failures == []
