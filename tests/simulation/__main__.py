@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 
-from .run import run, run_all
+from .run import run
 
 
 def main(arguments: list[str]) -> int:
@@ -25,14 +26,16 @@ def main(arguments: list[str]) -> int:
         print(outcome)
         return 1 if outcome.failure else 0
     began, failures, commits, terms = time.monotonic(), 0, 0, 0
-    for number, outcome in enumerate(run_all(range(options.first, options.first + options.seeds)), 1):
-        commits, terms = commits + outcome.commits, terms + outcome.terms
-        if outcome.failure:
-            failures += 1
-            print(f"seed {outcome.seed}: {outcome.failure}")
-            print(f"    python -m tests.simulation --seed {outcome.seed} --trace", flush=True)
-        if number % 1000 == 0:
-            print(f"{number} seeds, {failures} failures, {time.monotonic() - began:.0f} s", flush=True)
+    with ProcessPoolExecutor() as pool:
+        seeds = range(options.first, options.first + options.seeds)
+        for number, outcome in enumerate(pool.map(run, seeds, chunksize=20), 1):
+            commits, terms = commits + outcome.commits, terms + outcome.terms
+            if outcome.failure:
+                failures += 1
+                print(f"seed {outcome.seed}: {outcome.failure}")
+                print(f"    python -m tests.simulation --seed {outcome.seed} --trace", flush=True)
+            if number % 1000 == 0:
+                print(f"{number} seeds, {failures} failures, {time.monotonic() - began:.0f} s", flush=True)
     seconds = time.monotonic() - began
     print(f"{options.seeds} seeds, {failures} failures, {commits} commits, {terms} leaders, {seconds:.0f} s")
     return 1 if failures else 0

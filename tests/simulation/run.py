@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 from .faults import hurt, settle
@@ -25,15 +22,6 @@ class Outcome:
     commits: int
     epochs: int
     terms: int
-
-
-def run_all(seeds: range) -> Iterator[Outcome]:
-    """Run many seeds on all cores, in order.
-
-    New processes, not forks: the one that runs tests may hold Kafka's handles, which do not survive a fork.
-    """
-    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(run, seeds, chunksize=20)
 
 
 def run(seed: int, lines: list[str] | None = None) -> Outcome:
