@@ -195,12 +195,17 @@ def test_what_is_not_there_says_so(name: str) -> None:
         use(owners[owner], attribute)
 
 
+def headings_of(text: str) -> set[str]:
+    """What links within a text may refer to."""
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
 def test_links_lead_somewhere() -> None:
     """Each file that the README links to is there, and each heading that it refers to."""
-    titles = re.findall(r"^#+ (.+)$", README, re.MULTILINE)
-    headings = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
     for link in re.findall(r"\]\(([^)]+)\)", README):
-        if link.startswith("#"):
-            assert link[1:] in headings, link
-        elif "://" not in link:
-            assert (CHECKOUT / link).exists(), link
+        if "://" in link:
+            continue
+        path, _, heading = link.partition("#")
+        text = (CHECKOUT / path).read_text(encoding="utf-8") if path else README
+        assert not heading or heading in headings_of(text), link
