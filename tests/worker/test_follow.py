@@ -187,9 +187,11 @@ def test_standby_that_is_left_is_not_touched_any_more(rig: Rig, topic: str, make
     assert rig.follower.standing(TASK) is None
     commit(producer, topic, numbered(5, b"unseen"))
     commit(producer, other_topic, numbered(5, b"seen"))
-    at_end = rig.end(other_topic)
+    # The end moves once more when the commit's marker is written.
     eventually(
-        lambda: other in rig.shelf.stores and rig.shelf.stores[other].changelog_next_offset("t") == at_end,
+        lambda: (
+            other in rig.shelf.stores and rig.shelf.stores[other].changelog_next_offset("t") == rig.end(other_topic) > 5
+        ),
         SECONDS,
         "the other one is at its end",
     )
