@@ -101,12 +101,21 @@ class Brokers:
         Raises:
             BrokerUnreachable, ConfigurationError: as `_error` says.
         """
-        try:
-            found = self._admin.list_topics(timeout=self._settings.connect_timeout).topics
-            counts = {name: len(topic.partitions) for name, topic in found.items() if topic.partitions}
-            configs = self._configs([spec.name for spec in specs if spec.name in counts])
-        except KafkaException as error:
-            raise self._error("reading the topics", error) from error
+        deadline = time.monotonic() + self._settings.connect_timeout
+        while True:
+            try:
+                return self._look_at_topics(specs)
+            except KafkaException as error:
+                # Another host has just made it, and one broker knows it before the other; or it was just deleted.
+                is_new = error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+                if not is_new or time.monotonic() >= deadline:
+                    raise self._error("reading the topics", error) from error
+                time.sleep(_POLL_SECONDS)
+
+    def _look_at_topics(self, specs: Sequence[TopicSpec | ResolvedTopic]) -> dict[str, BrokerTopic]:
+        found = self._admin.list_topics(timeout=self._settings.connect_timeout).topics
+        counts = {name: len(topic.partitions) for name, topic in found.items() if topic.partitions}
+        configs = self._configs([spec.name for spec in specs if spec.name in counts])
         return {
             name: BrokerTopic(name=name, partitions=count, config=configs.get(name, {}))
             for name, count in counts.items()
