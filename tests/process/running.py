@@ -202,10 +202,20 @@ class Running:
             self.status()
             self._process.kill()
             self._process.wait(END_SECONDS)
-        _, alive = psutil.wait_procs(list(self._seen.values()), timeout=10)
+        _, left = psutil.wait_procs(list(self._seen.values()), timeout=10)
+        # A dead one may wait for init to take note of it.
+        alive = [process for process in left if not is_dead(process)]
         for process in alive:
             process.kill()
         assert not alive, f"workers outlived their coordinator: {alive}"
+
+
+def is_dead(process: psutil.Process) -> bool:
+    """Whether it does nothing any more, taken note of or not."""
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def is_running(status: Status) -> bool:
