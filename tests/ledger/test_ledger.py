@@ -22,9 +22,7 @@ AROUND_SECONDS = 400
 @pytest.mark.timeout(SECONDS + AROUND_SECONDS)
 def test_everything_counts_once_under_all_faults(topic_prefix: str, tmp_path: Path) -> None:
     """Ten checks are green, and faults of several kinds were done."""
-    options = Options(
-        seed=11, seconds=SECONDS, hosts=2, brokers=1, rate=500, accounts=300, profiles=2_000, mean_gap=4.0
-    )
+    options = Options(seed=11, seconds=SECONDS, brokers=1, rate=500, accounts=300, profiles=2_000, mean_gap=4.0)
 
     result = run_trial(options, topic_prefix, tmp_path, print)
 
