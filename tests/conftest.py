@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from streamcluster_coordinator.broker import Broker
+from tests.process.waiting import eventually
 
 REUSED_BROKER = "STREAMCLUSTER_TEST_BROKER"
 _ADMIN_SECONDS = 30.0
@@ -70,6 +71,11 @@ def topic_prefix(request: pytest.FixtureRequest) -> str:
     return f"{name}-{uuid.uuid4().hex[:8]}-"
 
 
+def _has_leaders(admin: AdminClient, name: str) -> bool:
+    partitions = admin.list_topics(name, timeout=_ADMIN_SECONDS).topics[name].partitions
+    return bool(partitions) and all(partition.leader >= 0 for partition in partitions.values())
+
+
 @pytest.fixture
 def make_topic(broker: SharedBroker) -> MakeTopic:
     """Creates topics on the session's broker, under the name given (begin it with `topic_prefix`).
@@ -81,6 +87,8 @@ def make_topic(broker: SharedBroker) -> MakeTopic:
     def make(name: str, partitions: int, config: Mapping[str, str] | None = None) -> str:
         topic = NewTopic(name, num_partitions=partitions, config={"retention.ms": "-1", **(config or {})})
         admin.create_topics([topic], operation_timeout=_ADMIN_SECONDS)[name].result(_ADMIN_SECONDS)
+        # It is made before its partitions have leaders.
+        eventually(lambda: _has_leaders(admin, name), _ADMIN_SECONDS, f"topic {name} has leaders")
         return name
 
     return make

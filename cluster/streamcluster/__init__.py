@@ -5,6 +5,8 @@ What users import. The names are Faust's where Faust has them.
 
 from __future__ import annotations
 
+from functools import partial
+
 from .agents import Agent
 from .app import App
 from .codecs import Codec
@@ -20,6 +22,7 @@ from .errors import (
     ValidationError,
 )
 from .events import Event, Message, current_event
+from .faust_names import MODULE, missing
 from .ids import TP
 from .models import Record
 from .policies import ErrorPolicy, retry
@@ -56,3 +59,6 @@ __all__ = [
     "current_event",
     "retry",
 ]
+
+# Not as a function of its own, which would hide misspelled names from type checkers.
+globals()["__getattr__"] = partial(missing, known=MODULE, owner="streamcluster")

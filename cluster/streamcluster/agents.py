@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
-from .errors import AppError, NotOffered
+from .checks import each
+from .errors import AppError
+from .faust_names import AGENT, names_what_is_missing
 from .policies import ErrorPolicy
 from .streams import Stream
 from .topics import Sent, Topic
@@ -14,6 +16,7 @@ from .topics import Sent, Topic
 Sink = Any
 
 
+@names_what_is_missing(AGENT, "agent")
 @dataclass(slots=True, eq=False)
 class Agent:
     """Made by `@app.agent(...)`; the parameters are described there.
@@ -63,15 +66,6 @@ class Agent:
         """`send` that returns nothing."""
         await self.topic.send(key=key, value=value, partition=partition, timestamp=timestamp, headers=headers)
 
-    async def ask(self, *_: Any, **__: Any) -> NoReturn:
-        """Faust's request and reply."""
-        raise NotOffered(
-            f"agent {self.name}: ask() is not there yet: the reply would wait for a commit that waits for the asker. "
-            "Send to the agent and let it send the answer to a topic that you read."
-        )
-
-    ask_nowait = map = kvmap = join = kvjoin = ask
-
 
 def check_sink(agent: str, sink: Sink) -> None:
     """Raise AppError when `sink` is nothing that a value can be given to."""
@@ -81,6 +75,7 @@ def check_sink(agent: str, sink: Sink) -> None:
 
 def check_sinks(agent: str, sinks: Sequence[Sink]) -> list[Sink]:
     """The sinks as a list, each checked."""
-    for sink in sinks:
+    found = each(f"agent {agent}: sink", sinks)
+    for sink in found:
         check_sink(agent, sink)
-    return list(sinks)
+    return found

@@ -8,18 +8,37 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from importlib import import_module
 from typing import Any, NoReturn, TypeVar, overload
 
 from .agents import Agent, Sink, check_sinks
+from .checks import (
+    Seconds,
+    check_callable,
+    check_count,
+    check_parameters,
+    check_task,
+    check_topic_name,
+    each,
+    is_topic_name,
+    seconds_of,
+)
 from .codecs import Codec
 from .credentials import credential_settings
-from .errors import AppError, NotOffered
+from .errors import AppError
+from .faust_names import (
+    AGENT_ARGUMENTS,
+    APP,
+    FUNCTION_ARGUMENTS,
+    TABLE_ARGUMENTS,
+    TOPIC_ARGUMENTS,
+    names_what_is_missing,
+    refuses,
+)
 from .policies import ErrorPolicy
 from .settings import Settings, make_settings
 from .signals import Signal
-from .streams import Processor, Seconds, Source, Stream
+from .streams import Processor, Source, Stream
 from .tables import Table as TableView
 from .topics import Topic
 
@@ -37,6 +56,7 @@ class TaskFunction:
     interval: float | None = None
 
 
+@names_what_is_missing(APP, "app", refuses_set=True)
 class App:
     """A stream processing application.
 
@@ -70,6 +90,7 @@ class App:
 
     # Declarations
 
+    @refuses(TOPIC_ARGUMENTS, "app.topic")
     def topic(
         self,
         *names: str,
@@ -98,6 +119,11 @@ class App:
         """
         if bool(names) == bool(pattern):
             raise AppError("app.topic(): give one or more names, or pattern=.")
+        for name in names:
+            check_topic_name("app.topic()", name)
+        what = f"app.topic({', '.join(map(repr, names)) or f'pattern={pattern!r}'})"
+        check_count(f"{what}: partitions", partitions)
+        check_count(f"{what}: replicas", replicas)
         topic = Topic(
             names=names,
             pattern=pattern,
@@ -106,7 +132,7 @@ class App:
             key_serializer=key_serializer,
             value_serializer=value_serializer,
             partitions=partitions,
-            retention=float(retention) if isinstance(retention, (int, float)) else retention,
+            retention=None if retention is None else seconds_of(f"{what}: retention", retention),
             compacting=compacting,
             deleting=deleting,
             replicas=replicas,
@@ -132,6 +158,7 @@ class App:
         **topic_arguments: Any,
     ) -> Callable[[Callable[..., Any]], Agent]: ...
 
+    @refuses({**TOPIC_ARGUMENTS, **AGENT_ARGUMENTS}, "app.agent")
     def agent(
         self,
         channel: Any = None,
@@ -177,8 +204,8 @@ class App:
         name = name or f"{fun.__module__}.{fun.__name__}"
         if name in self.agents:
             raise AppError(f"agent {name!r} is declared twice: give one of them another name='...'.")
-        if not 1 <= concurrency <= AGENT_CONCURRENCY_MAX:
-            raise AppError(f"agent {name!r}: concurrency={concurrency} must be 1 to {AGENT_CONCURRENCY_MAX}.")
+        check_count(f"agent {name!r}: concurrency", concurrency, most=AGENT_CONCURRENCY_MAX)
+        check_parameters(f"agent {name!r}", fun, "stream")
         stream = channel if isinstance(channel, Stream) else None
         if stream is not None:
             if not stream.source.topics:
@@ -213,6 +240,9 @@ class App:
 
     def stream(self, channel: Any, *, processors: Iterable[Callable[[Any], Any]] = ()) -> Stream[Any]:
         """A stream over a topic (read in an @app.task, or passed to an agent), or over a local (async) iterable."""
+        processors = each("app.stream(): processors", processors)
+        for fun in processors:
+            check_callable("app.stream(): processors", fun)
         operators = tuple(Processor(fun) for fun in processors)
         if isinstance(channel, str):
             channel = self.topic(channel)
@@ -229,6 +259,7 @@ class App:
         if new.source.intake is None and any(stream is old for stream in self.streams):
             self.streams = [new if stream is old else stream for stream in self.streams]
 
+    @refuses(TABLE_ARGUMENTS, "app.Table")
     def Table(self, name: str, **arguments: Any) -> TableView[Any, Any]:
         """Declare a table: a dict with one shard per partition, kept in the store and in a changelog topic.
 
@@ -241,11 +272,10 @@ class App:
             on_recover: called after each restore of a shard.
             help: a line for `streamcluster tables`.
         """
-        for unknown in ("window", "use_partitioner", "on_window_close", "is_global", "on_changelog_event"):
-            if arguments.pop(unknown, None):
-                raise NotOffered(f"Table({name!r}, {unknown}=...): not there yet.")
         if name in self.tables:
             raise AppError(f"table {name!r} is declared twice.")
+        if not is_topic_name(name):
+            raise AppError(f"app.Table({name!r}): use letters, digits, '.', '_' and '-': it names the changelog topic.")
         table: TableView[Any, Any] = TableView(name, **arguments)
         self.tables[name] = table
         return table
@@ -256,6 +286,7 @@ class App:
     @overload
     def task(self, *, on_leader: bool = False) -> Callable[[F], F]: ...
 
+    @refuses(FUNCTION_ARGUMENTS, "app.task")
     def task(self, fun: Any = None, *, on_leader: bool = False) -> Any:
         """Decorate a function that runs once in each worker, or with `on_leader` in one worker of the app.
 
@@ -264,21 +295,26 @@ class App:
         """
 
         def decorate(function: F) -> F:
+            check_task("@app.task", function)
             self.tasks.append(TaskFunction(_name_of(function), function, on_leader))
             return function
 
         return decorate if fun is None else decorate(fun)
 
+    @refuses(FUNCTION_ARGUMENTS, "app.timer")
     def timer(self, interval: Seconds, *, on_leader: bool = False, name: str | None = None) -> Callable[[F], F]:
         """Decorate a function that runs every `interval` seconds in each worker (or on the leader), without drift.
 
         An exception in it is logged and the next run takes place.
         """
-        seconds = interval.total_seconds() if isinstance(interval, timedelta) else float(interval)
-        if seconds <= 0:
-            raise AppError(f"app.timer({interval!r}): the interval must be positive.")
+        if callable(interval):
+            raise AppError("@app.timer: give it an interval in seconds: @app.timer(60).")
+        seconds = seconds_of("app.timer(): interval", interval)
+        if seconds == 0:
+            raise AppError("app.timer(0): the interval must be positive.")
 
         def decorate(function: F) -> F:
+            check_task("@app.timer", function)
             self.tasks.append(TaskFunction(name or _name_of(function), function, on_leader, seconds))
             return function
 
@@ -301,33 +337,6 @@ class App:
         )
         import_module("streamcluster_coordinator.cli").run_for_app(f"{module}:{name}")
         raise AssertionError("the command line ends the process")
-
-    # Names that Faust has and that are not here yet; each says so.
-
-    def __getattr__(self, name: str) -> Any:
-        reason = _NOT_YET.get(name)
-        if reason is None:
-            raise AttributeError(f"App has no attribute {name!r}")
-        raise NotOffered(f"app.{name} is not there yet: {reason}")
-
-
-_NOT_YET = {
-    "GlobalTable": "read another worker's entries with `streamcluster table`, or key the events to the table.",
-    "SetTable": "use app.Table(name, default=set); changes in place are kept.",
-    "SetGlobalTable": "use app.Table(name, default=set).",
-    "crontab": "use app.timer and look at the clock.",
-    "page": "run a web framework beside the app and read tables through `streamcluster table --json`.",
-    "table_route": "there is no web server yet.",
-    "topic_route": "there is no web server yet.",
-    "command": "write a script of your own that imports the app.",
-    "service": "use @app.task.",
-    "channel": "use an asyncio.Queue inside a worker, or a topic between workers.",
-    "LiveCheck": "there are no plans for it.",
-    "Worker": "use `streamcluster start`.",
-    "discover": "import the modules from the module that has the app.",
-    "commit": "commits follow the events by themselves.",
-    "send": "use topic.send or agent.send.",
-}
 
 
 def _name_of(fun: Callable[..., Any]) -> str:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from .codecs import to_bytes
 from .current import KafkaRecord, Run, current_outbox, cursor_var
+from .faust_names import EVENT, names_what_is_missing
 from .ids import TP
+from .limits import header_pairs, headers_size
 
 
 class Destination(Protocol):
@@ -36,6 +39,7 @@ class Message:
         return TP(self.topic, self.partition)
 
 
+@names_what_is_missing(EVENT, "event")
 class Event:
     """One event of a stream: its decoded key and value, and the record behind them."""
 
@@ -78,19 +82,26 @@ class Event:
         value = self.value if value is ... else value
         if isinstance(channel, str):
             raise TypeError(f"event.send({channel!r}): give a topic object, it has the codecs; forward() takes a name.")
-        await channel.send(key=key, value=value, headers=headers or list(self._record.headers() or ()))
+        await channel.send(
+            key=key, value=value, headers=list(self._record.headers() or ()) if headers is None else headers
+        )
 
     async def forward(self, channel: Destination | str, *, key: Any = ..., headers: Any = None) -> None:
         """Send the record on as it is, without decoding and encoding it again."""
         # An agent has a name of its own, which is not its topic's.
         name = channel if isinstance(channel, str) else getattr(channel, "topic", channel).name
         message: dict[str, Any] = {
-            "key": self._record.key() if key is ... else key,
+            "key": self._record.key() if key is ... else None if key is None else to_bytes(key),
             "value": self._record.value(),
         }
         sent_headers = headers if headers is not None else self._record.headers()
-        if sent_headers:
-            message["headers"] = list(sent_headers.items() if isinstance(sent_headers, dict) else sent_headers)
+        pairs = header_pairs(sent_headers or ())
+        if pairs:
+            message["headers"] = pairs
+        coders = getattr(getattr(channel, "topic", channel), "coders", None)
+        if coders is not None:
+            size = len(message["key"] or b"") + len(message["value"] or b"") + headers_size(pairs)
+            coders.limits.check_size(name, size)
         outbox = current_outbox()
         if outbox.append(name, message):
             await outbox.room()

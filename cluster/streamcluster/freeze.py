@@ -11,19 +11,21 @@ import asyncio
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from msgspec import structs
 
 from .agents import Agent
 from .app import App, TaskFunction
+from .checks import check_topic_name
 from .errors import AppError
+from .limits import DEAD_LETTER_BYTES_MAX, limits_of
 from .policies import ErrorPolicy, policy_of
 from .streams import GroupBy, Operator, Probed, Processor, Source, Stream
 from .tables import Table
 from .topics import Topic
-from .topology import AgentSpec, Declared, TableSpec, TopicSpec
+from .topology import AgentSpec, Declared, TableSpec, TopicSpec, Topology
 
 PROBE_SECONDS_MAX = 10.0
 # Each takes up to 26 bytes of the 4096 that brokers allow for the metadata of an offset.
@@ -99,6 +101,18 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
     _check_readers(units)
     plan = Plan(tuple(units), tuple(shared), tuple(app.tasks), tuple(app.tables.values()))
     return plan, _declared(app, plan, specs, repartitions)
+
+
+def apply_limits(app: App, plan: Plan, topology: Topology, *, timestamps: bool = True) -> None:
+    """Let each topic refuse records that its broker would refuse, in the agent that sends them.
+
+    timestamps: whether to compare them with the clock, which is not that of a simulation.
+    """
+    resolved = {topic.name: topic for topic in topology.topics}
+    destinations = [unit.destination for unit in plan.units if unit.destination is not None]
+    for topic in [*app.topics, *destinations]:
+        limits = limits_of(app.conf, resolved.get(topic.names[0]) if topic.names else None)
+        topic.compile(app.conf, limits if timestamps else replace(limits, ahead_ms_max=None, behind_ms_max=None))
 
 
 def _check_readers(units: list[Unit]) -> None:
@@ -303,8 +317,16 @@ def _declared(app: App, plan: Plan, agents: list[AgentSpec], repartitions: dict[
         create=True,
         partitions=topics[app.conf.dead_letters].partitions if app.conf.dead_letters in topics else None,
         # Room for a record of the largest size with the headers that say why it is there.
-        config={"retention.ms": "-1", "max.message.bytes": str(2 * 1024 * 1024)},
+        config={
+            "retention.ms": "-1",
+            "max.message.bytes": str(max(2 * 1024 * 1024, app.conf.producer_max_request_size + DEAD_LETTER_BYTES_MAX)),
+        },
     )
+    for spec in topics.values():
+        if not spec.name.startswith("^"):
+            check_topic_name(
+                f"the {spec.role.replace('_', ' ')} topic of {', '.join(spec.used_by) or 'the app'}", spec.name
+            )
     return Declared(app_id=app.conf.app_id, topics=tuple(topics.values()), agents=tuple(agents), tables=tables)
 
 

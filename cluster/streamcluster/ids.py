@@ -8,6 +8,24 @@ Epoch = NewType("Epoch", int)
 Slot = NewType("Slot", int)
 
 
+class SlotId(NamedTuple):
+    """One slot of one host, unique in the cluster, written `a/0`. number: 0 <= number."""
+
+    host: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.host}/{self.number}"
+
+    @classmethod
+    def parse(cls, text: str) -> SlotId:
+        """Read what `str(slot_id)` wrote. Raises ValueError."""
+        host, slash, number = text.rpartition("/")
+        if not slash or not host or not number.isdecimal():
+            raise ValueError(f"{text!r} is not a slot: write HOST/NUMBER, for example a/0")
+        return cls(host, int(number))
+
+
 class TP(NamedTuple):
     """One partition of one topic."""
 

@@ -14,7 +14,10 @@ from .ids import TaskId
 from .settings import Settings
 from .topology import Declared, Topology
 
-TaskState = Literal["restoring", "running", "failing", "paused", "closing"]
+# The lag of a standby that has not seen the end of its changelogs yet: more than any log can have.
+LAG_UNKNOWN = 1 << 53
+
+TaskState = Literal["restoring", "running", "failing", "paused", "closing", "standby"]
 
 
 class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=False):
@@ -22,7 +25,10 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=F
 
 
 class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a worker process is started with. state_dir: this app's own directory on this host."""
+    """All that a worker process is started with. state_dir: this app's own directory on this host.
+
+    inventory: say once with Stored which state is on this host's disk.
+    """
 
     app: str
     slot: int
@@ -31,6 +37,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     topology: Topology
     state_dir: str
     transactional_id: str
+    inventory: bool = False
 
 
 class Description(_Message, frozen=True, kw_only=True):
@@ -44,17 +51,35 @@ class Description(_Message, frozen=True, kw_only=True):
 
 
 class Grant(_Message, frozen=True, kw_only=True):
-    """These tasks are yours from now on (in addition to what you have)."""
+    """These tasks are yours from now on (in addition to what you have).
+
+    session: that of the worker's newest Ready. The worker drops what was sent to an earlier one: it may be from before
+    the fence, and its epoch does not tell (H5).
+    """
 
     epoch: int
     tasks: tuple[TaskId, ...]
+    session: int = 1
 
 
 class Revoke(_Message, frozen=True, kw_only=True):
-    """Commit, close and release these tasks; answer with Released."""
+    """Commit, close and release these tasks; answer with Released. session: as in Grant."""
 
     epoch: int
     tasks: tuple[TaskId, ...]
+    session: int = 1
+
+
+class Follow(_Message, frozen=True, kw_only=True):
+    """Be a standby of these tasks, and of no other: the whole list. Answer with Following.
+
+    A standby keeps the shards of a task at the end of their changelogs and runs nothing. A task that is granted while
+    it is followed is promoted: it goes on from there. session: as in Grant.
+    """
+
+    epoch: int
+    tasks: tuple[TaskId, ...]
+    session: int = 1
 
 
 class Lead(_Message, frozen=True, kw_only=True):
@@ -72,6 +97,7 @@ class ReadTable(_Message, frozen=True, kw_only=True):
     """Read one key, or a page of rows of a table's local shards.
 
     key: JSON text of the key, or None for a page. after: opaque cursor of the last page's Rows, None for the first.
+    standby: read the shards of which this worker is a standby, instead of its own.
     """
 
     request: int
@@ -79,16 +105,36 @@ class ReadTable(_Message, frozen=True, kw_only=True):
     key: str | None = None
     after: str | None = None
     rows_max: int = 100
+    standby: bool = False
 
 
 # Worker -> coordinator
 
 
 class Ready(_Message, frozen=True, kw_only=True):
-    """The worker's producer has been initialised (so its predecessor is fenced): it can take grants."""
+    """The worker's producer has been initialised (so whoever had the slot is fenced): it can take grants.
+
+    It is sent again after every client was replaced (I3). The worker then has no task and follows none: what it is to
+    have, it gets anew, from a log that was read after this (H5). session: counts these messages from 1; every Grant,
+    Revoke and Follow carries the newest.
+    """
 
     slot: int
     pid: int
+    session: int = 1
+
+
+class Following(_Message, frozen=True, kw_only=True):
+    """The answer to Follow: the worker is a standby of these tasks now, and the stores of all others are closed."""
+
+    epoch: int
+    tasks: tuple[TaskId, ...]
+
+
+class Stored(_Message, frozen=True, kw_only=True):
+    """What is on this host's disk and in no worker's hands: "group_partition" -> sum of its changelog offsets."""
+
+    positions: dict[str, int]
 
 
 class Released(_Message, frozen=True, kw_only=True):
@@ -99,7 +145,11 @@ class Released(_Message, frozen=True, kw_only=True):
 
 
 class TaskReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Facts of one task. lag: records behind per source topic; restored/restore_total: records of its changelogs."""
+    """Facts of one task. lag: records behind per source topic; restored/restore_total: records of its changelogs.
+
+    Of a standby, lag is per changelog, LAG_UNKNOWN at first, and error says why it does not get on. stored: sum of the
+    changelog offsets that the local store is at.
+    """
 
     task: TaskId
     state: TaskState
@@ -108,6 +158,7 @@ class TaskReport(msgspec.Struct, frozen=True, kw_only=True):
     restored: int = 0
     restore_total: int = 0
     error: str | None = None
+    stored: int = 0
 
 
 class Report(_Message, frozen=True, kw_only=True):
@@ -128,6 +179,7 @@ class Rows(_Message, frozen=True, kw_only=True):
     """The answer to ReadTable: (JSON key, JSON value) pairs; owner False: the key's shard is not here.
 
     after: pass it to get the next page, None when this was the last. error: why there are none.
+    lag: records that the answer may be behind, of a standby; None: it is the owner's.
     """
 
     request: int
@@ -135,6 +187,7 @@ class Rows(_Message, frozen=True, kw_only=True):
     owner: bool = True
     after: str | None = None
     error: str | None = None
+    lag: int | None = None
 
 
 class Drained(_Message, frozen=True, kw_only=True):
@@ -149,5 +202,5 @@ class Failed(_Message, frozen=True, kw_only=True):
     traceback: str | None = None
 
 
-ToWorker = Grant | Revoke | Lead | Drain | ReadTable
-ToCoordinator = Ready | Released | Report | Rows | Drained | Failed
+ToWorker = Grant | Revoke | Follow | Lead | Drain | ReadTable
+ToCoordinator = Ready | Released | Following | Stored | Report | Rows | Drained | Failed

@@ -25,6 +25,7 @@ from .topology import (
 
 _READ = ("source", "repartition")
 _OURS = ("repartition", "changelog")
+_HOUR_MS = 3_600_000
 
 
 def resolve(declared: Declared, broker: Mapping[str, BrokerTopic], settings: Settings) -> Topology | list[Problem]:
@@ -222,7 +223,10 @@ class _Resolution:
 
     def _resolved(self, spec: TopicSpec) -> ResolvedTopic:
         existing = self.broker.get(spec.name)
-        limit = (existing.config if existing is not None else spec.config).get("max.message.bytes")
+        config = existing.config if existing is not None else spec.config
+        limit = config.get("max.message.bytes")
+        behind = config.get("message.timestamp.before.max.ms")
+        keeps_ours = config.get("message.timestamp.type", "CreateTime") == "CreateTime"
         return ResolvedTopic(
             name=spec.name,
             role=spec.role,
@@ -231,6 +235,9 @@ class _Resolution:
             replicas=spec.replicas,
             config=spec.config,
             message_bytes_max=int(limit) if limit is not None else None,
+            # The broker's default for topics that are not there yet.
+            ahead_ms_max=int(config.get("message.timestamp.after.max.ms", _HOUR_MS)) if keeps_ours else None,
+            behind_ms_max=int(behind) if keeps_ours and behind is not None else None,
         )
 
     def _known(self, name: str) -> int:

@@ -17,6 +17,10 @@ ConnectionConfig = dict[str, str | int | float | bool]
 
 CREDENTIALS_DIRECTORY = "CREDENTIALS_DIRECTORY"
 _SECRET_BYTES_MAX = 1 << 20
+# The file in $CREDENTIALS_DIRECTORY when cluster_secret_file names none.
+CLUSTER_CREDENTIAL = "cluster-secret"
+CLUSTER_SECRET_BYTES_MIN = 16
+_MAKE_SECRET = "make one with `openssl rand -base64 32`"
 
 
 def connection_config(settings: Settings, environ: Mapping[str, str] = os.environ) -> ConnectionConfig:
@@ -144,7 +148,37 @@ def _secret(settings: Settings, name: str, environ: Mapping[str, str]) -> str | 
     if file is None:
         text: str | None = getattr(settings, name)
         return text
-    setting = f"{name}_file"
+    return _content(f"{name}_file", file, environ)
+
+
+def cluster_secret(settings: Settings, environ: Mapping[str, str] = os.environ) -> str | None:
+    """What the hosts of an app share to ask each other (cluster_secret_file); None: they do not ask each other.
+
+    Raises:
+        ConfigurationError: a file that cannot be read, a secret that is easy to guess, or `advertise` without one.
+    """
+    setting, name = "cluster_secret_file", settings.cluster_secret_file
+    if name is None:
+        setting, name = f"${CREDENTIALS_DIRECTORY}", CLUSTER_CREDENTIAL
+        directory = environ.get(CREDENTIALS_DIRECTORY)
+        if not directory or not (Path(directory) / name).exists():
+            if settings.advertise is None:
+                return None
+            raise ConfigurationError(
+                f"advertise={settings.advertise} needs a secret that all hosts of the app share: {_MAKE_SECRET}, copy "
+                f"it to each host and name it in cluster_secret_file, or pass it as credential {CLUSTER_CREDENTIAL!r}."
+            )
+    secret = _content(setting, name, environ).strip()
+    if len(secret.encode()) < CLUSTER_SECRET_BYTES_MIN:
+        raise ConfigurationError(
+            f"{setting}: the secret in {name} is shorter than {CLUSTER_SECRET_BYTES_MIN} bytes, so it can be guessed: "
+            f"{_MAKE_SECRET}."
+        )
+    return secret
+
+
+def _content(setting: str, file: str, environ: Mapping[str, str]) -> str:
+    """The one line of a file that holds a secret."""
     path = _found(setting, file, environ)
     try:
         with path.open("rb") as opened:

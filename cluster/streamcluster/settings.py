@@ -12,7 +12,9 @@ from typing import Literal
 
 import msgspec
 
+from .checks import check_topic_name, is_topic_name
 from .errors import ConfigurationError
+from .faust_names import SETTINGS as FAUST_SETTINGS
 
 ProcessingGuarantee = Literal["exactly_once", "at_least_once"]
 ErrorAction = Literal["dead_letter", "skip", "stop"]
@@ -23,6 +25,29 @@ SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"
 SECRET_SETTINGS = ("sasl_password", "ssl_key_password", "oauth_client_secret")
 _SECRET_WORDS = ("password", "secret", "pem", "oauthbearer.config", "jaas", "assertion")
 HIDDEN = "***"
+HOST_NAME_MAX = 200
+PORT_MAX = 65_535
+
+# The smallest value that makes sense -> settings.
+LEAST: dict[float, tuple[str, ...]] = {
+    0: (
+        *("connect_timeout", "drain_timeout", "stall_report", "error_backoff", "error_retries", "table_cache_bytes"),
+        *("commit_interval", "commit_interval_min", "commit_interval_max", "store_block_cache_bytes"),
+        "standby_replicas",
+    ),
+    0.001: (
+        *("heartbeat_interval", "stall_timeout", "crash_loop_window", "transaction_timeout"),
+        *("host_timeout", "host_heartbeat"),
+    ),
+    1: (
+        *("version", "workers", "topic_partitions", "topic_replication_factor", "topic_min_insync_replicas"),
+        *("commit_events_max", "consumer_batch_records_max", "stream_buffer_records_max", "outbox_records_max"),
+        *("producer_flush_records", "consumer_prefetch_bytes", "store_write_buffer_bytes", "crash_loop_deaths"),
+        *("standby_lag_max", "standby_warmups_max"),
+    ),
+    # A record has a key, a value, headers, and a batch around it.
+    1024: ("producer_max_request_size",),
+}
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -95,6 +120,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     stream_buffer_records_max: int = 50_000
     # Records that a task may have sent to one topic before `await topic.send` waits for Kafka to take them.
     outbox_records_max: int = 100_000
+
+    # Hosts. host: this one's name in the cluster; None: the machine's.
+    host: str | None = None
+    # A host that says nothing for so long is taken for dead: its slots are fenced, its tasks move.
+    host_timeout: float = 3.0
+    host_heartbeat: float = 1.0
+    # Copies of each task's state on other hosts. None: 1 when there is more than one host.
+    standby_replicas: int | None = None
+    # A task moves to a place whose state is at most so many records behind; others are warmed up, so many at once.
+    standby_lag_max: int = 10_000
+    standby_warmups_max: int = 4
+    # Where other hosts may ask this one for rows of tables, HOST:PORT; None: nowhere. They share a secret.
+    advertise: str | None = None
+    cluster_secret_file: str | None = None
 
     # Processes.
     workers: int | None = None
@@ -169,6 +208,8 @@ def check_setting_name(name: str, *, source: str) -> None:
     """Raise ConfigurationError with a did-you-mean when `name` is not a setting."""
     if name in SETTING_NAMES:
         return
+    if name in FAUST_SETTINGS:
+        raise ConfigurationError(f"{source}: the setting {name!r} of Faust is not offered: {FAUST_SETTINGS[name]}")
     near = difflib.get_close_matches(name, SETTING_NAMES, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise ConfigurationError(f"{source}: there is no setting {name!r}.{hint}")
@@ -176,11 +217,13 @@ def check_setting_name(name: str, *, source: str) -> None:
 
 def _checked(settings: Settings, source: str) -> Settings:
     """Refuse values that are of the right type and still make no sense."""
-    if not settings.id or len(settings.id) > 200 or not all(c.isalnum() or c in "._-" for c in settings.id):
+    if len(settings.id) > 200 or not is_topic_name(settings.id):
         raise ConfigurationError(
             f"{source}: id={settings.id!r} cannot be part of a topic name: "
             "use letters, digits, '.', '_' and '-', at most 200."
         )
+    if settings.dead_letter_topic is not None:
+        check_topic_name(f"{source}: dead_letter_topic", settings.dead_letter_topic)
     if "@" in settings.broker:
         # Not shown: what is before it is likely a password.
         raise ConfigurationError(
@@ -188,22 +231,58 @@ def _checked(settings: Settings, source: str) -> Settings:
         )
     if not settings.broker.startswith("kafka://"):
         raise ConfigurationError(f"{source}: broker={settings.broker!r} must look like 'kafka://host:9092'.")
-    for name in ("topic_partitions", "commit_events_max", "consumer_batch_records_max", "stream_buffer_records_max"):
-        if getattr(settings, name) < 1:
-            raise ConfigurationError(f"{source}: {name} must be at least 1.")
+    for least, names in LEAST.items():
+        for name in names:
+            value = getattr(settings, name)
+            if value is not None and not least <= value < float("inf"):
+                raise ConfigurationError(f"{source}: {name}={value} must be at least {least}.")
     copies, in_sync = settings.topic_replication_factor, settings.topic_min_insync_replicas
     if copies is not None and in_sync is not None and in_sync > copies:
         raise ConfigurationError(
             f"{source}: topic_min_insync_replicas={in_sync} is more than topic_replication_factor={copies}: "
             "no write would ever be acknowledged."
         )
-    if settings.workers is not None and settings.workers < 1:
-        raise ConfigurationError(f"{source}: workers={settings.workers} must be at least 1.")
-    for name in ("commit_interval", "commit_interval_min", "error_backoff"):
-        value = getattr(settings, name)
-        if value is not None and value < 0:
-            raise ConfigurationError(f"{source}: {name}={value} must not be negative.")
+    _check_hosts(settings, source)
     return settings
+
+
+def _check_hosts(settings: Settings, source: str) -> None:
+    """The same for what is about several hosts."""
+    if settings.host is not None and not is_host_name(settings.host):
+        raise ConfigurationError(
+            f"{source}: host={settings.host!r} cannot name a host: use letters, digits, '.', '_' and '-', "
+            f"at most {HOST_NAME_MAX}."
+        )
+    if settings.advertise is not None:
+        try:
+            address_of(settings.advertise)
+        except ValueError as error:
+            raise ConfigurationError(f"{source}: advertise={error}.") from error
+    # Two may be lost or late before a host is taken for dead. The rest is what 0.1 * 3 is off.
+    if settings.host_heartbeat * 3 > settings.host_timeout * (1 + 1e-9):
+        raise ConfigurationError(
+            f"{source}: host_heartbeat={settings.host_heartbeat:g} must be at most a third of "
+            f"host_timeout={settings.host_timeout:g}: one late report would look like a dead host."
+        )
+
+
+def is_host_name(text: str) -> bool:
+    """Whether a host may be called so: it becomes part of transactional ids, and of slots written HOST/NUMBER."""
+    return 0 < len(text) <= HOST_NAME_MAX and all(c.isascii() and (c.isalnum() or c in "._-") for c in text)
+
+
+def address_of(text: str) -> tuple[str, int]:
+    """Host and port of `HOST:PORT` or `[IPv6]:PORT`. Raises ValueError."""
+    host, _, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        host = ""
+    if not host or any(c.isspace() or c in "/[]@" for c in host):
+        raise ValueError(f"{text!r} is not an address: write HOST:PORT, for example 10.0.0.1:7070 or [fd00::1]:7070")
+    if not (port.isascii() and port.isdecimal() and 0 < int(port) <= PORT_MAX):
+        raise ValueError(f"{text!r} has no port: write HOST:PORT with a port from 1 to {PORT_MAX}")
+    return host, int(port)
 
 
 def bootstrap_servers(broker: str) -> str:

@@ -6,6 +6,9 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
+from .checks import check_callable
+from .errors import AppError
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -28,6 +31,7 @@ class Signal:
         """Add a receiver; returns it, so that it works as a decorator with and without parentheses."""
         if fun is None:
             return self.connect
+        check_callable(f"{self.name}.connect()", fun)
         self.receivers.append(fun)
         return fun
 
@@ -36,9 +40,19 @@ class Signal:
         self.receivers.remove(fun)
 
     def send(self, sender: object, **arguments: object) -> None:
-        """Call every receiver, in the order of connection; receivers must be plain functions."""
+        """Call every receiver, in the order of connection.
+
+        Raises:
+            AppError: a receiver is a coroutine function, which nobody awaits here.
+        """
         for receiver in self.receivers:
-            receiver(sender, **arguments)
+            result = receiver(sender, **arguments)
+            if inspect.iscoroutine(result):
+                result.close()
+                raise AppError(
+                    f"{self.name} is sent where nothing can be awaited: {receiver.__name__} must be a plain function, "
+                    "not `async def`."
+                )
 
     async def send_async(self, sender: object, **arguments: object) -> None:
         """Call every receiver and await those that are coroutine functions."""

@@ -14,14 +14,15 @@ from datetime import timedelta
 from types import CoroutineType
 from typing import Any, Generic, Protocol, TypeVar
 
+from .checks import Seconds, check_callable, check_count
 from .current import Cursor, Kept, Run
 from .errors import AppError, NotOffered, Skip
-from .events import Event
+from .events import Destination, Event, current_event
+from .faust_names import STREAM, names_what_is_missing
 from .models import field_getter, field_name, field_owner
-from .topics import Topic
+from .topics import Topic, topic_of
 
 T = TypeVar("T")
-Seconds = float | int | timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,7 @@ class Source:
         self.is_probe = False
 
 
+@names_what_is_missing(STREAM, "stream")
 class Stream(Generic[T]):
     """An asynchronous stream of values. Iterate it with `async for`; see the README's tour for the operators."""
 
@@ -127,15 +129,17 @@ class Stream(Generic[T]):
 
     def filter(self, fun: Callable[[T], bool | Awaitable[bool]]) -> Stream[T]:
         """Only the values for which `fun` (sync or async) is true."""
+        check_callable("stream.filter()", fun)
         return self._derive(Filter(fun))
 
     def add_processor(self, fun: Callable[[T], Any]) -> None:
         """Map every value through `fun` (sync or async), in place; `Skip` drops the event."""
+        check_callable("stream.add_processor()", fun)
         self.operators = (*self.operators, Processor(fun))
 
-    def echo(self, *topics: Topic) -> Stream[T]:
-        """Send every value to `topics` as well, with its key."""
-        return self._derive(Echo(topics))
+    def echo(self, *channels: Topic | Destination) -> Stream[T]:
+        """Send every value to these topics and agents as well, with its key."""
+        return self._derive(Echo(tuple(topic_of("echo", channel) for channel in channels)))
 
     def group_by(
         self,
@@ -160,9 +164,8 @@ class Stream(Generic[T]):
 
     def through(self, channel: Topic | str) -> Stream[T]:
         """Send every event to `channel` under its own key and go on reading from there."""
-        if isinstance(channel, str):
-            raise AppError(f"stream.through({channel!r}): give a topic object, made with app.topic({channel!r}, ...).")
-        return self._derive(GroupBy(label=channel.name, key=None, through=channel))
+        topic = topic_of("through", channel)
+        return self._derive(GroupBy(label=topic.name, key=None, through=topic))
 
     # Iteration
 
@@ -212,19 +215,10 @@ class Stream(Generic[T]):
         self.source.intake.begin()
         return self.source.intake, after_repartition(self.operators)
 
-    # Names that Faust has
-
-    def noack(self) -> Stream[T]:
-        """Faust's manual acknowledgement."""
-        raise NotOffered(
-            "stream.noack(): an event is finished when the next one is asked for, also under exactly once."
-        )
-
-    def join(self, *_: Any) -> Stream[T]:
-        """Faust's join, which raises there too."""
-        raise NotOffered("stream.join(): joins are not there yet; read the other side from a table.")
-
-    left_join = inner_join = outer_join = combine = join
+    @property
+    def current_event(self) -> Event | None:
+        """The event that the running code is at, or None."""
+        return current_event()
 
     def __and__(self, other: object) -> Stream[T]:
         raise NotOffered("stream & stream: give several topics to one app.topic(...) instead.")
@@ -239,6 +233,8 @@ def after_repartition(operators: tuple[Operator, ...]) -> tuple[Operator, ...]:
 
 
 def _group_by(key: Any, name: str | None, topic: Topic | None, partitions: int | None) -> GroupBy:
+    check_count("stream.group_by(): partitions", partitions)
+    topic = None if topic is None else topic_of("group_by(topic=...)", topic)
     getter = field_getter(key)
     if getter is not None:
         label = name or f"{field_owner(key)}.{field_name(key)}"

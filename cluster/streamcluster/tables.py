@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextvars import ContextVar
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
+from .checks import check_callable, check_count, check_topic_name
 from .current import cursor_var
-from .errors import AppError, NotOffered
+from .errors import AppError
+from .faust_names import TABLE, names_what_is_missing
 from .topics import Topic
 
 K = TypeVar("K")
@@ -70,6 +72,7 @@ class LocalShards(Protocol):
 IMMUTABLE = frozenset({int, float, str, bytes, bool, type(None), complex})
 
 
+@names_what_is_missing(TABLE, "table")
 class Table(MutableMapping[K, V]):
     """Made by `app.Table(...)`; the parameters are described there."""
 
@@ -88,6 +91,13 @@ class Table(MutableMapping[K, V]):
         on_recover: Callable[..., Any] | None = None,
         help: str = "",
     ) -> None:
+        if default is not None:
+            check_callable(f"table {name!r}: default", default)
+        if on_recover is not None:
+            check_callable(f"table {name!r}: on_recover", on_recover)
+        check_count(f"table {name!r}: partitions", partitions)
+        if isinstance(changelog_topic, str):
+            check_topic_name(f"table {name!r}: changelog_topic", changelog_topic)
         self.name = name
         self.default = default
         self.key_type = key_type
@@ -245,20 +255,6 @@ class Table(MutableMapping[K, V]):
         cursor = cursor_var.get()
         if cursor is not None and cursor.task is not None:
             raise TableElsewhere(self.name, cursor.owner, cursor.task.group)
-
-    # Names that Faust has
-
-    def tumbling(self, *_: Any, **__: Any) -> NoReturn:
-        """Faust's windows."""
-        raise NotOffered(f"table {self.name!r}: windows are not there yet; put the window's start into the key.")
-
-    hopping = using_window = relative_to_stream = relative_to_now = relative_to_field = tumbling
-
-    def join(self, *_: Any) -> NoReturn:
-        """Faust's join, which raises there too."""
-        raise NotOffered(f"table {self.name!r}: joins are not there yet; read the table inside an agent.")
-
-    left_join = inner_join = outer_join = combine = join
 
 
 class TableElsewhere(AppError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, NoReturn
@@ -10,9 +10,9 @@ from typing import Any, NoReturn
 from .coding import make_decoder, make_encoder
 from .current import OutboxLike, current_outbox
 from .errors import AppError, NotOffered
+from .faust_names import TOPIC, names_what_is_missing
+from .limits import Headers, TopicLimits, header_pairs, headers_size, limits_of
 from .settings import Settings
-
-Headers = Mapping[str, bytes] | Sequence[tuple[str, bytes]]
 
 
 class Sent:
@@ -36,15 +36,16 @@ SENT = Sent()
 
 @dataclass(slots=True)
 class Coders:
-    """The compiled codecs of one topic under the settings of one app; value_bytes_max bounds an encoded value."""
+    """The compiled codecs of one topic under the settings of one app, and what the topic takes of a record."""
 
     decode_key: Callable[[bytes], Any]
     decode_value: Callable[[bytes], Any]
     encode_key: Callable[[Any], bytes | None]
     encode_value: Callable[[Any], bytes | None]
-    value_bytes_max: int
+    limits: TopicLimits
 
 
+@names_what_is_missing(TOPIC, "topic")
 @dataclass(slots=True, eq=False)
 class Topic:
     """Made by `app.topic(...)`; the parameters are described there."""
@@ -83,9 +84,8 @@ class Topic:
             raise AppError(f"topic {self.names or self.pattern}: used before the app was started or finalized.")
         return self._coders
 
-    def compile(self, settings: Settings, value_bytes_max: int | None = None) -> None:
-        """Choose the codecs. Idempotent; value_bytes_max: the broker's limit for this topic, where known."""
-        limit = min(value_bytes_max or settings.producer_max_request_size, settings.producer_max_request_size)
+    def compile(self, settings: Settings, limits: TopicLimits | None = None) -> None:
+        """Choose the codecs. Idempotent; limits: what the broker takes, where known."""
         allow = settings.allow_pickle
         key, value = settings.key_serializer, settings.value_serializer
         self._coders = Coders(
@@ -97,8 +97,7 @@ class Topic:
             encode_value=make_encoder(
                 self.value_type, self.value_serializer, default_serializer=value, allow_pickle=allow
             ),
-            # Room for the key, the headers and the batch that librdkafka wraps around one record.
-            value_bytes_max=max(1, limit - 512),
+            limits=limits or limits_of(settings),
         )
 
     async def send(
@@ -116,10 +115,11 @@ class Topic:
             key, value: encoded at once by this topic's codecs; None is sent as null (a tombstone).
             partition: None lets the key decide (murmur2, as in Java).
             timestamp: seconds since the epoch; None is the time of the commit.
-            headers: name -> bytes, or pairs.
+            headers: name -> bytes or text, or pairs.
 
         Raises:
-            AppError: outside of a running app. ValueError: the value is larger than the topic takes.
+            AppError: outside of a running app. ValueError, TypeError: the topic does not take it: it is too large, for
+                a partition that is not there, or its timestamp is too far from now.
         """
         outbox = current_outbox()
         if self._append(outbox, key, value, partition, timestamp, headers):
@@ -149,19 +149,21 @@ class Topic:
         headers: Headers | None,
     ) -> bool:
         coders = self._coders or self.coders
+        limits = coders.limits
         data = None if value is None else coders.encode_value(value)
-        if data is not None and len(data) > coders.value_bytes_max:
-            raise ValueError(
-                f"a value of {len(data)} bytes is more than topic {self.name!r} takes ({coders.value_bytes_max}); "
-                "raise the topic's max.message.bytes and the setting producer_max_request_size, or send less."
-            )
-        message: dict[str, Any] = {"key": None if key is None else coders.encode_key(key), "value": data}
+        key_data = None if key is None else coders.encode_key(key)
+        size = len(data or b"") + len(key_data or b"")
+        message: dict[str, Any] = {"key": key_data, "value": data}
         if partition is not None:
+            limits.check_partition(self.name, partition)
             message["partition"] = partition
         if timestamp is not None:
-            message["timestamp"] = int(timestamp * 1000)
+            message["timestamp"] = limits.milliseconds(self.name, timestamp)
         if headers:
-            message["headers"] = list(headers.items() if isinstance(headers, Mapping) else headers)
+            pairs = message["headers"] = header_pairs(headers)
+            size += headers_size(pairs)
+        if size > limits.record_bytes_max:
+            limits.check_size(self.name, size)
         if self.on_produce is not None:
             self.on_produce(
                 key=key, value=value, partition=partition, timestamp=timestamp, headers=message.get("headers", [])
@@ -183,15 +185,10 @@ class Topic:
         """For messages: the names, or the pattern."""
         return ", ".join(self.names) if self.names else f"pattern {self.pattern!r}"
 
-    def stream(self, **_: Any) -> NoReturn:
-        """Faust's `topic.stream()`."""
-        raise NotOffered("topic.stream(): use app.stream(topic), which knows the app.")
 
-    async def maybe_declare(self) -> NoReturn:
-        """Faust's `topic.maybe_declare()`."""
-        raise NotOffered(
-            "topic.maybe_declare(): topics are created and verified before the first worker starts; "
-            "declare this one with app.topic(..., internal=True) or partitions=N."
-        )
-
-    declare = maybe_declare
+def topic_of(operator: str, channel: object) -> Topic:
+    """The topic that a stream operator is given: itself, or that of an agent. Raises AppError for anything else."""
+    topic = getattr(channel, "topic", channel)
+    if not isinstance(topic, Topic):
+        raise AppError(f"stream.{operator}({channel!r}): give a topic object, made with app.topic(...), or an agent.")
+    return topic

@@ -67,7 +67,11 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResolvedTopic(msgspec.Struct, frozen=True, kw_only=True):
-    """A topic with its partition count; message_bytes_max is the topic's own limit on one record batch."""
+    """A topic with its partition count.
+
+    message_bytes_max: the topic's own limit on one record batch. ahead_ms_max, behind_ms_max: how far a timestamp may
+    be from the broker's clock. None: no limit that is known.
+    """
 
     name: str
     role: str
@@ -76,6 +80,8 @@ class ResolvedTopic(msgspec.Struct, frozen=True, kw_only=True):
     replicas: int | None = None
     config: dict[str, str] = {}
     message_bytes_max: int | None = None
+    ahead_ms_max: int | None = None
+    behind_ms_max: int | None = None
 
 
 class ResolvedTable(msgspec.Struct, frozen=True, kw_only=True):

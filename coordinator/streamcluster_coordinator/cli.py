@@ -1,6 +1,6 @@
 """The `streamcluster` command: its groups of commands, and the one place where errors become messages and exit codes.
 
-Never a traceback but that of a user's app that does not import. What commands do is in cli_run, cli_read and cli_act.
+Never a traceback but that of a user's app that does not import. What commands do is in the other cli files.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import click
 
 from streamcluster.errors import StreamclusterError
 
-from . import cli_act, cli_read, cli_run, cli_systemd
+from . import cli_act, cli_hosts, cli_read, cli_run, cli_systemd
 from .cli_target import complain
 
 INTERRUPTED = 130
@@ -46,7 +46,8 @@ def command_line(reference: str | None) -> None:
     del reference
 
 
-for command in (*cli_run.COMMANDS, *cli_read.COMMANDS, *cli_act.COMMANDS, *cli_systemd.COMMANDS):
+GROUPS = (cli_run, cli_read, cli_hosts, cli_act, cli_systemd)
+for command in (command for group in GROUPS for command in group.COMMANDS):
     command_line.add_command(command)
 
 

@@ -22,6 +22,7 @@ from streamcluster.topology import Declared
 
 from .cli_target import Target, json_option, print_json, targets_app
 from .running import NotRunning, ask_rows, ask_status
+from .status import RowsAnswer
 from .status_view import aligned, status_text
 
 WATCH_SECONDS = 0.5
@@ -104,7 +105,8 @@ def tables(target: Target, as_json: bool) -> int:
 def table(target: Target, name: str, key: str | None, limit: int, after: str | None, as_json: bool) -> int:
     """Read one KEY of a table, or a page of its rows, from the running app.
 
-    KEY is plain text, or JSON for keys that are not text. A missing key ends with exit code 1.
+    KEY is plain text, or JSON for keys that are not text. A missing key ends with exit code 1. Any host may be asked:
+    it asks the one that has the rows, or a standby when that one is away, and then says how far behind that may be.
     """
     app, settings = target.load()
     if name not in app.tables:
@@ -125,16 +127,29 @@ def table(target: Target, name: str, key: str | None, limit: int, after: str | N
 
 
 def _show_key(settings: Settings, name: str, keys: list[str], *, as_json: bool) -> int:
+    answers = []
     for key in keys:
-        for found, value in ask_rows(settings, name, key=key).rows:
-            if as_json:
-                row = {"key": msgspec.Raw(found.encode()), "value": msgspec.Raw(value.encode())}
-                print_json({"table": name, **row})
-            else:
-                click.echo(value)
-            return 0
+        answer = ask_rows(settings, name, key=key)
+        answers.append(answer)
+        if not answer.rows:
+            continue
+        _mark(answer)
+        [(found, value)] = answer.rows
+        if as_json:
+            row = {"key": msgspec.Raw(found.encode()), "value": msgspec.Raw(value.encode())}
+            print_json({"table": name, **row, "source": answer.source, "lag": answer.lag})
+        else:
+            click.echo(value)
+        return 0
+    _mark(answers[0])
     click.echo(f"streamcluster: table {name!r} has no key {_plain(keys[0])}", err=True)
     return 1
+
+
+def _mark(answer: RowsAnswer) -> None:
+    """Say when it is not the owner's word."""
+    if answer.lag is not None:
+        click.echo(f"from the standby {answer.source}, at most {answer.lag} changelog records behind", err=True)
 
 
 def key_texts(key_type: Any, text: str) -> list[str]:

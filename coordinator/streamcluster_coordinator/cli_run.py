@@ -24,6 +24,11 @@ LOG_LEVELS = click.Choice(["debug", "info", "warning", "error"])
 @click.command(short_help="Run an app on this host.")
 @targets_app
 @click.option("--workers", type=click.IntRange(min=1), help="Worker processes. Default: one per core.")
+@click.option("--host", metavar="NAME", help="This host's name in the cluster. Default: the machine's name.")
+@click.option("--rack", metavar="NAME", help="Where this host is: standbys go to other racks than their owners.")
+@click.option(
+    "--advertise", metavar="HOST:PORT", help="Where other hosts may ask for rows of tables. Needs a shared secret."
+)
 @click.option("--log-format", type=LOG_FORMATS, help="auto: text on a terminal, JSON lines otherwise.")
 @click.option("--log-level", type=LOG_LEVELS, help="Default: info.")
 @click.option(

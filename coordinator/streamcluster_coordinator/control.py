@@ -1,232 +1,240 @@
-"""Leadership of an app: taking it over, proving that it is still ours, and fencing who had it before.
+"""Writes the control topic, as the one that leads: claims, snapshots, and the fences of slots.
 
     1 init_transactions(<app>-ctl)      fences the old leader's writes
     2 E = end of ctl, READ_UNCOMMITTED, asked for after 1; read ctl to E
-    3 LeaderRecord(epoch = last + 1) in a transaction; read back
-    4 init_transactions(<app>-slot-k) for every slot that the old leader filled: none of its workers can commit
+    3 a snapshot of the next term in a transaction; read back
 
-(coordination.md, section 3.) It must not know workers or tasks.
+(coordination.md, section 3.) Terms are those of the log: each has one claim, so a record of our term is ours. It
+decides neither who claims nor what a snapshot says.
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
-import os
-import socket
 import time
-import uuid
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
-import msgspec
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
-from streamcluster.errors import BrokerUnreachable, ConfigurationError, Fenced
+from streamcluster.errors import BrokerUnreachable, ConfigurationError, Fenced, StateIncompatible
+from streamcluster.ids import SlotId
 from streamcluster.settings import Settings
-from streamcluster.topology import ResolvedTopic
 
+from .control_fence import is_fenced, open_fencing
 from .control_reader import ControlReader
-from .control_record import LEADER_KEY, LeaderRecord, check_cluster, control_topic, slot_id
+from .control_record import SNAPSHOT_KEY, Snapshot, control_topic, encode_snapshot, slot_transactional_id
+from .control_watch import describe
 from .topics import client_config
+from .topics_connect import make_admin
 
 logger = logging.getLogger("streamcluster.coordinator")
-_TRANSACTION_TIMEOUT_MS = 10_000
-# librdkafka backs off for 0.5 s when it asks before a connection is up (so the cluster is asked something else first),
-# or when the request meets an open transaction (so a fresh handle asks again). Measured on Kafka 4.1: 60 ms for an idle
-# id and 0.12 to 0.24 s with an open transaction; 0.5 to 1.5 s without these two.
-_TRIES_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
-_TRY_SECONDS_MAX = 5.0
-_FENCES_AT_ONCE = 8
-# Of a running coordinator's questions: short, because its end waits for them, and they are asked again.
-ASK_SECONDS = 3.0
-_FENCED_NAMES = ("_FENCED", "PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH")
-
-
-def control_topic_spec(app_id: str) -> ResolvedTopic:
-    """The control topic as it is created."""
-    return ResolvedTopic(
-        name=control_topic(app_id),
-        role="control",
-        partitions=1,
-        create=True,
-        config={"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.01", "segment.ms": "86400000"},
-    )
+_RETRY_SECONDS = 0.1
+# From its fence to its record a claim takes 0.1 to 0.3 s. Who is fenced gives it that time, and goes on leading when
+# no record comes: then it was an older leader that looked how its last write ended, or a claimer that died.
+_RIVAL_SECONDS = 1.0
+_REFUSED = ("MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_RECORD")
 
 
 class Control:
-    """This coordinator's leadership of one app."""
+    """One coordinator's access to the control topic. It leads from a `claim` until `Fenced` is raised.
 
-    __slots__ = ("_instance", "_on_taken", "_producer", "_reader", "_settings", "_topic", "record")
+    claim, write and close: one at a time. fence and catch_up: from any thread, at any time before close.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: of the app.
+        on_snapshot: called in the reader's thread for each committed snapshot, ours too, in order. It must not raise.
+        on_failure: called in that thread, once: the topic was deleted, made anew, or written by something else.
+    """
+
+    __slots__ = ("_admin", "_producer", "_reader", "_settings", "_term", "_topic")
+
+    def __init__(
+        self,
+        settings: Settings,
+        on_snapshot: Callable[[Snapshot], None],
+        on_failure: Callable[[StateIncompatible], None],
+    ) -> None:
         self._settings = settings
         self._topic = control_topic(settings.app_id)
-        self._instance = uuid.uuid4().hex
-        # Called from the reader's thread, with who took over.
-        self._on_taken: Callable[[str], None] | None = None
+        self._admin = make_admin(client_config(settings))
         self._producer: Producer | None = None
-        # What we claim; None before the takeover.
-        self.record: LeaderRecord | None = None
-        self._reader = ControlReader(settings, self._topic, self._seen)
+        # That we lead in; None: we do not, or not any more.
+        self._term: int | None = None
+        self._reader = ControlReader(settings, self._admin, on_snapshot, on_failure)
 
-    def take_over(self, *, cluster_id: str, slots: int, topology_hash: str) -> LeaderRecord:
-        """Become the leader, and fence every slot of the one before. Blocks.
+    @property
+    def last(self) -> Snapshot | None:
+        """The newest snapshot that was read."""
+        return self._reader.last
 
-        Raises:
-            BrokerUnreachable: not done within connect_timeout.
-            Fenced: another coordinator took over in this very moment.
-            StateIncompatible: the control topic is another cluster's or another version's.
-        """
-        deadline = time.monotonic() + self._settings.connect_timeout
-        to_fence = 0
-
-        def claim(last: LeaderRecord | None) -> LeaderRecord:
-            nonlocal to_fence
-            check_cluster(last, cluster_id, topic=self._topic)
-            # What a predecessor may have left unfenced, when it died during its own takeover, is in its record too.
-            to_fence = max(to_fence, last.slots if last is not None else 0)
-            return LeaderRecord(
-                epoch=last.epoch + 1 if last is not None else 1,
-                host=socket.gethostname(),
-                pid=os.getpid(),
-                instance=self._instance,
-                cluster_id=cluster_id,
-                slots=max(slots, to_fence),
-                topology_hash=topology_hash,
-            )
-
-        self.record = self._write(claim, deadline)
-        if self._settings.exactly_once:
-            self._fence(range(to_fence), deadline)
-        self._check_ours(self._reader.catch_up(deadline))
-        return self.record
-
-    def listen(self, on_taken: Callable[[str], None] | None) -> None:
-        """Call `on_taken` with who took over, from another thread; None: nobody listens any more."""
-        self._on_taken = on_taken
-
-    def confirm(self) -> None:
-        """Read the log to its end from now: nobody else leads. Blocks.
+    def topic_id(self, deadline: float) -> str:
+        """The id that the brokers gave the control topic when it was made. Blocks.
 
         Raises:
-            Fenced: somebody does.
-            BrokerUnreachable: not known within ASK_SECONDS; ask again.
-        """
-        self._check_ours(self._reader.catch_up(time.monotonic() + ASK_SECONDS))
-
-    def record_slots(self, count: int) -> None:
-        """Say that slots 0 to count - 1 may be filled, before they are; 0: nobody of ours is left. Blocks.
-
-        Raises:
-            Fenced, BrokerUnreachable: as `confirm`.
-        """
-
-        def widen(last: LeaderRecord | None) -> LeaderRecord:
-            self._check_ours(last)
-            assert last is not None
-            return msgspec.structs.replace(last, slots=max(count, last.slots) if count else 0)
-
-        self.record = self._write(widen, time.monotonic() + ASK_SECONDS)
-
-    def close(self, *, drained: bool) -> None:
-        """Let go. drained: all workers ended in order, so the next leader has nothing to fence. Blocks shortly."""
-        try:
-            if drained and self.record is not None:
-                self.record_slots(0)
-        except (BrokerUnreachable, ConfigurationError, Fenced) as error:
-            # The next leader then fences slots that nobody fills, which costs it a moment.
-            logger.debug("the end could not be recorded: %s", error)
-        finally:
-            self._producer = None
-            self._reader.close()
-
-    def _seen(self, record: LeaderRecord) -> None:
-        ours, tell = self.record, self._on_taken
-        if tell is not None and ours is not None and record.instance != self._instance and record.epoch > ours.epoch:
-            tell(self._taken_text(record))
-
-    def _check_ours(self, last: LeaderRecord | None) -> None:
-        if last is None:
-            raise Fenced(f"topic {self._topic!r} has lost its records: was it deleted? Stop every coordinator first.")
-        if last.instance != self._instance:
-            raise Fenced(self._taken_text(last))
-
-    def _taken_text(self, record: LeaderRecord) -> str:
-        return (
-            f"another coordinator of {self._settings.app_id} took over: pid {record.pid} on {record.host}. This one "
-            "ends; run the app in one place"
-        )
-
-    def _write(self, make: Callable[[LeaderRecord | None], LeaderRecord], deadline: float) -> LeaderRecord:
-        """One record in one transaction, made of what the log says after our fence.
-
-        When the outcome is unknown everything is done again with a new producer (I3): the record is the whole state,
-        so writing it twice changes nothing.
+            BrokerUnreachable: no answer before `deadline` (time.monotonic()).
+            ConfigurationError: they do not tell it to us (the operator).
         """
         while True:
+            left = max(0.1, deadline - time.monotonic())
             try:
-                if self._producer is None:
-                    self._producer = open_fencing(self._settings, self._topic, deadline)
-                record = make(self._reader.catch_up(deadline))
-                self._commit(self._producer, record, deadline)
-                self._reader.catch_up(deadline)
-                return record
+                return str(describe(self._admin, self._topic, left).result().topic_id)
             except KafkaException as error:
-                self._producer = None
                 facts = error.args[0]
-                if facts.name() in _FENCED_NAMES:
-                    raise Fenced(
-                        f"another coordinator of {self._settings.app_id} takes over at this moment. This one ends"
-                    ) from error
+                if "AUTHORIZATION" in facts.name():
+                    raise ConfigurationError(f"topic {self._topic!r} cannot be described: {facts.str()}.") from error
                 if time.monotonic() >= deadline:
-                    raise BrokerUnreachable(f"writing topic {self._topic!r}: {facts.str()}.") from error
-                logger.debug("writing topic %s again: %s", self._topic, facts.str())
-                time.sleep(0.1)
+                    raise BrokerUnreachable(f"the id of topic {self._topic!r} is not known: {facts.str()}.") from error
+                time.sleep(_RETRY_SECONDS)
 
-    def _commit(self, producer: Producer, record: LeaderRecord, deadline: float) -> None:
-        producer.begin_transaction()
-        producer.produce(self._topic, key=LEADER_KEY, value=msgspec.json.encode(record), partition=0)
-        producer.commit_transaction(max(0.1, deadline - time.monotonic()))
+    def catch_up(self, deadline: float) -> Snapshot | None:
+        """As `ControlReader.catch_up`."""
+        return self._reader.catch_up(deadline)
 
-    def _fence(self, slots: range, deadline: float) -> None:
-        with ThreadPoolExecutor(_FENCES_AT_ONCE, thread_name_prefix="fence") as pool:
-            ids = [slot_id(self._settings.app_id, slot) for slot in slots]
-            for _ in pool.map(lambda transactional_id: open_fencing(self._settings, transactional_id, deadline), ids):
-                # The handle is dropped: the fence is in the broker.
-                continue
+    def claim(self, make: Callable[[Snapshot | None], Snapshot], deadline: float) -> Snapshot:
+        """Fence whoever leads, and lead with what `make` makes of the newest snapshot. Blocks.
 
+        Args:
+            make: called once, with None when there is no snapshot. Its snapshot must have a greater term and epoch.
+                What it raises ends the claim; the leader that there was goes on.
+            deadline: time.monotonic().
 
-def open_fencing(settings: Settings, transactional_id: str, deadline: float) -> Producer:
-    """A producer that owns `transactional_id`; whoever had it is fenced when this returns.
+        Raises:
+            Fenced: another coordinator claimed in this very moment.
+            BrokerUnreachable: not done in time; perhaps we lead, perhaps not: claim again.
+            StateIncompatible: as `catch_up`, or the snapshot is too large.
+            ConfigurationError: the transactional id or the topic cannot be used (the operator).
+        """
+        self._step_down()
+        base: Snapshot | None = None
+        made: Snapshot | None = None
+        while True:
+            self._reader.check()
+            producer = open_fencing(self._settings, self._topic, deadline)
+            last = self._reader.catch_up(deadline)
+            # A try before this one, whose outcome was unknown, may have been committed after all.
+            if made is None or last != made:
+                if made is not None and last != base:
+                    raise self._fenced(last)
+                base = last
+                if made is None:
+                    made = make(last)
+                    assert last is None or made.term > last.term
+                    assert last is None or made.epoch > last.epoch
+                if not self._committed(producer, made, deadline):
+                    continue
+            self._read_back(made, deadline)
+            self._producer, self._term = producer, made.term
+            return made
 
-    Raises:
-        BrokerUnreachable: not before `deadline`.
-        ConfigurationError: not allowed (the operator).
-    """
-    config = {
-        **client_config(settings),
-        "transactional.id": transactional_id,
-        "transaction.timeout.ms": _TRANSACTION_TIMEOUT_MS,
-        "message.timeout.ms": _TRANSACTION_TIMEOUT_MS,
-        "linger.ms": 0,
-        "retry.backoff.ms": 5,
-        "retry.backoff.max.ms": 50,
-    }
-    for patience in itertools.chain(_TRIES_SECONDS, itertools.repeat(_TRY_SECONDS_MAX)):
-        producer = Producer(config)
+    def write(self, snapshot: Snapshot, deadline: float) -> Snapshot:
+        """Write the next snapshot of our term. Blocks. Returns the newest one of the log.
+
+        That is `snapshot`, unless an earlier write raised BrokerUnreachable and turns out to be in the log with the
+        same epoch or a newer one: then nothing is written, and what is next must be thought of again.
+
+        Raises:
+            Fenced: another coordinator leads. For good, until the next claim.
+            BrokerUnreachable: it is not known whether it was written; write again.
+            StateIncompatible, ConfigurationError: as `claim`.
+        """
+        rivals = 0
+        while self._term is not None:
+            assert snapshot.term == self._term
+            self._reader.check()
+            if self._producer is None and (found := self._reopen(snapshot, deadline)) is not None:
+                return found
+            # Out of our hands while its outcome is not known, however this ends (I3).
+            producer, self._producer = self._producer, None
+            assert producer is not None
+            try:
+                if self._committed(producer, snapshot, deadline):
+                    self._producer = producer
+                    return snapshot
+            except Fenced:
+                rivals += 1
+                if rivals > 1 or self._is_succeeded(deadline):
+                    break
+        self._step_down()
+        raise self._fenced(self._reader.last)
+
+    def fence(self, slot: SlotId, deadline: float) -> None:
+        """Let nothing that has the slot now commit any more. Blocks; from any thread.
+
+        Raises:
+            BrokerUnreachable: not done at `deadline`.
+            ConfigurationError: not allowed (the operator).
+        """
+        # The handle is dropped: the fence is in the broker.
+        open_fencing(self._settings, slot_transactional_id(self._settings.app_id, slot), deadline)
+
+    def close(self) -> None:
+        """Let go, without a word in the log. Blocks for a fraction of a second."""
+        self._step_down()
+        self._reader.close()
+
+    def _step_down(self) -> None:
+        self._producer = self._term = None
+
+    def _reopen(self, snapshot: Snapshot, deadline: float) -> Snapshot | None:
+        """Know how our last write ended (I3); the log's newest snapshot if nothing is left to write.
+
+        It may fence a newer leader, which then does the same, finds its own term in the log, and goes on.
+        """
+        producer = open_fencing(self._settings, self._topic, deadline)
+        last = self._reader.catch_up(deadline)
+        if last is None or last.term != snapshot.term:
+            self._step_down()
+            raise self._fenced(last)
+        self._producer = producer
+        return last if last.epoch >= snapshot.epoch else None
+
+    def _committed(self, producer: Producer, snapshot: Snapshot, deadline: float) -> bool:
+        """Write in one transaction; False: whether it was committed is known only to a new producer.
+
+        Raises:
+            Fenced: it was not, for another producer was opened.
+            BrokerUnreachable: as False, and it is too late to look.
+        """
+        value = encode_snapshot(snapshot)
         try:
-            producer.list_topics(timeout=max(0.1, min(_TRY_SECONDS_MAX, deadline - time.monotonic())))
-            producer.init_transactions(max(0.05, min(patience, deadline - time.monotonic())))
-            return producer
+            producer.begin_transaction()
+            # Without a callback for its outcome, which the commit has too: once fenced, both at once are too much for
+            # the client's binding (it raises SystemError).
+            producer.produce(self._topic, key=SNAPSHOT_KEY, value=value, partition=0)
+            producer.commit_transaction(max(0.1, deadline - time.monotonic()))
+            return True
         except KafkaException as error:
             facts = error.args[0]
-            if "AUTHORIZATION" in facts.name() or facts.name() in ("_INVALID_ARG", "INVALID_TRANSACTION_TIMEOUT"):
-                raise ConfigurationError(
-                    f"transactional id {transactional_id!r} cannot be used at {settings.broker}: {facts.str()}."
+            if is_fenced(error):
+                raise Fenced(
+                    f"another coordinator of {self._settings.app_id} claims to lead at this moment."
                 ) from error
+            if _is_final(facts):
+                raise ConfigurationError(f"writing topic {self._topic!r} is refused: {facts.str()}.") from error
             if time.monotonic() >= deadline:
-                raise BrokerUnreachable(
-                    f"opening transactional id {transactional_id!r} at {settings.broker}: {facts.str()}."
-                ) from error
-    raise AssertionError("the last patience is repeated for ever")
+                raise BrokerUnreachable(f"writing topic {self._topic!r}: {facts.str()}.") from error
+            logger.debug("writing topic %s again: %s", self._topic, facts.str())
+            time.sleep(_RETRY_SECONDS)
+            return False
+
+    def _read_back(self, made: Snapshot, deadline: float) -> None:
+        if not self._reader.wait(lambda: self.last is not None and self.last.epoch >= made.epoch, deadline):
+            raise BrokerUnreachable(f"what was written to topic {self._topic!r} could not be read in time.")
+        if self.last != made:
+            raise self._fenced(self.last)
+
+    def _is_succeeded(self, deadline: float) -> bool:
+        """Whether the log shows another term within the time that a claim takes."""
+        term, until = self._term, min(deadline, time.monotonic() + _RIVAL_SECONDS)
+        return self._reader.wait(lambda: self.last is not None and self.last.term != term, until)
+
+    def _fenced(self, last: Snapshot | None) -> Fenced:
+        if last is None:
+            return Fenced(f"topic {self._topic!r} has lost its records: was it deleted? Stop every coordinator first.")
+        where = f": {last.leader.host}, pid {last.leader.pid} on {last.leader.machine}" if last.leader else ""
+        return Fenced(f"another coordinator of {self._settings.app_id} leads now, in term {last.term}{where}.")
+
+
+def _is_final(error: KafkaError) -> bool:
+    """Whether it is refused, however often it is tried."""
+    return "AUTHORIZATION" in error.name() or error.name() in _REFUSED

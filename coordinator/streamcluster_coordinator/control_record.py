@@ -1,29 +1,130 @@
-"""What the control topic holds: who leads an app, since which epoch, and which slots it may fill.
+"""What the control topic holds: one self-contained snapshot per epoch, of who leads and who owns which task.
 
-JSON, so that any Kafka tool shows it. It knows no client.
+JSON, so that any Kafka tool shows it; no deltas, so that compaction may cut the log anywhere (H8). It knows no client.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import msgspec
 
 from streamcluster.errors import StateIncompatible
+from streamcluster.ids import SlotId, TaskId
+from streamcluster.topology import Topology
 
-FORMAT_VERSION = 1
-LEADER_KEY = b"leader"
+FORMAT_VERSION = 2
+SNAPSHOT_KEY = b"snapshot"
+# What brokers take by default is 1 MB. 10,000 tasks have about 400 kB; more is refused with a reason.
+SNAPSHOT_BYTES_MAX = 900_000
+MOVES_KEPT = 16
+ANSWERS_KEPT = 16
+# Coordinators of a host that were replaced by a newer one of the same name, and are not listened to any more.
+SUPERSEDED_KEPT = 8
 
 
-class LeaderRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One coordinator's claim. slots: it fills 0 to slots - 1; 0: it has ended, and nothing of it is left to fence."""
+class Leader(msgspec.Struct, frozen=True, kw_only=True):
+    """Who leads: a host's name, the coordinator process on it, and where that runs."""
+
+    host: str
+    instance: str
+    pid: int = 0
+    machine: str = ""
+
+
+class HostEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A host that may own tasks. slots: numbers of its slots; superseded: earlier coordinators of that name."""
+
+    instance: str
+    slots: tuple[int, ...]
+    rack: str | None = None
+    superseded: tuple[str, ...] = ()
+
+
+class Move(msgspec.Struct, frozen=True, kw_only=True):
+    """A task that changed hands, for people. source, target: slots as text, "" for none."""
 
     epoch: int
-    host: str
-    pid: int
-    instance: str
+    task: str
+    source: str
+    target: str
+    reason: str
+
+
+class Shape(msgspec.Struct, frozen=True, kw_only=True):
+    """What all hosts must agree on: partitions of what is read, and where each table's shards and changelog are."""
+
+    sources: dict[str, int] = {}
+    tables: dict[str, tuple[str, int]] = {}
+
+    def difference(self, other: Shape) -> list[str]:
+        """What `other` has that this one does not, and the reverse, a line each; empty: the same."""
+        return [
+            *_differences("topic", self.sources, other.sources),
+            *_differences("table", self.tables, other.tables),
+        ]
+
+
+def _differences(kind: str, ours: Mapping[str, object], theirs: Mapping[str, object]) -> Iterable[str]:
+    for name in sorted({**ours, **theirs}):
+        if ours.get(name) != theirs.get(name):
+            yield f"{kind} {name}: {ours.get(name, 'absent')} here, {theirs.get(name, 'absent')} there"
+
+
+def shape_of(topology: Topology) -> Shape:
+    """The part of a topology that decides tasks and state. Agents may differ: that is what a rolling upgrade is for."""
+    return Shape(
+        sources={t.name: t.partitions for t in topology.topics if t.role in ("source", "repartition")},
+        tables={table.name: (table.changelog, table.group) for table in topology.tables},
+    )
+
+
+class Roll(msgspec.Struct, frozen=True, kw_only=True):
+    """A rolling restart of all hosts' workers: the hosts still to come, the one whose turn it is first in line."""
+
+    number: int
+    waiting: tuple[str, ...]
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """One epoch. epoch: grows by one with each record; term: by one with each new leader.
+
+    owners: task -> slot. revoking: task -> epoch at which it was asked back; it is still its owner's.
+    standbys: task -> slots. successor: who is to lead next, when leader is None.
+    lead: the slot that runs what is marked on_leader. drained: hosts and slots that get no task. pins: by hand.
+    answers: request id -> what became of it, newest last.
+    """
+
+    epoch: int
+    term: int
+    leader: Leader | None
     cluster_id: str
-    slots: int
-    topology_hash: str = ""
+    topic_id: str
+    shape: Shape
+    hosts: dict[str, HostEntry] = {}
+    owners: dict[str, str] = {}
+    revoking: dict[str, int] = {}
+    standbys: dict[str, tuple[str, ...]] = {}
+    lead: str | None = None
+    successor: str | None = None
+    drained: tuple[str, ...] = ()
+    pins: dict[str, str] = {}
+    moves: tuple[Move, ...] = ()
+    answers: dict[str, str] = {}
+    roll: Roll | None = None
     format_version: int = FORMAT_VERSION
+
+    def owner(self, task: TaskId) -> SlotId | None:
+        """Who has a task, whether it is asked back or not; None: nobody."""
+        text = self.owners.get(str(task))
+        return SlotId.parse(text) if text is not None else None
+
+    def owned_by(self, slot: SlotId) -> list[TaskId]:
+        """Tasks of a slot that are not asked back, sorted."""
+        name = str(slot)
+        return sorted(
+            TaskId.parse(task) for task, owner in self.owners.items() if owner == name and task not in self.revoking
+        )
 
 
 class _Version(msgspec.Struct):
@@ -35,17 +136,33 @@ def control_topic(app_id: str) -> str:
     return f"{app_id}-ctl"
 
 
-def slot_id(app_id: str, slot: int) -> str:
-    """The transactional id of a slot."""
-    return f"{app_id}-slot-{slot}"
+def status_topic(app_id: str) -> str:
+    """The topic that all hosts write their reports to."""
+    return f"{app_id}-status"
 
 
-def decode_leader(value: bytes, *, topic: str) -> LeaderRecord:
+def slot_transactional_id(app_id: str, slot: SlotId) -> str:
+    """The transactional id of a slot: who owns it is the only one that can commit for the slot."""
+    return f"{app_id}-slot-{slot.host}-{slot.number}"
+
+
+def encode_snapshot(snapshot: Snapshot) -> bytes:
+    """The record's value. Raises StateIncompatible when it is larger than a broker takes by default (H8)."""
+    value = msgspec.json.encode(snapshot)
+    if len(value) > SNAPSHOT_BYTES_MAX:
+        raise StateIncompatible(
+            f"the assignment of {len(snapshot.owners)} tasks has {len(value)} bytes, more than the "
+            f"{SNAPSHOT_BYTES_MAX} that a record may have: use fewer partitions, or fewer agents in one app."
+        )
+    return value
+
+
+def decode_snapshot(value: bytes, *, topic: str) -> Snapshot:
     """Read a record. Raises StateIncompatible when another version of streamcluster wrote it (the operator)."""
     try:
         version = msgspec.json.decode(value, type=_Version).format_version
         if version == FORMAT_VERSION:
-            return msgspec.json.decode(value, type=LeaderRecord)
+            return msgspec.json.decode(value, type=Snapshot)
     except msgspec.MsgspecError as error:
         raise StateIncompatible(
             f"topic {topic!r} holds what no coordinator writes ({error}). Is it another app's topic? Choose another id."
@@ -56,10 +173,17 @@ def decode_leader(value: bytes, *, topic: str) -> LeaderRecord:
     )
 
 
-def check_cluster(last: LeaderRecord | None, cluster_id: str, *, topic: str) -> None:
-    """Raise StateIncompatible when the control topic was copied from another cluster."""
-    if last is not None and last.cluster_id != cluster_id:
+def check_origin(last: Snapshot | None, cluster_id: str, topic_id: str, *, topic: str) -> None:
+    """Raise StateIncompatible when the control topic was copied from another cluster or made anew (H17)."""
+    if last is None:
+        return
+    if last.cluster_id != cluster_id:
         raise StateIncompatible(
             f"topic {topic!r} is about Kafka cluster {last.cluster_id}, but this is {cluster_id}: it was copied from "
             "there. Delete it here, and make sure that the app does not run on both."
+        )
+    if last.topic_id != topic_id:
+        raise StateIncompatible(
+            f"topic {topic!r} was made anew (its id was {last.topic_id} and is {topic_id}), with records of the old "
+            "one in it. Stop every coordinator, delete the topic, and start again."
         )

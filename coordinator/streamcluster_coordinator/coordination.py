@@ -11,7 +11,6 @@ import logging
 import signal
 import sys
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,16 +18,18 @@ from pathlib import Path
 from typing import Protocol, assert_never
 
 import msgspec
+from msgspec.structs import replace
 
-from streamcluster.errors import BrokerUnreachable, ConfigurationError, Fenced, StateIncompatible
-from streamcluster.ids import Slot
+from streamcluster.ids import Slot, SlotId
 from streamcluster.messages import (
     Drained,
     Failed,
+    Following,
     Ready,
     Released,
     Report,
     Rows,
+    Stored,
     ToCoordinator,
     ToWorker,
     WorkerConfig,
@@ -37,21 +38,24 @@ from streamcluster.settings import Settings
 from streamcluster.topology import Topology
 
 from . import machine_events as ev
-from .control import Control
-from .control_record import slot_id
+from .answers import Answers
+from .cluster_effects import ClusterEffects
+from .control_record import slot_transactional_id
 from .fleet import Fleet, Process, watch
+from .inbox import Inbox
 from .link import Link
-from .machine import Machine
-from .machine_status import Snapshots
+from .machine_node import Node
 from .ops import ControlSocket
-from .rows import TableReader
-from .status import GetRows, Request, RowsAnswer, Status
+from .peer_auth import Secret
+from .peer_port import PeerClient, PeerPort
+from .status import Status
 
 logger = logging.getLogger("streamcluster.coordinator")
 # Stalls, deadlines and back-offs are seconds long; a fifth of one is exact enough.
 TICK_SECONDS = 0.2
 SNAPSHOT_SECONDS = 0.5
-_RETRY_SECONDS = 0.5
+# Too many for the log, and without a decision.
+_FREQUENT = (ev.Tick, ev.ReportHeard, ev.WorkerReport)
 _SIGNALS: dict[signal.Signals, ev.Event] = {
     signal.SIGTERM: ev.StopRequested(),
     signal.SIGINT: ev.StopRequested(interrupt=True),
@@ -84,28 +88,29 @@ class Worker:
 
 @dataclass(slots=True)
 class Coordination:
-    """One run of an app, from the first worker's start to the last one's end."""
+    """One host's run of an app, from the first worker's start to the last one's end."""
 
     app: str
     settings: Settings
     topology: Topology
     directory: Path
     fleet: Fleet
-    control: Control
-    machine: Machine
-    snapshots: Snapshots
+    node: Node
+    cluster: ClusterEffects
+    inbox: Inbox
     say: Presenter
     workers: dict[Slot, Worker] = field(default_factory=dict)
-    events: deque[ev.Event] = field(default_factory=deque)
-    wakeup: asyncio.Event = field(default_factory=asyncio.Event)
-    # What runs beside the loop over events: ticks, snapshots, questions to the control log.
+    # What runs beside the loop over events: ticks and snapshots.
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     # Set by the machine's Exit.
     exit_code: int | None = None
-    rows: TableReader = field(init=False)
+    # Opens the port for other hosts; None: there is none, or no secret to ask others with.
+    secret: Secret | None = None
+    answers: Answers = field(init=False)
 
     def __post_init__(self) -> None:
-        self.rows = TableReader(self.topology, self.machine.state, self._send_to)
+        client = PeerClient(self.secret, self.settings.app_id) if self.secret is not None else None
+        self.answers = Answers(self.topology, self.node, self.inbox, client, self._send_to)
 
     async def run(self) -> int:
         """Until the machine says Exit; returns its code. No process of ours is left when this ends, however it ends."""
@@ -113,18 +118,23 @@ class Coordination:
         # nohup: who starts us so wants no hang-up to mean anything.
         heard = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN or number != signal.SIGHUP]
         for number in heard:
-            loop.add_signal_handler(number, self.post, _SIGNALS[number])
-        control_socket = ControlSocket(self.directory, self.answer)
+            loop.add_signal_handler(number, self.inbox.post, _SIGNALS[number])
+        control_socket = ControlSocket(self.directory, self.answers.answer)
+        port = self._peer_port()
         try:
-            self.machine.handle(ev.Tick(time.monotonic()))
-            self._snapshot()
+            self.inbox.open()
+            self._show()
             await control_socket.open()
-            self.post(ev.Started())
+            if port is not None:
+                await port.open()
+            self._tick()
             async with asyncio.TaskGroup() as group:
-                tick = self._every(TICK_SECONDS, lambda: self.post(ev.Tick(time.monotonic())))
-                show = self._every(SNAPSHOT_SECONDS, self._snapshot)
-                self.tasks |= {group.create_task(tick), group.create_task(show)}
+                self.tasks |= {
+                    group.create_task(self._every(TICK_SECONDS, self._tick)),
+                    group.create_task(self._every(SNAPSHOT_SECONDS, self._show)),
+                }
                 await self._work(group)
+                self.cluster.ended = True
                 for task in self.tasks:
                     task.cancel()
             assert self.exit_code is not None
@@ -134,47 +144,54 @@ class Coordination:
                 worker.link.close()
                 worker.process.kill_and_wait()
             await control_socket.close()
+            if port is not None:
+                await port.close()
             for number in heard:
                 loop.remove_signal_handler(number)
 
-    def post(self, event: ev.Event) -> None:
-        """Queue an event; for the loop's thread."""
-        self.events.append(event)
-        self.wakeup.set()
+    def _peer_port(self) -> PeerPort | None:
+        address, secret = self.settings.advertise, self.secret
+        if address is None or secret is None:
+            return None
+        name, read = self.node.identity.host, self.answers.rows.read_local
+        return PeerPort(address, secret, app_id=self.settings.app_id, host=name, answer=read, say=self.say.line)
 
-    async def answer(self, request: Request) -> Status | RowsAnswer:
-        """What the control socket asks."""
-        if isinstance(request, GetRows):
-            return await self.rows.read(request)
-        return self.snapshots.take(self.machine.state)
+    def _tick(self) -> None:
+        self.inbox.post(ev.Tick(time.monotonic()))
+
+    def _show(self) -> None:
+        """What is shown here is what happens here."""
+        own, whole = self.answers.own_status(), self.answers.status()
+        self.say.on_status(replace(own, state=whole.state, hosts=whole.hosts, leader=whole.leader))
 
     async def _work(self, group: asyncio.TaskGroup) -> None:
         """Events in, effects out. Every wait ends at the next tick at the latest."""
-        while self.exit_code is None:
-            await self.wakeup.wait()
-            self.wakeup.clear()
+        while not self._has_ended():
+            await self.inbox.wait()
             self.tasks = {task for task in self.tasks if not task.done()}
-            while self.events and self.exit_code is None:
-                event = self.events.popleft()
-                if not isinstance(event, ev.Tick):
+            while not self._has_ended() and (event := self.inbox.take()) is not None:
+                if not isinstance(event, _FREQUENT):
                     logger.debug("event %s", event)
-                for effect in self.machine.handle(event):
-                    logger.debug("effect %s", effect)
+                if isinstance(event, ev.SnapshotRead):
+                    self.answers.decided(event.snapshot)
+                for effect in self.node.handle(event):
+                    if not isinstance(effect, ev.Publish):
+                        logger.debug("effect %s", effect)
                     self._perform(effect, group)
-        self._snapshot()
+        self._show()
+
+    def _has_ended(self) -> bool:
+        return self.exit_code is not None
 
     async def _every(self, seconds: float, act: Callable[[], None]) -> None:
         while True:
             await asyncio.sleep(seconds)
             act()
 
-    def _snapshot(self) -> None:
-        self.say.on_status(self.snapshots.take(self.machine.state))
-
     def _perform(self, effect: ev.Effect, group: asyncio.TaskGroup) -> None:
         match effect:
-            case ev.Spawn(slot):
-                self._spawn(slot)
+            case ev.Spawn(slot, inventory):
+                self._spawn(slot, inventory=inventory)
             case ev.Send(slot, message):
                 self._send_to(slot, message)
             case ev.Kill(slot):
@@ -184,12 +201,10 @@ class Coordination:
             case ev.AskStacks(slot):
                 assert slot is not None
                 self._signal(slot, signal.SIGUSR1)
-            case ev.Confirm(slot, pid):
-                question = self._ask_control(self.control.confirm, ev.WorkerConfirmed(slot, pid))
-                self.tasks.add(group.create_task(question))
-            case ev.RecordSlots(count):
-                question = self._ask_control(partial(self.control.record_slots, count), ev.SlotsRecorded(count))
-                self.tasks.add(group.create_task(question))
+            case ev.Claim() | ev.Write() | ev.FenceSlot() | ev.Confirm():
+                self.tasks.add(group.create_task(self.cluster.perform(effect)))
+            case ev.Publish(report):
+                self.cluster.bus.publish(report)
             case ev.Say(level, text, traceback):
                 self.say.line(level, f"{text}\n{traceback}" if traceback else text)
             case ev.Exit(code):
@@ -197,24 +212,8 @@ class Coordination:
             case _:
                 assert_never(effect)
 
-    async def _ask_control(self, ask: Callable[[], None], done: ev.Event) -> None:
-        """Ask off the loop, again while no broker answers."""
-        said = False
-        while self.exit_code is None:
-            try:
-                await asyncio.to_thread(ask)
-                self.post(done)
-                return
-            except (Fenced, StateIncompatible) as error:
-                self.post(ev.FencedByAnother(str(error)))
-                return
-            except (BrokerUnreachable, ConfigurationError) as error:
-                if not said:
-                    self.say.line("warning", f"{error} Trying again until it works")
-                said = True
-                await asyncio.sleep(_RETRY_SECONDS)
-
-    def _spawn(self, slot: Slot) -> None:
+    def _spawn(self, slot: Slot, *, inventory: bool) -> None:
+        owner = SlotId(self.node.identity.host, slot)
         config = WorkerConfig(
             app=self.app,
             slot=slot,
@@ -223,12 +222,13 @@ class Coordination:
             settings=self.settings,
             topology=self.topology,
             state_dir=str(self.directory),
-            transactional_id=slot_id(self.settings.app_id, slot),
+            transactional_id=slot_transactional_id(self.settings.app_id, owner),
+            inventory=inventory,
         )
         try:
             process = self.fleet.start_worker(msgspec.msgpack.encode(config))
         except OSError as error:
-            self.post(ev.WorkerGone(slot, None, None, f"no process could be started: {error.strerror or error}"))
+            self.inbox.post(ev.WorkerGone(slot, None, None, f"no process could be started: {error.strerror or error}"))
             return
         link = Link(
             process.sock,
@@ -236,7 +236,7 @@ class Coordination:
             partial(self._broken, slot),
         )
         self.workers[slot] = Worker(process, link)
-        self.post(ev.WorkerStarted(slot, process.pid))
+        self.inbox.post(ev.WorkerStarted(slot, process.pid))
         watch(process, lambda: self._gone(slot))
 
     def _gone(self, slot: Slot) -> None:
@@ -245,7 +245,7 @@ class Coordination:
         worker.link.close()
         code = worker.process.exit_code()
         worker.process.close()
-        self.post(ev.WorkerGone(slot, worker.process.pid, code))
+        self.inbox.post(ev.WorkerGone(slot, worker.process.pid, code))
 
     def _broken(self, slot: Slot, reason: str) -> None:
         self.say.line("error", f"worker {slot} is killed: {reason}")
@@ -253,9 +253,9 @@ class Coordination:
 
     def _received(self, slot: Slot, message: ToCoordinator) -> None:
         if isinstance(message, Rows):
-            self.rows.received(message)
+            self.answers.rows.received(message)
         elif (event := event_of(slot, message)) is not None:
-            self.post(event)
+            self.inbox.post(event)
 
     # A worker may be gone already while the event that says so still waits in the queue: what is then sent to it is
     # dropped, and the machine takes it back when it hears.
@@ -275,11 +275,15 @@ def event_of(slot: Slot, message: ToCoordinator) -> ev.Event | None:
     """What a worker's message means to the machine; None: nothing."""
     match message:
         case Ready():
-            return ev.WorkerReady(slot)
+            return ev.WorkerReady(slot, message.session)
         case Report():
             return ev.WorkerReport(slot, message)
         case Released():
             return ev.WorkerReleased(slot, message.epoch, message.tasks)
+        case Following():
+            return ev.WorkerFollows(slot, message.epoch, message.tasks)
+        case Stored():
+            return ev.WorkerStored(slot, message.positions)
         case Failed():
             return ev.WorkerFailed(slot, message.exit_code, message.text, message.traceback)
         case Rows() | Drained():

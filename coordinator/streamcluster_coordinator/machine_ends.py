@@ -1,7 +1,8 @@
 """What follows when a worker's process ends, and how the whole app ends.
 
-Exit codes decide: 76 ends everything at once; 65, 70 and 78 that the worker explained end the app after a drain; 69 is
-the broker's absence and waits; everything else is a crash, and crashes in a row back off (design.md, section 5).
+Exit codes decide: 65, 70 and 78 that the worker explained end the app after a drain; 69 is the broker's absence and
+waits; 76 is a fence, after which the control log says what is ours; everything else is a crash, and crashes in a row
+back off (design.md, section 5).
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 from streamcluster.errors import ExitCode
 from streamcluster.messages import Drain
 
-from .machine_events import Effect, Exit, Kill, Say, Send, Spawn, WorkerFailed, WorkerGone
-from .machine_moves import free_all, rebalance, reconcile
+from .machine_events import Confirm, Effect, Exit, Kill, Say, Send, Spawn, WorkerFailed, WorkerGone
+from .machine_moves import free_all, reconcile
 from .machine_slots import Place, State, Stop
 
 BACK_OFF_SECONDS_FIRST = 1.0
@@ -18,6 +19,9 @@ BACK_OFF_SECONDS_MAX = 30.0
 # 1 + 2 + 4 + 8 + 16 s of waiting: when every slot has gone through that, a sixth try is as hopeless.
 BACK_OFFS_UNTIL_HOPELESS = 5
 BROKER_WAIT_SECONDS_MAX = 5.0
+# Whoever fenced the worker wrote to the control log before: by then it has told us, should it be another coordinator
+# of this host's name.
+FENCED_WAIT_SECONDS = 0.5
 SIGKILL = 9
 SIGNAL_NAMES = {4: "illegal instruction", 6: "abort", 7: "bus error", 11: "segmentation fault", 15: "SIGTERM"}
 _ENDING = (ExitCode.STATE_INCOMPATIBLE, ExitCode.CRASH_LOOP, ExitCode.CONFIGURATION)
@@ -30,7 +34,9 @@ def worker_gone(state: State, event: WorkerGone) -> list[Effect]:
         return []
     asked_to_end = place.state == "draining" and event.code in (ExitCode.DRAINED, ExitCode.DRAIN_DEADLINE)
     had_tasks = bool(state.tasks_of(place.slot))
-    free_all(state, place.slot)
+    # What it said last, DRAINED, it says only after a definite commit.
+    is_definite = event.code == ExitCode.DRAINED and asked_to_end
+    free_all(state, place, fenced=is_definite or not state.settings.exactly_once)
     place.move("gone", state.now)
     failure, reason = place.failure, _reason(place, event)
     place.pid = place.report = place.failure = place.cause = None
@@ -46,14 +52,16 @@ def worker_gone(state: State, event: WorkerGone) -> list[Effect]:
 def _next(
     state: State, place: Place, code: int | None, failure: WorkerFailed | None, *, asked_to_end: bool
 ) -> list[Effect]:
-    if code == ExitCode.FENCED:
-        text = f"worker {place.slot} was fenced: another coordinator of {state.settings.app_id} runs. Ending at once"
-        return end_at_once(state, ExitCode.FENCED, text)
     if state.stop is not None:
         return finish(state)
     if place.retiring:
         del state.places[place.slot]
-        return rebalance(state)
+        return reconcile(state)
+    if state.cut_off and code == -SIGKILL:
+        # It was we; the slot is filled again when brokers are heard.
+        return reconcile(state)
+    if code == ExitCode.FENCED:
+        return _wait(state, place, FENCED_WAIT_SECONDS)
     if failure is not None and code in _ENDING:
         text = f"worker {place.slot}: {place.last_death}. The app stops: a restart would not help"
         return begin_stop(state, int(code), Say("error", text, failure.traceback))
@@ -81,9 +89,9 @@ def _crashed(state: State, place: Place, failure: WorkerFailed | None) -> list[E
         return begin_stop(state, ExitCode.CRASH_LOOP, Say("error", text, last))
     seconds = min(BACK_OFF_SECONDS_MAX, BACK_OFF_SECONDS_FIRST * 2 ** min(place.back_offs - 1, 10))
     place.proven = False
-    others = "others do its tasks meanwhile" if len(state.places) > 1 else "its tasks wait"
+    others = "others do its tasks meanwhile" if len(state.places) > 1 or state.others else "its tasks wait"
     text = f"worker {place.slot} dies again and again: {place.last_death}. Next try in {seconds:.0f} s, {others}"
-    return [Say("warning", text, traceback), *_wait(state, place, seconds), *rebalance(state)]
+    return [Say("warning", text, traceback), *_wait(state, place, seconds)]
 
 
 def _is_hopeless(state: State) -> bool:
@@ -97,10 +105,11 @@ def _wait(state: State, place: Place, seconds: float) -> list[Effect]:
 
 
 def start(state: State, place: Place) -> list[Effect]:
-    """Fill the slot."""
-    if not place.move("start", state.now):
+    """Fill the slot, once the control log has this host, and while brokers are heard where that matters."""
+    if not state.registered or state.cut_off or not place.move("start", state.now):
         return []
-    return [Spawn(place.slot)]
+    inventory, state.has_inventory = not state.has_inventory, True
+    return [Spawn(place.slot, inventory)]
 
 
 def _reason(place: Place, event: WorkerGone) -> str:
@@ -120,11 +129,35 @@ def _reason(place: Place, event: WorkerGone) -> str:
     return f"killed by signal {-event.code} ({SIGNAL_NAMES.get(-event.code, 'see signal(7)')})"
 
 
-def begin_stop(state: State, code: int, say: Say | None) -> list[Effect]:
+def leave(state: State) -> list[Effect]:
+    """End as asked: other hosts get our tasks first, where there are any that could take them."""
+    seconds = state.settings.drain_timeout
+    if not state.others:
+        return begin_stop(state, ExitCode.DRAINED, Say("info", f"draining, for at most {seconds:g} s"))
+    state.leave_by = state.now + seconds
+    state.roll, state.rolling = [], None
+    text = f"leaving: other hosts take over {len(state.held)} tasks, for at most {seconds:g} s"
+    return [Say("info", text), *leave_if_empty(state)]
+
+
+def leave_if_empty(state: State) -> list[Effect]:
+    """Go on with leaving when nothing is left to hand over, nobody is there to take it, or it takes too long."""
+    if state.leave_by is None or state.stop is not None:
+        return []
+    # What is not handed over in half the time is drained in the other half.
+    is_late = state.now >= state.leave_by - state.settings.drain_timeout / 2
+    if state.others and not is_late and (state.placement or state.held):
+        return []
+    why = "were not taken over in time" if state.others else "have no other host to go to"
+    said = Say("warning", f"{len(state.held)} tasks {why}: draining") if state.held else None
+    return begin_stop(state, ExitCode.DRAINED, said, deadline=state.leave_by)
+
+
+def begin_stop(state: State, code: int, say: Say | None, *, deadline: float | None = None) -> list[Effect]:
     """Let every worker finish, and end with `code` when all are gone."""
     if state.stop is not None:
         return []
-    state.stop = Stop(code=code, deadline=state.now + state.settings.drain_timeout)
+    state.stop = Stop(code=code, deadline=deadline or state.now + state.settings.drain_timeout)
     state.roll, state.rolling = [], None
     effects: list[Effect] = [] if say is None else [say]
     for place in state.ordered():
@@ -151,6 +184,37 @@ def end_at_once(state: State, code: int, text: str) -> list[Effect]:
         else:
             effects += kill(state, place, text)
     return effects + finish(state)
+
+
+def cut_off(state: State, *, is_cut_off: bool) -> list[Effect]:
+    """At least once, nothing fences a worker of ours: end those with tasks before others take over (H12)."""
+    if is_cut_off == state.cut_off:
+        return []
+    state.cut_off = is_cut_off
+    if is_cut_off:
+        return _let_go(state)
+    if state.stop is not None:
+        return []
+    effects: list[Effect] = [Say("info", "brokers are heard again: workers go on with what the control log says")]
+    for place in state.ordered():
+        if place.state == "absent":
+            effects += start(state, place)
+        elif place.state in ("joining", "running", "stalled") and place.pid is not None:
+            # What was assigned to it may be another's by now: it has nothing until the log was read again.
+            place.move("ready", state.now)
+            effects.append(Confirm(place.slot, place.pid, place.session))
+    return effects
+
+
+def _let_go(state: State) -> list[Effect]:
+    seconds = state.settings.host_timeout * 2 / 3
+    text = (
+        f"no broker was heard for {seconds:.0f} s, and at least once nothing else keeps two hosts from working on the "
+        f"same tasks: workers with tasks are ended until brokers are heard again"
+    )
+    holding = [place for place in state.ordered() if state.tasks_of(place.slot)]
+    killed = [effect for place in holding for effect in kill(state, place, "killed while no broker was heard")]
+    return [Say("warning", text), *killed]
 
 
 def kill(state: State, place: Place, cause: str) -> list[Effect]:

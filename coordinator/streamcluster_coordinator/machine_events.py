@@ -6,18 +6,34 @@ line, so a log replays as a scenario (tests/scenarios).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
-from streamcluster.ids import Slot, TaskId
-from streamcluster.messages import Drain, Grant, Lead, Report, Revoke
+from streamcluster.ids import Slot, SlotId, TaskId
+from streamcluster.messages import Drain, Follow, Grant, Lead, Report, Revoke
+
+from .control_record import Snapshot
+from .host_report import HostReport, Request
 
 Level = Literal["info", "warning", "error"]
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
-    """Leadership is ours and all slots of earlier coordinators are fenced: start the workers."""
+class Assigned:
+    """What the newest snapshot gives this host. tasks, standbys: task -> slot; lead: the slot with the on_leader work.
+
+    registered: this host is in the snapshot, so it may fill its slots. others: another host could take our tasks.
+    roll: the number of a rolling restart of the cluster whose turn is ours; 0: it is not.
+    """
+
+    epoch: int
+    tasks: Mapping[TaskId, Slot]
+    standbys: Mapping[TaskId, Slot] = field(default_factory=dict)
+    lead: Slot | None = None
+    registered: bool = True
+    others: bool = False
+    roll: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +46,22 @@ class WorkerStarted:
 
 @dataclass(frozen=True, slots=True)
 class WorkerReady:
-    """The worker's producer is initialised: every earlier process of its slot is fenced."""
+    """The worker's producer is initialised: whoever had its slot before is fenced, and the worker has no task.
+
+    session: counts how often this process was ready.
+    """
 
     slot: Slot
+    session: int
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfirmed:
-    """The control log, read to its end after this worker's fence, still says that we lead: it may have tasks."""
+    """The control log was read to its end after this worker's fence: it may have what the log gives its slot."""
 
     slot: Slot
     pid: int
+    session: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +79,23 @@ class WorkerReleased:
     slot: Slot
     epoch: int
     tasks: tuple[TaskId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerFollows:
+    """The worker is a standby of these tasks, and has closed the stores of all others that it was one of."""
+
+    slot: Slot
+    epoch: int
+    tasks: tuple[TaskId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStored:
+    """What lies on this host's disk in nobody's hands: task -> sum of its changelog offsets."""
+
+    slot: Slot
+    positions: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,26 +153,85 @@ class FewerWorkers:
 
 
 @dataclass(frozen=True, slots=True)
-class SlotsRecorded:
-    """The control log says that this coordinator may fill slots 0 to count - 1."""
+class CutOff:
+    """Whether we hear nothing of the brokers, our own reports included. Told only when nothing fences workers (H12)."""
 
-    count: int
+    is_cut_off: bool
 
 
 @dataclass(frozen=True, slots=True)
-class FencedByAnother:
-    """Another coordinator of the same app has taken over. text: who."""
+class EndAtOnce:
+    """Nothing that this host does counts any more. text: why; code: the exit code."""
 
+    code: int
     text: str
 
 
-Event = (
-    Started
+# The cluster's news, heard from the control log, the status topic and the answers of effects.
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRead:
+    """A committed record of the control log, in the log's order."""
+
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class ReportHeard:
+    """A record of the status topic, ours included, in the topic's order."""
+
+    report: HostReport
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """We lead: this snapshot, which begins our term, is committed."""
+
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimLost:
+    """Another host claimed in the same moment, or no broker answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The snapshot of that epoch, which we wrote, is committed."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class WriteLost:
+    """Another host leads: what we wanted to write is not in the log and never will be."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlotFenced:
+    """What earlier sessions of this slot have not committed, they never will. epoch: of the FenceSlot."""
+
+    slot: SlotId
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An operator wants something of the leader."""
+
+    request: Request
+
+
+LocalEvent = (
+    Assigned
     | WorkerStarted
     | WorkerReady
     | WorkerConfirmed
     | WorkerReport
     | WorkerReleased
+    | WorkerFollows
+    | WorkerStored
     | WorkerFailed
     | WorkerGone
     | Tick
@@ -143,24 +240,31 @@ Event = (
     | StacksRequested
     | MoreWorkers
     | FewerWorkers
-    | SlotsRecorded
-    | FencedByAnother
+    | CutOff
+    | EndAtOnce
 )
+ClusterEvent = SnapshotRead | ReportHeard | Claimed | ClaimLost | Written | WriteLost | SlotFenced | Asked
+Event = LocalEvent | ClusterEvent
 
 
 @dataclass(frozen=True, slots=True)
 class Spawn:
-    """Start a process in this slot; answer with WorkerStarted, or WorkerGone when there can be none."""
+    """Start a process in this slot; answer with WorkerStarted, or WorkerGone when there can be none.
+
+    inventory: it says what lies on this host's disk.
+    """
 
     slot: Slot
+    inventory: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Confirm:
-    """Read the control log to its end from now; answer with WorkerConfirmed or FencedByAnother."""
+    """Read the control log to its end from now; answer with WorkerConfirmed, after the SnapshotRead of all it has."""
 
     slot: Slot
     pid: int
+    session: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +272,7 @@ class Send:
     """Send a message to the worker in this slot."""
 
     slot: Slot
-    message: Grant | Revoke | Lead | Drain
+    message: Grant | Revoke | Follow | Lead | Drain
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,13 +287,6 @@ class Kill:
     """SIGKILL: it works on stopped processes too. WorkerGone follows when the kernel says so."""
 
     slot: Slot
-
-
-@dataclass(frozen=True, slots=True)
-class RecordSlots:
-    """Write the number of slots to the control log before more are filled, so that a successor fences all of them."""
-
-    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,4 +305,32 @@ class Exit:
     code: int
 
 
-Effect = Spawn | Confirm | Send | AskStacks | Kill | RecordSlots | Say | Exit
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Write this report to the status topic; lost ones are not missed, the next one says everything."""
+
+    report: HostReport
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Take over the leadership; answer with Claimed or ClaimLost, or EndAtOnce when the log is not ours to use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Commit this snapshot; answer with Written or WriteLost."""
+
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class FenceSlot:
+    """Own the slot's transactional id for a moment; answer with SlotFenced. epoch: of the revocation that it is for."""
+
+    slot: SlotId
+    epoch: int
+
+
+LocalEffect = Spawn | Confirm | Send | AskStacks | Kill | Say | Exit
+Effect = LocalEffect | Publish | Claim | Write | FenceSlot

@@ -5,9 +5,9 @@
     absent      | starting |         |           |         |         |          |       | backing_off |
     backing_off | starting |         |           |         |         |          |       |             | absent
     starting    |          | joining |           |         |         |          | dying |             | absent
-    joining     |          |         | running   |         |         | draining | dying |             | absent
-    running     |          |         |           | stalled |         | draining | dying |             | absent
-    stalled     |          |         |           |         | running | draining | dying |             | absent
+    joining     |          | joining | running   |         |         | draining | dying |             | absent
+    running     |          | joining |           | stalled |         | draining | dying |             | absent
+    stalled     |          | joining |           |         | running | draining | dying |             | absent
     draining    |          |         |           |         |         |          | dying |             | absent
     dying       |          |         |           |         |         |          |       |             | absent
 
@@ -33,9 +33,9 @@ TRANSITIONS: Mapping[SlotState, Mapping[Trigger, SlotState]] = {
     "absent": {"start": "starting", "back_off": "backing_off"},
     "backing_off": {"start": "starting", "gone": "absent"},
     "starting": {"ready": "joining", "kill": "dying", "gone": "absent"},
-    "joining": {"confirmed": "running", "drain": "draining", "kill": "dying", "gone": "absent"},
-    "running": {"silent": "stalled", "drain": "draining", "kill": "dying", "gone": "absent"},
-    "stalled": {"heard": "running", "drain": "draining", "kill": "dying", "gone": "absent"},
+    "joining": {"ready": "joining", "confirmed": "running", "drain": "draining", "kill": "dying", "gone": "absent"},
+    "running": {"ready": "joining", "silent": "stalled", "drain": "draining", "kill": "dying", "gone": "absent"},
+    "stalled": {"ready": "joining", "heard": "running", "drain": "draining", "kill": "dying", "gone": "absent"},
     "draining": {"kill": "dying", "gone": "absent"},
     "dying": {"gone": "absent"},
 }
@@ -64,6 +64,16 @@ class Place:
     proven: bool = True
     # To be emptied and taken away.
     retiring: bool = False
+    # The process's newest session: what the control log said before it means nothing.
+    session: int = 0
+    # Whether a process of ours has been ready: whoever had the slot before this coordinator is fenced.
+    fenced: bool = False
+    # What a process that died held: it may still be committed until the next one is ready, or the leader fences.
+    unfenced: set[TaskId] = field(default_factory=set)
+    # The list of the last Follow and its epoch, and whether it has the on_leader work.
+    told_follow: tuple[TaskId, ...] = ()
+    told_follow_at: int = 0
+    told_lead: bool = False
     # Deaths within the crash loop's window, oldest first.
     deaths: list[float] = field(default_factory=list)
     # How often in a row it backed off after crashes, and after a broker that was away.
@@ -108,26 +118,40 @@ class State:
     """All that the machine knows. The other machine files are functions over it."""
 
     settings: Settings
-    tasks: tuple[TaskId, ...]
-    # The number of the newest assignment.
-    epoch: int
+    # The epoch of the newest snapshot.
+    epoch: int = 0
     now: float = 0.0
-    started: bool = False
+    # Whether the snapshot has this host, so that its slots may be filled.
+    registered: bool = False
+    # Whether another host could take our tasks.
+    others: bool = False
+    # Whether others may take our tasks at any moment, with nothing that fences us (at least once).
+    cut_off: bool = False
     places: dict[Slot, Place] = field(default_factory=dict)
-    # The wanted assignment.
+    # What the snapshot gives our slots.
     placement: dict[TaskId, Slot] = field(default_factory=dict)
-    # The real one: tasks that were granted to a process and not given back by it or by the kernel (I1).
+    standbys: dict[TaskId, Slot] = field(default_factory=dict)
+    leader: Slot | None = None
+    # What is so: tasks that were granted to a process and not given back by it or by the kernel (I1).
     held: dict[TaskId, Slot] = field(default_factory=dict)
     # Of those, the ones asked back.
     revoking: set[TaskId] = field(default_factory=set)
-    # The slot that runs what is marked on_leader.
-    leader: Slot | None = None
+    # Tasks whose store a process may have open as a standby: from its Follow to an answer without them.
+    followed: dict[TaskId, Slot] = field(default_factory=dict)
+    # What lies on our disk in nobody's hands: task -> sum of changelog offsets.
+    stored: dict[TaskId, int] = field(default_factory=dict)
+    has_inventory: bool = False
     stop: Stop | None = None
+    # When the hand-over to other hosts ends, finished or not; None: we are not leaving.
+    leave_by: float | None = None
     # A rolling restart: slots that are still to be restarted, and the one that is.
     roll: list[Slot] = field(default_factory=list)
     rolling: Slot | None = None
     # Rolling restarts asked for so far; whoever asked learns from it that the request was heard.
     rolls: int = 0
+    # The number of the cluster's rolling restart that we are in, and of the last one that is done here.
+    cluster_roll: int = 0
+    cluster_roll_done: int = 0
     # The newest traceback, for the message of a crash loop.
     last_failure: WorkerFailed | None = None
 

@@ -1,4 +1,4 @@
-"""The snapshot of the whole app on this host, made of the machine's state and the workers' reports. Pure.
+"""The snapshot of what this host does, made of the machine's state and the workers' reports. Pure.
 
 It also keeps what a rate needs: earlier counts and when they were. It decides nothing about workers.
 """
@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Literal
 
-from streamcluster.ids import Slot, TaskId
+from streamcluster.ids import Slot, SlotId, TaskId
 from streamcluster.messages import TaskReport
 
 from .machine_slots import Place, SlotState, State
@@ -17,6 +17,8 @@ from .status import Status, TaskStatus, WorkerStatus
 
 # A rate over less is jumpy (reports come twice a second), over more it lags behind what is seen.
 RATE_SECONDS = 3.0
+# Tasks change places by their rates, so these must not follow what a busy machine does within a few seconds.
+LOAD_SECONDS = 30.0
 _SHOWN: dict[SlotState, Literal["starting", "running", "stalled", "backing_off", "draining", "gone"]] = {
     "absent": "gone",
     "backing_off": "backing_off",
@@ -44,9 +46,10 @@ class Facts:
 
 @dataclass(slots=True)
 class Rate:
-    """How fast a count grows. seen: (when, count), oldest first, over RATE_SECONDS."""
+    """How fast a count grows. seen: (when, count), oldest first, over `seconds`."""
 
     seen: deque[tuple[float, int]] = field(default_factory=deque)
+    seconds: float = RATE_SECONDS
 
     def per_second(self, now: float, count: int) -> float:
         """Add the newest count and return the growth per second; 0.0 while unknown."""
@@ -54,7 +57,7 @@ class Rate:
             # A new process counts from 0.
             self.seen.clear()
         self.seen.append((now, count))
-        while now - self.seen[0][0] > RATE_SECONDS:
+        while now - self.seen[0][0] > self.seconds:
             self.seen.popleft()
         elapsed = now - self.seen[0][0]
         return (count - self.seen[0][1]) / elapsed if elapsed > 0 else 0.0
@@ -67,18 +70,20 @@ class Snapshots:
     facts: Facts
     events: dict[Slot, Rate] = field(default_factory=dict)
     restored: dict[TaskId, Rate] = field(default_factory=dict)
+    positions: dict[TaskId, Rate] = field(default_factory=dict)
 
     def take(self, state: State) -> Status:
-        """The newest snapshot."""
+        """The newest snapshot, of this host's own slots and tasks; standbys are among the tasks."""
         reports = {
             report.task: report
             for place in state.ordered()
             if place.report is not None
             for report in place.report.tasks
-            if state.held.get(report.task) == place.slot
+            if {**state.followed, **state.held}.get(report.task) == place.slot
         }
         workers = tuple(self._worker(state, place) for place in state.ordered())
-        tasks = tuple(self._task(state, task, reports.get(task)) for task in state.tasks)
+        here = sorted({*state.held, *state.followed})
+        tasks = tuple(self._task(state, task, reports.get(task)) for task in here)
         reported_down = any(place.report is not None and place.report.broker == "down" for place in state.ordered())
         return Status(
             app=self.facts.app,
@@ -105,7 +110,7 @@ class Snapshots:
             slot=place.slot,
             pid=place.pid,
             state="starting" if place.state == "absent" and state.stop is None else _SHOWN[place.state],
-            leader=state.leader == place.slot,
+            leader=place.told_lead,
             tasks=tuple(str(task) for task in state.tasks_of(place.slot)),
             events_total=total,
             events_per_second=round(rate, 1),
@@ -116,13 +121,17 @@ class Snapshots:
             restarts=place.restarts,
             last_death=place.last_death,
             note=report.note if report is not None else None,
+            host=self.facts.host,
+            standbys=tuple(map(str, place.told_follow)),
         )
 
     def _task(self, state: State, task: TaskId, report: TaskReport | None) -> TaskStatus:
-        slot = state.held.get(task)
+        is_standby = task not in state.held
+        slot = state.followed[task] if is_standby else state.held[task]
+        owner = None if is_standby else str(SlotId(self.facts.host, slot))
         if report is None:
             self.restored.pop(task, None)
-            return TaskStatus(task=str(task), slot=slot, state="unassigned" if slot is None else "starting")
+            return TaskStatus(task=str(task), slot=slot, state="standby" if is_standby else "starting", owner=owner)
         eta = None
         if report.state == "restoring":
             rate = self.restored.setdefault(task, Rate()).per_second(state.now, report.restored)
@@ -130,6 +139,9 @@ class Snapshots:
             eta = round(left / rate, 1) if rate > 0 and left >= 0 else None
         else:
             self.restored.pop(task, None)
+        done = self.positions.setdefault(task, Rate(seconds=LOAD_SECONDS)).per_second(
+            state.now, sum(report.positions.values())
+        )
         return TaskStatus(
             task=str(task),
             slot=slot,
@@ -140,18 +152,21 @@ class Snapshots:
             restore_total=report.restore_total,
             restore_eta=eta,
             error=report.error,
+            owner=owner,
+            stored=report.stored,
+            events_per_second=round(done, 1),
         )
 
 
 def _overall(state: State) -> Literal["starting", "running", "draining", "degraded"]:
     """One word for the app."""
-    if state.stop is not None:
+    if state.stop is not None or state.leave_by is not None:
         return "draining"
     places = state.ordered()
     if state.rolling is not None:
         return "running"
     if any(place.state in ("stalled", "backing_off", "dying") for place in places):
         return "degraded"
-    if len(state.held) == len(state.tasks) and any(place.is_serving() for place in places):
+    if state.registered and state.placement.keys() <= state.held.keys() and any(p.is_serving() for p in places):
         return "running"
     return "degraded" if any(place.restarts for place in places) else "starting"

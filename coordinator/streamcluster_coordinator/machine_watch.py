@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from streamcluster.messages import Drain
 
-from .machine_ends import kill, start
+from .machine_ends import kill, leave_if_empty, start
 from .machine_events import AskStacks, Effect, Say, Send
 from .machine_slots import Place, State
 
@@ -21,7 +21,7 @@ def tick(state: State, now: float) -> list[Effect]:
     effects: list[Effect] = []
     for place in state.ordered():
         effects += _watch(state, place)
-    return effects + continue_roll(state)
+    return effects + continue_roll(state) + leave_if_empty(state)
 
 
 def _forgive_own_absence(state: State, now: float) -> None:
@@ -90,11 +90,13 @@ def continue_roll(state: State) -> list[Effect]:
         current = state.places.get(state.rolling)
         if current is not None and current.state == "backing_off":
             state.roll, state.rolling = [], None
+            state.cluster_roll_done = state.cluster_roll
             return [Say("error", f"the rolling restart stops: worker {current.slot} does not come back")]
         if current is not None and not current.is_serving():
             return []
         state.rolling = None
         if not state.roll:
+            state.cluster_roll_done = state.cluster_roll
             return [Say("info", "the rolling restart is done")]
     while state.roll:
         place = state.places.get(state.roll.pop(0))

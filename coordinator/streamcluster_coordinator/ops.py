@@ -1,7 +1,6 @@
 """The control socket of a running app: 0600, in its state directory; one request, one answer, per connection.
 
-Status comes from the last snapshot, rows from the workers that hold the shards. Both ends are here, so that they agree
-about the place and the framing. It decides nothing about workers.
+Both ends are here, so that they agree about the place and the framing. It decides nothing about workers.
 """
 
 from __future__ import annotations
@@ -13,23 +12,25 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import msgspec
 
 from streamcluster.wire import FrameError, FrameReader, encode_frame
 
 from .instance import SOCKET_NAME
-from .status import GetRows, GetStatus, Request, RowsAnswer, Status
+from .status import LEADER_SECONDS, ROWS_SECONDS, Answer, Ask, Asked, GetRows, GetStatus, Request, RowsAnswer, Status
 
-ANSWER_SECONDS = 5.0
+STATUS_SECONDS = 5.0
+# For the way there and back: the coordinator keeps to its own bounds.
+_MARGIN_SECONDS = 1.0
 _READ_BYTES_MAX = 256 * 1024
 # The kernel's limit on the path of a Unix socket.
 _PATH_BYTES_MAX = 107
 # A client that sends nothing is not waited for longer.
 _REQUEST_SECONDS = 5.0
 
-Answer = Callable[[Request], Awaitable[Status | RowsAnswer]]
+AnswerTo = Callable[[Request], Awaitable[Answer]]
 
 
 @contextmanager
@@ -51,7 +52,7 @@ class ControlSocket:
 
     __slots__ = ("_answer", "_directory", "_server")
 
-    def __init__(self, directory: Path, answer: Answer) -> None:
+    def __init__(self, directory: Path, answer: AnswerTo) -> None:
         self._directory = directory
         self._answer = answer
         self._server: asyncio.Server | None = None
@@ -95,21 +96,35 @@ class ControlSocket:
                 await writer.wait_closed()
 
 
-def ask(directory: Path, request: GetStatus | GetRows, *, seconds: float = ANSWER_SECONDS + 1) -> Status | RowsAnswer:
+def seconds_for(request: Request) -> float:
+    """How long a client waits for the answer."""
+    match request:
+        case GetStatus():
+            return STATUS_SECONDS + _MARGIN_SECONDS
+        case GetRows():
+            return ROWS_SECONDS + _MARGIN_SECONDS
+        case Ask():
+            return LEADER_SECONDS + _MARGIN_SECONDS
+        case _:
+            assert_never(request)
+
+
+def ask(directory: Path, request: Request, *, seconds: float | None = None) -> Answer:
     """The client's side, for commands. Blocks.
 
     Args:
         directory: the app's own state directory (`instance.app_directory`).
-        seconds: for everything.
+        seconds: for everything; None: as long as such a request may take.
 
     Raises:
         FileNotFoundError, ConnectionError: no coordinator runs here.
         PermissionError: it is another user's.
         TimeoutError: no answer in time.
     """
+    seconds = seconds_for(request) if seconds is None else seconds
     deadline = time.monotonic() + seconds
-    wanted: Any = Status if isinstance(request, GetStatus) else RowsAnswer
-    reader: FrameReader[Status | RowsAnswer] = FrameReader(msgspec.msgpack.Decoder(wanted))
+    wanted: Any = {GetStatus: Status, GetRows: RowsAnswer, Ask: Asked}[type(request)]
+    reader: FrameReader[Answer] = FrameReader(msgspec.msgpack.Decoder(wanted))
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(seconds)
         with _short_path(directory) as path:

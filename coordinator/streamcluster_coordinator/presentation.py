@@ -38,11 +38,37 @@ def changes(before: Status | None, now: Status) -> Iterator[Change]:
     if before is not None and before.state != now.state and now.state != "draining":
         level = "warning" if now.state == "degraded" else "info"
         yield Change(level, f"{now.app} is {now.state}", {"app": now.app, "state": now.state})
+    yield from _host_changes(before, now)
     known = {worker.slot: worker for worker in before.workers} if before else {}
     for worker in now.workers:
         yield from _worker_changes(known.get(worker.slot), worker, is_ending=now.state == "draining")
     states = {task.task: task for task in before.tasks} if before else {}
     yield from _task_changes(states, now.tasks)
+
+
+def _host_changes(before: Status | None, now: Status) -> Iterator[Change]:
+    """Other hosts that came and went, and who leads, once there is more than one."""
+    if before is None:
+        return
+    was = {host.host: host.state for host in before.hosts}
+    for host in now.hosts:
+        if host.host == now.host or was.get(host.host) == host.state:
+            continue
+        facts: dict[str, object] = {"host": host.host, "host_state": host.state}
+        level = "warning" if host.state in ("silent", "gone") else "info"
+        yield Change(level, f"host {host.host} {_HOST_VERBS[host.state]}", facts)
+    if now.leader is not None and now.leader != before.leader and len(now.hosts) > 1:
+        yield Change("info", f"host {now.leader} leads", {"leader": now.leader})
+
+
+_HOST_VERBS = {
+    "joining": "joins",
+    "member": "takes part",
+    "leaving": "leaves",
+    "left": "has left",
+    "silent": "says nothing any more",
+    "gone": "is gone: its tasks are with others",
+}
 
 
 def _broker_change(before: Status | None, now: Status) -> Iterator[Change]:
@@ -56,9 +82,9 @@ def _broker_change(before: Status | None, now: Status) -> Iterator[Change]:
 def _worker_changes(before: WorkerStatus | None, now: WorkerStatus, *, is_ending: bool) -> Iterator[Change]:
     facts: dict[str, object] = {"worker": now.slot, "pid": now.pid, "state": now.state, "restarts": now.restarts}
     if now.last_death is not None and now.restarts > (before.restarts if before else 0):
-        yield Change(
-            "warning", f"worker {now.slot} was replaced: {now.last_death}", {**facts, "last_death": now.last_death}
-        )
+        # Nothing has taken its place yet: it waits, or the app stops.
+        what = "ended" if now.pid is None else "was replaced"
+        yield Change("warning", f"worker {now.slot} {what}: {now.last_death}", {**facts, "last_death": now.last_death})
     was = before.state if before else "starting"
     # What else can happen to a worker (stalls, back-offs, draining) the machine says itself, with its reasons.
     if now.state == "running" and (was != "running" or (before is not None and before.pid != now.pid)):
@@ -247,7 +273,7 @@ class Presentation:
 def banner(status: Status) -> str:
     """One line: what runs, where, and how."""
     return (
-        f"{status.app}: {_counted(len(status.workers), 'worker')}, {_counted(len(status.tasks), 'task')}, "
+        f"{status.app}: {_counted(len(status.workers), 'worker')}, "
         f"{status.processing_guarantee.replace('_', ' ')}, broker {status.broker} (pid {status.pid} on {status.host})"
     )
 
@@ -259,7 +285,6 @@ def banner_facts(status: Status) -> dict[str, object]:
         "broker": status.broker,
         "processing_guarantee": status.processing_guarantee,
         "workers": len(status.workers),
-        "tasks": len(status.tasks),
         "pid": status.pid,
         "host": status.host,
         "topology_hash": status.topology_hash,

@@ -1,43 +1,52 @@
-"""Reads of tables on behalf of the control socket: which workers to ask, and in which order pages come.
+"""Reads of tables for whoever asks this host: from the owners wherever they are, else from standbys, or why not.
 
-A key is in one shard, and its worker knows that better than we do: all workers are asked, the owner answers. A page
-walks the workers in slot order; its cursor is the slot and that worker's own cursor.
+A key is looked for at all owners at once. Where an owner did not answer, standbys of its tasks are asked, and their
+word is marked with how far behind they are. A page walks the hosts in the order of their names, owners only; its cursor
+is the host and that host's own cursor. How one host asks its workers is in rows_local.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable
 
-from streamcluster.ids import Slot
-from streamcluster.messages import ReadTable, Rows
+import msgspec
+
+from streamcluster.ids import TaskId
+from streamcluster.messages import Rows
 from streamcluster.topology import Topology
 
-from .machine_slots import State
-from .status import GetRows, RowsAnswer
+from .ownership import Ownership, Peer, all_tasks, named, of_group
+from .peer_port import PeerError
+from .rows_local import PAGE_BYTES_MAX, LocalRows, Send, first_found, size_of, together
+from .status import ROWS_SECONDS, GetRows, RowsAnswer
 
-ROWS_SECONDS = 5.0
+# For another host, which waits LOCAL_SECONDS for its workers.
+PEER_SECONDS = 3.0
+# A task that moves is with nobody for less than that, together.
+_LOOKS, _LOOK_SECONDS = 20, 0.1
+
+# Host, address, question. Raises PeerError.
+AskPeer = Callable[[str, str, GetRows], Awaitable[RowsAnswer]]
 
 
 class TableReader:
-    """Matches answers of workers with what was asked."""
+    """Answers GetRows, of the control socket and of other hosts."""
 
-    __slots__ = ("_numbers", "_send", "_state", "_topology", "_waiting")
+    __slots__ = ("_ask_peer", "_local", "_ownership", "_topology")
 
-    def __init__(self, topology: Topology, state: State, send: Callable[[Slot, ReadTable], bool]) -> None:
+    def __init__(
+        self, topology: Topology, ownership: Callable[[], Ownership], send: Send, ask_peer: AskPeer | None
+    ) -> None:
         self._topology = topology
-        self._state = state
-        # False: there is no process in that slot now.
-        self._send = send
-        self._numbers = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[Rows]] = {}
+        self._ownership = ownership
+        self._local = LocalRows(ownership, send)
+        # None: this host has no secret to ask others with.
+        self._ask_peer = ask_peer
 
     def received(self, rows: Rows) -> None:
-        """A worker's answer; one that nobody waits for any more is dropped."""
-        future = self._waiting.pop(rows.request, None)
-        if future is not None and not future.done():
-            future.set_result(rows)
+        """The answer of one of our workers."""
+        self._local.received(rows)
 
     async def read(self, request: GetRows) -> RowsAnswer:
         """Answer a request, within ROWS_SECONDS."""
@@ -47,67 +56,114 @@ class TableReader:
             return RowsAnswer(error=f"there is no such table; there are: {names}")
         try:
             async with asyncio.timeout(ROWS_SECONDS):
-                slots = self._slots(table.group)
+                if request.local:
+                    return await self._local.read(request, table.group)
                 if request.key is not None:
-                    return await self._key(request, slots, table.group)
-                return await self._page(request, slots)
+                    return await self._key(request, table.group)
+                return await self._page(request, table.group)
         except TimeoutError:
-            return RowsAnswer(error=f"no worker answered within {ROWS_SECONDS:g} s: is it restoring, or stalled?")
+            return RowsAnswer(error=f"not all workers answered within {ROWS_SECONDS:g} s. Try again")
 
-    def _slots(self, group: int) -> list[Slot]:
-        """Slots with shards of a table of `group`."""
-        return sorted({slot for task, slot in self._state.held.items() if task.group == group})
+    async def read_local(self, request: GetRows) -> RowsAnswer:
+        """Answer another host: never by asking a third one."""
+        return await self.read(msgspec.structs.replace(request, local=True))
 
-    async def _key(self, request: GetRows, slots: Sequence[Slot], group: int) -> RowsAnswer:
-        asked = [self._ask(slot, request, None) for slot in slots]
-        error: str | None = None
-        if sum(task.group == group for task in self._state.held) < group:
-            error = "no worker has that key's shard now: its task is moving. Try again"
-        try:
-            for answer in asyncio.as_completed(asked):
-                rows = await answer
-                if rows.owner:
-                    return RowsAnswer(rows=rows.rows, error=rows.error)
-                error = rows.error or error
-        finally:
-            for future in asked:
-                future.cancel()
-        # Without an error, every shard was asked and none has the key.
-        return RowsAnswer(error=error)
+    async def _key(self, request: GetRows, group: int) -> RowsAnswer:
+        ownership = self._ownership()
+        asked = [self._ask(None, request, group)] if ownership.tasks(group) else []
+        asked += [self._ask(peer, request, group) for peer in ownership.peers if of_group(peer.owned, group)]
+        answer = await first_found(asked)
+        if answer.rows:
+            return answer
+        away = all_tasks(group) - _looked_through(answer)
+        # Every shard was looked through and none has the key: an answer too.
+        return await self._standby_key(request, group, away, answer.error) if away else RowsAnswer()
 
-    async def _page(self, request: GetRows, slots: Sequence[Slot]) -> RowsAnswer:
-        start, after = _cursor(request.after)
-        ahead = [slot for slot in slots if slot >= start]
-        if not ahead:
-            return RowsAnswer(error=None if slots else "no worker has a shard of it now. Try again")
+    async def _standby_key(
+        self, request: GetRows, group: int, away: frozenset[TaskId], reason: str | None
+    ) -> RowsAnswer:
+        """The key from standbys of `away`, the nearest to its owner; reason: why the owners did not answer."""
+        ownership = self._ownership()
+        question = msgspec.structs.replace(request, standby=True)
+        asked = [self._ask(None, question, group)] if ownership.tasks(group, standby=True) & away else []
+        asked += [self._ask(peer, question, group) for peer in ownership.peers if peer.followed & away]
+        async with asyncio.TaskGroup() as tasks:
+            asking = [tasks.create_task(one) for one in asked]
+        answers = [one.result() for one in asking]
+        found = [answer for answer in answers if answer.rows]
+        if found:
+            return min(found, key=lambda answer: answer.lag or 0)
+        answer = together(answers)
+        if left := away - _looked_through(answer):
+            reasons = "; ".join(dict.fromkeys(text for text in (reason, answer.error) if text))
+            return RowsAnswer(error=reasons or f"no worker has {named(left)} at the moment. Try again")
+        return RowsAnswer(source=answer.source, lag=answer.lag)
+
+    async def _page(self, request: GetRows, group: int) -> RowsAnswer:
+        ownership = await self._settled(group)
+        if lost := ownership.unowned(group):
+            return RowsAnswer(error=f"no worker has {named(lost)} at the moment. Try again")
+        hosts: dict[str, Peer | None] = {peer.host: peer for peer in ownership.peers if of_group(peer.owned, group)}
+        if ownership.tasks(group):
+            hosts[ownership.host] = None
+        start, slash, after = (request.after or "").partition("/")
+        if request.after is not None and (not slash or start not in hosts):
+            return RowsAnswer(error=f"there is nothing at {request.after!r} now: begin again without it")
         found: list[tuple[str, str]] = []
-        for slot in ahead:
-            if len(found) >= request.rows_max:
-                return RowsAnswer(rows=tuple(found), after=f"{slot}:")
-            rows_max = request.rows_max - len(found)
-            rows = await self._ask(slot, request, after if slot == start else None, rows_max)
-            if rows.error is not None:
-                return RowsAnswer(error=rows.error)
-            found += rows.rows
-            if rows.after is not None:
-                return RowsAnswer(rows=tuple(found), after=f"{slot}:{rows.after}")
+        for host in sorted(host for host in hosts if host >= start):
+            if len(found) >= request.rows_max or size_of(found) > PAGE_BYTES_MAX:
+                return RowsAnswer(rows=tuple(found), after=f"{host}/")
+            page = msgspec.structs.replace(
+                request, after=after or None if host == start else None, rows_max=request.rows_max - len(found)
+            )
+            peer = hosts[host]
+            answer = await self._ask(peer, page, group)
+            if answer.error is not None:
+                return RowsAnswer(error=answer.error)
+            wanted = ownership.tasks(group) if peer is None else of_group(peer.owned, group)
+            if gone := wanted - _looked_through(answer):
+                return RowsAnswer(error=f"host {host} does not have {named(gone)} any more. Try again")
+            found += answer.rows
+            if answer.after is not None:
+                return RowsAnswer(rows=tuple(found), after=f"{host}/{answer.after}")
         return RowsAnswer(rows=tuple(found))
 
-    def _ask(self, slot: Slot, request: GetRows, after: str | None, rows_max: int = 1) -> asyncio.Future[Rows]:
-        number = next(self._numbers)
-        future: asyncio.Future[Rows] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = future
-        # A cancelled or timed-out question leaves nothing behind.
-        future.add_done_callback(lambda _: self._waiting.pop(number, None))
-        question = ReadTable(request=number, table=request.table, key=request.key, after=after, rows_max=rows_max)
-        if not self._send(slot, question):
-            future.set_result(Rows(request=number, owner=False, error=f"worker {slot} is being replaced. Try again"))
-        return future
+    async def _settled(self, group: int) -> Ownership:
+        """Who has what, once each task has somebody: a task that moves has nobody for a moment."""
+        for _ in range(_LOOKS):
+            if not self._ownership().unowned(group):
+                break
+            await asyncio.sleep(_LOOK_SECONDS)
+        return self._ownership()
+
+    async def _ask(self, peer: Peer | None, request: GetRows, group: int) -> RowsAnswer:
+        """What one host has; None: this one. Why there is no answer is an answer too."""
+        question = msgspec.structs.replace(request, local=True)
+        if peer is None:
+            return await self._local.read(question, group)
+        if peer.away is not None:
+            return _no_answer(f"host {peer.host} {peer.away}")
+        if peer.address is None:
+            return _no_answer(
+                f"host {peer.host} has no --advertise address: run the command there, or start it with one"
+            )
+        if self._ask_peer is None:
+            return _no_answer(
+                f"host {peer.host} is not asked, because this one has no secret (cluster_secret_file): "
+                "run the command there, or start this host with one"
+            )
+        try:
+            async with asyncio.timeout(PEER_SECONDS):
+                return await self._ask_peer(peer.host, peer.address, question)
+        except PeerError as error:
+            return _no_answer(f"host {peer.host}: {error}")
+        except TimeoutError:
+            return _no_answer(f"host {peer.host}: {peer.address} did not answer within {PEER_SECONDS:g} s")
 
 
-def _cursor(text: str | None) -> tuple[int, str | None]:
-    """`3:abc` is slot 3 after abc; `3:` is slot 3 from its start."""
-    if text is None:
-        return 0, None
-    slot, _, after = text.partition(":")
-    return (int(slot) if slot.isdigit() else 0), (after or None)
+def _no_answer(reason: str) -> RowsAnswer:
+    return RowsAnswer(error=reason)
+
+
+def _looked_through(answer: RowsAnswer) -> frozenset[TaskId]:
+    return frozenset(TaskId.parse(name) for name in answer.tasks)

@@ -1,6 +1,7 @@
-"""Asks the running app over its control socket: its status, the rows of its tables. For commands and the demo.
+"""Asks the running app over its control socket: its status, rows of its tables, what its leader decides.
 
-It decides what "not running" means to the asker; the socket and its place are decided in ops and instance.
+For commands and the demo. It decides what "not running" means to the asker; the socket and its place are decided in ops
+and instance.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from streamcluster.settings import Settings
 
 from .instance import app_directory
 from .ops import ask
-from .status import GetRows, GetStatus, RowsAnswer, Status
+from .status import LEADER_SECONDS, Answer, Ask, Asked, GetRows, GetStatus, Request, RowsAnswer, Status
 
 ROWS_PER_REQUEST = 500
 
@@ -52,6 +53,21 @@ def ask_rows(
     return answer
 
 
+def ask_leader(settings: Settings, question: Ask) -> Asked:
+    """What the leader says to an operator's wish; no answer in time is an answer too. Raises NotRunning."""
+    try:
+        answer = ask(directory_of(settings), question)
+    except TimeoutError:
+        return Asked(
+            error=f"no leader has answered within {LEADER_SECONDS:g} s. It may still be done: "
+            "`streamcluster status` shows who leads and what moves"
+        )
+    except (FileNotFoundError, ConnectionError, PermissionError) as error:
+        raise _not_running(settings, error) from error
+    assert isinstance(answer, Asked)
+    return answer
+
+
 def all_rows(settings: Settings, table: str) -> Iterator[tuple[str, str]]:
     """Every row of a table as (JSON key, JSON value), page by page; it ends because each page moves the cursor on."""
     after: str | None = None
@@ -63,13 +79,16 @@ def all_rows(settings: Settings, table: str) -> Iterator[tuple[str, str]]:
         after = page.after
 
 
-def _ask(settings: Settings, request: GetStatus | GetRows) -> Status | RowsAnswer:
-    directory = directory_of(settings)
+def _ask(settings: Settings, request: Request) -> Answer:
     try:
-        return ask(directory, request)
+        return ask(directory_of(settings), request)
     except (FileNotFoundError, ConnectionError, PermissionError, TimeoutError) as error:
-        reason = {FileNotFoundError: "", TimeoutError: " (it did not answer in time)"}.get(type(error), f" ({error})")
-        raise NotRunning(
-            f"{settings.app_id} is not running here{reason}: no coordinator answers in {directory}. "
-            "Start it, or give the --state-dir that it was started with."
-        ) from error
+        raise _not_running(settings, error) from error
+
+
+def _not_running(settings: Settings, error: OSError) -> NotRunning:
+    reason = {FileNotFoundError: "", TimeoutError: " (it did not answer in time)"}.get(type(error), f" ({error})")
+    return NotRunning(
+        f"{settings.app_id} is not running here{reason}: no coordinator answers in {directory_of(settings)}. "
+        "Start it, or give the --state-dir that it was started with."
+    )

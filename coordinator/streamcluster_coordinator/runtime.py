@@ -1,4 +1,4 @@
-"""`streamcluster start`: the composition root. Probe, lock, connect, resolve, create, take over, then run to the end.
+"""`streamcluster start`: the composition root. Probe, lock, connect, resolve, create, read the log, run to the end.
 
 Everything up to the first worker happens in order and blocks, so an error is one message and Ctrl-C is plain.
 """
@@ -10,21 +10,30 @@ import logging
 import os
 import socket
 import time
+import uuid
 from pathlib import Path
 
-from streamcluster.errors import ExitCode
+from streamcluster.errors import ConfigurationError, ExitCode
 from streamcluster.messages import Description
-from streamcluster.settings import Settings, bootstrap_servers
+from streamcluster.security import cluster_secret
+from streamcluster.settings import Settings, bootstrap_servers, is_host_name
 from streamcluster.topology import Problem, Topology
 
 from .checking import compare, describe, error_of
-from .control import Control, control_topic_spec
+from .cluster_effects import ClusterEffects
+from .control import Control
+from .control_bus import StatusBus
+from .control_record import control_topic, shape_of
+from .control_topics import control_topic_problems, control_topics
 from .coordination import Coordination, Presenter
 from .fleet import Fleet
+from .inbox import Inbox
 from .instance import app_directory, instance_lock
-from .machine import Machine
-from .machine_events import FencedByAnother
+from .machine_election import Identity
+from .machine_events import EndAtOnce, ReportHeard, SnapshotRead
+from .machine_node import Node
 from .machine_status import Facts, Snapshots
+from .peer_auth import Secret
 from .topics import Brokers, Cluster
 
 logger = logging.getLogger("streamcluster.coordinator")
@@ -48,11 +57,13 @@ def run(app: str, overrides: dict[str, object], *, say: Presenter, fleet: Fleet 
     fleet = open_fleet(app, fleet)
     description = describe(fleet, app, overrides)
     settings = description.settings
+    # Before anything is asked: a secret that cannot be read is the operator's mistake, and is said at once.
+    cluster_secret(settings)
     with instance_lock(app_directory(settings)) as directory:
         brokers = Brokers(settings)
         cluster = brokers.connect()
         topology = prepare_topics(description, brokers, cluster, say)
-        return _lead(app, settings, topology, cluster, directory=directory, fleet=fleet, say=say)
+        return _join(app, settings, topology, cluster, directory=directory, fleet=fleet, say=say)
 
 
 def check(
@@ -80,10 +91,12 @@ def prepare_topics(description: Description, brokers: Brokers, cluster: Cluster,
         ConfigurationError, StateIncompatible: all problems at once.
     """
     topology = _resolved(description, brokers)
+    own = control_topics(description.settings)
     missing = [topic for topic in topology.topics if topic.create]
-    control = control_topic_spec(description.settings.app_id)
-    if control.name not in brokers.topics(()):
-        missing.append(control)
+    there = brokers.topics(own)
+    if problems := control_topic_problems(description.settings, there):
+        raise error_of(problems)
+    missing += [topic for topic in own if topic.name not in there]
     if created := brokers.create(missing, cluster):
         say.line("info", f"created {'topic' if len(created) == 1 else 'topics'} {', '.join(created)}")
         # Their limits and settings are the brokers' defaults until asked for.
@@ -98,51 +111,95 @@ def _resolved(description: Description, brokers: Brokers) -> Topology:
     return found
 
 
-def _lead(
+def _join(
     app: str, settings: Settings, topology: Topology, cluster: Cluster, *, directory: Path, fleet: Fleet, say: Presenter
 ) -> int:
-    """Take over, run, and let go."""
-    slots = settings.workers or len(os.sched_getaffinity(0))
-    facts = Facts(
-        app=settings.app_id,
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        broker=f"kafka://{bootstrap_servers(settings.broker)}",
-        processing_guarantee=settings.processing_guarantee,
-        topology_hash=topology.hash(),
-        started_at=time.monotonic(),
+    """Read the control log, be a host of the cluster, and let go."""
+    inbox = Inbox()
+    deadline = time.monotonic() + settings.connect_timeout
+    control = Control(
+        settings,
+        lambda snapshot: inbox.post_from_thread(SnapshotRead(snapshot)),
+        lambda error: inbox.post_from_thread(EndAtOnce(int(ExitCode.STATE_INCOMPATIBLE), str(error))),
     )
-    control = Control(settings)
-    code = int(ExitCode.FENCED)
+    bus = StatusBus(settings, lambda report: inbox.post_from_thread(ReportHeard(report)))
+    leads = False
+    cluster_effects: ClusterEffects | None = None
     try:
-        record = control.take_over(cluster_id=cluster.cluster_id, slots=slots, topology_hash=topology.hash())
-        logger.debug("leading with %s", record)
+        identity = _identity(settings, topology, cluster.cluster_id, control.topic_id(deadline))
+        # Before the first decision, so that a log without a leader is one in which nobody ever led.
+        last = control.catch_up(deadline)
+        slots = settings.workers or len(os.sched_getaffinity(0))
+        node = Node.make(
+            settings,
+            identity,
+            Snapshots(_facts(settings, topology, identity)),
+            slots=slots,
+            now=time.monotonic(),
+            last=last,
+        )
+        cluster_effects = ClusterEffects(
+            control=control,
+            bus=bus,
+            identity=identity,
+            inbox=inbox,
+            say=say.line,
+            slots=lambda: tuple(int(slot) for slot in sorted(node.local.state.places)),
+            unfenced_seconds=None if settings.exactly_once else settings.host_timeout,
+        )
         coordination = Coordination(
             app=app,
             settings=settings,
             topology=topology,
             directory=directory,
             fleet=fleet,
-            control=control,
-            machine=Machine(settings, topology.tasks(), slots=slots, epoch=record.epoch),
-            snapshots=Snapshots(facts),
+            node=node,
+            cluster=cluster_effects,
+            inbox=inbox,
             say=say,
+            secret=Secret(secret.encode()) if (secret := cluster_secret(settings)) is not None else None,
         )
-        code = asyncio.run(_until_the_end(coordination, control))
+        code = asyncio.run(coordination.run())
+        leads = node.term is not None
         return code
     finally:
-        control.close(drained=code == ExitCode.DRAINED)
+        if cluster_effects is not None:
+            cluster_effects.close(leads=leads)
+        else:
+            bus.close()
+            control.close()
 
 
-async def _until_the_end(coordination: Coordination, control: Control) -> int:
-    """Run, and hear of a takeover as soon as the control log says so."""
-    loop = asyncio.get_running_loop()
+def _identity(settings: Settings, topology: Topology, cluster_id: str, topic_id: str) -> Identity:
+    machine = socket.gethostname()
+    host = settings.host or machine
+    if not is_host_name(host):
+        raise ConfigurationError(f"this machine's name {host!r} cannot be a host's name: give one with --host NAME.")
+    with_tables = {table.group for table in topology.tables}
+    tasks = tuple(topology.tasks())
+    return Identity(
+        host=host,
+        instance=uuid.uuid4().hex,
+        pid=os.getpid(),
+        machine=machine,
+        cluster_id=cluster_id,
+        topic_id=topic_id,
+        control_topic=control_topic(settings.app_id),
+        shape=shape_of(topology),
+        tasks=tasks,
+        stateless=frozenset(task for task in tasks if task.group not in with_tables),
+        rack=settings.rack,
+        peer=settings.advertise,
+    )
 
-    def taken(text: str) -> None:
-        loop.call_soon_threadsafe(coordination.post, FencedByAnother(text))
 
-    control.listen(taken)
-    try:
-        return await coordination.run()
-    finally:
-        control.listen(None)
+def _facts(settings: Settings, topology: Topology, identity: Identity) -> Facts:
+    return Facts(
+        app=settings.app_id,
+        host=identity.host,
+        pid=identity.pid,
+        broker=f"kafka://{bootstrap_servers(settings.broker)}",
+        processing_guarantee=settings.processing_guarantee,
+        topology_hash=topology.hash(),
+        started_at=time.monotonic(),
+    )

@@ -10,8 +10,18 @@ from typing import Literal
 import msgspec
 
 
+class StandbyStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A standby of a task. slot: `a/0`; lag: changelog records behind, None while unknown."""
+
+    slot: str
+    lag: int | None = None
+
+
 class TaskStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One task. lag: records behind, per source topic. restore_eta: seconds left; None: unknown, or no restore."""
+    """One task. lag: records behind, per source topic. restore_eta: seconds left; None: unknown, or no restore.
+
+    slot: number of the slot on its host; owner: the whole name, `a/0`. stored: sum of its changelog offsets.
+    """
 
     task: str
     slot: int | None
@@ -22,6 +32,10 @@ class TaskStatus(msgspec.Struct, frozen=True, kw_only=True):
     restore_total: int = 0
     restore_eta: float | None = None
     error: str | None = None
+    owner: str | None = None
+    stored: int = 0
+    events_per_second: float = 0.0
+    standbys: tuple[StandbyStatus, ...] = ()
 
 
 class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,10 +55,39 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
     restarts: int = 0
     last_death: str | None = None
     note: str | None = None
+    host: str = ""
+    standbys: tuple[str, ...] = ()
+
+
+class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One host. heard: seconds since its last report; state: as it says, or `silent`, `gone`."""
+
+    host: str
+    state: Literal["joining", "member", "leaving", "left", "silent", "gone"]
+    machine: str = ""
+    pid: int = 0
+    slots: int = 0
+    rack: str | None = None
+    heard: float | None = None
+    drained: bool = False
+    peer: str | None = None
+
+
+class MoveStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A task that changed hands."""
+
+    epoch: int
+    task: str
+    source: str
+    target: str
+    reason: str
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole app on this host. uptime: seconds."""
+    """The whole app, as the host that was asked knows it. uptime: of that host, seconds. leader: a host's name.
+
+    workers and tasks: of all hosts. term: counts leaders; moves: the last ones, newest last.
+    """
 
     app: str
     host: str
@@ -61,9 +104,16 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     # Rolling restarts asked for so far, and whether one is under way.
     rolls: int = 0
     rolling: bool = False
+    leader: str | None = None
+    term: int = 0
+    hosts: tuple[HostStatus, ...] = ()
+    moves: tuple[MoveStatus, ...] = ()
 
 
-# Requests on the control socket (frames of wire.py, one answer each).
+# Requests on the control socket (frames of wire.py, one answer each), and how long a coordinator may take for them:
+# rows of other hosts, from owners and then from standbys; a decision of the leader that the control log has.
+ROWS_SECONDS = 6.5
+LEADER_SECONDS = 20.0
 
 
 class GetStatus(msgspec.Struct, frozen=True, tag=True):
@@ -71,20 +121,54 @@ class GetStatus(msgspec.Struct, frozen=True, tag=True):
 
 
 class GetRows(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """One key (JSON text) or a page of rows of a table; answered by RowsAnswer."""
+    """One key (JSON text) or a page of rows of a table; answered by RowsAnswer.
+
+    local: from workers of the host that is asked alone, as hosts ask each other. standby: then from its standbys.
+    """
 
     table: str
     key: str | None = None
     after: str | None = None
     rows_max: int = 100
+    local: bool = False
+    standby: bool = False
 
 
 class RowsAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """(JSON key, JSON value) pairs; after: cursor of the next page; error: why there are none."""
+    """(JSON key, JSON value) pairs; after: cursor of the next page; error: why there are none.
+
+    source: the slot that has the key, `a/0`, or a standby. lag: the standby is at most so many changelog records
+    behind; None: it is the owner's word. tasks: of a local answer, what was looked through.
+    """
 
     rows: tuple[tuple[str, str], ...] = ()
     after: str | None = None
     error: str | None = None
+    source: str | None = None
+    lag: int | None = None
+    tasks: tuple[str, ...] = ()
 
 
-Request = GetStatus | GetRows
+AskKind = Literal["drain", "undrain", "move", "unpin", "restart"]
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """What an operator asks of the leader, of any host; answered by Asked once the leader has decided.
+
+    target: a host or a slot (drain, undrain), a slot (move). task: move, unpin. restart: neither.
+    """
+
+    kind: AskKind
+    target: str = ""
+    task: str = ""
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What the leader says. error: why it refused, or why nobody decided."""
+
+    text: str = ""
+    error: str | None = None
+
+
+Request = GetStatus | GetRows | Ask
+Answer = Status | RowsAnswer | Asked

@@ -1,4 +1,7 @@
-"""`streamcluster status` and `check` for people: aligned text. Pure: a snapshot or topology in, lines out."""
+"""`streamcluster status` and `check` for people: aligned text. Pure: a snapshot or topology in, lines out.
+
+With one host there are no words about hosts; with more, slots are written HOST/NUMBER.
+"""
 
 from __future__ import annotations
 
@@ -8,32 +11,71 @@ from streamcluster.settings import Settings
 from streamcluster.topology import Topology
 
 from .presentation import count, seconds
-from .status import Status, TaskStatus, WorkerStatus
+from .status import HostStatus, Status, TaskStatus, WorkerStatus
 
+# Of the moves that the control log keeps, the ones that are news.
+_MOVES_SHOWN = 5
 _MEBIBYTE = 1024 * 1024
 
 
 def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """A table whose columns are as wide as their widest cell; the last column is not padded."""
+    """A table whose columns are as wide as their widest cell; empty columns are left out, the last is not padded."""
+    shown = [index for index in range(len(header)) if not rows or any(row[index] for row in rows)]
     widths = [max(len(row[index]) for row in (header, *rows)) for index in range(len(header))]
     for row in (header, *rows):
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        yield "  ".join(row[index].ljust(widths[index]) for index in shown).rstrip()
 
 
 def status_text(status: Status) -> str:
-    """The whole snapshot: a headline, workers, tasks, and what went wrong."""
+    """The whole snapshot: a headline, hosts, workers, tasks, the last moves, and what went wrong."""
+    shown = len(status.hosts) > 1
     lines = [
         f"{status.app} is {status.state}, up {seconds(status.uptime)}: "
         f"{status.processing_guarantee.replace('_', ' ')}, "
         f"broker {status.broker} {'answers' if status.broker_state == 'up' else 'DOES NOT ANSWER'}, "
         f"pid {status.pid} on {status.host}",
         "",
-        *aligned(_WORKER_COLUMNS, [_worker_row(worker) for worker in status.workers]),
+        *(_host_lines(status) if shown else ()),
+        *aligned(_WORKER_COLUMNS, [_worker_row(worker, shown=shown) for worker in status.workers]),
         "",
-        *aligned(_TASK_COLUMNS, [_task_row(task) for task in status.tasks]),
+        *aligned(_TASK_COLUMNS, [_task_row(task, shown=shown) for task in status.tasks]),
+        *(_move_lines(status) if shown else ()),
     ]
-    troubles = list(_troubles(status))
+    troubles = list(_troubles(status, shown=shown))
     return "\n".join([*lines, "", *troubles] if troubles else lines)
+
+
+def _host_lines(status: Status) -> Iterator[str]:
+    leader = f"host {status.leader}" if status.leader is not None else "nobody at the moment"
+    yield f"{len(status.hosts)} hosts, led by {leader} (term {status.term}, epoch {status.epoch})"
+    yield ""
+    yield from aligned(_HOST_COLUMNS, [_host_row(host, status) for host in status.hosts])
+    yield ""
+
+
+_HOST_COLUMNS = ("HOST", "STATE", "MACHINE", "PID", "WORKERS", "RACK", "HEARD", "TABLES AT")
+
+
+def _host_row(host: HostStatus, status: Status) -> tuple[str, ...]:
+    return (
+        f"{host.host}{' leader' if host.host == status.leader else ''}",
+        f"{host.state}{', drained' if host.drained else ''}",
+        host.machine or "-",
+        str(host.pid) if host.pid else "-",
+        str(host.slots),
+        host.rack or "",
+        f"{seconds(host.heard)} ago" if host.heard is not None else "never",
+        host.peer or "",
+    )
+
+
+def _move_lines(status: Status) -> Iterator[str]:
+    if not status.moves:
+        return
+    yield ""
+    yield "The last moves:"
+    for move in status.moves[-_MOVES_SHOWN:]:
+        yield f"  task {move.task}: {move.source or 'nobody'} to {move.target or 'nobody yet'} ({move.reason})"
 
 
 _WORKER_COLUMNS = (
@@ -48,12 +90,17 @@ _WORKER_COLUMNS = (
     "MEMORY",
     "RESTARTS",
 )
-_TASK_COLUMNS = ("TASK", "WORKER", "STATE", "BEHIND", "RESTORE")
+_TASK_COLUMNS = ("TASK", "WORKER", "STATE", "BEHIND", "RESTORE", "STANDBYS")
 
 
-def _worker_row(worker: WorkerStatus) -> tuple[str, ...]:
+def _name(worker: WorkerStatus, *, shown: bool) -> str:
+    return f"{worker.host}/{worker.slot}" if shown else str(worker.slot)
+
+
+def _worker_row(worker: WorkerStatus, *, shown: bool) -> tuple[str, ...]:
     return (
-        f"{worker.slot}{' leader' if worker.leader else ''}",
+        # Of one host, its worker with the on_leader work; of several, "leader" is a host.
+        f"{_name(worker, shown=shown)}{(' on_leader' if shown else ' leader') if worker.leader else ''}",
         worker.state.replace("_", " "),
         str(worker.pid) if worker.pid is not None else "-",
         str(len(worker.tasks)),
@@ -66,7 +113,7 @@ def _worker_row(worker: WorkerStatus) -> tuple[str, ...]:
     )
 
 
-def _task_row(task: TaskStatus) -> tuple[str, ...]:
+def _task_row(task: TaskStatus, *, shown: bool) -> tuple[str, ...]:
     # The lag is of this task's partition number in each topic that the task reads.
     partition = task.task.rpartition("_")[2]
     behind = ", ".join(f"{topic}[{partition}] {count(lag)}" for topic, lag in sorted(task.lag.items()))
@@ -74,16 +121,27 @@ def _task_row(task: TaskStatus) -> tuple[str, ...]:
     if task.restore_total and task.state == "restoring":
         left = f", {seconds(task.restore_eta)} left" if task.restore_eta is not None else ""
         restore = f"{count(task.restored)} of {count(task.restore_total)}{left}"
-    return (task.task, str(task.slot) if task.slot is not None else "none", task.state, behind or "-", restore)
+    number = str(task.slot) if task.slot is not None else "none"
+    owner = (task.owner or "none") if shown else number
+    return (task.task, owner, task.state, behind or "-", restore, _standbys(task) if shown else "")
 
 
-def _troubles(status: Status) -> Iterator[str]:
+def _standbys(task: TaskStatus) -> str:
+    """`b/1, c/0 (1,200 behind)`; a lag that is not known yet is `?`."""
+    behind = {None: " (?)", 0: ""}
+    return ", ".join(
+        f"{standby.slot}{behind.get(standby.lag, f' ({count(standby.lag or 0)} behind)')}" for standby in task.standbys
+    )
+
+
+def _troubles(status: Status, *, shown: bool) -> Iterator[str]:
     for worker in status.workers:
         if worker.last_death is not None:
             times = "once" if worker.restarts == 1 else f"{worker.restarts} times"
-            yield f"worker {worker.slot} was replaced {times}, the last time because: {worker.last_death}"
+            name = _name(worker, shown=shown)
+            yield f"worker {name} was replaced {times}, the last time because: {worker.last_death}"
         if worker.note is not None:
-            yield f"worker {worker.slot}: {worker.note}"
+            yield f"worker {_name(worker, shown=shown)}: {worker.note}"
     for task in status.tasks:
         if task.error is not None:
             yield f"task {task.task}: {task.error}"

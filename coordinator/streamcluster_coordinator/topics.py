@@ -5,6 +5,7 @@ It decides replication, never partition counts (resolve does). Every wait has a 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,15 @@ from streamcluster.topology import BrokerTopic, ResolvedTopic, TopicSpec
 from .topics_connect import TURN_SECONDS, News, first_answer, make_admin
 
 _POLL_SECONDS = 0.05
-_KEPT_CONFIGS = ("cleanup.policy", "max.message.bytes", "min.insync.replicas")
+_KEPT_CONFIGS = (
+    "cleanup.policy",
+    "max.message.bytes",
+    "min.insync.replicas",
+    "retention.ms",
+    "message.timestamp.type",
+    "message.timestamp.after.max.ms",
+    "message.timestamp.before.max.ms",
+)
 # A cluster that is just starting refuses for a moment what it will grant.
 _PASSING = (
     KafkaError._TIMED_OUT,
@@ -35,6 +44,13 @@ _PASSING = (
 Config = dict[str, object]
 
 
+def _silent_logger() -> logging.Logger:
+    """For the client's own lines: it calls it fatal that a leader is fenced, and says so on stderr at any log_level."""
+    logger = logging.getLogger("streamcluster.coordinator.client")
+    logger.disabled = True
+    return logger
+
+
 def client_config(settings: Settings) -> Config:
     """How to reach the brokers and who we are, without librdkafka's own lines on stderr."""
     return {
@@ -44,6 +60,7 @@ def client_config(settings: Settings) -> Config:
         "reconnect.backoff.max.ms": 1000,
         "allow.auto.create.topics": False,
         "log_level": 0,
+        "logger": _silent_logger(),
         "error_cb": lambda _error: None,
         **settings.broker_options,
     }
@@ -78,18 +95,27 @@ class Brokers:
         found = first_answer(self._admin, self._news, where, self._settings.connect_timeout)
         return Cluster(str(found.cluster_id), len(found.brokers))
 
-    def topics(self, specs: Sequence[TopicSpec]) -> dict[str, BrokerTopic]:
+    def topics(self, specs: Sequence[TopicSpec | ResolvedTopic]) -> dict[str, BrokerTopic]:
         """All topics of the cluster by name, with the configuration of those that `specs` name.
 
         Raises:
             BrokerUnreachable, ConfigurationError: as `_error` says.
         """
-        try:
-            found = self._admin.list_topics(timeout=self._settings.connect_timeout).topics
-            counts = {name: len(topic.partitions) for name, topic in found.items() if topic.partitions}
-            configs = self._configs([spec.name for spec in specs if spec.name in counts])
-        except KafkaException as error:
-            raise self._error("reading the topics", error) from error
+        deadline = time.monotonic() + self._settings.connect_timeout
+        while True:
+            try:
+                return self._look_at_topics(specs)
+            except KafkaException as error:
+                # Another host has just made it, and one broker knows it before the other; or it was just deleted.
+                is_new = error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+                if not is_new or time.monotonic() >= deadline:
+                    raise self._error("reading the topics", error) from error
+                time.sleep(_POLL_SECONDS)
+
+    def _look_at_topics(self, specs: Sequence[TopicSpec | ResolvedTopic]) -> dict[str, BrokerTopic]:
+        found = self._admin.list_topics(timeout=self._settings.connect_timeout).topics
+        counts = {name: len(topic.partitions) for name, topic in found.items() if topic.partitions}
+        configs = self._configs([spec.name for spec in specs if spec.name in counts])
         return {
             name: BrokerTopic(name=name, partitions=count, config=configs.get(name, {}))
             for name, count in counts.items()

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from streamcluster.errors import StreamclusterError
 from streamcluster_coordinator.broker import Broker
 
 from .bench import GUARANTEES, Bench, Sizes, quick_sizes
+from .hosts import CASES as HOSTS_CASES
+from .hosts import measure_hosts
 from .latency import measure_latency
 from .recovery import measure_kill, measure_restore
 from .report import HEADER, Report, this_machine
@@ -36,15 +39,24 @@ CASES: dict[str, Callable[[Bench], None]] = {
     "kill": measure_kill,
     "start": measure_start,
 }
+# All cases with several hosts, which share one cluster.
+HOSTS = "hosts"
+NAMES = (*CASES, *HOSTS_CASES, HOSTS)
 RECORDS = 10_000_000
 
 
 def options_of(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure streamcluster on a broker.")
-    parser.add_argument("--only", choices=CASES, action="append", help="Only this case; may be given several times.")
+    parser.add_argument(
+        "--only",
+        choices=NAMES,
+        action="append",
+        help="Only this case; may be given several times. hosts: all of those.",
+    )
     parser.add_argument("--guarantee", choices=GUARANTEES, action="append", help="Only this guarantee.")
     parser.add_argument("--records", type=int, help=f"Orders per input topic. Default: {RECORDS:,}.")
+    parser.add_argument("--keys", type=int, help="Keys of the cases with several hosts. Default: 5,000,000.")
     parser.add_argument("--quick", action="store_true", help="See that all of it works, in about a minute.")
     parser.add_argument("--json", type=Path, default=Path("bench.json"), help="Where the figures go.")
     parser.add_argument("--broker", metavar="HOST:PORT", help="Use this broker; its other topics are left alone.")
@@ -56,7 +68,8 @@ def sizes_of(options: argparse.Namespace) -> Sizes:
     """How much to do."""
     if options.quick:
         return quick_sizes()
-    return Sizes(records=options.records or RECORDS)
+    sizes = Sizes(records=options.records or RECORDS)
+    return replace(sizes, hosts_rows=options.keys) if options.keys else sizes
 
 
 @contextmanager
@@ -69,12 +82,21 @@ def chosen_broker(address: str | None) -> Iterator[str]:
         yield own.bootstrap
 
 
+def steps_of(names: list[str]) -> dict[str, Callable[[Bench], None]]:
+    """What is to be run, in its order: those of several hosts come last, as one."""
+    steps = {name: CASES[name] for name in names if name in CASES}
+    of_hosts = [name for name in HOSTS_CASES if name in names or HOSTS in names]
+    if of_hosts:
+        steps[HOSTS] = partial(measure_hosts, names=of_hosts)
+    return steps
+
+
 def run_cases(bench: Bench, names: list[str]) -> None:
     """Run the cases one after the other; one that fails leaves its reason in the report, and the next one runs."""
-    for name in names:
+    for name, measure in steps_of(names).items():
         began = time.monotonic()
         try:
-            CASES[name](bench)
+            measure(bench)
         except (RuntimeError, ValueError, OSError, KafkaException, StreamclusterError) as error:
             bench.report.failures[name] = f"{type(error).__name__}: {error}"
             print(f"{name}: FAILED: {error}", flush=True)
@@ -93,7 +115,7 @@ def main(arguments: list[str]) -> int:
             guarantees = tuple(options.guarantee or GUARANTEES)
             bench = Bench(bootstrap, directory, sizes, options.quick, report, guarantees)
             try:
-                run_cases(bench, options.only or list(CASES))
+                run_cases(bench, options.only or list(NAMES))
             finally:
                 bench.close()
     finally:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from streamcluster.settings import make_settings
@@ -29,15 +29,24 @@ class Application:
     Args:
         work: the name of the app in apps.py.
         settings: what the operator sets, by name; without them the defaults count.
+        host: its name, where several share the app; None: it runs alone, under the machine's name.
     """
 
     def __init__(
-        self, bootstrap: str, work: str, run: str, source: str, directory: Path, settings: dict[str, str]
+        self,
+        bootstrap: str,
+        work: str,
+        run: str,
+        source: str,
+        directory: Path,
+        settings: dict[str, str],
+        host: str | None = None,
     ) -> None:
         self.group = app_id(work, run)
-        self._state = directory / run / "state"
+        place = directory / run / (host or "")
+        self._state = place / "state"
         self._state.mkdir(parents=True, exist_ok=True)
-        self._log = directory / run / "log"
+        self._log = place / "log"
         self._asked = make_settings({"id": self.group, "state_dir": str(self._state)}, source="bench")
         self._environment = {
             "BENCH_RUN": run,
@@ -46,6 +55,7 @@ class Application:
         }
         self._command = ["-m", "streamcluster", "start", "-A", f"tests.bench.apps:{work}", "--workers", str(WORKERS)]
         self._command += ["--broker", f"kafka://{bootstrap}", "--state-dir", str(self._state), "--log-format", "json"]
+        self._command += ["--host", host] if host is not None else []
         self.started_at = 0.0
         self._processes: Processes | None = None
 
@@ -108,6 +118,11 @@ class Application:
         """Delete the local state, as when a host is lost."""
         shutil.rmtree(self._state)
         self._state.mkdir()
+
+    def forget(self, tasks: Iterable[str]) -> None:
+        """Delete what is left on disk of tasks that this host had before."""
+        for task in tasks:
+            shutil.rmtree(self._state / self.group / "tasks" / task, ignore_errors=True)
 
 
 def all_run(status: Status) -> bool:

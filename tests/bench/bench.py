@@ -29,6 +29,10 @@ class Sizes:
     kills: int = 3
     calm_s: float = 8.0
     starts: int = 3
+    # Several hosts: keys in all, changes a second, and how long nothing happens while the cost of idling is measured.
+    hosts_rows: int = 5_000_000
+    hosts_rate: int = 20_000
+    idle_s: float = 30.0
 
 
 def quick_sizes() -> Sizes:
@@ -43,6 +47,9 @@ def quick_sizes() -> Sizes:
         kills=1,
         calm_s=2.0,
         starts=1,
+        hosts_rows=20_000,
+        hosts_rate=2_000,
+        idle_s=2.0,
     )
 
 
@@ -75,6 +82,10 @@ class Bench:
     def application(self, work: str, run: str, source: str, **settings: str) -> Application:
         """An app of apps.py, not started yet."""
         return Application(self.bootstrap, work, run, source, self.directory, settings)
+
+    def host(self, name: str, work: str, run: str, source: str, **settings: str) -> Application:
+        """The same on one of several hosts that share the app."""
+        return Application(self.bootstrap, work, run, source, self.directory, settings, name)
 
     def empty_input(self, label: str) -> str:
         """A new source topic without records."""

@@ -86,6 +86,22 @@ class Processes:
         """The last lines of the log."""
         return self.log.read_text(encoding="utf-8", errors="replace")[-characters:]
 
+    def lose(self) -> None:
+        """SIGKILL to all at once, as when the power fails."""
+        self.look_for_children()
+        for root in self._roots:
+            root.kill()
+        for process in self._seen.values():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        for root in self._roots:
+            root.wait(STOP_TIMEOUT_S)
+
+    def root_cpu_s(self) -> float:
+        """CPU seconds of the processes that were started, without their children."""
+        times = [psutil.Process(root.pid).cpu_times() for root in self._roots]
+        return sum(one.user + one.system for one in times)
+
     def stop(self) -> list[int]:
         """SIGTERM to the roots, SIGKILL to what is left after a while; return the roots' exit codes."""
         self.look_for_children()

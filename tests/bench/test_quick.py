@@ -1,7 +1,8 @@
-"""Does the bench still work? Runs every case at its quick sizes and looks at which figures came, never at how large."""
+"""Does the bench still work? Runs cases at their quick sizes and looks at which figures came, never at how large."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -9,25 +10,45 @@ import pytest
 
 from streamcluster_coordinator.broker import Broker
 
-from .__main__ import main
+from .__main__ import CASES, main
 from .report import ASKED, Report
 
 # One guarantee keeps this near a minute; the comparison of the two needs both.
 GUARANTEE = "exactly_once"
 OTHER = "at_least_once"
 COMPARISON = "exactly once slower, %"
+# Of the cases with several hosts, those that need no more than one loss: each loss takes 10 s.
+HOSTS = ("join", "host_lost", "idle")
 
 
 @pytest.mark.timeout(300)
 def test_quick_bench_measures_everything_that_is_asked(own_broker: Broker, tmp_path: Path) -> None:
     """No case fails, and each asked figure is in the JSON file, above zero."""
     path = tmp_path / "bench.json"
-    arguments = ["--quick", "--guarantee", GUARANTEE, "--broker", own_broker.bootstrap, "--json", str(path)]
-    code = main(arguments)
-    report = msgspec.json.decode(path.read_bytes(), type=Report)
-    assert report.failures == {}
-    assert code == 0
-    asked = {(case, figure) for case, figure in ASKED if OTHER not in case and figure != COMPARISON}
+    report = quick_report(own_broker, path, CASES, "--guarantee", GUARANTEE)
+    asked = {
+        (case, figure)
+        for case, figure in ASKED
+        if case.partition(" ")[0] in CASES and OTHER not in case and figure != COMPARISON
+    }
     measured = {(one.case, one.figure) for one in report.figures if one.value > 0}
     assert asked <= measured
     assert all(one.reached is None for one in report.figures), "quick sizes say nothing about what is reached"
+
+
+@pytest.mark.timeout(180)
+def test_quick_bench_measures_several_hosts(own_broker: Broker, tmp_path: Path) -> None:
+    """A host joins, is lost, comes back, and idles, and each asked figure of that is in the JSON file."""
+    report = quick_report(own_broker, tmp_path / "bench.json", HOSTS)
+    asked = {(case, figure) for case, figure in ASKED if case in HOSTS}
+    assert asked <= {(one.case, one.figure) for one in report.figures}
+
+
+def quick_report(broker: Broker, path: Path, cases: Iterable[str], *options: str) -> Report:
+    """Run these cases at their quick sizes, and see that none of them fails."""
+    only = [word for case in cases for word in ("--only", case)]
+    code = main(["--quick", "--broker", broker.bootstrap, "--json", str(path), *only, *options])
+    report = msgspec.json.decode(path.read_bytes(), type=Report)
+    assert report.failures == {}
+    assert code == 0
+    return report

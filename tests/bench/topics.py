@@ -70,9 +70,10 @@ class Group:
 
     def ends(self, topics: Sequence[str]) -> Positions:
         """The end offsets of `topics`; a topic that is not there yet counts as empty."""
-        return {(topic, number): self._end(topic, number) for topic in topics for number in range(PARTITIONS)}
+        return {(topic, number): self.end(topic, number) for topic in topics for number in range(PARTITIONS)}
 
-    def _end(self, topic: str, partition: int) -> int:
+    def end(self, topic: str, partition: int) -> int:
+        """The end offset of one partition; 0 of one that is not there yet."""
         try:
             found = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=REQUEST_TIMEOUT_S)
         except KafkaException:

@@ -42,6 +42,17 @@ def test_every_node_listens_on_loopback_only() -> None:
     assert found["advertised.listeners"] == f"PLAINTEXT://{HOST}:9002"
 
 
+def test_a_node_may_listen_elsewhere() -> None:
+    """Every listener of a node, what it tells clients, and what others know of it are at its own address."""
+    nodes = [NodePlan(1, 9001, 9101), NodePlan(2, 9002, 9102, host="10.0.0.2")]
+    first, second = (dict(line.split("=", 1) for line in server_properties(node, nodes).splitlines()) for node in nodes)
+
+    assert second["listeners"] == "PLAINTEXT://10.0.0.2:9002,CONTROLLER://10.0.0.2:9102"
+    assert second["advertised.listeners"] == "PLAINTEXT://10.0.0.2:9002"
+    assert first["controller.quorum.voters"] == f"1@{HOST}:9101,2@10.0.0.2:9102"
+    assert bootstrap(nodes) == f"{HOST}:9001,10.0.0.2:9002"
+
+
 def test_nodes_of_a_cluster_agree_on_all_but_themselves() -> None:
     """Only the id and the addresses differ, so the quorum and the topics do not depend on which node one asks."""
     first, second = properties(1, 3), properties(2, 3)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import typing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from streamcluster.configuration import operator_settings, parse_duration
 from streamcluster.errors import ConfigurationError
+from streamcluster.settings import LEAST, Settings, make_settings
 
 
 def written(directory: Path, text: str) -> Path:
@@ -120,3 +123,33 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
     """The message says how to write one."""
     with pytest.raises(ValueError, match="write 25s"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        *((name, least - 1, f"must be at least {least}") for least, names in LEAST.items() for name in names),
+        ("drain_timeout", float("nan"), "must be at least 0"),
+        ("drain_timeout", float("inf"), "must be at least 0"),
+        ("id", "", "cannot be part of a topic name"),
+        ("id", "..", "cannot be part of a topic name"),
+        ("id", "caf\u00e9", "cannot be part of a topic name"),
+        ("dead_letter_topic", "dead letters", "cannot be a topic's name"),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_refused(name: str, value: object, text: str) -> None:
+    """Of the right type, and still nothing that could work: said with its name."""
+    with pytest.raises(ConfigurationError, match=text) as caught:
+        make_settings({"id": "a", name: value})
+    assert name in str(caught.value)
+
+
+def test_every_number_has_its_least_value() -> None:
+    """A setting that is a number is in the list, once."""
+    listed = [name for names in LEAST.values() for name in names]
+    numbers = [
+        field.name
+        for field in msgspec.structs.fields(Settings)
+        if {int, float} & {field.type, *typing.get_args(field.type)}
+    ]
+    assert sorted(listed) == sorted(numbers)

@@ -58,6 +58,16 @@ def test_a_replaced_worker_says_why() -> None:
     ]
 
 
+def test_a_worker_without_a_successor_is_not_called_replaced() -> None:
+    """While it backs off, and when the app stops for its reason, it has ended."""
+    ended = msgspec.structs.replace(WORKER, pid=None, restarts=1, state="backing_off", last_death="the disk is full")
+
+    assert lines(RUNNING, msgspec.structs.replace(RUNNING, workers=(ended,)))[0] == (
+        "warning",
+        "worker 0 ended: the disk is full",
+    )
+
+
 def test_a_failing_task_shows_its_error() -> None:
     """An error gets its own line on level error."""
     failing = msgspec.structs.replace(TASKS[1], state="failing", error="KeyError: 'x' in agent count")
@@ -98,7 +108,7 @@ def test_the_restore_sums_tasks_and_takes_the_slowest() -> None:
 
 def test_the_banner_says_app_size_guarantee_and_broker() -> None:
     """One line that a stranger can read."""
-    assert banner(RUNNING) == ("shop: 1 worker, 2 tasks, exactly once, broker localhost:9092 (pid 10 on here)")
+    assert banner(RUNNING) == ("shop: 1 worker, exactly once, broker localhost:9092 (pid 10 on here)")
 
 
 def test_a_log_line_takes_the_bar_away_first() -> None:

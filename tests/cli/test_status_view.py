@@ -50,7 +50,7 @@ def test_the_text_shows_app_workers_tasks_and_lag() -> None:
         "WORKER    STATE    PID  TASKS  EVENTS/S  EVENTS  COMMITS  DEAD LETTERS  MEMORY  RESTARTS",
         "0 leader  running  12   1      0         12,000  0        0             80 MiB  0",
         "",
-        "TASK  WORKER  STATE    BEHIND                        RESTORE",
+        "TASK  WORKER  STATE    BEHIND",
         "4_0   0       running  clicks[0] 0, orders[0] 1,200",
     ]
 

@@ -21,6 +21,8 @@ from streamcluster.messages import (
     Drain,
     Drained,
     Failed,
+    Follow,
+    Following,
     Grant,
     Lead,
     ReadTable,
@@ -75,12 +77,13 @@ class FakeWorker:
         self.config = config
         self.sock = sock
         self.tasks: set[TaskId] = set()
+        self.followed: set[TaskId] = set()
         self.directory = Path(config.state_dir)
 
     def run(self) -> None:
         """Answer until drained or alone."""
         reader: FrameReader[ToWorker] = FrameReader(msgspec.msgpack.Decoder(ToWorker))
-        self.send(Ready(slot=self.config.slot, pid=os.getpid()))
+        self.send(Ready(slot=self.config.slot, pid=os.getpid(), session=1))
         self.sock.settimeout(HEARTBEAT_SECONDS)
         while True:
             try:
@@ -100,8 +103,9 @@ class FakeWorker:
 
     def report(self) -> None:
         """A heartbeat."""
-        tasks = tuple(TaskReport(task=task, state="running", lag={"x": 0}) for task in sorted(self.tasks))
-        self.send(Report(slot=self.config.slot, tasks=tasks, events_total=len(tasks)))
+        running = [TaskReport(task=task, state="running", lag={"x": 0}, stored=9) for task in sorted(self.tasks)]
+        following = [TaskReport(task=task, state="standby", lag={"x": 0}, stored=9) for task in sorted(self.followed)]
+        self.send(Report(slot=self.config.slot, tasks=(*running, *following), events_total=len(running)))
 
     def take(self, message: ToWorker) -> None:
         """One message."""
@@ -109,11 +113,15 @@ class FakeWorker:
             case Grant(tasks=tasks):
                 self.note("granted", tasks)
                 self.tasks |= set(tasks)
+                self.followed -= set(tasks)
                 self.misbehave()
             case Revoke(epoch=epoch, tasks=tasks):
                 self.note("released", tasks)
                 self.tasks -= set(tasks)
                 self.send(Released(epoch=epoch, tasks=tasks))
+            case Follow(epoch=epoch, tasks=tasks):
+                self.followed = set(tasks)
+                self.send(Following(epoch=epoch, tasks=tasks))
             case Lead():
                 self.note("leads", ())
             case Drain():

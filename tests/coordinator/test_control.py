@@ -1,132 +1,242 @@
-"""Leadership over a real control topic: takeover, fences, proof, and what makes it refuse."""
+"""The control topic on a real broker: claims, fences, order, and what makes it refuse."""
 
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
-from streamcluster.errors import Fenced, StateIncompatible
-from streamcluster.settings import Settings, make_settings
-from streamcluster_coordinator.control import Control, control_topic_spec, open_fencing
-from streamcluster_coordinator.control_record import control_topic, decode_leader, slot_id
-from streamcluster_coordinator.topics import Brokers, Cluster
+from streamcluster.errors import BrokerUnreachable, Fenced, StateIncompatible
+from streamcluster.ids import SlotId
+from streamcluster.settings import Settings, bootstrap_servers
+from streamcluster_coordinator.control_fence import open_fencing
+from streamcluster_coordinator.control_record import (
+    SNAPSHOT_BYTES_MAX,
+    SNAPSHOT_KEY,
+    Snapshot,
+    check_origin,
+    control_topic,
+    decode_snapshot,
+    slot_transactional_id,
+)
+from streamcluster_coordinator.topics import Cluster
 from tests.conftest import MakeTopic
-
-MakeControl = Callable[[], Control]
-
-
-@pytest.fixture
-def settings(broker_url: str, topic_prefix: str) -> Settings:
-    """Of an app that no other test has."""
-    return make_settings({"id": f"{topic_prefix}app", "broker": broker_url, "connect_timeout": 20.0})
+from tests.coordinator.controls import SECONDS, MakeMember, Member, after, soon
+from tests.process.waiting import eventually
 
 
-@pytest.fixture
-def cluster(settings: Settings) -> Cluster:
-    """The cluster, with the app's control topic made."""
-    brokers = Brokers(settings)
-    cluster = brokers.connect()
-    assert brokers.create([control_topic_spec(settings.app_id)], cluster) == [control_topic(settings.app_id)]
-    return cluster
-
-
-@pytest.fixture
-def make_control(settings: Settings, cluster: Cluster) -> Iterator[MakeControl]:
-    """Makes controls of that app."""
-    assert cluster.brokers >= 1
-    made: list[Control] = []
-
-    def make() -> Control:
-        made.append(Control(settings))
-        return made[-1]
-
-    yield make
-    for control in made:
-        control.close(drained=False)
-
-
-def transaction(settings: Settings, slot: int, topic: str) -> Producer:
-    """A worker's producer in the middle of a transaction."""
-    producer = open_fencing(settings, slot_id(settings.app_id, slot), time.monotonic() + 20)
+def open_transaction(settings: Settings, transactional_id: str, topic: str, value: bytes) -> Producer:
+    """A producer in the middle of a transaction, its record in the log."""
+    producer = open_fencing(settings, transactional_id, soon())
     producer.begin_transaction()
-    producer.produce(topic, value=b"", partition=0)
-    assert producer.flush(20) == 0
+    producer.produce(topic, key=SNAPSHOT_KEY, value=value, partition=0)
+    assert producer.flush(SECONDS) == 0
     return producer
 
 
-def test_takeover_counts_epochs_and_fences_the_predecessor(
-    settings: Settings, cluster: Cluster, make_control: MakeControl
+def plain_producer(settings: Settings) -> Producer:
+    """A producer of some other program."""
+    return Producer({"bootstrap.servers": bootstrap_servers(settings.broker)})
+
+
+def committed_values(settings: Settings, topic: str) -> list[bytes | None]:
+    """What read_committed readers see of a topic."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap_servers(settings.broker),
+            "group.id": "look",
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+        }
+    )
+    consumer.subscribe([topic])
+    found: list[bytes | None] = []
+    try:
+        while True:
+            message = consumer.poll(SECONDS)
+            assert message is not None
+            if (error := message.error()) is not None:
+                assert error.code() == KafkaError._PARTITION_EOF, error.str()
+                return found
+            found.append(message.value())
+    finally:
+        consumer.close()
+
+
+def test_a_claim_counts_terms_and_fences_the_predecessor(make_member: MakeMember) -> None:
+    """The second leader has the next term; the first can write nothing any more, and hears of it in the log."""
+    first, second = make_member("a"), make_member("b")
+
+    one = first.claim()
+    first.write(after(one))
+    two = second.claim()
+
+    assert (two.term, two.epoch) == (one.term + 1, one.epoch + 2)
+    eventually(lambda: first.heard[-1:] == [two], SECONDS, "the first heard of the second")
+    for _ in range(2):
+        with pytest.raises(Fenced, match=r"leads now, in term 2: b, pid 7 on m"):
+            first.write(after(one))
+    assert second.write(after(two)) == after(two)
+
+
+def test_snapshots_are_heard_in_order_from_the_first(make_member: MakeMember) -> None:
+    """Who comes later gets everything that the log still has, each once, in order, before catch_up returns."""
+    leader = make_member("a")
+    written = [leader.claim()]
+    for _ in range(20):
+        written.append(leader.write(after(written[-1])))
+
+    late = make_member("b")
+
+    assert late.catch_up() == written[-1]
+    assert late.heard == written
+    assert leader.catch_up() == written[-1]
+    assert leader.heard == written
+
+
+def test_claims_that_race_have_one_winner_per_term(make_member: MakeMember) -> None:
+    """However they meet, terms and epochs of the log strictly grow, and who believes to have won is in it."""
+    members = [make_member(name) for name in "abc"]
+    won: list[Snapshot] = []
+    barrier = threading.Barrier(len(members))
+
+    def race(member: Member) -> None:
+        for _ in range(5):
+            barrier.wait(SECONDS)
+            try:
+                won.append(member.claim())
+            except Fenced:
+                continue
+
+    with ThreadPoolExecutor(len(members)) as pool:
+        for done in [pool.submit(race, member) for member in members]:
+            done.result()
+
+    observer = make_member("observer")
+    observer.catch_up()
+    log = observer.heard
+    assert [s.term for s in log] == list(range(1, len(log) + 1))
+    assert [s.epoch for s in log] == list(range(1, len(log) + 1))
+    assert {s.term: s.leader for s in won}.items() <= {s.term: s.leader for s in log}.items()
+    assert len({s.term for s in won}) == len(won)
+    assert won
+
+
+def test_a_dead_leaders_open_transaction_ends_with_the_next_claim(
+    app: tuple[Settings, Cluster], make_member: MakeMember
 ) -> None:
-    """The second leader has the next epoch; the first can prove nothing any more and hears who took over."""
-    first, second = make_control(), make_control()
-    heard: list[str] = []
-    told = threading.Event()
+    """It pins the log, so nobody may believe to be at its end (H3, H23); a claim aborts it."""
+    settings, _ = app
+    topic = control_topic(settings.app_id)
+    one = make_member("a").claim()
+    hung = open_transaction(settings, topic, topic, b"never committed")
+    other = make_member("b")
 
-    def taken(text: str) -> None:
-        heard.append(text)
-        told.set()
+    with pytest.raises(BrokerUnreachable, match="could not be read to its end in time"):
+        other.catch_up(0.5)
+    two = other.claim()
 
-    one = first.take_over(cluster_id=cluster.cluster_id, slots=2, topology_hash="x")
-    first.confirm()
-    first.listen(taken)
-    two = second.take_over(cluster_id=cluster.cluster_id, slots=2, topology_hash="x")
+    assert other.heard == [one, two]
+    assert other.failures == []
+    with pytest.raises(KafkaException, match="FENCED"):
+        hung.commit_transaction(SECONDS)
 
-    assert two.epoch == one.epoch + 1
-    second.confirm()
-    with pytest.raises(Fenced, match=rf"another coordinator of {settings.app_id} took over"):
-        first.confirm()
+
+def test_a_leader_that_was_fenced_by_no_claim_goes_on(app: tuple[Settings, Cluster], make_member: MakeMember) -> None:
+    """A claimer that died after its fence, or an older leader that looked at the log, costs liveness only."""
+    settings, _ = app
+    leader = make_member("a")
+    one = leader.claim()
+    open_fencing(settings, control_topic(settings.app_id), soon())
+
+    assert leader.write(after(one)) == after(one)
+    assert leader.catch_up() == after(one)
+
+
+def test_a_claim_that_refuses_leaves_the_leader_in_place(make_member: MakeMember) -> None:
+    """What `make` raises ends the claim: here, a topic that was copied from another cluster."""
+    leader, other = make_member("a"), make_member("b")
+    one = leader.claim()
+
+    def refuse(last: Snapshot | None) -> Snapshot:
+        check_origin(last, "elsewhere", one.topic_id, topic="t")
+        raise AssertionError
+
+    with pytest.raises(StateIncompatible, match=f"is about Kafka cluster {one.cluster_id}, but this is elsewhere"):
+        other.control.claim(refuse, soon())
     with pytest.raises(Fenced):
-        first.record_slots(5)
-    assert told.wait(10)
-    assert f"pid {two.pid} on {two.host}" in heard[0]
+        other.write(after(one))
+    assert leader.write(after(one)) == after(one)
 
 
-def test_takeover_fences_every_slot_of_the_predecessor(
-    settings: Settings, cluster: Cluster, make_control: MakeControl, make_topic: MakeTopic
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (b'{"format_version": 99}', r"another version of streamcluster \(format 99"),
+        (b"hello", "holds what no coordinator writes"),
+        (None, "holds what no coordinator writes"),
+    ],
+)
+def test_foreign_records_are_refused(
+    app: tuple[Settings, Cluster], make_member: MakeMember, value: bytes | None, text: str
 ) -> None:
-    """A worker of the old leader cannot commit after the takeover, also in a slot that the new one does not have."""
-    make_control().take_over(cluster_id=cluster.cluster_id, slots=3, topology_hash="x")
-    output = make_topic(f"{settings.app_id}-output", 1)
-    workers = [transaction(settings, slot, output) for slot in range(3)]
+    """What another version or another program wrote is not guessed at, and a running coordinator hears of it."""
+    settings, _ = app
+    running = make_member("a")
+    one = running.claim()
+    producer = plain_producer(settings)
+    producer.produce(control_topic(settings.app_id), key=b"leader", value=value)
+    assert producer.flush(SECONDS) == 0
 
-    make_control().take_over(cluster_id=cluster.cluster_id, slots=1, topology_hash="x")
+    eventually(lambda: running.failures, SECONDS, "the failure was told")
+    with pytest.raises(StateIncompatible, match=text):
+        running.catch_up()
+    with pytest.raises(StateIncompatible, match=text):
+        make_member("b").claim()
+    assert running.heard == [one]
+    assert len(running.failures) == 1
+
+
+def test_a_snapshot_that_is_too_large_is_refused_before_it_is_sent(make_member: MakeMember) -> None:
+    """With the number of tasks; the leader goes on."""
+    leader = make_member("a")
+    one = leader.claim()
+    owners = {f"99_{number}": "a/0" * 100 for number in range(SNAPSHOT_BYTES_MAX // 300)}
+
+    with pytest.raises(StateIncompatible, match=f"the assignment of {len(owners)} tasks"):
+        leader.write(after(one, owners=owners))
+    large = after(one, owners=dict(list(owners.items())[: len(owners) * 9 // 10]))
+    assert leader.write(large) == large
+
+
+def test_fenced_slots_can_commit_nothing(
+    app: tuple[Settings, Cluster], make_member: MakeMember, make_topic: MakeTopic
+) -> None:
+    """Several at once, also one that was never filled; what their workers had written is never seen."""
+    settings, _ = app
+    output = make_topic(f"{settings.app_id}-output", 1)
+    slots = [SlotId("a", number) for number in range(4)]
+    ids = [slot_transactional_id(settings.app_id, slot) for slot in slots]
+    workers = [open_transaction(settings, name, output, b"lost") for name in ids[:3]]
+    leader = make_member("b")
+
+    with ThreadPoolExecutor(len(slots)) as pool:
+        for _ in pool.map(lambda slot: leader.control.fence(slot, soon()), slots):
+            continue
 
     for worker in workers:
-        with pytest.raises(KafkaException, match="FENCED"):
-            worker.commit_transaction(10)
+        with pytest.raises(KafkaException) as caught:
+            worker.commit_transaction(SECONDS)
+        assert caught.value.args[0].name() == "_FENCED"
+    new = open_transaction(settings, ids[0], output, b"kept")
+    new.commit_transaction(SECONDS)
+    assert committed_values(settings, output) == [b"kept"]
 
 
-def test_slots_stay_recorded_until_a_drained_end(cluster: Cluster, make_control: MakeControl) -> None:
-    """A leader with fewer slots keeps the larger number, for its takeover may have been cut short; a clean end is 0."""
-    make_control().take_over(cluster_id=cluster.cluster_id, slots=5, topology_hash="x")
-    second, third = make_control(), make_control()
-
-    assert second.take_over(cluster_id=cluster.cluster_id, slots=2, topology_hash="x").slots == 5
-    second.record_slots(6)
-    second.close(drained=True)
-
-    assert third.take_over(cluster_id=cluster.cluster_id, slots=2, topology_hash="x").slots == 2
-
-
-def test_topic_of_another_cluster_is_refused(cluster: Cluster, make_control: MakeControl) -> None:
-    """A mirrored control topic would make two clusters think that they are one."""
-    make_control().take_over(cluster_id="elsewhere", slots=1, topology_hash="x")
-
-    with pytest.raises(StateIncompatible, match="is about Kafka cluster elsewhere"):
-        make_control().take_over(cluster_id=cluster.cluster_id, slots=1, topology_hash="x")
-
-
-def test_foreign_records_are_refused(settings: Settings, cluster: Cluster, make_control: MakeControl) -> None:
-    """What another version or another program wrote is not guessed at."""
-    producer = Producer({"bootstrap.servers": settings.broker.removeprefix("kafka://")})
-    producer.produce(control_topic(settings.app_id), key=b"leader", value=b'{"format_version": 99}')
-    assert producer.flush(20) == 0
-
-    with pytest.raises(StateIncompatible, match=r"another version of streamcluster \(format 99"):
-        make_control().take_over(cluster_id=cluster.cluster_id, slots=1, topology_hash="x")
+def test_what_is_no_snapshot_is_not_decoded() -> None:
+    """Text that is no JSON."""
     with pytest.raises(StateIncompatible, match="holds what no coordinator writes"):
-        decode_leader(b"hello", topic="t")
+        decode_snapshot(b"hello", topic="t")

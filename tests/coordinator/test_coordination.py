@@ -189,18 +189,19 @@ def test_second_start_on_the_same_directory_is_refused(start: Start) -> None:
     assert first.serves()
 
 
-def test_start_elsewhere_fences_the_first(start: Start) -> None:
-    """The first says who took over and ends with 76; the second runs, under a newer epoch."""
+def test_start_elsewhere_under_the_same_name_takes_it_over(start: Start) -> None:
+    """The first says who took the host's name and ends with 76; the second runs, in a newer term."""
     first = start(where="here")
     first.wait_until_serving()
-    epoch = first.status().epoch
+    term = first.status().term
 
     second = start(where="there")
 
     assert first.end() == 76
-    first.says(f"took over: pid {second.process.pid} on ")
+    first.says("took over the name")
+    first.says(f"(pid {second.process.pid} on ")
     second.wait_until_serving()
-    assert second.status().epoch != epoch
+    assert second.status().term > term
 
 
 def test_stopped_coordinator_that_wakes_up_after_a_takeover_grants_nothing(start: Start) -> None:

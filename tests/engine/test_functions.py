@@ -10,6 +10,7 @@ import pytest
 from streamcluster import App, Stream
 from streamcluster.errors import AppError
 from streamcluster.ids import TP
+from streamcluster.testing import Driver
 from tests.engine.conftest import Drive
 
 
@@ -290,3 +291,23 @@ def test_on_produce_message_sees_what_is_sent(drive: Drive) -> None:
 
     drive(app).send("numbers", value=1)
     assert sent == [("k", 1, [("h", b"1")])]
+
+
+@pytest.mark.parametrize("name", ["on_before_configured", "on_configured", "on_after_configured", "on_worker_init"])
+def test_coroutine_function_on_a_plain_signal_is_refused(name: str) -> None:
+    """Nobody would await it, so it would silently do nothing."""
+    app = App("a")
+
+    async def receive(sender: object, **_: object) -> None:
+        raise AssertionError("not awaited")
+
+    getattr(app, name).connect(receive)
+    with pytest.raises(AppError, match=rf"{name} is sent where nothing can be awaited: receive"):
+        Driver(app)
+
+
+def test_receiver_that_is_no_function_is_refused() -> None:
+    """Where it is connected."""
+    receiver: Any = 5
+    with pytest.raises(AppError, match="5 is not a function"):
+        App("a").on_configured.connect(receiver)

@@ -6,10 +6,12 @@ import json
 from collections.abc import Callable
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from streamcluster.engine.partition import short_name
 from streamcluster.errors import ExitCode
-from streamcluster.messages import Drain, Drained, Failed, Grant, ReadTable, Released, Revoke, Rows
+from streamcluster.messages import Drain, Drained, Failed, Grant, ReadTable, Ready, Released, Revoke, Rows
+from tests.conftest import MakeTopic
 from tests.kafka.worker import Link, OneWorker, report_where, wait_caught_up
 from tests.process.checker import Row
 from tests.process.records import Feed, Reader, headers_of, send, values
@@ -161,6 +163,26 @@ def test_a_second_process_in_the_slot_fences_the_first(
 
     assert first.wait() == ExitCode.FENCED
     assert first.wait_for(Failed).exit_code == ExitCode.FENCED
+
+
+def test_a_changelog_that_is_gone_is_waited_for_without_tasks(
+    one_worker: MakeWorker, make_topic: MakeTopic, bootstrap: str, topic_prefix: str
+) -> None:
+    """What cannot be restored is given back with everything else; granted again when the topic is there, it runs."""
+    worker = one_worker("obedient")
+    changelog = worker.topology.tables[0].changelog
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.delete_topics([changelog])[changelog].result(30)
+    link = worker.start()
+    link.send(Grant(epoch=1, tasks=worker.tasks))
+    link.wait_for(Ready, lambda said: said.session == 2, "again")
+    report_where(link, lambda report: not report.tasks, "it has no tasks")
+
+    make_topic(changelog, 2)
+    send(bootstrap, f"{topic_prefix}in", rows(10))
+    link.send(Grant(epoch=1, tasks=worker.tasks, session=2))
+    wait_caught_up(link, bootstrap, 2)
+    assert query(link, ReadTable(request=1, table="seen", key='"k1"')).rows == (('"k1"', "2"),)
 
 
 def test_agents_that_are_ahead_are_noted_in_the_commit(

@@ -96,7 +96,7 @@ class Link:
 
 
 class OneWorker:
-    """The worker of slot 0 of an app in tests/process/apps.py; it may be started again and again."""
+    """The worker of slot 0 of an app in tests/process/apps.py; it may be started again and again, on several hosts."""
 
     def __init__(
         self, app: str, prefix: str, broker_url: str, directory: Path, make_topic: MakeTopic, **settings: object
@@ -136,22 +136,27 @@ class OneWorker:
         """All tasks of the app."""
         return tuple(self.topology.tasks())
 
-    def start(self) -> Link:
-        """Start the process and wait until it is ready for grants."""
+    def start(self, host: str = "a", *, inventory: bool = False) -> Link:
+        """Start the process and wait until it is ready for grants. host: it has a slot and a disk of its own."""
         config = WorkerConfig(
             app=self._app,
             slot=0,
             leader=True,
             settings=self.settings,
             topology=self.topology,
-            state_dir=str(self.directory / "state"),
-            transactional_id=f"{self.settings.app_id}-slot-0",
+            state_dir=str(self.directory / host),
+            transactional_id=self.transactional_id(host),
+            inventory=inventory,
         )
         os.makedirs(config.state_dir, exist_ok=True)
         link = Link(_RUN, self._environ, self._log, app=self._app, data=msgspec.msgpack.encode(config))
         self._links.append(link)
         link.wait_for(Ready)
         return link
+
+    def transactional_id(self, host: str = "a") -> str:
+        """Of the slot of this host."""
+        return f"{self.settings.app_id}-slot-{host}-0"
 
     def close(self) -> None:
         """Leave nothing running."""

@@ -166,3 +166,25 @@ async def idle(stream: streamcluster.Stream[str]) -> None:
 async def die() -> None:
     """Fail outside of an event, which ends the worker."""
     raise RuntimeError("told to die")
+
+
+# What brokers refuse, told by the record: each would fail the whole commit that it is in.
+
+refused = App(f"{PREFIX}refused", broker="kafka://", store="rocksdb://", error_retries=0)
+refused_in = refused.topic(topic("in"), key_type=str, value_type=str, value_serializer="raw")
+refused_out = refused.topic(topic("out"), key_type=str, value_type=str, value_serializer="raw")
+refused_table = refused.Table("large", default=str)
+
+
+@refused.agent(refused_in)
+async def send_what_is_refused(stream: streamcluster.Stream[str]) -> None:
+    """`at SECONDS` and `part N` send so, `row BYTES` stores so much; everything is sent on."""
+    async for event in stream.events():
+        word, _, number = event.value.partition(" ")
+        if word == "row":
+            refused_table[number] = "x" * int(number)
+        await refused_out.send(
+            value=event.value,
+            timestamp=float(number) if word == "at" else None,
+            partition=int(number) if word == "part" else None,
+        )

@@ -29,7 +29,7 @@ def running(topic_prefix: str, tmp_path: Path, request: pytest.FixtureRequest) -
         directory = tmp_path / name
         directory.mkdir(exist_ok=True)
         url = broker_url or request.getfixturevalue("broker_url")
-        runs.append(Running(app, topic_prefix, str(url), directory, **settings))
+        runs.append(Running(app, topic_prefix, str(url), directory, within=(), **settings))
         return runs[-1]
 
     yield make

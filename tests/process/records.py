@@ -5,9 +5,10 @@ It decides nothing about right and wrong.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
@@ -17,6 +18,8 @@ from tests.process.waiting import eventually, pause
 Headers = dict[str, bytes]
 REQUEST_SECONDS = 30.0
 _BATCHES_A_SECOND = 20
+# A call that runs callbacks ends with the second when one of them ran after a fatal error (confluent-kafka 2.16).
+_FATAL_ERRORS = (KafkaException, SystemError)
 
 
 def send(bootstrap: str, topic: str, rows: Iterable[Row], partition: int | None = None) -> dict[tuple[int, int], Row]:
@@ -27,19 +30,25 @@ def send(bootstrap: str, topic: str, rows: Iterable[Row], partition: int | None 
 
 
 class Feed:
-    """A producer in a thread: rows at a steady rate, or as fast as it goes, until they or the time end."""
+    """A producer in a thread: rows at a steady rate, or as fast as it goes, until they or the time end.
+
+    may_miss: rows may be given up on. An idempotent producer that has lost count with its brokers is then replaced; it
+    is not known of its last rows whether they are there, and they are not sent again.
+    """
 
     def __init__(
-        self, bootstrap: str, topic: str, rows: Iterable[Row], *, rate: int | None, partition: int | None = None
+        self,
+        bootstrap: str,
+        topic: str,
+        rows: Iterable[Row],
+        *,
+        rate: int | None,
+        partition: int | None = None,
+        may_miss: bool = False,
     ) -> None:
-        self._producer = Producer(
-            {
-                "bootstrap.servers": bootstrap,
-                "partitioner": "murmur2_random",
-                "enable.idempotence": True,
-                "linger.ms": 5,
-            }
-        )
+        self._bootstrap = bootstrap
+        self._producer = self._open()
+        self._may_miss = may_miss
         self._topic = topic
         self._rows = iter(rows)
         self._rate = rate
@@ -55,11 +64,11 @@ class Feed:
         self._thread.start()
 
     def stop(self) -> None:
-        """Send no more, and wait until everything sent is acknowledged."""
+        """Send no more, and wait until everything sent is acknowledged, or (if it may be) given up on."""
         self._enough.set()
         self._thread.join(REQUEST_SECONDS * 2)
         assert not self._thread.is_alive(), "the producer did not end"
-        assert not self.errors, self.errors[:3]
+        assert self._may_miss or not self.errors, self.errors[:3]
 
     def run(self) -> None:
         """Send until there is no more, or `stop`."""
@@ -69,10 +78,40 @@ class Feed:
                 break
             self._send(row)
             if self._rate is not None and sent % max(1, self._rate // _BATCHES_A_SECOND) == 0:
-                self._producer.poll(0)
+                self._serve(lambda: self._producer.poll(0))
                 pause(max(0.0, begin + sent / self._rate - time.monotonic()))
-        left = self._producer.flush(REQUEST_SECONDS)
+        left = self._serve(lambda: self._producer.flush(REQUEST_SECONDS))
         assert left == 0, f"{left} records were not acknowledged"
+
+    def _open(self) -> Producer:
+        return Producer(
+            {
+                "bootstrap.servers": self._bootstrap,
+                "partitioner": "murmur2_random",
+                "enable.idempotence": True,
+                "linger.ms": 5,
+                # Brokers that are away are what tests are about; what is lost is in `errors`.
+                "log_level": 2,
+                "message.max.bytes": 10_000_000,
+            }
+        )
+
+    def _serve(self, call: Callable[[], int]) -> int:
+        """Make a call that runs callbacks, which raises when the producer has had a fatal error."""
+        try:
+            return call()
+        except _FATAL_ERRORS as error:
+            self._replace(error)
+            return 0
+
+    def _replace(self, error: Exception) -> None:
+        """Go on with a new producer after a fatal error; what the old one still had is told as errors."""
+        if not self._may_miss:
+            raise error
+        self._producer.purge()
+        with contextlib.suppress(*_FATAL_ERRORS):
+            self._producer.poll(1.0)
+        self._producer = self._open()
 
     def _send(self, row: Row) -> None:
         def delivered(error: KafkaError | None, message: Message) -> None:
@@ -88,7 +127,9 @@ class Feed:
             try:
                 self._producer.produce(self._topic, row.value, row.key.encode(), self._partition, on_delivery=delivered)
             except BufferError:
-                self._producer.poll(0.1)
+                self._serve(lambda: self._producer.poll(0.1))
+            except KafkaException as error:
+                self._replace(error)
             else:
                 return
 
@@ -113,12 +154,17 @@ class Reader:
 
     def messages(self, topic: str) -> dict[int, list[Message]]:
         """Every committed record of a topic up to its end, by partition; waits for transactions that are ending."""
-        count = self.partitions(topic)
         eventually(lambda: self.is_settled(topic), REQUEST_SECONDS, f"no transaction is open on {topic}")
-        found: dict[int, list[Message]] = {number: [] for number in range(count)}
+        found: dict[int, list[Message]] = {number: [] for number in range(self.partitions(topic))}
+        self.scan(topic, lambda partition, message: found[partition].append(message))
+        return found
+
+    def scan(self, topic: str, take: Callable[[int, Message], object], seconds: float = 2 * REQUEST_SECONDS) -> None:
+        """Hand over every committed record of a topic up to its last stable offset, with its partition."""
+        count = self.partitions(topic)
         self._consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in range(count)])
         ended: set[int] = set()
-        deadline = time.monotonic() + 2 * REQUEST_SECONDS
+        deadline = time.monotonic() + seconds
         while len(ended) < count:
             assert time.monotonic() < deadline, f"{topic}: only partitions {sorted(ended)} came to their end"
             for message in self._consumer.consume(5000, 0.2):
@@ -126,11 +172,10 @@ class Reader:
                 assert partition is not None
                 error = message.error()
                 if error is None:
-                    found[partition].append(message)
+                    take(partition, message)
                 elif error.code() == KafkaError._PARTITION_EOF:
                     ended.add(partition)
         self._consumer.unassign()
-        return found
 
     def rows(self, topic: str) -> dict[int, list[Row]]:
         """Every committed record of a topic as key and value, by partition."""

@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,22 @@ LOG_CHARACTERS = 6000
 
 
 class Running:
-    """An app of tests/process/apps.py (or another module), with its own id, state directory and log."""
+    """An app of tests/process/apps.py (or another module), with its own id, state directory and log.
 
-    def __init__(self, app: str, prefix: str, broker_url: str, directory: Path, **settings: object) -> None:
+    within: what its command lines begin with, to run them somewhere else; it becomes the command.
+    """
+
+    def __init__(
+        self,
+        app: str,
+        prefix: str,
+        broker_url: str,
+        directory: Path,
+        *,
+        within: Sequence[str] = (),
+        **settings: object,
+    ) -> None:
+        self.within = tuple(within)
         self.app = app if ":" in app else f"tests.process.apps:{app}"
         self.app_id = f"{prefix}{app.rpartition(':')[2]}"
         self.state_dir = directory / "state"
@@ -48,7 +61,7 @@ class Running:
     def command(self, *arguments: str) -> list[str]:
         """A command line of the CLI about this app."""
         where = ["--broker", self.broker_url, "--state-dir", str(self.state_dir)]
-        return [*ENTRY, arguments[0], "-A", self.app, *where, *arguments[1:]]
+        return [*self.within, *ENTRY, arguments[0], "-A", self.app, *where, *arguments[1:]]
 
     def start(self, workers: int = 2, *options: str) -> None:
         """Start the coordinator, and do not wait."""
@@ -81,6 +94,11 @@ class Running:
         """The coordinator."""
         assert self._process is not None, "start it first"
         return self._process
+
+    @property
+    def has_process(self) -> bool:
+        """Whether the coordinator's process is there."""
+        return self._process is not None and self._process.poll() is None
 
     def status(self) -> Status | None:
         """The newest snapshot; None when nobody answers."""
@@ -128,8 +146,12 @@ class Running:
 
     def table(self, name: str) -> dict[Any, Any]:
         """Every row of a table, as the running app tells it."""
-        rows = all_rows(self.settings, name)
-        return {msgspec.json.decode(key): msgspec.json.decode(value) for key, value in rows}
+        rows = self.table_json(name)
+        return {msgspec.json.decode(key): msgspec.json.decode(value) for key, value in rows.items()}
+
+    def table_json(self, name: str) -> dict[str, str]:
+        """The same as JSON text by JSON text."""
+        return dict(all_rows(self.settings, name))
 
     def worker(self, slot: int = 0) -> WorkerStatus:
         """What the status says of one worker."""
@@ -180,10 +202,20 @@ class Running:
             self.status()
             self._process.kill()
             self._process.wait(END_SECONDS)
-        _, alive = psutil.wait_procs(list(self._seen.values()), timeout=10)
+        _, left = psutil.wait_procs(list(self._seen.values()), timeout=10)
+        # A dead one may wait for init to take note of it.
+        alive = [process for process in left if not is_dead(process)]
         for process in alive:
             process.kill()
         assert not alive, f"workers outlived their coordinator: {alive}"
+
+
+def is_dead(process: psutil.Process) -> bool:
+    """Whether it does nothing any more, taken note of or not."""
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def is_running(status: Status) -> bool:

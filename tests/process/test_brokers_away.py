@@ -136,3 +136,26 @@ def test_a_deleted_topic_is_named_and_its_return_is_noticed(
 
     assert run.drain() == 0
     assert values(reader.rows(f"{topic_prefix}out")) == [b"after"]
+
+
+def test_a_deleted_input_topic_is_in_status_and_log(
+    running: StartApp, make_topic: MakeTopic, topic_prefix: str, bootstrap: str
+) -> None:
+    """The worker is alive and has nothing to read: both say which topic is gone, and the app still drains."""
+    for name in ("in", "out"):
+        make_topic(f"{topic_prefix}{name}", 2)
+    # Else librdkafka waits for 30 s before it believes that a topic is gone.
+    look = {"topic.metadata.propagation.max.ms": 1000, "topic.metadata.refresh.interval.ms": 1000}
+    run = running("obedient", broker_options=json.dumps(look))
+    send(bootstrap, f"{topic_prefix}in", [Row("k1", b"before")])
+    run.start()
+    run.until_caught_up()
+
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.delete_topics([f"{topic_prefix}in"])[f"{topic_prefix}in"].result(REQUEST_SECONDS)
+    run.until_logged("Was the topic deleted?", 60)
+    shown = run.cli("status").stdout
+    assert f"{topic_prefix}in" in shown
+    assert "Was the topic deleted? It must be made again" in shown
+
+    assert run.drain() == 0

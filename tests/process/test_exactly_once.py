@@ -6,40 +6,29 @@ STREAMCLUSTER_CHAOS_SEED=7 STREAMCLUSTER_CHAOS_SECONDS=1000 pytest tests/process
 
 from __future__ import annotations
 
-import itertools
 import os
 import random
 import signal
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from tests.conftest import MakeTopic
-from tests.process.checker import Observed, Row, entry, verdict, verdict_at_least_once
+from tests.process.checker import verdict, verdict_at_least_once
 from tests.process.conftest import StartApp
 from tests.process.records import Feed, Reader
 from tests.process.running import Running
-from tests.process.waiting import eventually, pause
+from tests.process.seed_program import OUTPUTS, PARTITIONS, movements, observe
+from tests.process.waiting import pause
 
 CHAOS_SECONDS = float(os.environ.get("STREAMCLUSTER_CHAOS_SECONDS", "14"))
 # A fixed seed would find one thing once; the message of a failure names the seed.
 SEED = int(os.environ.get("STREAMCLUSTER_CHAOS_SEED", time.time_ns() % 1_000_000))
-PARTITIONS = 4
-ACCOUNTS = 500
 RATE = 1_500
-OUTPUTS = ("echo", "sums", "counts")
 # Killing is what this does, so it is not taken for a crash loop.
 SETTINGS: dict[str, Any] = {"crash_loop_deaths": 1_000_000}
-
-
-def movements(seed: int) -> Iterator[Row]:
-    """Numbered movements on random accounts, without an end."""
-    source = random.Random(seed)
-    for number in itertools.count():
-        yield entry(number, f"account{source.randrange(ACCOUNTS)}", source.randrange(1, 100))
 
 
 @dataclass(slots=True)
@@ -88,31 +77,6 @@ def topics_of(prefix: str, make_topic: MakeTopic) -> None:
     """The topics of the seed program that its user makes."""
     for name in ("in", *OUTPUTS):
         make_topic(f"{prefix}{name}", PARTITIONS)
-
-
-def observe(run: Running, reader: Reader, prefix: str, feed: Feed) -> Observed:
-    """Read everything back. The app still runs, for its tables; then it is drained."""
-    tables = {name: run.table(name) for name in ("sums", "counts")}
-    code = run.drain()
-    assert code == 0, run.log_end()
-    logs = {name: f"{run.app_id}-{name}-changelog" for name in ("sums", "counts")}
-    every = [f"{prefix}{name}" for name in ("in", *OUTPUTS)] + list(logs.values())
-    eventually(lambda: all(reader.is_settled(topic) for topic in every), 30, "every transaction has ended")
-    return Observed(
-        acked=feed.acked,
-        inputs=reader.rows(f"{prefix}in"),
-        echoes=reader.rows(f"{prefix}echo"),
-        sums=reader.rows(f"{prefix}sums"),
-        counts=reader.rows(f"{prefix}counts"),
-        tables=tables,
-        changelogs={name: unquoted(reader.rows(topic)) for name, topic in logs.items()},
-        ends=reader.ends(every),
-    )
-
-
-def unquoted(rows: dict[int, list[Row]]) -> dict[int, list[Row]]:
-    """Rows of a changelog, whose keys are JSON text, with plain keys."""
-    return {partition: [Row(row.key.strip('"'), row.value) for row in part] for partition, part in rows.items()}
 
 
 @pytest.mark.timeout(CHAOS_SECONDS + 170)

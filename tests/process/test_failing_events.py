@@ -75,7 +75,7 @@ def test_a_record_larger_than_the_broker_takes_is_its_events_failure(
     assert values(reader.rows(f"{topics}out")) == [b"a", b"b", b"big 900000", b"b" * 900_000, b"c"]
     (dead,) = reader.messages(f"{run.app_id}-dead-letter")[0]
     assert dead.value() == b"big 3000000"
-    assert b"3000000 bytes" in headers_of(dead)["dead-letter-error"]
+    assert b"a record of 3000001 bytes is more than topic" in headers_of(dead)["dead-letter-error"]
 
 
 def test_values_of_all_shapes_pass(
@@ -94,3 +94,47 @@ def test_values_of_all_shapes_pass(
     found = [message for part in reader.messages(f"{topics}echo").values() for message in part]
     assert [message.value() for message in found if message.key() == b"k"] == [row.value for row in rows[:-1]]
     assert [message.value() for message in found if message.key() == b""] == [b"of no key"]
+
+
+def test_what_brokers_refuse_is_its_events_failure(
+    running: StartApp, reader: Reader, topics: str, bootstrap: str
+) -> None:
+    """Timestamps too far ahead, partitions that are not there, table rows over the limit: dead letters, and on it goes.
+
+    Without a check in the event each would fail every commit that it is in, for ever.
+    """
+    good = [b"a", b"at -86400", b"at 0", b"part 1", b"row 900000", b"z"]
+    bad = [b"at 32503680000", b"part 2", b"row 3000000"]
+    send(bootstrap, f"{topics}in", [Row("k", value) for value in [*good[:2], *bad, *good[2:]]], 0)
+    run = running("refused")
+    run.start()
+    run.until_caught_up()
+    table = run.table("large")
+
+    assert run.drain() == ExitCode.DRAINED
+    assert sorted(map(str, values(reader.rows(f"{topics}out")))) == sorted(map(str, good))
+    came = {m.value(): m.timestamp()[1] for part in reader.messages(f"{topics}out").values() for m in part}
+    assert (came[b"at -86400"], came[b"at 0"]) == (-86_400_000, 1)
+    assert table == {"900000": "x" * 900_000}
+    letters = [letter for part in reader.messages(f"{run.app_id}-dead-letter").values() for letter in part]
+    assert [letter.value() for letter in letters] == bad
+    assert b"message.timestamp.after.max.ms" in headers_of(letters[0])["dead-letter-error"]
+
+
+def test_a_failing_record_larger_than_a_dead_letter_is_passed_with_its_place(
+    running: StartApp, make_topic: MakeTopic, reader: Reader, topic_prefix: str, bootstrap: str
+) -> None:
+    """An input may take more than the app sends: the letter then says where the record is, and leaves its value out."""
+    make_topic(f"{topic_prefix}in", 2, {"max.message.bytes": "5000000"})
+    make_topic(f"{topic_prefix}out", 2)
+    send(bootstrap, f"{topic_prefix}in", [Row("k", value) for value in (b"a", b"fail" + b"x" * 3_000_000, b"b")], 0)
+    run = running("obedient")
+    run.start()
+    run.until_caught_up()
+
+    assert run.drain() == ExitCode.DRAINED
+    assert values(reader.rows(f"{topic_prefix}out")) == [b"a", b"b"]
+    (dead,) = reader.messages(f"{run.app_id}-dead-letter")[0]
+    assert (dead.key(), dead.value()) == (b"k", None)
+    assert headers_of(dead)["dead-letter-left-out"] == b"value (3000004 bytes)"
+    assert headers_of(dead)["dead-letter-offset"] == b"1"

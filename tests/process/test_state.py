@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from streamcluster.errors import ExitCode
+from streamcluster.settings import Settings
 from streamcluster_coordinator.status import Status
 from tests.conftest import MakeTopic
 from tests.process.checker import Row
@@ -103,6 +107,24 @@ def test_a_corrupt_store_is_set_aside_and_restored(
     assert aside[0].name in run.log()
 
 
+def test_a_store_of_another_app_is_set_aside_and_restored(
+    counted: Counted, running: StartApp, make_topic: MakeTopic, topic_prefix: str, bootstrap: str
+) -> None:
+    """A copied state directory is kept as it is under another name; the log says whose it is."""
+    run, before = counted
+    other = running("refused", name="two")
+    shutil.copytree(run.state_dir / run.app_id / "tasks", other.state_dir / other.app_id / "tasks")
+    other.start()
+    other.until_running()
+
+    assert other.table("large") == {}
+    assert other.drain() == 0
+    assert f"belongs to app '{run.app_id}'" in other.log()
+    kept = sorted(path.name for path in (other.state_dir / other.app_id / "tasks").iterdir())
+    assert kept == ["2_0", "2_0.corrupt-1", "2_1", "2_1.corrupt-1"]
+    add(run, topic_prefix, bootstrap, before)
+
+
 def test_a_directory_that_cannot_be_written_is_one_message(
     running: StartApp, make_topic: MakeTopic, topic_prefix: str
 ) -> None:
@@ -117,3 +139,40 @@ def test_a_directory_that_cannot_be_written_is_one_message(
     assert str(run.state_dir) in run.log()
     assert "--state-dir" in run.log()
     assert "Traceback" not in run.log()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 16 MB."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(path)], check=False)
+    if mounted.returncode != 0:
+        pytest.skip("mounting a small file system is not permitted here")
+    yield path
+    subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+def test_a_full_disk_is_said_and_nothing_is_lost(
+    running: StartApp, make_topic: MakeTopic, topic_prefix: str, bootstrap: str, small_disk: Path
+) -> None:
+    """The app ends with 70 and one message; started again with room on the disk, it has every row."""
+    for name in ("in", "out"):
+        make_topic(f"{topic_prefix}{name}", 2)
+    run = running("refused", store_write_buffer_bytes=1_000_000)
+    run.state_dir = small_disk
+    run.settings = Settings(id=run.app_id, broker=run.broker_url, state_dir=str(small_disk))
+    sizes = [str(400_000 + number) for number in range(60)]
+    run.start(1)
+    run.until_running()
+    send(bootstrap, f"{topic_prefix}in", [Row("k", f"row {size}".encode()) for size in sizes])
+
+    assert run.wait() == ExitCode.CRASH_LOOP
+    assert str(small_disk) in run.log()
+    assert "the disk is full" in run.log()
+    assert "Traceback" not in run.log()
+    subprocess.run(["mount", "-o", "remount,size=200m", str(small_disk)], check=True)
+    run.start(1)
+    run.until_caught_up(90)
+    assert {key: len(value) for key, value in run.table("large").items()} == {size: int(size) for size in sizes}
+    assert run.drain() == 0, run.log_end()

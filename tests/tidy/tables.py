@@ -34,6 +34,9 @@ PURE = (
     "*/machine*.py",
     "*/lifecycle.py",
     "*/placement.py",
+    "*/balance.py",
+    "*/assignment*.py",
+    "*/situation.py",
     "*/resolve.py",
     "*/topology.py",
     "*/messages.py",
@@ -41,7 +44,13 @@ PURE = (
     "*/settings.py",
     "*/ids.py",
     "*/errors.py",
+    "*/faust_names.py",
+    "*/checks.py",
+    "coordinator/streamcluster_coordinator/control_record.py",
+    "coordinator/streamcluster_coordinator/host_report.py",
     "coordinator/streamcluster_coordinator/status.py",
+    "coordinator/streamcluster_coordinator/peer_auth.py",
+    "coordinator/streamcluster_coordinator/ownership.py",
 )
 
 # Modules that a pure file may not import: clocks, randomness, logs, loops, threads, processes, files, sockets, Kafka.

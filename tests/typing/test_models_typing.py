@@ -11,7 +11,7 @@ from typing import Any, assert_type
 
 import pytest
 
-from streamcluster import codecs
+from streamcluster import App, codecs
 from streamcluster.coding import make_decoder
 from streamcluster.errors import ValidationError
 from streamcluster.models import Record, field, field_name
@@ -78,3 +78,10 @@ def test_references_and_codecs_are_typed() -> None:
     assert_type(decode, Callable[[bytes], Any])
     order = Order("a", 1, Address("x"))
     assert decode(order.dumps()) == order
+
+
+def test_misspelled_attributes_of_an_app_are_seen() -> None:
+    """The names of Faust that are refused when the app runs do not make type checkers blind."""
+    app = App("a")
+    with pytest.raises(AttributeError):
+        app.tpoic("orders")  # type: ignore[attr-defined]

@@ -222,6 +222,18 @@ def test_record_over_the_topic_limit_is_refused(bench: Bench, make_topic: MakeTo
     assert read_committed_positions(bench.consumer, [TP(source, 0)], 10.0)[TP(source, 0)].offset is None
 
 
+def test_state_is_not_written_before_its_outputs(bench: Bench, make_topic: MakeTopic, topic_prefix: str) -> None:
+    """When an output does not land, its state does not either: an agent that saw it would not send the output again."""
+    out, log = make_topic(topic_prefix + "out", 1, {"max.message.bytes": "2000"}), make_topic(topic_prefix + "log", 1)
+    committer = bench.committer()
+    with pytest.raises(ResetNeeded):
+        committer.commit({out: records(b"x" * 5000)}, {TP(log, 0): records(b"1")}, {})
+    committer.close()
+    if bench.settings.exactly_once:
+        bench.committer()
+    assert bench.read(log) == []
+
+
 def test_offsets_of_many_partitions_and_isolations(once: Bench, make_topic: MakeTopic, topic_prefix: str) -> None:
     """An open transaction moves the READ_UNCOMMITTED end and not the READ_COMMITTED one."""
     out = make_topic(topic_prefix + "out", 3)

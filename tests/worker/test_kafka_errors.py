@@ -51,3 +51,11 @@ def test_retries_that_are_used_up_mean_unreachable() -> None:
     """A time-out that may be retried becomes BrokerUnreachable once nobody retries it any more."""
     error = KafkaError(KafkaError._TIMED_OUT, retriable=True)
     assert isinstance(error_for("Opening", error), BrokerUnreachable)
+
+
+def test_brokers_that_are_not_ready_are_waited_for() -> None:
+    """An app that found its coordinator loading for too long would end if that were any other error."""
+    error = KafkaError(KafkaError.COORDINATOR_LOAD_IN_PROGRESS, retriable=True)
+    found = error_for("Opening", error)
+    assert isinstance(found, BrokerUnreachable)
+    assert "not ready" in str(found)

@@ -8,15 +8,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Producer
 
 from streamcluster.ids import TP, TaskId
-from streamcluster.settings import Settings, bootstrap_servers
+from streamcluster.settings import Settings
 from streamcluster.stores import MemoryStore, TaskStore
+from streamcluster_worker.changelogs import Plan, plan
 from streamcluster_worker.kafka import Connection, Offsets, open_transactional_producer
-from streamcluster_worker.restore import Plan, Restorer, plan
+from streamcluster_worker.restore import Restorer
 from streamcluster_worker.shard import Memory, RocksStore
+from tests.worker.changelogs import abort, commit, trim
 
 MakeTopic = Callable[..., str]
 TASK = TaskId(1, 0)
@@ -71,21 +72,6 @@ def rig(broker_url: str, topic_prefix: str) -> Iterator[Rig]:
     made = Rig(broker_url, topic_prefix)
     yield made
     made.restorer.stop()
-
-
-def commit(producer: Producer, topic: str, rows: list[tuple[bytes, bytes | None]], partition: int = 0) -> None:
-    """One transaction."""
-    producer.begin_transaction()
-    producer.produce_batch(topic, [{"key": key, "value": value} for key, value in rows], partition)
-    producer.commit_transaction(30.0)
-
-
-def abort(producer: Producer, topic: str, rows: list[tuple[bytes, bytes | None]]) -> None:
-    """One transaction that reaches the log and is aborted."""
-    producer.begin_transaction()
-    producer.produce_batch(topic, [{"key": key, "value": value} for key, value in rows], 0)
-    assert producer.flush(30) == 0
-    producer.abort_transaction(30.0)
 
 
 @pytest.mark.parametrize(
@@ -177,8 +163,7 @@ def test_restore_starts_anew_when_the_log_was_trimmed(rig: Rig, make_topic: Make
     producer = rig.producer()
     commit(producer, topic, [(b"old", b"1")])
     commit(producer, topic, [(b"new", b"2")])
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers(rig.settings.broker)})
-    next(iter(admin.delete_records([TopicPartition(topic, 0, 2)]).values())).result(30)
+    trim(rig.settings, topic, 2)
     store = MemoryStore(["t"])
     store.restore("t", [(b"deleted since", b"x")], 1)
     rig.restore(store, topic)

@@ -13,6 +13,8 @@ from streamcluster_worker.lifecycle import (
     DrainRequested,
     Effect,
     Event,
+    Follow,
+    Followed,
     Granted,
     Lifecycle,
     Lost,
@@ -24,35 +26,49 @@ from streamcluster_worker.lifecycle import (
     Run,
     State,
     TellDrained,
+    TellFollowing,
+    TellReady,
     TellReleased,
+    Unfollow,
 )
 
 T = TaskId(2, 0)
 U = TaskId(2, 1)
+V = TaskId(3, 0)
 
 # (state, event) -> (next state, effects). "absent" is no entry. What is not in the table changes nothing.
 TABLE: dict[tuple[str, str], tuple[str, list[Effect]]] = {
     ("absent", "granted"): ("opening", [Open((T,))]),
+    ("absent", "followed"): ("standby", [Follow((T,)), TellFollowing(5, (T,))]),
     ("absent", "revoked"): ("absent", [TellReleased(5, (T,))]),
+    ("standby", "granted"): ("opening", [Open((T,))]),
+    ("standby", "followed"): ("standby", [TellFollowing(5, (T,))]),
+    ("standby", "dropped"): ("absent", [Unfollow((T,)), TellFollowing(5, ())]),
+    ("standby", "revoked"): ("standby", [TellReleased(5, (T,))]),
     ("opening", "opened"): ("restoring", [Restore(T)]),
-    ("opening", "lost"): ("opening", [Open((T,))]),
     ("opening", "revoked"): ("closing", [Close((T,))]),
     ("restoring", "restored"): ("running", [Run(T)]),
-    ("restoring", "lost"): ("opening", [Open((T,))]),
     ("restoring", "revoked"): ("closing", [Close((T,))]),
-    ("running", "lost"): ("opening", [Open((T,))]),
     ("running", "revoked"): ("closing", [Close((T,))]),
     ("closing", "closed"): ("absent", [TellReleased(5, (T,))]),
 }
 EVENTS: dict[str, Event] = {
     "granted": Granted(5, (T,)),
+    "followed": Followed(5, (T,)),
+    "dropped": Followed(5, ()),
     "revoked": Revoked(5, (T,)),
     "opened": Opened(T),
     "restored": Restored(T),
     "lost": Lost(),
     "closed": Closed(T),
 }
-STATES: list[State | None] = [None, "opening", "restoring", "running", "closing"]
+STATES: list[State | None] = [None, "standby", "opening", "restoring", "running", "closing"]
+# Whatever the state: every Follow is answered, and after new clients there is nothing.
+ANSWERED: dict[str, list[Effect]] = {"followed": [TellFollowing(5, ())], "dropped": [TellFollowing(5, ())]}
+for known in ("absent", "standby", "opening", "restoring", "running", "closing"):
+    TABLE[known, "lost"] = ("absent", [TellReady(2)])
+    for name, answer in ANSWERED.items():
+        TABLE.setdefault((known, name), (known, answer))
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -112,13 +128,75 @@ def test_revoke_before_running_ignores_the_late_answers(state: State) -> None:
     assert play(life, Closed(T)) == [TellReleased(2, (T,))]
 
 
-def test_lost_starts_everything_again_but_what_is_closing() -> None:
-    """After new clients every task opens again from Kafka's word; a task that is on its way out goes on closing."""
-    life = Lifecycle(states={T: "running", U: "closing"})
-    assert play(life, Lost()) == [Open((T,))]
-    assert life.states == {T: "opening", U: "closing"}
-    assert play(life, Restored(T)) == []
-    assert play(Lifecycle(), Lost()) == []
+def test_lost_leaves_nothing_and_says_so() -> None:
+    """After new clients the worker has no task, whatever each was doing, and tells the coordinator that it is ready."""
+    life = Lifecycle(states={T: "running", U: "closing", V: "standby"}, queued={U: "opening"}, epoch=3)
+    assert play(life, Lost()) == [TellReady(2)]
+    assert (life.states, life.queued) == ({}, {})
+    assert play(life, Opened(T), Restored(T), Closed(U)) == []
+
+
+def test_grant_of_an_earlier_session_is_dropped_whatever_its_epoch() -> None:
+    """A grant may be on its way while the clients are replaced: it is from a log read before the fence (H5)."""
+    life = Lifecycle(states={T: "running"}, epoch=3)
+    late: list[Event] = [Granted(9, (T,)), Revoked(9, (T,)), Followed(9, (T,))]
+    assert play(life, Lost(), *late) == [TellReady(2)]
+    assert (life.states, life.epoch) == ({}, 3)
+    assert play(life, Granted(3, (T,), session=2)) == [Open((T,))]
+
+
+def test_follow_is_the_whole_list() -> None:
+    """Those that are not in it any more are closed before the answer, those that are new are opened, others stay."""
+    life = Lifecycle(states={T: "standby", U: "standby"})
+    assert play(life, Followed(2, (V, U))) == [Unfollow((T,)), Follow((V,)), TellFollowing(2, (U, V))]
+    assert life.states == {U: "standby", V: "standby"}
+    assert play(life, Followed(1, ())) == []
+
+
+def test_follow_leaves_tasks_alone_that_we_own() -> None:
+    """A list that names a task of our own, or leaves it out, does nothing to it."""
+    life = Lifecycle(states={T: "running", U: "restoring"})
+    assert play(life, Followed(2, (T,)), Followed(3, ())) == [TellFollowing(2, ()), TellFollowing(3, ())]
+    assert life.states == {T: "running", U: "restoring"}
+
+
+def test_promotion_goes_through_opening_and_restoring() -> None:
+    """A standby that is granted is opened, which finds its store open, and restored, which replays the tail."""
+    life = Lifecycle()
+    assert play(life, Followed(1, (T,)), Granted(2, (T,))) == [Follow((T,)), TellFollowing(1, (T,)), Open((T,))]
+    assert play(life, Opened(T), Restored(T)) == [Restore(T), Run(T)]
+    assert play(life, Followed(3, ())) == [TellFollowing(3, ())]
+    assert life.states == {T: "running"}
+
+
+def test_task_that_is_closing_is_followed_once_it_is_released() -> None:
+    """An owner becomes a standby: released first, and then in the list that it follows."""
+    life = Lifecycle(states={T: "running"}, epoch=1)
+    assert play(life, Revoked(2, (T,)), Followed(3, (T,))) == [Close((T,)), TellFollowing(3, ())]
+    assert play(life, Closed(T)) == [TellReleased(3, (T,)), Follow((T,)), TellFollowing(3, (T,))]
+    assert life.states == {T: "standby"}
+
+
+def test_follow_taken_back_while_closing_is_forgotten() -> None:
+    """Named by one list and not by the next, while it was closing: it is closed and stays away."""
+    life = Lifecycle(states={T: "running"}, epoch=1)
+    play(life, Revoked(2, (T,)), Followed(3, (T,)), Followed(4, ()))
+    assert play(life, Closed(T)) == [TellReleased(4, (T,))]
+    assert life.states == {}
+
+
+def test_drain_lets_standbys_go() -> None:
+    """Standbys hold up nothing; lists that come in the meantime are dropped."""
+    life = Lifecycle(states={T: "running", U: "standby"})
+    assert play(life, DrainRequested(), Followed(1, (V,))) == [Unfollow((U,)), Close((T,))]
+    assert play(life, Closed(T)) == [TellReleased(0, (T,)), TellDrained()]
+    assert play(Lifecycle(states={U: "standby"}), DrainRequested()) == [Unfollow((U,)), TellDrained()]
+
+
+def test_drain_ends_when_the_clients_are_lost() -> None:
+    """Tasks that were closing when the outcome of their commit became unknown do not hold up the end."""
+    life = Lifecycle(states={T: "running"})
+    assert play(life, DrainRequested(), Lost()) == [Close((T,)), TellDrained()]
 
 
 def test_drain_closes_everything_and_says_so_once() -> None:
@@ -142,10 +220,11 @@ def test_second_drain_waits_for_the_first() -> None:
     assert play(life, Closed(T)) == [TellReleased(0, (T,)), TellDrained()]
 
 
-TASKS = st.sets(st.sampled_from([T, U, TaskId(3, 0)]), min_size=1).map(lambda tasks: tuple(sorted(tasks)))
+TASKS = st.sets(st.sampled_from([T, U, V]), min_size=1).map(lambda tasks: tuple(sorted(tasks)))
 ANY = st.one_of(
-    st.builds(Granted, st.integers(0, 9), TASKS),
-    st.builds(Revoked, st.integers(0, 9), TASKS),
+    st.builds(Granted, st.integers(0, 9), TASKS, st.integers(1, 2)),
+    st.builds(Revoked, st.integers(0, 9), TASKS, st.integers(1, 2)),
+    st.builds(Followed, st.integers(0, 9), TASKS, st.integers(1, 2)),
     st.builds(Opened, st.sampled_from([T, U])),
     st.builds(Restored, st.sampled_from([T, U])),
     st.builds(Closed, st.sampled_from([T, U])),
@@ -155,13 +234,17 @@ ANY = st.one_of(
 
 @given(st.lists(ANY, max_size=30))
 def test_no_task_runs_without_having_been_opened_and_restored(events: list[Event]) -> None:
-    """In any order of events: Run follows Restore follows Open, and nothing is released while it may still run."""
+    """In any order of events: Run follows Restore follows Open, and nothing is released while it may still run.
+
+    What is followed was closed before, and what is told to be followed is what is.
+    """
     life = Lifecycle()
     last: dict[TaskId, str] = {}
     for event in events:
         for effect in life.handle(event):
             match effect:
                 case Open(tasks):
+                    assert {last.get(task, "close") for task in tasks} <= {"close", "follow"}
                     last.update(dict.fromkeys(tasks, "open"))
                 case Restore(task):
                     assert last[task] == "open"
@@ -170,8 +253,19 @@ def test_no_task_runs_without_having_been_opened_and_restored(events: list[Event
                     assert last[task] == "restore"
                     last[task] = "run"
                 case Close(tasks):
+                    assert {last[task] for task in tasks} <= {"open", "restore", "run"}
                     last.update(dict.fromkeys(tasks, "close"))
+                case Follow(tasks):
+                    assert {last.get(task, "close") for task in tasks} == {"close"}
+                    last.update(dict.fromkeys(tasks, "follow"))
+                case Unfollow(tasks):
+                    assert {last[task] for task in tasks} == {"follow"}
+                    last.update(dict.fromkeys(tasks, "close"))
+                case TellFollowing(_, tasks):
+                    assert set(tasks) == {task for task, its in last.items() if its == "follow"}
+                case TellReady():
+                    last.clear()
                 case TellReleased(_, tasks):
-                    assert all(last.get(task, "close") == "close" for task in tasks)
+                    assert {last.get(task, "close") for task in tasks} <= {"close", "follow"}
                 case TellDrained():
                     raise AssertionError("nobody asked for a drain")

@@ -33,6 +33,7 @@ from .kafka_settings import (
     changelog_consumer_config,
     client_config,
     consumer_config,
+    follower_config,
     producer_config,
 )
 
@@ -48,11 +49,13 @@ __all__ = [
     "Producer",
     "TopicPartition",
     "connect",
+    "end_seen",
     "error_of",
     "in_time",
     "missing_topics",
     "open_changelog_consumer",
     "open_consumer",
+    "open_follower_consumer",
     "open_producer",
     "open_transactional_producer",
     "read_committed_positions",
@@ -70,6 +73,7 @@ _log = logging.getLogger("streamcluster.kafka")
 _INIT_SECONDS = (0.05, 0.1, 0.2, 0.4)
 # A broker that is gone is tried many times a second; the log hears of it this often.
 _REPEAT_SECONDS = 10.0
+_MISSING_SECONDS = 25.0
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # its stub has no types
 _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # its stub has no types
 
@@ -77,12 +81,15 @@ _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # it
 class Connection:
     """What librdkafka's threads say about the brokers; given to every client, read for `status`."""
 
-    __slots__ = ("_said_at", "down_since", "last_error")
+    __slots__ = ("_missing", "_missing_at", "_said_at", "down_since", "last_error")
 
     def __init__(self) -> None:
         # time.monotonic() when all brokers went away; None while at least one is there.
         self.down_since: float | None = None
         self.last_error: str | None = None
+        # What librdkafka last said of a topic that is gone, and when: it says so at each look, every 10 s.
+        self._missing: str | None = None
+        self._missing_at = float("-inf")
         self._said_at = float("-inf")
 
     def error_cb(self, error: KafkaError) -> None:
@@ -91,9 +98,17 @@ class Connection:
         self.last_error = error.str()
         if error.name() == "_ALL_BROKERS_DOWN" and self.down_since is None:
             self.down_since = now
+        text = error.str()
+        if classify(error) == "missing":
+            self._missing = text = f"{text}. Was the topic deleted? It must be made again, with the same partitions"
+            self._missing_at = now
         if now - self._said_at >= _REPEAT_SECONDS:
             self._said_at = now
-            _log.warning("Kafka: %s; trying again", error.str())
+            _log.warning("Kafka: %s; trying again", text)
+
+    def missing(self) -> str | None:
+        """That a topic is gone, as long as librdkafka keeps saying so."""
+        return self._missing if time.monotonic() - self._missing_at < _MISSING_SECONDS else None
 
     def answered(self) -> None:
         """A broker answered: to be called after a fetch with records or a commit."""
@@ -172,6 +187,20 @@ def open_consumer(settings: Settings, connection: Connection) -> Consumer:
 def open_changelog_consumer(settings: Settings, connection: Connection) -> Consumer:
     """A consumer that gets to the end of a log, and says so, as quickly as it can."""
     return _client(Consumer, changelog_consumer_config(settings), connection)
+
+
+def open_follower_consumer(settings: Settings, connection: Connection) -> Consumer:
+    """A consumer that stays at the ends of logs at little cost."""
+    return _client(Consumer, follower_config(settings), connection)
+
+
+def end_seen(consumer: Consumer, tp: TP) -> int | None:
+    """The log's end as the consumer's last fetch saw it; None before the first."""
+    try:
+        _, high = consumer.get_watermark_offsets(TopicPartition(tp.topic, tp.partition), cached=True)
+    except KafkaException:
+        return None
+    return high if high >= 0 else None
 
 
 def read_committed_positions(consumer: Consumer, tps: Iterable[TP], timeout: float) -> dict[TP, Committed]:

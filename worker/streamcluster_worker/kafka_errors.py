@@ -135,15 +135,16 @@ def error_for(what: str, error: ErrorFacts) -> StreamclusterError:
     """
     reason = f"{error.str()} ({error.name()})"
     verdict = classify(error)
-    if verdict == "retriable" and error.name() in _UNREACHABLE:
-        # Its retries are used up, or nobody would ask for an exception.
-        verdict = "unreachable"
     match verdict:
         case "fenced":
             return Fenced(f"{what}: another owner took over this transactional id: {reason}. This process must end.")
         case "config":
             return ConfigurationError(f"{what}: the brokers or librdkafka refuse it: {reason}. Check settings, rights.")
-        case "unreachable":
+        case "retriable" if error.name() not in _UNREACHABLE:
+            # Its retries are used up, or nobody would ask for an exception: brokers that have just come back and load
+            # their state, for example.
+            return BrokerUnreachable(f"{what}: the brokers are not ready: {reason}.")
+        case "retriable" | "unreachable":
             return BrokerUnreachable(f"{what}: no broker answers: {reason}.")
         case _:
             return ResetNeeded(what, verdict, reason)

@@ -7,6 +7,7 @@ are and who we are is `connection_config`'s, which reads secrets from their file
 
 from __future__ import annotations
 
+from streamcluster.limits import DEAD_LETTER_BYTES_MAX
 from streamcluster.security import ConnectionConfig, connection_config
 from streamcluster.settings import Settings
 
@@ -18,7 +19,7 @@ PRODUCER_QUEUE_BYTES = 64 * 1024 * 1024
 PRODUCER_QUEUE_RECORDS = 500_000
 # librdkafka's default, a little below the brokers' default limit of 1,048,588 bytes.
 BATCH_BYTES_MAX = 1_000_000
-DEAD_LETTER_BYTES_MAX = 256 * 1024
+FOLLOWER_QUEUE_KBYTES = 8 * 1024
 
 
 def client_config(settings: Settings) -> Config:
@@ -73,6 +74,18 @@ def changelog_consumer_config(settings: Settings) -> Config:
         # The event of the end takes one more fetch, which should not wait at the broker.
         "fetch.wait.max.ms": 10,
         "queued.min.messages": 500_000,
+        **settings.broker_options,
+    }
+
+
+def follower_config(settings: Settings) -> Config:
+    """The configuration of a consumer that stays at the end of changelogs: in no hurry, and cheap while idle."""
+    return {
+        **consumer_config(settings),
+        # A fetch at the end of a log waits at the broker until there is something, so this is no delay.
+        "fetch.wait.max.ms": 500,
+        "queued.min.messages": 20_000,
+        "queued.max.messages.kbytes": min(FOLLOWER_QUEUE_KBYTES, max(1024, settings.consumer_prefetch_bytes // 1024)),
         **settings.broker_options,
     }
 

@@ -1,34 +1,38 @@
 """The life cycle of a worker's tasks: pure, events in and effects out; `runtime.py` performs the effects.
 
-    state      | granted | opened    | restored | lost*   | revoked | closed
-    -----------+---------+-----------+----------+---------+---------+---------
-    absent     | opening |           |          |         |         |
-    opening    |         | restoring |          | opening | closing |
-    restoring  |         |           | running  | opening | closing |
-    running    |         |           |          | opening | closing |
-    closing    | queued  |           |          |         |         | absent
+    state      | granted | followed | dropped | opened    | restored | revoked | closed | lost*
+    -----------+---------+----------+---------+-----------+----------+---------+--------+-------
+    absent     | opening | standby  |         |           |          |         |        |
+    standby    | opening |          | absent  |           |          |         |        | absent
+    opening    |         |          |         | restoring |          | closing |        | absent
+    restoring  |         |          |         |           | running  | closing |        | absent
+    running    |         |          |         |           |          | closing |        | absent
+    closing    | queued  | queued   |         |           |          |         | absent | absent
 
-    * the outcome of a commit is unknown, so every task starts again from what Kafka says (I3)
+    * the outcome of a commit is unknown and every client was replaced (I3): a new session, and nobody knows who has
+      which task now, so the worker has none until it is granted anew (H5)
 
 It must not know Kafka, stores or the engine.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
 from streamcluster.ids import TaskId
 
-State = Literal["opening", "restoring", "running", "closing"]
+State = Literal["standby", "opening", "restoring", "running", "closing"]
 
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """The coordinator gave us tasks."""
+    """The coordinator gave us tasks. session: the one that it gave them to."""
 
     epoch: int
     tasks: tuple[TaskId, ...]
+    session: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,16 @@ class Revoked:
 
     epoch: int
     tasks: tuple[TaskId, ...]
+    session: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """The coordinator wants us to be a standby of these tasks, and of no others."""
+
+    epoch: int
+    tasks: tuple[TaskId, ...]
+    session: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +81,18 @@ class Closed:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """All clients were replaced: every task starts again from the committed positions."""
+    """All clients were replaced, whoever had the slot is fenced, and every task is closed."""
 
 
-Event = Granted | Revoked | DrainRequested | Opened | Restored | Closed | Lost
+Event = Granted | Revoked | Followed | DrainRequested | Opened | Restored | Closed | Lost
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Open the stores of these tasks and read their positions; answer with Opened for each."""
+    """Open the stores of these tasks and read their positions; answer with Opened for each.
+
+    Those that were followed are so no more, and their stores are open already.
+    """
 
     tasks: tuple[TaskId, ...]
 
@@ -102,6 +119,35 @@ class Close:
 
 
 @dataclass(frozen=True, slots=True)
+class Follow:
+    """Open the stores of these tasks and keep them at the end of their changelogs."""
+
+    tasks: tuple[TaskId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unfollow:
+    """Follow these tasks no more, and close their stores."""
+
+    tasks: tuple[TaskId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TellReady:
+    """Tell the coordinator that we can take grants, and have nothing."""
+
+    session: int
+
+
+@dataclass(frozen=True, slots=True)
+class TellFollowing:
+    """Tell the coordinator that these are the tasks that we follow, and that nothing else is open for following."""
+
+    epoch: int
+    tasks: tuple[TaskId, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TellReleased:
     """Tell the coordinator that others may have these tasks."""
 
@@ -114,7 +160,7 @@ class TellDrained:
     """Nothing is left; end the process."""
 
 
-Effect = Open | Restore | Run | Close | TellReleased | TellDrained
+Effect = Open | Restore | Run | Close | Follow | Unfollow | TellReady | TellFollowing | TellReleased | TellDrained
 
 
 @dataclass(slots=True)
@@ -124,8 +170,11 @@ class Lifecycle:
     states: dict[TaskId, State] = field(default_factory=dict)
     # The newest epoch that was seen; older messages are dropped.
     epoch: int = 0
-    # Tasks granted again while they were still closing.
-    queued: set[TaskId] = field(default_factory=set)
+    # How many times the clients were opened. A message that was sent to an earlier session may be from before the
+    # fence, whatever its epoch says.
+    session: int = 1
+    # What closing tasks become when they are closed: they were granted again, or are to be followed.
+    queued: dict[TaskId, Literal["opening", "standby"]] = field(default_factory=dict)
     draining: bool = False
 
     def handle(self, event: Event) -> list[Effect]:
@@ -135,9 +184,12 @@ class Lifecycle:
                 return self._granted(event)
             case Revoked():
                 return self._revoked(event)
+            case Followed():
+                return self._followed(event)
             case DrainRequested():
                 self.draining = True
-                return self._close(tuple(sorted(self.states))) or self._drained()
+                effects = self._unfollow(self._those("standby")) + self._close(tuple(sorted(self.states)))
+                return effects + self._drained()
             case Opened(task):
                 return self._move(task, "opening", "restoring", Restore(task))
             case Restored(task):
@@ -145,27 +197,62 @@ class Lifecycle:
             case Closed(task):
                 return self._closed(task)
             case Lost():
-                again = tuple(sorted(task for task, state in self.states.items() if state != "closing"))
-                self.states.update(dict.fromkeys(again, "opening"))
-                return [Open(again)] if again else []
+                self.states.clear()
+                self.queued.clear()
+                self.session += 1
+                return self._drained() or [TellReady(self.session)]
+
+    def _is_late(self, event: Granted | Revoked | Followed) -> bool:
+        """Drop what belongs to an earlier session or assignment; otherwise note the epoch."""
+        if event.session != self.session or event.epoch < self.epoch:
+            return True
+        self.epoch = event.epoch
+        return False
 
     def _granted(self, event: Granted) -> list[Effect]:
-        if event.epoch < self.epoch or self.draining:
+        if self.draining or self._is_late(event):
             return []
-        self.epoch = event.epoch
-        self.queued |= {task for task in event.tasks if self.states.get(task) == "closing"}
-        new = tuple(sorted(task for task in event.tasks if task not in self.states))
+        self.queued.update({task: "opening" for task in event.tasks if self.states.get(task) == "closing"})
+        new = tuple(sorted(task for task in event.tasks if self.states.get(task, "standby") == "standby"))
         self.states.update(dict.fromkeys(new, "opening"))
         return [Open(new)] if new else []
 
-    def _revoked(self, event: Revoked) -> list[Effect]:
-        if event.epoch < self.epoch:
+    def _followed(self, event: Followed) -> list[Effect]:
+        if self.draining or self._is_late(event):
             return []
-        self.epoch = event.epoch
-        self.queued -= set(event.tasks)
-        absent = tuple(task for task in event.tasks if task not in self.states)
+        effects = self._unfollow(task for task in self._those("standby") if task not in event.tasks)
+        for task in self._those("closing"):
+            if task in event.tasks:
+                self.queued.setdefault(task, "standby")
+            elif self.queued.get(task) == "standby":
+                del self.queued[task]
+        return effects + self._follow(task for task in sorted(event.tasks) if task not in self.states)
+
+    def _revoked(self, event: Revoked) -> list[Effect]:
+        if self._is_late(event):
+            return []
+        owned = tuple(sorted(task for task in event.tasks if self.states.get(task, "standby") != "standby"))
+        for task in owned:
+            if self.queued.get(task) == "opening":
+                del self.queued[task]
+        absent = tuple(task for task in event.tasks if task not in owned)
         told: list[Effect] = [TellReleased(self.epoch, absent)] if absent else []
-        return told + self._close(tuple(sorted(set(event.tasks) - set(absent))))
+        return told + self._close(owned)
+
+    def _those(self, state: State) -> tuple[TaskId, ...]:
+        return tuple(sorted(task for task, its in self.states.items() if its == state))
+
+    def _follow(self, tasks: Iterable[TaskId]) -> list[Effect]:
+        new = tuple(tasks)
+        self.states.update(dict.fromkeys(new, "standby"))
+        follow: list[Effect] = [Follow(new)] if new else []
+        return [*follow, TellFollowing(self.epoch, self._those("standby"))]
+
+    def _unfollow(self, tasks: Iterable[TaskId]) -> list[Effect]:
+        gone = tuple(tasks)
+        for task in gone:
+            del self.states[task]
+        return [Unfollow(gone)] if gone else []
 
     def _close(self, tasks: tuple[TaskId, ...]) -> list[Effect]:
         closing = tuple(task for task in tasks if self.states[task] != "closing")
@@ -183,10 +270,12 @@ class Lifecycle:
             return []
         del self.states[task]
         effects: list[Effect] = [TellReleased(self.epoch, (task,))]
-        if task in self.queued and not self.draining:
-            self.queued.discard(task)
-            self.states[task] = "opening"
-            effects.append(Open((task,)))
+        match self.queued.pop(task, None) if not self.draining else None:
+            case "opening":
+                self.states[task] = "opening"
+                effects.append(Open((task,)))
+            case "standby":
+                effects += self._follow((task,))
         return effects + self._drained()
 
     def _drained(self) -> list[Effect]:

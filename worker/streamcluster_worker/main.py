@@ -23,7 +23,7 @@ import uvloop
 
 from streamcluster.app import App
 from streamcluster.errors import ExitCode, StreamclusterError
-from streamcluster.freeze import Plan, freeze
+from streamcluster.freeze import Plan, apply_limits, freeze
 from streamcluster.loading import AppNotImportable, load_app
 from streamcluster.logs import configure_logging
 from streamcluster.messages import Description, Failed, WorkerConfig
@@ -122,7 +122,7 @@ async def _make_worker(config: WorkerConfig, link: Link) -> Worker:
     _dump_stacks_on_signal(asyncio.get_running_loop())
     app = load_app(config.app)
     plan, _ = await _freeze(app, config.settings)
-    _apply_limits(app, plan, config)
+    apply_limits(app, plan, config.topology)
     worker = Worker(config, app, plan, os.getpid(), link.send)
     gc.collect()
     gc.freeze()
@@ -144,14 +144,6 @@ async def _heartbeat(worker: Worker, seconds: float) -> None:
     while True:
         worker.report()
         await asyncio.sleep(seconds)
-
-
-def _apply_limits(app: App, plan: Plan, config: WorkerConfig) -> None:
-    """Let each topic refuse values that its broker would refuse, in the agent that sends them."""
-    limits = {topic.name: topic.message_bytes_max for topic in config.topology.topics}
-    destinations = [unit.destination for unit in plan.units if unit.destination is not None]
-    for topic in [*app.topics, *destinations]:
-        topic.compile(config.settings, limits.get(topic.names[0]) if topic.names else None)
 
 
 def _dump_stacks_on_signal(loop: asyncio.AbstractEventLoop) -> None:

@@ -44,7 +44,7 @@ class Outage:
             return "down" if isinstance(self._reset, BrokerUnreachable) else "up", str(self._reset)
         down_since = clients.connection.down_since if clients is not None else None
         if clients is None or down_since is None:
-            return "up", None
+            return "up", clients.connection.missing() if clients is not None else None
         if self._asking is None or self._asking.done():
             self._asking = asyncio.get_running_loop().run_in_executor(self._pool, clients.look_for_brokers, ASK_SECONDS)
         if time.monotonic() - down_since < GRACE_SECONDS:

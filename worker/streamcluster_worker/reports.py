@@ -1,4 +1,4 @@
-"""Reports: what a worker tells its coordinator of its tasks, from the engine, the source and the restorer."""
+"""Reports: what a worker tells its coordinator of its tasks, from the engine, the session and the stores."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Literal
 
 from streamcluster.engine.engine import Engine
 from streamcluster.ids import TaskId
-from streamcluster.messages import Report, TaskReport, TaskState
+from streamcluster.messages import LAG_UNKNOWN, Report, TaskReport, TaskState
 from streamcluster.topology import Topology
 
 from .lifecycle import Lifecycle, State
-from .pump import Pump
-from .restore import Restorer
-from .source import Source
+from .session import Session
+from .stores import Stores
 
 _SHOWN: dict[State, TaskState] = {
+    "standby": "standby",
     "opening": "restoring",
     "restoring": "restoring",
     "running": "running",
@@ -28,15 +28,20 @@ def make_report(
     slot: int,
     lifecycle: Lifecycle,
     engine: Engine,
-    pump: Pump | None,
-    restorer: Restorer | None,
+    session: Session | None,
+    stores: Stores | None,
     *,
     broker: Literal["up", "down"],
     note: str | None,
 ) -> Report:
-    """A heartbeat with everything that `streamcluster status` shows of this worker. note: why it does not work now."""
+    """A heartbeat with everything that `streamcluster status` shows of this worker.
+
+    session: None while there are no clients; stores: None before there were any. note: why it does not work now.
+    """
     tasks = tuple(
-        _task_report(task, state, engine, pump.source if pump else None, restorer)
+        _standby_report(task, engine.topology, session, stores)
+        if state == "standby"
+        else _task_report(task, state, engine, session, stores)
         for task, state in sorted(lifecycle.states.items())
     )
     recovery = engine.recovery
@@ -44,7 +49,7 @@ def make_report(
         slot=slot,
         tasks=tasks,
         events_total=engine.events_total,
-        commits_total=pump.commits.total if pump else 0,
+        commits_total=session.pump.commits.total if session else 0,
         dead_letters_total=recovery.dead_letters_total,
         rollbacks_total=recovery.rollbacks_total,
         rss_bytes=_resident_bytes(),
@@ -53,16 +58,34 @@ def make_report(
     )
 
 
+def _standby_report(task: TaskId, topology: Topology, session: Session | None, stores: Stores | None) -> TaskReport:
+    standing = session.follower.standing(task) if session is not None else None
+    if standing is None:
+        # Between two sessions.
+        lag = {changelog: LAG_UNKNOWN for _, changelog, _ in reads_of(topology, task)}
+        return TaskReport(task=task, state="standby", lag=lag)
+    return TaskReport(
+        task=task,
+        state="standby",
+        lag=standing.lag,
+        restored=standing.restored,
+        restore_total=standing.total,
+        error=standing.error,
+        stored=stores.position(task) if stores is not None else 0,
+    )
+
+
 def _task_report(
-    task: TaskId, state: State, engine: Engine, source: Source | None, restorer: Restorer | None
+    task: TaskId, state: State, engine: Engine, session: Session | None, stores: Stores | None
 ) -> TaskReport:
-    restored, total = restorer.progress(task) if restorer is not None else (0, 0)
+    restored, total = session.restorer.progress(task) if session is not None else (0, 0)
+    stored = stores.position(task) if stores is not None else 0
     running = engine.tasks.get(task)
     if running is None:
-        return TaskReport(task=task, state=_SHOWN[state], restored=restored, restore_total=total)
+        return TaskReport(task=task, state=_SHOWN[state], restored=restored, restore_total=total, stored=stored)
     failing = task in engine.recovery.trials or running.failed()
     positions = {tp.topic: partition.committed.next_offset for tp, partition in running.partitions.items()}
-    ends = {tp.topic: source.end_offset(tp) if source is not None else None for tp in running.partitions}
+    ends = {tp.topic: session.pump.source.end_offset(tp) if session else None for tp in running.partitions}
     return TaskReport(
         task=task,
         state="failing" if failing else _SHOWN[state],
@@ -72,6 +95,7 @@ def _task_report(
         restored=restored,
         restore_total=total,
         error=engine.recovery.last_error.get(task),
+        stored=stored,
     )
 
 

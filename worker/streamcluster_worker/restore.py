@@ -1,24 +1,23 @@
 """Brings shards up to the end of their changelogs: one thread for all tasks of a worker, newest task first.
 
-It decides where a replay starts and when it is over (invariant I4); it knows no event loop, agent or life cycle:
-`done` and `failed` are called from its thread. The plan for one log is `plan`, which is pure.
+It decides when a replay is over (invariant I4); where it starts is for `changelogs.py` to say. It knows no event loop,
+agent or life cycle: `done` and `failed` are called from its thread.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from operator import methodcaller
 
 from streamcluster.errors import StreamclusterError
 from streamcluster.ids import TP, TaskId
 from streamcluster.settings import Settings
 from streamcluster.stores import TaskStore
 
-from .kafka import Connection, Consumer, KafkaError, Message, Offsets, TopicPartition, open_changelog_consumer
+from .changelogs import Log, assign_only, offset_of, rows_of, runs_of, set_course
+from .kafka import Connection, Consumer, KafkaError, Message, Offsets, open_changelog_consumer
 from .kafka_errors import classify, error_for
 
 _log = logging.getLogger("streamcluster.restore")
@@ -32,56 +31,6 @@ _IDLE_SECONDS = 0.05
 # A log that is trimmed while it is read is started again; more often than this, something else is wrong.
 _RESTARTS_MAX = 5
 
-_error = methodcaller("error")
-_key = methodcaller("key")
-_value = methodcaller("value")
-_topic = methodcaller("topic")
-_partition = methodcaller("partition")
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Where the replay of one log starts and ends; forget: a reason to empty the shard first, or None."""
-
-    first_offset: int
-    end_offset: int
-    forget: str | None = None
-
-
-def plan(stored_next_offset: int | None, begin_offset: int, end_offset: int) -> Plan:
-    """Decide the replay of one log.
-
-    Args:
-        stored_next_offset: what the store says; None: it has nothing.
-        begin_offset: the first offset the log still has.
-        end_offset: its end, READ_UNCOMMITTED, asked after the fence.
-    """
-    if stored_next_offset is None:
-        return Plan(begin_offset, end_offset)
-    if stored_next_offset < begin_offset:
-        reason = f"the changelog begins at {begin_offset}, after {stored_next_offset}, where the store is"
-        return Plan(begin_offset, end_offset, reason)
-    if stored_next_offset > end_offset:
-        reason = f"the changelog ends at {end_offset}, before {stored_next_offset}, where the store is: a new topic?"
-        return Plan(begin_offset, end_offset, reason)
-    return Plan(stored_next_offset, end_offset)
-
-
-@dataclass(slots=True)
-class _Log:
-    """One changelog partition being replayed."""
-
-    table: str
-    tp: TP
-    # Where this replay started, where it is (next offset to read), and where it ends.
-    first_offset: int = 0
-    next_offset: int = 0
-    end_offset: int = 0
-
-    @property
-    def finished(self) -> bool:
-        return self.next_offset >= self.end_offset
-
 
 @dataclass(slots=True)
 class _Job:
@@ -89,7 +38,7 @@ class _Job:
 
     task: TaskId
     store: TaskStore
-    logs: list[_Log]
+    logs: list[Log]
     planned: bool = False
     cancelled: bool = False
     restarts: int = 0
@@ -135,6 +84,8 @@ class Restorer:
         self._consumer: Consumer | None = None
         # How many tasks are read at once.
         self._width = _TASKS_AT_ONCE
+        # The last look at the logs brought records.
+        self.busy = False
         self._thread = threading.Thread(target=self._run, name="restore", daemon=True)
         self._thread.start()
 
@@ -146,7 +97,7 @@ class Restorer:
             store: its store; nobody else may touch it until `done` or `failed` was called, or `cancel` returned.
             logs: (table, changelog topic, partition).
         """
-        job = _Job(task, store, [_Log(table, TP(topic, partition)) for table, topic, partition in logs])
+        job = _Job(task, store, [Log(table, TP(topic, partition)) for table, topic, partition in logs])
         with self._lock:
             self._jobs[task] = job
             self._restored.pop(task, None)
@@ -190,6 +141,7 @@ class Restorer:
         """Plan what is new, keep the newest tasks assigned, apply what has come."""
         with self._lock:
             if not self._jobs and not self._stopping:
+                self.busy = False
                 self._drop_consumer()
                 self._width = _TASKS_AT_ONCE
                 self._lock.wait()
@@ -202,7 +154,8 @@ class Restorer:
             return
         consumer = self._assign(active)
         messages = consumer.consume(_BATCH_RECORDS, 0) or consumer.consume(1, _IDLE_SECONDS)
-        if not self._take(messages, active):
+        self.busy = self._take(messages, active)
+        if not self.busy:
             self._width += 1
         for job in active:
             self._finish(job)
@@ -222,7 +175,8 @@ class Restorer:
             try:
                 with self._lock:
                     if not job.cancelled:
-                        _set_course(job, begins, ends)
+                        set_course(job.task, job.store, job.logs, begins, ends)
+                        job.planned = True
             except StreamclusterError as error:
                 self._fail([job], error)
 
@@ -231,44 +185,37 @@ class Restorer:
         if self._consumer is None:
             self._consumer = open_changelog_consumer(self._settings, self._connection)
         consumer = self._consumer
-        wanted = {log.tp: log.next_offset for job in active for log in job.logs if not log.finished}
-        present = {TP(entry.topic, entry.partition) for entry in consumer.assignment()}
-        gone = sorted(present - wanted.keys())
-        new = sorted(wanted.keys() - present)
-        if gone:
-            consumer.incremental_unassign([TopicPartition(tp.topic, tp.partition) for tp in gone])
-        if new:
-            consumer.incremental_assign([TopicPartition(tp.topic, tp.partition, wanted[tp]) for tp in new])
+        assign_only(consumer, {log.tp: log.next_offset for job in active for log in job.logs if not log.finished})
         return consumer
 
     def _take(self, messages: Sequence[Message], active: Sequence[_Job]) -> bool:
         """Apply a batch to the stores; return whether there were records in it."""
         any_records = False
         owners = {log.tp: (job, log) for job in active for log in job.logs if not log.finished}
-        for tp, error, run in _runs(messages):
+        for tp, error, run in runs_of(messages):
             if tp not in owners:
                 continue
             job, log = owners[tp]
             try:
                 if error is None:
                     any_records = True
-                    self._apply(job, log, _rows(run), _offset(run[-1]) + 1)
+                    self._apply(job, log, rows_of(run), offset_of(run[-1]) + 1)
                 elif error.name() == "_PARTITION_EOF":
                     # Its offset is the next one to read, behind whatever markers and holes the log ends with.
-                    self._apply(job, log, [], _offset(run[-1]))
+                    self._apply(job, log, [], offset_of(run[-1]))
                 else:
                     self._trouble(job, log, error)
             except StreamclusterError as problem:
                 self._fail([job], problem)
         return any_records
 
-    def _apply(self, job: _Job, log: _Log, rows: list[tuple[bytes, bytes | None]], next_offset: int) -> None:
+    def _apply(self, job: _Job, log: Log, rows: list[tuple[bytes, bytes | None]], next_offset: int) -> None:
         with self._lock:
             if not job.cancelled and next_offset > log.next_offset:
                 job.store.restore(log.table, rows, next_offset)
                 log.next_offset = next_offset
 
-    def _trouble(self, job: _Job, log: _Log, error: KafkaError) -> None:
+    def _trouble(self, job: _Job, log: Log, error: KafkaError) -> None:
         """An error that came in place of records: what heals by itself is only logged."""
         what = f"Task {job.task}, table {log.table}: reading {log.tp} at {log.next_offset}"
         verdict = classify(error)
@@ -304,47 +251,3 @@ class Restorer:
         if self._consumer is not None:
             self._consumer.close()
             self._consumer = None
-
-
-def _set_course(job: _Job, begins: dict[TP, int], ends: dict[TP, int]) -> None:
-    """Plan each log of `job`, and empty the shards that must start anew."""
-    for log in job.logs:
-        stored = job.store.changelog_next_offset(log.table)
-        course = plan(stored, begins[log.tp], ends[log.tp])
-        if course.forget is not None:
-            _log.warning("Task %s, table %s: restored from the start: %s", job.task, log.table, course.forget)
-            job.store.forget(log.table)
-            stored = None
-        log.first_offset = log.next_offset = course.first_offset
-        log.end_offset = course.end_offset
-        if stored is None and log.finished:
-            # An empty log: say so in the store, whose rows would not be trusted without an offset.
-            job.store.restore(log.table, (), log.next_offset)
-    job.planned = True
-
-
-def _runs(messages: Sequence[Message]) -> Iterator[tuple[TP, KafkaError | None, Sequence[Message]]]:
-    """Split a batch into runs of records of one partition; each error is a run of its own."""
-    if not messages:
-        return
-    topics = list(map(_topic, messages))
-    partitions = list(map(_partition, messages))
-    one_log = topics.count(topics[0]) == len(topics) and partitions.count(partitions[0]) == len(partitions)
-    if one_log and not any(map(_error, messages)):
-        yield TP(topics[0], partitions[0]), None, messages
-        return
-    # Errors are not compared: KafkaError == None raises (confluent-kafka 2.16).
-    for (topic, partition, _), group in groupby(messages, lambda m: (m.topic(), m.partition(), m.error() is None)):
-        run = list(group)
-        yield TP(topic or "", -1 if partition is None else partition), run[0].error(), run
-
-
-def _rows(run: Sequence[Message]) -> list[tuple[bytes, bytes | None]]:
-    """Keys and values; a record without a key cannot have come from a table and is left out."""
-    return [row for row in zip(map(_key, run), map(_value, run), strict=True) if row[0] is not None]
-
-
-def _offset(message: Message) -> int:
-    offset = message.offset()
-    assert offset is not None
-    return offset

@@ -1,7 +1,8 @@
 """Worker: performs what the life cycle of its tasks decides, and keeps the data plane running.
 
 One loop: messages become events of `lifecycle.py`, its effects are performed here, and between them the pump turns.
-When the outcome of a commit is unknown, every client is replaced and every task starts again from Kafka's word (I3).
+When the outcome of a commit is unknown, every client is replaced and every task is let go (I3): who has it now is for
+the coordinator to say, from a log that it reads after that (H5).
 """
 
 from __future__ import annotations
@@ -31,31 +32,35 @@ from streamcluster.messages import (
     Drain,
     Drained,
     Failed,
+    Follow,
+    Following,
     Grant,
     Lead,
     ReadTable,
     Ready,
     Released,
     Revoke,
+    Stored,
     ToCoordinator,
     ToWorker,
     WorkerConfig,
 )
 
 from . import lifecycle as life
-from .clients import Clients
 from .kafka_errors import RecordRefused, ResetNeeded
 from .outage import Outage
 from .positions import Start, refuse_lost_offsets, start_positions
-from .pump import Pump
-from .queries import read_table
+from .queries import read_standby, read_table
 from .reports import make_report, reads_of
 from .restore import Restorer
+from .session import Session, open_clients
 from .stores import Stores
 
 logger = logging.getLogger("streamcluster")
-REOPEN_SECONDS = 10.0
+REOPEN_PAUSE_SECONDS = 0.1
 REOPEN_PAUSE_SECONDS_MAX = 5.0
+# A session that lasted so long has healed what ended the one before.
+CALM_SECONDS = 5.0
 
 
 class Stop(Exception):
@@ -82,11 +87,14 @@ class Worker:
         self._events: deque[life.Event] = deque()
         self._starts: dict[TaskId, Start] = {}
         self._loop = asyncio.get_running_loop()
-        self._pool = ThreadPoolExecutor(2, thread_name_prefix="open")
-        self._clients: Clients | None = None
-        self._pump: Pump | None = None
-        self._restorer: Restorer | None = None
+        self._pool = ThreadPoolExecutor(3, thread_name_prefix="open")
+        self._session: Session | None = None
         self._stores: Stores | None = None
+        # When the clients were opened last, and the pause before they were, if that was in haste.
+        self._opened_at = float("-inf")
+        self._pause = REOPEN_PAUSE_SECONDS
+        # Why a restore ended early, until the loop comes to it.
+        self._restore_error: Exception | None = None
         self._leader = config.leader
         self._leads_changed = True
         # Whether an event was left unfinished since the drain began.
@@ -99,24 +107,30 @@ class Worker:
         """A message of the coordinator, on the loop."""
         match message:
             case Grant():
-                self._events.append(life.Granted(message.epoch, message.tasks))
+                self._events.append(life.Granted(message.epoch, message.tasks, message.session))
             case Revoke():
-                self._events.append(life.Revoked(message.epoch, message.tasks))
+                self._events.append(life.Revoked(message.epoch, message.tasks, message.session))
+            case Follow():
+                self._events.append(life.Followed(message.epoch, message.tasks, message.session))
             case Drain():
                 self._cut_short = False
                 self._events.append(life.DrainRequested())
             case Lead():
                 self._leader = message.leader
                 self._leads_changed = True
+            case ReadTable(standby=True):
+                follower = self._session.follower if self._session is not None else None
+                answer = self._loop.run_in_executor(self._pool, read_standby, self._engine, follower, message)
+                answer.add_done_callback(lambda done: self._send(done.result()))
             case ReadTable():
                 self._send(read_table(self._engine, message, self._life.states))
         self._engine.changed.set()
 
     def report(self) -> None:
         """Send a heartbeat."""
-        broker, note = self._outage.state(self._clients)
-        slot, restorer = self._config.slot, self._restorer
-        self._send(make_report(slot, self._life, self._engine, self._pump, restorer, broker=broker, note=note))
+        broker, note = self._outage.state(self._session.clients if self._session is not None else None)
+        slot, session, stores = self._config.slot, self._session, self._stores
+        self._send(make_report(slot, self._life, self._engine, session, stores, broker=broker, note=note))
 
     # The loop
 
@@ -128,7 +142,11 @@ class Worker:
         """
         try:
             await self._open_clients()
-            self._send(Ready(slot=self._config.slot, pid=self._pid))
+            await self._perform(life.TellReady(self._life.session))
+            if self._config.inventory:
+                assert self._stores is not None
+                found = self._loop.run_in_executor(self._pool, self._stores.unused)
+                found.add_done_callback(lambda done: self._send(_stored(done.result())))
             self._app.on_worker_init.send(self._app)
             while True:
                 await self._turn()
@@ -151,8 +169,10 @@ class Worker:
                 if not self._leader:
                     await self._engine.functions.lose_leadership()
                 self._engine.functions.start(leader=self._leader)
-            assert self._pump is not None
-            await self._pump.turn()
+            if self._restore_error is not None:
+                raise self._restore_error
+            assert self._session is not None
+            await self._session.pump.turn()
             await self._check_failures()
         except (Fenced, ConfigurationError, RecordRefused, StateIncompatible):
             raise
@@ -164,7 +184,7 @@ class Worker:
         recovery = self._engine.recovery
         if recovery.stop_failure is not None:
             failure = recovery.stop_failure
-            await self._close(tuple(self._life.states))
+            await self._close(tuple(task for task, state in self._life.states.items() if state != "standby"))
             wrong_app = isinstance(failure.error, ConfigurationError)
             where = ", ".join(f"{tp}@{offset}" for tp, offset in failure.suspects[:3]) or "its start"
             text = f"{failure.unit} stops the app at {where}: {failure.error!r}"
@@ -177,14 +197,15 @@ class Worker:
     # Effects
 
     async def _perform(self, effect: life.Effect) -> None:
+        session, stores = self._session, self._stores
+        assert session is not None
+        assert stores is not None
         match effect:
             case life.Open(tasks):
                 await self._open(tasks)
             case life.Restore(task):
                 if logs := reads_of(self._config.topology, task):
-                    assert self._restorer is not None
-                    assert self._stores is not None
-                    self._restorer.start(task, self._stores.open_stores[task], logs)
+                    session.restorer.start(task, stores.open_stores[task], logs)
                 else:
                     self._events.append(life.Restored(task))
             case life.Run(task):
@@ -192,6 +213,15 @@ class Worker:
             case life.Close(tasks):
                 await self._close(tasks)
                 self._events.extend(life.Closed(task) for task in tasks)
+            case life.Follow(tasks):
+                for task in tasks:
+                    session.follower.follow(task, reads_of(self._config.topology, task))
+            case life.Unfollow(tasks):
+                await self._loop.run_in_executor(self._pool, session.follower.drop, tasks)
+            case life.TellReady(number):
+                self._send(Ready(slot=self._config.slot, pid=self._pid, session=number))
+            case life.TellFollowing(epoch, tasks):
+                self._send(Following(epoch=epoch, tasks=tasks))
             case life.TellReleased(epoch, tasks):
                 self._send(Released(epoch=epoch, tasks=tasks))
                 await self._app.on_partitions_revoked.send_async(self._app, revoked=_tps(self._config, tasks))
@@ -205,13 +235,14 @@ class Worker:
 
     async def _open(self, tasks: tuple[TaskId, ...]) -> None:
         """Open stores and read positions, for all tasks in one round trip, off the loop."""
-        assert self._clients is not None
+        assert self._session is not None
         assert self._stores is not None
-        clients, stores = self._clients, self._stores
+        session, stores = self._session, self._stores
 
         def open_all() -> dict[TaskId, Start]:
+            session.follower.leave(tasks)
             partitions = {task: sorted(_tps(self._config, (task,))) for task in tasks}
-            starts = start_positions(clients, self._settings, partitions)
+            starts = start_positions(session.clients, self._settings, partitions)
             for task in tasks:
                 tables = [table.name for table in self._config.topology.tables_of(task)]
                 refuse_lost_offsets(self._settings, starts[task], stores.open(task), tables)
@@ -220,17 +251,19 @@ class Worker:
         self._starts.update(await self._loop.run_in_executor(self._pool, open_all))
         self._events.extend(life.Opened(task) for task in tasks)
 
-    def _restore_ended(self, restorer: Restorer, task: TaskId, error: Exception | None = None) -> None:
+    def _restore_ended(self, restorer: Restorer, task: TaskId, error: Exception | None) -> None:
         """On the loop: the restorer is done with a task. A restorer of earlier clients does not count any more."""
-        if restorer is self._restorer:
-            if error is not None:
+        if self._session is not None and restorer is self._session.restorer:
+            if error is None:
+                self._events.append(life.Restored(task))
+            else:
                 logger.error("task %s: restoring its tables failed: %s", task, error)
-            self._events.append(life.Restored(task) if error is None else life.Lost())
+                self._restore_error = error
             self._engine.changed.set()
 
     async def _start(self, task: TaskId) -> None:
         assert self._stores is not None
-        assert self._pump is not None
+        assert self._session is not None
         start, store = self._starts.pop(task), self._stores.open_stores[task]
         tables = self._config.topology.tables_of(task)
         # Again: rows that came back from a changelog count as much as those that were on this disk.
@@ -241,20 +274,19 @@ class Worker:
                 result = callback()
                 if inspect.isawaitable(result):
                     await result
-        await self._pump.start_task(self._engine.tasks[task])
+        await self._session.pump.start_task(self._engine.tasks[task])
         await self._app.on_partitions_assigned.send_async(self._app, assigned=_tps(self._config, (task,)))
-        if all(state == "running" for state in self._life.states.values()):
+        if all(state in ("running", "standby") for state in self._life.states.values()):
             await self._app.on_rebalance_complete.send_async(self._app)
 
     async def _close(self, tasks: tuple[TaskId, ...]) -> None:
-        assert self._pump is not None
-        assert self._restorer is not None
+        assert self._session is not None
         assert self._stores is not None
         for task in tasks:
-            self._restorer.cancel(task)
+            self._session.restorer.cancel(task)
         # The coordinator's deadline is the whole of it; what is left is for the commit.
         patience = self._settings.drain_timeout * 0.8
-        if not await self._pump.close_tasks(tasks, patience):
+        if not await self._session.pump.close_tasks(tasks, patience):
             self._cut_short = True
             text = "an event of task %s was not finished within %.1f s: it is left uncommitted, and will be done again"
             logger.warning(text, ", ".join(map(str, tasks)), patience)
@@ -266,50 +298,51 @@ class Worker:
 
     async def _open_clients(self) -> None:
         """Open every client; the first thing that this does is to fence whoever had the slot before."""
-        config, settings = self._config, self._settings
-        limits = [topic.message_bytes_max for topic in config.topology.topics if topic.message_bytes_max is not None]
-        clients = await self._loop.run_in_executor(
-            self._pool,
-            Clients.open,
-            settings,
-            config.transactional_id,
-            settings.connect_timeout,
-            min(limits, default=settings.producer_max_request_size),
-        )
-        self._clients = clients
+        clients = await self._loop.run_in_executor(self._pool, open_clients, self._config)
         if self._stores is None:
-            self._stores = Stores(settings, config.topology, config.state_dir, clients.cluster_id)
-        self._pump = Pump(self._engine, settings, clients, self._stores.open_stores)
+            config = self._config
+            self._stores = Stores(config.settings, config.topology, config.state_dir, clients.cluster_id)
 
-        def done(task: TaskId) -> None:
-            self._loop.call_soon_threadsafe(self._restore_ended, restorer, task)
-
-        def failed(task: TaskId, error: Exception) -> None:
+        def restored(restorer: Restorer, task: TaskId, error: Exception | None) -> None:
             self._loop.call_soon_threadsafe(self._restore_ended, restorer, task, error)
 
-        restorer = Restorer(settings, clients.connection, clients.offsets, done=done, failed=failed)
-        self._restorer = restorer
+        self._session = Session.begin(self._engine, self._config, clients, self._stores, restored)
+        self._opened_at = self._loop.time()
 
     async def _reset(self, error: StreamclusterError) -> None:
-        """Throw every client away, open new ones as soon as brokers answer, and start every task again."""
+        """Throw every client away, let every task go, open new clients as soon as brokers answer, and have nothing.
+
+        The new producer fences the old one, so what was not committed by then is definitely aborted.
+        """
         logger.warning("%s", error)
         self._outage.began(error)
-        await self._drop_clients()
-        pause = 0.1
+        # Whether what a drain was committing counts, nobody knows.
+        self._cut_short |= self._life.draining and bool(self._engine.tasks)
+        lost = tuple(sorted(self._engine.tasks))
+        await self._drop_session()
+        if lost:
+            await self._app.on_partitions_revoked.send_async(self._app, revoked=_tps(self._config, lost))
+        # What does not heal by a reset is not tried many times a second.
+        hasty = self._loop.time() - self._opened_at < CALM_SECONDS
+        pause = self._pause = min(REOPEN_PAUSE_SECONDS_MAX, 2 * self._pause) if hasty else REOPEN_PAUSE_SECONDS
+        if hasty:
+            await asyncio.sleep(pause)
         while True:
             try:
                 await self._open_clients()
                 break
-            except BrokerUnreachable as unreachable:
-                self._outage.began(unreachable)
-                logger.warning("%s Trying again.", unreachable)
+            except (BrokerUnreachable, ResetNeeded) as again:
+                self._outage.began(again)
+                logger.warning("%s Trying again.", again)
                 await asyncio.sleep(pause)
                 pause = min(REOPEN_PAUSE_SECONDS_MAX, pause * 2)
         self._outage.ended()
-        self._events.append(life.Lost())
-        logger.info("connected again; every task starts from its committed position")
+        # Before what is queued: that belongs to the session that is over.
+        self._events.appendleft(life.Lost())
+        logger.info("connected again; %s start when they are granted again", f"{len(lost)} tasks" if lost else "tasks")
 
-    async def _drop_clients(self) -> None:
+    async def _drop_session(self) -> None:
+        """Close every task without a commit, every client and every store."""
         for task in list(self._engine.tasks):
             await self._engine.close_task(task)
         in_flight, self._engine.in_flight = self._engine.in_flight, None
@@ -318,26 +351,28 @@ class Worker:
             logger.error(
                 "%d records that tasks and timers sent were in the commit that failed; they may be lost", count
             )
-        pump, restorer, clients = self._pump, self._restorer, self._clients
-        self._pump = self._restorer = self._clients = None
+        session, stores = self._session, self._stores
+        self._session = None
 
         def close() -> None:
-            if restorer is not None:
-                restorer.stop()
-            if pump is not None:
-                pump.close()
-            if clients is not None:
-                clients.close()
+            if session is not None:
+                session.close()
+            if stores is not None:
+                stores.close_all()
 
         await self._loop.run_in_executor(self._pool, close)
+        self._starts.clear()
+        self._restore_error = None
 
     async def end(self) -> None:
         """Let go of every handle, without a commit."""
         await self._engine.functions.stop()
-        await self._drop_clients()
-        if self._stores is not None:
-            self._stores.close_all()
+        await self._drop_session()
         self._pool.shutdown(wait=False)
+
+
+def _stored(positions: dict[TaskId, int]) -> Stored:
+    return Stored(positions={str(task): position for task, position in positions.items()})
 
 
 def _tps(config: WorkerConfig, tasks: tuple[TaskId, ...]) -> set[TP]:

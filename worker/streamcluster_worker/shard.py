@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 from rocksdict import (
+    AccessType,
     BlockBasedOptions,
     Cache,
     ColumnFamily,
@@ -56,7 +57,7 @@ class CorruptStore(StreamclusterError):
     """The directory is damaged, of another format, or of another app, cluster or task: set it aside, restore."""
 
     def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}. Set aside, its state is restored from the changelog.")
+        super().__init__(f"{path}: {reason}.")
         self.path = path
         self.reason = reason
 
@@ -256,7 +257,11 @@ class RocksStore:
         self._empty(table)
 
     def close(self) -> None:
-        """Release every handle, so that another process may open the store. Closing twice is fine."""
+        """Release every handle, so that another process may open the store. Closing twice is fine.
+
+        Raises:
+            StoreUnavailable: the last writes did not reach the disk; their changelog offsets did not either (I2).
+        """
         db, self._db = self._db, None
         # RocksDB unlocks when the last of these is gone, and close() alone does not do it.
         if db is None:
@@ -264,7 +269,10 @@ class RocksStore:
         for shard in self._shards.values():
             shard.release()
         self._families.clear()
-        db.close()
+        try:
+            db.close()
+        except Exception as error:
+            raise _store_error(self._path, error) from error
 
     def _tune(self, table: str, options: dict[str, str]) -> None:
         try:
@@ -303,6 +311,27 @@ class RocksStore:
         if self._db is None:
             raise StoreUnavailable(self._path, "this store is closed")
         return self._db
+
+
+def read_offsets(path: Path, tables: Sequence[str], owner: Identity) -> dict[str, int]:
+    """The changelog offsets of these tables in the database at `path`, which nobody should have open. Changes nothing.
+
+    Raises:
+        CorruptStore: damaged, or another owner's.
+        StoreUnavailable: not readable.
+    """
+    try:
+        db = Rdict(str(path), Options(raw_mode=True), access_type=AccessType.read_only(False))
+    except Exception as error:
+        raise _store_error(path, error) from error
+    try:
+        if db.get(_FORMAT_KEY) is None:
+            raise CorruptStore(path, "it does not say whose it is")
+        _check_identity(path, db, owner, fresh=False)
+        found = {table: db.get(_offset_key(table)) for table in tables}
+    finally:
+        db.close()
+    return {table: int(offset) for table, offset in found.items() if offset is not None}
 
 
 def set_aside(path: Path) -> Path:
@@ -365,4 +394,7 @@ def _store_error(path: Path, error: Exception) -> StreamclusterError:
         return CorruptStore(path, f"RocksDB finds it damaged ({text})")
     if "LOCK" in text:
         return StoreUnavailable(path, f"another process has it open ({text})")
+    if "No space left" in text:
+        then = "make room and start again; what is committed is in Kafka, and nothing is lost"
+        return StoreUnavailable(path, f"the disk is full: {then} ({text})")
     return StoreUnavailable(path, f"RocksDB cannot read or write it: is the disk full, or not ours? ({text})")

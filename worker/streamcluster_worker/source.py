@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from streamcluster.ids import TP
 from streamcluster.settings import Settings
 
-from .kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from .kafka import Consumer, KafkaError, Message, TopicPartition, end_seen
 from .kafka_errors import error_for
 
 IDLE_POLL_SECONDS = 0.1
@@ -122,11 +122,7 @@ class Source:
 
     def end_offset(self, tp: TP) -> int | None:
         """The log's end as the last fetch saw it; None before the first."""
-        try:
-            _, high = self._consumer.get_watermark_offsets(TopicPartition(tp.topic, tp.partition), cached=True)
-        except KafkaException:
-            return None
-        return high if high >= 0 else None
+        return end_seen(self._consumer, tp)
 
     def close(self) -> None:
         """End the thread, once it is back."""

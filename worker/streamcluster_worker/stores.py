@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import os
+import struct
+import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 from streamcluster.ids import TaskId
@@ -10,15 +15,15 @@ from streamcluster.settings import Settings
 from streamcluster.stores import MemoryStore, TaskStore
 from streamcluster.topology import Topology
 
-from .shard import CorruptStore, Memory, RocksStore, identity, set_aside
+from .shard import CorruptStore, Memory, RocksStore, StoreUnavailable, identity, read_offsets, set_aside
 
 logger = logging.getLogger("streamcluster")
 
 
 class Stores:
-    """Opens and keeps the store of each task."""
+    """Opens and keeps the store of each task. May be used from any thread."""
 
-    __slots__ = ("_cluster_id", "_directory", "_memory", "_settings", "_topology", "open_stores")
+    __slots__ = ("_cluster_id", "_directory", "_lock", "_memory", "_settings", "_topology", "open_stores")
 
     def __init__(self, settings: Settings, topology: Topology, state_dir: str, cluster_id: str) -> None:
         self._settings = settings
@@ -26,6 +31,8 @@ class Stores:
         self._cluster_id = cluster_id
         self._directory = Path(state_dir) / "tasks"
         self._memory: Memory | None = None
+        # One store is opened at a time.
+        self._lock = threading.Lock()
         self.open_stores: dict[TaskId, TaskStore] = {}
 
     def open(self, task: TaskId) -> TaskStore:
@@ -37,16 +44,12 @@ class Stores:
         Raises:
             StoreUnavailable: the disk is full, read-only or not ours (the operator).
         """
-        if task in self.open_stores:
+        with self._lock:
+            if task not in self.open_stores:
+                tables = [table.name for table in self._topology.tables_of(task)]
+                in_memory = self._settings.store == "memory://" or not tables
+                self.open_stores[task] = MemoryStore(tables) if in_memory else self._open_rocks(task, tables)
             return self.open_stores[task]
-        tables = [table.name for table in self._topology.tables_of(task)]
-        store: TaskStore
-        if self._settings.store == "memory://" or not tables:
-            store = MemoryStore(tables)
-        else:
-            store = self._open_rocks(task, tables)
-        self.open_stores[task] = store
-        return store
 
     def _open_rocks(self, task: TaskId, tables: list[str]) -> RocksStore:
         if self._memory is None:
@@ -67,9 +70,67 @@ class Stores:
         """Close the store of `task`, if it is open."""
         store = self.open_stores.pop(task, None)
         if store is not None:
-            store.close()
+            try:
+                store.close()
+            except StoreUnavailable as error:
+                # Nothing is lost by it: the store says how far it has come, and the rest is in the changelogs.
+                logger.warning("task %s: its store was not closed cleanly: %s", task, error)
 
     def close_all(self) -> None:
         """Close every store."""
         for task in list(self.open_stores):
             self.close(task)
+
+    def position(self, task: TaskId) -> int:
+        """Sum of the changelog offsets that the store of `task` is at; 0 when it is not open."""
+        store = self.open_stores.get(task)
+        if store is None:
+            return 0
+        return sum_of(store.changelog_next_offset(table.name) for table in self._topology.tables_of(task))
+
+    def unused(self) -> dict[TaskId, int]:
+        """What this host's disk has of tasks whose store nobody has open, and the `position` that each is at. Blocks.
+
+        What cannot be read, and what belongs to another app or cluster, is left out: it would be set aside.
+        """
+        found: dict[TaskId, int] = {}
+        if self._settings.store == "memory://":
+            return found
+        for task in self._topology.tasks():
+            tables = [table.name for table in self._topology.tables_of(task)]
+            owner = identity(self._settings.app_id, self._cluster_id, task)
+            path = self._directory / str(task)
+            # With the lock, or else the task may be opened meanwhile, and lose its lock: see `_is_free`.
+            with self._lock:
+                if not tables or task in self.open_stores or not _is_free(path):
+                    continue
+            try:
+                found[task] = sum_of(read_offsets(path, tables, owner).values())
+            except (CorruptStore, StoreUnavailable) as error:
+                logger.debug("task %s: its store is left out of the inventory: %s", task, error)
+        return found
+
+
+def _is_free(path: Path) -> bool:
+    """Whether there is a database that no other process has open.
+
+    Asked, not tried: a lock of our own would refuse another worker that opens it now. This process must not have it
+    open itself: POSIX drops all its locks on a file when one handle of that file is closed.
+    """
+    try:
+        handle = os.open(path / "LOCK", os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        question = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        answer = struct.unpack("hhqqi", fcntl.fcntl(handle, fcntl.F_GETLK, question))
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return bool(answer[0] == fcntl.F_UNLCK)
+
+
+def sum_of(next_offsets: Iterable[int | None]) -> int:
+    """How far a store is, as one number; a table that was never restored counts as 0."""
+    return sum(offset or 0 for offset in next_offsets)

@@ -7,15 +7,21 @@ from typing import Any
 
 from ..current import KafkaRecord
 from ..ids import TP
+from ..limits import headers_size
 
 TRACEBACK_CHARS_MAX = 8000
 
 
-def dead_letter(tp: TP, record: KafkaRecord, *, agent: str, error: Exception, reason: str) -> dict[str, Any]:
-    """The output record: original key, value and headers, and headers that say where it came from and why."""
+def dead_letter(
+    tp: TP, record: KafkaRecord, *, agent: str, error: Exception, reason: str, bytes_max: int
+) -> dict[str, Any]:
+    """The output record: original key, value and headers, and headers that say where it came from and why.
+
+    bytes_max: of a letter. What does not fit is left out and named in a header: first the value, then the headers, then
+    the key. The record itself is still where the letter says that it is.
+    """
     trace = "".join(traceback.format_exception(error))
-    headers: list[tuple[str, bytes]] = [
-        *(record.headers() or ()),
+    why: list[tuple[str, bytes]] = [
         ("dead-letter-topic", tp.topic.encode()),
         ("dead-letter-partition", str(tp.partition).encode()),
         ("dead-letter-offset", str(record.offset()).encode()),
@@ -23,4 +29,18 @@ def dead_letter(tp: TP, record: KafkaRecord, *, agent: str, error: Exception, re
         ("dead-letter-error", reason.encode(errors="replace")),
         ("dead-letter-traceback", trace[-TRACEBACK_CHARS_MAX:].encode(errors="replace")),
     ]
-    return {"key": record.key(), "value": record.value(), "headers": headers}
+    key, value, headers = record.key(), record.value(), list(record.headers() or ())
+    room = bytes_max - headers_size(why)
+    left_out: list[str] = []
+    if len(key or b"") + len(value or b"") + headers_size(headers) > room:
+        left_out.append(f"value ({len(value or b'')} bytes)")
+        value = None
+    if len(key or b"") + headers_size(headers) > room:
+        left_out.append(f"headers ({headers_size(headers)} bytes)")
+        headers = []
+    if len(key or b"") > room:
+        left_out.append(f"key ({len(key or b'')} bytes)")
+        key = None
+    if left_out:
+        why.append(("dead-letter-left-out", ", ".join(left_out).encode()))
+    return {"key": key, "value": value, "headers": [*headers, *why]}

@@ -14,6 +14,7 @@ from ..app import App
 from ..current import KafkaRecord
 from ..freeze import Plan, Unit
 from ..ids import TP, TaskId
+from ..limits import letter_bytes_max
 from ..stores import TaskStore
 from ..topology import Topology
 from .clock import Clock
@@ -53,7 +54,10 @@ class Engine:
         self.late: set[TaskId] = set()
         self._routes: dict[tuple[str, int], SourcePartition] = {}
         self._shared = make_shared(plan, self.tasks, clock, self.changed.set, self.outbox)
-        self.recovery = Recovery(app, clock, self.tasks, self._shared, self.changed)
+        letters = next((topic for topic in topology.topics if topic.name == app.conf.dead_letters), None)
+        self.recovery = Recovery(
+            app, clock, self.tasks, self._shared, self.changed, letter_bytes_max(app.conf, letters)
+        )
         recovery = self.recovery
         self.functions = Functions(
             app, plan.functions, clock, self.outbox, recovery.function_failed, recovery.function_ended

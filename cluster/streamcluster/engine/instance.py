@@ -16,6 +16,7 @@ from ..errors import AppError, Skip
 from ..events import Event
 from ..freeze import Unit
 from ..ids import TaskId
+from ..limits import headers_size
 from ..streams import Processor, Source, Stream, apply
 from ..topics import Topic
 from .clock import Clock, sleep
@@ -177,9 +178,13 @@ class Instance:
                 key = await key
                 awaited = True
             data = record.value() if as_it_is else coders.encode_value(value)
-            message: OutputRecord = {"key": coders.encode_key(key), "value": data}
-            if headers := record.headers():
+            key_data = coders.encode_key(key)
+            message: OutputRecord = {"key": key_data, "value": data}
+            headers = record.headers() or []
+            if headers:
                 message["headers"] = headers
+            size = len(key_data or b"") + len(data or b"") + headers_size(headers)
+            coders.limits.check_size(destination.name, size)
             self._outbox.append(destination.name, message)
         return awaited
 
@@ -196,6 +201,9 @@ def _forward_run(run: Run, key_of: Callable[[Any], Any] | None, destination: Top
     if any([record.headers() for record in records]):  # noqa: C419 (a list is faster than a generator)
         return False
     values = [record.value() for record in records]
+    largest = max(map(len, filter(None, values)), default=0) + max(map(len, filter(None, keys)), default=0)
+    if largest > destination.coders.limits.record_bytes_max:
+        return False
     outbox.records_of(destination.name).extend(
         [{"key": key, "value": value} for key, value in zip(keys, values, strict=True)]
     )

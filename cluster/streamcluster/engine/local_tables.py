@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from ..coding import make_table_coder
 from ..errors import AppError
 from ..freeze import Plan
 from ..ids import TaskId
+from ..limits import limits_of
 from ..settings import Settings
 from ..stores import TaskStore
 from ..tables import IMMUTABLE, Table
@@ -21,14 +23,18 @@ def make_shards(
     plan: Plan, topology: Topology, settings: Settings, task: TaskId, store: TaskStore
 ) -> dict[str, CachedShard]:
     """A cached shard for each table that lives in `task`."""
-    here = {table.name for table in topology.tables_of(task)}
+    here = {table.name: table.changelog for table in topology.tables_of(task)}
+    changelogs = {topic.name: topic for topic in topology.topics}
     shards: dict[str, CachedShard] = {}
     for table in plan.tables:
         if table.name in here:
             allow = settings.allow_pickle
             key = make_table_coder(table.key_type, table.key_serializer, allow_pickle=allow, is_key=True)
             value = make_table_coder(table.value_type, table.value_serializer, allow_pickle=allow)
-            shards[table.name] = CachedShard(store.shard(table.name), key, value)
+            changelog = here[table.name]
+            limits = limits_of(settings, changelogs[changelog])
+            check = partial(limits.check_size, changelog)
+            shards[table.name] = CachedShard(store.shard(table.name), key, value, limits.record_bytes_max, check)
     return shards
 
 

@@ -37,12 +37,14 @@ class Recovery:
         tasks: dict[TaskId, RunningTask],
         shared: list[SharedSource],
         changed: asyncio.Event,
+        letter_bytes_max: int,
     ) -> None:
         self._app = app
         self._clock = clock
         self._tasks = tasks
         self._shared = shared
         self._changed = changed
+        self._letter_bytes_max = letter_bytes_max
         self.functions: Functions | None = None
         self.trials: dict[TaskId, Trial] = {}
         # Failures at an event, whose tasks wait for a rollback.
@@ -133,7 +135,14 @@ class Recovery:
             return True
         topic = self._app.conf.dead_letters
         logger.warning("%s sends %s to %s: %s", failure.unit, place, topic, reason)
-        letter = dead_letter(tp, record, agent=failure.unit, error=failure.error, reason=reason)
+        letter = dead_letter(
+            tp,
+            record,
+            agent=failure.unit,
+            error=failure.error,
+            reason=reason,
+            bytes_max=self._letter_bytes_max,
+        )
         task.outbox.append(topic, letter)
         self.dead_letters_total += 1
         return True

@@ -31,9 +31,11 @@ class CachedShard:
     """One table's part of one task. Invariant: a key in `dirty` or `inflight` is in the cache or was deleted."""
 
     __slots__ = (
+        "_check",
         "_decode_value",
         "_encode_key",
         "_encode_value",
+        "_row_bytes_max",
         "_store",
         "baseline",
         "decode_key",
@@ -46,8 +48,18 @@ class CachedShard:
         "values",
     )
 
-    def __init__(self, store: Shard, key_coder: tuple[Encode, Decode], value_coder: tuple[Encode, Decode]) -> None:
+    def __init__(
+        self,
+        store: Shard,
+        key_coder: tuple[Encode, Decode],
+        value_coder: tuple[Encode, Decode],
+        row_bytes_max: int,
+        check: Callable[[int], None],
+    ) -> None:
         self._store = store
+        # check: called with the size of a row above row_bytes_max, which its changelog would not take; it raises.
+        self._row_bytes_max = row_bytes_max
+        self._check = check
         # decode_key: a key from its bytes in the changelog.
         self._encode_key, self.decode_key = key_coder
         self._encode_value, self._decode_value = value_coder
@@ -155,6 +167,11 @@ class CachedShard:
     def cut(self) -> Changes:
         """Take what changed since the last cut, encoded, for the commit that starts now."""
         changes = self._encoded_changes()
+        # Keys and values apart: an upper bound that costs two passes in C. What is above it is looked at row by row.
+        bound = max(map(len, changes), default=0) + max(map(len, filter(None, changes.values())), default=0)
+        if bound > self._row_bytes_max:
+            for data, value in changes.items():
+                self._check(len(data) + len(value or b""))
         for key in self.objects.keys() & (self.dirty.keys() | self.touched.keys()):
             data = self._encode_key(key) or b""
             if data in changes:

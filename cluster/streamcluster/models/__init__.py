@@ -5,8 +5,11 @@ pydantic v2 models are accepted wherever a Record class is; they are told by the
 
 from __future__ import annotations
 
+from functools import partial
+
 from msgspec import field
 
+from ..faust_names import MODELS, missing
 from ..record_options import RecordOptions
 from ..typed import is_pydantic, is_record
 from .record import Record
@@ -22,3 +25,6 @@ __all__ = [
     "is_pydantic",
     "is_record",
 ]
+
+# Not as a function of its own, which would hide misspelled names from type checkers.
+globals()["__getattr__"] = partial(missing, known=MODELS, owner="streamcluster.models")

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from ..app import App
 from ..errors import AppError
-from ..freeze import Plan, freeze
+from ..freeze import Plan, apply_limits, freeze
 from ..ids import TP, TaskId
 from ..resolve import resolve
 from ..stores import MemoryStore, TaskStore
@@ -46,6 +46,7 @@ class Driver:
         try:
             self._plan, declared = self.run(freeze(app))
             self.topology = _resolve(app, declared, partitions)
+            apply_limits(app, self._plan, self.topology, timestamps=False)
             stores = make_store or (lambda _task, tables: MemoryStore(tables))
             self.worker = Simulation(app, self._plan, self.topology, self.clock, stores, start_time)
             self.run(self.worker.open())

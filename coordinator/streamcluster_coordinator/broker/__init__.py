@@ -9,6 +9,7 @@ from .cluster import Broker
 from .command import run_broker
 from .installation import Installation, install
 from .jars import KAFKA_VERSION
+from .place import Place
 from .secured import Secured
 
-__all__ = ["KAFKA_VERSION", "Broker", "Installation", "Secured", "install", "run_broker"]
+__all__ = ["KAFKA_VERSION", "Broker", "Installation", "Place", "Secured", "install", "run_broker"]

@@ -8,7 +8,8 @@ from __future__ import annotations
 import shutil
 import signal
 import tempfile
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -18,6 +19,7 @@ from .config import bootstrap, secured_bootstrap
 from .datadir import claim, open_cluster
 from .installation import Installation, Say, install
 from .nodes import Nodes
+from .place import Place
 from .ports import all_free, plan_nodes
 from .secured import Secured
 
@@ -39,6 +41,7 @@ class Broker:
         start_timeout: seconds that the start may take.
         installation: what to run; found or downloaded by default.
         secured: a second listener with SASL and TLS, at `secured_bootstrap`; for tests.
+        places: node -> where it runs, if not here on loopback; its ports must be free there, and we must reach it.
     """
 
     port: int = 0
@@ -48,6 +51,7 @@ class Broker:
     start_timeout: float = 60.0
     installation: Installation | None = None
     secured: Secured | None = None
+    places: Mapping[int, Place] = field(default_factory=dict)
     secured_bootstrap: str = field(default="", init=False)
     bootstrap: str = field(default="", init=False)
     _nodes: Nodes | None = field(default=None, init=False)
@@ -85,7 +89,8 @@ class Broker:
         try:
             # Absolute, because the nodes run in directories of their own.
             directory = directory.absolute()
-            self._nodes = Nodes(directory, claim(directory), installation, self.start_timeout, self.secured)
+            lock = claim(directory)
+            self._nodes = Nodes(directory, lock, installation, self.start_timeout, self.secured, self.places)
             self._start_nodes(self._nodes)
         except BaseException:
             self._leave(directory)
@@ -101,11 +106,15 @@ class Broker:
         finally:
             self._leave(self._nodes.directory)
 
-    def start(self, node: int) -> None:
-        """Start a node that was stopped or killed, on its old port and data, and return when it serves."""
-        if self._started().get(node).pid is not None:
-            raise ConfigurationError(f"Node {node} of the broker runs already.")
-        self._started().start({node})
+    def start(self, *nodes: int) -> None:
+        """Start nodes that were stopped or killed, on their old ports and data, and return when they serve.
+
+        Where most are gone name enough of them at once: a few alone wait for the others.
+        """
+        for node in nodes:
+            if self._started().get(node).pid is not None:
+                raise ConfigurationError(f"Node {node} of the broker runs already.")
+        self._started().start(nodes)
 
     def stop(self, node: int) -> None:
         """End one node cleanly: it hands its partitions over first."""
@@ -131,7 +140,10 @@ class Broker:
     def _start_nodes(self, nodes: Nodes) -> None:
         cluster = open_cluster(nodes.directory, self.brokers)
         for tries_left in reversed(range(_PORT_TRIES)):
-            plans = plan_nodes(self.port, self.brokers, secured=self.secured is not None)
+            plans = [
+                replace(plan, host=self.places[plan.id].host) if plan.id in self.places else plan
+                for plan in plan_nodes(self.port, self.brokers, secured=self.secured is not None)
+            ]
             nodes.prepare(plans, cluster)
             try:
                 nodes.start([plan.id for plan in plans])

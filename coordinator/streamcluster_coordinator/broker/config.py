@@ -17,36 +17,40 @@ SERVER_LOG = "server.log"
 
 @dataclass(frozen=True, slots=True)
 class NodePlan:
-    """One node: its id (from 1 on), the port that clients use, that of its controller, and the secured one if any."""
+    """One node: its id (from 1 on), the port that clients use, that of its controller, and the secured one if any.
+
+    host: the address of all of its listeners.
+    """
 
     id: int
     port: int
     controller_port: int
     secured_port: int | None = None
+    host: str = HOST
 
 
 def bootstrap(nodes: Sequence[NodePlan]) -> str:
     """What clients connect to: `127.0.0.1:9092,...`."""
-    return ",".join(f"{HOST}:{node.port}" for node in nodes)
+    return ",".join(f"{node.host}:{node.port}" for node in nodes)
 
 
 def secured_bootstrap(nodes: Sequence[NodePlan]) -> str:
     """What clients of the secured listener connect to; empty without one."""
-    return ",".join(f"{HOST}:{node.secured_port}" for node in nodes if node.secured_port is not None)
+    return ",".join(f"{node.host}:{node.secured_port}" for node in nodes if node.secured_port is not None)
 
 
 def server_properties(node: NodePlan, nodes: Sequence[NodePlan], secured: Secured | None = None) -> str:
     """The `server.properties` of `node`, which is broker and controller at once, in the cluster of `nodes`."""
     copies, in_sync = min(3, len(nodes)), min(2, len(nodes))
-    clients, protocols = f"PLAINTEXT://{HOST}:{node.port}", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT"
+    clients, protocols = f"PLAINTEXT://{node.host}:{node.port}", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT"
     if secured is not None:
-        clients += f",{LISTENER}://{HOST}:{node.secured_port}"
+        clients += f",{LISTENER}://{node.host}:{node.secured_port}"
         protocols += f",{LISTENER}:SASL_SSL"
     settings: dict[str, object] = {
         "process.roles": "broker,controller",
         "node.id": node.id,
-        "controller.quorum.voters": ",".join(f"{one.id}@{HOST}:{one.controller_port}" for one in nodes),
-        "listeners": f"{clients},CONTROLLER://{HOST}:{node.controller_port}",
+        "controller.quorum.voters": ",".join(f"{one.id}@{one.host}:{one.controller_port}" for one in nodes),
+        "listeners": f"{clients},CONTROLLER://{node.host}:{node.controller_port}",
         "advertised.listeners": clients,
         "listener.security.protocol.map": protocols,
         "controller.listener.names": "CONTROLLER",

@@ -6,7 +6,7 @@ Given a data directory that is already claimed and ports that are already chosen
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from streamcluster.errors import BrokerUnreachable, ConfigurationError
 from .config import NodePlan, bootstrap, server_properties
 from .datadir import ClusterFile, is_formatted
 from .installation import Installation, Say
+from .place import Place
 from .process import NodeProcess
 from .readiness import wait_until_serving
 from .secured import Secured
@@ -33,6 +34,8 @@ class Nodes:
     installation: Installation
     start_timeout: float
     secured: Secured | None = None
+    # Node -> where it runs; the others run as we do.
+    places: Mapping[int, Place] = field(default_factory=dict)
     plans: dict[int, NodePlan] = field(default_factory=dict)
     processes: dict[int, NodeProcess] = field(default_factory=dict)
 
@@ -41,7 +44,8 @@ class Nodes:
         self.plans = {plan.id: plan for plan in plans}
         everyone = list(self.plans.values())
         for id, plan in self.plans.items():
-            process = NodeProcess(id, self.directory / f"node-{id}", self.installation)
+            within = self.places[id].within if id in self.places else ()
+            process = NodeProcess(id, self.directory / f"node-{id}", self.installation, within)
             process.write_files(server_properties(plan, everyone, self.secured))
             self.processes[id] = process
         unformatted = [one for one in self.processes.values() if not is_formatted(one.directory, cluster)]

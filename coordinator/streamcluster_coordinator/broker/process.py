@@ -34,6 +34,8 @@ class NodeProcess:
     id: int
     directory: Path
     installation: Installation
+    # What a node's command begins with: an absolute path and arguments, or nothing.
+    within: Sequence[str] = ()
     _process: subprocess.Popen[bytes] | None = field(default=None)
     _paused: bool = False
 
@@ -67,7 +69,8 @@ class NodeProcess:
         """
         # A session of its own keeps the terminal's Ctrl-C from reaching it before we decide what it means. Not
         # preexec_fn: that runs Python between fork and exec, unsafe in a process with threads.
-        command = [sys.executable, "-I", "-S", str(_LAUNCH), str(os.getpid()), *self._java("kafka.Kafka", _PROPERTIES)]
+        launch = [sys.executable, "-I", "-S", str(_LAUNCH), str(os.getpid())]
+        command = [*launch, *self.within, *self._java("kafka.Kafka", _PROPERTIES)]
         with (self.directory / _CONSOLE_LOG).open("wb") as console:
             self._process = subprocess.Popen(
                 command,

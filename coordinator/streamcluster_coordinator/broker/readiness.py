@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from .config import HOST, NodePlan
+from .config import NodePlan
 
 _ASK_SECONDS = 1.0
 _PAUSE_SECONDS = 0.05
@@ -34,12 +34,12 @@ def wait_until_serving(nodes: Collection[NodePlan], deadline: float, check: Call
     """
     wanted = {node.id for node in nodes}
     for node in nodes:
-        while not _accepts(node.port):
+        while not _accepts(node):
             check()
             if time.monotonic() > deadline:
                 return False
             time.sleep(_PAUSE_SECONDS)
-        client = AdminClient({"bootstrap.servers": f"{HOST}:{node.port}", "log_level": 0}, logger=_silent)
+        client = AdminClient({"bootstrap.servers": f"{node.host}:{node.port}", "log_level": 0}, logger=_silent)
         while not wanted <= _known_nodes(client):
             check()
             if time.monotonic() > deadline:
@@ -48,9 +48,9 @@ def wait_until_serving(nodes: Collection[NodePlan], deadline: float, check: Call
     return True
 
 
-def _accepts(port: int) -> bool:
+def _accepts(node: NodePlan) -> bool:
     try:
-        socket.create_connection((HOST, port), timeout=_ASK_SECONDS).close()
+        socket.create_connection((node.host, node.port), timeout=_ASK_SECONDS).close()
     except OSError:
         return False
     return True

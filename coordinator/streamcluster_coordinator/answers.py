@@ -1,0 +1,109 @@
+"""What commands and other hosts ask of a running coordinator: its status, rows of tables, decisions of the leader."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from streamcluster.ids import Slot
+from streamcluster.messages import ToWorker
+from streamcluster.topology import Topology
+
+from . import machine_events as ev
+from .control_record import Snapshot
+from .host_report import Request as LeaderRequest
+from .inbox import Inbox
+from .machine_cluster_status import cluster_status
+from .machine_node import Node
+from .ownership import Ownership, peers_of
+from .peer_port import PeerClient
+from .rows import TableReader
+from .status import LEADER_SECONDS, Answer, Ask, Asked, GetRows, GetStatus, Request, Status
+
+
+@dataclass(slots=True)
+class Answers:
+    """For one coordinator, on its loop. send: to one of our workers; False: there is none in that slot."""
+
+    topology: Topology
+    node: Node
+    inbox: Inbox
+    client: PeerClient | None
+    send: Callable[[Slot, ToWorker], bool]
+    rows: TableReader = field(init=False)
+    # Requests that the leader has not answered yet, by their id.
+    waiting: dict[str, asyncio.Future[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        ask_peer = self.client.ask if self.client is not None else None
+        self.rows = TableReader(self.topology, self.ownership, self.send, ask_peer)
+
+    async def answer(self, request: Request) -> Answer:
+        """What the control socket asks."""
+        match request:
+            case GetStatus():
+                return self.status()
+            case GetRows():
+                return await self.rows.read(request)
+            case Ask():
+                return await self._ask_leader(request)
+            case _:
+                assert_never(request)
+
+    def status(self) -> Status:
+        """The whole cluster, as this host knows it."""
+        return cluster_status(self.own_status(), self.node.view, self.node.identity.tasks)
+
+    def own_status(self) -> Status:
+        """What this host does."""
+        return self.node.snapshots.take(self.node.local.state)
+
+    def ownership(self) -> Ownership:
+        """Who has which tasks, now."""
+        node = self.node
+        state, snapshot, name = node.local.state, node.view.snapshot, node.identity.host
+        owned = {task: slot for task, slot in state.held.items() if task not in state.revoking}
+        if snapshot is None:
+            return Ownership(name, owned, dict(state.followed))
+        peers = peers_of(
+            name,
+            owners=snapshot.owners,
+            standbys=snapshot.standbys,
+            addresses={host: heard.report.peer for host, heard in node.view.heard.items()},
+            away=self._away(sorted(snapshot.hosts)),
+        )
+        return Ownership(name, owned, dict(state.followed), peers)
+
+    def _away(self, hosts: list[str]) -> dict[str, str]:
+        view = self.node.view
+        return {
+            host: f"has said nothing for {view.silence(host):.0f} s"
+            for host in hosts
+            if host != view.name and view.silence(host) > view.patience(host)
+        }
+
+    async def _ask_leader(self, request: Ask) -> Asked:
+        """Hand it on with our reports, until the control log has the answer."""
+        asked = LeaderRequest(id=uuid.uuid4().hex, kind=request.kind, target=request.target, task=request.task)
+        self.waiting[asked.id] = asyncio.get_running_loop().create_future()
+        self.inbox.post(ev.Asked(asked))
+        try:
+            async with asyncio.timeout(LEADER_SECONDS):
+                text = await self.waiting[asked.id]
+        except TimeoutError:
+            return Asked(error=f"no leader answered within {LEADER_SECONDS:g} s; `status` tells who leads")
+        finally:
+            del self.waiting[asked.id]
+            self.node.requests.pop(asked.id, None)
+        refused = text.removeprefix("refused: ")
+        return Asked(error=refused) if refused != text else Asked(text=text)
+
+    def decided(self, snapshot: Snapshot) -> None:
+        """A record of the control log: it may answer what somebody waits for."""
+        for number, text in snapshot.answers.items():
+            future = self.waiting.get(number)
+            if future is not None and not future.done():
+                future.set_result(text)

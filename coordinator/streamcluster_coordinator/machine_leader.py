@@ -1,0 +1,213 @@
+"""What the leader does with its facts: one snapshot after the other, and fences of slots whose tasks are asked back.
+
+One write is under way at a time, so every plan starts from what is committed. All of it is lost with the leader: the
+next one starts from the log and the hosts' reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
+
+from streamcluster.ids import SlotId, TaskId
+
+from .control_record import Snapshot
+from .host_report import HostReport
+from .machine_events import Effect, FenceSlot, Say, Write
+from .machine_plan import Draft, Facts, draft_of, finished, is_broken, is_drained, plan, slot_report, standby_lag
+from .machine_requests import take_requests
+from .machine_view import View
+from .status import TaskStatus
+
+# Changes of load alone are looked at so often.
+LOOK_SECONDS = 10.0
+
+
+@dataclass(slots=True)
+class Leadership:
+    """One term of ours. snapshot: the newest that is committed."""
+
+    snapshot: Snapshot
+    tasks: tuple[TaskId, ...]
+    stateless: frozenset[TaskId]
+    is_writing: bool = False
+    # What the write under way says, and what it will have decided beside the snapshot.
+    draft: Draft | None = None
+    pending: Snapshot | None = None
+    # Fences under way and done: slot -> epoch of the revocations that they are for.
+    fencing: dict[SlotId, int] = field(default_factory=dict)
+    fenced: dict[SlotId, int] = field(default_factory=dict)
+    # Where tasks that are asked back are to go.
+    targets: dict[TaskId, SlotId] = field(default_factory=dict)
+    # Hosts that leave, and since when; hosts taken for dead, whose next report is a surprise.
+    leaving: dict[str, float] = field(default_factory=dict)
+    # host -> instance.
+    mourned: dict[str, str] = field(default_factory=dict)
+    # What the last plan was made from: with the same facts it would be the same.
+    planned: object = None
+
+
+def lead(view: View, term: Leadership) -> list[Effect]:
+    """Do what is due: the next snapshot if there is a change, and the fences that the last one calls for."""
+    if term.is_writing or view.is_cut_off():
+        # Who hears nobody knows nothing of them: everything stays as it is (H11).
+        return []
+    said = _mourn(view, term)
+    facts = facts_of(view, term)
+    signature = _signature(view, term, facts)
+    if signature == term.planned:
+        return said
+    term.planned = signature
+    draft = draft_of(term.snapshot, facts)
+    base, requested = take_requests(draft, facts, term.snapshot)
+    plan(draft, facts)
+    base = _with_lead(base, draft, facts)
+    following = finished(draft, base)
+    if following != term.snapshot:
+        term.is_writing, term.draft = True, draft
+        term.pending = replace(following, epoch=draft.epoch)
+        return [*said, *requested, Write(term.pending)]
+    return [*said, *_fences(term, draft, facts)]
+
+
+def written(view: View, term: Leadership, epoch: int) -> list[Effect]:
+    """Our write is committed: go on from there."""
+    if term.pending is None or term.pending.epoch != epoch or term.draft is None:
+        return []
+    term.snapshot, term.targets = term.pending, term.draft.targets
+    term.is_writing, term.draft, term.pending = False, None, None
+    return lead(view, term)
+
+
+def slot_fenced(view: View, term: Leadership, slot: SlotId, epoch: int) -> list[Effect]:
+    """A fence is in force."""
+    term.fencing.pop(slot, None)
+    term.fenced[slot] = max(epoch, term.fenced.get(slot, 0))
+    return lead(view, term)
+
+
+def facts_of(view: View, term: Leadership) -> Facts:
+    """What the plan may know. Reports of hosts that want other tasks than the cluster's do not count."""
+    hosts = term.snapshot.hosts
+    reports = {report.host: report for report in view.fresh() if _is_one_of_us(report, term.snapshot)}
+    left = {name: heard.report for name, heard in view.heard.items() if heard.report.state == "left" and name in hosts}
+    dead = view.dead(sorted(hosts))
+    return Facts(
+        tasks=term.tasks,
+        stateless=term.stateless,
+        reports={**{name: one for name, one in left.items() if _is_current(one, term.snapshot)}, **reports},
+        dead=frozenset(dead),
+        fenced=term.fenced,
+        targets=term.targets,
+        hasty=frozenset(_hasty(view, term, reports)),
+        replicas=view.settings.standby_replicas,
+        lag_max=view.settings.standby_lag_max,
+        warmups_max=view.settings.standby_warmups_max,
+    )
+
+
+def _signature(view: View, term: Leadership, facts: Facts) -> object:
+    """What a plan depends on; loads and lags move all the time, so they count when they mean something else."""
+    is_moving = bool(term.snapshot.revoking)
+    reports = tuple(
+        (
+            report.host,
+            report.instance,
+            report.state,
+            report.slots,
+            report.roll_done,
+            tuple(request.id for request in report.requests),
+            report.epoch_read if is_moving else 0,
+            tuple(report.stored),
+            tuple((t.task, t.slot, t.state, _is_warm(t, facts)) for t in report.tasks),
+        )
+        for report in facts.reports.values()
+    )
+    fenced = tuple(sorted(term.fenced.items()))
+    return (term.snapshot.epoch, facts.dead, facts.hasty, fenced, reports, int(view.now / LOOK_SECONDS))
+
+
+def _is_warm(status: TaskStatus, facts: Facts) -> bool:
+    lag = standby_lag(status)
+    return lag is not None and lag <= facts.lag_max
+
+
+def _is_one_of_us(report: HostReport, snapshot: Snapshot) -> bool:
+    return _is_current(report, snapshot) or report.shape == snapshot.shape
+
+
+def _is_current(report: HostReport, snapshot: Snapshot) -> bool:
+    entry = snapshot.hosts.get(report.host)
+    return entry is not None and entry.instance == report.instance
+
+
+def _hasty(view: View, term: Leadership, reports: dict[str, HostReport]) -> list[str]:
+    """Hosts that leave and have used up the time in which their successors could be warmed up."""
+    leaving = {name for name, report in reports.items() if report.state == "leaving"}
+    term.leaving = {name: term.leaving.get(name, view.now) for name in leaving}
+    # A host hands over in half of its drain time-out (machine_ends.py); the moves themselves take some of it.
+    return [name for name, since in term.leaving.items() if view.now - since > view.settings.drain_timeout / 4]
+
+
+def _mourn(view: View, term: Leadership) -> list[Effect]:
+    """Say who is taken for dead, once, and who was so by mistake."""
+    dead = view.dead(sorted(term.snapshot.hosts))
+    effects: list[Effect] = []
+    for host in sorted(dead - term.mourned.keys()):
+        term.mourned[host] = term.snapshot.hosts[host].instance
+        seconds = view.silence(host)
+        effects.append(Say("warning", f"host {host} is silent for {seconds:.1f} s: its tasks go to others"))
+    for host in sorted(term.mourned.keys() & view.heard.keys() - dead):
+        if view.silence(host) >= view.settings.host_timeout:
+            continue
+        # A new coordinator of the name is no mistake: the one before did die.
+        if term.mourned.pop(host) == view.heard[host].report.instance:
+            view.strike(host)
+            effects.append(Say("info", f"host {host} is heard again"))
+    term.mourned = {host: one for host, one in term.mourned.items() if host in dead or host in view.heard}
+    return effects
+
+
+def _with_lead(snapshot: Snapshot, draft: Draft, facts: Facts) -> Snapshot:
+    """Keep the on_leader work where it is while that place lives; else give it to a place that takes grants."""
+    current = SlotId.parse(snapshot.lead) if snapshot.lead is not None else None
+    if current is not None and _can_lead(draft, facts, current, must_be_ready=False):
+        return snapshot
+    slots = [SlotId(name, number) for name, entry in sorted(draft.hosts.items()) for number in entry.slots]
+    for must_be_ready in (True, False):
+        for slot in slots:
+            if _can_lead(draft, facts, slot, must_be_ready=must_be_ready):
+                return replace(snapshot, lead=str(slot))
+    return snapshot
+
+
+def _can_lead(draft: Draft, facts: Facts, slot: SlotId, *, must_be_ready: bool) -> bool:
+    if slot.host in facts.dead or slot.host not in draft.hosts:
+        return False
+    report, one = facts.reports.get(slot.host), slot_report(draft, facts, slot)
+    if report is None:
+        # Silent, but not yet for long.
+        return not must_be_ready and slot.number in draft.hosts[slot.host].slots
+    if one is None or report.state in ("leaving", "left") or is_drained(draft.drained, slot) or is_broken(one):
+        return False
+    return one.wanted and (one.ready or not must_be_ready)
+
+
+def _fences(term: Leadership, draft: Draft, facts: Facts) -> Sequence[Effect]:
+    """Fence the slots whose tasks are asked back and who will not give them back themselves."""
+    needed: dict[SlotId, int] = {}
+    for task, epoch in draft.revoking.items():
+        owner = draft.owners[task]
+        one, report = slot_report(draft, facts, owner), facts.reports.get(owner.host)
+        is_lost = owner.host in facts.dead or owner.host not in draft.hosts
+        has_left = report is not None and (report.state == "left" or one is None or one.gone)
+        if is_lost or has_left:
+            needed[owner] = max(epoch, needed.get(owner, 0))
+    effects: list[Effect] = []
+    for slot, epoch in sorted(needed.items()):
+        if max(term.fencing.get(slot, 0), term.fenced.get(slot, 0)) < epoch:
+            term.fencing[slot] = epoch
+            effects.append(FenceSlot(slot, epoch))
+    return effects

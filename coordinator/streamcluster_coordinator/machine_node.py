@@ -1,0 +1,224 @@
+"""One host of the cluster: its own processes (machine.py), what it knows of others, and the leadership when it leads.
+
+    SnapshotRead ──> Assigned for our slots                       ReportHeard, Tick ──> lead: Write, FenceSlot
+    our state changes, or a second has passed ──> Publish         no leader is heard ──> Claim ──> Claimed
+
+Pure: what Kafka says comes in as events, what is to be written goes out as effects.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from streamcluster.errors import ExitCode
+from streamcluster.settings import Settings
+
+from . import machine_events as ev
+from .control_record import Snapshot
+from .host_report import HostReport, HostState, Request
+from .machine import Machine
+from .machine_assigned import assigned, is_led, refused_text, superseded_text
+from .machine_election import LOST_SECONDS, Identity, abdication, should_claim
+from .machine_events import Effect, Event
+from .machine_leader import Leadership, lead, slot_fenced, written
+from .machine_report import report_of, weight_of
+from .machine_status import Snapshots
+from .machine_view import View
+
+# News that come together make one report.
+PUBLISH_SECONDS_MIN = 0.02
+
+
+@dataclass(slots=True)
+class Node:
+    """All that is decided on one host."""
+
+    settings: Settings
+    identity: Identity
+    local: Machine
+    snapshots: Snapshots
+    view: View
+    term: Leadership | None = None
+    is_claiming: bool = False
+    claim_after: float = 0.0
+    # Whether the last record of our leadership is on its way, or done.
+    is_abdicating: bool = False
+    # Requests without an answer, by id.
+    requests: dict[str, Request] = field(default_factory=dict)
+    sequence: int = 0
+    published_at: float = float("-inf")
+    # What was in the last report that others act on.
+    published: object = None
+    # Whether the control log has this host under our instance, and whether it ever had.
+    is_registered: bool = False
+    was_registered: bool = False
+
+    @classmethod
+    def make(
+        cls,
+        settings: Settings,
+        identity: Identity,
+        snapshots: Snapshots,
+        *,
+        slots: int,
+        now: float,
+        last: Snapshot | None,
+    ) -> Node:
+        """A node that knows the control log and nothing else. last: its newest snapshot; None: nobody has ever led."""
+        view = View(settings, identity.host, identity.instance, now=now, started_at=now, echo_at=now, leader_at=now)
+        node = cls(settings, identity, Machine(settings, slots=slots), snapshots, view)
+        node.local.handle(ev.Tick(now))
+        if last is not None:
+            view.read(last)
+        return node
+
+    def handle(self, event: Event) -> list[Effect]:
+        """Take one event and say what to do, in order."""
+        match event:
+            case ev.Tick(now):
+                self.view.tick(now)
+                effects = self.local.handle(event)
+            case ev.SnapshotRead(snapshot):
+                effects = self._read(snapshot)
+            case ev.ReportHeard(report):
+                self.view.hear(report)
+                effects = self._refused()
+            case ev.Claimed(snapshot):
+                effects = self._claimed(snapshot)
+            case ev.ClaimLost():
+                self.is_claiming = False
+                self.claim_after = self.view.now + LOST_SECONDS
+                effects = []
+            case ev.Written(epoch):
+                effects = self._written(epoch)
+            case ev.WriteLost():
+                self.term = None
+                self.claim_after = self.view.now + LOST_SECONDS
+                effects = []
+            case ev.SlotFenced(slot, epoch):
+                effects = slot_fenced(self.view, self.term, slot, epoch) if self.term is not None else []
+            case ev.Asked(request):
+                self.requests[request.id] = request
+                effects = []
+            case _:
+                # What others are to know of it they hear from our report, and so do we.
+                return self.local.handle(event) + self._publish()
+        return effects + self._go_on()
+
+    def _go_on(self) -> list[Effect]:
+        """What follows from the state as it is now, whatever the event was."""
+        effects: list[Effect] = []
+        if not self.settings.exactly_once:
+            # Alone, nobody is there to take over: a broker that is away is only waited for.
+            hosts = self.view.snapshot.hosts if self.view.snapshot is not None else {}
+            others = any(host != self.identity.host for host in hosts)
+            effects += self.local.handle(ev.CutOff(others and self.view.is_cut_off()))
+        if self.term is not None and not self.is_abdicating:
+            effects += self._abdicate_or_lead(self.term)
+        elif self._may_claim() and should_claim(self.view, self.identity):
+            self.is_claiming = True
+            effects.append(ev.Claim())
+        return effects + self._publish()
+
+    def _may_claim(self) -> bool:
+        if self.is_claiming or self.is_leaving() or self.view.now < self.claim_after:
+            return False
+        return self.term is None
+
+    def is_leaving(self) -> bool:
+        """Whether this host is on its way out."""
+        return self.local.state.leave_by is not None or self.local.state.stop is not None
+
+    def _abdicate_or_lead(self, term: Leadership) -> list[Effect]:
+        if self.is_leaving() and not term.is_writing:
+            successor = self._successor()
+            # Alone, the leader stays one to its end, and says so then (the runtime's last record).
+            if successor is not None:
+                self.is_abdicating = term.is_writing = True
+                return [ev.Write(abdication(term.snapshot, successor))]
+        return lead(self.view, term)
+
+    def _written(self, epoch: int) -> list[Effect]:
+        if self.term is None:
+            return []
+        if self.is_abdicating:
+            self.term = None
+            return []
+        return written(self.view, self.term, epoch)
+
+    def _successor(self) -> str | None:
+        others = [r for r in self.view.fresh() if r.host != self.identity.host and r.state == "member"]
+        return min((report.host for report in others), default=None)
+
+    def _claimed(self, snapshot: Snapshot) -> list[Effect]:
+        self.is_claiming = False
+        self.is_abdicating = False
+        self.term = Leadership(snapshot, self.identity.tasks, self.identity.stateless)
+        return self._read(snapshot)
+
+    # The control log
+
+    def _read(self, snapshot: Snapshot) -> list[Effect]:
+        view, me = self.view, self.identity
+        view.read(snapshot)
+        if view.snapshot is not snapshot:
+            return []
+        if self.term is not None and snapshot.term > self.term.snapshot.term:
+            self.term = None
+        for request in [request for request in self.requests if request in snapshot.answers]:
+            del self.requests[request]
+        entry = snapshot.hosts.get(me.host)
+        is_registered = entry is not None and entry.instance == me.instance
+        if entry is not None and not is_registered and me.instance in entry.superseded:
+            return self.local.handle(ev.EndAtOnce(int(ExitCode.FENCED), superseded_text(self.view, me)))
+        if refused := self._refused():
+            return refused
+        self.is_registered = is_registered
+        self.was_registered |= is_registered
+        return self.local.handle(assigned(view, me, snapshot, was_registered=self.was_registered))
+
+    def _refused(self) -> list[Effect]:
+        """End when the cluster has other tasks or tables than we: it was there first, or went on without us (H18)."""
+        snapshot = self.view.snapshot
+        if snapshot is None or snapshot.shape == self.identity.shape or self.local.state.stop is not None:
+            return []
+        if not self.was_registered and not is_led(self.view, snapshot):
+            return []
+        return self.local.handle(
+            ev.EndAtOnce(int(ExitCode.STATE_INCOMPATIBLE), refused_text(self.view, self.identity, snapshot))
+        )
+
+    # The status topic
+
+    def host_state(self) -> HostState:
+        """What we say of ourselves."""
+        state = self.local.state
+        if state.stop is not None and not any(place.has_process() for place in state.places.values()):
+            return "left"
+        if self.is_leaving():
+            return "leaving"
+        return "member" if self.is_registered else "joining"
+
+    def _publish(self) -> list[Effect]:
+        """A report when something has changed that others act on, or when it is time for a sign of life."""
+        now = self.view.now
+        state = self.local.state
+        weight = weight_of(state, self.host_state(), tuple(self.requests))
+        is_due = now - self.published_at >= self.settings.host_heartbeat
+        if not is_due and weight == self.published:
+            return []
+        self.published, self.published_at = weight, now
+        self.sequence += 1
+        return [ev.Publish(self.report())]
+
+    def report(self) -> HostReport:
+        """What the status topic gets."""
+        return report_of(
+            self.local.state,
+            self.identity,
+            self.snapshots.take(self.local.state),
+            state_of_host=self.host_state(),
+            sequence=self.sequence,
+            requests=tuple(self.requests.values()),
+            is_new=not self.is_registered,
+        )

@@ -1,0 +1,146 @@
+"""What one host knows of the cluster: the newest snapshot, and the newest report of each host with the time it came.
+
+Who counts as alive is decided here, by our own clock only (H19). It knows no slots of ours and writes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from streamcluster.settings import Settings
+
+from .control_record import Snapshot
+from .host_report import HostReport
+
+# A host that was taken for dead and was not gets twice the time at its next silence, up to this factor (H21); after so
+# many seconds without another such mistake it is trusted as before.
+STRIKES_MAX = 3
+STRIKE_SECONDS = 120.0
+# When several hosts, and more than a third of all, fall silent at once, something between us is the likelier cause
+# (H11): they get so many times the time.
+MASS_FACTOR = 3.0
+
+
+@dataclass(slots=True)
+class Heard:
+    """The newest report of a host. at: when it came; strikes: how often it was taken for dead by mistake."""
+
+    report: HostReport
+    at: float
+    strikes: int = 0
+    struck_at: float = 0.0
+
+
+@dataclass(slots=True)
+class View:
+    """For one coordinator. name: of its host; instance: its own."""
+
+    settings: Settings
+    name: str
+    instance: str
+    now: float = 0.0
+    started_at: float = 0.0
+    snapshot: Snapshot | None = None
+    heard: dict[str, Heard] = field(default_factory=dict)
+    # When our own report last came back: brokers take what we write, and we read what others write.
+    echo_at: float = 0.0
+    # When the leader of the snapshot was last heard of, by a report or a record.
+    leader_at: float = 0.0
+
+    def tick(self, now: float) -> None:
+        """Take the time. After a pause of our own the silence of others means nothing."""
+        gap = now - self.now
+        if self.now and gap > self.settings.host_timeout / 3:
+            self._forgive(gap)
+        self.now = now
+        self._forget()
+
+    def _forgive(self, seconds: float) -> None:
+        for heard in self.heard.values():
+            heard.at += seconds
+        self.leader_at += seconds
+
+    def _forget(self) -> None:
+        """Names of hosts may never come again, as those of containers."""
+        registered = self.snapshot.hosts if self.snapshot is not None else {}
+        for host in [host for host in self.heard if host not in registered and self.silence(host) > STRIKE_SECONDS]:
+            del self.heard[host]
+
+    def read(self, snapshot: Snapshot) -> None:
+        """A record of the control log; an older one than the last is not listened to (H2)."""
+        if self.snapshot is not None and (snapshot.term, snapshot.epoch) < (self.snapshot.term, self.snapshot.epoch):
+            return
+        self.snapshot = snapshot
+        self.leader_at = self.now
+
+    def hear(self, report: HostReport) -> None:
+        """A record of the status topic."""
+        snapshot = self.snapshot
+        entry = snapshot.hosts.get(report.host) if snapshot is not None else None
+        if entry is not None and report.instance in entry.superseded:
+            return
+        if report.host == self.name and report.instance == self.instance:
+            if self.is_cut_off():
+                # Nobody was heard meanwhile, so nobody is silent yet.
+                for other in self.heard.values():
+                    other.at = self.now
+                self.leader_at = self.now
+            self.echo_at = self.now
+        leader = snapshot.leader if snapshot is not None else None
+        if leader is not None and (leader.host, leader.instance) == (report.host, report.instance):
+            self.leader_at = self.now
+        before = self.heard.get(report.host)
+        if before is None or before.report.instance != report.instance:
+            self.heard[report.host] = Heard(report, self.now)
+        elif report.sequence > before.report.sequence:
+            before.report, before.at = report, self.now
+
+    def is_cut_off(self) -> bool:
+        """Our own reports do not come back: what we do not hear says nothing about others (H11)."""
+        return self.now - self.echo_at > self.settings.host_timeout * 2 / 3
+
+    def silence(self, host: str) -> float:
+        """Seconds since a host was heard; from our start for one that never was."""
+        heard = self.heard.get(host)
+        return self.now - (heard.at if heard is not None else self.started_at)
+
+    def patience(self, host: str) -> float:
+        """How long a host may be silent."""
+        heard = self.heard.get(host)
+        strikes = heard.strikes if heard is not None and self.now - heard.struck_at < STRIKE_SECONDS else 0
+        return self.settings.host_timeout * 2.0**strikes
+
+    def dead(self, hosts: list[str]) -> set[str]:
+        """Those of `hosts` that are taken for dead. It means nothing while we hear nothing ourselves (is_cut_off)."""
+        others = [host for host in hosts if host != self.name]
+        silent = [host for host in others if self.silence(host) > self.patience(host)]
+        # Hosts that fell silent together were heard last at different moments.
+        hushed = [host for host in others if self.silence(host) > self._overdue_seconds()]
+        if len(hushed) > 1 and len(hushed) * 3 > len(hosts):
+            silent = [host for host in silent if self.silence(host) > MASS_FACTOR * self.patience(host)]
+        return set(silent)
+
+    def _overdue_seconds(self) -> float:
+        """So long a host is silent when another, heard a heartbeat before it for the last time, is taken for dead."""
+        late = 1.25 * self.settings.host_heartbeat
+        return max(self.settings.host_timeout - late, late)
+
+    def strike(self, host: str) -> None:
+        """A host that was taken for dead is heard again."""
+        heard = self.heard[host]
+        recent = self.now - heard.struck_at < STRIKE_SECONDS
+        heard.strikes = min(STRIKES_MAX, heard.strikes + 1) if recent else 1
+        heard.struck_at = self.now
+
+    def report_of(self, host: str) -> HostReport | None:
+        """The newest report of the coordinator that the snapshot has for that host."""
+        heard = self.heard.get(host)
+        entry = self.snapshot.hosts.get(host) if self.snapshot is not None else None
+        if heard is None or entry is None or heard.report.instance != entry.instance:
+            return None
+        return heard.report
+
+    def fresh(self) -> list[HostReport]:
+        """Reports of hosts that are not silent, ours included, in the order of their names."""
+        names = sorted(name for name in self.heard if self.silence(name) <= self.patience(name))
+        return [self.heard[name].report for name in names if self.heard[name].report.state != "left"]

@@ -1,0 +1,86 @@
+"""A coordinator's shells of the control and status topics on a real broker, with what they heard. No test in here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+from confluent_kafka.admin import AdminClient
+
+from streamcluster.errors import StateIncompatible
+from streamcluster.settings import Settings, bootstrap_servers, make_settings
+from streamcluster_coordinator.control import Control
+from streamcluster_coordinator.control_record import Leader, Shape, Snapshot
+from streamcluster_coordinator.control_topics import control_topics
+from streamcluster_coordinator.topics import Brokers, Cluster
+
+SECONDS = 30.0
+
+
+def soon(seconds: float = SECONDS) -> float:
+    """A deadline."""
+    return time.monotonic() + seconds
+
+
+def make_app(broker_url: str, prefix: str) -> tuple[Settings, Cluster]:
+    """Settings of an app that no other test has, and the cluster with its two topics."""
+    settings = make_settings({"id": f"{prefix}app", "broker": broker_url, "connect_timeout": SECONDS})
+    brokers = Brokers(settings)
+    cluster = brokers.connect()
+    brokers.create(control_topics(settings), cluster)
+    return settings, cluster
+
+
+def delete(settings: Settings, topic: str) -> None:
+    """As an operator may."""
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers(settings.broker)})
+    admin.delete_topics([topic])[topic].result(SECONDS)
+
+
+@dataclass(slots=True)
+class Member:
+    """A coordinator of that name, as far as the control topic goes."""
+
+    settings: Settings
+    cluster: Cluster
+    name: str
+    control: Control = field(init=False)
+    heard: list[Snapshot] = field(default_factory=list)
+    failures: list[StateIncompatible] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.control = Control(self.settings, self.heard.append, self.failures.append)
+
+    def claim(self, seconds: float = SECONDS) -> Snapshot:
+        """Claim with a snapshot of no tasks."""
+        topic_id = self.control.topic_id(soon())
+
+        def make(last: Snapshot | None) -> Snapshot:
+            return Snapshot(
+                epoch=last.epoch + 1 if last is not None else 1,
+                term=last.term + 1 if last is not None else 1,
+                leader=Leader(host=self.name, instance=self.name, pid=7, machine="m"),
+                cluster_id=self.cluster.cluster_id,
+                topic_id=topic_id,
+                shape=Shape(),
+            )
+
+        return self.control.claim(make, soon(seconds))
+
+    def write(self, snapshot: Snapshot, seconds: float = SECONDS) -> Snapshot:
+        """Write it, and return what the log has."""
+        return self.control.write(snapshot, soon(seconds))
+
+    def catch_up(self, seconds: float = SECONDS) -> Snapshot | None:
+        """The newest snapshot."""
+        return self.control.catch_up(soon(seconds))
+
+
+def after(snapshot: Snapshot, **changes: object) -> Snapshot:
+    """The next epoch."""
+    return msgspec.structs.replace(snapshot, epoch=snapshot.epoch + 1, **changes)
+
+
+MakeMember = Callable[[str], Member]

@@ -1,0 +1,397 @@
+"""The port between coordinators, with both of its real ends and with clients that do not keep to the protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from streamcluster.errors import ConfigurationError
+from streamcluster.wire import encode_frame
+from streamcluster_coordinator import peer_port
+from streamcluster_coordinator.peer_auth import Handshake, Secret, hello
+from streamcluster_coordinator.peer_port import PeerClient, PeerError, PeerPort, Refusals
+from streamcluster_coordinator.peer_sockets import listening_sockets
+from streamcluster_coordinator.status import GetRows, RowsAnswer
+
+SECRET = Secret(b"a secret of all hosts")
+REQUEST = GetRows(table="counts", key='"a"')
+SECONDS = 20.0
+
+
+def free_port() -> int:
+    """A port of the loopback address that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def repeat(request: GetRows) -> RowsAnswer:
+    """Rows that repeat the question."""
+    return RowsAnswer(rows=((request.table, str(request.key)),), lag=3)
+
+
+@dataclass(slots=True)
+class Listening:
+    """An open port, and what it said."""
+
+    port: PeerPort
+    address: str
+    lines: list[str] = field(default_factory=list)
+    has_said: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def number(self) -> int:
+        """The port's number."""
+        return int(self.address.rpartition(":")[2])
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection that says nothing yet."""
+        return await asyncio.open_connection("127.0.0.1", self.number)
+
+    async def said(self, text: str) -> None:
+        """Wait until a line has `text`."""
+        async with asyncio.timeout(SECONDS):
+            while not any(text in line for line in self.lines):
+                self.has_said.clear()
+                await self.has_said.wait()
+
+
+@asynccontextmanager
+async def listening(
+    answer: Callable[[GetRows], Awaitable[RowsAnswer]] = repeat, advertise: str | None = None
+) -> AsyncIterator[Listening]:
+    """The port of host b of app shop."""
+    address = advertise or f"127.0.0.1:{free_port()}"
+    lines: list[str] = []
+    has_said = asyncio.Event()
+
+    def say(level: str, text: str) -> None:
+        lines.append(f"{level} {text}")
+        has_said.set()
+
+    port = PeerPort(address, SECRET, app_id="shop", host="b", answer=answer, say=say)
+    await port.open()
+    try:
+        yield Listening(port, address, lines, has_said)
+    finally:
+        await port.close()
+
+
+async def ended(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+    """What still comes, until the server closes the connection."""
+    try:
+        async with asyncio.timeout(SECONDS):
+            return await reader.read()
+    except ConnectionError:
+        return b""
+    finally:
+        writer.close()
+
+
+def client(secret: Secret = SECRET, app_id: str = "shop") -> PeerClient:
+    """A host that asks."""
+    return PeerClient(secret, app_id)
+
+
+def test_request_with_the_secret_is_answered() -> None:
+    """The answer comes as it was, also to many at once, and nothing is said about it."""
+
+    async def talk() -> tuple[list[RowsAnswer], list[str]]:
+        async with listening() as server:
+            asked = [client().ask("b", server.address, REQUEST) for _ in range(20)]
+            return await asyncio.gather(*asked), server.lines
+
+    answers, lines = asyncio.run(talk())
+
+    assert answers == [RowsAnswer(rows=(("counts", '"a"'),), lag=3)] * 20
+    assert lines == []
+
+
+def test_large_answer_comes_whole() -> None:
+    """As large as a page of rows may be."""
+    rows = tuple((str(number), "x" * 100_000) for number in range(100))
+
+    async def many(_: GetRows) -> RowsAnswer:
+        return RowsAnswer(rows=rows)
+
+    async def talk() -> RowsAnswer:
+        async with listening(many) as server:
+            return await client().ask("b", server.address, REQUEST)
+
+    assert asyncio.run(talk()).rows == rows
+
+
+@pytest.mark.parametrize(
+    ("asking", "host"),
+    [(client(Secret(b"another secret of hosts")), "b"), (client(app_id="shop2"), "b"), (client(), "c")],
+    ids=["secret", "app", "host"],
+)
+def test_wrong_secret_app_or_host_is_said_on_both_sides(asking: PeerClient, host: str) -> None:
+    """The client gets an error with the address, the server logs who it was, and the question is not answered."""
+    asked: list[GetRows] = []
+
+    async def note(request: GetRows) -> RowsAnswer:
+        asked.append(request)
+        return RowsAnswer()
+
+    async def talk() -> tuple[str, str]:
+        async with listening(note) as server:
+            with pytest.raises(PeerError) as caught:
+                await asking.ask(host, server.address, REQUEST)
+            await server.said("refused 127.0.0.1 at the port for other hosts: it has another secret")
+            assert server.port.refusals.total == 1
+            return str(caught.value), server.address
+
+    text, address = asyncio.run(talk())
+
+    assert text == f"{address} does not accept our secret, or is not a streamcluster of this app on host {host}"
+    assert asked == []
+
+
+def test_refusals_are_counted_and_said_once_a_minute() -> None:
+    """The first is said at once, the next ones with the first line after a minute."""
+    refusals = Refusals()
+
+    assert refusals.line("10.0.0.7", "no", 0.0) == "refused 10.0.0.7 at the port for other hosts: no"
+    assert [refusals.line("10.0.0.7", "no", now) for now in (0.1, 59.9)] == [None, None]
+    later = refusals.line("10.0.0.8", "no", 60.0)
+    assert later == "refused 10.0.0.8 at the port for other hosts: no, and 2 more since the last line"
+    assert refusals.total == 4
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        encode_frame(REQUEST),
+        b"GET / HTTP/1.1\r\nHost: b\r\nConnection: close\r\nAccept: text/html, */*\r\n\r\n",
+        b"\xff" * 500,
+        b"\x16\x03\x01" + b"\0" * 200,
+    ],
+    ids=["request", "http", "bytes", "tls"],
+)
+def test_request_without_the_secret_gets_nothing(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a byte comes back, the connection is closed, and others are still served."""
+    monkeypatch.setattr(peer_port, "HANDSHAKE_SECONDS", 0.5)
+
+    async def talk() -> bytes:
+        async with listening() as server:
+            reader, writer = await server.connect()
+            writer.write(data)
+            got = await ended(reader, writer)
+            await server.said("refused 127.0.0.1")
+            assert (await client().ask("b", server.address, REQUEST)).lag == 3
+            return got
+
+    assert asyncio.run(talk()) == b""
+
+
+def test_hello_without_a_proof_gets_a_random_number_only() -> None:
+    """Who replays a hello and a proof of an earlier connection is cut off after the challenge."""
+    old = Handshake(SECRET, "shop", "b", b"c" * 32, b"s" * 32)
+
+    async def talk() -> bytes:
+        async with listening() as server:
+            reader, writer = await server.connect()
+            writer.write(hello(b"c" * 32) + old.proof("client") + encode_frame(REQUEST))
+            return await ended(reader, writer)
+
+    assert len(asyncio.run(talk())) <= 32
+
+
+def test_frame_that_is_not_sealed_ends_the_conversation() -> None:
+    """After a good handshake, somebody on the way puts in a request of his own: it is refused and said."""
+
+    async def talk() -> tuple[bytes, list[str]]:
+        async with listening() as server:
+            reader, writer = await server.connect()
+            writer.write(hello(b"c" * 32))
+            handshake = Handshake(SECRET, "shop", "b", b"c" * 32, await reader.readexactly(32))
+            writer.write(handshake.proof("client"))
+            handshake.check("server", await reader.readexactly(32))
+            writer.write(encode_frame(REQUEST) + b"\0" * 32)
+            got = await ended(reader, writer)
+            await server.said("frame 0 is not what was sent")
+            return got, server.lines
+
+    assert asyncio.run(talk())[0] == b""
+
+
+@pytest.mark.parametrize("sent", [b"", hello(b"n" * 32)[:20], hello(b"n" * 32)], ids=["nothing", "part", "hello"])
+def test_slow_and_half_open_clients_are_dropped(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who does not finish the handshake in time is cut off and said."""
+    monkeypatch.setattr(peer_port, "HANDSHAKE_SECONDS", 0.1)
+
+    async def talk() -> None:
+        async with listening() as server:
+            reader, writer = await server.connect()
+            writer.write(sent)
+            await ended(reader, writer)
+            await server.said("did not prove within 0.1 s that it has the secret")
+
+    asyncio.run(talk())
+
+
+def test_client_with_the_secret_that_asks_nothing_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor may a host that is one of ours keep a connection open."""
+    monkeypatch.setattr(peer_port, "REQUEST_SECONDS", 0.1)
+
+    async def talk() -> bytes:
+        async with listening() as server:
+            reader, writer = await server.connect()
+            writer.write(hello(b"c" * 32))
+            handshake = Handshake(SECRET, "shop", "b", b"c" * 32, await reader.readexactly(32))
+            writer.write(handshake.proof("client"))
+            await reader.readexactly(32)
+            return await ended(reader, writer)
+
+    assert asyncio.run(talk()) == b""
+
+
+def test_look_whether_somebody_listens_is_not_said() -> None:
+    """A health check connects and closes: that is no attempt to get in."""
+
+    async def talk() -> tuple[int, list[str]]:
+        async with listening() as server:
+            for _ in range(3):
+                _, writer = await server.connect()
+                writer.close()
+                await writer.wait_closed()
+            await client().ask("b", server.address, REQUEST)
+            return server.port.refusals.total, server.lines
+
+    assert asyncio.run(talk()) == (0, [])
+
+
+def test_connections_above_the_bound_are_closed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silent ones do not add up; when they are gone, hosts are served again."""
+    monkeypatch.setattr(peer_port, "CONNECTIONS_MAX", 3)
+
+    async def talk() -> str:
+        async with listening() as server:
+            silent = [await server.connect() for _ in range(3)]
+            for _, writer in silent:
+                writer.write(hello(b"n" * 32))
+            # Each has been taken in once it is challenged.
+            for reader, _ in silent:
+                await reader.readexactly(32)
+            with pytest.raises(PeerError) as caught:
+                await client().ask("b", server.address, REQUEST)
+            await server.said("3 connections are open already")
+            for _, writer in silent:
+                writer.close()
+            async with asyncio.timeout(SECONDS):
+                while True:
+                    try:
+                        assert (await client().ask("b", server.address, REQUEST)).lag == 3
+                    except PeerError:
+                        await asyncio.sleep(0.01)
+                    else:
+                        return str(caught.value)
+
+    assert "closed the connection at once" in asyncio.run(talk())
+
+
+def test_nobody_there_is_said_with_the_reason() -> None:
+    """Nothing listens, or the name is not known: a PeerError with the address."""
+
+    async def ask(address: str) -> str:
+        with pytest.raises(PeerError) as caught:
+            await client().ask("b", address, REQUEST)
+        return str(caught.value)
+
+    address = f"127.0.0.1:{free_port()}"
+    assert asyncio.run(ask(address)) == f"{address} cannot be reached: Connection refused"
+    assert asyncio.run(ask("no-such-host.invalid:1")).startswith("no-such-host.invalid:1 cannot be reached: ")
+
+
+@pytest.mark.parametrize("reply", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n" + b"x" * 100], ids=["silent", "http"])
+def test_server_that_is_none_of_ours_is_refused(reply: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that says nothing is not waited for, one that says something else is not believed, none sees the secret."""
+    monkeypatch.setattr(peer_port, "HANDSHAKE_SECONDS", 0.3)
+
+    async def other(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(reply)
+        got.put_nowait(await reader.read())
+        writer.close()
+
+    async def talk() -> tuple[str, bytes]:
+        server = await asyncio.start_server(other, "127.0.0.1", 0)
+        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        with pytest.raises(PeerError) as caught:
+            await client().ask("b", address, REQUEST)
+        async with asyncio.timeout(SECONDS):
+            received = await got.get()
+        server.close()
+        return str(caught.value), received
+
+    got: asyncio.Queue[bytes] = asyncio.Queue()
+    text, received = asyncio.run(talk())
+
+    assert ("does not accept our secret" if reply else "did not answer in time") in text
+    assert SECRET.content not in received
+
+
+def test_end_does_not_wait_for_a_slow_answer() -> None:
+    """A question that is being answered when the host stops is cut off."""
+    begun = asyncio.Event()
+
+    async def never(_: GetRows) -> RowsAnswer:
+        begun.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def talk() -> str:
+        async with listening(never) as server:
+            asking = asyncio.create_task(client().ask("b", server.address, REQUEST))
+            await begun.wait()
+        with pytest.raises(PeerError) as caught:
+            await asking
+        return str(caught.value)
+
+    assert "closed the connection without an answer" in asyncio.run(talk())
+
+
+def test_port_in_use_is_one_error_that_says_what_to_do() -> None:
+    """The operator learns which setting to change."""
+
+    async def twice() -> str:
+        async with listening() as server:
+            with pytest.raises(ConfigurationError) as caught:
+                async with listening(advertise=server.address):
+                    raise AssertionError
+            return str(caught.value)
+
+    assert "the port is in use. Stop what listens there, or advertise another port" in asyncio.run(twice())
+
+
+def bound(advertise: str) -> list[str]:
+    """The addresses that are listened on for it."""
+    sockets = asyncio.run(listening_sockets(advertise))
+    found = [str(sock.getsockname()[0]) for sock in sockets]
+    for sock in sockets:
+        sock.close()
+    return found
+
+
+def test_advertised_address_of_this_machine_is_the_only_one_listened_on() -> None:
+    """A private address stays private."""
+    assert bound(f"127.0.0.1:{free_port()}") == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize("host", ["192.0.2.7", "no-such-host.invalid"])
+def test_address_that_is_not_this_machines_listens_on_all(host: str) -> None:
+    """An address that a router translates to this machine, and a name that only others resolve."""
+    assert bound(f"{host}:{free_port()}")[0] == "0.0.0.0"
+
+
+def test_own_name_that_is_a_loopback_address_here_listens_where_others_connect() -> None:
+    """Debian resolves the machine's name to 127.0.1.1, where nobody else could come in."""
+    name = socket.gethostname()
+    addresses = {str(info[4][0]) for info in socket.getaddrinfo(name, 1, type=socket.SOCK_STREAM)}
+
+    assert not any(address.startswith("127.") for address in bound(f"{name}:{free_port()}")), addresses

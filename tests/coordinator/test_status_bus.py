@@ -1,0 +1,200 @@
+"""The status topic on a real broker: who hears what, in which order, and that nothing there stops anybody."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections.abc import Callable, Iterator
+
+import msgspec
+import pytest
+from confluent_kafka import Producer
+
+from streamcluster.errors import BrokerUnreachable
+from streamcluster.settings import Settings, bootstrap_servers, make_settings
+from streamcluster_coordinator.broker import Broker
+from streamcluster_coordinator.control_bus import StatusBus
+from streamcluster_coordinator.control_record import status_topic
+from streamcluster_coordinator.control_topics import STATUS_BYTES_MAX, control_topics
+from streamcluster_coordinator.host_report import HostReport
+from streamcluster_coordinator.topics import Brokers, Cluster
+from tests.coordinator.controls import SECONDS, delete, make_app
+from tests.process.waiting import eventually, pause
+
+MakeBus = Callable[[Settings], "Ear"]
+
+
+class Ear:
+    """A bus, and what it heard: (host, sequence)."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.heard: list[tuple[str, int]] = []
+        self.bus = StatusBus(settings, lambda report: self.heard.append((report.host, report.sequence)))
+
+    def expect(self, *last: tuple[str, int]) -> None:
+        """Wait until these are the last that were heard."""
+        eventually(lambda: self.heard[-len(last) :] == [*last], SECONDS, f"{last} were heard", lambda: str(self.heard))
+
+
+@pytest.fixture
+def settings(app: tuple[Settings, Cluster]) -> Settings:
+    """That app's."""
+    return app[0]
+
+
+@pytest.fixture
+def make_bus() -> Iterator[MakeBus]:
+    """Makes buses."""
+    made: list[Ear] = []
+
+    def make(settings: Settings) -> Ear:
+        made.append(Ear(settings))
+        return made[-1]
+
+    yield make
+    for ear in made:
+        ear.bus.close()
+
+
+def report(host: str, sequence: int, machine: str = "") -> HostReport:
+    """A report of nothing."""
+    return HostReport(
+        host=host,
+        instance=host,
+        pid=1,
+        machine=machine,
+        sequence=sequence,
+        epoch_read=0,
+        state="member",
+        shape=None,
+        slots=(),
+    )
+
+
+def test_everybody_hears_all_reports_in_order(settings: Settings, make_bus: MakeBus) -> None:
+    """One's own too; from the moment on at which the bus was made, and nothing from before."""
+    a = make_bus(settings)
+    for sequence in range(50):
+        a.bus.publish(report("a", sequence))
+    a.expect(("a", 49))
+
+    b = make_bus(settings)
+    b.bus.publish(report("b", 0))
+    b.expect(("b", 0))
+    a.bus.publish(report("a", 50))
+
+    for ear in (a, b):
+        ear.expect(("b", 0), ("a", 50))
+    assert a.heard == [*(("a", sequence) for sequence in range(50)), ("b", 0), ("a", 50)]
+    assert b.heard == [("b", 0), ("a", 50)]
+
+
+def test_what_is_no_report_is_passed_over_and_said_once(
+    settings: Settings, make_bus: MakeBus, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another program's records, and those of a version to come."""
+    ear = make_bus(settings)
+    newer = msgspec.json.encode(msgspec.structs.replace(report("c", 1), format_version=99))
+    producer = Producer({"bootstrap.servers": bootstrap_servers(settings.broker)})
+    with caplog.at_level(logging.WARNING, "streamcluster.coordinator"):
+        for value in (b"hello", newer, None, b"{}"):
+            producer.produce(status_topic(settings.app_id), value=value)
+        assert producer.flush(SECONDS) == 0
+        ear.bus.publish(report("a", 1))
+        ear.expect(("a", 1))
+
+    assert ear.heard == [("a", 1)]
+    assert [r.getMessage() for r in caplog.records] == [
+        f"topic {status_topic(settings.app_id)} holds what is no report of this version of streamcluster: 1 records "
+        "(the last one at offset 0)"
+    ]
+
+
+def test_a_report_that_is_too_large_is_dropped_and_said(
+    settings: Settings, make_bus: MakeBus, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The next one goes out. One of a megabyte does, for it is compressed."""
+    ear = make_bus(settings)
+    with caplog.at_level(logging.WARNING, "streamcluster.coordinator"):
+        ear.bus.publish(report("a", 1, "x" * STATUS_BYTES_MAX))
+        ear.bus.publish(report("a", 2, "x" * (STATUS_BYTES_MAX // 2)))
+        ear.expect(("a", 2))
+
+    assert ear.heard == [("a", 2)]
+    assert "did not take 1 of this host's reports" in caplog.text
+
+
+def test_an_outage_costs_the_reports_of_its_time_only(own_broker: Broker, make_bus: MakeBus) -> None:
+    """The broker is frozen, then killed: publishing never waits, and what is heard after is new, and in order."""
+    settings, _ = make_app(own_broker.url, "own-")
+    a, b = make_bus(settings), make_bus(settings)
+    a.bus.publish(report("a", 0))
+    b.expect(("a", 0))
+
+    numbers = itertools.count(1)
+    own_broker.pause(1)
+    publish_for(5, a, numbers)
+    own_broker.resume(1)
+    publish_until_heard(a, b, numbers)
+    own_broker.kill(1)
+    publish_for(5, a, numbers)
+    own_broker.start(1)
+    publish_until_heard(a, b, numbers)
+
+    for ear in (a, b):
+        assert ear.heard == sorted(set(ear.heard))
+
+
+def publish_for(seconds: float, ear: Ear, numbers: Iterator[int]) -> None:
+    """Publish 100 times a second."""
+    began, slowest = time.monotonic(), 0.0
+    while (now := time.monotonic()) < began + seconds:
+        ear.bus.publish(report("a", next(numbers)))
+        slowest = max(slowest, time.monotonic() - now)
+        pause(0.01)
+    # The machine may be busy; waiting for a broker would take a second and more.
+    assert slowest < 0.5
+
+
+def publish_until_heard(a: Ear, b: Ear, numbers: Iterator[int]) -> None:
+    """Publish twice a second, from a, until both have heard one of those."""
+    first = next(numbers)
+
+    def heard() -> bool:
+        a.bus.publish(report("a", next(numbers)))
+        return all(ear.heard[-1][1] > first for ear in (a, b))
+
+    eventually(heard, SECONDS, "reports are heard again", every=0.5)
+
+
+def test_a_topic_that_is_made_anew_is_used_on(app: tuple[Settings, Cluster], make_bus: MakeBus) -> None:
+    """Nothing in it is needed."""
+    settings, cluster = app
+    topic = status_topic(settings.app_id)
+    a, b = make_bus(settings), make_bus(settings)
+    a.bus.publish(report("a", 0))
+    b.expect(("a", 0))
+
+    delete(settings, topic)
+    brokers = Brokers(settings)
+    eventually(lambda: topic not in brokers.topics(()), SECONDS, "it is gone")
+    brokers.create(control_topics(settings)[1:], cluster)
+
+    publish_until_heard(a, b, itertools.count(1))
+
+
+def test_the_last_report_is_out_when_the_bus_is_closed(settings: Settings, make_bus: MakeBus) -> None:
+    """A host that leaves says so."""
+    a, b = make_bus(settings), make_bus(settings)
+    a.bus.publish(report("a", 1))
+    a.bus.close()
+
+    b.expect(("a", 1))
+
+
+def test_no_broker_is_an_error_with_a_deadline() -> None:
+    """Of the operator."""
+    settings = make_settings({"id": "app", "broker": "kafka://127.0.0.1:1", "connect_timeout": 1.0})
+    with pytest.raises(BrokerUnreachable, match="the end of topic 'app-status' could not be read"):
+        StatusBus(settings, print)

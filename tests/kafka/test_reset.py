@@ -1,0 +1,164 @@
+"""A worker whose clients are replaced because nobody knows whether its commit counts: what it may do until it is told.
+
+The broker is the test's own and freezes, so that commits come to no end.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from streamcluster.errors import ExitCode
+from streamcluster.ids import TaskId
+from streamcluster.messages import Drain, Failed, Follow, Following, Grant, Ready, Released, Report, Revoke
+from streamcluster_coordinator.broker import Broker
+from tests.kafka.worker import Link, OneWorker, report_where, wait_caught_up
+from tests.process.checker import Row
+from tests.process.records import Feed, Reader, send, values
+from tests.process.waiting import eventually
+
+NODE = 1
+SECONDS = 30
+
+
+@pytest.fixture
+def worker(own_broker: Broker, topic_prefix: str, tmp_path: Path) -> Iterator[OneWorker]:
+    """The obedient app on the test's own broker; it does not wait long for it."""
+    admin = AdminClient({"bootstrap.servers": own_broker.bootstrap})
+
+    def make_topic(name: str, partitions: int, config: Mapping[str, str] | None = None) -> str:
+        topic = NewTopic(name, num_partitions=partitions, config={"retention.ms": "-1", **(config or {})})
+        admin.create_topics([topic])[name].result(SECONDS)
+        return name
+
+    one = OneWorker(
+        "obedient",
+        topic_prefix,
+        own_broker.url,
+        tmp_path,
+        make_topic,
+        connect_timeout=20,
+        transaction_timeout=10,
+        heartbeat_interval=0.1,
+    )
+    yield one
+    one.close()
+
+
+def numbered() -> Iterator[Row]:
+    """Numbered values over ten keys, without an end."""
+    return (Row(f"k{number % 10}", b"v%d" % number) for number in itertools.count())
+
+
+def start_feed(broker: Broker, prefix: str, link: Link) -> Feed:
+    """Records flow, and are committed."""
+    feed = Feed(broker.bootstrap, f"{prefix}in", numbered(), rate=300)
+    feed.start()
+    report_where(link, lambda report: report.commits_total > 5, "commits are made")
+    return feed
+
+
+def released(link: Link) -> set[TaskId]:
+    """Every task that the worker has released."""
+    return {task for said in list(link.said) if isinstance(said, Released) for task in said.tasks}
+
+
+def has_given_up(report: Report) -> bool:
+    """Whether the worker is replacing its clients: the note is about a commit then, not about absent brokers."""
+    return report.note is not None and not report.note.startswith("no broker answers")
+
+
+def freeze_until_lost(broker: Broker, link: Link) -> None:
+    """Freeze the broker until the worker has given its commit up."""
+    broker.pause(NODE)
+    report_where(link, has_given_up, "it gives up")
+
+
+def test_worker_whose_slot_was_fenced_while_it_was_resetting_has_no_tasks(
+    worker: OneWorker, own_broker: Broker, topic_prefix: str
+) -> None:
+    """Hole H5: its new producer is valid, and its tasks may be another's. It must wait until it is granted anew.
+
+    Here they are another's. A grant that was on its way comes too late, whatever its epoch. Then they come back.
+    """
+    first = worker.start("a")
+    first.send(Grant(epoch=1, tasks=worker.tasks))
+    feed = start_feed(own_broker, topic_prefix, first)
+    freeze_until_lost(own_broker, first)
+    first.send(Grant(epoch=9, tasks=worker.tasks))
+    own_broker.resume(NODE)
+    ready = first.wait_for(Ready, lambda said: said.session > 1, "again")
+
+    first.send(Grant(epoch=10, tasks=worker.tasks, session=ready.session - 1))
+    second = worker.start("b")
+    second.send(Grant(epoch=11, tasks=worker.tasks))
+    feed.stop()
+    wait_caught_up(second, own_broker.bootstrap, 2)
+    after = first.said.index(ready)
+    reports = [said for said in first.said[after:] if isinstance(said, Report)]
+    assert reports
+    assert [report.tasks for report in reports if report.tasks] == []
+
+    second.send(Revoke(epoch=12, tasks=worker.tasks))
+    eventually(lambda: released(second) == set(worker.tasks), SECONDS, "both are released", second.log_end)
+    first.send(Grant(epoch=13, tasks=worker.tasks, session=ready.session))
+    send(own_broker.bootstrap, f"{topic_prefix}in", [Row("k0", b"last")])
+    wait_caught_up(first, own_broker.bootstrap, 2)
+    reader = Reader(own_broker.bootstrap)
+    came = sorted(map(str, values(reader.rows(f"{topic_prefix}out"))))
+    assert came == sorted(map(str, values(reader.rows(f"{topic_prefix}in"))))
+    assert len(came) > len(feed.acked) > 0
+    reader.close()
+
+
+def test_drain_ends_though_nobody_knows_whether_its_commit_counts(
+    worker: OneWorker, own_broker: Broker, topic_prefix: str
+) -> None:
+    """Nothing is released or drained before the new producer has fenced the old one; then it says it was cut short."""
+    first = worker.start("a")
+    first.send(Grant(epoch=1, tasks=worker.tasks))
+    feed = start_feed(own_broker, topic_prefix, first)
+    own_broker.pause(NODE)
+    first.send(Drain())
+    report_where(first, has_given_up, "it gives up")
+    assert first.process.poll() is None
+    assert not [said for said in first.said if isinstance(said, Released)]
+    own_broker.resume(NODE)
+    assert first.wait() == ExitCode.DRAIN_DEADLINE
+    assert first.wait_for(Failed).exit_code == ExitCode.DRAIN_DEADLINE
+    feed.stop()
+
+    second = worker.start("b")
+    second.send(Grant(epoch=2, tasks=worker.tasks))
+    wait_caught_up(second, own_broker.bootstrap, 2)
+    reader = Reader(own_broker.bootstrap)
+    came = sorted(map(str, values(reader.rows(f"{topic_prefix}out"))))
+    assert came == sorted(map(str, values(reader.rows(f"{topic_prefix}in"))))
+    reader.close()
+
+
+def test_standbys_are_let_go_too(worker: OneWorker, own_broker: Broker, topic_prefix: str) -> None:
+    """After a reset the worker follows nothing, and its store is free; a list of the new session is followed."""
+    owned, followed = worker.tasks
+    first = worker.start("a")
+    first.send(Grant(epoch=1, tasks=(owned,)))
+    first.send(Follow(epoch=1, tasks=(followed,)))
+    first.wait_for(Following, lambda said: said.tasks == (followed,))
+    feed = start_feed(own_broker, topic_prefix, first)
+    freeze_until_lost(own_broker, first)
+    own_broker.resume(NODE)
+    ready = first.wait_for(Ready, lambda said: said.session > 1, "again")
+    report_where(first, lambda report: not report.tasks, "it has nothing")
+    first.send(Follow(epoch=1, tasks=worker.tasks, session=ready.session))
+    report_where(
+        first,
+        lambda report: [(one.state, sum(one.lag.values())) for one in report.tasks] == [("standby", 0)] * 2,
+        "both are followed",
+    )
+    feed.stop()
+    eventually(lambda: first.process.poll() is None, SECONDS, "it is alive")

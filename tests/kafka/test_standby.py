@@ -1,0 +1,207 @@
+"""A worker as a standby, through its protocol: it follows, answers from what it follows, and is promoted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+from streamcluster.ids import TaskId
+from streamcluster.messages import (
+    Drain,
+    Drained,
+    Follow,
+    Following,
+    Grant,
+    ReadTable,
+    Released,
+    Report,
+    Revoke,
+    Rows,
+    Stored,
+)
+from streamcluster_worker.kafka import Connection, open_transactional_producer
+from tests.kafka.conftest import MakeWorker
+from tests.kafka.worker import Link, OneWorker, report_where, wait_caught_up
+from tests.process.checker import Row
+from tests.process.records import Reader, send, values
+from tests.process.waiting import eventually
+
+
+def rows(count: int, first: int = 0) -> list[Row]:
+    """So many records over 25 keys."""
+    return [Row(f"k{number % 25}", b"v%d" % number) for number in range(first, first + count)]
+
+
+def query(link: Link, request: ReadTable) -> Rows:
+    """Ask and wait for this request's answer."""
+    link.send(request)
+    return link.wait_for(Rows, lambda answer: answer.request == request.request, f"to {request}")
+
+
+def stands_at(task: TaskId, position: int) -> Callable[[Report], bool]:
+    """Whether a report has this standby at this position, with nothing to catch up with."""
+
+    def fits(report: Report) -> bool:
+        return any(
+            (one.task, one.state, one.stored, sum(one.lag.values())) == (task, "standby", position, 0)
+            for one in report.tasks
+        )
+
+    return fits
+
+
+def follow_to_the_end(standby: Link, owner: Report, epoch: int) -> None:
+    """Have `standby` follow all of the owner's tasks, up to where their owner is."""
+    tasks = tuple(task.task for task in owner.tasks)
+    standby.send(Follow(epoch=epoch, tasks=tasks))
+    standby.wait_for(Following, lambda answer: (answer.epoch, answer.tasks) == (epoch, tasks))
+    for task in owner.tasks:
+        # Behind the owner's last record there is the marker of its transaction.
+        report_where(standby, stands_at(task.task, task.stored + 1), f"{task.task} is at its end")
+
+
+def fence(worker: OneWorker, host: str) -> None:
+    """As the leader does it when a host is gone."""
+    producer = open_transactional_producer(worker.settings, worker.transactional_id(host), Connection(), 30.0)
+    del producer
+
+
+def test_a_standby_is_promoted_without_a_restore(
+    one_worker: MakeWorker, reader: Reader, bootstrap: str, topic_prefix: str
+) -> None:
+    """The owner is killed at work and fenced; its standby goes on from the tail, and nothing is lost or done twice."""
+    worker = one_worker("obedient", heartbeat_interval=0.02)
+    owner, standby = worker.start("a"), worker.start("b")
+    owner.send(Grant(epoch=1, tasks=worker.tasks))
+    send(bootstrap, f"{topic_prefix}in", rows(20_000))
+    follow_to_the_end(standby, wait_caught_up(owner, bootstrap, 2), 1)
+
+    send(bootstrap, f"{topic_prefix}in", rows(5_000, 20_000))
+    owner.process.kill()
+    owner.process.wait(30)
+    fence(worker, "a")
+    known = len(standby.said)
+    began = time.monotonic()
+    standby.send(Grant(epoch=2, tasks=worker.tasks))
+    eventually(
+        lambda: any(
+            isinstance(said, Report) and [one.state for one in said.tasks] == ["running", "running"]
+            for said in standby.said[known:]
+        ),
+        30,
+        "the standby runs",
+        standby.log_end,
+        every=0.005,
+    )
+    seconds = time.monotonic() - began
+    report = wait_caught_up(standby, bootstrap, 2)
+
+    print(f"promoted within {seconds:.3f} s")
+    assert seconds < 5
+    # Of 25 keys' rows a commit has at most 25 records a task.
+    assert sum(one.restored for one in report.tasks) <= 5_000
+    sent = sorted(str(row.value) for row in rows(25_000))
+    assert sorted(map(str, values(reader.rows(f"{topic_prefix}out")))) == sent
+    assert sorted(query(standby, ReadTable(request=1, table="seen")).rows) == sorted(
+        (f'"k{n}"', "1000") for n in range(25)
+    )
+
+
+def test_a_standby_answers_from_what_it_follows(one_worker: MakeWorker, bootstrap: str, topic_prefix: str) -> None:
+    """By key and by page, with its lag; asked for what it owns, it has nothing."""
+    worker = one_worker("obedient")
+    owner, standby = worker.start("a"), worker.start("b")
+    owner.send(Grant(epoch=1, tasks=worker.tasks))
+    send(bootstrap, f"{topic_prefix}in", rows(100))
+    follow_to_the_end(standby, wait_caught_up(owner, bootstrap, 2), 1)
+
+    found: dict[str, str] = {}
+    after: str | None = None
+    for request in range(100):
+        page = query(standby, ReadTable(request=request, table="seen", after=after, rows_max=4, standby=True))
+        assert (page.error, page.lag) == (None, 0)
+        found.update(page.rows)
+        after = page.after
+        if after is None:
+            break
+
+    assert found == {f'"k{n}"': "4" for n in range(25)}
+    one = query(standby, ReadTable(request=200, table="seen", key='"k7"', standby=True))
+    assert (one.rows, one.lag, one.owner) == ((('"k7"', "4"),), 0, True)
+    assert query(standby, ReadTable(request=201, table="seen", key='"none"', standby=True)).owner is False
+    assert query(standby, ReadTable(request=202, table="seen", key='"k7"')).owner is False
+    assert query(owner, ReadTable(request=203, table="seen", key='"k7"')).lag is None
+    assert query(owner, ReadTable(request=204, table="seen", key='"k7"', standby=True)).owner is False
+    assert "no table 'sean'" in str(query(standby, ReadTable(request=205, table="sean", standby=True)).error)
+
+
+def change_places(owner: Link, standby: Link, tasks: tuple[TaskId, ...], epoch: int) -> None:
+    """The standby gets the tasks, and their owner follows them from then on."""
+    owner.send(Revoke(epoch=epoch, tasks=tasks))
+    for task in tasks:
+        owner.wait_for(Released, partial(releases, epoch, task))
+    owner.send(Follow(epoch=epoch + 1, tasks=tasks))
+    standby.send(Grant(epoch=epoch + 1, tasks=tasks))
+    owner.wait_for(Following, lambda said: (said.epoch, said.tasks) == (epoch + 1, tasks))
+
+
+def releases(epoch: int, task: TaskId, said: Released) -> bool:
+    """Whether this is the answer to a revocation of the task."""
+    return said.epoch == epoch and task in said.tasks
+
+
+def test_an_owner_becomes_a_standby_and_the_other_way_round(
+    one_worker: MakeWorker, reader: Reader, bootstrap: str, topic_prefix: str
+) -> None:
+    """Tasks change places, twice: each hand-over finds the state there, and no event is lost or done twice."""
+    worker = one_worker("obedient")
+    links = [worker.start("a"), worker.start("b")]
+    sent = 0
+    links[0].send(Grant(epoch=1, tasks=worker.tasks))
+    for turn in range(3):
+        owner, standby = links[turn % 2], links[(turn + 1) % 2]
+        send(bootstrap, f"{topic_prefix}in", rows(500, sent))
+        sent += 500
+        report = wait_caught_up(owner, bootstrap, 2)
+        if turn:
+            # The marker behind what it had; and nothing that it had before.
+            assert sum(one.restored for one in report.tasks) <= 2 * 2
+        follow_to_the_end(standby, report, 10 * turn + 2)
+        change_places(owner, standby, worker.tasks, 10 * turn + 3)
+    wait_caught_up(links[1], bootstrap, 2)
+    assert sorted(map(str, values(reader.rows(f"{topic_prefix}out")))) == sorted(str(row.value) for row in rows(sent))
+
+
+def test_what_is_not_followed_any_more_is_free(one_worker: MakeWorker, bootstrap: str, topic_prefix: str) -> None:
+    """After Following another worker of the host may be granted the task; a list of an older epoch is ignored."""
+    worker = one_worker("obedient")
+    first, second = worker.tasks
+    owner, standby = worker.start("a"), worker.start("b")
+    owner.send(Grant(epoch=1, tasks=worker.tasks))
+    send(bootstrap, f"{topic_prefix}in", rows(100))
+    follow_to_the_end(standby, wait_caught_up(owner, bootstrap, 2), 5)
+    standby.send(Follow(epoch=4, tasks=()))
+    standby.send(Follow(epoch=6, tasks=(second,)))
+    answer = standby.wait_for(Following, lambda said: said.epoch == 6)
+    assert answer.tasks == (second,)
+    assert not [said for said in standby.said if isinstance(said, Following) and said.epoch == 4]
+
+    # A second worker on host b, in a slot of its own: the disk of the first.
+    (worker.directory / "c").symlink_to(worker.directory / "b")
+    other = worker.start("c", inventory=True)
+    stored = other.wait_for(Stored)
+    assert list(stored.positions) == [str(first)]
+    assert stored.positions[str(first)] > 0
+    other.send(Follow(epoch=7, tasks=(first,)))
+    report_where(
+        other,
+        lambda report: (
+            [(one.state, one.error) for one in report.tasks] == [("standby", None)]
+            and sum(report.tasks[0].lag.values()) == 0
+        ),
+        "it is followed from there",
+    )
+    standby.send(Drain())
+    standby.wait_for(Drained)
+    assert standby.wait() == 0

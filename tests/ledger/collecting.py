@@ -1,0 +1,201 @@
+"""Reads everything back after a run: topics, the group's history of commits, the control topic, stores on disk.
+
+It knows where things are and how they are encoded, and nothing of what is right.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+from confluent_kafka import Message
+from confluent_kafka.admin import AdminClient
+
+from streamcluster.engine.partition import short_name
+from streamcluster.ids import TaskId
+from streamcluster_coordinator.control_record import control_topic
+from streamcluster_worker.shard import Memory, RocksStore, identity
+from tests.ledger.hosts import Host
+from tests.ledger.values import OUTPUTS, TABLES, Claim, CommitSeen, Cut, Log, StoreCopy
+from tests.process.records import REQUEST_SECONDS, Reader
+
+SCAN_SECONDS = 300.0
+OFFSETS_TOPIC = "__consumer_offsets"
+# A shard that is only read needs little.
+_STORE_BYTES = 8 * 1024 * 1024
+
+
+class _Claimed(msgspec.Struct):
+    """What control records of one host and of many (those have a term) have in common, as far as it matters."""
+
+    epoch: int
+    term: int | None = None
+    instance: str = ""
+    leader: dict[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Topics of a run by their names in the ledger."""
+
+    prefix: str
+    app_id: str
+
+    def topic(self, name: str) -> str:
+        """Where the ledger's `in`, `names`, `out1` ..., `grouped` and `changelog:TABLE` are."""
+        if name == "grouped":
+            return f"{self.prefix}take_first-{self.prefix}in-order-repartition"
+        if name.startswith("changelog:"):
+            return f"{self.app_id}-{name.removeprefix('changelog:')}-changelog"
+        return f"{self.prefix}{name}"
+
+    @property
+    def written(self) -> list[str]:
+        """What the app writes in transactions."""
+        return ["grouped", *OUTPUTS, *(f"changelog:{table}" for table in TABLES)]
+
+    @property
+    def read(self) -> list[str]:
+        """What the app reads and commits offsets of."""
+        return ["in", "names", "grouped"]
+
+
+def logs_of(reader: Reader, topic: str) -> dict[int, Log]:
+    """Every committed record of a topic, by partition."""
+    logs = {number: Log() for number in range(reader.partitions(topic))}
+
+    def take(partition: int, message: Message) -> None:
+        key, offset = message.key(), message.offset()
+        assert offset is not None
+        logs[partition].add(offset, "" if key is None else sys.intern(key.decode()), message.value())
+
+    reader.scan(topic, take, SCAN_SECONDS)
+    return logs
+
+
+def cut_of(reader: Reader, names: Names, name: str) -> Cut:
+    """What counts now; no process is there to change it, and no transaction is open."""
+    committed = reader.committed(names.app_id, names.topic("in"))
+    posted = {
+        partition: offset + ahead_of(reader.metadata(names.app_id, names.topic("in"), partition), f"{names.prefix}post")
+        for partition, offset in committed.items()
+    }
+    ends = {
+        (topic, partition): stable
+        for topic in names.written
+        for (_, partition), (stable, _) in reader.ends([names.topic(topic)]).items()
+    }
+    return Cut(name, posted, ends)
+
+
+def ahead_of(metadata: str, agent: str) -> int:
+    """How far an agent was ahead of the committed offset; the worker notes it in the offset's metadata."""
+    # A commit without metadata arrives at the brokers as one zero byte (librdkafka 2.16).
+    text = metadata.strip("\0")
+    found = msgspec.json.decode(text, type=dict[str, int]) if text else {}
+    return found.get(short_name(agent), 0)
+
+
+def commits_of(reader: Reader, names: Names) -> dict[tuple[str, int], list[CommitSeen]]:
+    """The history of the group's committed offsets, from the topic in which the brokers keep them."""
+    ours = {names.topic(name): name for name in names.read}
+    found: dict[tuple[str, int], list[CommitSeen]] = {}
+
+    def take(_: int, message: Message) -> None:
+        key, value = message.key(), message.value()
+        place = decode_offset_key(key) if key is not None else None
+        if place is None or value is None or place[0] != names.app_id or place[1] not in ours:
+            return
+        offset, metadata = decode_offset_value(value)
+        commit = CommitSeen(offset, offset + ahead_of(metadata, f"{names.prefix}post"))
+        found.setdefault((ours[place[1]], place[2]), []).append(commit)
+
+    reader.scan(OFFSETS_TOPIC, take, SCAN_SECONDS)
+    return found
+
+
+def decode_offset_key(key: bytes) -> tuple[str, str, int] | None:
+    """Group, topic and partition of a key of the offsets topic (OffsetCommitKey, versions 0 and 1); None: another's."""
+    (version,) = struct.unpack_from(">h", key)
+    if version > 1:
+        return None
+    group, at = _text(key, 2)
+    topic, at = _text(key, at)
+    (partition,) = struct.unpack_from(">i", key, at)
+    return group, topic, partition
+
+
+def decode_offset_value(value: bytes) -> tuple[int, str]:
+    """Offset and metadata (OffsetCommitValue, versions 0 to 4)."""
+    version, offset = struct.unpack_from(">hq", value)
+    # From version 3 on the leader's epoch is between the two; version 4 is flexible, and its texts are compact.
+    at = 14 if version >= 3 else 10
+    return offset, _compact_text(value, at) if version >= 4 else _text(value, at)[0]
+
+
+def _text(data: bytes, at: int) -> tuple[str, int]:
+    (length,) = struct.unpack_from(">h", data, at)
+    return data[at + 2 : at + 2 + length].decode(), at + 2 + length
+
+
+def _compact_text(data: bytes, at: int) -> str:
+    """A text behind its length plus one, as an unsigned varint."""
+    length = shift = 0
+    while True:
+        part = data[at]
+        length |= (part & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if part < 0x80:
+            return data[at : at + length - 1].decode()
+
+
+def claims_of(reader: Reader, names: Names) -> list[Claim]:
+    """Who led, by the control topic; compaction leaves the segment that is written to alone."""
+    found: list[Claim] = []
+
+    def take(_: int, message: Message) -> None:
+        value = message.value()
+        if value is not None:
+            found.append(claim_of(value))
+
+    reader.scan(control_topic(names.app_id), take, SCAN_SECONDS)
+    return found
+
+
+def claim_of(value: bytes) -> Claim:
+    """A record of the control topic. One host writes one of the same epoch again when its number of slots changes."""
+    record = msgspec.json.decode(value, type=_Claimed)
+    leader = record.instance if record.leader is None else str(record.leader["instance"])
+    term = record.epoch if record.term is None else record.term
+    return Claim(term, record.epoch, leader, strict=record.term is not None)
+
+
+def stores_of(hosts: Sequence[Host], names: Names, cluster_id: str, tables_of: dict[str, list[str]]) -> list[StoreCopy]:
+    """Every shard on the hosts' disks. tables_of: the first part of a task's name -> its tables."""
+    found: list[StoreCopy] = []
+    memory = Memory(_STORE_BYTES, _STORE_BYTES)
+    for host in hosts:
+        for path in sorted((host.run.state_dir / names.app_id / "tasks").glob("*_*")):
+            group, _, partition = path.name.partition("_")
+            if not partition.isdigit():
+                # Set aside because it was corrupt.
+                continue
+            owner = identity(names.app_id, cluster_id, TaskId(int(group), int(partition)))
+            store = RocksStore.open(path, tables_of[group], memory, owner)
+            try:
+                found += [
+                    StoreCopy(host.name, path.name, int(partition), table, store.changelog_next_offset(table), rows)
+                    for table in tables_of[group]
+                    for rows in [dict(store.shard(table).scan(rows_max=sys.maxsize))]
+                ]
+            finally:
+                store.close()
+    return found
+
+
+def cluster_id_of(bootstrap: str) -> str:
+    """The id of the Kafka cluster, which stores carry."""
+    return str(AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=REQUEST_SECONDS).cluster_id)

@@ -1,0 +1,200 @@
+"""A history in which everything is as it must be, made by a small simulated app: the ground of the mutation tests.
+
+It shares no fold with the checker: commits, rollbacks and markers are played through in time, partition by partition.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+from tests.ledger.generator import first_profiles, later_profiles, movements
+from tests.ledger.values import (
+    GROUPED_PARTITIONS,
+    OUTPUTS,
+    PARTITIONS,
+    TABLES,
+    Claim,
+    CommitSeen,
+    Cut,
+    Log,
+    Observed,
+    Restored,
+    Sight,
+    StoreCopy,
+    Usage,
+    digest,
+)
+from tests.process.checker import Row
+
+CLOCK_STEP = 0.05
+Place = tuple[str, int]
+
+
+@dataclass(slots=True)
+class Play:
+    """The simulated run. Every commit ends with one marker on each partition that was written to."""
+
+    source: random.Random
+    accounts: int
+    ends: Counter[Place] = field(default_factory=Counter)
+    logs: defaultdict[Place, Log] = field(default_factory=lambda: defaultdict(Log))
+    dirty: set[Place] = field(default_factory=set)
+    tables: dict[str, dict[str, str]] = field(default_factory=lambda: {name: {} for name in TABLES})
+    # Table -> partition -> keys that the open commit has changed.
+    changed: defaultdict[Place, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
+    commits: defaultdict[Place, list[CommitSeen]] = field(default_factory=lambda: defaultdict(list))
+    by: dict[int, int] = field(default_factory=dict)
+
+    def write(self, topic: str, partition: int, key: str, value: str | bytes, *, transactional: bool = True) -> None:
+        """Append one record."""
+        place = (topic, partition)
+        self.logs[place].add(self.ends[place], key, value.encode() if isinstance(value, str) else value)
+        self.ends[place] += 1
+        if transactional:
+            self.dirty.add(place)
+
+    def put(self, table: str, partition: int, key: str, value: str) -> None:
+        """Set a row; its changelog gets it at the commit, once per key. key: as JSON."""
+        self.tables[table][key] = value
+        self.changed[table, partition][key] = value
+
+    def post(self, partition: int, row: Row, *, by: int) -> None:
+        """What agent `post` does with one movement."""
+        assert row.value is not None
+        movement = json.loads(row.value)
+        total = movement["amount"] + int(self.tables["sums"].get(json.dumps(row.key), "0"))
+        self.put("sums", partition, json.dumps(row.key), str(total))
+        window = f"{row.key}|{int(movement['at'] // 10) * 10}"
+        count = 1 + int(self.tables["windows"].get(json.dumps(window), "0"))
+        self.put("windows", partition, json.dumps(window), str(count))
+        profile_of = self.tables["profiles"].get(json.dumps(row.key), '"0 "')
+        id = movement["id"]
+        self.write("out1", partition, row.key, row.value)
+        self.write("out3", partition, row.key, json.dumps({"id": id, "total": total, "at": movement["at"], "by": by}))
+        self.write("out4", partition, row.key, json.dumps({"id": id, "window": window, "count": count}))
+        version = int(json.loads(profile_of).split(" ")[0])
+        self.write("out5", partition, row.key, json.dumps({"id": id, "version": version}))
+        self.write("grouped", movement["order"] % GROUPED_PARTITIONS, str(movement["order"]), row.value)
+
+    def take_first(self, partition: int, key: str, value: bytes) -> None:
+        """What agent `take_first` does with one repartitioned movement."""
+        id = json.loads(value)["id"]
+        if key not in self.tables["orders"]:
+            self.put("orders", partition, key, str(id))
+            self.write("out2", partition, key, json.dumps({"id": id}))
+
+    def commit(self) -> None:
+        """Changelogs, then a marker on everything that was written to."""
+        for (table, partition), rows in self.changed.items():
+            for key, value in rows.items():
+                self.write(f"changelog:{table}", partition, key, value)
+        self.changed.clear()
+        for place in sorted(self.dirty):
+            self.ends[place] += 1
+        self.dirty.clear()
+
+    def commit_input(self, topic: str, partition: int) -> None:
+        """Commit the end of what is in a topic."""
+        end = self.logs[topic, partition].end()
+        self.commits[topic, partition].append(CommitSeen(end, end))
+
+    def of(self, topic: str, partitions: int) -> dict[int, Log]:
+        """A topic's logs."""
+        return {number: self.logs[topic, number] for number in range(partitions)}
+
+
+def play(seed: int, steps: int, accounts: int) -> tuple[Play, dict[tuple[int, int], Row], Cut]:
+    """Steps of some movements each, a commit after each; half of the way all is cut off, and other processes go on."""
+    run = Play(random.Random(seed), accounts)
+    clock = iter(range(1_000_000))
+    rows = movements(seed, accounts, lambda: next(clock) * CLOCK_STEP)
+    updates = later_profiles(seed, accounts)
+    acked: dict[tuple[int, int], Row] = {}
+    waiting = [(number % PARTITIONS, row) for number, row in enumerate(first_profiles(accounts))]
+    cut: Cut | None = None
+    grouped_done: Counter[int] = Counter()
+    for step in range(steps):
+        # The number in the name decides the partition, so an account is always on the same one.
+        waiting += [(_partition(row.key), row) for row in (next(updates) for _ in range(run.source.randrange(3)))]
+        for partition, row in waiting:
+            assert row.value is not None
+            run.write("names", partition, row.key, row.value, transactional=False)
+            run.put("profiles", partition, json.dumps(row.key), json.dumps(row.value.decode()))
+        waiting = []
+        for _ in range(run.source.randrange(1, 12)):
+            row = next(rows)
+            partition = _partition(row.key)
+            acked[partition, run.ends["in", partition]] = row
+            assert row.value is not None
+            run.write("in", partition, row.key, row.value, transactional=False)
+            run.post(partition, row, by=partition + (100 if step < steps // 2 else 200))
+        for partition in range(GROUPED_PARTITIONS):
+            log = run.logs["grouped", partition]
+            for key, value in log.rows()[grouped_done[partition] :]:
+                assert value is not None
+                run.take_first(partition, key, value)
+            grouped_done[partition] = len(log)
+            run.commit_input("grouped", partition)
+        for partition in range(PARTITIONS):
+            run.commit_input("in", partition)
+            run.commit_input("names", partition)
+        run.commit()
+        if cut is None and step >= steps // 2 - 1:
+            cut = cut_of(run, "the cut")
+    assert cut is not None
+    return run, acked, cut
+
+
+def cut_of(run: Play, name: str) -> Cut:
+    """What counts now."""
+    return Cut(name, {number: run.logs["in", number].end() for number in range(PARTITIONS)}, dict(run.ends))
+
+
+def _partition(account: str) -> int:
+    return int(account.removeprefix("account")) % PARTITIONS
+
+
+def right_history(seed: int = 7, steps: int = 30, accounts: int = 12) -> Observed:
+    """The whole of it, as the readers would hand it over."""
+    run, acked, cut = play(seed, steps, accounts)
+    outputs = {name: run.of(name, GROUPED_PARTITIONS if name == "out2" else PARTITIONS) for name in OUTPUTS}
+    counts = {name: GROUPED_PARTITIONS if name == "orders" else PARTITIONS for name in TABLES}
+    changelogs = {name: run.of(f"changelog:{name}", counts[name]) for name in TABLES}
+    stores = [_store(name, number, log) for name, logs in changelogs.items() for number, log in logs.items()]
+    # A copy that was left behind, as a standby or the host of another time has it.
+    stores.append(_store("sums", 1, changelogs["sums"][1], records=5, host="two"))
+    return Observed(
+        acked=acked,
+        inputs=run.of("in", PARTITIONS),
+        names=run.of("names", PARTITIONS),
+        grouped=run.of("grouped", GROUPED_PARTITIONS),
+        outputs=outputs,
+        changelogs=changelogs,
+        tables=run.tables,
+        stores=stores,
+        cuts=[cut, cut_of(run, "the end")],
+        sights={
+            place: Sight(list(log.offsets), [digest(*row) for row in log.rows()])
+            for place, log in run.logs.items()
+            if place[0].startswith(("out", "grouped", "changelog"))
+        },
+        ends={place: (end, end) for place, end in run.ends.items()},
+        claims=[Claim(1, 1, "first"), Claim(1, 1, "first"), Claim(2, 2, "second")],
+        commits=dict(run.commits),
+        usage={"worker 5": [Usage(float(at), 100_000_000 + at, 40) for at in range(100)]},
+        restores=[Restored("one", "4_1", 200, restored=12, tail_max=100)],
+        caught_up_seconds=3.0,
+        catch_up_seconds_max=60.0,
+        exit_codes={"one": 0},
+    )
+
+
+def _store(table: str, partition: int, log: Log, records: int | None = None, host: str = "one") -> StoreCopy:
+    behind = records is not None and records < len(log)
+    done = log.rows()[:records]
+    task = f"{GROUPED_PARTITIONS if table == 'orders' else PARTITIONS}_{partition}"
+    end = log.offsets[records] if records is not None and behind else log.end()
+    return StoreCopy(host, task, partition, table, end, {key.encode(): value or b"" for key, value in done})

@@ -1,0 +1,48 @@
+"""The schedule of faults: the same for the same seed, complete, and within its bounds."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.ledger.faults import BROKER_FAULTS, GAP_MAX, GAP_MIN, WORKER_AND_HOST_FAULTS, schedule
+
+
+@given(seed=st.integers(), seconds=st.floats(0, 2_000), mean_gap=st.floats(0.5, 60))
+def test_the_same_seed_gives_the_same_faults(seed: int, seconds: float, mean_gap: float) -> None:
+    """In order of their times, all within the run, with gaps around the mean."""
+    faults = schedule(seed, seconds, mean_gap, with_brokers=True)
+
+    assert faults == schedule(seed, seconds, mean_gap, with_brokers=True)
+    times = [0.0, *(fault.at for fault in faults)]
+    assert all(fault.at < seconds + 0.001 for fault in faults)
+    for before, after in pairwise(times):
+        assert GAP_MIN * mean_gap - 0.01 <= after - before <= GAP_MAX * mean_gap + 0.01
+
+
+def test_a_longer_run_begins_like_a_shorter_one() -> None:
+    """So a failure late in a run is played again with all that was before it."""
+    short = schedule(7, 100, 5, with_brokers=True)
+
+    assert schedule(7, 500, 5, with_brokers=True)[: len(short)] == short
+
+
+def test_every_kind_comes_before_any_comes_again_out_of_turn() -> None:
+    """One deck has all kinds; without own brokers none of theirs."""
+    offered = {**WORKER_AND_HOST_FAULTS, **BROKER_FAULTS}
+    cards = sum(count for count, _ in offered.values())
+
+    first = schedule(3, 10_000, 5, with_brokers=True)[:cards]
+
+    assert {fault.kind for fault in first} == {*offered}
+    assert {fault.kind for fault in schedule(3, 10_000, 5, with_brokers=False)} == {*WORKER_AND_HOST_FAULTS}
+
+
+def test_only_kinds_that_a_run_has_can_be_asked_for() -> None:
+    """A broker's fault makes no sense on somebody else's broker."""
+    assert {fault.kind for fault in schedule(3, 500, 5, with_brokers=True, kinds=["kill host"])} == {"kill host"}
+    with pytest.raises(ValueError, match="kill broker"):
+        schedule(3, 500, 5, with_brokers=False, kinds=["kill broker"])

@@ -1,0 +1,333 @@
+"""One run of the ledger, from an empty broker to a verdict: load, faults, a cut, recovery, an orderly end, the judge.
+
+It decides the order of these; what is done to whom, what is right and how long it took, others decide.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from streamcluster_coordinator.broker import Broker
+from tests.ledger.broker_faults import BrokerFaults
+from tests.ledger.chaos import Action, Chaos, Done
+from tests.ledger.checks import verdict
+from tests.ledger.collecting import Names, claims_of, cluster_id_of, commits_of, cut_of, logs_of, stores_of
+from tests.ledger.faults import Fault, schedule
+from tests.ledger.generator import first_profiles, later_profiles, movements
+from tests.ledger.host_faults import HostFaults
+from tests.ledger.hosts import Host, Hosts
+from tests.ledger.recovery import Recovery, Seen, recoveries
+from tests.ledger.restores import restores_of
+from tests.ledger.values import (
+    GROUPED_PARTITIONS,
+    OUTPUTS,
+    PARTITIONS,
+    TABLES,
+    Cut,
+    Observed,
+    Usage,
+)
+from tests.ledger.watching import Look, Watcher
+from tests.process.records import REQUEST_SECONDS, Feed, Reader
+from tests.process.running import is_running
+from tests.process.waiting import eventually, pause
+
+Say = Callable[[str], object]
+TABLES_OF = {str(PARTITIONS): ["sums", "windows", "profiles"], str(GROUPED_PARTITIONS): ["orders"]}
+START_SECONDS = 60.0
+SETTLE_SECONDS = 120.0
+# After the stop of every process: its transactions end when their time-out (hosts.SETTINGS) is over.
+NO_TRANSACTION_SECONDS = 30.0
+PROFILES_PER_SECOND_MAX = 20
+PROGRESS_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """One run. brokers: nodes of a cluster of its own; bootstrap: a running one in place of it, which is left alone.
+
+    guarantee: with at_least_once the checks have to turn red, which proves that they can on real processes.
+    """
+
+    seed: int
+    seconds: float = 300.0
+    hosts: int = 1
+    brokers: int = 3
+    workers: int = 2
+    rate: int = 2_000
+    accounts: int = 1_000
+    profiles: int = 10_000
+    mean_gap: float = 6.0
+    catch_up_seconds: float = 90.0
+    kinds: tuple[str, ...] = ()
+    bootstrap: str | None = None
+    guarantee: str = "exactly_once"
+
+    @property
+    def has_own_brokers(self) -> bool:
+        """Whether faults may hit the brokers."""
+        return self.bootstrap is None
+
+
+@dataclass(slots=True)
+class Result:
+    """What a run has shown. movements: acknowledged ones; refused: given up on; evidence: how much the checks saw."""
+
+    options: Options
+    violations: dict[str, list[str]] = field(default_factory=dict)
+    recoveries: list[Recovery] = field(default_factory=list)
+    movements: int = 0
+    refused: int = 0
+    evidence: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def is_green(self) -> bool:
+        """Whether every check was made and found nothing."""
+        return bool(self.violations) and not any(self.violations.values())
+
+
+@contextmanager
+def own_broker(options: Options) -> Iterator[Broker | None]:
+    """The run's own cluster; None when it has another one."""
+    if not options.has_own_brokers:
+        yield None
+        return
+    with Broker(brokers=options.brokers) as broker:
+        yield broker
+
+
+class Trial:
+    """A run. Everything that it starts is ended when `stack` is."""
+
+    def __init__(self, options: Options, prefix: str, directory: Path, stack: ExitStack, say: Say) -> None:
+        self.options = options
+        self._say = say
+        self._broker = stack.enter_context(own_broker(options))
+        bootstrap = self._broker.bootstrap if self._broker is not None else options.bootstrap
+        assert bootstrap is not None
+        self._bootstrap = bootstrap
+        self.hosts = Hosts(
+            [
+                Host(
+                    name,
+                    prefix,
+                    f"kafka://{bootstrap}",
+                    directory / name,
+                    options.workers,
+                    named=options.hosts > 1,
+                    processing_guarantee=options.guarantee,
+                )
+                for name in (f"host{number}" for number in range(1, options.hosts + 1))
+            ]
+        )
+        stack.callback(self.hosts.close)
+        self.names = Names(prefix, self.hosts.all[0].run.app_id)
+        self.reader = Reader(bootstrap)
+        stack.callback(self.reader.close)
+        partitions = dict.fromkeys(self.names.written, PARTITIONS)
+        partitions |= dict.fromkeys(("out2", "grouped", "changelog:orders"), GROUPED_PARTITIONS)
+        self.watcher = Watcher(
+            bootstrap, {self.names.topic(name): (name, count) for name, count in partitions.items()}, timed="out3"
+        )
+        self.chaos = Chaos(self._actions(stack), say)
+        # One iterator each, so that a feed can go on where another one was stopped.
+        self._movements = movements(options.seed, options.accounts)
+        self._profiles = later_profiles(options.seed, options.accounts)
+
+    def run(self) -> Result:
+        """Do all of it."""
+        begin = time.monotonic()
+        self._make_topics()
+        feeds = self._load()
+        load_begin = time.monotonic()
+        faults = schedule(
+            self.options.seed,
+            self.options.seconds,
+            self.options.mean_gap,
+            with_brokers=self.options.has_own_brokers,
+            kinds=self.options.kinds,
+        )
+        self._under_faults(faults)
+        seen_end = time.monotonic()
+        cut = self._cut()
+        for feed in feeds:
+            feed.stop()
+        observed = self._end(feeds[0], cut)
+        self._say("judging")
+        seen = Seen(self._looks(), self.watcher.arrivals, self.options.rate, load_begin, seen_end)
+        return Result(
+            self.options,
+            verdict(observed),
+            recoveries(self.chaos.done, seen),
+            movements=len(observed.acked),
+            refused=sum(len(feed.errors) for feed in feeds),
+            evidence=evidence_of(observed),
+            seconds=time.monotonic() - begin,
+        )
+
+    def done(self) -> list[Done]:
+        """The faults so far."""
+        return self.chaos.done
+
+    def _actions(self, stack: ExitStack) -> dict[str, Action]:
+        actions = {**HostFaults(self.hosts).actions()}
+        if self._broker is not None:
+            brokers = BrokerFaults(self._broker, self.hosts)
+            stack.callback(brokers.close)
+            actions |= brokers.actions()
+        return actions
+
+    def _make_topics(self) -> None:
+        admin = AdminClient({"bootstrap.servers": self._bootstrap})
+        new = [
+            NewTopic(
+                self.names.topic(name),
+                num_partitions=GROUPED_PARTITIONS if name == "out2" else PARTITIONS,
+                config={"retention.ms": "-1"},
+            )
+            for name in ("in", "names", *OUTPUTS)
+        ]
+        for made in admin.create_topics(new, operation_timeout=REQUEST_SECONDS).values():
+            made.result(REQUEST_SECONDS)
+
+    def _load(self) -> list[Feed]:
+        """Start everything, with its state built and records flowing."""
+        options, names = self.options, self.names.topic("names")
+        Feed(self._bootstrap, names, first_profiles(max(options.profiles, options.accounts)), rate=None).run()
+        self.hosts.start()
+        self.hosts.until_running(START_SECONDS)
+        self.watcher.start()
+        self.hosts.until_caught_up(self.reader, START_SECONDS + options.profiles / 10_000)
+        self._say(f"{options.profiles:,} profiles are stored; {options.rate:,} movements a second from now on")
+        updates = max(1, min(PROFILES_PER_SECOND_MAX, options.rate // 20))
+        feeds = [
+            Feed(self._bootstrap, self.names.topic("in"), self._movements, rate=options.rate, may_miss=True),
+            Feed(self._bootstrap, names, self._profiles, rate=updates, may_miss=True),
+        ]
+        for feed in feeds:
+            feed.start()
+        return feeds
+
+    def _under_faults(self, faults: Sequence[Fault]) -> None:
+        self._say(f"{len(faults)} faults in {self.options.seconds:g} s, seed {self.options.seed}")
+        begin = time.monotonic()
+        told_at = begin
+
+        def look() -> None:
+            nonlocal told_at
+            self.hosts.keep_up()
+            now = time.monotonic()
+            if now >= told_at + PROGRESS_SECONDS:
+                told_at = now
+                seen = sum(len(one.seen_at) for one in self.watcher.arrivals.values())
+                self._say(f"{now - begin:7.1f} s  {seen:,} results seen, {len(self.chaos.done)} faults done")
+
+        self.chaos.go_on(faults, self.options.seconds, look)
+        self.chaos.settle(SETTLE_SECONDS)
+        self.hosts.until(is_running, SETTLE_SECONDS, "every task runs again after the faults")
+        # What the last faults left behind is timed too.
+        self.chaos.go_on((), 3.0, look)
+
+    def _cut(self) -> Cut:
+        """kill -9 of everything in the middle of the load; what counts then is read at rest."""
+        self._say("cut: kill -9 of every host")
+        for host in self.hosts.all:
+            host.kill()
+        topics = [self.names.topic(name) for name in self.names.written]
+        eventually(
+            lambda: all(self.reader.is_settled(topic) for topic in topics),
+            NO_TRANSACTION_SECONDS,
+            "no transaction is left of dead processes",
+            lambda: str({place: ends for place, ends in self.reader.ends(topics).items() if ends[0] != ends[1]}),
+        )
+        cut = cut_of(self.reader, self.names, "the cut")
+        for host in self.hosts.all:
+            host.start()
+        return cut
+
+    def _end(self, feed: Feed, cut: Cut) -> Observed:
+        """Let it catch up, end it in order, and read everything back."""
+        begin = time.monotonic()
+        caught_up: float | None = None
+        try:
+            self.hosts.until_caught_up(self.reader, self.options.catch_up_seconds)
+            caught_up = time.monotonic() - begin
+        except AssertionError as late:
+            self._say(f"it has not caught up: {str(late)[-2000:]}")
+        self._say("draining, and reading everything back")
+        tables = {name: self.hosts.table(name) if caught_up is not None else {} for name in TABLES}
+        codes = self.hosts.drain()
+        for host in self.hosts.all:
+            host.sampler.stop()
+        topic = self.names.topic
+        every = [topic(name) for name in self.names.written]
+        deadline = time.monotonic() + NO_TRANSACTION_SECONDS
+        while not all(self.reader.is_settled(one) for one in every) and time.monotonic() < deadline:
+            pause(0.2)
+        ends = {
+            (name, partition): found
+            for name in (*self.names.written, "in", "names")
+            for (_, partition), found in self.reader.ends([topic(name)]).items()
+        }
+        outputs = {name: logs_of(self.reader, topic(name)) for name in OUTPUTS}
+        changelogs = {name: logs_of(self.reader, topic(f"changelog:{name}")) for name in TABLES}
+        self.watcher.stop()
+        return Observed(
+            acked=feed.acked,
+            inputs=logs_of(self.reader, topic("in")),
+            names=logs_of(self.reader, topic("names")),
+            grouped=logs_of(self.reader, topic("grouped")),
+            outputs=outputs,
+            changelogs=changelogs,
+            tables=tables,
+            stores=stores_of(self.hosts.all, self.names, cluster_id_of(self._bootstrap), TABLES_OF),
+            cuts=[cut, cut_of(self.reader, self.names, "the end")],
+            sights=dict(self.watcher.sights),
+            ends=ends,
+            claims=claims_of(self.reader, self.names),
+            commits=commits_of(self.reader, self.names),
+            usage=self._usage(),
+            restores=restores_of(self._looks(), self.watcher.position),
+            caught_up_seconds=caught_up,
+            catch_up_seconds_max=self.options.catch_up_seconds,
+            exit_codes=codes,
+        )
+
+    def _looks(self) -> list[Look]:
+        return sorted((look for host in self.hosts.all for look in host.sampler.looks), key=lambda look: look.at)
+
+    def _usage(self) -> dict[str, list[Usage]]:
+        found: defaultdict[str, list[Usage]] = defaultdict(list)
+        for host in self.hosts.all:
+            for process, usage in host.sampler.usage.items():
+                found[process] += usage
+        return dict(found)
+
+
+def evidence_of(observed: Observed) -> dict[str, int]:
+    """How much each kind of check had to look at: little of it would say little."""
+    return {
+        "commits": sum(len(commits) for commits in observed.commits.values()),
+        "claims": len(observed.claims),
+        "restores": len(observed.restores),
+        "records restored": sum(one.restored for one in observed.restores),
+        "stores on disk": len(observed.stores),
+        "records seen meanwhile": sum(len(sight.offsets) for sight in observed.sights.values()),
+        "processes measured": len(observed.usage),
+        "cut at movement": sum(observed.cuts[0].posted.values()),
+    }
+
+
+def run_trial(options: Options, prefix: str, directory: Path, say: Say) -> Result:
+    """One run; whatever happens, nothing of it goes on afterwards."""
+    with ExitStack() as stack:
+        return Trial(options, prefix, directory, stack, say).run()

@@ -1,0 +1,126 @@
+"""Changelogs: where the replay of one starts, how far it is, and its records as rows, for restoring and following.
+
+It decides what a store and a log make of each other (`plan`); it opens no client and knows no thread.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import methodcaller
+
+from streamcluster.ids import TP, TaskId
+from streamcluster.stores import TaskStore
+
+from .kafka import Consumer, KafkaError, Message, TopicPartition
+
+_log = logging.getLogger("streamcluster.restore")
+_error = methodcaller("error")
+_key = methodcaller("key")
+_value = methodcaller("value")
+_topic = methodcaller("topic")
+_partition = methodcaller("partition")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Where the replay of one log starts and ends; forget: a reason to empty the shard first, or None."""
+
+    first_offset: int
+    end_offset: int
+    forget: str | None = None
+
+
+def plan(stored_next_offset: int | None, begin_offset: int, end_offset: int) -> Plan:
+    """Decide the replay of one log.
+
+    Args:
+        stored_next_offset: what the store says; None: it has nothing.
+        begin_offset: the first offset the log still has.
+        end_offset: its end, READ_UNCOMMITTED, asked after the fence.
+    """
+    if stored_next_offset is None:
+        return Plan(begin_offset, end_offset)
+    if stored_next_offset < begin_offset:
+        reason = f"the changelog begins at {begin_offset}, after {stored_next_offset}, where the store is"
+        return Plan(begin_offset, end_offset, reason)
+    if stored_next_offset > end_offset:
+        reason = f"the changelog ends at {end_offset}, before {stored_next_offset}, where the store is: a new topic?"
+        return Plan(begin_offset, end_offset, reason)
+    return Plan(stored_next_offset, end_offset)
+
+
+@dataclass(slots=True)
+class Log:
+    """One changelog partition being read into a shard."""
+
+    table: str
+    tp: TP
+    # Where this replay started, where it is (next offset to read), and where it ends.
+    first_offset: int = 0
+    next_offset: int = 0
+    end_offset: int = 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether the end is reached."""
+        return self.next_offset >= self.end_offset
+
+
+def set_course(
+    task: TaskId, store: TaskStore, logs: Iterable[Log], begins: Mapping[TP, int], ends: Mapping[TP, int]
+) -> None:
+    """Plan each log of a task, and empty the shards that must start anew."""
+    for log in logs:
+        stored = store.changelog_next_offset(log.table)
+        course = plan(stored, begins[log.tp], ends[log.tp])
+        if course.forget is not None:
+            _log.warning("Task %s, table %s: restored from the start: %s", task, log.table, course.forget)
+            store.forget(log.table)
+            stored = None
+        log.first_offset = log.next_offset = course.first_offset
+        log.end_offset = course.end_offset
+        if stored is None and log.finished:
+            # An empty log: say so in the store, whose rows would not be trusted without an offset.
+            store.restore(log.table, (), log.next_offset)
+
+
+def assign_only(consumer: Consumer, wanted: Mapping[TP, int]) -> None:
+    """Have `consumer` read these partitions and no others; those that it does not read yet, from these offsets."""
+    present = {TP(entry.topic, entry.partition) for entry in consumer.assignment()}
+    gone = sorted(present - wanted.keys())
+    new = sorted(wanted.keys() - present)
+    if gone:
+        consumer.incremental_unassign([TopicPartition(tp.topic, tp.partition) for tp in gone])
+    if new:
+        consumer.incremental_assign([TopicPartition(tp.topic, tp.partition, wanted[tp]) for tp in new])
+
+
+def runs_of(messages: Sequence[Message]) -> Iterator[tuple[TP, KafkaError | None, Sequence[Message]]]:
+    """Split a batch into runs of records of one partition; each error is a run of its own."""
+    if not messages:
+        return
+    topics = list(map(_topic, messages))
+    partitions = list(map(_partition, messages))
+    one_log = topics.count(topics[0]) == len(topics) and partitions.count(partitions[0]) == len(partitions)
+    if one_log and not any(map(_error, messages)):
+        yield TP(topics[0], partitions[0]), None, messages
+        return
+    # Errors are not compared: KafkaError == None raises (confluent-kafka 2.16).
+    for (topic, partition, _), group in groupby(messages, lambda m: (m.topic(), m.partition(), m.error() is None)):
+        run = list(group)
+        yield TP(topic or "", -1 if partition is None else partition), run[0].error(), run
+
+
+def rows_of(run: Sequence[Message]) -> list[tuple[bytes, bytes | None]]:
+    """Keys and values; a record without a key cannot have come from a table and is left out."""
+    return [row for row in zip(map(_key, run), map(_value, run), strict=True) if row[0] is not None]
+
+
+def offset_of(message: Message) -> int:
+    """Where the record is in its log; of the news that the log ends, the next offset to read."""
+    offset = message.offset()
+    assert offset is not None
+    return offset

@@ -1,0 +1,74 @@
+"""Session: one set of clients and what lives and dies with it (I3): the pump, the restorer, the follower."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from streamcluster.engine.engine import Engine
+from streamcluster.ids import TaskId
+from streamcluster.messages import WorkerConfig
+
+from .clients import Clients
+from .follow import Follower
+from .pump import Pump
+from .restore import Restorer
+from .stores import Stores
+
+
+@dataclass(slots=True)
+class Session:
+    """Everything of a worker that is thrown away when the outcome of a commit is unknown."""
+
+    clients: Clients
+    pump: Pump
+    restorer: Restorer
+    follower: Follower
+
+    @classmethod
+    def begin(
+        cls,
+        engine: Engine,
+        config: WorkerConfig,
+        clients: Clients,
+        stores: Stores,
+        restored: Callable[[Restorer, TaskId, Exception | None], None],
+    ) -> Session:
+        """Build it over `clients`, on the loop.
+
+        restored: called from a thread when a task is restored, or cannot be; with the restorer, since one of an earlier
+        session may still have something to say.
+        """
+        settings = config.settings
+        restorer = Restorer(
+            settings,
+            clients.connection,
+            clients.offsets,
+            done=lambda task: restored(restorer, task, None),
+            failed=lambda task, error: restored(restorer, task, error),
+        )
+        return cls(
+            clients=clients,
+            pump=Pump(engine, settings, clients, stores.open_stores),
+            restorer=restorer,
+            follower=Follower(settings, clients.connection, clients.offsets, stores, lambda: restorer.busy),
+        )
+
+    def close(self) -> None:
+        """End the threads and let go of the clients; the stores stay open. Blocks until the threads are back."""
+        self.restorer.stop()
+        self.follower.stop()
+        self.pump.close()
+        self.clients.close()
+
+
+def open_clients(config: WorkerConfig) -> Clients:
+    """Open every client; the first thing that this does is to fence whoever had the slot before. Blocks.
+
+    Raises:
+        Fenced, BrokerUnreachable, ConfigurationError: as `Clients.open` says.
+    """
+    settings = config.settings
+    limits = [topic.message_bytes_max for topic in config.topology.topics if topic.message_bytes_max is not None]
+    batch_bytes_max = min(limits, default=settings.producer_max_request_size)
+    return Clients.open(settings, config.transactional_id, settings.connect_timeout, batch_bytes_max)
