@@ -55,7 +55,11 @@ class Answers:
 
     def status(self) -> Status:
         """The whole cluster, as this host knows it."""
-        return cluster_status(self.own_status(), self.node.view, self.node.identity.tasks)
+        return self.cluster_status(self.own_status())
+
+    def cluster_status(self, own: Status) -> Status:
+        """The same from `own_status`, for who has that already."""
+        return cluster_status(own, self.node.view, self.node.identity.tasks)
 
     def own_status(self) -> Status:
         """What this host does."""
@@ -82,7 +86,7 @@ class Answers:
         return {
             host: f"has said nothing for {view.silence(host):.0f} s"
             for host in hosts
-            if host != view.name and view.silence(host) > view.patience(host)
+            if host != view.name and view.is_silent(host)
         }
 
     async def _ask_leader(self, request: Ask) -> Asked:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from streamcluster.errors import StateIncompatible
-from streamcluster.ids import SlotId, TaskId
+from streamcluster.ids import SlotId
 from streamcluster.topology import Topology
 
 FORMAT_VERSION = 2
@@ -39,6 +39,14 @@ class HostEntry(msgspec.Struct, frozen=True, kw_only=True):
     slots: tuple[int, ...]
     rack: str | None = None
     superseded: tuple[str, ...] = ()
+
+    @classmethod
+    def after(cls, before: HostEntry | None, instance: str, slots: tuple[int, ...], rack: str | None) -> HostEntry:
+        """The entry of a coordinator. before: what its name had; another coordinator there is superseded by this."""
+        superseded = before.superseded if before is not None else ()
+        if before is not None and before.instance != instance:
+            superseded = (*superseded, before.instance)[-SUPERSEDED_KEPT:]
+        return cls(instance=instance, slots=slots, rack=rack, superseded=superseded)
 
 
 class Move(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,18 +121,6 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     answers: dict[str, str] = {}
     roll: Roll | None = None
     format_version: int = FORMAT_VERSION
-
-    def owner(self, task: TaskId) -> SlotId | None:
-        """Who has a task, whether it is asked back or not; None: nobody."""
-        text = self.owners.get(str(task))
-        return SlotId.parse(text) if text is not None else None
-
-    def owned_by(self, slot: SlotId) -> list[TaskId]:
-        """Tasks of a slot that are not asked back, sorted."""
-        name = str(slot)
-        return sorted(
-            TaskId.parse(task) for task, owner in self.owners.items() if owner == name and task not in self.revoking
-        )
 
 
 class _Version(msgspec.Struct):

@@ -161,7 +161,8 @@ class Coordination:
 
     def _show(self) -> None:
         """What is shown here is what happens here."""
-        own, whole = self.answers.own_status(), self.answers.status()
+        own = self.answers.own_status()
+        whole = self.answers.cluster_status(own)
         self.say.on_status(replace(own, state=whole.state, hosts=whole.hosts, leader=whole.leader))
 
     async def _work(self, group: asyncio.TaskGroup) -> None:

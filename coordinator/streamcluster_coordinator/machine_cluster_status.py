@@ -91,8 +91,7 @@ def _host(name: str, view: View, snapshot: Snapshot) -> HostStatus:
         return HostStatus(host=name, state="silent", slots=slots, drained=drained)
     report = heard.report
     state: HostShown = report.state
-    silence = view.silence(name)
-    if report.state != "left" and silence > view.patience(name) and name != view.name:
+    if report.state != "left" and view.is_silent(name) and name != view.name:
         state = "silent" if entry is not None else "gone"
     return HostStatus(
         host=name,
@@ -101,7 +100,7 @@ def _host(name: str, view: View, snapshot: Snapshot) -> HostStatus:
         pid=report.pid,
         slots=len(report.slots),
         rack=report.rack,
-        heard=round(silence, 1),
+        heard=round(view.silence(name), 1),
         drained=drained,
         peer=report.peer,
     )

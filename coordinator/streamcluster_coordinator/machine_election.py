@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from streamcluster.ids import TaskId
 
-from .control_record import SUPERSEDED_KEPT, HostEntry, Leader, Shape, Snapshot, check_origin
+from .control_record import HostEntry, Leader, Shape, Snapshot, check_origin
 from .machine_view import View
 
 # So long the next in line waits for the one before it.
@@ -97,6 +97,7 @@ def first_snapshot(last: Snapshot | None, identity: Identity, slots: tuple[int, 
             shape=identity.shape,
         )
     known = {str(task) for task in identity.tasks}
+    entry = HostEntry.after(last.hosts.get(identity.host), identity.instance, slots, identity.rack)
     return replace(
         last,
         epoch=last.epoch + 1,
@@ -104,18 +105,11 @@ def first_snapshot(last: Snapshot | None, identity: Identity, slots: tuple[int, 
         leader=leader,
         successor=None,
         shape=identity.shape,
-        hosts={**last.hosts, identity.host: _entry(last.hosts.get(identity.host), identity, slots)},
+        hosts={**last.hosts, identity.host: entry},
         owners={task: slot for task, slot in last.owners.items() if task in known},
         revoking={task: at for task, at in last.revoking.items() if task in known},
         standbys={task: at for task, at in last.standbys.items() if task in known},
     )
-
-
-def _entry(before: HostEntry | None, identity: Identity, slots: tuple[int, ...]) -> HostEntry:
-    superseded = before.superseded if before is not None else ()
-    if before is not None and before.instance != identity.instance:
-        superseded = (*superseded, before.instance)[-SUPERSEDED_KEPT:]
-    return HostEntry(instance=identity.instance, slots=slots, rack=identity.rack, superseded=superseded)
 
 
 def abdication(snapshot: Snapshot, successor: str | None) -> Snapshot:

@@ -54,8 +54,9 @@ def lead(view: View, term: Leadership) -> list[Effect]:
     if term.is_writing or view.is_cut_off():
         # Who hears nobody knows nothing of them: everything stays as it is (H11).
         return []
-    said = _mourn(view, term)
-    facts = facts_of(view, term)
+    dead = frozenset(view.dead(sorted(term.snapshot.hosts)))
+    said = _mourn(view, term, dead)
+    facts = facts_of(view, term, dead)
     signature = _signature(view, term, facts)
     if signature == term.planned:
         return said
@@ -88,17 +89,16 @@ def slot_fenced(view: View, term: Leadership, slot: SlotId, epoch: int) -> list[
     return lead(view, term)
 
 
-def facts_of(view: View, term: Leadership) -> Facts:
+def facts_of(view: View, term: Leadership, dead: frozenset[str]) -> Facts:
     """What the plan may know. Reports of hosts that want other tasks than the cluster's do not count."""
     hosts = term.snapshot.hosts
     reports = {report.host: report for report in view.fresh() if _is_one_of_us(report, term.snapshot)}
     left = {name: heard.report for name, heard in view.heard.items() if heard.report.state == "left" and name in hosts}
-    dead = view.dead(sorted(hosts))
     return Facts(
         tasks=term.tasks,
         stateless=term.stateless,
         reports={**{name: one for name, one in left.items() if _is_current(one, term.snapshot)}, **reports},
-        dead=frozenset(dead),
+        dead=dead,
         fenced=term.fenced,
         targets=term.targets,
         hasty=frozenset(_hasty(view, term, reports)),
@@ -151,9 +151,8 @@ def _hasty(view: View, term: Leadership, reports: dict[str, HostReport]) -> list
     return [name for name, since in term.leaving.items() if view.now - since > view.settings.drain_timeout / 4]
 
 
-def _mourn(view: View, term: Leadership) -> list[Effect]:
+def _mourn(view: View, term: Leadership, dead: frozenset[str]) -> list[Effect]:
     """Say who is taken for dead, once, and who was so by mistake."""
-    dead = view.dead(sorted(term.snapshot.hosts))
     effects: list[Effect] = []
     for host in sorted(dead - term.mourned.keys()):
         term.mourned[host] = term.snapshot.hosts[host].instance

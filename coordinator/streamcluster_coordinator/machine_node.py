@@ -25,9 +25,6 @@ from .machine_report import report_of, weight_of
 from .machine_status import Snapshots
 from .machine_view import View
 
-# News that come together make one report.
-PUBLISH_SECONDS_MIN = 0.02
-
 
 @dataclass(slots=True)
 class Node:

@@ -20,7 +20,7 @@ from streamcluster.assignment import assign
 from streamcluster.ids import SlotId, TaskId
 from streamcluster.situation import Assignment, Place, Situation
 
-from .control_record import MOVES_KEPT, SUPERSEDED_KEPT, HostEntry, Move, Snapshot
+from .control_record import MOVES_KEPT, HostEntry, Move, Snapshot
 from .host_report import HostReport, SlotReport
 from .status import TaskStatus
 
@@ -120,12 +120,8 @@ def _register(draft: Draft, facts: Facts) -> None:
     for name, report in sorted(facts.reports.items()):
         if report.state == "left":
             continue
-        entry = draft.hosts.get(name)
-        superseded = entry.superseded if entry is not None else ()
-        if entry is not None and entry.instance != report.instance:
-            superseded = (*superseded, entry.instance)[-SUPERSEDED_KEPT:]
         slots = tuple(sorted(slot.number for slot in report.slots))
-        draft.hosts[name] = HostEntry(instance=report.instance, slots=slots, rack=report.rack, superseded=superseded)
+        draft.hosts[name] = HostEntry.after(draft.hosts.get(name), report.instance, slots, report.rack)
 
 
 def _current(draft: Draft, facts: Facts, host: str) -> HostReport | None:

@@ -110,10 +110,14 @@ class View:
         strikes = heard.strikes if heard is not None and self.now - heard.struck_at < STRIKE_SECONDS else 0
         return self.settings.host_timeout * 2.0**strikes
 
+    def is_silent(self, host: str) -> bool:
+        """Whether a host has said nothing for longer than it may."""
+        return self.silence(host) > self.patience(host)
+
     def dead(self, hosts: list[str]) -> set[str]:
         """Those of `hosts` that are taken for dead. It means nothing while we hear nothing ourselves (is_cut_off)."""
         others = [host for host in hosts if host != self.name]
-        silent = [host for host in others if self.silence(host) > self.patience(host)]
+        silent = [host for host in others if self.is_silent(host)]
         # Hosts that fell silent together were heard last at different moments.
         hushed = [host for host in others if self.silence(host) > self._overdue_seconds()]
         if len(hushed) > 1 and len(hushed) * 3 > len(hosts):
@@ -142,5 +146,5 @@ class View:
 
     def fresh(self) -> list[HostReport]:
         """Reports of hosts that are not silent, ours included, in the order of their names."""
-        names = sorted(name for name in self.heard if self.silence(name) <= self.patience(name))
+        names = sorted(name for name in self.heard if not self.is_silent(name))
         return [self.heard[name].report for name in names if self.heard[name].report.state != "left"]

@@ -6,7 +6,6 @@ Everything up to the first worker happens in order and blocks, so an error is on
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
 import time
@@ -36,7 +35,6 @@ from .machine_status import Facts, Snapshots
 from .peer_auth import Secret
 from .topics import Brokers, Cluster
 
-logger = logging.getLogger("streamcluster.coordinator")
 APP_VARIABLE = "STREAMCLUSTER_APP"
 # The CLI shares these names.
 __all__ = ["Presenter", "check", "run"]
@@ -58,12 +56,12 @@ def run(app: str, overrides: dict[str, object], *, say: Presenter, fleet: Fleet 
     description = describe(fleet, app, overrides)
     settings = description.settings
     # Before anything is asked: a secret that cannot be read is the operator's mistake, and is said at once.
-    cluster_secret(settings)
+    secret = cluster_secret(settings)
     with instance_lock(app_directory(settings)) as directory:
         brokers = Brokers(settings)
         cluster = brokers.connect()
         topology = prepare_topics(description, brokers, cluster, say)
-        return _join(app, settings, topology, cluster, directory=directory, fleet=fleet, say=say)
+        return _join(app, settings, topology, cluster, secret=secret, directory=directory, fleet=fleet, say=say)
 
 
 def check(
@@ -112,7 +110,15 @@ def _resolved(description: Description, brokers: Brokers) -> Topology:
 
 
 def _join(
-    app: str, settings: Settings, topology: Topology, cluster: Cluster, *, directory: Path, fleet: Fleet, say: Presenter
+    app: str,
+    settings: Settings,
+    topology: Topology,
+    cluster: Cluster,
+    *,
+    secret: str | None,
+    directory: Path,
+    fleet: Fleet,
+    say: Presenter,
 ) -> int:
     """Read the control log, be a host of the cluster, and let go."""
     inbox = Inbox()
@@ -157,7 +163,7 @@ def _join(
             cluster=cluster_effects,
             inbox=inbox,
             say=say,
-            secret=Secret(secret.encode()) if (secret := cluster_secret(settings)) is not None else None,
+            secret=Secret(secret.encode()) if secret is not None else None,
         )
         code = asyncio.run(coordination.run())
         leads = node.term is not None

@@ -6,9 +6,7 @@ that answers. Knows nothing of brokers but their address.
 
 from __future__ import annotations
 
-import functools
 import signal
-import subprocess
 from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
@@ -16,19 +14,12 @@ from typing import Any
 from streamcluster_coordinator.status import Status
 from tests.hosts.network import Network
 from tests.process.records import Reader
-from tests.process.running import ENTRY, Running, is_running, positions_of
+from tests.process.running import Running, is_running, positions_of
 from tests.process.waiting import eventually
 
 HOSTS = ("a", "b", "c")
 WORKERS = 2
 UP_SECONDS = 90.0
-
-
-@functools.cache
-def has_hosts() -> bool:
-    """Whether this version lets several hosts share an app: one place to look for all that needs it."""
-    told = subprocess.run([*ENTRY, "start", "--help"], capture_output=True, text=True, timeout=60, check=True)
-    return "--host " in told.stdout
 
 
 class Cluster:
@@ -47,8 +38,7 @@ class Cluster:
     def start(self, *names: str, workers: int = WORKERS) -> None:
         """Start the app on these hosts, and do not wait."""
         for name in names:
-            options = ["--host", name] if has_hosts() else []
-            self.hosts[name].start(workers, *options)
+            self.hosts[name].start(workers, "--host", name)
             self._alive[name] = self.hosts[name]
 
     def kill(self, *names: str) -> float:
@@ -145,21 +135,20 @@ class Cluster:
 
 def is_spread(status: Status, hosts: Set[str]) -> bool:
     """Whether every task runs, each of these hosts has some of them, and no other host has one."""
-    return is_running(status) and (not has_hosts() or set(owners(status).values()) == hosts)
+    return is_running(status) and set(owners(status).values()) == hosts
 
 
 def owners(status: Status) -> Mapping[str, str]:
     """Task -> the host that owns it; tasks without an owner are left out."""
-    found = {task.task: getattr(task, "owner", None) for task in status.tasks}
+    found = {task.task: task.owner for task in status.tasks}
     return {task: owner.partition("/")[0] for task, owner in found.items() if owner}
 
 
 def leader_of(status: Status) -> str | None:
     """The leader's host; None while there is none."""
-    found: str | None = getattr(status, "leader", None)
-    return found
+    return status.leader
 
 
 def standbys(status: Status) -> Mapping[str, list[str]]:
     """Task -> the hosts that keep a copy of its state."""
-    return {task.task: [one.slot.partition("/")[0] for one in getattr(task, "standbys", ())] for task in status.tasks}
+    return {task.task: [one.slot.partition("/")[0] for one in task.standbys] for task in status.tasks}

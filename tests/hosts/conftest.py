@@ -14,13 +14,15 @@ from typing import Protocol
 import pytest
 
 from tests.hosts.brokers import NAMES, Brokers
-from tests.hosts.cluster import HOSTS, Cluster, has_hosts
+from tests.hosts.cluster import HOSTS, Cluster
 from tests.hosts.faults import Faults
 from tests.hosts.load import Load
 from tests.hosts.network import Network
 from tests.hosts.tools import NetworkMissing
 
 LONG = bool(os.environ.get("STREAMCLUSTER_HOSTS_LONG"))
+only_long = pytest.mark.skipif(not LONG, reason="long: STREAMCLUSTER_HOSTS_LONG=1 runs it")
+Measured = Callable[[str], None]
 CLIENT = "client"
 # A transaction that nobody ends is ended by the broker after so many seconds, sooner than the faults end.
 SETTINGS = {"transaction_timeout": 10, "crash_loop_deaths": 1000}
@@ -101,22 +103,8 @@ def load(rack: Rack, topic_prefix: str, tmp_path: Path) -> Iterator[StartApp]:
         one.close()
 
 
-@pytest.fixture(scope="session")
-def many_hosts() -> None:
-    """Skips what needs more than one host until `streamcluster start` takes `--host`; before brokers are started."""
-    if not has_hosts():
-        pytest.skip("`streamcluster start` has no --host yet")
-
-
-@pytest.fixture(scope="session")
-def time_for_one_host() -> None:
-    """Skips what is less likely to fail once tests of many hosts take the time of a short run."""
-    if has_hosts() and not LONG:
-        pytest.skip("long: STREAMCLUSTER_HOSTS_LONG=1 runs it")
-
-
 @pytest.fixture
-def measured(request: pytest.FixtureRequest) -> Callable[[str], None]:
+def measured(request: pytest.FixtureRequest) -> Measured:
     """Keeps a line with figures for the end of the run."""
     lines = request.config.stash.setdefault(_FIGURES, [])
     return lambda line: lines.append(f"{request.node.name}: {line}")

@@ -7,14 +7,13 @@ too. What is lost or twice is found by the judge, so a zombie that commits is a 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import pytest
 
 from streamcluster_coordinator.status import Status
 from tests.hosts.brokers import NAMES
 from tests.hosts.cluster import HOSTS, Cluster, leader_of, owners, standbys
-from tests.hosts.conftest import LONG, Rack, StartApp
+from tests.hosts.conftest import LONG, Measured, Rack, StartApp, only_long
 from tests.hosts.load import Load
 from tests.process.waiting import pause
 
@@ -30,9 +29,7 @@ JOIN_SILENCE_SECONDS = 10.0
 LEAVE_SILENCE_SECONDS = 10.0
 SPREAD_SECONDS = 60.0
 
-Measured = Callable[[str], None]
-only_long = pytest.mark.skipif(not LONG, reason="long: STREAMCLUSTER_HOSTS_LONG=1 runs it")
-pytestmark = [pytest.mark.usefixtures("many_hosts"), pytest.mark.timeout(300 + AWAY_SECONDS)]
+pytestmark = pytest.mark.timeout(300 + AWAY_SECONDS)
 
 
 def have_standbys(status: Status) -> bool:

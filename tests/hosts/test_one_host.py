@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import pytest
 
 from tests.hosts.brokers import NAMES
-from tests.hosts.conftest import LONG, Rack, StartApp
+from tests.hosts.conftest import LONG, Measured, Rack, StartApp, only_long
+from tests.hosts.load import Load
 from tests.process.waiting import pause
 
 CUT_SECONDS = 10.0
@@ -18,11 +18,14 @@ AWAY_SECONDS = 60.0 if LONG else 20.0
 # Usually a few seconds, which is printed at the end; the bound is for a machine that does other things too.
 BACK_SECONDS = 90.0
 
-Measured = Callable[[str], None]
-only_long = pytest.mark.skipif(not LONG, reason="long: STREAMCLUSTER_HOSTS_LONG=1 runs it")
+
+def healed(rack: Rack, one: Load) -> float:
+    """End every fault of the network; the seconds from that until what had piled up is processed."""
+    rack.faults.heal()
+    return one.until_caught_up(time.monotonic(), BACK_SECONDS)
 
 
-@pytest.mark.usefixtures("time_for_one_host")
+@only_long
 @pytest.mark.timeout(300)
 def test_a_host_that_is_cut_from_the_brokers_comes_back(rack: Rack, load: StartApp, measured: Measured) -> None:
     """Nothing arrives either way for ten seconds, with connections open."""
@@ -30,8 +33,7 @@ def test_a_host_that_is_cut_from_the_brokers_comes_back(rack: Rack, load: StartA
 
     rack.faults.cut("a", NAMES)
     pause(CUT_SECONDS)
-    rack.faults.heal()
-    back = one.until_caught_up(time.monotonic(), BACK_SECONDS)
+    back = healed(rack, one)
 
     measured(f"cut of {CUT_SECONDS:.0f} s, caught up {back:.1f} s after it")
     assert one.finish() == []
@@ -47,8 +49,7 @@ def test_a_one_way_cut_is_no_worse(rack: Rack, load: StartApp, measured: Measure
     pair = (NAMES, "a") if deaf == "a" else ("a", NAMES)
     rack.faults.cut_from(*pair)
     pause(CUT_SECONDS)
-    rack.faults.heal()
-    back = one.until_caught_up(time.monotonic(), BACK_SECONDS)
+    back = healed(rack, one)
 
     measured(f"cut of {CUT_SECONDS:.0f} s, caught up {back:.1f} s after it")
     assert one.finish() == []
@@ -62,8 +63,7 @@ def test_a_host_whose_link_is_down_comes_back(rack: Rack, load: StartApp, measur
 
     rack.faults.down("a")
     pause(CUT_SECONDS)
-    rack.faults.heal()
-    back = one.until_caught_up(time.monotonic(), BACK_SECONDS)
+    back = healed(rack, one)
 
     measured(f"down for {CUT_SECONDS:.0f} s, caught up {back:.1f} s after it")
     assert one.finish() == []
@@ -79,8 +79,7 @@ def test_lost_packets_only_take_time(rack: Rack, load: StartApp, measured: Measu
     rack.faults.lose("a", 10)
     rack.faults.lose(NAMES[0], 10)
     pause(CUT_SECONDS)
-    rack.faults.heal()
-    back = one.until_caught_up(time.monotonic(), BACK_SECONDS)
+    back = healed(rack, one)
 
     measured(f"longest silence {one.watch.longest(begin):.1f} s, caught up {back:.1f} s after it")
     assert one.finish() == []
@@ -96,8 +95,7 @@ def test_a_slow_network_only_takes_time(rack: Rack, load: StartApp, measured: Me
     rack.faults.delay("a", 100, jitter=80, loss=1)
     pause(CUT_SECONDS)
     slow = one.watch.longest(begin)
-    rack.faults.heal()
-    back = one.until_caught_up(time.monotonic(), BACK_SECONDS)
+    back = healed(rack, one)
 
     measured(f"longest silence {slow:.1f} s, caught up {back:.1f} s after it")
     assert one.finish() == []
@@ -119,7 +117,7 @@ def test_a_killed_broker_is_done_without(rack: Rack, load: StartApp, measured: M
     assert one.finish() == []
 
 
-@pytest.mark.usefixtures("time_for_one_host")
+@only_long
 @pytest.mark.timeout(AWAY_SECONDS + 300)
 def test_all_brokers_may_be_away(rack: Rack, load: StartApp, measured: Measured) -> None:
     """kill -9 of all of them; the app waits, and works as soon as they are back."""
