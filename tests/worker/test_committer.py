@@ -39,6 +39,8 @@ class Bench:
         self.connection = Connection()
         self.consumer = open_consumer(self.settings, self.connection)
         self.offsets = Offsets(self.settings, self.connection)
+        # As a worker does: a transaction may wait for ever for a group coordinator that is not there yet (see in_time).
+        read_committed_positions(self.consumer, [TP("any", 0)], 30.0)
 
     def committer(self) -> Committer:
         """A committer over a new producer; at exactly once it fences the one before."""
@@ -247,6 +249,17 @@ def test_offsets_of_many_partitions_and_isolations(once: Bench, make_topic: Make
     assert once.offsets.end_offsets(tps) == {TP(out, 0): 0, TP(out, 1): 2, TP(out, 2): 1}
     assert once.offsets.end_offsets(tps, "read_committed") == {TP(out, 0): 0, TP(out, 1): 2, TP(out, 2): 0}
     assert once.offsets.begin_offsets(tps) == dict.fromkeys(tps, 0)
+
+
+def test_a_topic_that_was_missed_once_is_found(once: Bench, make_topic: MakeTopic, topic_prefix: str) -> None:
+    """What the client remembers of a topic that was not there is not believed once it is."""
+    for name in [f"{topic_prefix}late-{number}" for number in range(5)]:
+        tp = TP(name, 0)
+        with pytest.raises(ResetNeeded) as caught:
+            once.offsets.end_offsets([tp])
+        assert caught.value.verdict == "missing"
+        make_topic(name, 1)
+        assert once.offsets.end_offsets([tp]) == {tp: 0}
 
 
 def test_unreachable_broker_is_named_within_the_time_out() -> None:

@@ -266,10 +266,20 @@ class Offsets:
             return {}
         level = IsolationLevel.READ_COMMITTED if isolation == "read_committed" else IsolationLevel.READ_UNCOMMITTED
 
-        def ask(left: float) -> dict[TP, int]:
+        def read(left: float) -> dict[TP, int]:
             futures = self._admin.list_offsets(asked, isolation_level=level, request_timeout=left)
             # The client ends each future with an error when `left` is over.
             return {TP(tp.topic, tp.partition): future.result().offset for tp, future in futures.items()}
+
+        def ask(left: float) -> dict[TP, int]:
+            try:
+                return read(left)
+            except KafkaException as error:
+                topics = {tp.topic for tp in asked}
+                if verdict_of(error) != "missing" or missing_topics(self._admin, topics, left):
+                    raise
+            # librdkafka remembers a topic that it once did not find, for a minute and more; looking at it ends that.
+            return read(left)
 
         return retry(f"Reading offsets of {len(asked)} partitions", ask, time.monotonic() + timeout)
 
@@ -298,12 +308,12 @@ def retry(what: str, call: Callable[[float], _T], deadline: float) -> _T:
                 raise error_for(what, facts) from error
 
 
-def missing_topics(producer: Producer, topics: Iterable[str], timeout: float) -> list[str]:
+def missing_topics(client: Producer | AdminClient, topics: Iterable[str], timeout: float) -> list[str]:
     """Those of `topics` that the brokers say they do not have. timeout: seconds for each; no answer counts as there."""
     missing = []
     for topic in topics:
         try:
-            error = producer.list_topics(topic, timeout=timeout).topics[topic].error
+            error = client.list_topics(topic, timeout=timeout).topics[topic].error
         except KafkaException:
             continue
         if error is not None and error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
