@@ -33,20 +33,26 @@ class Leader(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HostEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """A host that may own tasks. slots: numbers of its slots; superseded: earlier coordinators of that name."""
+    """A host that may own tasks. slots: numbers of its slots; superseded: earlier coordinators of that name.
+
+    pid, machine: where its coordinator runs, for people; 0 and "" when the record's writer did not say.
+    """
 
     instance: str
     slots: tuple[int, ...]
+    pid: int = 0
+    machine: str = ""
     rack: str | None = None
     superseded: tuple[str, ...] = ()
 
-    @classmethod
-    def after(cls, before: HostEntry | None, instance: str, slots: tuple[int, ...], rack: str | None) -> HostEntry:
-        """The entry of a coordinator. before: what its name had; another coordinator there is superseded by this."""
-        superseded = before.superseded if before is not None else ()
-        if before is not None and before.instance != instance:
+    def in_place_of(self, before: HostEntry | None) -> HostEntry:
+        """This entry where its name had `before`: another coordinator there is superseded by this one."""
+        if before is None:
+            return self
+        superseded = before.superseded
+        if before.instance != self.instance:
             superseded = (*superseded, before.instance)[-SUPERSEDED_KEPT:]
-        return cls(instance=instance, slots=slots, rack=rack, superseded=superseded)
+        return msgspec.structs.replace(self, superseded=superseded)
 
 
 class Move(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from streamcluster.ids import Slot, SlotId, TaskId
 
-from .control_record import Snapshot
+from .control_record import HostEntry, Snapshot
 from .machine_election import Identity
 from .machine_events import Assigned
 from .machine_view import View
@@ -64,12 +64,11 @@ def is_led(view: View, snapshot: Snapshot) -> bool:
     return heard is not None and leader is not None and heard.report.instance == leader.instance
 
 
-def superseded_text(view: View, identity: Identity) -> str:
-    """Why this coordinator ends: another one has its host's name."""
-    heard = view.heard.get(identity.host)
-    other = f" (pid {heard.report.pid} on {heard.report.machine})" if heard is not None else ""
+def superseded_text(app_id: str, host: str, entry: HostEntry) -> str:
+    """Why the coordinator of `host` ends: another one has its name. entry: that of the other one."""
+    other = f" (pid {entry.pid} on {entry.machine})" if entry.machine else ""
     return (
-        f"another coordinator of {view.settings.app_id} took over the name {identity.host!r}{other}. This one "
+        f"another coordinator of {app_id} took over the name {host!r}{other}. This one "
         "ends; to run both, give each its own --host"
     )
 

@@ -97,7 +97,9 @@ def first_snapshot(last: Snapshot | None, identity: Identity, slots: tuple[int, 
             shape=identity.shape,
         )
     known = {str(task) for task in identity.tasks}
-    entry = HostEntry.after(last.hosts.get(identity.host), identity.instance, slots, identity.rack)
+    entry = HostEntry(
+        instance=identity.instance, slots=slots, pid=identity.pid, machine=identity.machine, rack=identity.rack
+    ).in_place_of(last.hosts.get(identity.host))
     return replace(
         last,
         epoch=last.epoch + 1,

@@ -167,7 +167,8 @@ class Node:
         entry = snapshot.hosts.get(me.host)
         is_registered = entry is not None and entry.instance == me.instance
         if entry is not None and not is_registered and me.instance in entry.superseded:
-            return self.local.handle(ev.EndAtOnce(int(ExitCode.FENCED), superseded_text(self.view, me)))
+            reason = superseded_text(view.settings.app_id, me.host, entry)
+            return self.local.handle(ev.EndAtOnce(int(ExitCode.FENCED), reason))
         if refused := self._refused():
             return refused
         self.is_registered = is_registered

@@ -121,7 +121,10 @@ def _register(draft: Draft, facts: Facts) -> None:
         if report.state == "left":
             continue
         slots = tuple(sorted(slot.number for slot in report.slots))
-        draft.hosts[name] = HostEntry.after(draft.hosts.get(name), report.instance, slots, report.rack)
+        entry = HostEntry(
+            instance=report.instance, slots=slots, pid=report.pid, machine=report.machine, rack=report.rack
+        )
+        draft.hosts[name] = entry.in_place_of(draft.hosts.get(name))
 
 
 def _current(draft: Draft, facts: Facts, host: str) -> HostReport | None:

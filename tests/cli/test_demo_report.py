@@ -11,6 +11,8 @@ from streamcluster.errors import ConfigurationError
 from streamcluster_coordinator.demo import data
 from streamcluster_coordinator.demo.flights import Delays, Flight, longest_delay, route, with_flight
 from streamcluster_coordinator.demo.report import Outcome, report
+from streamcluster_coordinator.demo.show import nothing_is_behind
+from streamcluster_coordinator.status import TaskStatus
 
 
 def a_flight(dep_delay: int | None = None, arr_delay: int | None = None) -> Flight:
@@ -34,6 +36,17 @@ def test_the_flights_are_read_with_unknown_delays_as_none() -> None:
         carrier="UA", flight=1545, origin="EWR", dest="IAH", scheduled="2013-01-01T10:00:00Z", dep_delay=2, arr_delay=11
     )
     assert any(flight.dep_delay is None and flight.arr_delay is None for flight in flights)
+
+
+def test_tables_are_read_when_every_task_runs_and_has_read_all() -> None:
+    """A task that does not run yet has no lag, and cannot be asked."""
+    done = TaskStatus(task="4_0", slot=0, state="running", lag={"flights": 0})
+    behind = TaskStatus(task="4_1", slot=1, state="running", lag={"flights": 5})
+    starting = TaskStatus(task="4_1", slot=1, state="starting")
+
+    assert nothing_is_behind([done])
+    assert not nothing_is_behind([done, behind])
+    assert not nothing_is_behind([done, starting])
 
 
 def test_no_more_flights_are_read_than_asked_for() -> None:

@@ -8,7 +8,7 @@ import time
 from tests.hosts.brokers import Brokers
 from tests.hosts.cluster import Cluster
 from tests.hosts.watch import Watch
-from tests.process.checker import verdict
+from tests.process.checker import same_rows, verdict
 from tests.process.records import Feed, Reader
 from tests.process.seed_program import OUTPUTS, movements, observe
 from tests.process.waiting import eventually
@@ -71,12 +71,22 @@ class Load:
         last = self.cluster.shrink_to_one()
         reader = Reader(self.brokers.bootstrap)
         try:
-            found = verdict(observe(last, reader, self.prefix, self.feed))
+            observed = observe(last, reader, self.prefix, self.feed)
         finally:
             reader.close()
-        # Also of one that was there all the time, and must not have seen what was taken back later.
-        eventually(lambda: self.behind() <= 0, FLOW_SECONDS, "the watch has seen every output", self.told)
-        return found + ([f"a reader saw {-self.behind()} echoes too many meanwhile"] if self.behind() < 0 else [])
+        # A reader that was there all the time must not have seen what was taken back later.
+        kept = {"echo": observed.echoes, "counts": observed.counts}
+        found = verdict(observed) + self.watch.rewritten
+        for name, rows in kept.items():
+            self._until_seen(name, sum(map(len, rows.values())))
+            found += same_rows(f"{name} as seen meanwhile", rows, self.watch.rows(f"{self.prefix}{name}"))
+        return found
+
+    def _until_seen(self, name: str, count: int) -> None:
+        topic = f"{self.prefix}{name}"
+        eventually(
+            lambda: self.watch.count(topic) >= count, FLOW_SECONDS, f"the watch has seen all of {name}", self.told
+        )
 
     def close(self) -> None:
         """Leave nothing running."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from streamcluster.errors import ExitCode
+from streamcluster_coordinator.broker.ports import free_ports
 from streamcluster_coordinator.status import Status, TaskStatus
 from tests.ledger.watching import Sampler, slot_of_task, slot_of_worker
 from tests.process.records import Reader
@@ -29,7 +31,7 @@ SETTINGS: dict[str, object] = {"crash_loop_deaths": 1_000_000, "transaction_time
 
 
 class Host:
-    """One host. named: it is told its name, because there are others; settings: beside those above."""
+    """One host. secret: what it shares with the others, None when it is alone; settings: beside those above."""
 
     def __init__(
         self,
@@ -39,17 +41,20 @@ class Host:
         directory: Path,
         workers: int,
         *,
-        named: bool,
+        secret: Path | None,
         **settings: object,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
+        if secret is not None:
+            # Each answers for the tables of all: `table` asks the others.
+            settings |= {"cluster_secret_file": secret, "advertise": f"127.0.0.1:{free_ports(1)[0]}"}
         self.name = name
         self.workers = workers
         # A fault has it down or paused as a whole: it is left alone until that is undone.
         self.is_hit = False
         # How often it ended by itself and was started again.
         self.ends = 0
-        self._options = ("--host", name) if named else ()
+        self._options = ("--host", name) if secret is not None else ()
         self.run = Running(APP, prefix, broker_url, directory, within=(), **{**SETTINGS, **settings})
         self.sampler = Sampler(name, self.run.status, self.processes)
 
@@ -130,6 +135,14 @@ class Host:
         )
 
 
+def shared_secret(directory: Path) -> Path:
+    """A file with what the hosts of a run share."""
+    path = directory / "secret"
+    path.write_text(secrets.token_hex(32), encoding="utf-8")
+    path.chmod(0o600)
+    return path
+
+
 def is_alive(process: psutil.Process) -> bool:
     """Whether it still does something; one that is dead and waits for its adopter to notice does not."""
     try:
@@ -190,8 +203,10 @@ class Hosts:
         )
 
     def table(self, name: str) -> dict[str, str]:
-        """Every row of a table, JSON by JSON key, as the hosts tell them."""
-        return {key: value for host in self.all for key, value in host.run.table_json(name).items()}
+        """Every row of a table, JSON by JSON key, as each of the hosts tells them."""
+        told = [host.run.table_json(name) for host in self.all]
+        assert all(rows == told[0] for rows in told), f"the hosts tell different rows of {name}"
+        return told[0]
 
     def drain(self) -> dict[str, int]:
         """End all in order and return their exit codes; one after the other, as an operator would."""

@@ -23,7 +23,7 @@ from tests.ledger.collecting import Names, claims_of, cluster_id_of, commits_of,
 from tests.ledger.faults import Fault, schedule
 from tests.ledger.generator import first_profiles, later_profiles, movements
 from tests.ledger.host_faults import HostFaults
-from tests.ledger.hosts import Host, Hosts
+from tests.ledger.hosts import Host, Hosts, shared_secret
 from tests.ledger.recovery import Recovery, Seen, recoveries
 from tests.ledger.restores import restores_of
 from tests.ledger.values import (
@@ -115,6 +115,7 @@ class Trial:
         bootstrap = self._broker.bootstrap if self._broker is not None else options.bootstrap
         assert bootstrap is not None
         self._bootstrap = bootstrap
+        secret = shared_secret(directory) if options.hosts > 1 else None
         self.hosts = Hosts(
             [
                 Host(
@@ -123,7 +124,7 @@ class Trial:
                     f"kafka://{bootstrap}",
                     directory / name,
                     options.workers,
-                    named=options.hosts > 1,
+                    secret=secret,
                     processing_guarantee=options.guarantee,
                 )
                 for name in (f"host{number}" for number in range(1, options.hosts + 1))

@@ -57,7 +57,7 @@ def verdict(observed: Observed) -> list[str]:
     """Every violation of exactly once, in words; empty when all is well."""
     return [
         *_input_is_what_was_acked(observed),
-        *_same_rows("echo", observed.inputs, observed.echoes),
+        *same_rows("echo", observed.inputs, observed.echoes),
         *_same_numbers(observed),
         *_sums_fold(observed),
         *_counts_rise(observed),
@@ -115,7 +115,8 @@ def _input_is_what_was_acked(observed: Observed) -> Iterator[str]:
         yield f"input: {missing.total()} acknowledged records are not there, for example {next(iter(missing))}"
 
 
-def _same_rows(what: str, expected: Rows, actual: Rows) -> Iterator[str]:
+def same_rows(what: str, expected: Rows, actual: Rows) -> Iterator[str]:
+    """Where two topics differ first, for each partition that does."""
     for partition in sorted({*expected, *actual}):
         yield from _same_list(
             f"{what} of partition {partition}", expected.get(partition, ()), actual.get(partition, ())

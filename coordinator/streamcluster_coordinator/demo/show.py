@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from streamcluster.settings import Settings, make_settings
 from ..broker import KAFKA_VERSION, Broker
 from ..presentation import count, seconds
 from ..running import NotRunning, all_rows, ask_status
-from ..status import Status
+from ..status import Status, TaskStatus
 from ..topics_client import ClientConfig, count_records, create_topic, load_records, reach
 from .data import FLIGHTS_TOTAL, as_records, flights_file, read_flights
 from .flights import (
@@ -239,7 +239,7 @@ def _watch(run: Run, expected: Expected, say: Say) -> tuple[float, dict[str, Del
                 raise DemoFailed(f"the app did not answer within {START_SECONDS_MAX:.0f} s; its last lines are above.")
             continue
         progress.see(now, sum(worker.events_total for worker in status.workers))
-        if progress.began is not None and _nothing_is_behind(status):
+        if progress.began is not None and nothing_is_behind(status.tasks):
             carriers, routes = _tables(run)
             if _flights(carriers) >= expected.flights and _flights(routes) >= expected.flights:
                 _check(carriers, routes, expected)
@@ -251,9 +251,9 @@ def _watch(run: Run, expected: Expected, say: Say) -> tuple[float, dict[str, Del
             progress.told = now
 
 
-def _nothing_is_behind(status: Status) -> bool:
-    """A hint only: what group_by sent last may not be visible yet. The tables have the last word."""
-    return not any(lag for task in status.tasks for lag in task.lag.values())
+def nothing_is_behind(tasks: Iterable[TaskStatus]) -> bool:
+    """Every task runs, and has read all. A hint only: what group_by sent last may not be visible yet."""
+    return all(task.state == "running" and not any(task.lag.values()) for task in tasks)
 
 
 def _tables(run: Run) -> tuple[dict[str, Delays], dict[str, Delays]]:
