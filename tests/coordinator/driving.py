@@ -91,14 +91,18 @@ class Driven:
         return next(worker for worker in self.status().workers if worker.slot == slot)
 
     def serves(self, workers: int = 2) -> bool:
-        """Whether all workers run and all tasks are held."""
+        """Whether all workers run, all tasks are held, and each owner has noted that it was granted them."""
         try:
             status = self.status()
         except (FileNotFoundError, ConnectionError):
             assert self.process.poll() is None, f"it has ended: {self.lines}"
             return False
         running = sum(worker.state == "running" for worker in status.workers)
-        return status.state == "running" and running == workers == len(status.workers)
+        if not (status.state == "running" and running == workers == len(status.workers)):
+            return False
+        # A grant is on its way to its worker for a moment.
+        noted = {(pid, task) for _, pid, what, task in self.journal() if what == "granted"}
+        return {(worker.pid, task) for worker in status.workers for task in worker.tasks} <= noted
 
     def wait_until_serving(self, workers: int = 2) -> None:
         """Wait for `serves`."""
@@ -122,7 +126,8 @@ class Driven:
 
     def journal(self) -> list[tuple[int, int, str, str]]:
         """What the fake workers noted: (slot, pid, what, task)."""
-        lines = (self.directory / "journal").read_text().splitlines()
+        journal = self.directory / "journal"
+        lines = journal.read_text().splitlines() if journal.exists() else []
         return [(int(slot), int(pid), what, task) for slot, pid, what, task in map(str.split, lines)]
 
 
