@@ -139,9 +139,6 @@ class Snapshots:
             eta = round(left / rate, 1) if rate > 0 and left >= 0 else None
         else:
             self.restored.pop(task, None)
-        done = self.positions.setdefault(task, Rate(seconds=LOAD_SECONDS)).per_second(
-            state.now, sum(report.positions.values())
-        )
         return TaskStatus(
             task=str(task),
             slot=slot,
@@ -154,8 +151,16 @@ class Snapshots:
             error=report.error,
             owner=owner,
             stored=report.stored,
-            events_per_second=round(done, 1),
+            events_per_second=round(self._load(task, report, state.now), 1),
         )
+
+    def _load(self, task: TaskId, report: TaskReport, now: float) -> float:
+        """How fast a task's positions move. Where it begins, which it says once it runs, is not progress."""
+        if not report.positions:
+            self.positions.pop(task, None)
+            return 0.0
+        rate = self.positions.setdefault(task, Rate(seconds=LOAD_SECONDS))
+        return rate.per_second(now, sum(report.positions.values()))
 
 
 def _overall(state: State) -> Literal["starting", "running", "draining", "degraded"]:

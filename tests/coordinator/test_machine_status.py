@@ -1,0 +1,41 @@
+"""What a host's snapshot makes of its workers' reports."""
+
+from __future__ import annotations
+
+from streamcluster.ids import Slot, TaskId
+from streamcluster.messages import Report, TaskReport
+from streamcluster.settings import make_settings
+from streamcluster_coordinator.machine_slots import Place, State
+from streamcluster_coordinator.machine_status import Facts, Snapshots
+
+TASK = TaskId(2, 0)
+SLOT = Slot(0)
+
+
+def rates_of(*reports: TaskReport) -> list[float]:
+    """The task's events per second after each of these reports, a second apart."""
+    snapshots = Snapshots(Facts("shop", "here", 1, "", "exactly_once", "", 0.0))
+    state = State(make_settings({"id": "shop"}), places={SLOT: Place(SLOT)}, held={TASK: SLOT})
+    found = []
+    for now, report in enumerate(reports, 1):
+        state.now = float(now)
+        state.places[SLOT].report = Report(slot=SLOT, tasks=(report,))
+        found.append(snapshots.take(state).tasks[0].events_per_second)
+    return found
+
+
+def running(position: int) -> TaskReport:
+    """A report of a task that runs."""
+    return TaskReport(task=TASK, state="running", positions={"in": position})
+
+
+def test_events_per_second_is_how_fast_the_positions_move() -> None:
+    """Over what was seen of them."""
+    assert rates_of(running(1000), running(1100), running(1400)) == [0.0, 100.0, 200.0]
+
+
+def test_where_a_task_begins_after_a_restore_is_no_progress() -> None:
+    """Else every restore would look like a load of millions a second, and tasks would change places for it."""
+    restoring = TaskReport(task=TASK, state="restoring", restored=5, restore_total=10)
+    assert rates_of(restoring, running(1_000_000), running(1_000_010)) == [0.0, 0.0, 10.0]
+    assert rates_of(running(10), restoring, running(1_000_000)) == [0.0, 0.0, 0.0]
