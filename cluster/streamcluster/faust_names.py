@@ -265,7 +265,7 @@ def refuses(known: Mapping[str, str], owner: str) -> Callable[[Callable[P, R]], 
 
 
 def missing(name: str, known: Mapping[str, str], owner: str) -> NoReturn:
-    """Raise NotOffered for a name of Faust's, else AttributeError.
+    """Raise NotOffered for a name of Faust's, else AttributeError: what a module's __getattr__ does.
 
     Raises:
         NotOffered, AttributeError.
@@ -275,14 +275,27 @@ def missing(name: str, known: Mapping[str, str], owner: str) -> NoReturn:
     raise AttributeError(f"{owner} has no attribute {name!r}")
 
 
+class _Missing:
+    """A name of Faust's: reading it from an instance says why it is not there."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __get__(self, instance: object, cls: type) -> Any:
+        if instance is None:
+            # Whoever looks through a class, as help() does, is not about to use it.
+            return self
+        raise NotOffered(self._text)
+
+
 def names_what_is_missing(known: Mapping[str, str], owner: str, *, refuses_set: bool = False) -> Callable[[C], C]:
     """Decorate a class: reading one of `known` raises NotOffered, and with `refuses_set` assigning it too.
 
-    A decorator, not methods of the class: type checkers go on seeing misspelled attributes.
+    A decorator, not methods of the class: type checkers go on seeing misspelled attributes. A descriptor for each name,
+    not __getattr__: of a class that has one, Python reads every attribute the slow way, and agents read tables.
     """
-
-    def __getattr__(self: object, name: str) -> Any:
-        missing(name, known, owner)
 
     def __setattr__(self: object, name: str, value: object) -> None:
         if name in known:
@@ -290,7 +303,9 @@ def names_what_is_missing(known: Mapping[str, str], owner: str, *, refuses_set: 
         object.__setattr__(self, name, value)
 
     def decorate(cls: C) -> C:
-        type.__setattr__(cls, "__getattr__", __getattr__)
+        for name, why in known.items():
+            assert not hasattr(cls, name), f"{cls.__name__} has {name}"
+            type.__setattr__(cls, name, _Missing(f"{owner}.{name} is not offered: {why}"))
         if refuses_set:
             type.__setattr__(cls, "__setattr__", __setattr__)
         return cls
