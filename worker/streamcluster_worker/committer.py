@@ -122,8 +122,9 @@ class Committer:
         self._begin()
         for topic, records in outputs.items():
             self._produce(topic, records, deadline)
-        if outputs and changelogs and not self._settings.exactly_once:
-            # State that is ahead of its outputs would keep an agent from sending them again, should we die in between.
+        if changelogs and not self._settings.exactly_once:
+            # Those handed over before too: state that is ahead of its outputs would keep an agent from sending them
+            # again, should we die in between.
             self._flush(deadline)
         for tp, records in changelogs.items():
             if records:

@@ -125,15 +125,23 @@ class Pump:
     # Commits
 
     async def _hand_over(self) -> None:
-        """Give large outputs to librdkafka before their commit, so that it sends while the agents go on."""
-        if self.commits.in_flight() or not self._has_much():
+        """Give outputs to librdkafka before their commit, so that it sends while the agents go on.
+
+        In a transaction when there are many of them. At least once those of finished events at once: readers need not
+        wait for a commit that hides nothing.
+        """
+        if self.commits.in_flight():
+            return
+        much, exactly_once = self._has_much(), self._settings.exactly_once
+        if exactly_once and not much:
             return
         outputs: Merged = {}
         for task in self._engine.tasks.values():
-            if task.outbox.count():
-                task.in_transaction = True
+            if task.outbox.count() and (much or task.resting()):
+                task.in_transaction = exactly_once
                 merge(outputs, task.outbox.swap())
-        self._clients.committer.produce_early(outputs)
+        if outputs:
+            self._clients.committer.produce_early(outputs)
 
     async def _start_commit(self) -> None:
         """Come to rest, cut, go on, and commit what was cut in a thread."""
