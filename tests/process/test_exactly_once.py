@@ -11,6 +11,7 @@ import random
 import signal
 import time
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from tests.process.conftest import StartApp
 from tests.process.records import Feed, Reader
 from tests.process.running import Running
 from tests.process.seed_program import OUTPUTS, PARTITIONS, movements, observe
-from tests.process.waiting import pause
+from tests.process.waiting import eventually, pause
 
 CHAOS_SECONDS = float(os.environ.get("STREAMCLUSTER_CHAOS_SECONDS", "14"))
 # A fixed seed would find one thing once; the message of a failure names the seed.
@@ -128,3 +129,19 @@ def test_at_least_once_loses_nothing_under_kill_9(
 
     assert found == [], f"STREAMCLUSTER_CHAOS_SEED={SEED}, killed: {', '.join(chaos.done)}\n" + "\n".join(found)
     assert len(chaos.done) >= 3, chaos.done
+
+
+def test_at_least_once_outputs_do_not_wait_for_the_commit(
+    running: StartApp, make_topic: MakeTopic, reader: Reader, topic_prefix: str, bootstrap: str
+) -> None:
+    """Where a commit hides nothing, readers see what finished events sent long before it."""
+    topics_of(topic_prefix, make_topic)
+    run = running("ledger", processing_guarantee="at_least_once", commit_interval=600)
+    run.start()
+    run.until_running()
+    Feed(bootstrap, f"{topic_prefix}in", islice(movements(SEED), 20), rate=None).run()
+
+    eventually(lambda: reader.count(f"{topic_prefix}echo") == 20, 30, "all outputs are there")
+
+    assert reader.committed(run.app_id, f"{topic_prefix}in") == {}
+    assert run.drain() == 0
