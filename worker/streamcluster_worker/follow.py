@@ -30,9 +30,9 @@ _T = TypeVar("_T")
 _BATCH_RECORDS = 1_000
 # How long the thread waits for records before it looks at its orders again.
 _IDLE_SECONDS = 0.2
-# How long it steps aside before it looks whether a task is still being restored.
 # How long it steps aside for a task that was followed here and is granted: its first commit must not wait for the rest.
-_PROMOTION_SECONDS = 1.0
+_PROMOTION_SECONDS = 2.0
+# How long it steps aside before it looks whether a task is still being restored.
 _ASIDE_SECONDS = 0.05
 _ASK_SECONDS = 2.0
 # Every so often one task's logs are asked for their ends, in turn: a consumer does not notice for minutes that a topic
