@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from .fleet_process import FIRST_PRELOAD, GO, PRELOAD, PROBE_ENTRY, WORKER_ENTRY
 _EXIT_CODE_SECONDS = 1.0
 _EXIT_CODE_UNKNOWN = 255
 _KILL_SECONDS = 10.0
+# Before a fork server that died is asked for, or its successor, again.
+_RETRY_PAUSES = (0.0, 0.01, 0.1)
 
 
 @dataclass(slots=True)
@@ -103,6 +106,12 @@ class Fleet:
 
     def start_worker(self, config: bytes) -> Process:
         """Start a worker. Blocks about a millisecond; longer while the fork server imports the app."""
+        for pause in _RETRY_PAUSES:
+            try:
+                return self._start(self._entry, (config,), ())
+            except (EOFError, ConnectionError):
+                # The fork server is dying in this very moment; as soon as the kernel says so there is another one.
+                time.sleep(pause)
         return self._start(self._entry, (config,), ())
 
     def start_probe(self, app: str, overrides: bytes, seconds: float) -> Process:

@@ -44,6 +44,8 @@ def cluster_status(own: Status, view: View, tasks: tuple[TaskId, ...]) -> Status
     return replace(
         own,
         state=_overall(own, view, shown),
+        # Workers with nothing to commit do not notice; what does not come back of our own reports says it.
+        broker_state="down" if view.is_cut_off() else own.broker_state,
         workers=tuple(worker for _, host_rows in sorted(workers.items()) for worker in _of_host(host_rows)),
         tasks=shown,
         leader=snapshot.leader.host if snapshot.leader is not None else None,

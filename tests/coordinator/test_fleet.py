@@ -39,24 +39,43 @@ if __name__ == "__main__":
         process.close()
 """
 
+KILLED = """
+if __name__ == "__main__":
+    import threading
+    from multiprocessing import forkserver
+    fleet = Fleet(entry="entries:see", preload=("entries",))
+    fleet.open()
+    fleet.start_worker(b"7").wait(20)
+    server = forkserver._forkserver._forkserver_pid
+    os.kill(server, signal.SIGSTOP)
+    # It has taken the request, as far as we can see, when it dies.
+    threading.Timer(0.2, os.kill, (server, signal.SIGKILL)).start()
+    process = fleet.start_worker(b"7")
+    assert process.wait(20)
+    print(process.exit_code())
+"""
 
-def test_processes_run_the_entry_only_and_their_end_is_told(tmp_path: Path) -> None:
-    """The main script is not run again in them, group signals are ignored, and exit codes and signals are seen."""
-    (tmp_path / "entries.py").write_text(SCRIPT.replace('print("main ran", flush=True)', ""))
-    (tmp_path / "script.py").write_text(SCRIPT + MAIN)
 
+def run_script(directory: Path, main: str) -> list[str]:
+    """Run the script with this end; return what it printed."""
+    (directory / "entries.py").write_text(SCRIPT.replace('print("main ran", flush=True)', ""))
+    (directory / "script.py").write_text(SCRIPT + main)
     found = subprocess.run(
         [sys.executable, "script.py"],
-        cwd=tmp_path,
+        cwd=directory,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-
     assert found.stderr == ""
-    lines = found.stdout.splitlines()
+    return found.stdout.splitlines()
+
+
+def test_processes_run_the_entry_only_and_their_end_is_told(tmp_path: Path) -> None:
+    """The main script is not run again in them, group signals are ignored, and exit codes and signals are seen."""
+    lines = run_script(tmp_path, MAIN)
     assert lines.count("main ran") == 1
     rest = lines[1:]
     codes = [json.loads(line)[0] for line in rest]
@@ -65,3 +84,8 @@ def test_processes_run_the_entry_only_and_their_end_is_told(tmp_path: Path) -> N
         "ignored": ["SIGTERM", "SIGHUP"],
         "cwd": str(tmp_path),
     }
+
+
+def test_a_fork_server_that_dies_in_the_middle_of_a_start_is_replaced(tmp_path: Path) -> None:
+    """The coordinator goes on: the start is made by a new one."""
+    assert run_script(tmp_path, KILLED) == ["main ran", "7"]

@@ -1,12 +1,15 @@
-"""What a host's snapshot makes of its workers' reports."""
+"""What a host's snapshot makes of its workers' reports, and of what it hears of the cluster."""
 
 from __future__ import annotations
 
 from streamcluster.ids import Slot, TaskId
 from streamcluster.messages import Report, TaskReport
 from streamcluster.settings import make_settings
+from streamcluster_coordinator.control_record import Shape, Snapshot
+from streamcluster_coordinator.machine_cluster_status import cluster_status
 from streamcluster_coordinator.machine_slots import Place, State
 from streamcluster_coordinator.machine_status import Facts, Snapshots
+from streamcluster_coordinator.machine_view import View
 
 TASK = TaskId(2, 0)
 SLOT = Slot(0)
@@ -39,3 +42,15 @@ def test_where_a_task_begins_after_a_restore_is_no_progress() -> None:
     restoring = TaskReport(task=TASK, state="restoring", restored=5, restore_total=10)
     assert rates_of(restoring, running(1_000_000), running(1_000_010)) == [0.0, 0.0, 10.0]
     assert rates_of(running(10), restoring, running(1_000_000)) == [0.0, 0.0, 0.0]
+
+
+def test_a_broker_that_takes_no_reports_is_down_though_no_worker_notices() -> None:
+    """Workers with nothing to commit ask nothing of it."""
+    state = State(make_settings({"id": "shop"}), registered=True)
+    own = Snapshots(Facts("shop", "here", 1, "", "exactly_once", "", 0.0)).take(state)
+    view = View(state.settings, "here", "here1", now=100.0, echo_at=99.5)
+    view.read(Snapshot(epoch=1, term=1, leader=None, cluster_id="", topic_id="", shape=Shape()))
+    assert cluster_status(own, view, ()).broker_state == "up"
+
+    view.now = 103.0
+    assert cluster_status(own, view, ()).broker_state == "down"
