@@ -100,6 +100,9 @@ class NodeProcess:
         self._process.send_signal(number)
         if number in (signal.SIGSTOP, signal.SIGCONT):
             self._paused = number == signal.SIGSTOP
+        if self._paused:
+            # Its threads go on for a moment after the signal. Looked at only: the end is for Popen to take.
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def ask_to_end(self) -> None:
         """Ask for a clean end, without waiting for it."""

@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 
 from streamcluster.configuration import PREFIX
-from streamcluster.errors import StreamclusterError
+from streamcluster.errors import ConfigurationError, StreamclusterError
 from streamcluster.settings import Settings, make_settings
 
 from ..broker import KAFKA_VERSION, Broker
@@ -216,6 +216,8 @@ class Progress:
     told: float
     began: float | None = None
     events: int = 0
+    # Why the tables could not be read the last time.
+    trouble: str = ""
 
     def see(self, now: float, events: int) -> None:
         """Take the newest count of events."""
@@ -239,13 +241,14 @@ def _watch(run: Run, expected: Expected, say: Say) -> tuple[float, dict[str, Del
                 raise DemoFailed(f"the app did not answer within {START_SECONDS_MAX:.0f} s; its last lines are above.")
             continue
         progress.see(now, sum(worker.events_total for worker in status.workers))
-        if progress.began is not None and nothing_is_behind(status.tasks):
-            carriers, routes = _tables(run)
+        if progress.began is not None and nothing_is_behind(status.tasks) and (tables := _tables_now(run, progress)):
+            carriers, routes = tables
             if _flights(carriers) >= expected.flights and _flights(routes) >= expected.flights:
                 _check(carriers, routes, expected)
                 return max(progress.moved - progress.began, LOOK_SECONDS), carriers, routes
         if now - progress.moved > STUCK_SECONDS_MAX:
-            raise DemoFailed(f"nothing was processed for {STUCK_SECONDS_MAX:.0f} s, after {progress.events:,} events.")
+            text = f"nothing was processed for {STUCK_SECONDS_MAX:.0f} s, after {progress.events:,} events"
+            raise DemoFailed(f"{text}{progress.trouble}.")
         if progress.began is not None and now - progress.told >= PROGRESS_SECONDS and progress.moved > progress.told:
             say(_progress_line(progress.events, events_total(expected), progress.moved - progress.began))
             progress.told = now
@@ -266,6 +269,17 @@ def _tables(run: Run) -> tuple[dict[str, Delays], dict[str, Delays]]:
         for name in (carrier_delays.name, route_delays.name)
     )
     return carriers, routes
+
+
+def _tables_now(run: Run, progress: Progress) -> tuple[dict[str, Delays], dict[str, Delays]] | None:
+    """The same; None while they cannot be read: a task may be on its way to another worker at any moment."""
+    try:
+        tables = _tables(run)
+    except ConfigurationError as not_yet:
+        progress.trouble = f"; {not_yet}"
+        return None
+    progress.trouble = ""
+    return tables
 
 
 def _flights(rows: dict[str, Delays]) -> int:
