@@ -76,11 +76,11 @@ class Load:
             reader.close()
         # A reader that was there all the time must not have seen what was taken back later.
         kept = {"echo": observed.echoes, "counts": observed.counts}
-        found = verdict(observed) + self.watch.rewritten
+        found = verdict(observed)
         for name, rows in kept.items():
             self._until_seen(name, sum(map(len, rows.values())))
             found += same_rows(f"{name} as seen meanwhile", rows, self.watch.rows(f"{self.prefix}{name}"))
-        return found
+        return found + self.watch.rewritten
 
     def _until_seen(self, name: str, count: int) -> None:
         topic = f"{self.prefix}{name}"

@@ -23,6 +23,8 @@ from .source import Source
 # Brokers forget the offsets of a group without members after 7 days (offsets.retention.minutes), so those that do not
 # move are committed again (H9).
 RECOMMIT_SECONDS = 6 * 3600.0
+# A turn with so many records has much to do: what it sends waits for more, in larger batches.
+BUSY_RECORDS = 500
 
 
 class Pump:
@@ -71,7 +73,7 @@ class Pump:
         if engine.recovery.failures:
             await self.recover()
         self._pacing.loaded(saturated=self.source.is_full(records))
-        await self._hand_over()
+        await self._hand_over(at_once=not self._settings.exactly_once and len(records) < BUSY_RECORDS)
         if not self.commits.in_flight() and self._is_due():
             await self._start_commit()
         self.source.pause_only(engine.overfull())
@@ -124,21 +126,19 @@ class Pump:
 
     # Commits
 
-    async def _hand_over(self) -> None:
+    async def _hand_over(self, *, at_once: bool = False) -> None:
         """Give outputs to librdkafka before their commit, so that it sends while the agents go on.
 
-        In a transaction when there are many of them. At least once those of finished events at once: readers need not
-        wait for a commit that hides nothing.
+        at_once: those of finished events, however few. Without transactions a commit hides nothing, so readers need not
+        wait for it; while there is much to do, large batches are worth more.
         """
-        if self.commits.in_flight():
-            return
-        much, exactly_once = self._has_much(), self._settings.exactly_once
-        if exactly_once and not much:
+        much = self._has_much()
+        if self.commits.in_flight() or not (much or at_once):
             return
         outputs: Merged = {}
         for task in self._engine.tasks.values():
             if task.outbox.count() and (much or task.resting()):
-                task.in_transaction = exactly_once
+                task.in_transaction = self._settings.exactly_once
                 merge(outputs, task.outbox.swap())
         if outputs:
             self._clients.committer.produce_early(outputs)

@@ -100,7 +100,7 @@ class NodeProcess:
         self._process.send_signal(number)
         if number in (signal.SIGSTOP, signal.SIGCONT):
             self._paused = number == signal.SIGSTOP
-        if self._paused:
+        if number == signal.SIGSTOP:
             # Its threads go on for a moment after the signal. Looked at only: the end is for Popen to take.
             os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
