@@ -1,7 +1,7 @@
 """Errors, one class per "who must act", with what they are about in attributes.
 
-Operator: ConfigurationError, BrokerUnreachable, StateIncompatible. User code: AppError, NotOffered, Skip.
-Peer: Fenced. Each names the exit code that a process ends with when nobody handles it (design.md, section 5).
+Operator: ConfigurationError, BrokerUnreachable, StateIncompatible. User code: AppError, NotOffered, Skip. Peer: Fenced.
+Nobody: TryAgain. Each names the exit code that a process ends with when nobody handles it (design.md, section 5).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class ExitCode(IntEnum):
     STATE_INCOMPATIBLE = 65
     BROKER_UNREACHABLE = 69
     CRASH_LOOP = 70
-    DRAIN_DEADLINE = 75
+    TEMPORARY_FAILURE = 75
     FENCED = 76
     CONFIGURATION = 78
 
@@ -52,6 +52,12 @@ class StateIncompatible(StreamclusterError):
     """Local or remote state belongs to another app, cluster or partition count."""
 
     exit_code = ExitCode.STATE_INCOMPATIBLE
+
+
+class TryAgain(StreamclusterError):
+    """What was asked for is on its way from one worker to another, or whoever has it did not answer in time."""
+
+    exit_code = ExitCode.TEMPORARY_FAILURE
 
 
 class Fenced(StreamclusterError):

@@ -179,6 +179,7 @@ class Rows(_Message, frozen=True, kw_only=True):
     """The answer to ReadTable: (JSON key, JSON value) pairs; owner False: the key's shard is not here.
 
     after: pass it to get the next page, None when this was the last. error: why there are none.
+    passing: the error goes away by itself, because a task of the table is on its way.
     lag: records that the answer may be behind, of a standby; None: it is the owner's.
     """
 
@@ -187,6 +188,7 @@ class Rows(_Message, frozen=True, kw_only=True):
     owner: bool = True
     after: str | None = None
     error: str | None = None
+    passing: bool = False
     lag: int | None = None
 
 

@@ -40,7 +40,8 @@ def command_line(reference: str | None) -> None:
     streamcluster status -A shop:app --watch  what it does now
 
     Exit codes: 0 done; 2 usage; 65 state incompatible; 69 broker unreachable, or the app is not running; 70 gave up
-    after crashes; 75 drain deadline hit; 76 fenced by another coordinator; 78 configuration or app error.
+    after crashes; 75 drain deadline hit, or a table's task moves; 76 fenced by another coordinator; 78 configuration
+    or app error.
     """
     # `reference` is read by cli_target, from the context.
     del reference

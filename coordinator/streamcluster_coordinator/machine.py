@@ -146,7 +146,7 @@ class Machine:
         if stop is None and self.state.leave_by is None:
             return leave(self.state)
         if interrupt and (stop is None or stop.deadline > self.state.now):
-            code = (stop.code if stop is not None else 0) or ExitCode.DRAIN_DEADLINE
+            code = (stop.code if stop is not None else 0) or ExitCode.TEMPORARY_FAILURE
             return end_at_once(self.state, int(code), "stopped at once, as asked; what was not committed is done again")
         return []
 

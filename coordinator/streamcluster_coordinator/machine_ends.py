@@ -32,7 +32,7 @@ def worker_gone(state: State, event: WorkerGone) -> list[Effect]:
     place = state.places.get(event.slot)
     if place is None or (event.pid is not None and place.pid != event.pid) or not place.has_process():
         return []
-    asked_to_end = place.state == "draining" and event.code in (ExitCode.DRAINED, ExitCode.DRAIN_DEADLINE)
+    asked_to_end = place.state == "draining" and event.code in (ExitCode.DRAINED, ExitCode.TEMPORARY_FAILURE)
     had_tasks = bool(state.tasks_of(place.slot))
     # What it said last, DRAINED, it says only after a definite commit.
     is_definite = event.code == ExitCode.DRAINED and asked_to_end
@@ -45,7 +45,7 @@ def worker_gone(state: State, event: WorkerGone) -> list[Effect]:
         place.last_death = reason
         state.last_failure = failure or state.last_failure
     if state.stop is not None:
-        state.stop.cut_short |= event.code == ExitCode.DRAIN_DEADLINE or (had_tasks and not asked_to_end)
+        state.stop.cut_short |= event.code == ExitCode.TEMPORARY_FAILURE or (had_tasks and not asked_to_end)
     return _next(state, place, event.code, failure, asked_to_end=asked_to_end)
 
 
@@ -232,6 +232,6 @@ def finish(state: State) -> list[Effect]:
         return []
     code = state.stop.code
     if code == ExitCode.DRAINED and state.stop.cut_short:
-        code = ExitCode.DRAIN_DEADLINE
+        code = ExitCode.TEMPORARY_FAILURE
     said = [Say("info", "drained: everything that was begun is committed")] if code == ExitCode.DRAINED else []
     return [*said, Exit(int(code))]

@@ -23,8 +23,8 @@ from .status import ROWS_SECONDS, GetRows, RowsAnswer
 
 # For another host, which waits LOCAL_SECONDS for its workers.
 PEER_SECONDS = 3.0
-# A task that moves is with nobody for less than that, together.
-_LOOKS, _LOOK_SECONDS = 20, 0.1
+# A task that moves is with nobody for less than the first; how often it is looked for again.
+SETTLE_SECONDS, _LOOK_SECONDS = 2.0, 0.1
 
 # Host, address, question. Raises PeerError.
 AskPeer = Callable[[str, str, GetRows], Awaitable[RowsAnswer]]
@@ -58,15 +58,24 @@ class TableReader:
             async with asyncio.timeout(ROWS_SECONDS):
                 if request.local:
                     return await self._local.read(request, table.group)
-                if request.key is not None:
-                    return await self._key(request, table.group)
-                return await self._page(request, table.group)
+                return await self._settled(request, table.group)
         except TimeoutError:
-            return RowsAnswer(error=f"not all workers answered within {ROWS_SECONDS:g} s. Try again")
+            return _passing(f"not all workers answered within {ROWS_SECONDS:g} s")
 
     async def read_local(self, request: GetRows) -> RowsAnswer:
         """Answer another host: never by asking a third one."""
         return await self.read(msgspec.structs.replace(request, local=True))
+
+    async def _settled(self, request: GetRows, group: int) -> RowsAnswer:
+        """The answer, once what stands in its way has passed: a task that moves has nobody for a moment."""
+        read = self._page if request.key is None else self._key
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + SETTLE_SECONDS
+        while True:
+            answer = await read(request, group)
+            if not answer.passing or clock() >= deadline:
+                return answer
+            await asyncio.sleep(_LOOK_SECONDS)
 
     async def _key(self, request: GetRows, group: int) -> RowsAnswer:
         ownership = self._ownership()
@@ -77,12 +86,12 @@ class TableReader:
             return answer
         away = all_tasks(group) - _looked_through(answer)
         # Every shard was looked through and none has the key: an answer too.
-        return await self._standby_key(request, group, away, answer.error) if away else RowsAnswer()
+        return await self._standby_key(request, group, away, answer) if away else RowsAnswer()
 
     async def _standby_key(
-        self, request: GetRows, group: int, away: frozenset[TaskId], reason: str | None
+        self, request: GetRows, group: int, away: frozenset[TaskId], owners: RowsAnswer
     ) -> RowsAnswer:
-        """The key from standbys of `away`, the nearest to its owner; reason: why the owners did not answer."""
+        """The key from standbys of `away`, the nearest to its owner; owners: why they did not answer."""
         ownership = self._ownership()
         question = msgspec.structs.replace(request, standby=True)
         asked = [self._ask(None, question, group)] if ownership.tasks(group, standby=True) & away else []
@@ -95,14 +104,16 @@ class TableReader:
             return min(found, key=lambda answer: answer.lag or 0)
         answer = together(answers)
         if left := away - _looked_through(answer):
-            reasons = "; ".join(dict.fromkeys(text for text in (reason, answer.error) if text))
-            return RowsAnswer(error=reasons or f"no worker has {named(left)} at the moment. Try again")
+            why = together([owners, answer])
+            if why.error is None:
+                return _passing(f"no worker has {named(left)} at the moment")
+            return RowsAnswer(error=why.error, passing=why.passing)
         return RowsAnswer(source=answer.source, lag=answer.lag)
 
     async def _page(self, request: GetRows, group: int) -> RowsAnswer:
-        ownership = await self._settled(group)
+        ownership = self._ownership()
         if lost := ownership.unowned(group):
-            return RowsAnswer(error=f"no worker has {named(lost)} at the moment. Try again")
+            return _passing(f"no worker has {named(lost)} at the moment")
         hosts: dict[str, Peer | None] = {peer.host: peer for peer in ownership.peers if of_group(peer.owned, group)}
         if ownership.tasks(group):
             hosts[ownership.host] = None
@@ -119,22 +130,14 @@ class TableReader:
             peer = hosts[host]
             answer = await self._ask(peer, page, group)
             if answer.error is not None:
-                return RowsAnswer(error=answer.error)
+                return RowsAnswer(error=answer.error, passing=answer.passing)
             wanted = ownership.tasks(group) if peer is None else of_group(peer.owned, group)
             if gone := wanted - _looked_through(answer):
-                return RowsAnswer(error=f"host {host} does not have {named(gone)} any more. Try again")
+                return _passing(f"host {host} does not have {named(gone)} any more")
             found += answer.rows
             if answer.after is not None:
                 return RowsAnswer(rows=tuple(found), after=f"{host}/{answer.after}")
         return RowsAnswer(rows=tuple(found))
-
-    async def _settled(self, group: int) -> Ownership:
-        """Who has what, once each task has somebody: a task that moves has nobody for a moment."""
-        for _ in range(_LOOKS):
-            if not self._ownership().unowned(group):
-                break
-            await asyncio.sleep(_LOOK_SECONDS)
-        return self._ownership()
 
     async def _ask(self, peer: Peer | None, request: GetRows, group: int) -> RowsAnswer:
         """What one host has; None: this one. Why there is no answer is an answer too."""
@@ -142,7 +145,7 @@ class TableReader:
         if peer is None:
             return await self._local.read(question, group)
         if peer.away is not None:
-            return _no_answer(f"host {peer.host} {peer.away}")
+            return _passing(f"host {peer.host} {peer.away}")
         if peer.address is None:
             return _no_answer(
                 f"host {peer.host} has no --advertise address: run the command there, or start it with one"
@@ -158,11 +161,15 @@ class TableReader:
         except PeerError as error:
             return _no_answer(f"host {peer.host}: {error}")
         except TimeoutError:
-            return _no_answer(f"host {peer.host}: {peer.address} did not answer within {PEER_SECONDS:g} s")
+            return _passing(f"host {peer.host}: {peer.address} did not answer within {PEER_SECONDS:g} s")
 
 
 def _no_answer(reason: str) -> RowsAnswer:
     return RowsAnswer(error=reason)
+
+
+def _passing(reason: str) -> RowsAnswer:
+    return RowsAnswer(error=reason, passing=True)
 
 
 def _looked_through(answer: RowsAnswer) -> frozenset[TaskId]:

@@ -58,9 +58,9 @@ class LocalRows:
         rows = await self._ask(slot, source, request, None)
         lag = rows.lag if request.standby else None
         if rows.error is not None:
-            return RowsAnswer(error=rows.error)
+            return RowsAnswer(error=rows.error, passing=rows.passing)
         if request.standby and lag is None:
-            return RowsAnswer(error=f"standby {source} does not know yet how far behind it is. Try again")
+            return RowsAnswer(error=f"standby {source} does not know yet how far behind it is", passing=True)
         if rows.rows:
             return RowsAnswer(rows=rows.rows, source=source, lag=lag)
         # A task that has left the worker in the meantime may have left it before the question came.
@@ -77,7 +77,7 @@ class LocalRows:
             rows_max = request.rows_max - len(found)
             rows = await self._ask(slot, str(SlotId(host, slot)), request, after if slot == start else None, rows_max)
             if rows.error is not None:
-                return RowsAnswer(error=rows.error)
+                return RowsAnswer(error=rows.error, passing=rows.passing)
             found += rows.rows
             if rows.after is not None:
                 return RowsAnswer(rows=tuple(found), after=f"{slot}:{rows.after}", tasks=tasks)
@@ -94,15 +94,15 @@ class LocalRows:
             standby=request.standby,
         )
         if not self._send(slot, question):
-            return Rows(request=number, owner=False, error=f"worker {name} is being replaced. Try again")
+            return Rows(request=number, owner=False, error=f"worker {name} is being replaced", passing=True)
         future: asyncio.Future[Rows] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
         try:
             async with asyncio.timeout(LOCAL_SECONDS):
                 return await future
         except TimeoutError:
-            text = f"worker {name} did not answer within {LOCAL_SECONDS:g} s: is it restoring, or stalled?"
-            return Rows(request=number, owner=False, error=text)
+            text = f"worker {name} did not answer within {LOCAL_SECONDS:g} s: it may be restoring, or stalled"
+            return Rows(request=number, owner=False, error=text, passing=True)
         finally:
             # A cancelled or timed-out question leaves nothing behind.
             self._waiting.pop(number, None)
@@ -128,6 +128,7 @@ def together(answers: Sequence[RowsAnswer]) -> RowsAnswer:
     lags = [answer.lag for answer in answers if answer.lag is not None]
     return RowsAnswer(
         error="; ".join(reasons) or None,
+        passing=any(answer.passing for answer in answers),
         source=", ".join(answer.source for answer in answers if answer.source is not None) or None,
         lag=max(lags, default=None),
         tasks=names_of(TaskId.parse(name) for answer in answers for name in answer.tasks),

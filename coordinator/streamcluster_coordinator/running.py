@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from streamcluster.errors import ConfigurationError, ExitCode, StreamclusterError
+from streamcluster.errors import ConfigurationError, ExitCode, StreamclusterError, TryAgain
 from streamcluster.settings import Settings
 
 from .instance import app_directory
@@ -45,9 +45,17 @@ def ask_rows(
     after: str | None = None,
     rows_max: int = ROWS_PER_REQUEST,
 ) -> RowsAnswer:
-    """One key (JSON text) or one page of a table. Raises NotRunning, or ConfigurationError with the app's reason."""
+    """One key (JSON text) or one page of a table.
+
+    Raises:
+        NotRunning: nobody answers here.
+        TryAgain: a task of the table has moved for longer than the coordinator waits.
+        ConfigurationError: with the app's reason.
+    """
     answer = _ask(settings, GetRows(table=table, key=key, after=after, rows_max=rows_max))
     assert isinstance(answer, RowsAnswer)
+    if answer.error is not None and answer.passing:
+        raise TryAgain(f"table {table!r}: {answer.error}. Try again")
     if answer.error is not None:
         raise ConfigurationError(f"table {table!r}: {answer.error}")
     return answer

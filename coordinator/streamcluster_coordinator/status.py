@@ -21,6 +21,7 @@ class TaskStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One task. lag: records behind, per source topic. restore_eta: seconds left; None: unknown, or no restore.
 
     slot: number of the slot on its host; owner: the whole name, `a/0`. stored: sum of its changelog offsets.
+    events_per_second: how fast its positions moved in the last half minute; None: it was not seen for so long.
     """
 
     task: str
@@ -34,7 +35,7 @@ class TaskStatus(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     owner: str | None = None
     stored: int = 0
-    events_per_second: float = 0.0
+    events_per_second: float | None = None
     standbys: tuple[StandbyStatus, ...] = ()
 
 
@@ -137,6 +138,7 @@ class GetRows(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 class RowsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """(JSON key, JSON value) pairs; after: cursor of the next page; error: why there are none.
 
+    passing: the error goes away by itself, a task moves or a worker is busy: the same may be asked again.
     source: the slot that has the key, `a/0`, or a standby. lag: the standby is at most so many changelog records
     behind; None: it is the owner's word. tasks: of a local answer, what was looked through.
     """
@@ -147,6 +149,7 @@ class RowsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     source: str | None = None
     lag: int | None = None
     tasks: tuple[str, ...] = ()
+    passing: bool = False
 
 
 AskKind = Literal["drain", "undrain", "move", "unpin", "restart"]

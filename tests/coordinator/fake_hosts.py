@@ -36,21 +36,24 @@ Shards = Mapping[int, tuple[str, ...]]
 class Worker:
     """What one slot has: partition -> keys, of tasks that it owns and that it follows. Each key is its own value.
 
-    fault: "silent", "gone" (no process), or an error that it answers with.
+    fault: "silent", "gone" (no process), or an error that passes and that it answers with.
     """
 
     owns: Shards = field(default_factory=dict)
     follows: Shards = field(default_factory=dict)
     lag: int | None = 5
     fault: str | None = None
+    # So often, then it answers.
+    faults: int = 1_000_000
     value: str | None = None
 
     def answer(self, question: ReadTable) -> Rows:
         """As a worker answers."""
         shards = self.follows if question.standby else self.owns
         lag = self.lag if question.standby else None
-        if self.fault is not None:
-            return Rows(request=question.request, owner=False, error=self.fault)
+        if self.fault is not None and self.faults > 0:
+            self.faults -= 1
+            return Rows(request=question.request, owner=False, error=self.fault, passing=True)
         keys = [key for partition in sorted(shards) for key in shards[partition]]
         if question.key is not None:
             found = tuple((key, self.value or key) for key in keys if key == question.key)

@@ -136,8 +136,8 @@ def test_drain_ends_though_nobody_knows_whether_its_commit_counts(
     assert first.process.poll() is None
     assert not [said for said in first.said if isinstance(said, Released)]
     own_broker.resume(NODE)
-    assert first.wait() == ExitCode.DRAIN_DEADLINE
-    assert first.wait_for(Failed).exit_code == ExitCode.DRAIN_DEADLINE
+    assert first.wait() == ExitCode.TEMPORARY_FAILURE
+    assert first.wait_for(Failed).exit_code == ExitCode.TEMPORARY_FAILURE
     feed.stop()
 
     second = worker.start("b")

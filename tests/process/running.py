@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import psutil
 
+from streamcluster.errors import TryAgain
 from streamcluster.settings import Settings
 from streamcluster_coordinator.running import NotRunning, all_rows, ask_status
 from streamcluster_coordinator.status import Status, WorkerStatus
@@ -150,8 +151,16 @@ class Running:
         return {msgspec.json.decode(key): msgspec.json.decode(value) for key, value in rows.items()}
 
     def table_json(self, name: str) -> dict[str, str]:
-        """The same as JSON text by JSON text."""
-        return dict(all_rows(self.settings, name))
+        """The same as JSON text by JSON text, waiting for tasks that change places."""
+
+        def found() -> list[dict[str, str]]:
+            try:
+                return [dict(all_rows(self.settings, name))]
+            except TryAgain:
+                return []
+
+        [rows] = eventually(found, END_SECONDS, f"table {name} can be read", self.log_end)
+        return rows
 
     def worker(self, slot: int = 0) -> WorkerStatus:
         """What the status says of one worker."""

@@ -58,7 +58,7 @@ def test_a_second_interrupt_ends_now(running: StartApp, reader: Reader, topics: 
     run.until(lambda status: status.state == "draining", "it drains")
     run.signal(signal.SIGINT)
 
-    assert run.wait(5) == ExitCode.DRAIN_DEADLINE
+    assert run.wait(5) == ExitCode.TEMPORARY_FAILURE
     assert reader.committed(run.app_id, f"{topics}in")[2] == 1
 
 
@@ -73,7 +73,7 @@ def test_a_drain_that_takes_too_long_ends_with_75(
 
     run.signal(signal.SIGTERM)
 
-    assert run.wait(15) == ExitCode.DRAIN_DEADLINE
+    assert run.wait(15) == ExitCode.TEMPORARY_FAILURE
     assert reader.count(f"{topics}slow") == 0
 
 

@@ -45,7 +45,7 @@ def read_standby(engine: Engine, follower: Follower | None, request: ReadTable) 
     if (unknown := _refuse_unknown(engine, request)) is not None:
         return unknown
     if follower is None:
-        return Rows(request=request.request, owner=False, error="this worker has no connection to Kafka. Try again")
+        return _passing(request, "this worker has no connection to Kafka")
     group = _group(engine, request.table)
     changelog = next(table.changelog for table in engine.topology.tables if table.name == request.table)
 
@@ -83,9 +83,13 @@ def _answer(request: ReadTable, shards: Mapping[TaskId, CachedShard], away: list
                 return found
         elif not away:
             return _page(request, shards)
-        return Rows(request=request.request, owner=False, error=f"{', '.join(sorted(away))} yet. Try again")
+        return _passing(request, f"{', '.join(sorted(away))} yet")
     except (msgspec.MsgspecError, ValueError, TypeError) as error:
         return Rows(request=request.request, error=f"table {request.table!r}: {error}")
+
+
+def _passing(request: ReadTable, reason: str) -> Rows:
+    return Rows(request=request.request, owner=False, error=reason, passing=True)
 
 
 def _one(request: ReadTable, key_text: str, shards: Mapping[TaskId, CachedShard]) -> Rows:

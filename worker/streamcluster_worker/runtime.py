@@ -229,7 +229,7 @@ class Worker:
                 await self._app.on_before_shutdown.send_async(self._app)
                 await self._engine.functions.stop()
                 if self._cut_short:
-                    raise Stop(_failed(ExitCode.DRAIN_DEADLINE, "not all events in progress could be finished"))
+                    raise Stop(_failed(ExitCode.TEMPORARY_FAILURE, "not all events in progress could be finished"))
                 self._send(Drained())
                 raise Stop()
 

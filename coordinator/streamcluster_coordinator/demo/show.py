@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 
 from streamcluster.configuration import PREFIX
-from streamcluster.errors import ConfigurationError, StreamclusterError
+from streamcluster.errors import StreamclusterError, TryAgain
 from streamcluster.settings import Settings, make_settings
 
 from ..broker import KAFKA_VERSION, Broker
@@ -275,7 +275,7 @@ def _tables_now(run: Run, progress: Progress) -> tuple[dict[str, Delays], dict[s
     """The same; None while they cannot be read: a task may be on its way to another worker at any moment."""
     try:
         tables = _tables(run)
-    except ConfigurationError as not_yet:
+    except TryAgain as not_yet:
         progress.trouble = f"; {not_yet}"
         return None
     progress.trouble = ""
