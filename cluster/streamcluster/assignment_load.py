@@ -19,14 +19,16 @@ Swap = tuple[TaskId, TaskId]
 
 
 def choose_swap(situation: Situation, lags: Lags, owners: Mapping[TaskId, SlotId]) -> Swap | None:
-    """A task of the busiest slot and one of the idlest to swap; None: no swap is worth it.
+    """A task of the busiest slot and one of the idlest to swap; None: no swap is worth it, or a load is not known yet.
 
     Each swap lessens the sum of the squares of the loads, so there is an end to them while loads stay as they are.
     A swap that is being warmed up goes before others, unless loads have changed so that it is not worth it any more.
     """
+    if not owners.keys() <= situation.load.keys():
+        return None
     loads = {place.slot: 0.0 for place in situation.places}
     for task, slot in owners.items():
-        loads[slot] += situation.load.get(task, 0.0)
+        loads[slot] += situation.load[task]
     busy, idle = min(loads, key=lambda slot: (-loads[slot], slot)), min(loads, key=lambda slot: (loads[slot], slot))
     mean = sum(loads.values()) / len(loads)
     if loads[busy] <= max(mean * EXCESS_RATIO, mean + EXCESS_EVENTS):
@@ -37,7 +39,7 @@ def choose_swap(situation: Situation, lags: Lags, owners: Mapping[TaskId, SlotId
     taken = [task for task, slot in sorted(owners.items()) if slot == idle and task not in kept]
     for more in given:
         for less in taken:
-            shift = situation.load.get(more, 0.0) - situation.load.get(less, 0.0)
+            shift = situation.load[more] - situation.load[less]
             left = max(loads[busy] - shift, loads[idle] + shift)
             if more.group == less.group and left <= loads[busy] * SWAP_RATIO:
                 new = not (_is_prepared(situation, lags, more, idle) and _is_prepared(situation, lags, less, busy))

@@ -29,7 +29,7 @@ class Situation:
     stored: task -> host -> sum of changelog offsets on that host's disk, in nobody's hands.
     heads: sum of the changelog offsets that the owner's store is at, the newest known; missing: not known.
     stateless: tasks without tables: they are warm everywhere and have no standbys.
-    load: events per second.
+    load: events per second; a task whose load is not known yet is not in it.
     pins: by hand: the task goes there when that slot is in places.
     hasty: tasks whose owners, which are not ready places any more, can't wait for a warm-up any longer.
     replicas: standbys wanted per task. lag_max: records that a warm place may be behind.

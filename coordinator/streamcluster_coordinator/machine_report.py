@@ -35,7 +35,11 @@ def report_of(
         peer=identity.peer,
         roll_done=state.cluster_roll_done,
         stored={str(task): at for task, at in sorted(state.stored.items())},
-        load={task.task: task.events_per_second for task in status.tasks if task.state in ("running", "failing")},
+        load={
+            task.task: task.events_per_second
+            for task in status.tasks
+            if task.state in ("running", "failing") and task.events_per_second is not None
+        },
         requests=requests,
         workers=status.workers,
         tasks=status.tasks,

@@ -17,7 +17,8 @@ from .status import Status, TaskStatus, WorkerStatus
 
 # A rate over less is jumpy (reports come twice a second), over more it lags behind what is seen.
 RATE_SECONDS = 3.0
-# Tasks change places by their rates, so these must not follow what a busy machine does within a few seconds.
+# Tasks change places by their rates: these must not follow what a busy machine does within a few seconds, nor what a
+# task does that began later than others, or catches up after a stop.
 LOAD_SECONDS = 30.0
 _SHOWN: dict[SlotState, Literal["starting", "running", "stalled", "backing_off", "draining", "gone"]] = {
     "absent": "gone",
@@ -46,7 +47,7 @@ class Facts:
 
 @dataclass(slots=True)
 class Rate:
-    """How fast a count grows. seen: (when, count), oldest first, over `seconds`."""
+    """How fast a count grows. seen: (when, count), oldest first, over the last `seconds` and one before them."""
 
     seen: deque[tuple[float, int]] = field(default_factory=deque)
     seconds: float = RATE_SECONDS
@@ -57,10 +58,15 @@ class Rate:
             # A new process counts from 0.
             self.seen.clear()
         self.seen.append((now, count))
-        while now - self.seen[0][0] > self.seconds:
+        while len(self.seen) > 1 and now - self.seen[1][0] >= self.seconds:
             self.seen.popleft()
         elapsed = now - self.seen[0][0]
         return (count - self.seen[0][1]) / elapsed if elapsed > 0 else 0.0
+
+    def per_second_of_all(self, now: float, count: int) -> float | None:
+        """The same, and None until it was seen for all of `seconds`."""
+        rate = self.per_second(now, count)
+        return rate if now - self.seen[0][0] >= self.seconds else None
 
 
 @dataclass(slots=True)
@@ -151,16 +157,16 @@ class Snapshots:
             error=report.error,
             owner=owner,
             stored=report.stored,
-            events_per_second=round(self._load(task, report, state.now), 1),
+            events_per_second=self._load(task, report, state.now),
         )
 
-    def _load(self, task: TaskId, report: TaskReport, now: float) -> float:
-        """How fast a task's positions move. Where it begins, which it says once it runs, is not progress."""
+    def _load(self, task: TaskId, report: TaskReport, now: float) -> float | None:
+        """How fast a task's positions move. What it did before a stop counts: it catches up on nothing new."""
         if not report.positions:
-            self.positions.pop(task, None)
-            return 0.0
-        rate = self.positions.setdefault(task, Rate(seconds=LOAD_SECONDS))
-        return rate.per_second(now, sum(report.positions.values()))
+            return None
+        seen = self.positions.setdefault(task, Rate(seconds=LOAD_SECONDS))
+        rate = seen.per_second_of_all(now, sum(report.positions.values()))
+        return None if rate is None else round(rate, 1)
 
 
 def _overall(state: State) -> Literal["starting", "running", "draining", "degraded"]:

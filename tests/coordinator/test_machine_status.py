@@ -8,20 +8,20 @@ from streamcluster.settings import make_settings
 from streamcluster_coordinator.control_record import Shape, Snapshot
 from streamcluster_coordinator.machine_cluster_status import cluster_status
 from streamcluster_coordinator.machine_slots import Place, State
-from streamcluster_coordinator.machine_status import Facts, Snapshots
+from streamcluster_coordinator.machine_status import LOAD_SECONDS, Facts, Snapshots
 from streamcluster_coordinator.machine_view import View
 
 TASK = TaskId(2, 0)
 SLOT = Slot(0)
 
 
-def rates_of(*reports: TaskReport) -> list[float]:
-    """The task's events per second after each of these reports, a second apart."""
+def rates_of(*reports: TaskReport) -> list[float | None]:
+    """The task's events per second after each of these reports, half of LOAD_SECONDS apart."""
     snapshots = Snapshots(Facts("shop", "here", 1, "", "exactly_once", "", 0.0))
     state = State(make_settings({"id": "shop"}), places={SLOT: Place(SLOT)}, held={TASK: SLOT})
     found = []
     for now, report in enumerate(reports, 1):
-        state.now = float(now)
+        state.now = now * LOAD_SECONDS / 2
         state.places[SLOT].report = Report(slot=SLOT, tasks=(report,))
         found.append(snapshots.take(state).tasks[0].events_per_second)
     return found
@@ -33,15 +33,21 @@ def running(position: int) -> TaskReport:
 
 
 def test_events_per_second_is_how_fast_the_positions_move() -> None:
-    """Over what was seen of them."""
-    assert rates_of(running(1000), running(1100), running(1400)) == [0.0, 100.0, 200.0]
+    """Over the last LOAD_SECONDS, and unknown before: a task that began later must not look idle beside others."""
+    assert rates_of(running(0), running(3_000), running(6_000), running(6_000)) == [None, None, 200.0, 100.0]
 
 
 def test_where_a_task_begins_after_a_restore_is_no_progress() -> None:
     """Else every restore would look like a load of millions a second, and tasks would change places for it."""
     restoring = TaskReport(task=TASK, state="restoring", restored=5, restore_total=10)
-    assert rates_of(restoring, running(1_000_000), running(1_000_010)) == [0.0, 0.0, 10.0]
-    assert rates_of(running(10), restoring, running(1_000_000)) == [0.0, 0.0, 0.0]
+    rates = rates_of(restoring, running(1_000_000), running(1_000_000), running(1_000_300))
+    assert rates == [None, None, None, 10.0]
+
+
+def test_catching_up_after_a_stop_is_no_load() -> None:
+    """What came in while it was restored is what it would have had to do anyway."""
+    restoring = TaskReport(task=TASK, state="restoring", restored=5, restore_total=10)
+    assert rates_of(running(0), running(1_500), restoring, running(4_500))[-1] == 100.0
 
 
 def test_a_broker_that_takes_no_reports_is_down_though_no_worker_notices() -> None:
