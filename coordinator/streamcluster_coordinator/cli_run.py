@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from pathlib import Path
 
 import click
+
+from streamcluster.errors import ExitCode
 
 from .broker import run_broker
 from .checking import error_of
@@ -47,11 +50,18 @@ def start(target: Target) -> int:
     log_format = str(target.overrides.get("log_format", "auto"))
     log_level = str(target.overrides.get("log_level", "info"))
     presentation = make_presentation(log_format, log_level, columns=shutil.get_terminal_size().columns)
+    # Until there is something to drain.
+    signal.signal(signal.SIGTERM, _end_now)
     try:
         say = take_over_notifications(presentation)
         return run(target.reference, dict(target.overrides), say=say)
     finally:
         presentation.close()
+
+
+def _end_now(_number: int, _frame: object) -> None:
+    """SIGTERM before the app runs: clean up, and end as asked."""
+    raise SystemExit(ExitCode.DRAINED)
 
 
 @click.command(short_help="Compare an app with the brokers; change nothing.")

@@ -15,19 +15,21 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerProcess
 from types import ModuleType
 
-from .fleet_process import FIRST_PRELOAD, GO, PRELOAD, PROBE_ENTRY, WORKER_ENTRY, enter
+from .fleet_process import FIRST_PRELOAD, GO, GROUP_SIGNALS, PRELOAD, PROBE_ENTRY, WORKER_ENTRY, enter
 
 # The fork server writes an exit code within a millisecond of the end.
 _EXIT_CODE_SECONDS = 1.0
 _EXIT_CODE_UNKNOWN = 255
 _KILL_SECONDS = 10.0
+# For a start that is under way; while the fork server imports the app it takes longer, and has heard all by then.
+_INTERRUPT_SECONDS = 0.2
 # Before a fork server that died is asked for, or its successor, again.
 _RETRY_PAUSES = (0.0, 0.01, 0.1)
 
@@ -101,8 +103,18 @@ class Fleet:
 
         The environment and the current directory of this moment are what all workers get.
         """
-        with _importable_current_directory():
+        # The other process that multiprocessing wants: its start unblocks signals.
+        resource_tracker.ensure_running()
+        with _importable_current_directory(), _blocked(GROUP_SIGNALS):
             forkserver.ensure_running()
+
+    def close(self) -> None:
+        """End the fork server, also one that is stuck in the app's import. No process of the fleet is left by then."""
+        server = forkserver._forkserver
+        if (pid := getattr(server, "_forkserver_pid", None)) is not None:
+            # It is not reaped before _stop, so the number is its own.
+            os.kill(pid, signal.SIGKILL)
+            server._stop()  # type: ignore[attr-defined]
 
     def start_worker(self, config: bytes) -> Process:
         """Start a worker. Blocks about a millisecond; longer while the fork server imports the app."""
@@ -127,7 +139,14 @@ class Fleet:
         # A thread, for the fork server may be stuck in the app's import, and a daemon, for it may stay so.
         thread = threading.Thread(target=start, daemon=True, name="probe")
         thread.start()
-        thread.join(seconds)
+        try:
+            thread.join(seconds)
+        except BaseException:
+            # Interrupted. A process that has not heard what to run would complain.
+            thread.join(_INTERRUPT_SECONDS)
+            if made and isinstance(made[0], Process):
+                made[0].kill_and_wait()
+            raise
         if not made:
             raise TimeoutError
         if isinstance(made[0], BaseException):
@@ -158,6 +177,16 @@ def watch(process: Process, gone: Callable[[], None]) -> None:
         gone()
 
     loop.add_reader(process.pidfd, ended)
+
+
+@contextmanager
+def _blocked(signals: Sequence[signal.Signals]) -> Iterator[None]:
+    """Keep signals from this thread, and from processes that are started meanwhile until they unblock them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ It is imported by every worker, so it imports nothing but the standard library.
 from __future__ import annotations
 
 import importlib
+import signal
 import socket
 
 WORKER_ENTRY = "streamcluster_worker.main:run"
@@ -13,6 +14,8 @@ PROBE_ENTRY = "streamcluster_worker.main:probe"
 FIRST_PRELOAD = "streamcluster_coordinator.fleet_preload"
 PRELOAD = "streamcluster_worker.preload"
 GO = b"\x01"
+# Those that a terminal or a service manager sends to every process.
+GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU)
 
 
 def enter(entry: str, sock: socket.socket, before: tuple[object, ...], after: tuple[object, ...]) -> None:

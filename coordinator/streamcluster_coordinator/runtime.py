@@ -10,6 +10,8 @@ import os
 import socket
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from streamcluster.errors import ConfigurationError, ExitCode
@@ -52,34 +54,39 @@ def run(app: str, overrides: dict[str, object], *, say: Presenter, fleet: Fleet 
     Raises:
         StreamclusterError: it cannot start; the error has the message and the exit code.
     """
-    fleet = open_fleet(app, fleet)
-    description = describe(fleet, app, overrides)
-    settings = description.settings
-    # Before anything is asked: a secret that cannot be read is the operator's mistake, and is said at once.
-    secret = cluster_secret(settings)
-    with instance_lock(app_directory(settings)) as directory:
-        brokers = Brokers(settings)
-        cluster = brokers.connect()
-        topology = prepare_topics(description, brokers, cluster, say)
-        return _join(app, settings, topology, cluster, secret=secret, directory=directory, fleet=fleet, say=say)
+    with opened_fleet(app, fleet) as fleet:
+        description = describe(fleet, app, overrides)
+        settings = description.settings
+        # Before anything is asked: a secret that cannot be read is the operator's mistake, and is said at once.
+        secret = cluster_secret(settings)
+        with instance_lock(app_directory(settings)) as directory:
+            brokers = Brokers(settings)
+            cluster = brokers.connect()
+            topology = prepare_topics(description, brokers, cluster, say)
+            return _join(app, settings, topology, cluster, secret=secret, directory=directory, fleet=fleet, say=say)
 
 
 def check(
     app: str, overrides: dict[str, object], *, fleet: Fleet | None = None
 ) -> tuple[Description, Topology | list[Problem]]:
     """Describe an app and compare it with the brokers. Changes nothing. Raises as `run`."""
-    description = describe(open_fleet(app, fleet), app, overrides)
+    with opened_fleet(app, fleet) as fleet:
+        description = describe(fleet, app, overrides)
     brokers = Brokers(description.settings)
     brokers.connect()
     return description, compare(description, brokers)
 
 
-def open_fleet(app: str, fleet: Fleet | None) -> Fleet:
-    """Start the fork server, which imports the app that the environment names."""
+@contextmanager
+def opened_fleet(app: str, fleet: Fleet | None) -> Iterator[Fleet]:
+    """A fork server, which imports the app that the environment names; ended at the end."""
     os.environ[APP_VARIABLE] = app
     fleet = fleet or Fleet()
     fleet.open()
-    return fleet
+    try:
+        yield fleet
+    finally:
+        fleet.close()
 
 
 def prepare_topics(description: Description, brokers: Brokers, cluster: Cluster, say: Presenter) -> Topology:

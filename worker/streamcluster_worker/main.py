@@ -79,7 +79,6 @@ def run(config_bytes: bytes, sock: socket.socket) -> None:
     config = msgspec.msgpack.decode(config_bytes, type=WorkerConfig)
     os.setpgid(0, 0)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     configure_logging(config.settings.log_format, config.settings.log_level, slot=config.slot)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(_run(config, sock))
