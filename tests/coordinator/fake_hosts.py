@@ -14,6 +14,7 @@ from streamcluster.ids import Slot, TaskId
 from streamcluster.messages import ReadTable, Rows, ToCoordinator, ToWorker
 from streamcluster.topology import ResolvedTable, ResolvedTopic, Topology
 from streamcluster.wire import FrameReader, encode_frame
+from streamcluster_coordinator.broker.ports import free_ports
 from streamcluster_coordinator.link import Link
 from streamcluster_coordinator.ownership import Ownership, Peer
 from streamcluster_coordinator.peer_auth import Secret
@@ -93,7 +94,7 @@ Cluster = dict[str, Host]
 @asynccontextmanager
 async def all_running(cluster: Cluster) -> AsyncIterator[dict[str, TableReader]]:
     """All hosts, and what reads tables on each."""
-    ports = {name: free_port() for name in cluster}
+    ports = dict(zip(cluster, free_ports(len(cluster)), strict=True))
     async with AsyncExitStack() as stack:
         yield {name: await stack.enter_async_context(running(cluster, name, ports)) for name in cluster}
 
@@ -178,10 +179,3 @@ async def linked(worker: Worker, received: Callable[[ToCoordinator], None]) -> A
         link.close()
         ours.close()
         theirs.close()
-
-
-def free_port() -> int:
-    """A port of the loopback address that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -13,6 +13,7 @@ import pytest
 from streamcluster.errors import ConfigurationError
 from streamcluster.wire import encode_frame
 from streamcluster_coordinator import peer_port
+from streamcluster_coordinator.broker.ports import free_ports
 from streamcluster_coordinator.peer_auth import Handshake, Secret, hello
 from streamcluster_coordinator.peer_port import PeerClient, PeerError, PeerPort, Refusals
 from streamcluster_coordinator.peer_sockets import listening_sockets
@@ -21,13 +22,6 @@ from streamcluster_coordinator.status import GetRows, RowsAnswer
 SECRET = Secret(b"a secret of all hosts")
 REQUEST = GetRows(table="counts", key='"a"')
 SECONDS = 20.0
-
-
-def free_port() -> int:
-    """A port of the loopback address that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def repeat(request: GetRows) -> RowsAnswer:
@@ -66,7 +60,7 @@ async def listening(
     answer: Callable[[GetRows], Awaitable[RowsAnswer]] = repeat, advertise: str | None = None
 ) -> AsyncIterator[Listening]:
     """The port of host b of app shop."""
-    address = advertise or f"127.0.0.1:{free_port()}"
+    address = advertise or f"127.0.0.1:{free_ports(1)[0]}"
     lines: list[str] = []
     has_said = asyncio.Event()
 
@@ -304,7 +298,7 @@ def test_nobody_there_is_said_with_the_reason() -> None:
             await client().ask("b", address, REQUEST)
         return str(caught.value)
 
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{free_ports(1)[0]}"
     assert asyncio.run(ask(address)) == f"{address} cannot be reached: Connection refused"
     assert asyncio.run(ask("no-such-host.invalid:1")).startswith("no-such-host.invalid:1 cannot be reached: ")
 
@@ -380,13 +374,13 @@ def bound(advertise: str) -> list[str]:
 
 def test_advertised_address_of_this_machine_is_the_only_one_listened_on() -> None:
     """A private address stays private."""
-    assert bound(f"127.0.0.1:{free_port()}") == ["127.0.0.1"]
+    assert bound(f"127.0.0.1:{free_ports(1)[0]}") == ["127.0.0.1"]
 
 
 @pytest.mark.parametrize("host", ["192.0.2.7", "no-such-host.invalid"])
 def test_address_that_is_not_this_machines_listens_on_all(host: str) -> None:
     """An address that a router translates to this machine, and a name that only others resolve."""
-    assert bound(f"{host}:{free_port()}")[0] == "0.0.0.0"
+    assert bound(f"{host}:{free_ports(1)[0]}")[0] == "0.0.0.0"
 
 
 def test_own_name_that_is_a_loopback_address_here_listens_where_others_connect() -> None:
@@ -394,4 +388,4 @@ def test_own_name_that_is_a_loopback_address_here_listens_where_others_connect()
     name = socket.gethostname()
     addresses = {str(info[4][0]) for info in socket.getaddrinfo(name, 1, type=socket.SOCK_STREAM)}
 
-    assert not any(address.startswith("127.") for address in bound(f"{name}:{free_port()}")), addresses
+    assert not any(address.startswith("127.") for address in bound(f"{name}:{free_ports(1)[0]}")), addresses
