@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ from tests.process.waiting import eventually
 
 REUSED_BROKER = "STREAMCLUSTER_TEST_BROKER"
 _ADMIN_SECONDS = 30.0
+
+# Whoever starts the tests in the background (a shell's `&`, nohup) may have them ignore it, and so would everything
+# that they start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True, slots=True)
