@@ -81,7 +81,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     # Commits. None: adaptive, from commit_interval_min under low load to commit_interval_max under high load.
     commit_interval: float | None = None
-    commit_interval_min: float = 0.01
+    commit_interval_min: float = 0.005
     commit_interval_max: float = 0.2
     commit_events_max: int = 1_000_000
     transaction_timeout: float = 60.0
