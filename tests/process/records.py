@@ -56,6 +56,7 @@ class Feed:
         self._partition = -1 if partition is None else partition
         self._enough = threading.Event()
         self._thread = threading.Thread(target=self.run, daemon=True)
+        # (partition, offset) -> record; the offset is negative where the broker could not tell it any more.
         self.acked: dict[tuple[int, int], Row] = {}
         self.errors: list[KafkaError] = []
 
@@ -120,8 +121,8 @@ class Feed:
             else:
                 partition, offset = message.partition(), message.offset()
                 assert partition is not None
-                assert offset is not None
-                self.acked[partition, offset] = row
+                # A record that was sent again after a broker's death is known to be there already, but not where.
+                self.acked[partition, -1 - len(self.acked) if offset is None else offset] = row
 
         while True:
             try:

@@ -91,7 +91,8 @@ class Worker:
                 for task in tasks:
                     self._open(task)
             case Revoke(epoch=epoch, tasks=tasks):
-                self.line.through(lambda: self._when_awake(lambda: self._release(epoch, tasks)))
+                asked = self.sessions
+                self.line.through(lambda: self._when_awake(lambda: self._release(epoch, tasks, asked)))
             case Follow(epoch=epoch, tasks=tasks):
                 self._follow(epoch, tasks)
             case Drain():
@@ -122,9 +123,9 @@ class Worker:
         answer = ev.WorkerFollows(self.slot, epoch, tuple(sorted(tasks)))
         self.line.soon(lambda: self.tell(answer))
 
-    def _release(self, epoch: int, tasks: tuple[TaskId, ...]) -> None:
-        """Commit definitely, close, and say so; in doubt, begin anew."""
-        if not self.work():
+    def _release(self, epoch: int, tasks: tuple[TaskId, ...], asked: int) -> None:
+        """Commit definitely, close, and say so; in doubt, begin anew. asked: the session that was asked for them."""
+        if asked != self.sessions or not self.work():
             return
         for task in tasks:
             if self.tasks.pop(task, None) is not None:
