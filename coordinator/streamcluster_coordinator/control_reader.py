@@ -5,6 +5,7 @@ Committed records only, so an open transaction of another leader is waited for. 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -30,7 +31,8 @@ from .topics import client_config
 
 logger = logging.getLogger("streamcluster.coordinator")
 _POLL_SECONDS = 0.2
-_ASK_SECONDS = 5.0
+# Then it is asked who leads now.
+_ASK_SECONDS = 2.0
 _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # its stub has no types
 # A broker that freezes with its connections open is given up after this; the default of 60 s would leave the host deaf
 # for so long, though the partition's new leader is there after 10 s.
@@ -147,19 +149,28 @@ class ControlReader:
         asked = {TopicPartition(self._topic, 0): _LATEST}
         while self.failure is None:
             left = max(0.1, min(_ASK_SECONDS, deadline - time.monotonic()))
+            problem = "its leader does not answer"
             try:
                 futures = self._admin.list_offsets(
                     asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=left
                 )
-                return int(next(iter(futures.values())).result().offset)
+                end = int(next(iter(futures.values())).result().offset)
+                # A leader that does not answer gives -1001 and no error (librdkafka 2.16).
+                if end >= 0:
+                    return end
             except KafkaException as error:
-                self._watch.doubt()
-                if time.monotonic() >= deadline:
-                    raise BrokerUnreachable(
-                        f"the end of topic {self._topic!r} could not be read: {error.args[0].str()}."
-                    ) from error
-                time.sleep(0.05)
+                problem = error.args[0].str()
+            self._watch.doubt()
+            if time.monotonic() >= deadline:
+                raise BrokerUnreachable(f"the end of topic {self._topic!r} could not be read: {problem}.")
+            self._ask_who_leads()
+            time.sleep(0.05)
         raise self.failure
+
+    def _ask_who_leads(self) -> None:
+        """Without it the client goes on to ask the old leader for minutes."""
+        with contextlib.suppress(KafkaException):
+            self._admin.list_topics(self._topic, timeout=_ASK_SECONDS)
 
     def _run(self) -> None:
         while not self._ended and self.failure is None:

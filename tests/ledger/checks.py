@@ -223,17 +223,15 @@ def _join_sees_prefixes(partition: int, log: Log, observed: Observed) -> Iterato
     history = ProfileHistory.of(observed.names.get(partition, Log()))
     seen = 0
     for account, posted in zip(log.keys, posted_of(log), strict=True):
-        prefixes = history.prefixes(account, posted.version)
-        if prefixes is None:
-            yield f"out5[{partition}]: {account} was joined with version {posted.version}, which there never was"
-            return
-        seen = max(seen, prefixes[0])
-        if seen > prefixes[1]:
+        prefix = history.least_prefix(account, posted.version, seen)
+        if prefix is None:
             yield (
-                f"out5[{partition}]: movement {posted.id} was joined with version {posted.version} of {account}, from "
-                f"before profile number {prefixes[1] + 1:.0f}, after number {seen} had been seen"
+                f"out5[{partition}]: movement {posted.id} was joined with version {posted.version} of {account}, which "
+                f"was not current at or after profile number {seen}, and this had been seen; versions and the numbers "
+                f"from which they are: {history.seen_from.get(account)}"
             )
             return
+        seen = prefix
 
 
 def _tables_agree(observed: Observed) -> Iterator[str]:

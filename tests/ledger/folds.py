@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -91,12 +92,19 @@ class ProfileHistory:
             history.seen_from[account].append((int(value.split(b" ", 1)[0]), position))
         return history
 
-    def prefixes(self, account: str, version: int) -> tuple[int, float] | None:
-        """The least and the largest prefix with which a look-up gives this version; None: it never existed."""
+    def least_prefix(self, account: str, version: int, seen: int) -> int | None:
+        """The shortest prefix, of those not shorter than `seen`, with which a look-up gives this version; None: none.
+
+        A producer that resends when its brokers were all away may store a version twice, so one may be current twice.
+        """
         versions: Sequence[tuple[int, int]] = self.seen_from.get(account, ())
-        positions = [(0, 0), *versions]
-        for index, (number, begin) in enumerate(positions):
-            if number == version:
-                last = positions[index + 1][1] - 1 if index + 1 < len(positions) else float("inf")
-                return begin, last
-        return None
+        begins = [(0, 0), *versions]
+        ends = [*(begin for _, begin in versions), math.inf]
+        return next(
+            (
+                max(seen, begin)
+                for (number, begin), end in zip(begins, ends, strict=True)
+                if number == version and seen < end
+            ),
+            None,
+        )

@@ -12,7 +12,8 @@ from streamcluster.ids import TP, TaskId
 from streamcluster.settings import Settings
 from streamcluster.stores import TaskStore
 from streamcluster_worker.follow import Follower, Standing
-from streamcluster_worker.kafka import Connection, Offsets, open_transactional_producer
+from streamcluster_worker.kafka import Connection, open_transactional_producer
+from streamcluster_worker.offsets import Offsets
 from tests.process.waiting import eventually
 from tests.worker.changelogs import Rows
 

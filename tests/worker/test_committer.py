@@ -17,13 +17,13 @@ from streamcluster_worker.committer import Committer, Record, is_refused
 from streamcluster_worker.kafka import (
     Connection,
     KafkaError,
-    Offsets,
     open_consumer,
     open_producer,
     open_transactional_producer,
     read_committed_positions,
 )
 from streamcluster_worker.kafka_errors import RecordRefused, ResetNeeded
+from streamcluster_worker.offsets import Offsets
 
 MakeTopic = Callable[..., str]
 Guarantee = Literal["exactly_once", "at_least_once"]

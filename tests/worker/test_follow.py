@@ -42,7 +42,8 @@ import msgspec
 from streamcluster.ids import TaskId
 from streamcluster.settings import Settings
 from streamcluster_worker.follow import Follower
-from streamcluster_worker.kafka import Connection, Offsets
+from streamcluster_worker.kafka import Connection
+from streamcluster_worker.offsets import Offsets
 from streamcluster_worker.shard import Memory, RocksStore
 
 class Here:

@@ -18,6 +18,8 @@ CASES: list[tuple[KafkaError, Verdict]] = [
     (KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, retriable=True), "missing"),
     (KafkaError(KafkaError.CONCURRENT_TRANSACTIONS, retriable=True), "retriable"),
     (KafkaError(KafkaError._TIMED_OUT, retriable=True), "retriable"),
+    (KafkaError(KafkaError.FENCED_LEADER_EPOCH), "retriable"),
+    (KafkaError(KafkaError.NOT_LEADER_FOR_PARTITION, txn_requires_abort=True), "reset"),
     (KafkaError(KafkaError._TIMED_OUT), "unreachable"),
     (KafkaError(KafkaError._ALL_BROKERS_DOWN), "unreachable"),
     (KafkaError(KafkaError._STATE), "reset"),

@@ -14,7 +14,8 @@ from streamcluster.ids import TP, TaskId
 from streamcluster.settings import Settings
 from streamcluster.stores import MemoryStore, TaskStore
 from streamcluster_worker.changelogs import Plan, plan
-from streamcluster_worker.kafka import Connection, Offsets, open_transactional_producer
+from streamcluster_worker.kafka import Connection, open_transactional_producer
+from streamcluster_worker.offsets import Offsets
 from streamcluster_worker.restore import Restorer
 from streamcluster_worker.shard import Memory, RocksStore
 from tests.worker.changelogs import abort, commit, trim

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from streamcluster.settings import Settings
 
 from .committer import Committer
-from .kafka import Connection, Consumer, Offsets, connect, open_consumer, open_producer, open_transactional_producer
+from .kafka import Connection, Consumer, connect, open_consumer, open_producer, open_transactional_producer
+from .offsets import Offsets
 
 
 @dataclass(slots=True)

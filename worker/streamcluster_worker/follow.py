@@ -21,8 +21,9 @@ from streamcluster.settings import Settings
 from streamcluster.stores import TaskStore
 
 from .changelogs import Log, assign_only, offset_of, rows_of, runs_of, set_course
-from .kafka import Connection, Consumer, Message, Offsets, end_seen, open_follower_consumer
+from .kafka import Connection, Consumer, Message, end_seen, open_follower_consumer
 from .kafka_errors import classify, error_for
+from .offsets import Offsets
 
 _log = logging.getLogger("streamcluster.follow")
 _T = TypeVar("_T")

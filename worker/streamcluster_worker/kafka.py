@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal, NamedTuple, TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 from confluent_kafka import (
     OFFSET_INVALID,
@@ -38,22 +38,25 @@ from .kafka_settings import (
 )
 
 __all__ = [
+    "AdminClient",
     "Committed",
     "Connection",
     "Consumer",
-    "Isolation",
+    "IsolationLevel",
     "KafkaError",
     "KafkaException",
     "Message",
-    "Offsets",
+    "OffsetSpec",
     "Producer",
     "TopicPartition",
+    "client_config",
     "connect",
     "end_seen",
     "error_of",
     "in_time",
     "missing_topics",
     "open_changelog_consumer",
+    "open_client",
     "open_consumer",
     "open_follower_consumer",
     "open_producer",
@@ -63,7 +66,6 @@ __all__ = [
     "verdict_of",
 ]
 
-Isolation = Literal["read_uncommitted", "read_committed"]
 _T = TypeVar("_T")
 
 _log = logging.getLogger("streamcluster.kafka")
@@ -74,8 +76,6 @@ _INIT_SECONDS = (0.05, 0.1, 0.2, 0.4)
 # A broker that is gone is tried many times a second; the log hears of it this often.
 _REPEAT_SECONDS = 10.0
 _MISSING_SECONDS = 25.0
-_EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # its stub has no types
-_LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # its stub has no types
 
 
 class Connection:
@@ -124,7 +124,7 @@ class Committed(NamedTuple):
 
 def open_producer(settings: Settings, connection: Connection, *, batch_bytes_max: int = BATCH_BYTES_MAX) -> Producer:
     """An idempotent producer, for at least once. It does not wait for a broker."""
-    return _client(Producer, producer_config(settings, None, batch_bytes_max=batch_bytes_max), connection)
+    return open_client(Producer, producer_config(settings, None, batch_bytes_max=batch_bytes_max), connection)
 
 
 def open_transactional_producer(
@@ -153,7 +153,7 @@ def open_transactional_producer(
     config = producer_config(settings, transactional_id, batch_bytes_max=batch_bytes_max)
     what = f"Opening transactional id {transactional_id} on {settings.broker} within {timeout:.0f} s"
     for patience in _INIT_SECONDS:
-        producer = _client(Producer, config, connection)
+        producer = open_client(Producer, config, connection)
         connect(producer, settings, deadline - time.monotonic(), what)
         try:
             producer.init_transactions(min(timeout, patience))
@@ -161,7 +161,7 @@ def open_transactional_producer(
         except KafkaException as error:
             if classify(error_of(error)) in ("fenced", "config"):
                 raise error_for(what, error_of(error)) from error
-    producer = _client(Producer, config, connection)
+    producer = open_client(Producer, config, connection)
     retry(what, lambda left: producer.init_transactions(left), deadline)
     return producer
 
@@ -181,17 +181,17 @@ def open_consumer(settings: Settings, connection: Connection) -> Consumer:
 
     The end of a partition comes as a message whose error is _PARTITION_EOF and whose offset is the next one to read.
     """
-    return _client(Consumer, consumer_config(settings), connection)
+    return open_client(Consumer, consumer_config(settings), connection)
 
 
 def open_changelog_consumer(settings: Settings, connection: Connection) -> Consumer:
     """A consumer that gets to the end of a log, and says so, as quickly as it can."""
-    return _client(Consumer, changelog_consumer_config(settings), connection)
+    return open_client(Consumer, changelog_consumer_config(settings), connection)
 
 
 def open_follower_consumer(settings: Settings, connection: Connection) -> Consumer:
     """A consumer that stays at the ends of logs at little cost."""
-    return _client(Consumer, follower_config(settings), connection)
+    return open_client(Consumer, follower_config(settings), connection)
 
 
 def end_seen(consumer: Consumer, tp: TP) -> int | None:
@@ -230,58 +230,6 @@ def read_committed_positions(consumer: Consumer, tps: Iterable[TP], timeout: flo
         }
 
     return retry(what, ask, time.monotonic() + timeout)
-
-
-class Offsets:
-    """Begin and end offsets of many partitions in one round trip. May be used from any thread."""
-
-    __slots__ = ("_admin", "_any_topic")
-
-    def __init__(self, settings: Settings, connection: Connection) -> None:
-        self._any_topic = settings.dead_letters
-        self._admin: AdminClient = _client(AdminClient, client_config(settings), connection)
-
-    def begin_offsets(self, tps: Iterable[TP], timeout: float = 30.0) -> dict[TP, int]:
-        """The first offset that each log still has."""
-        return self._ask(tps, _EARLIEST, "read_uncommitted", timeout)
-
-    def end_offsets(
-        self, tps: Iterable[TP], isolation: Isolation = "read_uncommitted", timeout: float = 30.0
-    ) -> dict[TP, int]:
-        """The offset after the last record. read_uncommitted: of the log; read_committed: of what is decided (I4)."""
-        return self._ask(tps, _LATEST, isolation, timeout)
-
-    def is_answered(self, timeout: float) -> bool:
-        """Whether a broker answers within `timeout` seconds."""
-        try:
-            # Of one topic: the answer about all of them may be large.
-            self._admin.list_topics(self._any_topic, timeout=timeout)
-        except KafkaException:
-            return False
-        return True
-
-    def _ask(self, tps: Iterable[TP], spec: OffsetSpec, isolation: Isolation, timeout: float) -> dict[TP, int]:
-        asked = {TopicPartition(tp.topic, tp.partition): spec for tp in tps}
-        if not asked:
-            return {}
-        level = IsolationLevel.READ_COMMITTED if isolation == "read_committed" else IsolationLevel.READ_UNCOMMITTED
-
-        def read(left: float) -> dict[TP, int]:
-            futures = self._admin.list_offsets(asked, isolation_level=level, request_timeout=left)
-            # The client ends each future with an error when `left` is over.
-            return {TP(tp.topic, tp.partition): future.result().offset for tp, future in futures.items()}
-
-        def ask(left: float) -> dict[TP, int]:
-            try:
-                return read(left)
-            except KafkaException as error:
-                topics = {tp.topic for tp in asked}
-                if verdict_of(error) != "missing" or missing_topics(self._admin, topics, left):
-                    raise
-            # librdkafka remembers a topic that it once did not find, for a minute and more; looking at it ends that.
-            return read(left)
-
-        return retry(f"Reading offsets of {len(asked)} partitions", ask, time.monotonic() + timeout)
 
 
 def verdict_of(error: KafkaException) -> Verdict:
@@ -348,7 +296,7 @@ def in_time(what: str, call: Callable[[], None], seconds: float) -> None:
         raise raised[0]
 
 
-def _client(kind: type[_T], config: Mapping[str, object], connection: Connection) -> _T:
+def open_client(kind: type[_T], config: Mapping[str, object], connection: Connection) -> _T:
     """Make a client that logs to `streamcluster.kafka` and tells `connection` its errors."""
     try:
         return cast(Callable[..., _T], kind)({**config, "error_cb": connection.error_cb, "logger": _log})

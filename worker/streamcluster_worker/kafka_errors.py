@@ -67,6 +67,16 @@ class RecordRefused(ResetNeeded):
 # INVALID_PRODUCER_ID_MAPPING: the id was forgotten after idle days, or forgotten and then taken by another owner; we
 # cannot tell, so it counts as fenced (coordination.md, H10).
 _FENCED = frozenset({"_FENCED", "PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH", "INVALID_PRODUCER_ID_MAPPING"})
+# Another broker leads now, or is about to.
+_MOVED = frozenset(
+    {
+        "FENCED_LEADER_EPOCH",
+        "LEADER_NOT_AVAILABLE",
+        "NOT_LEADER_FOR_PARTITION",
+        "OFFSET_NOT_AVAILABLE",
+        "UNKNOWN_LEADER_EPOCH",
+    }
+)
 _REFUSED = frozenset({"MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_RECORD", "INVALID_TIMESTAMP"})
 _MISSING = frozenset(
     {
@@ -113,7 +123,7 @@ def classify(error: ErrorFacts) -> Verdict:
             return verdict
     if error.txn_requires_abort() or error.fatal():
         return "reset"
-    if error.retriable():
+    if error.retriable() or name in _MOVED:
         return "retriable"
     return "unreachable" if name in _UNREACHABLE else "reset"
 

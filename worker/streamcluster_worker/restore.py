@@ -17,8 +17,9 @@ from streamcluster.settings import Settings
 from streamcluster.stores import TaskStore
 
 from .changelogs import Log, assign_only, offset_of, rows_of, runs_of, set_course
-from .kafka import Connection, Consumer, KafkaError, Message, Offsets, open_changelog_consumer
+from .kafka import Connection, Consumer, KafkaError, Message, open_changelog_consumer
 from .kafka_errors import classify, error_for
+from .offsets import Offsets
 
 _log = logging.getLogger("streamcluster.restore")
 # One fetch thread feeds all partitions, and two tasks keep it busy; more would only make the newest task wait. If they

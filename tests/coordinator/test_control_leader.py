@@ -1,0 +1,53 @@
+"""The control topic when the broker that leads its partition dies: what is not known is not taken for empty."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from streamcluster.errors import BrokerUnreachable
+from streamcluster.settings import Settings
+from streamcluster_coordinator.broker import Broker
+from streamcluster_coordinator.control_record import control_topic
+from streamcluster_coordinator.control_reader import ControlReader
+from streamcluster_coordinator.topics import Cluster
+from tests.coordinator.controls import SECONDS, MakeMember, make_app, soon
+
+
+@pytest.fixture
+def own_broker() -> Iterator[Broker]:
+    """Three brokers, so that another one can lead."""
+    with Broker(brokers=3) as own:
+        yield own
+
+
+@pytest.fixture
+def app(own_broker: Broker, topic_prefix: str) -> tuple[Settings, Cluster]:
+    """An app on them."""
+    return make_app(own_broker.url, topic_prefix)
+
+
+def test_a_reader_waits_for_the_next_leader(
+    own_broker: Broker, app: tuple[Settings, Cluster], make_member: MakeMember
+) -> None:
+    """A log whose leader is silent is not taken for an empty one: epochs would be numbered from 1 again."""
+    settings, _ = app
+    written = make_member("a").claim()
+    topic, admin = control_topic(settings.app_id), AdminClient({"bootstrap.servers": own_broker.bootstrap})
+    # Its client knows the old leader, as that of a coordinator that has run for a while.
+    with closing(reader_of(settings, admin)) as early:
+        early.catch_up(soon())
+    own_broker.kill(admin.list_topics(topic, timeout=SECONDS).topics[topic].partitions[0].leader)
+
+    with closing(reader_of(settings, admin)) as reader:
+        with pytest.raises(BrokerUnreachable):
+            reader.catch_up(soon(0.5))
+        assert reader.catch_up(soon()) == written
+
+
+def reader_of(settings: Settings, admin: AdminClient) -> ControlReader:
+    """One that nobody listens to."""
+    return ControlReader(settings, admin, lambda _: None, lambda _: None)
