@@ -11,8 +11,8 @@ from confluent_kafka.admin import AdminClient
 from streamcluster.errors import BrokerUnreachable
 from streamcluster.settings import Settings
 from streamcluster_coordinator.broker import Broker
-from streamcluster_coordinator.control_record import control_topic
 from streamcluster_coordinator.control_reader import ControlReader
+from streamcluster_coordinator.control_record import control_topic
 from streamcluster_coordinator.topics import Cluster
 from tests.coordinator.controls import SECONDS, MakeMember, make_app, soon
 

@@ -46,7 +46,7 @@ def leaders(admin: AdminClient) -> set[int]:
 
 
 def test_offsets_are_right_while_one_broker_after_the_other_dies(cluster: Broker) -> None:
-    """A leader that does not answer is no log that ends at -1001, and its successor is asked as soon as there is one."""
+    """A leader that does not answer is no log that ends at -1001, and its successor is asked when there is one."""
     tps = [TP("log", number) for number in range(PARTITIONS)]
     offsets = Offsets(Settings(id="offsets", broker=cluster.url), Connection())
     begins, ends = dict.fromkeys(tps, 0), dict.fromkeys(tps, RECORDS)

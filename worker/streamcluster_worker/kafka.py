@@ -31,7 +31,6 @@ from .kafka_errors import ResetNeeded, Verdict, classify, error_for
 from .kafka_settings import (
     BATCH_BYTES_MAX,
     changelog_consumer_config,
-    client_config,
     consumer_config,
     follower_config,
     producer_config,
@@ -49,7 +48,6 @@ __all__ = [
     "OffsetSpec",
     "Producer",
     "TopicPartition",
-    "client_config",
     "connect",
     "end_seen",
     "error_of",

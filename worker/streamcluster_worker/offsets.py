@@ -20,11 +20,11 @@ from .kafka import (
     KafkaException,
     OffsetSpec,
     TopicPartition,
-    client_config,
     error_of,
     open_client,
 )
 from .kafka_errors import classify, error_for
+from .kafka_settings import client_config
 
 Isolation = Literal["read_uncommitted", "read_committed"]
 
