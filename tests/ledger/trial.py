@@ -5,6 +5,7 @@ It decides the order of these; what is done to whom, what is right and how long 
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -110,6 +111,7 @@ class Trial:
 
     def __init__(self, options: Options, prefix: str, directory: Path, stack: ExitStack, say: Say) -> None:
         self.options = options
+        self._directory = directory
         self._say = say
         self._broker = stack.enter_context(own_broker(options))
         bootstrap = self._broker.bootstrap if self._broker is not None else options.bootstrap
@@ -164,10 +166,13 @@ class Trial:
             feed.stop()
         observed = self._end(feeds[0], cut)
         self._say("judging")
+        violations = verdict(observed)
+        if any(violations.values()):
+            self._keep(observed)
         seen = Seen(self._looks(), self.watcher.arrivals, self.options.rate, load_begin, seen_end)
         return Result(
             self.options,
-            verdict(observed),
+            violations,
             recoveries(self.chaos.done, seen),
             movements=len(observed.acked),
             refused=sum(len(feed.errors) for feed in feeds),
@@ -302,6 +307,11 @@ class Trial:
             catch_up_seconds_max=self.options.catch_up_seconds,
             exit_codes=codes,
         )
+
+    def _keep(self, observed: Observed) -> None:
+        """What was seen of a red run, to be looked at in Python: pickle.load gives (observed, looks, faults)."""
+        with (self._directory / "observed.pickle").open("wb") as file:
+            pickle.dump((observed, self._looks(), self.chaos.done), file)
 
     def _looks(self) -> list[Look]:
         return sorted((look for host in self.hosts.all for look in host.sampler.looks), key=lambda look: look.at)
