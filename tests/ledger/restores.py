@@ -2,71 +2,104 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tests.ledger.values import GROUPED_PARTITIONS, TABLES, Restored
-from tests.ledger.watching import Look
+from tests.ledger.watching import Look, Owner, Positions
 
-# Before the last sight of the old process, whose store may have been behind by one commit, and after the last one of
-# the new one's restore, to which the reader that tells positions may not have come yet.
+# A store may be behind by the commit that was being answered when its process went, which the reader that tells
+# positions saw within so many seconds; and that reader may come to the end of a restore so much later.
 BEFORE_SECONDS, AFTER_SECONDS = 5.0, 2.0
 # A commit of the moment, and markers.
 SLACK_RECORDS = 1_000
 
 
 @dataclass(slots=True)
-class _Episode:
-    """One process with one task. gone_at: until when its predecessor was seen at most."""
+class _Stay:
+    """A task in one process, from its opening until it ran there no more.
+
+    missing_since: when an earlier stay here was over at the latest; None: there was no store. restored_at: the first
+    look at which it ran. over_at: the first one after that at which it did not.
+    """
 
     pid: int
-    gone_at: float | None
-    last_at: float
+    missing_since: float | None
+    restored_at: float
     restored: int = 0
     ran: bool = False
+    over_at: float | None = None
 
 
-def restores_of(looks: Sequence[Look], position: Callable[[str, int, float], int]) -> list[Restored]:
+def restores_of(looks: Sequence[Look], positions: Mapping[tuple[str, int], Positions]) -> list[Restored]:
     """Every such start, in the order of its end.
 
     Args:
         looks: of all hosts, by time.
-        position: (changelog, partition, moment) -> the newest offset that was committed then.
+        positions: of each changelog and partition.
     """
     found: list[Restored] = []
-    episodes: dict[tuple[str, str], _Episode] = {}
+    stays: dict[tuple[str, str], _Stay] = {}
     for look in looks:
+        running = {task for task, owner in look.owners.items() if owner.state in ("running", "failing")}
+        for (host, task), stay in stays.items():
+            if host == look.host and stay.ran and task not in running and stay.over_at is None:
+                stay.over_at = look.at
         for task, owner in look.owners.items():
             # A host knows others' tasks from their reports, which are older than their own word.
             if owner.pid is None or owner.host not in ("", look.host):
                 continue
-            before = episodes.get((look.host, task))
-            if before is None or before.pid != owner.pid:
-                if before is not None and before.gone_at is not None:
-                    found.append(_restored(look.host, task, before, position))
-                # A predecessor that never ran has not brought the store to its end; what was missing then still is.
-                gone_at = None if before is None else look.at if before.ran else before.gone_at
-                episodes[look.host, task] = _Episode(owner.pid, gone_at, look.at)
-            episode = episodes[look.host, task]
-            episode.restored = max(episode.restored, owner.restored)
-            if not episode.ran:
-                episode.last_at = look.at
-            episode.ran = episode.ran or owner.state == "running"
+            before = stays.get((look.host, task))
+            opened_again = before is not None and before.ran and _is_opened_again(before, owner)
+            if before is None or before.pid != owner.pid or opened_again:
+                if before is not None and before.missing_since is not None:
+                    found.append(_restored(look.host, task, before, positions))
+                stays[look.host, task] = _Stay(owner.pid, _missing_since(before, look.at), look.at)
+            stay = stays[look.host, task]
+            stay.restored = owner.restored
+            if not stay.ran:
+                stay.restored_at = look.at
+            if task in running:
+                stay.ran, stay.over_at = True, None
     found += [
-        _restored(host, task, episode, position)
-        for (host, task), episode in episodes.items()
-        if episode.gone_at is not None
+        _restored(host, task, stay, positions) for (host, task), stay in stays.items() if stay.missing_since is not None
     ]
     return found
 
 
-def _restored(host: str, task: str, episode: _Episode, position: Callable[[str, int, float], int]) -> Restored:
+def _is_opened_again(stay: _Stay, owner: Owner) -> bool:
+    """In the same process: its connections were lost. Between two looks only the number of records may show it."""
+    return owner.state == "restoring" or owner.restored != stay.restored
+
+
+def _missing_since(before: _Stay | None, now: float) -> float | None:
+    """A predecessor that never ran has not brought the store to its end; what was missing then still is."""
+    if before is None or not before.ran:
+        return None if before is None else before.missing_since
+    return now if before.over_at is None else before.over_at
+
+
+def _restored(host: str, task: str, stay: _Stay, positions: Mapping[tuple[str, int], Positions]) -> Restored:
     group, _, partition = task.partition("_")
     tables = [name for name in TABLES if (name == "orders") == (int(group) == GROUPED_PARTITIONS)]
-    assert episode.gone_at is not None
-    begin, end = episode.gone_at - BEFORE_SECONDS, episode.last_at + AFTER_SECONDS
-    tail = sum(
-        position(f"changelog:{table}", int(partition), end) - position(f"changelog:{table}", int(partition), begin)
-        for table in tables
-    )
-    return Restored(host, task, episode.pid, episode.restored, tail + SLACK_RECORDS)
+    logs = [positions.get((f"changelog:{table}", int(partition)), Positions()) for table in tables]
+    assert stay.missing_since is not None
+    tail = sum(_end_at(log, stay.restored_at) - _stored_at(log, stay.missing_since) for log in logs)
+    return Restored(host, task, stay.pid, stay.restored, tail + SLACK_RECORDS)
+
+
+def _stored_at(log: Positions, moment: float) -> int:
+    """Where a store was at least at a moment, of a process that lived then: the last commit may not be in it."""
+    index = bisect_right(log.times, moment)
+    return log.at(log.times[index - 1] - BEFORE_SECONDS) if index else 0
+
+
+def _end_at(log: Positions, moment: float) -> int:
+    """Where the log ended at most at a moment.
+
+    What was aborted counts, since a restore reads past it; it is known of from the next record that is committed.
+    """
+    index = bisect_right(log.times, moment)
+    following = log.offsets[index] if index < len(log.times) else 0
+    return max(following, log.at(moment + AFTER_SECONDS))

@@ -10,7 +10,7 @@ from tests.ledger.chaos import Done
 from tests.ledger.faults import Fault
 from tests.ledger.recovery import Seen, distribution, recoveries
 from tests.ledger.restores import SLACK_RECORDS, restores_of
-from tests.ledger.watching import Arrivals, Look, Owner
+from tests.ledger.watching import Arrivals, Look, Owner, Positions
 
 OLD, NEW = 10, 20
 KILLED_AT = 100.0
@@ -94,29 +94,61 @@ def test_a_broker_that_is_away_is_detected_by_the_status() -> None:
     assert found.first_output == 2.0
 
 
-def position(changelog: str, _: int, at: float) -> int:
+def positions(end: float = 200.0) -> dict[tuple[str, int], Positions]:
     """Ten records a second in the changelog of sums."""
-    return int(at * 10) if changelog == "changelog:sums" else 0
+    times = [n / 10 for n in range(int(end * 10))]
+    return {("changelog:sums", 0): Positions(times, [int(at * 10) for at in times])}
 
 
 def test_a_restore_of_the_tail_is_within_its_bound() -> None:
     """The bound is what was written since shortly before the old process was gone."""
-    (found,) = restores_of(looks(), position)
+    (found,) = restores_of(looks(), positions())
 
     assert (found.task, found.pid, found.restored) == ("4_0", NEW, 40)
-    assert found.tail_max == SLACK_RECORDS + (1035 - 955)
+    assert found.tail_max == SLACK_RECORDS + (1035 - 951)
 
 
 def test_a_process_that_dies_during_the_restore_leaves_the_bound_as_it_was() -> None:
     """What was missing in the store then is missing still."""
     again = [*looks()[:3], Look(130.0, "one", {"4_0": Owner(30, "running", 500)})]
 
-    found = restores_of(again, position)
+    found = restores_of(again, positions())
 
     assert [one.pid for one in found] == [NEW, 30]
-    assert found[1].tail_max == SLACK_RECORDS + (1320 - 955)
+    assert found[1].tail_max == SLACK_RECORDS + (1320 - 951)
 
 
 def test_the_first_start_on_a_host_has_no_bound() -> None:
     """There was no store."""
-    assert restores_of(looks()[:1], position) == []
+    assert restores_of(looks()[:1], positions()) == []
+
+
+def test_a_task_that_is_opened_again_in_one_process_has_a_bound_of_its_own() -> None:
+    """Its connections were lost, and it ran elsewhere meanwhile; what it read at its first start counts no more."""
+    back = [
+        Look(150.0, "one", {}),
+        Look(160.0, "one", {"4_0": Owner(NEW, "restoring", 0)}),
+        Look(161.0, "one", {"4_0": Owner(NEW, "running", 90)}),
+    ]
+
+    found = restores_of([*looks(), *back], positions())
+
+    assert [(one.pid, one.restored) for one in found] == [(NEW, 40), (NEW, 90)]
+    assert found[1].tail_max == SLACK_RECORDS + (1630 - 1450)
+
+
+def test_a_host_that_is_silent_for_a_while_restores_nothing() -> None:
+    """It was paused, and the same process goes on with the task."""
+    later = [Look(150.0, "one", {}), Look(160.0, "one", {"4_0": Owner(NEW, "running", 40)})]
+
+    assert len(restores_of([*looks(), *later], positions())) == 1
+
+
+def test_what_was_aborted_is_read_past() -> None:
+    """Nothing is committed while no broker answers; the next record tells how much a restore had to read."""
+    log = positions(100.0)["changelog:sums", 0]
+    log.add(140.0, 9_000)
+
+    (found,) = restores_of(looks(), {("changelog:sums", 0): log})
+
+    assert found.tail_max == SLACK_RECORDS + (9_000 - 949)

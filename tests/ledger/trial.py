@@ -302,16 +302,16 @@ class Trial:
             claims=claims_of(self.reader, self.names),
             commits=commits_of(self.reader, self.names),
             usage=self._usage(),
-            restores=restores_of(self._looks(), self.watcher.position),
+            restores=restores_of(self._looks(), self.watcher.positions),
             caught_up_seconds=caught_up,
             catch_up_seconds_max=self.options.catch_up_seconds,
             exit_codes=codes,
         )
 
     def _keep(self, observed: Observed) -> None:
-        """What was seen of a red run, to be looked at in Python: pickle.load gives (observed, looks, faults)."""
+        """What was seen of a red run, to be looked at in Python: pickle.load gives (observed, looks, positions)."""
         with (self._directory / "observed.pickle").open("wb") as file:
-            pickle.dump((observed, self._looks(), self.chaos.done), file)
+            pickle.dump((observed, self._looks(), dict(self.watcher.positions)), file)
 
     def _looks(self) -> list[Look]:
         return sorted((look for host in self.hosts.all for look in host.sampler.looks), key=lambda look: look.at)

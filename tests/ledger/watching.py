@@ -37,6 +37,27 @@ class Arrivals:
     by: array[int] = field(default_factory=lambda: array("q"))
 
 
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """Since when which committed offset was the newest one of a log."""
+
+    times: list[float] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
+
+    def add(self, moment: float, offset: int) -> None:
+        """A later one."""
+        if self.times and self.times[-1] == moment:
+            self.offsets[-1] = offset
+        else:
+            self.times.append(moment)
+            self.offsets.append(offset)
+
+    def at(self, moment: float) -> int:
+        """The newest offset at a moment; 0: none."""
+        index = bisect_right(self.times, moment)
+        return self.offsets[index - 1] if index else 0
+
+
 class Watcher:
     """A read_committed consumer in a thread. topics: topic -> its name in the ledger and its number of partitions."""
 
@@ -64,8 +85,8 @@ class Watcher:
         self._thread = threading.Thread(target=self._run, name="ledger-watcher", daemon=True)
         self.sights: defaultdict[tuple[str, int], Sight] = defaultdict(Sight)
         self.arrivals: defaultdict[int, Arrivals] = defaultdict(Arrivals)
-        # Place -> when which offset was the newest; for changelogs, at most one entry per batch.
-        self._positions: defaultdict[tuple[str, int], tuple[list[float], list[int]]] = defaultdict(lambda: ([], []))
+        # Of changelogs; at most one entry per batch.
+        self.positions: defaultdict[tuple[str, int], Positions] = defaultdict(Positions)
 
     def start(self) -> None:
         """Begin at the beginning of each topic."""
@@ -77,12 +98,6 @@ class Watcher:
         self._enough.set()
         self._thread.join()
         self._consumer.close()
-
-    def position(self, name: str, partition: int, at: float) -> int:
-        """The newest offset that had been seen of a changelog at a moment; 0: none."""
-        times, offsets = self._positions[name, partition]
-        index = bisect_right(times, at)
-        return offsets[index - 1] if index else 0
 
     def _run(self) -> None:
         while not self._enough.is_set():
@@ -113,12 +128,7 @@ class Watcher:
             arrivals.sent_at.append(posted.at)
             arrivals.by.append(posted.by)
         elif name.startswith("changelog:"):
-            times, offsets = self._positions[name, partition]
-            if times and times[-1] == now:
-                offsets[-1] = offset
-            else:
-                times.append(now)
-                offsets.append(offset)
+            self.positions[name, partition].add(now, offset)
 
 
 @dataclass(frozen=True, slots=True)

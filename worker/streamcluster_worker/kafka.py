@@ -27,7 +27,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from streamcluster.ids import TP
 from streamcluster.settings import Settings
 
-from .kafka_errors import ResetNeeded, Verdict, classify, error_for
+from .kafka_errors import ResetNeeded, classify, error_for
 from .kafka_settings import (
     BATCH_BYTES_MAX,
     changelog_consumer_config,
@@ -61,7 +61,6 @@ __all__ = [
     "open_transactional_producer",
     "read_committed_positions",
     "retry",
-    "verdict_of",
 ]
 
 _T = TypeVar("_T")
@@ -228,11 +227,6 @@ def read_committed_positions(consumer: Consumer, tps: Iterable[TP], timeout: flo
         }
 
     return retry(what, ask, time.monotonic() + timeout)
-
-
-def verdict_of(error: KafkaException) -> Verdict:
-    """`classify` for the exception that client calls raise."""
-    return classify(error_of(error))
 
 
 def error_of(error: KafkaException) -> KafkaError:

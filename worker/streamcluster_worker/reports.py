@@ -78,7 +78,8 @@ def _standby_report(task: TaskId, topology: Topology, session: Session | None, s
 def _task_report(
     task: TaskId, state: State, engine: Engine, session: Session | None, stores: Stores | None
 ) -> TaskReport:
-    restored, total = session.restorer.progress(task) if session is not None else (0, 0)
+    # The restorer still knows of an earlier restore while the task is opened again.
+    restored, total = session.restorer.progress(task) if session is not None and state != "opening" else (0, 0)
     stored = stores.position(task) if stores is not None else 0
     running = engine.tasks.get(task)
     if running is None:
