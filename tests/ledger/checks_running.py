@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from tests.ledger.folds import movements_of, posted_of
 from tests.ledger.values import Claim, Log, Observed, Usage
 
-# A process younger than this is still filling its caches.
+# After a start or a fault: caches are being filled, and what piled up is being worked off.
 WARM_UP_SECONDS = 20.0
-# Between the first and the last third of what was measured after that. Caches of RocksDB and buffers of librdkafka
-# are bounded (settings.py); these are far below what a leak of one record in ten would add in minutes.
-GROWTH_MAX = 0.5
-RSS_SLACK_BYTES = 64 * 1024 * 1024
-DESCRIPTORS_SLACK = 32
+# Between the first and the last third of a stretch without faults. A fault leaves buffers larger, up to their bounds
+# (settings.py); these are far below what a leak of one record in ten would add in minutes.
+GROWTH_MAX = 0.1
+RSS_SLACK_BYTES = 32 * 1024 * 1024
+DESCRIPTORS_SLACK = 24
 SAMPLES_MIN = 9
+# At any time. The bounded buffers of a worker are 0.4 GB, and Python's own objects for what is in them come on top.
+RSS_MAX_BYTES = 1_000_000_000
+DESCRIPTORS_MAX = 400
 
 
 def single_owner(observed: Observed) -> Iterator[str]:
@@ -77,22 +81,43 @@ def is_live(observed: Observed) -> Iterator[str]:
             last = commits[-1].offset if commits else 0
             if last < log.end():
                 yield f"{topic}[{partition}]: committed up to {last} at the end, of {log.end()}"
+    stretches = list(calm_stretches(observed.usage, observed.faults))
+    if not stretches:
+        yield "no process was ever left in peace for long enough to see whether it grows"
+    for process, stretch in stretches:
+        yield from _is_flat(process, stretch)
     for process, usage in sorted(observed.usage.items()):
-        yield from _is_flat(process, usage)
+        rss, descriptors = max(one.rss_bytes for one in usage), max(one.descriptors for one in usage)
+        if rss > RSS_MAX_BYTES or descriptors > DESCRIPTORS_MAX:
+            yield f"{process}: it had {rss / 1e6:.0f} MB of memory, or {descriptors} descriptors"
 
 
-def _is_flat(process: str, usage: Sequence[Usage]) -> Iterator[str]:
-    warm = [one for one in usage if one.at >= usage[0].at + WARM_UP_SECONDS]
-    if len(warm) < SAMPLES_MIN:
-        return
-    third = len(warm) // 3
-    for what, unit, slack, samples in (
-        ("memory", 1e6, RSS_SLACK_BYTES, [one.rss_bytes for one in warm]),
-        ("descriptors", 1, DESCRIPTORS_SLACK, [one.descriptors for one in warm]),
+def calm_stretches(
+    usage: Mapping[str, Sequence[Usage]], faults: Sequence[tuple[float, float]]
+) -> Iterator[tuple[str, list[Usage]]]:
+    """Process -> what it used while nothing happened, of each such stretch that is long enough.
+
+    faults: (begin, end) of each.
+    """
+    for process, samples in sorted(usage.items()):
+        disturbances = sorted([(samples[0].at, samples[0].at), *faults])
+        calm_from = -math.inf
+        for begin, end in [*disturbances, (math.inf, math.inf)]:
+            stretch = [one for one in samples if calm_from <= one.at < begin]
+            if len(stretch) >= SAMPLES_MIN:
+                yield process, stretch
+            calm_from = max(calm_from, end + WARM_UP_SECONDS)
+
+
+def _is_flat(process: str, samples: Sequence[Usage]) -> Iterator[str]:
+    third = len(samples) // 3
+    for what, unit, slack, values in (
+        ("memory", 1e6, RSS_SLACK_BYTES, [one.rss_bytes for one in samples]),
+        ("descriptors", 1, DESCRIPTORS_SLACK, [one.descriptors for one in samples]),
     ):
-        first, last = statistics.median(samples[:third]), statistics.median(samples[-third:])
+        first, last = statistics.median(values[:third]), statistics.median(values[-third:])
         if last > first * (1 + GROWTH_MAX) + slack:
-            yield f"{process}: {what} grew from {first / unit:.0f} to {last / unit:.0f} in {len(warm)} samples"
+            yield f"{process}: {what} grew from {first / unit:.0f} to {last / unit:.0f} in {len(samples)} samples"
 
 
 def no_needless_restore(observed: Observed) -> Iterator[str]:

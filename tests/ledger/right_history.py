@@ -185,6 +185,7 @@ def right_history(seed: int = 7, steps: int = 30, accounts: int = 12) -> Observe
         claims=[Claim(1, 1, "first"), Claim(1, 1, "first"), Claim(2, 2, "second")],
         commits=dict(run.commits),
         usage={"worker 5": [Usage(float(at), 100_000_000 + at, 40) for at in range(100)]},
+        faults=[(30.0, 33.0)],
         restores=[Restored("one", "4_1", 200, restored=12, tail_max=100)],
         caught_up_seconds=3.0,
         catch_up_seconds_max=60.0,

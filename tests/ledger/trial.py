@@ -302,6 +302,7 @@ class Trial:
             claims=claims_of(self.reader, self.names),
             commits=commits_of(self.reader, self.names),
             usage=self._usage(),
+            faults=[(one.at, one.undone_at or one.at) for one in self.chaos.done],
             restores=restores_of(self._looks(), self.watcher.positions),
             caught_up_seconds=caught_up,
             catch_up_seconds_max=self.options.catch_up_seconds,

@@ -165,7 +165,8 @@ class Observed:
     """Everything that was seen. Outputs and changelogs by name without the prefix, then by partition.
 
     acked: (partition, offset) -> row of the input, as acknowledged. tables: as the app told them before its end, JSON
-    by JSON key. caught_up_seconds None: it never did. exit_codes: of the last, orderly end, by host.
+    by JSON key. faults: when each began and was undone. caught_up_seconds None: it never did. exit_codes: of the last,
+    orderly end, by host.
     """
 
     acked: Mapping[tuple[int, int], Row]
@@ -182,6 +183,7 @@ class Observed:
     claims: Sequence[Claim]
     commits: Mapping[tuple[str, int], Sequence[CommitSeen]]
     usage: Mapping[str, Sequence[Usage]]
+    faults: Sequence[tuple[float, float]]
     restores: Sequence[Restored]
     caught_up_seconds: float | None
     catch_up_seconds_max: float
