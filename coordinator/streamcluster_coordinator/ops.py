@@ -90,6 +90,9 @@ class ControlSocket:
         except (TimeoutError, ConnectionError, asyncio.IncompleteReadError, msgspec.MsgspecError, FrameError):
             # Not a client of ours, or it went away: closing the connection says all there is to say.
             return
+        except asyncio.CancelledError:
+            # The coordinator ends. A handler that ends as cancelled makes asyncio print a traceback (Python 3.11).
+            return
         finally:
             writer.close()
             with suppress(ConnectionError):

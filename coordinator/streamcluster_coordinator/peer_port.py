@@ -128,6 +128,9 @@ class PeerPort:
         except OSError:
             # It went away, or was too slow (TimeoutError): closing the connection says all there is to say.
             return
+        except asyncio.CancelledError:
+            # The port is closed. A handler that ends as cancelled makes asyncio print a traceback (Python 3.11).
+            return
         finally:
             self._open.discard(task)
 

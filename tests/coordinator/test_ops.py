@@ -84,3 +84,22 @@ def test_socket_survives_clients_that_talk_nonsense(tmp_path: Path) -> None:
             await server.close()
 
     asyncio.run(talk())
+
+
+def test_a_client_that_is_waiting_when_the_coordinator_ends_leaves_no_traceback(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """asyncio takes a conversation that was cancelled for one that failed (Python 3.11)."""
+
+    async def end_with(client: socket.socket) -> None:
+        server = ControlSocket(tmp_path, answer)
+        await server.open()
+        await asyncio.to_thread(client.connect, str(tmp_path / "control.sock"))
+        while len(asyncio.all_tasks()) < 2:
+            await asyncio.sleep(0)
+        await server.close()
+
+    with socket.socket(socket.AF_UNIX) as client:
+        asyncio.run(end_with(client))
+
+    assert caplog.text == ""

@@ -29,7 +29,7 @@ def cluster() -> Iterator[Broker]:
         admin = AdminClient({"bootstrap.servers": broker.bootstrap})
         topic = NewTopic("log", num_partitions=PARTITIONS, replication_factor=3)
         admin.create_topics([topic], operation_timeout=SECONDS)["log"].result(SECONDS)
-        eventually(lambda: leaders(admin) == {1, 2, 3}, SECONDS, "every broker leads")
+        eventually(lambda: leaders(admin, "log") == {1, 2, 3}, SECONDS, "every broker leads")
         producer = Producer({"bootstrap.servers": broker.bootstrap, "acks": "all"})
         for number in range(PARTITIONS):
             for _ in range(RECORDS):
@@ -38,10 +38,10 @@ def cluster() -> Iterator[Broker]:
         yield broker
 
 
-def leaders(admin: AdminClient) -> set[int]:
+def leaders(admin: AdminClient, topic: str) -> set[int]:
     """Who leads a partition of the topic; -1 for one without a leader."""
     return {
-        partition.leader for partition in admin.list_topics("log", timeout=SECONDS).topics["log"].partitions.values()
+        partition.leader for partition in admin.list_topics(topic, timeout=SECONDS).topics[topic].partitions.values()
     }
 
 
@@ -60,3 +60,21 @@ def test_offsets_are_right_while_one_broker_after_the_other_dies(cluster: Broker
         assert offsets.begin_offsets(tps, timeout=SECONDS) == begins
         cluster.start(node)
         assert offsets.end_offsets(tps, "read_committed", timeout=SECONDS) == ends
+
+
+def test_partitions_without_a_leader_are_not_called_missing(cluster: Broker) -> None:
+    """While the only replica is away they are there, and have no leader: the topic was not deleted."""
+    admin = AdminClient({"bootstrap.servers": cluster.bootstrap})
+    topic = NewTopic("alone", num_partitions=3, replication_factor=1)
+    admin.create_topics([topic], operation_timeout=SECONDS)["alone"].result(SECONDS)
+    eventually(lambda: leaders(admin, "alone") == {1, 2, 3}, SECONDS, "every broker leads")
+    tps = [TP("alone", number) for number in range(3)]
+    offsets = Offsets(Settings(id="offsets", broker=cluster.url), Connection())
+
+    cluster.kill(3)
+    eventually(lambda: -1 in leaders(admin, "alone"), SECONDS, "one has no leader")
+    with pytest.raises(BrokerUnreachable, match=r"alone\[\d\] has no leader"):
+        offsets.end_offsets(tps, timeout=1.0)
+    cluster.start(3)
+
+    assert offsets.end_offsets(tps, timeout=SECONDS) == dict.fromkeys(tps, 0)

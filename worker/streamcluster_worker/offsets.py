@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -93,18 +94,16 @@ class Offsets:
         left = dict.fromkeys(tps)
         what = f"Reading offsets of {len(left)} partitions"
         found: dict[TP, int] = {}
-        looked = False
         while left:
             got = self._round(left, spec, level, max(0.001, min(patience, deadline - time.monotonic())))
             found |= got.found
             left = dict.fromkeys([*got.errors, *got.silent])
-            seconds = deadline - time.monotonic()
-            _raise_if_vain(what, got, looked=looked, late=seconds <= 0)
             if left:
-                self._look_at({tp.topic for tp in left}, max(0.001, min(_PATIENCE_SECONDS, seconds)))
-                # Until a leader is chosen each answer comes at once.
-                time.sleep(_AGAIN_SECONDS if looked else 0)
-                looked = True
+                seconds = deadline - time.monotonic()
+                gone = self._look_for(left, max(0.001, min(_PATIENCE_SECONDS, seconds)))
+                _raise_if_vain(what, got, gone, late=seconds <= 0)
+                # While there is no leader each answer comes at once.
+                time.sleep(_AGAIN_SECONDS)
                 patience *= 2
         return found
 
@@ -129,25 +128,37 @@ class Offsets:
                     got.silent.append(tp)
         return got
 
-    def _look_at(self, topics: set[str], seconds: float) -> None:
-        """Ask who leads, which makes the client forget an old leader, or that a topic was not there once.
+    def _look_for(self, tps: Iterable[TP], seconds: float) -> set[TP]:
+        """Ask who leads these partitions, and return those that are not there at all; none of them if nobody answers.
 
-        By itself it does so after minutes (librdkafka 2.16): it goes on with FENCED_LEADER_EPOCH, or with silence.
+        It also makes the client forget an old leader, or that a topic was not there once. By itself it does so after
+        minutes (librdkafka 2.16): it goes on with FENCED_LEADER_EPOCH, or with silence.
         """
-        for topic in sorted(topics):
+        gone: set[TP] = set()
+        wanted = sorted(tps)
+        for name in dict.fromkeys(tp.topic for tp in wanted):
             try:
-                self._admin.list_topics(topic, timeout=seconds)
+                topic = self._admin.list_topics(name, timeout=seconds).topics[name]
             except KafkaException:
-                # Nobody answers: the next round says so.
-                return
+                break
+            is_gone = topic.error is not None and topic.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+            if is_gone or topic.error is None:
+                gone.update(tp for tp in wanted if tp.topic == name and tp.partition not in topic.partitions)
+        return gone
 
 
-def _raise_if_vain(what: str, got: _Round, *, looked: bool, late: bool) -> None:
-    """Raise if asking again is of no use. looked: what is called missing is; late: the time is over."""
-    for error in got.errors.values():
-        verdict = classify(error)
-        if (verdict == "missing" and not looked) or (verdict in ("retriable", "unreachable") and not late):
-            continue
-        raise error_for(what, error)
+def _raise_if_vain(what: str, got: _Round, gone: AbstractSet[TP], *, late: bool) -> None:
+    """Raise if asking again is of no use. gone: partitions that are not there; late: the time is over."""
+    for tp, error in got.errors.items():
+        match classify(error):
+            # A partition without a leader is called missing too.
+            case "missing" if tp not in gone and late:
+                raise BrokerUnreachable(f"{what}: {tp} has no leader: {error.str()}.")
+            case "missing" if tp not in gone:
+                continue
+            case "retriable" | "unreachable" if not late:
+                continue
+            case _:
+                raise error_for(what, error)
     if got.silent and late:
         raise BrokerUnreachable(f"{what}: no broker answers for {len(got.silent)} of them, {got.silent[0]} first.")
