@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from streamcluster.wire import encode_frame
 from streamcluster_coordinator.ops import ControlSocket, ask
 from streamcluster_coordinator.status import Answer, Ask, Asked, GetRows, GetStatus, Request, RowsAnswer, Status
 
@@ -91,15 +92,23 @@ def test_a_client_that_is_waiting_when_the_coordinator_ends_leaves_no_traceback(
 ) -> None:
     """asyncio takes a conversation that was cancelled for one that failed (Python 3.11)."""
 
-    async def end_with(client: socket.socket) -> None:
-        server = ControlSocket(tmp_path, answer)
+    async def end_while_it_waits(client: socket.socket) -> None:
+        asked = asyncio.Event()
+
+        async def never(_: Request) -> Answer:
+            asked.set()
+            await asyncio.Event().wait()
+            raise AssertionError("nobody sets it")
+
+        server = ControlSocket(tmp_path, never)
         await server.open()
         await asyncio.to_thread(client.connect, str(tmp_path / "control.sock"))
-        while len(asyncio.all_tasks()) < 2:
-            await asyncio.sleep(0)
+        await asyncio.to_thread(client.sendall, encode_frame(GetStatus()))
+        await asked.wait()
         await server.close()
 
     with socket.socket(socket.AF_UNIX) as client:
-        asyncio.run(end_with(client))
+        client.settimeout(5)
+        asyncio.run(end_while_it_waits(client))
 
     assert caplog.text == ""
