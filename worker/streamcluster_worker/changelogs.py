@@ -14,7 +14,7 @@ from operator import methodcaller
 from streamcluster.ids import TP, TaskId
 from streamcluster.stores import TaskStore
 
-from .kafka import Consumer, KafkaError, Message, TopicPartition
+from .kafka import Consumer, KafkaError, Message, TopicPartition, find_leaders
 
 _log = logging.getLogger("streamcluster.restore")
 _error = methodcaller("error")
@@ -95,6 +95,7 @@ def assign_only(consumer: Consumer, wanted: Mapping[TP, int]) -> None:
     if gone:
         consumer.incremental_unassign([TopicPartition(tp.topic, tp.partition) for tp in gone])
     if new:
+        find_leaders(consumer, sorted({tp.topic for tp in new}))
         consumer.incremental_assign([TopicPartition(tp.topic, tp.partition, wanted[tp]) for tp in new])
 
 

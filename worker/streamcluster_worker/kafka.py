@@ -6,6 +6,7 @@ bytes and offsets only. Every call that can wait has a deadline.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -51,6 +52,7 @@ __all__ = [
     "connect",
     "end_seen",
     "error_of",
+    "find_leaders",
     "in_time",
     "missing_topics",
     "open_changelog_consumer",
@@ -69,7 +71,8 @@ _log = logging.getLogger("streamcluster.kafka")
 # An open transaction of a dead predecessor is aborted by the first handle's request, and that handle then backs off for
 # 0.5 s; a fresh handle does not. Measured on Kafka 4.1, connected first: 0.04 s without an open transaction, 0.12 s
 # with one; unconnected 0.19 and 0.47 s.
-_INIT_SECONDS = (0.05, 0.1, 0.2, 0.4)
+_INIT_SECONDS = (0.05, 0.05, 0.05, 0.05, 0.1, 0.2, 0.4)
+_LEADERS_SECONDS = 1.0
 # A broker that is gone is tried many times a second; the log hears of it this often.
 _REPEAT_SECONDS = 10.0
 _MISSING_SECONDS = 25.0
@@ -171,6 +174,17 @@ def connect(client: Producer | Consumer, settings: Settings, timeout: float, wha
     """
     topic = settings.dead_letters
     retry(what, lambda left: client.list_topics(topic, timeout=left), time.monotonic() + timeout)
+
+
+def find_leaders(consumer: Consumer, topics: Iterable[str]) -> None:
+    """Let `consumer` know who leads these topics before it is assigned partitions of them; 1 ms each.
+
+    A running consumer asks about a topic that is new to it when a timer fires, once a second (librdkafka 2.16); so it
+    does too for those of which nothing is heard here.
+    """
+    with contextlib.suppress(KafkaException):
+        for topic in topics:
+            consumer.list_topics(topic, timeout=_LEADERS_SECONDS)
 
 
 def open_consumer(settings: Settings, connection: Connection) -> Consumer:

@@ -14,7 +14,7 @@ from streamcluster.stores import TaskStore
 
 from . import kafka
 from .clients import Clients
-from .kafka import read_committed_positions
+from .kafka import find_leaders, read_committed_positions
 
 logger = logging.getLogger("streamcluster")
 POSITIONS_SECONDS_MAX = 30.0
@@ -59,6 +59,7 @@ def start_positions(clients: Clients, settings: Settings, tasks: Mapping[TaskId,
     has been deleted by retention starts at the oldest record that is left, and that is said.
     """
     tps = [tp for partitions in tasks.values() for tp in partitions]
+    find_leaders(clients.consumer, sorted({tp.topic for tp in tps}))
     committed = read_committed_positions(clients.consumer, tps, POSITIONS_SECONDS_MAX)
     begins = clients.offsets.begin_offsets(tps, POSITIONS_SECONDS_MAX)
     ends: dict[TP, int] = {}

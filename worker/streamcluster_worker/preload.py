@@ -7,6 +7,7 @@ process, which says so with its traceback. No Kafka or RocksDB handle may be mad
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 
 from streamcluster.errors import StreamclusterError
@@ -18,3 +19,7 @@ reference = os.environ.get("STREAMCLUSTER_APP")
 if reference:
     with contextlib.suppress(StreamclusterError):
         load_app(reference)
+
+# What is here stays: a worker's collector need not go through it (35 ms at its start), nor copy its pages.
+gc.collect()
+gc.freeze()
