@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -79,6 +79,15 @@ class ControlSocket:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
+            await self._converse(reader, writer)
+        except asyncio.CancelledError:
+            # The coordinator ends. A handler that ends as cancelled makes asyncio print a traceback (Python 3.11).
+            return
+        finally:
+            writer.close()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
             async with asyncio.timeout(_REQUEST_SECONDS):
                 size = int.from_bytes(await reader.readexactly(4), "big")
                 body = await reader.readexactly(min(size, _READ_BYTES_MAX))
@@ -90,13 +99,6 @@ class ControlSocket:
         except (TimeoutError, ConnectionError, asyncio.IncompleteReadError, msgspec.MsgspecError, FrameError):
             # Not a client of ours, or it went away: closing the connection says all there is to say.
             return
-        except asyncio.CancelledError:
-            # The coordinator ends. A handler that ends as cancelled makes asyncio print a traceback (Python 3.11).
-            return
-        finally:
-            writer.close()
-            with suppress(ConnectionError):
-                await writer.wait_closed()
 
 
 def seconds_for(request: Request) -> float:

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,13 @@ from streamcluster.settings import Settings
 from streamcluster_coordinator.running import NotRunning, all_rows, ask_status
 from streamcluster_coordinator.status import Status, WorkerStatus
 from tests.process.records import Reader
-from tests.process.waiting import eventually
+from tests.process.waiting import eventually, pause
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ENTRY = (sys.executable, "-m", "streamcluster")
 UP_SECONDS = 40.0
 END_SECONDS = 40.0
+OUTLIVE_SECONDS = 10.0
 LOG_CHARACTERS = 6000
 
 
@@ -211,16 +213,17 @@ class Running:
             self.status()
             self._process.kill()
             self._process.wait(END_SECONDS)
-        _, left = psutil.wait_procs(list(self._seen.values()), timeout=10)
-        # A dead one may wait for init to take note of it.
-        alive = [process for process in left if not is_dead(process)]
+        # Not psutil.wait_procs: the kernel may say ENOENT of a process that is being reaped, which it does not expect.
+        deadline = time.monotonic() + OUTLIVE_SECONDS
+        while (alive := [one for one in self._seen.values() if not is_dead(one)]) and time.monotonic() < deadline:
+            pause(0.02)
         for process in alive:
             process.kill()
         assert not alive, f"workers outlived their coordinator: {alive}"
 
 
 def is_dead(process: psutil.Process) -> bool:
-    """Whether it does nothing any more, taken note of or not."""
+    """Whether it does nothing any more; a dead one may wait for init to take note of it."""
     try:
         return bool(process.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

@@ -265,6 +265,10 @@ class Follower:
                     followed.near = followed.lag() <= _NEAR_RECORDS
                     followed.planned = True
                     followed.asked = time.monotonic()
+        except BrokerUnreachable as error:
+            # That brokers are away is said of the worker, and is no fault of a standby.
+            _log.debug("standby of task %s: %s", followed.task, error)
+            self._put_off(followed, None)
         except StreamclusterError as error:
             self._put_off(followed, str(error))
 
@@ -316,9 +320,9 @@ class Follower:
             if (reason := _ask_ends(oldest, self._offsets)) is not None:
                 self._put_off(oldest, reason)
 
-    def _put_off(self, followed: _Followed, error: str, *, close: bool = False) -> None:
+    def _put_off(self, followed: _Followed, error: str | None, *, close: bool = False) -> None:
         """Begin again with this one after a pause. close: with its store, too: it refused a write."""
-        if error != followed.error:
+        if error is not None and error != followed.error:
             _log.warning("standby of task %s: %s", followed.task, error)
         with self._lock:
             followed.planned = False
