@@ -7,16 +7,29 @@ from dataclasses import dataclass
 from streamcluster.settings import Settings
 
 from .committer import Committer
-from .kafka import Connection, Consumer, connect, open_consumer, open_producer, open_transactional_producer
+from .kafka import (
+    Connection,
+    Consumer,
+    connect,
+    open_consumer,
+    open_group_consumer,
+    open_producer,
+    open_transactional_producer,
+)
 from .offsets import Offsets
 
 
 @dataclass(slots=True)
 class Clients:
-    """One consumer, one committer over one producer, and a reader of begin and end offsets."""
+    """What a worker has of Kafka.
+
+    consumer: reads, on the loop and in its polling thread; group: the group's committed offsets, in other threads;
+    committer: over one producer; offsets: where logs begin and end.
+    """
 
     connection: Connection
     consumer: Consumer
+    group: Consumer
     committer: Committer
     offsets: Offsets
     cluster_id: str
@@ -31,8 +44,9 @@ class Clients:
             Fenced, BrokerUnreachable, ConfigurationError: as `open_transactional_producer` says.
         """
         connection = Connection()
-        # Made first, so that it connects while the producer fences.
+        # Made first, so that they connect while the producer fences.
         consumer = open_consumer(settings, connection)
+        group = open_group_consumer(settings, connection)
         if settings.exactly_once:
             producer = open_transactional_producer(
                 settings, transactional_id, connection, timeout, batch_bytes_max=batch_bytes_max
@@ -41,10 +55,12 @@ class Clients:
             producer = open_producer(settings, connection, batch_bytes_max=batch_bytes_max)
         # A first fetch that finds no connection waits for about 0.5 s; the answer to this is a connection.
         connect(consumer, settings, timeout)
+        connect(group, settings, timeout)
         return cls(
             connection=connection,
             consumer=consumer,
-            committer=Committer(settings, producer, consumer),
+            group=group,
+            committer=Committer(settings, producer, group),
             offsets=Offsets(settings, connection),
             cluster_id=producer.cluster_id(timeout) or "",
         )
@@ -58,3 +74,4 @@ class Clients:
         """Let go of every handle without waiting for brokers. Blocks shortly."""
         self.committer.close()
         self.consumer.close()
+        self.group.close()

@@ -61,14 +61,15 @@ class Committer:
         "_written",
     )
 
-    def __init__(self, settings: Settings, producer: Producer, consumer: Consumer) -> None:
+    def __init__(self, settings: Settings, producer: Producer, group: Consumer) -> None:
+        """group: a consumer of the app's group, that nobody reads with (see `open_group_consumer`)."""
         self._settings = settings
         self._producer = producer
-        self._consumer = consumer
+        self._consumer = group
         self._timeout = settings.transaction_timeout
         # The consumer never joins its group, so this does not change. Asking holds Python's lock until a thread of
         # librdkafka has answered: 10 ms on busy cores, a third of a small commit.
-        self._group = consumer.consumer_group_metadata()
+        self._group = group.consumer_group_metadata()
         # A transaction is open at the producer.
         self._begun = False
         # Topics that were written to.

@@ -44,18 +44,26 @@ def client_config(settings: Settings) -> Config:
     }
 
 
-def consumer_config(settings: Settings) -> Config:
-    """The configuration of a consumer that is assigned by us: it never joins its group."""
+def group_config(settings: Settings) -> Config:
+    """The configuration of a consumer that asks for the group's offsets and commits them; it never joins the group."""
     return {
         **client_config(settings),
         "group.id": settings.app_id,
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
+        "isolation.level": "read_committed" if settings.exactly_once else "read_uncommitted",
+        **settings.broker_options,
+    }
+
+
+def consumer_config(settings: Settings) -> Config:
+    """The configuration of a consumer that is assigned by us."""
+    return {
+        **group_config(settings),
         # Positions are always ours to choose (H9): an offset out of range is an error that is said, not a jump.
         "auto.offset.reset": "error",
         # The end of a log is often a transaction marker, which is no record: only this event tells that it was passed.
         "enable.partition.eof": True,
-        "isolation.level": "read_committed" if settings.exactly_once else "read_uncommitted",
         # A fetch that waits at the broker for data keeps newly assigned partitions waiting too.
         "fetch.wait.max.ms": 100,
         "fetch.error.backoff.ms": 50,

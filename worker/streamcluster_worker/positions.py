@@ -60,7 +60,7 @@ def start_positions(clients: Clients, settings: Settings, tasks: Mapping[TaskId,
     """
     tps = [tp for partitions in tasks.values() for tp in partitions]
     find_leaders(clients.consumer, sorted({tp.topic for tp in tps}))
-    committed = read_committed_positions(clients.consumer, tps, POSITIONS_SECONDS_MAX)
+    committed = read_committed_positions(clients.group, tps, POSITIONS_SECONDS_MAX)
     begins = clients.offsets.begin_offsets(tps, POSITIONS_SECONDS_MAX)
     ends: dict[TP, int] = {}
     if settings.consumer_auto_offset_reset == "latest":

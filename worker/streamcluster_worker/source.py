@@ -7,6 +7,7 @@ consume(1, ...) (librdkafka waits for n records, so n is 1 there) and wakes the 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,12 +18,14 @@ from .kafka import Consumer, KafkaError, Message, TopicPartition, end_seen
 from .kafka_errors import error_for
 
 IDLE_POLL_SECONDS = 0.1
+# How often the ends of the logs are noted, for reports.
+ENDS_SECONDS = 0.2
 
 
 class Source:
     """The partitions that this worker reads."""
 
-    __slots__ = ("_batch", "_consumer", "_idle", "_paused", "_pool", "_wake", "assigned", "ended")
+    __slots__ = ("_batch", "_consumer", "_ends", "_idle", "_look_at", "_paused", "_pool", "_wake", "assigned", "ended")
 
     def __init__(self, consumer: Consumer, settings: Settings, wake: Callable[[], None]) -> None:
         self._consumer = consumer
@@ -32,6 +35,9 @@ class Source:
         self._idle: asyncio.Future[list[Message]] | None = None
         self._paused: set[TP] = set()
         self.assigned: set[TP] = set()
+        # The ends of logs by the last look, and when the next one is due, time.monotonic().
+        self._ends: dict[TP, int | None] = {}
+        self._look_at = 0.0
         # Partitions whose end was reached by the last poll: the offset there, beyond transaction markers.
         self.ended: dict[TP, int] = {}
 
@@ -51,6 +57,10 @@ class Source:
             messages = self._consumer.consume(self._batch, 0)
         else:
             return []
+        # Here, where no other thread is in the consumer: who finds one there waits for it (confluent-kafka 2.16).
+        if (now := time.monotonic()) >= self._look_at:
+            self._look_at = now + ENDS_SECONDS
+            self._ends = {tp: end_seen(self._consumer, tp) for tp in self.assigned}
         # any(), not a comparison: KafkaError == None leaves an exception behind (confluent-kafka 2.16).
         # A list, not a generator: half the time a record.
         if any([message.error() for message in messages]):  # noqa: C419
@@ -121,8 +131,8 @@ class Source:
         self._paused = full & self.assigned
 
     def end_offset(self, tp: TP) -> int | None:
-        """The log's end as the last fetch saw it; None before the first."""
-        return end_seen(self._consumer, tp)
+        """The log's end as it was seen a moment ago; None before the first fetch. Does not wait."""
+        return self._ends.get(tp)
 
     def close(self) -> None:
         """End the thread, once it is back."""

@@ -1,0 +1,44 @@
+"""The handles of a worker: none keeps another one waiting when a broker does not answer."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from streamcluster.ids import TP, TaskId
+from streamcluster.settings import Settings
+from streamcluster_coordinator.broker import Broker
+from streamcluster_worker.clients import Clients
+from streamcluster_worker.positions import start_positions
+
+NODE = 1
+SECONDS = 30.0
+# A loop that is stopped for longer is seen as one that hangs; a start_positions that shared its consumer took 30 s.
+STOPPED_SECONDS_MAX = 1.0
+
+
+def test_a_loop_goes_on_reading_while_positions_are_waited_for(own_broker: Broker, topic_prefix: str) -> None:
+    """A consumer lets one thread in at a time (confluent-kafka 2.16), so who waits for a broker has one of its own."""
+    topic = f"{topic_prefix}in"
+    admin = AdminClient({"bootstrap.servers": own_broker.bootstrap})
+    admin.create_topics([NewTopic(topic, 1)])[topic].result(SECONDS)
+    settings = Settings(id=f"{topic_prefix}app", broker=own_broker.url)
+    clients = Clients.open(settings, f"{topic_prefix}slot", SECONDS, 1_000_000)
+    longest = 0.0
+
+    own_broker.pause(NODE)
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(start_positions, clients, settings, {TaskId(1, 0): [TP(topic, 0)]})
+        until = time.monotonic() + 3.0
+        while (begin := time.monotonic()) < until:
+            clients.consumer.consume(1, 0.01)
+            longest = max(longest, time.monotonic() - begin)
+        assert not asking.done()
+        own_broker.resume(NODE)
+        assert asking.result(SECONDS)[TaskId(1, 0)].positions[TP(topic, 0)].next_offset == 0
+    clients.close()
+
+    assert longest < STOPPED_SECONDS_MAX
