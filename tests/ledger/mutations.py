@@ -354,12 +354,6 @@ def memory_is_not_bounded(run: Observed, pick: Pick) -> Observed:
     return replace(run, usage={"worker 5": [Usage(float(n), 2**30 if n > 40 else 2**20, 40) for n in range(100)]})
 
 
-@mutation("liveness")
-def nothing_is_ever_calm(run: Observed, pick: Pick) -> Observed:
-    """A fault every ten seconds: the check would say nothing."""
-    return replace(run, faults=[(float(at), at + 1.0) for at in range(0, 100, 10)])
-
-
 @mutation("no needless restore")
 def restore_from_zero(run: Observed, pick: Pick) -> Observed:
     """The store was there, and the whole changelog was read."""

@@ -20,6 +20,7 @@ from streamcluster_coordinator.broker import Broker
 from tests.ledger.broker_faults import BrokerFaults
 from tests.ledger.chaos import Action, Chaos, Done
 from tests.ledger.checks import verdict
+from tests.ledger.checks_running import calm_stretches
 from tests.ledger.collecting import Names, claims_of, cluster_id_of, commits_of, cut_of, logs_of, stores_of
 from tests.ledger.faults import Fault, schedule
 from tests.ledger.generator import first_profiles, later_profiles, movements
@@ -49,6 +50,8 @@ SETTLE_SECONDS = 120.0
 NO_TRANSACTION_SECONDS = 30.0
 PROFILES_PER_SECOND_MAX = 20
 PROGRESS_SECONDS = 10.0
+# Under load and without faults, at the end of a run that is long enough for a leak.
+CALM_SECONDS, LONG_SECONDS = 45.0, 200.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,8 +243,8 @@ class Trial:
         self.chaos.go_on(faults, self.options.seconds, look)
         self.chaos.settle(SETTLE_SECONDS)
         self.hosts.until(is_running, SETTLE_SECONDS, "every task runs again after the faults")
-        # What the last faults left behind is timed too.
-        self.chaos.go_on((), 3.0, look)
+        # What the last faults left behind is timed too; and a leak shows where nothing happens.
+        self.chaos.go_on((), CALM_SECONDS if self.options.seconds >= LONG_SECONDS else 3.0, look)
 
     def _cut(self) -> Cut:
         """kill -9 of everything in the middle of the load; what counts then is read at rest."""
@@ -335,6 +338,7 @@ def evidence_of(observed: Observed) -> dict[str, int]:
         "stores on disk": len(observed.stores),
         "records seen meanwhile": sum(len(sight.offsets) for sight in observed.sights.values()),
         "processes measured": len(observed.usage),
+        "calm stretches": sum(1 for _ in calm_stretches(observed.usage, observed.faults)),
         "cut at movement": sum(observed.cuts[0].posted.values()),
     }
 
