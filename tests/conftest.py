@@ -22,9 +22,10 @@ from tests.process.waiting import eventually
 REUSED_BROKER = "STREAMCLUSTER_TEST_BROKER"
 _ADMIN_SECONDS = 30.0
 
-# Whoever starts the tests in the background (a shell's `&`, nohup) may have them ignore it, and so would everything
-# that they start and interrupt.
+# Whoever starts the tests in the background (a shell's `&`, nohup) may have them ignore these, and so would everything
+# that they start and signal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @dataclass(frozen=True, slots=True)
