@@ -36,6 +36,12 @@ def long_log(logs: Any, least: int = 8) -> Log:
     return found
 
 
+def change_one(logs: Any, pick: Pick, change: Callable[[Log, int], None]) -> None:
+    """Change one record of the longest partition of a topic."""
+    log = long_log(logs)
+    change(log, pick(len(log)))
+
+
 def remove(log: Log, index: int) -> None:
     """Take one record out."""
     for column in (log.offsets, log.keys, log.values):
@@ -56,8 +62,7 @@ def _of_each_output(names: tuple[str, ...], check: str, what: str, change: Calla
     for name in names:
 
         def mutate(run: Observed, pick: Pick, name: str = name) -> None:
-            log = long_log(run.outputs[name])
-            change(log, pick(len(log)))
+            change_one(run.outputs[name], pick, change)
 
         mutate.__name__ = f"{what}_{name}"
         mutation(check)(mutate)
@@ -85,8 +90,7 @@ def acked_input_is_gone(run: Observed, pick: Pick) -> Observed:
 @mutation("no loss")
 def drop_one_of_the_repartition(run: Observed, pick: Pick) -> None:
     """A movement never came to the second half."""
-    log = long_log(run.grouped)
-    remove(log, pick(len(log)))
+    change_one(run.grouped, pick, remove)
 
 
 @mutation("no loss")
@@ -98,8 +102,7 @@ def nothing_comes_out(run: Observed, pick: Pick) -> Observed:
 @mutation("no duplicates")
 def double_the_input(run: Observed, pick: Pick) -> None:
     """The producer's retry was stored twice."""
-    log = long_log(run.inputs)
-    double(log, pick(len(log)))
+    change_one(run.inputs, pick, double)
 
 
 @mutation("no duplicates")
