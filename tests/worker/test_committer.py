@@ -39,7 +39,7 @@ class Bench:
         self.connection = Connection()
         self.consumer = open_consumer(self.settings, self.connection)
         self.offsets = Offsets(self.settings, self.connection)
-        # As a worker does: a transaction may wait for ever for a group coordinator that is not there yet (see in_time).
+        # As a worker does: a transaction may wait for ever for a group coordinator that is not there yet (issue 5511).
         read_committed_positions(self.consumer, [TP("any", 0)], 30.0)
 
     def committer(self) -> Committer:

@@ -19,6 +19,8 @@ CASES: list[tuple[KafkaError, Verdict]] = [
     (KafkaError(KafkaError.CONCURRENT_TRANSACTIONS, retriable=True), "retriable"),
     (KafkaError(KafkaError._TIMED_OUT, retriable=True), "retriable"),
     (KafkaError(KafkaError.FENCED_LEADER_EPOCH), "retriable"),
+    (KafkaError(KafkaError.NOT_COORDINATOR), "retriable"),
+    (KafkaError(KafkaError.COORDINATOR_NOT_AVAILABLE, txn_requires_abort=True), "reset"),
     (KafkaError(KafkaError.NOT_LEADER_FOR_PARTITION, txn_requires_abort=True), "reset"),
     (KafkaError(KafkaError._TIMED_OUT), "unreachable"),
     (KafkaError(KafkaError._ALL_BROKERS_DOWN), "unreachable"),

@@ -16,13 +16,14 @@ from streamcluster.settings import Settings
 
 from .kafka import (
     Consumer,
+    Detached,
     KafkaError,
     KafkaException,
     Message,
     Producer,
     TopicPartition,
     error_of,
-    in_time,
+    find_group,
     missing_topics,
     retry,
 )
@@ -33,8 +34,11 @@ from .kafka_settings import PRODUCER_QUEUE_BYTES, PRODUCER_QUEUE_RECORDS
 Record = dict[str, Any]
 
 _BATCH_RECORDS = 5_000
-# It takes milliseconds, and seconds while a restarted broker loads its groups; longer is stuck, see `in_time`.
-_OFFSETS_SECONDS_MAX = 5.0
+# It takes milliseconds. It is asked again after so long while the brokers still end the transaction before; longer
+# only while a coordinator loads its groups.
+_OFFSETS_SECONDS = 1.0
+# What a call gets to come back after the answer that it waits for.
+_OFFSETS_GRACE_SECONDS = 1.0
 # For the question which topics are gone, after acknowledgements did not come.
 _LOOK_SECONDS = 2.0
 _BATCH_HAS_NOT = frozenset({"headers", "timestamp", "partition"})
@@ -261,20 +265,27 @@ class Committer:
 
     def _end_transaction(self, positions: list[TopicPartition], deadline: float) -> None:
         if positions:
-            self._send_offsets(positions, min(deadline, time.monotonic() + _OFFSETS_SECONDS_MAX))
+            what = "Adding offsets to a transaction"
+            retry(what, lambda left: self._send_offsets(what, positions, left), deadline)
         self._flush(deadline)
         retry("Committing a transaction", self._producer.commit_transaction, deadline)
         self._begun = False
 
-    def _send_offsets(self, positions: list[TopicPartition], deadline: float) -> None:
-        what = "Adding offsets to a transaction"
+    def _send_offsets(self, what: str, positions: list[TopicPartition], left: float) -> None:
+        """Send them within `left` seconds.
+
+        No time-out holds while librdkafka waits for the group's coordinator (issue 5456, open in 2.16), and when that
+        broker is gone for good it may wait for ever (issue 5511). Then the handle is of no use any more; a later owner
+        of its transactional id fences the call.
+        """
         # Not self: a call that is left behind must keep nothing but its producer.
-        producer, group = self._producer, self._group
-
-        def send(left: float) -> None:
-            in_time(what, lambda: producer.send_offsets_to_transaction(positions, group, left), left + 1.0)
-
-        retry(what, send, deadline)
+        producer, group, seconds = self._producer, self._group, min(left, _OFFSETS_SECONDS)
+        call = Detached(lambda: producer.send_offsets_to_transaction(positions, group, seconds))
+        if call.came_back(seconds + _OFFSETS_GRACE_SECONDS):
+            return
+        find_group(self._consumer, self._settings, left)
+        if not call.came_back(_OFFSETS_GRACE_SECONDS):
+            raise ResetNeeded(what, "reset", "the group's coordinator answers, and the client did not come back")
 
     def _end_delivery(self, positions: list[TopicPartition], deadline: float) -> None:
         self._flush(deadline)

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeVar, cast
 
 from confluent_kafka import (
@@ -23,12 +23,12 @@ from confluent_kafka import (
     Producer,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # its stub forgets it
+from confluent_kafka.admin import AdminClient, OffsetSpec, TopicMetadata  # type: ignore[attr-defined]  # its stub forgets it
 
 from streamcluster.ids import TP
 from streamcluster.settings import Settings
 
-from .kafka_errors import ResetNeeded, classify, error_for
+from .kafka_errors import classify, error_for
 from .kafka_settings import (
     BATCH_BYTES_MAX,
     changelog_consumer_config,
@@ -43,6 +43,7 @@ __all__ = [
     "Committed",
     "Connection",
     "Consumer",
+    "Detached",
     "IsolationLevel",
     "KafkaError",
     "KafkaException",
@@ -50,11 +51,13 @@ __all__ = [
     "OffsetSpec",
     "Producer",
     "TopicPartition",
+    "ask_about",
     "connect",
     "end_seen",
     "error_of",
+    "find_group",
     "find_leaders",
-    "in_time",
+    "is_missing",
     "missing_topics",
     "open_changelog_consumer",
     "open_client",
@@ -76,6 +79,7 @@ _log = logging.getLogger("streamcluster.kafka")
 _INIT_SECONDS = (0.05, 0.05, 0.05, 0.05, 0.1, 0.2, 0.4)
 # Meanwhile the consumer is not read.
 _LEADERS_SECONDS = 0.25
+_AGAIN_SECONDS = 0.02
 # A broker that is gone is tried many times a second; the log hears of it this often.
 _REPEAT_SECONDS = 10.0
 _MISSING_SECONDS = 25.0
@@ -272,46 +276,65 @@ def retry(what: str, call: Callable[[float], _T], deadline: float) -> _T:
             facts = error_of(error)
             if classify(facts) != "retriable" or time.monotonic() >= deadline:
                 raise error_for(what, facts) from error
+        # Some answers come at once as long as nothing has changed.
+        time.sleep(_AGAIN_SECONDS)
+
+
+def ask_about(client: Producer | AdminClient, topics: Iterable[str], timeout: float) -> Iterator[TopicMetadata]:
+    """What the brokers say of each topic, up to the first question that nobody answers within `timeout` seconds."""
+    with contextlib.suppress(KafkaException):
+        for name in topics:
+            yield client.list_topics(name, timeout=timeout).topics[name]
 
 
 def missing_topics(client: Producer | AdminClient, topics: Iterable[str], timeout: float) -> list[str]:
-    """Those of `topics` that the brokers say they do not have. timeout: seconds for each; no answer counts as there."""
-    missing = []
-    for topic in topics:
-        try:
-            error = client.list_topics(topic, timeout=timeout).topics[topic].error
-        except KafkaException:
-            continue
-        if error is not None and error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            missing.append(topic)
-    return missing
+    """Those of `topics` that the brokers say they do not have; as `ask_about`."""
+    return [str(topic.topic) for topic in ask_about(client, topics, timeout) if is_missing(topic)]
 
 
-def in_time(what: str, call: Callable[[], None], seconds: float) -> None:
-    """Make a call that may not keep its own time-out, in a thread that is left behind when it does not.
+def is_missing(topic: TopicMetadata) -> bool:
+    """Whether the brokers say that there is no such topic."""
+    return topic.error is not None and topic.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART
 
-    send_offsets_to_transaction may wait for the group's coordinator for ever once that has restarted (librdkafka issue
-    5456, open in 2.16). The handle must not be used again; a later owner of its transactional id fences the call.
+
+class Detached:
+    """A call that may not keep its own time-out, in a thread that is left behind when it does not come back."""
+
+    __slots__ = ("_raised", "_thread")
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._raised: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                call()
+            except BaseException as error:  # noqa: BLE001 (it is raised in the thread that waits)
+                self._raised.append(error)
+
+        # Not a pool's thread: those are waited for when the process ends.
+        self._thread = threading.Thread(target=run, name="detached", daemon=True)
+        self._thread.start()
+
+    def came_back(self, seconds: float) -> bool:
+        """Wait at most so long for its end, and raise what it raised."""
+        self._thread.join(max(0.0, seconds))
+        if self._thread.is_alive():
+            return False
+        if self._raised:
+            raise self._raised[0]
+        return True
+
+
+def find_group(consumer: Consumer, settings: Settings, timeout: float) -> None:
+    """Wait until the coordinator of the consumer's group answers.
 
     Raises:
-        ResetNeeded: it took longer than `seconds`.
+        BrokerUnreachable, ConfigurationError, ResetNeeded: as `error_for` says.
     """
-    raised: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            call()
-        except BaseException as error:  # noqa: BLE001 (it is raised in the thread that waits)
-            raised.append(error)
-
-    # Not a pool's thread: those are waited for when the process ends.
-    thread = threading.Thread(target=run, name="in time", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if thread.is_alive():
-        raise ResetNeeded(what, "reset", f"the client did not come back within {seconds:.0f} s")
-    if raised:
-        raise raised[0]
+    # No transaction has offsets of this one: those would be waited for.
+    nothing = [TopicPartition(settings.dead_letters, 0)]
+    what = f"Waiting for the coordinator of group {settings.app_id}"
+    retry(what, lambda left: consumer.committed(nothing, timeout=left), time.monotonic() + timeout)
 
 
 def open_client(kind: type[_T], config: Mapping[str, object], connection: Connection) -> _T:

@@ -67,11 +67,14 @@ class RecordRefused(ResetNeeded):
 # INVALID_PRODUCER_ID_MAPPING: the id was forgotten after idle days, or forgotten and then taken by another owner; we
 # cannot tell, so it counts as fenced (coordination.md, H10).
 _FENCED = frozenset({"_FENCED", "PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH", "INVALID_PRODUCER_ID_MAPPING"})
-# Another broker leads now, or is about to.
+# Another broker leads or coordinates now, or is about to.
 _MOVED = frozenset(
     {
+        "COORDINATOR_LOAD_IN_PROGRESS",
+        "COORDINATOR_NOT_AVAILABLE",
         "FENCED_LEADER_EPOCH",
         "LEADER_NOT_AVAILABLE",
+        "NOT_COORDINATOR",
         "NOT_LEADER_FOR_PARTITION",
         "OFFSET_NOT_AVAILABLE",
         "UNKNOWN_LEADER_EPOCH",

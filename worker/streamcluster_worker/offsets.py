@@ -21,7 +21,9 @@ from .kafka import (
     KafkaException,
     OffsetSpec,
     TopicPartition,
+    ask_about,
     error_of,
+    is_missing,
     open_client,
 )
 from .kafka_errors import classify, error_for
@@ -134,16 +136,11 @@ class Offsets:
         It also makes the client forget an old leader, or that a topic was not there once. By itself it does so after
         minutes (librdkafka 2.16): it goes on with FENCED_LEADER_EPOCH, or with silence.
         """
-        gone: set[TP] = set()
         wanted = sorted(tps)
-        for name in dict.fromkeys(tp.topic for tp in wanted):
-            try:
-                topic = self._admin.list_topics(name, timeout=seconds).topics[name]
-            except KafkaException:
-                break
-            is_gone = topic.error is not None and topic.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART
-            if is_gone or topic.error is None:
-                gone.update(tp for tp in wanted if tp.topic == name and tp.partition not in topic.partitions)
+        gone: set[TP] = set()
+        for topic in ask_about(self._admin, dict.fromkeys(tp.topic for tp in wanted), seconds):
+            if topic.error is None or is_missing(topic):
+                gone.update(tp for tp in wanted if tp.topic == topic.topic and tp.partition not in topic.partitions)
         return gone
 
 

@@ -1,0 +1,110 @@
+"""Commits while a broker that they need is away for good: they wait as long as the others need, and not longer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from streamcluster.ids import TP
+from streamcluster.settings import Settings
+from streamcluster_coordinator.broker import Broker
+from streamcluster_worker.committer import Committer
+from streamcluster_worker.kafka import (
+    Connection,
+    Producer,
+    open_group_consumer,
+    open_transactional_producer,
+    read_committed_positions,
+)
+from streamcluster_worker.kafka_errors import ResetNeeded
+from tests.process.waiting import eventually
+
+SECONDS = 30.0
+PARTITIONS = 6
+INPUT = TP("in", 0)
+
+
+class Slot:
+    """What a worker commits with, and on whom that depends: two brokers, one for the group and one for the slot."""
+
+    def __init__(self, cluster: Broker, app_id: str) -> None:
+        self.settings = Settings(id=app_id, broker=cluster.url, transaction_timeout=20.0)
+        self._admin = AdminClient({"bootstrap.servers": cluster.bootstrap})
+        self.group = open_group_consumer(self.settings, Connection())
+        read_committed_positions(self.group, [INPUT], SECONDS)
+        self.group_leader = self.leaders("__consumer_offsets")[java_hash(app_id)]
+        slots = [f"{app_id}-{number}" for number in range(100)]
+        self.producer = self.open(slots[0])
+        coordinators = self.leaders("__transaction_state")
+        self.transactional_id = next(slot for slot in slots if coordinators[java_hash(slot)] != self.group_leader)
+        self.transaction_leader = coordinators[java_hash(self.transactional_id)]
+        self.producer = self.open(self.transactional_id)
+
+    def open(self, transactional_id: str) -> Producer:
+        """A new handle, which fences the one before."""
+        return open_transactional_producer(self.settings, transactional_id, Connection(), SECONDS)
+
+    def committer(self) -> Committer:
+        """A committer over the handle of now."""
+        return Committer(self.settings, self.producer, self.group)
+
+    def leaders(self, topic: str) -> list[int]:
+        """The leader of each partition."""
+        found = self._admin.list_topics(topic, timeout=SECONDS).topics[topic].partitions
+        return [found[number].leader for number in sorted(found)]
+
+    def led_by(self, topic: str, node: int) -> TP:
+        """A partition that this node leads."""
+        eventually(lambda: node in self.leaders(topic), SECONDS, f"broker {node} leads a partition of {topic}")
+        return TP(topic, self.leaders(topic).index(node))
+
+    def committed(self) -> int | None:
+        """The group's position of INPUT."""
+        return read_committed_positions(self.group, [INPUT], SECONDS)[INPUT].offset
+
+
+def java_hash(name: str) -> int:
+    """Which of the development broker's four internal partitions a group or a transactional id belongs to."""
+    value = 0
+    for letter in name:
+        value = (31 * value + ord(letter)) & 0xFFFFFFFF
+    return (value & 0x7FFFFFFF) % 4
+
+
+@pytest.fixture
+def cluster() -> Iterator[Broker]:
+    """Three brokers with two topics."""
+    with Broker(brokers=3) as broker:
+        admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+        topics = [NewTopic(name, PARTITIONS, 3) for name in ("in", "log")]
+        for made in admin.create_topics(topics, operation_timeout=SECONDS).values():
+            made.result(SECONDS)
+        yield broker
+
+
+def test_a_client_that_waits_for_a_dead_group_coordinator_is_given_up(cluster: Broker) -> None:
+    """It forgot that broker and waits for it (librdkafka issue 5511); a new one finds its successor."""
+    slot = Slot(cluster, "forgotten")
+    committer, changelog = slot.committer(), slot.led_by("log", slot.transaction_leader)
+    committer.commit({}, {changelog: [{"key": b"k", "value": b"1"}]}, {INPUT: (1, "")})
+    dead = slot.group_leader
+
+    cluster.kill(dead)
+    eventually(lambda: dead not in slot.leaders("__consumer_offsets"), SECONDS, "another broker coordinates")
+    eventually(lambda: dead not in slot.producer.list_topics(timeout=SECONDS).brokers, SECONDS, "it is forgotten")
+    assert slot.committed() == 1
+    begin = time.monotonic()
+    try:
+        committer.commit({}, {changelog: [{"key": b"k", "value": b"2"}]}, {INPUT: (2, "")})
+    except ResetNeeded:
+        slot.producer = slot.open(slot.transactional_id)
+        slot.committer().commit({}, {changelog: [{"key": b"k", "value": b"2"}]}, {INPUT: (2, "")})
+    took = time.monotonic() - begin
+    assert slot.committed() == 2
+    cluster.start(dead)
+
+    assert took < 5.0, f"{took:.1f} s"
