@@ -171,8 +171,8 @@ def test_the_leader_may_be_cut_off(load: StartApp, rack: Rack, measured: Measure
 @only_long
 @pytest.mark.parametrize("node", [1, 2, 3])
 def test_a_killed_broker_moves_nothing(load: StartApp, rack: Rack, measured: Measured, node: int) -> None:
-    """Whichever it was, hosts do without it."""
-    one = load(*HOSTS)
+    """Whichever it was, hosts do without it; transactions wait for its successors, as long as by default."""
+    one = load(*HOSTS, transaction_timeout=60)
 
     fault = time.monotonic()
     rack.brokers.kill(node)

@@ -34,9 +34,8 @@ from .kafka_settings import PRODUCER_QUEUE_BYTES, PRODUCER_QUEUE_RECORDS
 Record = dict[str, Any]
 
 _BATCH_RECORDS = 5_000
-# It takes milliseconds. It is asked again after so long while the brokers still end the transaction before; longer
-# only while a coordinator loads its groups.
-_OFFSETS_SECONDS = 1.0
+# It takes milliseconds, and seconds while a new coordinator loads its groups: giving that up costs the transaction.
+_OFFSETS_SECONDS = 2.0
 # What a call gets to come back after the answer that it waits for.
 _OFFSETS_GRACE_SECONDS = 1.0
 # For the question which topics are gone, after acknowledgements did not come.
@@ -283,7 +282,7 @@ class Committer:
         call = Detached(lambda: producer.send_offsets_to_transaction(positions, group, seconds))
         if call.came_back(seconds + _OFFSETS_GRACE_SECONDS):
             return
-        find_group(self._consumer, self._settings, left)
+        find_group(self._settings, left)
         if not call.came_back(_OFFSETS_GRACE_SECONDS):
             raise ResetNeeded(what, "reset", "the group's coordinator answers, and the client did not come back")
 

@@ -80,6 +80,8 @@ _INIT_SECONDS = (0.05, 0.05, 0.05, 0.05, 0.1, 0.2, 0.4)
 # Meanwhile the consumer is not read.
 _LEADERS_SECONDS = 0.25
 _AGAIN_SECONDS = 0.02
+# A new client has found it after 0.1 s, and asks one that does not answer for as long as it is let.
+_GROUP_SECONDS = 1.0
 # A broker that is gone is tried many times a second; the log hears of it this often.
 _REPEAT_SECONDS = 10.0
 _MISSING_SECONDS = 25.0
@@ -325,16 +327,29 @@ class Detached:
         return True
 
 
-def find_group(consumer: Consumer, settings: Settings, timeout: float) -> None:
-    """Wait until the coordinator of the consumer's group answers.
+def find_group(settings: Settings, timeout: float) -> None:
+    """Wait until the coordinator of the app's group answers a new client: others may go on asking one that is dead.
 
     Raises:
         BrokerUnreachable, ConfigurationError, ResetNeeded: as `error_for` says.
     """
+    deadline = time.monotonic() + timeout
     # No transaction has offsets of this one: those would be waited for.
     nothing = [TopicPartition(settings.dead_letters, 0)]
-    what = f"Waiting for the coordinator of group {settings.app_id}"
-    retry(what, lambda left: consumer.committed(nothing, timeout=left), time.monotonic() + timeout)
+    while True:
+        left = max(0.001, deadline - time.monotonic())
+        with contextlib.closing(open_group_consumer(settings, Connection())) as consumer:
+            try:
+                consumer.committed(nothing, timeout=min(left, _GROUP_SECONDS))
+            except KafkaException as error:
+                late = time.monotonic() >= deadline
+                if late or classify(error_of(error)) not in ("retriable", "unreachable"):
+                    raise error_for(
+                        f"Waiting for the coordinator of group {settings.app_id}", error_of(error)
+                    ) from error
+            else:
+                return
+        time.sleep(_AGAIN_SECONDS)
 
 
 def open_client(kind: type[_T], config: Mapping[str, object], connection: Connection) -> _T:
