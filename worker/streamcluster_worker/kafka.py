@@ -323,7 +323,7 @@ class Detached:
         if self._thread.is_alive():
             return False
         if self._raised:
-            raise self._raised[0]
+            raise self._raised.pop()
         return True
 
 
