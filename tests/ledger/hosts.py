@@ -113,6 +113,8 @@ class Host:
         """kill -9 of the coordinator alone; its workers end by themselves."""
         processes = [process for _, process in self.processes()]
         self.run.kill()
+        # One that another fault has stopped sees nothing until it goes on.
+        self.signal_all(signal.SIGCONT)
         self._see_gone(processes)
 
     def terminate(self) -> None:
