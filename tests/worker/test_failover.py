@@ -33,7 +33,7 @@ class Slot:
 
     def __init__(self, cluster: Broker, app_id: str) -> None:
         self.settings = Settings(id=app_id, broker=cluster.url, transaction_timeout=20.0)
-        self._admin = AdminClient({"bootstrap.servers": cluster.bootstrap})
+        self._admin = AdminClient({"bootstrap.servers": cluster.bootstrap, "log_level": 0})
         self.group = open_group_consumer(self.settings, Connection())
         read_committed_positions(self.group, [INPUT], SECONDS)
         self.group_leader = self.leaders("__consumer_offsets")[java_hash(app_id)]
@@ -79,7 +79,7 @@ def java_hash(name: str) -> int:
 def cluster() -> Iterator[Broker]:
     """Three brokers with two topics."""
     with Broker(brokers=3) as broker:
-        admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+        admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
         topics = [NewTopic(name, PARTITIONS, 3) for name in ("in", "log")]
         for made in admin.create_topics(topics, operation_timeout=SECONDS).values():
             made.result(SECONDS)
