@@ -114,7 +114,9 @@ class Host:
         processes = [process for _, process in self.processes()]
         self.run.kill()
         # One that another fault has stopped sees nothing until it goes on.
-        self.signal_all(signal.SIGCONT)
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
         self._see_gone(processes)
 
     def terminate(self) -> None:
