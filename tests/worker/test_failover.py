@@ -38,7 +38,8 @@ class Slot:
         read_committed_positions(self.group, [INPUT], SECONDS)
         self.group_leader = self.leaders("__consumer_offsets")[java_hash(app_id)]
         slots = [f"{app_id}-{number}" for number in range(100)]
-        self.producer = self.open(slots[0])
+        # With the first of them the brokers make the topic.
+        self.open(slots[0])
         coordinators = self.leaders("__transaction_state")
         self.transactional_id = next(slot for slot in slots if coordinators[java_hash(slot)] != self.group_leader)
         self.transaction_leader = coordinators[java_hash(self.transactional_id)]

@@ -52,8 +52,8 @@ class Committer:
 
     __slots__ = (
         "_begun",
-        "_consumer",
         "_group",
+        "_group_metadata",
         "_landed",
         "_missed",
         "_misses",
@@ -68,11 +68,11 @@ class Committer:
         """group: a consumer of the app's group, that nobody reads with (see `open_group_consumer`)."""
         self._settings = settings
         self._producer = producer
-        self._consumer = group
+        self._group = group
         self._timeout = settings.transaction_timeout
         # The consumer never joins its group, so this does not change. Asking holds Python's lock until a thread of
         # librdkafka has answered: 10 ms on busy cores, a third of a small commit.
-        self._group = group.consumer_group_metadata()
+        self._group_metadata = group.consumer_group_metadata()
         # A transaction is open at the producer.
         self._begun = False
         # Topics that were written to.
@@ -278,8 +278,8 @@ class Committer:
         of its transactional id fences the call.
         """
         # Not self: a call that is left behind must keep nothing but its producer.
-        producer, group, seconds = self._producer, self._group, min(left, _OFFSETS_SECONDS)
-        call = Detached(lambda: producer.send_offsets_to_transaction(positions, group, seconds))
+        producer, metadata, seconds = self._producer, self._group_metadata, min(left, _OFFSETS_SECONDS)
+        call = Detached(lambda: producer.send_offsets_to_transaction(positions, metadata, seconds))
         if call.came_back(seconds + _OFFSETS_GRACE_SECONDS):
             return
         find_group(self._settings, left)
@@ -292,7 +292,7 @@ class Committer:
             return
 
         def commit(_: float) -> None:
-            answer = self._consumer.commit(offsets=positions, asynchronous=False)
+            answer = self._group.commit(offsets=positions, asynchronous=False)
             for entry in answer or []:
                 if entry.error is not None:
                     raise KafkaException(entry.error)

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeVar, cast
 
 from confluent_kafka import (
@@ -28,7 +28,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec, TopicMetadata  # type
 from streamcluster.ids import TP
 from streamcluster.settings import Settings
 
-from .kafka_errors import classify, error_for
+from .kafka_errors import Verdict, classify, error_for
 from .kafka_settings import (
     BATCH_BYTES_MAX,
     changelog_consumer_config,
@@ -191,9 +191,8 @@ def find_leaders(consumer: Consumer, topics: Iterable[str]) -> None:
     A running consumer asks about a topic that is new to it when a timer fires, once a second (librdkafka 2.16); so it
     does too for those of which nothing is heard here.
     """
-    with contextlib.suppress(KafkaException):
-        for topic in topics:
-            consumer.list_topics(topic, timeout=_LEADERS_SECONDS)
+    for _ in ask_about(consumer, topics, _LEADERS_SECONDS):
+        pass
 
 
 def open_consumer(settings: Settings, connection: Connection) -> Consumer:
@@ -268,21 +267,23 @@ def error_of(error: KafkaException) -> KafkaError:
     return facts
 
 
-def retry(what: str, call: Callable[[float], _T], deadline: float) -> _T:
-    """Make `call(seconds left)` again while its error is retriable and the deadline is not reached."""
+def retry(what: str, call: Callable[[float], _T], deadline: float, verdicts: Container[Verdict] = ("retriable",)) -> _T:
+    """Make `call(seconds left)` again while its error has one of these verdicts and the deadline is not reached."""
     while True:
         left = max(0.001, deadline - time.monotonic())
         try:
             return call(left)
         except KafkaException as error:
             facts = error_of(error)
-            if classify(facts) != "retriable" or time.monotonic() >= deadline:
+            if classify(facts) not in verdicts or time.monotonic() >= deadline:
                 raise error_for(what, facts) from error
         # Some answers come at once as long as nothing has changed.
         time.sleep(_AGAIN_SECONDS)
 
 
-def ask_about(client: Producer | AdminClient, topics: Iterable[str], timeout: float) -> Iterator[TopicMetadata]:
+def ask_about(
+    client: Producer | Consumer | AdminClient, topics: Iterable[str], timeout: float
+) -> Iterator[TopicMetadata]:
     """What the brokers say of each topic, up to the first question that nobody answers within `timeout` seconds."""
     with contextlib.suppress(KafkaException):
         for name in topics:
@@ -333,23 +334,15 @@ def find_group(settings: Settings, timeout: float) -> None:
     Raises:
         BrokerUnreachable, ConfigurationError, ResetNeeded: as `error_for` says.
     """
-    deadline = time.monotonic() + timeout
     # No transaction has offsets of this one: those would be waited for.
     nothing = [TopicPartition(settings.dead_letters, 0)]
-    while True:
-        left = max(0.001, deadline - time.monotonic())
+
+    def ask(left: float) -> None:
         with contextlib.closing(open_group_consumer(settings, Connection())) as consumer:
-            try:
-                consumer.committed(nothing, timeout=min(left, _GROUP_SECONDS))
-            except KafkaException as error:
-                late = time.monotonic() >= deadline
-                if late or classify(error_of(error)) not in ("retriable", "unreachable"):
-                    raise error_for(
-                        f"Waiting for the coordinator of group {settings.app_id}", error_of(error)
-                    ) from error
-            else:
-                return
-        time.sleep(_AGAIN_SECONDS)
+            consumer.committed(nothing, timeout=min(left, _GROUP_SECONDS))
+
+    what = f"Waiting for the coordinator of group {settings.app_id}"
+    retry(what, ask, time.monotonic() + timeout, ("retriable", "unreachable"))
 
 
 def open_client(kind: type[_T], config: Mapping[str, object], connection: Connection) -> _T:
