@@ -13,14 +13,14 @@ from collections.abc import Callable
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
+    OFFSET_END,
     Consumer,
-    IsolationLevel,
     KafkaError,
     KafkaException,
     Message,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # its stub forgets it
+from confluent_kafka.admin import AdminClient
 
 from streamcluster.errors import BrokerUnreachable, StateIncompatible
 from streamcluster.settings import Settings
@@ -33,7 +33,6 @@ logger = logging.getLogger("streamcluster.coordinator")
 _POLL_SECONDS = 0.2
 # Then it is asked who leads now.
 _ASK_SECONDS = 2.0
-_LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # its stub has no types
 # A broker that freezes with its connections open is given up after this; the default of 60 s would leave the host deaf
 # for so long, though the partition's new leader is there after 10 s.
 SILENT_MS = 6_000
@@ -55,7 +54,7 @@ class ControlReader:
     """
 
     __slots__ = (
-        "_admin",
+        "_asker",
         "_changed",
         "_consumer",
         "_ended",
@@ -77,16 +76,21 @@ class ControlReader:
         on_failure: Callable[[StateIncompatible], None],
     ) -> None:
         self._topic = control_topic(settings.app_id)
-        self._admin = admin
         self._on_snapshot = on_snapshot
         self._on_failure = on_failure
         self._watch = TopicWatch(admin, self._topic)
+        config = {
+            **client_config(settings),
+            # Only because a consumer must name one: nothing joins it, nothing is committed.
+            "group.id": self._topic,
+            "enable.auto.commit": False,
+        }
+        # Another one, since a consumer lets one thread in at a time. It is asked for the end of the log; the admin's
+        # list_offsets may free memory twice when it has to ask who leads (librdkafka 2.16).
+        self._asker = Consumer({**config, "isolation.level": "read_uncommitted"})
         self._consumer = Consumer(
             {
-                **client_config(settings),
-                # Only because a consumer must name one: nothing joins it, nothing is committed.
-                "group.id": self._topic,
-                "enable.auto.commit": False,
+                **config,
                 # What was read can only be gone when the topic was made anew or lost its end: never start over.
                 "auto.offset.reset": "error",
                 "isolation.level": "read_committed",
@@ -146,23 +150,20 @@ class ControlReader:
         self._consumer.close()
 
     def _end(self, deadline: float) -> int:
-        asked = {TopicPartition(self._topic, 0): _LATEST}
         while self.failure is None:
             left = max(0.1, min(_ASK_SECONDS, deadline - time.monotonic()))
-            problem = "its leader does not answer"
             try:
-                futures = self._admin.list_offsets(
-                    asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=left
-                )
-                end = int(next(iter(futures.values())).result().offset)
-                # A leader that does not answer gives -1001 and no error (librdkafka 2.16).
-                if end >= 0:
-                    return end
+                (answer,) = self._asker.offsets_for_times([TopicPartition(self._topic, 0, OFFSET_END)], left)
             except KafkaException as error:
-                problem = error.args[0].str()
+                problem = error.args[0]
+            else:
+                if answer.error is None and answer.offset >= 0:
+                    return answer.offset
+                problem = answer.error
             self._watch.doubt()
             if time.monotonic() >= deadline:
-                raise BrokerUnreachable(f"the end of topic {self._topic!r} could not be read: {problem}.")
+                reason = problem.str() if problem is not None else "its leader does not answer"
+                raise BrokerUnreachable(f"the end of topic {self._topic!r} could not be read: {reason}.")
             self._ask_who_leads()
             time.sleep(0.05)
         raise self.failure
@@ -170,7 +171,7 @@ class ControlReader:
     def _ask_who_leads(self) -> None:
         """Without it the client goes on to ask the old leader for minutes."""
         with contextlib.suppress(KafkaException):
-            self._admin.list_topics(self._topic, timeout=_ASK_SECONDS)
+            self._asker.list_topics(self._topic, timeout=_ASK_SECONDS)
 
     def _run(self) -> None:
         while not self._ended and self.failure is None:

@@ -22,6 +22,7 @@ FILE_RULES: Mapping[str, Callable[[Source], Iterator[Violation]]] = {
         shape.docstring_of_tests,
         shape.swallowed_exceptions,
         shape.no_sleep_in_tests,
+        shape.crashing_calls,
     )
 }
 TREE_RULES: Mapping[str, Callable[[Sequence[Source]], Iterator[Violation]]] = {

@@ -1,4 +1,4 @@
-"""Rules about the shape of the code: sizes, names, docstrings, inheritance, swallowed exceptions, sleeps in tests.
+"""Rules about the shape of the code: sizes, names, docstrings, inheritance, swallowed exceptions, banned calls.
 
 Each rule takes files and gives violations; limits and allowed roots are in tables.py.
 """
@@ -14,6 +14,7 @@ from .source import Source, Violation
 from .tables import (
     BANNED_WORDS,
     CLASS_METHODS_MAX,
+    CRASHING_CALLS,
     FILE_LINES_MAX,
     FUNCTION_LINES_MAX,
     ROOTS,
@@ -158,3 +159,11 @@ def no_sleep_in_tests(source: Source) -> Iterator[Violation]:
         if isinstance(node, ast.Call) and source.dotted(node.func) == "time.sleep":
             text = "time.sleep() in a test: wait for a condition, with a deadline"
             yield Violation("no_sleep_in_tests", source.path, node.lineno, "time.sleep", text)
+
+
+def crashing_calls(source: Source) -> Iterator[Violation]:
+    """Nothing calls what may end the process from inside a library."""
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in CRASHING_CALLS:
+            name = node.func.attr
+            yield Violation("crashing_calls", source.path, node.lineno, name, f"{name}(): {CRASHING_CALLS[name]}")

@@ -68,6 +68,14 @@ FUNCTION_LINES_MAX = 70
 FILE_LINES_MAX = 400
 CLASS_METHODS_MAX = 15
 
+# Methods of libraries -> what happens, and what to call instead.
+CRASHING_CALLS = {
+    "list_offsets": "librdkafka 2.16 may free memory twice when it has to ask who leads; "
+    "use Consumer.offsets_for_times",
+    "list_consumer_group_offsets": "librdkafka 2.16 may read freed memory while the group's coordinator is not ready; "
+    "use Consumer.committed",
+}
+
 BANNED_WORDS = frozenset(
     """
     util utils helper helpers common base manager managers handler handlers service services

@@ -75,6 +75,8 @@ BROKEN: list[tuple[str, str, str]] = [
     ("swallowed_exceptions", CLUSTER, "import contextlib\nwith contextlib.suppress(Exception):\n    x()"),
     ("no_sleep_in_tests", TEST, "import time\ntime.sleep(1)"),
     ("no_sleep_in_tests", "tests/kafka/conftest.py", "from time import sleep as pause\npause(0.1)"),
+    ("crashing_calls", WORKER, "found = client.admin.list_offsets({}, request_timeout=1)"),
+    ("crashing_calls", TEST, "admin.list_consumer_group_offsets([])"),
     ("inheritance", CLUSTER, "class Shop: ...\nclass Bakery(Shop): ..."),
     ("inheritance", CLUSTER, "import threading\nclass Shop(threading.Thread): ..."),
     ("inheritance", CLUSTER, "from .elsewhere import Shop\nclass Bakery(Shop): ..."),
@@ -106,6 +108,7 @@ CLEAN: list[tuple[str, str, str]] = [
     ("docstring_of_tests", CLUSTER, "def test_shop(): ..."),
     ("swallowed_exceptions", CLUSTER, "try:\n    x()\nexcept KeyError:\n    pass\nexcept Exception as e:\n    say(e)"),
     ("no_sleep_in_tests", CLUSTER, "import time\ntime.sleep(1)"),
+    ("crashing_calls", WORKER, "consumer.offsets_for_times([])\ndef list_offsets(): ..."),
     (
         "no_sleep_in_tests",
         TEST,

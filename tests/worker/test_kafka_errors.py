@@ -20,6 +20,7 @@ CASES: list[tuple[KafkaError, Verdict]] = [
     (KafkaError(KafkaError._TIMED_OUT, retriable=True), "retriable"),
     (KafkaError(KafkaError.FENCED_LEADER_EPOCH), "retriable"),
     (KafkaError(KafkaError.NOT_COORDINATOR), "retriable"),
+    (KafkaError(KafkaError._DESTROY_BROKER), "retriable"),
     (KafkaError(KafkaError.COORDINATOR_NOT_AVAILABLE, txn_requires_abort=True), "reset"),
     (KafkaError(KafkaError.NOT_LEADER_FOR_PARTITION, txn_requires_abort=True), "reset"),
     (KafkaError(KafkaError._TIMED_OUT), "unreachable"),

@@ -59,7 +59,7 @@ def test_offsets_are_right_while_one_broker_after_the_other_dies(cluster: Broker
         assert offsets.end_offsets(tps, timeout=SECONDS) == ends
         assert offsets.begin_offsets(tps, timeout=SECONDS) == begins
         cluster.start(node)
-        assert offsets.end_offsets(tps, "read_committed", timeout=SECONDS) == ends
+        assert offsets.end_offsets(tps, timeout=SECONDS) == ends
 
 
 def test_partitions_without_a_leader_are_not_called_missing(cluster: Broker) -> None:

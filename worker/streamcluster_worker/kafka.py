@@ -14,16 +14,17 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeVar, cast
 
 from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
     OFFSET_INVALID,
     Consumer,
-    IsolationLevel,
     KafkaError,
     KafkaException,
     Message,
     Producer,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec, TopicMetadata  # type: ignore[attr-defined]  # its stub forgets it
+from confluent_kafka.admin import TopicMetadata  # type: ignore[attr-defined]  # its stub forgets it
 
 from streamcluster.ids import TP
 from streamcluster.settings import Settings
@@ -35,20 +36,20 @@ from .kafka_settings import (
     consumer_config,
     follower_config,
     group_config,
+    offsets_config,
     producer_config,
 )
 
 __all__ = [
-    "AdminClient",
+    "OFFSET_BEGINNING",
+    "OFFSET_END",
     "Committed",
     "Connection",
     "Consumer",
     "Detached",
-    "IsolationLevel",
     "KafkaError",
     "KafkaException",
     "Message",
-    "OffsetSpec",
     "Producer",
     "TopicPartition",
     "ask_about",
@@ -64,6 +65,7 @@ __all__ = [
     "open_consumer",
     "open_follower_consumer",
     "open_group_consumer",
+    "open_offsets_consumer",
     "open_producer",
     "open_transactional_producer",
     "read_committed_positions",
@@ -212,6 +214,11 @@ def open_group_consumer(settings: Settings, connection: Connection) -> Consumer:
     return open_client(Consumer, group_config(settings), connection)
 
 
+def open_offsets_consumer(settings: Settings, connection: Connection) -> Consumer:
+    """A consumer that is asked where logs begin and end."""
+    return open_client(Consumer, offsets_config(settings), connection)
+
+
 def open_changelog_consumer(settings: Settings, connection: Connection) -> Consumer:
     """A consumer that gets to the end of a log, and says so, as quickly as it can."""
     return open_client(Consumer, changelog_consumer_config(settings), connection)
@@ -281,16 +288,14 @@ def retry(what: str, call: Callable[[float], _T], deadline: float, verdicts: Con
         time.sleep(_AGAIN_SECONDS)
 
 
-def ask_about(
-    client: Producer | Consumer | AdminClient, topics: Iterable[str], timeout: float
-) -> Iterator[TopicMetadata]:
+def ask_about(client: Producer | Consumer, topics: Iterable[str], timeout: float) -> Iterator[TopicMetadata]:
     """What the brokers say of each topic, up to the first question that nobody answers within `timeout` seconds."""
     with contextlib.suppress(KafkaException):
         for name in topics:
             yield client.list_topics(name, timeout=timeout).topics[name]
 
 
-def missing_topics(client: Producer | AdminClient, topics: Iterable[str], timeout: float) -> list[str]:
+def missing_topics(client: Producer | Consumer, topics: Iterable[str], timeout: float) -> list[str]:
     """Those of `topics` that the brokers say they do not have; as `ask_about`."""
     return [str(topic.topic) for topic in ask_about(client, topics, timeout) if is_missing(topic)]
 

@@ -78,6 +78,8 @@ _MOVED = frozenset(
         "NOT_LEADER_FOR_PARTITION",
         "OFFSET_NOT_AVAILABLE",
         "UNKNOWN_LEADER_EPOCH",
+        # The client forgot the broker, which had left the cluster.
+        "_DESTROY_BROKER",
     }
 )
 _REFUSED = frozenset({"MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_RECORD", "INVALID_TIMESTAMP"})

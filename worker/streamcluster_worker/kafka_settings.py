@@ -56,6 +56,11 @@ def group_config(settings: Settings) -> Config:
     }
 
 
+def offsets_config(settings: Settings) -> Config:
+    """The configuration of a consumer that is asked where logs end, with what is not decided yet (I4)."""
+    return {**group_config(settings), "isolation.level": "read_uncommitted"}
+
+
 def consumer_config(settings: Settings) -> Config:
     """The configuration of a consumer that is assigned by us."""
     return {

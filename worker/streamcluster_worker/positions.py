@@ -65,7 +65,7 @@ def start_positions(clients: Clients, settings: Settings, tasks: Mapping[TaskId,
     ends: dict[TP, int] = {}
     if settings.consumer_auto_offset_reset == "latest":
         missing = [tp for tp in tps if committed[tp].offset is None]
-        ends = clients.offsets.end_offsets(missing, "read_uncommitted", POSITIONS_SECONDS_MAX)
+        ends = clients.offsets.end_offsets(missing, POSITIONS_SECONDS_MAX)
     return {
         task: Start(
             {tp: _position(tp, committed[tp], begins[tp], ends.get(tp)) for tp in partitions},
