@@ -6,11 +6,8 @@ compares the tables and alerts with what the input says: a wrong count is an err
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -20,21 +17,19 @@ from pathlib import Path
 
 import msgspec
 
-from streamcluster.configuration import PREFIX
-from streamcluster.errors import StreamclusterError, TryAgain
-from streamcluster.settings import Settings, make_settings
+from streamcluster.errors import TryAgain
 
 from ..broker import KAFKA_VERSION, Broker
 from ..presentation import count, seconds
 from ..running import NotRunning, all_rows, ask_status
 from ..status import Status, TaskStatus
 from ..topics_client import ClientConfig, count_records, create_topic, load_records, reach
+from .application import DemoFailed, Run, started
 from .data import FLIGHTS_TOTAL, as_records, flights_file, read_flights
 from .flights import (
     LONG_DELAY_MINUTES,
     Delays,
     Flight,
-    app,
     carrier_delays,
     flights,
     long_delays,
@@ -44,19 +39,13 @@ from .flights import (
 from .report import Outcome, report
 
 Say = Callable[[str], None]
-REFERENCE = "streamcluster_coordinator.demo.flights:app"
 PARTITIONS = 4
 BROKER_TIMEOUT_SECONDS = 30.0
 START_SECONDS_MAX = 60.0
 # Without any progress for so long, something is wrong.
 STUCK_SECONDS_MAX = 60.0
-DRAIN_SECONDS_MAX = 40.0
 LOOK_SECONDS = 0.1
 PROGRESS_SECONDS = 1.0
-
-
-class DemoFailed(StreamclusterError):
-    """The demo did not come to the right end; the text says where it stopped."""
 
 
 @dataclass(slots=True)
@@ -72,14 +61,6 @@ class Expected:
             self.flights += 1
             self.alerts += longest_delay(flight) > LONG_DELAY_MINUTES
             yield flight
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One started app. process: its coordinator; settings: what it runs with."""
-
-    process: subprocess.Popen[bytes]
-    settings: Settings
 
 
 def show_demo(*, workers: int, flights_max: int | None, keep: bool, say: Say) -> int:
@@ -98,7 +79,7 @@ def show_demo(*, workers: int, flights_max: int | None, keep: bool, say: Say) ->
         with _term_interrupts(), Broker(data_dir=directory / "kafka", say=say) as broker:
             config: ClientConfig = {"bootstrap.servers": broker.bootstrap}
             expected = _load(config, source, flights_max, say)
-            with _started(broker.url, directory, workers, say) as run:
+            with started(broker.url, directory, workers, say) as run:
                 outcome = _follow(run, config, expected, workers, say)
         for line in report(outcome):
             say(line)
@@ -139,43 +120,6 @@ def _load(config: ClientConfig, source: Path, flights_max: int | None, say: Say)
         raise DemoFailed(f"{source} has {sent:,} flights, {total:,} were expected: reinstall the demo's packages.")
     say(f"Loaded in {seconds(time.monotonic() - began)}.")
     return expected
-
-
-@contextmanager
-def _started(broker: str, directory: Path, workers: int, say: Say) -> Iterator[Run]:
-    """Run the example app; at the end, drain it and check how it ended."""
-    state = directory / "state"
-    arguments = ["start", "-A", REFERENCE, "--workers", str(workers), "--broker", broker]
-    say(f"Starting the example app: streamcluster {' '.join(arguments)}")
-    # The user's own settings must not change the demo; a process group of its own leaves Ctrl-C to us.
-    process = subprocess.Popen(
-        [sys.executable, "-m", "streamcluster", *arguments, "--state-dir", str(state), "--log-format", "text"],
-        env={name: value for name, value in os.environ.items() if not name.startswith(PREFIX)},
-        cwd=directory,
-        stdin=subprocess.DEVNULL,
-        process_group=0,
-    )
-    try:
-        yield Run(process, make_settings({**app.keywords, "state_dir": str(state)}, source="the demo"))
-        say("Draining the app.")
-        process.send_signal(signal.SIGTERM)
-        code = _ended(process)
-        if code != 0:
-            raise DemoFailed(f"the app did not drain: it ended with exit code {code}; its last lines are above.")
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            _ended(process)
-
-
-def _ended(process: subprocess.Popen[bytes]) -> int | None:
-    """Wait for the process, at last by force; return its exit code, None when it had to be killed."""
-    try:
-        return process.wait(DRAIN_SECONDS_MAX)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        return None
 
 
 def _status(run: Run) -> Status | None:
