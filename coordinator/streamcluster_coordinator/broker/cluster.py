@@ -21,6 +21,7 @@ from .installation import Installation, Say, install
 from .nodes import Nodes
 from .place import Place
 from .ports import all_free, plan_nodes
+from .quick_start import quicker
 from .secured import Secured
 
 # Free ports are chosen before Kafka takes them; another program may be faster.
@@ -84,7 +85,7 @@ class Broker:
             raise ConfigurationError(f"A cluster of {self.brokers} brokers makes no sense: give 1 or more.")
         if self._nodes is not None:
             raise ConfigurationError("This broker has been started already: stop it first.")
-        installation = self.installation or install(say=self.say)
+        installation = self.installation or quicker(install(say=self.say), self.say)
         directory = self.data_dir or Path(tempfile.mkdtemp(prefix="streamcluster-broker-"))
         try:
             # Absolute, because the nodes run in directories of their own.

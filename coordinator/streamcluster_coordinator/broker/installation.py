@@ -36,10 +36,11 @@ INSTALL_EXTRA = "pip install 'streamcluster[broker]'"
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """What `java -cp` needs to run Kafka."""
+    """What `java -cp` needs to run Kafka. java_flags: what this Java is to be given beside the flags of all."""
 
     java: Path
     jars: tuple[Path, ...]
+    java_flags: tuple[str, ...] = ()
 
     @property
     def class_path(self) -> str:
@@ -75,7 +76,7 @@ def install_jars(directory: Path, wanted: Mapping[str, str], fetch: Fetch, say: 
     if find_damage(directory, wanted):
         try:
             directory.parent.mkdir(parents=True, exist_ok=True)
-            with _locked(directory.with_name(directory.name + ".lock")):
+            with locked(directory.with_name(directory.name + ".lock")):
                 _install_locked(directory, wanted, fetch, say)
         except OSError as error:
             raise ConfigurationError(
@@ -188,7 +189,7 @@ def _sha256(path: Path) -> str:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Hold an exclusive lock between processes; the kernel frees it when we die."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -148,6 +148,7 @@ class NodeProcess:
         return [
             str(self.installation.java),
             *JAVA_FLAGS,
+            *self.installation.java_flags,
             f"-Dlog4j2.configurationFile={_LOG4J}",
             *(argument for argument in arguments if argument.startswith("-X")),
             "-cp",
