@@ -86,7 +86,8 @@ class ControlReader:
             "enable.auto.commit": False,
         }
         # Another one, since a consumer lets one thread in at a time. It is asked for the end of the log; the admin's
-        # list_offsets may free memory twice when it has to ask who leads (librdkafka 2.16).
+        # list_offsets may free memory twice when it has to ask who leads (librdkafka 2.16). Nobody closes it, since
+        # catch_up may be asking it in another thread: it goes with the reader.
         self._asker = Consumer({**config, "isolation.level": "read_uncommitted"})
         self._consumer = Consumer(
             {

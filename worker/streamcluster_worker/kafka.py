@@ -295,7 +295,7 @@ def ask_about(client: Producer | Consumer, topics: Iterable[str], timeout: float
             yield client.list_topics(name, timeout=timeout).topics[name]
 
 
-def missing_topics(client: Producer | Consumer, topics: Iterable[str], timeout: float) -> list[str]:
+def missing_topics(client: Producer, topics: Iterable[str], timeout: float) -> list[str]:
     """Those of `topics` that the brokers say they do not have; as `ask_about`."""
     return [str(topic.topic) for topic in ask_about(client, topics, timeout) if is_missing(topic)]
 

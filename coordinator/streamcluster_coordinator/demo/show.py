@@ -10,7 +10,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from ..presentation import count, seconds
 from ..running import NotRunning, all_rows, ask_status
 from ..status import Status, TaskStatus
 from ..topics_client import ClientConfig, count_records, create_topic, load_records, reach
-from .application import DemoFailed, Run, started
+from .application import DemoFailed, Run, Say, started
 from .data import FLIGHTS_TOTAL, as_records, flights_file, read_flights
 from .flights import (
     LONG_DELAY_MINUTES,
@@ -38,7 +38,6 @@ from .flights import (
 )
 from .report import Outcome, report
 
-Say = Callable[[str], None]
 PARTITIONS = 4
 BROKER_TIMEOUT_SECONDS = 30.0
 START_SECONDS_MAX = 60.0
