@@ -85,6 +85,7 @@ class _Followed:
     planned: bool = False
     # Not ours any more: its store may not be touched.
     gone: bool = False
+    # It was near the end: its store is tuned for reads, and stays so.
     near: bool = False
     # time.monotonic() before which it is not tried again, and for how long that was put off.
     due: float = 0.0
@@ -98,10 +99,12 @@ class _Followed:
         if not self.planned:
             lag = {log.tp.topic: LAG_UNKNOWN for log in self.logs}
             return Standing(lag, 0, 0, self.store, self.error)
-        lag = {log.tp.topic: max(0, log.end_offset - log.next_offset) for log in self.logs}
-        if self.near:
+        # The offsets are read once, and it is near by what they say: the thread goes on meanwhile, and looks later.
+        offsets = [(log, log.next_offset) for log in self.logs]
+        lag = {log.tp.topic: max(0, log.end_offset - next_offset) for log, next_offset in offsets}
+        if self.near or sum(lag.values()) <= _NEAR_RECORDS:
             return Standing(lag, 0, 0, self.store, self.error)
-        restored = sum(log.next_offset - log.first_offset for log in self.logs)
+        restored = sum(next_offset - log.first_offset for log, next_offset in offsets)
         return Standing(lag, restored, restored + sum(lag.values()), self.store, self.error)
 
 
