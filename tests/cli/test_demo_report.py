@@ -11,7 +11,7 @@ from streamcluster.errors import ConfigurationError
 from streamcluster_coordinator.demo import data
 from streamcluster_coordinator.demo.flights import Delays, Flight, longest_delay, route, with_flight
 from streamcluster_coordinator.demo.report import Outcome, report
-from streamcluster_coordinator.demo.show import nothing_is_behind
+from streamcluster_coordinator.demo.show import Progress, nothing_is_behind
 from streamcluster_coordinator.status import TaskStatus
 
 
@@ -47,6 +47,15 @@ def test_tables_are_read_when_every_task_runs_and_has_read_all() -> None:
     assert nothing_is_behind([done])
     assert not nothing_is_behind([done, behind])
     assert not nothing_is_behind([done, starting])
+
+
+def test_the_first_rate_is_told_a_second_after_the_first_event() -> None:
+    """However long the app took to start; what came later puts nothing off."""
+    progress = Progress(launched=0.0, moved=0.0, told=0.0)
+    for now, events in ((4.0, 0), (5.0, 40_000), (5.5, 90_000)):
+        progress.see(now, events)
+
+    assert (progress.told, progress.moved) == (5.0, 5.5)
 
 
 def test_no_more_flights_are_read_than_asked_for() -> None:

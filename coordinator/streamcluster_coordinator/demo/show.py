@@ -168,6 +168,8 @@ class Progress:
             self.moved = now
         if self.began is None and events:
             self.began = now - LOOK_SECONDS
+            # A rate over less than the next second would say little.
+            self.told = now
         self.events = events
 
 
