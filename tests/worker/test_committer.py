@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Literal
@@ -222,6 +223,25 @@ def test_record_over_the_topic_limit_is_refused(bench: Bench, make_topic: MakeTo
     if bench.settings.exactly_once:
         bench.committer()
     assert read_committed_positions(bench.consumer, [TP(source, 0)], 10.0)[TP(source, 0)].offset is None
+
+
+def test_refusal_is_told_also_when_it_comes_while_offsets_are_sent(
+    once: Bench, make_topic: MakeTopic, topic_prefix: str
+) -> None:
+    """librdkafka then ends that call with an error of its own, which does not say why: about one time in ten here."""
+    out, source = make_topic(topic_prefix + "out", 1, {"max.message.bytes": "2000"}), make_topic(topic_prefix + "in", 1)
+    committer = once.committer()
+    told: list[str] = []
+    for number in range(100):
+        committer.produce_early({out: records(b"x" * 5000)})
+        # The record leaves after 5 ms of linger, and its answer is on the way when the offsets are.
+        threading.Event().wait(0.006 + 0.00001 * number)
+        with pytest.raises(ResetNeeded) as caught:
+            committer.commit({}, {}, {TP(source, 0): (3, "")})
+        if caught.value.verdict != "refused":
+            told.append(str(caught.value))
+        committer.abort()
+    assert told == []
 
 
 def test_state_is_not_written_before_its_outputs(bench: Bench, make_topic: MakeTopic, topic_prefix: str) -> None:

@@ -98,7 +98,7 @@ class Committer:
         self._begin()
         for topic, records in outputs.items():
             self._produce(topic, records, deadline)
-        self._serve("Producing", lambda: self._producer.poll(0))
+        _serve("Producing", lambda: self._producer.poll(0))
 
     def commit(
         self,
@@ -236,7 +236,7 @@ class Committer:
     def _flush(self, deadline: float) -> None:
         """Wait until every record has its answer."""
         left = max(0.0, deadline - time.monotonic())
-        if self._serve("Waiting for acknowledgements", lambda: self._producer.flush(left)) > 0:
+        if _serve("Waiting for acknowledgements", lambda: self._producer.flush(left)) > 0:
             if gone := missing_topics(self._producer, sorted(self._written), _LOOK_SECONDS):
                 raise ResetNeeded(f"Writing to {', '.join(gone)}", "missing", "there is no such topic")
             raise BrokerUnreachable(
@@ -250,25 +250,26 @@ class Committer:
             raise error_for(f"Writing to {message.topic()}[{message.partition()}]", error)
         self._misses.clear()
 
-    def _serve(self, what: str, call: Callable[[], int]) -> int:
-        """Make a call that runs callbacks: the client raises a fatal error out of it instead of telling error_cb."""
-        try:
-            return call()
-        except KafkaException as error:
-            raise error_for(what, error_of(error)) from error
-        except SystemError as error:
-            # So it ends when a delivery callback ran after the fatal error was set (confluent-kafka 2.16).
-            if not isinstance(error.__cause__, KafkaException):
-                raise
-            raise error_for(what, error_of(error.__cause__)) from error
-
     def _end_transaction(self, positions: list[TopicPartition], deadline: float) -> None:
         if positions:
-            what = "Adding offsets to a transaction"
-            retry(what, lambda left: self._send_offsets(what, positions, left), deadline)
+            self._add_offsets(positions, deadline)
         self._flush(deadline)
         retry("Committing a transaction", self._producer.commit_transaction, deadline)
         self._begun = False
+
+    def _add_offsets(self, positions: list[TopicPartition], deadline: float) -> None:
+        what = "Adding offsets to a transaction"
+
+        def send(left: float) -> None:
+            try:
+                self._send_offsets(what, positions, left)
+            except KafkaException as error:
+                if error_of(error).name() != "_STATE":
+                    raise
+                # The transaction failed during that call, which does not say why; the next one is told at once.
+                self._send_offsets(what, positions, left)
+
+        retry(what, send, deadline)
 
     def _send_offsets(self, what: str, positions: list[TopicPartition], left: float) -> None:
         """Send them within `left` seconds.
@@ -298,6 +299,19 @@ class Committer:
                     raise KafkaException(entry.error)
 
         retry("Committing offsets", commit, deadline)
+
+
+def _serve(what: str, call: Callable[[], int]) -> int:
+    """Make a call that runs callbacks: the client raises a fatal error out of it instead of telling error_cb."""
+    try:
+        return call()
+    except KafkaException as error:
+        raise error_for(what, error_of(error)) from error
+    except SystemError as error:
+        # So it ends when a delivery callback ran after the fatal error was set (confluent-kafka 2.16).
+        if not isinstance(error.__cause__, KafkaException):
+            raise
+        raise error_for(what, error_of(error.__cause__)) from error
 
 
 def _commit_error(what: str, error: KafkaException | BufferError) -> StreamclusterError:
