@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -209,6 +210,33 @@ def test_standby_that_is_left_is_not_touched_any_more(rig: Rig, topic: str, make
         "the other one is at its end",
     )
     assert rig.rows() == numbered(1)
+
+
+def test_standby_that_is_followed_again_at_once_misses_nothing(rig: Rig, topic: str) -> None:
+    """What the follower had taken from the consumer when the task left, it did not apply: it must be read again."""
+    producer = rig.producer()
+    commit(producer, topic, numbered(1))
+    rig.follower.follow(TASK, [("t", topic, 0)])
+    rig.wait_for_end(topic)
+
+    def leave_when_taken(_: Mapping[TaskId, Standing]) -> None:
+        # No store is written meanwhile: the thread stands before `_apply`, with the records in its hands.
+        commit(producer, topic, [(b"taken", b"1")])
+        eventually(lambda: "_apply" in functions_of("follow"), SECONDS, "the follower waits to apply it")
+        rig.follower.leave([TASK])
+        rig.follower.follow(TASK, [("t", topic, 0)])
+
+    rig.follower.read(leave_when_taken)
+    commit(producer, topic, [(b"later", b"1")])
+    rig.wait_for_end(topic)
+    assert rig.rows() == [*numbered(1), (b"later", b"1"), (b"taken", b"1")]
+
+
+def functions_of(name: str) -> list[str]:
+    """What the thread of that name is in, the innermost last."""
+    (ident,) = (thread.ident for thread in threading.enumerate() if thread.name == name)
+    assert ident is not None
+    return [frame.name for frame in traceback.extract_stack(sys._current_frames()[ident])]
 
 
 def test_trimmed_log_empties_the_standby(rig: Rig, topic_prefix: str, make_topic: MakeTopic) -> None:

@@ -8,7 +8,7 @@ from confluent_kafka import Producer
 
 from streamcluster.ids import TP
 from streamcluster.settings import Settings, bootstrap_servers
-from streamcluster_worker.changelogs import assign_only
+from streamcluster_worker.changelogs import Log, assign_only
 from streamcluster_worker.kafka import Connection, connect, open_consumer
 from tests.conftest import MakeTopic
 
@@ -30,10 +30,11 @@ def test_a_topic_that_is_new_to_a_running_consumer_is_read_at_once(
     consumer = open_consumer(settings, Connection())
     connect(consumer, settings, SECONDS)
 
+    logs = [Log("t", TP(topic, 0)) for topic in topics]
     seconds = []
     for count in range(1, len(topics) + 1):
         begin = time.monotonic()
-        assign_only(consumer, {TP(topic, 0): 0 for topic in topics[:count]})
+        assign_only(consumer, logs[:count])
         while not any(message.error() is None for message in consumer.consume(1, 0.1)):
             assert time.monotonic() < begin + SECONDS
         seconds.append(time.monotonic() - begin)

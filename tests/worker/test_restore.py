@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from streamcluster_worker.kafka import Connection, open_transactional_producer
 from streamcluster_worker.offsets import Offsets
 from streamcluster_worker.restore import Restorer
 from streamcluster_worker.shard import Memory, RocksStore
-from tests.worker.changelogs import abort, commit, trim
+from tests.worker.changelogs import Rows, abort, commit, trim
 
 MakeTopic = Callable[..., str]
 TASK = TaskId(1, 0)
@@ -229,6 +229,34 @@ def test_cancelled_task_is_not_touched_any_more(rig: Rig, make_topic: MakeTopic,
     rig.wait()
     assert rig.ended == [(TaskId(2, 1), None)]
     assert cancelled.changelog_next_offset("t") is None
+
+
+def test_task_that_is_started_again_at_once_misses_nothing(
+    rig: Rig, make_topic: MakeTopic, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was in the restorer's hands when the task was cancelled was not applied: it must be read again."""
+    topic = make_topic(topic_prefix + "log", 2)
+    rows: Rows = [(b"%05d" % number, b"v") for number in range(20_000)]
+    for partition in (0, 1):
+        commit(rig.producer(), topic, rows, partition)
+    store, logs = MemoryStore(["t", "u"]), [("t", topic, 0), ("u", topic, 1)]
+    restore, calls = MemoryStore.restore, []
+
+    def begin_again(
+        self: MemoryStore, table: str, records: Sequence[tuple[bytes, bytes | None]], next_offset: int
+    ) -> None:
+        # While one table is applied, records of the other one are in the same batch.
+        restore(self, table, records, next_offset)
+        calls.append(table)
+        if len(calls) <= 5:
+            rig.restorer.cancel(TASK)
+            rig.restorer.start(TASK, store, logs)
+
+    monkeypatch.setattr(MemoryStore, "restore", begin_again)
+    rig.restorer.start(TASK, store, logs)
+    rig.wait()
+    assert rig.ended == [(TASK, None)]
+    assert [store.shard(table).scan(rows_max=100_000) for table in ("t", "u")] == [rows, rows]
 
 
 def test_restore_from_a_topic_that_is_gone_fails_that_task(rig: Rig, topic_prefix: str) -> None:

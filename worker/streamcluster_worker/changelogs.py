@@ -62,6 +62,8 @@ class Log:
     first_offset: int = 0
     next_offset: int = 0
     end_offset: int = 0
+    # The consumer that reads this partition does so for this replay, as it was planned last.
+    assigned: bool = False
 
     @property
     def finished(self) -> bool:
@@ -82,21 +84,26 @@ def set_course(
             stored = None
         log.first_offset = log.next_offset = course.first_offset
         log.end_offset = course.end_offset
+        log.assigned = False
         if stored is None and log.finished:
             # An empty log: say so in the store, whose rows would not be trusted without an offset.
             store.restore(log.table, (), log.next_offset)
 
 
-def assign_only(consumer: Consumer, wanted: Mapping[TP, int]) -> None:
-    """Have `consumer` read these partitions and no others; those that it does not read yet, from these offsets."""
+def assign_only(consumer: Consumer, logs: Iterable[Log]) -> None:
+    """Have `consumer` read these and no others; those that it does not read for this replay yet, from where it is."""
     present = {TP(entry.topic, entry.partition) for entry in consumer.assignment()}
-    gone = sorted(present - wanted.keys())
-    new = sorted(wanted.keys() - present)
+    wanted = {log.tp: log for log in logs}
+    # What an earlier replay of the same partition has taken from the consumer it may not have applied.
+    kept = {tp for tp in present if tp in wanted and wanted[tp].assigned}
+    gone, new = sorted(present - kept), sorted(wanted.keys() - kept)
     if gone:
         consumer.incremental_unassign([TopicPartition(tp.topic, tp.partition) for tp in gone])
     if new:
         find_leaders(consumer, sorted({tp.topic for tp in new}))
-        consumer.incremental_assign([TopicPartition(tp.topic, tp.partition, wanted[tp]) for tp in new])
+        consumer.incremental_assign([TopicPartition(tp.topic, tp.partition, wanted[tp].next_offset) for tp in new])
+    for log in wanted.values():
+        log.assigned = True
 
 
 def runs_of(messages: Sequence[Message]) -> Iterator[tuple[TP, KafkaError | None, Sequence[Message]]]:

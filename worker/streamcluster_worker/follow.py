@@ -227,7 +227,7 @@ class Follower:
         if self._consumer is None:
             self._consumer = open_follower_consumer(self._settings, self._connection)
         consumer = self._consumer
-        assign_only(consumer, {log.tp: log.next_offset for one in active for log in one.logs})
+        assign_only(consumer, [log for one in active for log in one.logs])
         messages = consumer.consume(_BATCH_RECORDS, 0)
         if not messages:
             messages = consumer.consume(1, _IDLE_SECONDS)

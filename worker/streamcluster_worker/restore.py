@@ -186,7 +186,7 @@ class Restorer:
         if self._consumer is None:
             self._consumer = open_changelog_consumer(self._settings, self._connection)
         consumer = self._consumer
-        assign_only(consumer, {log.tp: log.next_offset for job in active for log in job.logs if not log.finished})
+        assign_only(consumer, [log for job in active for log in job.logs if not log.finished])
         return consumer
 
     def _take(self, messages: Sequence[Message], active: Sequence[_Job]) -> bool:
