@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable
 
 import msgspec
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from streamcluster.errors import BrokerUnreachable, ConfigurationError
+from streamcluster.security import QUIET_SECONDS
 from streamcluster.settings import Settings
 
 from .control_reader import SILENT_MS
@@ -47,7 +48,19 @@ class StatusBus:
         ConfigurationError: the topic cannot be read (the operator).
     """
 
-    __slots__ = ("_consumer", "_ended", "_lost", "_on_report", "_producer", "_settings", "_thread", "_topic", "_unread")
+    __slots__ = (
+        "_consumer",
+        "_ended",
+        "_failing_since",
+        "_heard_at",
+        "_lost",
+        "_on_report",
+        "_producer",
+        "_settings",
+        "_thread",
+        "_topic",
+        "_unread",
+    )
 
     def __init__(self, settings: Settings, on_report: Callable[[HostReport], None]) -> None:
         self._settings = settings
@@ -57,26 +70,17 @@ class StatusBus:
         self._unread = _Complaint("topic %s holds what is no report of this version of streamcluster: %d records (%s)")
         self._lost = _Complaint("topic %s did not take %d of this host's reports (%s)")
         self._producer = self._open_producer()
-        self._consumer = Consumer(
-            {
-                **client_config(settings),
-                # Only because a consumer must name one: nothing joins it, nothing is committed.
-                "group.id": self._topic,
-                "enable.auto.commit": False,
-                # Reports that the topic has lost are not missed.
-                "auto.offset.reset": "latest",
-                "isolation.level": "read_uncommitted",
-                # Arrival ends a waiting fetch.
-                "fetch.wait.max.ms": 1000,
-                "socket.timeout.ms": SILENT_MS,
-            }
-        )
+        # time.monotonic() when reports began to be refused, all of them; None while they are taken.
+        self._failing_since: float | None = None
+        self._consumer = self._open_consumer()
         try:
             start = self._end(time.monotonic() + settings.connect_timeout)
         except BaseException:
             self._consumer.close()
             raise
         self._consumer.assign([TopicPartition(self._topic, 0, start)])
+        # time.monotonic() when it brought something, or was opened.
+        self._heard_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="status-bus", daemon=True)
         self._thread.start()
 
@@ -85,6 +89,9 @@ class StatusBus:
         try:
             # The outcomes of earlier ones.
             self._producer.poll(0)
+            if self._failing_since is not None and time.monotonic() - self._failing_since >= QUIET_SECONDS:
+                # It may be deaf (see QUIET_SECONDS).
+                self._producer, self._failing_since = self._open_producer(), None
             self._producer.produce(
                 self._topic,
                 key=report.host.encode(),
@@ -113,6 +120,22 @@ class StatusBus:
             self._thread.join(5 * _POLL_SECONDS)
         self._consumer.close()
 
+    def _open_consumer(self) -> Consumer:
+        return Consumer(
+            {
+                **client_config(self._settings),
+                # Only because a consumer must name one: nothing joins it, nothing is committed.
+                "group.id": self._topic,
+                "enable.auto.commit": False,
+                # Reports that the topic has lost are not missed.
+                "auto.offset.reset": "latest",
+                "isolation.level": "read_uncommitted",
+                # Arrival ends a waiting fetch.
+                "fetch.wait.max.ms": 1000,
+                "socket.timeout.ms": SILENT_MS,
+            }
+        )
+
     def _open_producer(self) -> Producer:
         return Producer(
             {
@@ -132,8 +155,12 @@ class StatusBus:
         )
 
     def _delivered(self, error: KafkaError | None, _message: Message) -> None:
-        if error is not None:
-            self._lost.add(self._topic, error.str())
+        if error is None:
+            self._failing_since = None
+            return
+        self._lost.add(self._topic, error.str())
+        if self._failing_since is None:
+            self._failing_since = time.monotonic()
 
     def _end(self, deadline: float) -> int:
         """The end that the log has now."""
@@ -156,7 +183,14 @@ class StatusBus:
         while not self._ended:
             message = self._consumer.poll(_POLL_SECONDS)
             if message is not None:
+                self._heard_at = time.monotonic()
                 self._take(message)
+            elif time.monotonic() - self._heard_at >= QUIET_SECONDS:
+                # Not even our own come: it may be deaf (see QUIET_SECONDS).
+                self._consumer.close()
+                self._consumer = self._open_consumer()
+                self._consumer.assign([TopicPartition(self._topic, 0, OFFSET_END)])
+                self._heard_at = time.monotonic()
 
     def _take(self, message: Message) -> None:
         error, value = message.error(), message.value()

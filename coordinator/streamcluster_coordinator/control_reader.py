@@ -5,7 +5,6 @@ Committed records only, so an open transaction of another leader is waited for. 
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
@@ -23,11 +22,12 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from streamcluster.errors import BrokerUnreachable, StateIncompatible
+from streamcluster.security import QUIET_SECONDS
 from streamcluster.settings import Settings
 
 from .control_record import Snapshot, control_topic, decode_snapshot
 from .control_watch import TopicWatch
-from .topics import client_config
+from .topics import Config, client_config
 
 logger = logging.getLogger("streamcluster.coordinator")
 _POLL_SECONDS = 0.2
@@ -36,6 +36,8 @@ _ASK_SECONDS = 2.0
 # A broker that freezes with its connections open is given up after this; the default of 60 s would leave the host deaf
 # for so long, though the partition's new leader is there after 10 s.
 SILENT_MS = 6_000
+# `close` waits for the thread a little longer.
+_ANSWER_SECONDS = 0.5
 _LOST = (
     KafkaError._AUTO_OFFSET_RESET,
     KafkaError.OFFSET_OUT_OF_RANGE,
@@ -55,9 +57,12 @@ class ControlReader:
 
     __slots__ = (
         "_asker",
+        "_asker_config",
         "_changed",
         "_consumer",
+        "_consumer_config",
         "_ended",
+        "_heard_at",
         "_on_failure",
         "_on_snapshot",
         "_thread",
@@ -88,20 +93,20 @@ class ControlReader:
         # Another one, since a consumer lets one thread in at a time. It is asked for the end of the log; the admin's
         # list_offsets may free memory twice when it has to ask who leads (librdkafka 2.16). Nobody closes it, since
         # catch_up may be asking it in another thread: it goes with the reader.
-        self._asker = Consumer({**config, "isolation.level": "read_uncommitted"})
-        self._consumer = Consumer(
-            {
-                **config,
-                # What was read can only be gone when the topic was made anew or lost its end: never start over.
-                "auto.offset.reset": "error",
-                "isolation.level": "read_committed",
-                "enable.partition.eof": True,
-                # Records end a waiting fetch at once. That there are no more is known when one comes back empty, which
-                # catch_up waits for. Costs of an idle coordinator, Kafka 4.1: 10 ms 1 % of a core, 50 ms 0.4 %.
-                "fetch.wait.max.ms": 50,
-                "socket.timeout.ms": SILENT_MS,
-            }
-        )
+        self._asker_config: Config = {**config, "isolation.level": "read_uncommitted"}
+        self._asker = Consumer(self._asker_config)
+        self._consumer_config: Config = {
+            **config,
+            # What was read can only be gone when the topic was made anew or lost its end: never start over.
+            "auto.offset.reset": "error",
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+            # Records end a waiting fetch at once. That there are no more is known when one comes back empty, which
+            # catch_up waits for. Costs of an idle coordinator, Kafka 4.1: 10 ms 1 % of a core, 50 ms 0.4 %.
+            "fetch.wait.max.ms": 50,
+            "socket.timeout.ms": SILENT_MS,
+        }
+        self._consumer = Consumer(self._consumer_config)
         self._changed = threading.Condition()
         self._ended = False
         self.last: Snapshot | None = None
@@ -109,6 +114,8 @@ class ControlReader:
         self.position = 0
         self.failure: StateIncompatible | None = None
         self._consumer.assign([TopicPartition(self._topic, 0, OFFSET_BEGINNING)])
+        # time.monotonic() when the consumer brought something, or was answered.
+        self._heard_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="control-reader", daemon=True)
         self._thread.start()
 
@@ -170,16 +177,31 @@ class ControlReader:
         raise self.failure
 
     def _ask_who_leads(self) -> None:
-        """Without it the client goes on to ask the old leader for minutes."""
-        with contextlib.suppress(KafkaException):
+        """Without it the client goes on to ask the old leader for minutes. One that gets no answer is replaced."""
+        try:
             self._asker.list_topics(self._topic, timeout=_ASK_SECONDS)
+        except KafkaException:
+            self._asker = Consumer(self._asker_config)
 
     def _run(self) -> None:
         while not self._ended and self.failure is None:
             if (reason := self._watch.look()) is not None:
                 self._fail(StateIncompatible(reason))
             elif (message := self._consumer.poll(_POLL_SECONDS)) is not None:
+                self._heard_at = time.monotonic()
                 self._take(message)
+            elif time.monotonic() - self._heard_at >= QUIET_SECONDS:
+                self._see_that_it_hears()
+
+    def _see_that_it_hears(self) -> None:
+        try:
+            self._consumer.list_topics(self._topic, timeout=_ANSWER_SECONDS)
+        except KafkaException:
+            old, self._consumer = self._consumer, Consumer(self._consumer_config)
+            old.close()
+            at = self.position or OFFSET_BEGINNING
+            self._consumer.assign([TopicPartition(self._topic, 0, at)])
+        self._heard_at = time.monotonic()
 
     def _take(self, message: Message) -> None:
         error, offset = message.error(), message.offset()

@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
+from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
 
 from streamcluster.errors import BrokerUnreachable
-from streamcluster.settings import Settings
+from streamcluster.settings import Settings, bootstrap_servers
+from streamcluster_coordinator import control_reader
 from streamcluster_coordinator.broker import Broker
 from streamcluster_coordinator.control_reader import ControlReader
-from streamcluster_coordinator.control_record import control_topic
+from streamcluster_coordinator.control_record import Snapshot, control_topic
 from streamcluster_coordinator.topics import Cluster
 from tests.coordinator.controls import SECONDS, MakeMember, make_app, soon
 
@@ -46,6 +48,27 @@ def test_a_reader_waits_for_the_next_leader(
         with pytest.raises(BrokerUnreachable):
             reader.catch_up(soon(0.5))
         assert reader.catch_up(soon()) == written
+
+
+def test_a_reader_whose_clients_hear_nothing_has_others(
+    app: tuple[Settings, Cluster], make_member: MakeMember, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are as librdkafka's that have dropped every address (its issue 5301). It goes on where it was."""
+    monkeypatch.setattr(control_reader, "QUIET_SECONDS", 0.5)
+    settings, _ = app
+    member = make_member("a")
+    first = member.claim()
+    read: list[Snapshot] = []
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers(settings.broker)})
+    nowhere = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0, "group.id": "deaf"}
+    with closing(ControlReader(settings, admin, read.append, lambda _: None)) as reader:
+        assert reader.catch_up(soon()) == first
+        heard, reader._consumer = reader._consumer, Consumer(nowhere)
+        reader._asker = Consumer(nowhere)
+        second = member.claim()
+        assert reader.catch_up(soon()) == second
+        heard.close()
+    assert read == [first, second]
 
 
 def reader_of(settings: Settings, admin: AdminClient) -> ControlReader:

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer
 
 from streamcluster.errors import BrokerUnreachable
 from streamcluster.settings import Settings, bootstrap_servers, make_settings
+from streamcluster_coordinator import control_bus
 from streamcluster_coordinator.broker import Broker
 from streamcluster_coordinator.control_bus import StatusBus
 from streamcluster_coordinator.control_record import status_topic
@@ -146,6 +147,21 @@ def test_an_outage_costs_the_reports_of_its_time_only(own_broker: Broker, make_b
         assert ear.heard == sorted(set(ear.heard))
 
 
+def test_clients_that_hear_nothing_are_replaced(
+    settings: Settings, make_bus: MakeBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are as librdkafka's that have dropped every address (its issue 5301); reports go out and come in again."""
+    monkeypatch.setattr(control_bus, "QUIET_SECONDS", 0.5)
+    a, b = make_bus(settings), make_bus(settings)
+    nowhere = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0}
+    a.bus._producer = Producer({**nowhere, "message.timeout.ms": 100})
+    deaf, b.bus._consumer = b.bus._consumer, Consumer({**nowhere, "group.id": "deaf"})
+
+    publish_until_heard(a, b, itertools.count(1))
+
+    deaf.close()
+
+
 def publish_for(seconds: float, ear: Ear, numbers: Iterator[int]) -> None:
     """Publish 100 times a second."""
     began, slowest = time.monotonic(), 0.0
@@ -163,7 +179,7 @@ def publish_until_heard(a: Ear, b: Ear, numbers: Iterator[int]) -> None:
 
     def heard() -> bool:
         a.bus.publish(report("a", next(numbers)))
-        return all(ear.heard[-1][1] > first for ear in (a, b))
+        return all(ear.heard and ear.heard[-1][1] > first for ear in (a, b))
 
     eventually(heard, SECONDS, "reports are heard again", every=0.5)
 

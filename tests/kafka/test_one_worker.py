@@ -187,6 +187,22 @@ def test_a_changelog_that_is_gone_is_waited_for_without_tasks(
     assert query(link, ReadTable(request=1, table="seen", key='"k1"')).rows == (('"k1"', "2"),)
 
 
+def test_worker_whose_client_hears_nothing_opens_another(
+    one_worker: MakeWorker, reader: Reader, bootstrap: str, topic_prefix: str
+) -> None:
+    """Records that nobody brings are no silence of the brokers: it finds out, lets its tasks go, and asks for more."""
+    worker = one_worker("deaf:obedient", heartbeat_interval=0.1)
+    link = worker.start()
+    link.send(Grant(epoch=1, tasks=worker.tasks))
+    send(bootstrap, f"{topic_prefix}in", [Row("k", b"v")])
+    ready = link.wait_for(Ready, lambda said: said.session > 1, "again")
+    assert "brokers answer others, and not the client that reads" in link.log_end()
+
+    link.send(Grant(epoch=2, tasks=worker.tasks, session=ready.session))
+    wait_caught_up(link, bootstrap, len(worker.tasks))
+    assert values(reader.rows(f"{topic_prefix}out")) == [b"v"]
+
+
 def test_agents_that_are_ahead_are_noted_in_the_commit(
     one_worker: MakeWorker, reader: Reader, bootstrap: str, topic_prefix: str
 ) -> None:

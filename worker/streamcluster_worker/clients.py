@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 
+from streamcluster.security import QUIET_SECONDS
 from streamcluster.settings import Settings
 
 from .committer import Committer
@@ -11,12 +13,17 @@ from .kafka import (
     Connection,
     Consumer,
     connect,
+    is_answered,
     open_consumer,
     open_group_consumer,
     open_producer,
     open_transactional_producer,
 )
 from .offsets import Offsets
+
+# Meanwhile the loop stands still, which had nothing to read for a while. More than a round trip across an ocean.
+_CONSUMER_SECONDS = 1.0
+_TRIES = 3
 
 
 @dataclass(slots=True)
@@ -32,7 +39,12 @@ class Clients:
     group: Consumer
     committer: Committer
     offsets: Offsets
+    dead_letters: str
     cluster_id: str
+    # time.monotonic() when `consumer` last brought something, or an answer.
+    _heard_at: float = field(default_factory=time.monotonic)
+    # How many times in a row it got no answer while brokers answered others.
+    _unanswered: int = 0
 
     @classmethod
     def open(cls, settings: Settings, transactional_id: str, timeout: float, batch_bytes_max: int) -> Clients:
@@ -62,13 +74,39 @@ class Clients:
             group=group,
             committer=Committer(settings, producer, group),
             offsets=Offsets(settings, connection),
+            dead_letters=settings.dead_letters,
             cluster_id=producer.cluster_id(timeout) or "",
         )
 
+    def heard(self) -> None:
+        """Records came."""
+        self.connection.answered()
+        self._heard_at = time.monotonic()
+        self._unanswered = 0
+
+    @property
+    def is_quiet(self) -> bool:
+        """Nothing has come for so long that it is time to ask whether anything can."""
+        return time.monotonic() - self._heard_at >= QUIET_SECONDS
+
+    @property
+    def is_deaf(self) -> bool:
+        """Brokers answer others, and not `consumer`: it will never hear from them again."""
+        return self._unanswered >= _TRIES
+
     def look_for_brokers(self, timeout: float) -> None:
-        """Ask for an answer, and note in `connection` when there is one. Blocks at most `timeout` seconds."""
-        if self.offsets.is_answered(timeout):
-            self.connection.answered()
+        """Ask for an answer, and note when there is one; when it is quiet, have `consumer` ask too.
+
+        Blocks at most `timeout` seconds and a moment.
+        """
+        if not self.offsets.is_answered(timeout):
+            return
+        self.connection.answered()
+        if self.is_quiet:
+            if is_answered(self.consumer, self.dead_letters, _CONSUMER_SECONDS):
+                self.heard()
+            else:
+                self._unanswered += 1
 
     def close(self) -> None:
         """Let go of every handle without waiting for brokers. Blocks shortly."""

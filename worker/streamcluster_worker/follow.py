@@ -17,6 +17,7 @@ from typing import Protocol, TypeVar
 from streamcluster.errors import BrokerUnreachable, StreamclusterError
 from streamcluster.ids import TP, TaskId
 from streamcluster.messages import LAG_UNKNOWN
+from streamcluster.security import QUIET_SECONDS
 from streamcluster.settings import Settings
 from streamcluster.stores import TaskStore
 
@@ -138,6 +139,8 @@ class Follower:
         self._followed: dict[TaskId, _Followed] = {}
         self._stopping = False
         self._consumer: Consumer | None = None
+        # time.monotonic() when it brought something, or had nothing to bring.
+        self._heard_at = 0.0
         self._thread: threading.Thread | None = None
         # time.monotonic() when the ends are looked at again, and when a task's are asked for again.
         self._next_look = self._next_check = 0.0
@@ -211,6 +214,7 @@ class Follower:
                 self._drop_consumer()
                 self._lock.wait()
             if self._must_step_aside() or time.monotonic() < self._aside_until:
+                self._heard_at = time.monotonic()
                 self._lock.wait(_ASIDE_SECONDS)
                 return
             followed = list(self._followed.values())
@@ -226,6 +230,7 @@ class Follower:
             return
         if self._consumer is None:
             self._consumer = open_follower_consumer(self._settings, self._connection)
+            self._heard_at = time.monotonic()
         consumer = self._consumer
         assign_only(consumer, [log for one in active for log in one.logs])
         messages = consumer.consume(_BATCH_RECORDS, 0)
@@ -235,6 +240,10 @@ class Follower:
             messages += consumer.consume(_BATCH_RECORDS, 0) if messages else []
         self._take(messages, active)
         self._look(consumer, active)
+        if messages or not any(one.lag() for one in active):
+            self._heard_at = time.monotonic()
+        elif time.monotonic() - self._heard_at >= QUIET_SECONDS:
+            self._drop_consumer()
         if len(messages) >= _BATCH_RECORDS:
             with self._lock:
                 self._lock.wait(min(_IDLE_SECONDS, time.monotonic() - began))

@@ -58,6 +58,7 @@ __all__ = [
     "error_of",
     "find_group",
     "find_leaders",
+    "is_answered",
     "is_missing",
     "missing_topics",
     "open_changelog_consumer",
@@ -298,6 +299,15 @@ def ask_about(client: Producer | Consumer, topics: Iterable[str], timeout: float
 def missing_topics(client: Producer, topics: Iterable[str], timeout: float) -> list[str]:
     """Those of `topics` that the brokers say they do not have; as `ask_about`."""
     return [str(topic.topic) for topic in ask_about(client, topics, timeout) if is_missing(topic)]
+
+
+def is_answered(client: Producer | Consumer, topic: str, timeout: float) -> bool:
+    """Whether a broker answers this client within `timeout` seconds; of one topic, since of all it may be much."""
+    try:
+        client.list_topics(topic, timeout=timeout)
+    except KafkaException:
+        return False
+    return True
 
 
 def is_missing(topic: TopicMetadata) -> bool:

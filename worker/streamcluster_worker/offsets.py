@@ -23,6 +23,7 @@ from .kafka import (
     TopicPartition,
     ask_about,
     error_of,
+    is_answered,
     is_missing,
     open_offsets_consumer,
 )
@@ -42,6 +43,22 @@ class _Round:
     errors: dict[TP, KafkaError] = field(default_factory=dict)
 
 
+class _Asker:
+    """A consumer that is asked, and is replaced when it gets no answer: it may be one that never will."""
+
+    __slots__ = ("_connection", "_settings", "consumer")
+
+    def __init__(self, settings: Settings, connection: Connection) -> None:
+        self._settings = settings
+        self._connection = connection
+        self.consumer = open_offsets_consumer(settings, connection)
+
+    def renew(self) -> None:
+        """Ask another one from now on (see `security.QUIET_SECONDS`)."""
+        old, self.consumer = self.consumer, open_offsets_consumer(self._settings, self._connection)
+        old.close()
+
+
 class Offsets:
     """Begin and end offsets of many partitions in one round trip. May be used from any thread."""
 
@@ -54,7 +71,7 @@ class Offsets:
         self._connection = connection
         # A consumer lets one thread in at a time, and whom its leaders keep waiting must not keep others waiting: there
         # are as many as ask at once, most of the time one.
-        self._idle: list[Consumer] = [open_offsets_consumer(settings, connection)]
+        self._idle = [_Asker(settings, connection)]
         self._lock = threading.Lock()
 
     def begin_offsets(self, tps: Iterable[TP], timeout: float = 30.0) -> dict[TP, int]:
@@ -75,26 +92,24 @@ class Offsets:
 
     def is_answered(self, timeout: float) -> bool:
         """Whether a broker answers within `timeout` seconds."""
-        with self._consumer() as consumer:
-            try:
-                # Of one topic: the answer about all of them may be large.
-                consumer.list_topics(self._settings.dead_letters, timeout=timeout)
-            except KafkaException:
-                return False
-        return True
+        with self._asker() as asker:
+            answered = is_answered(asker.consumer, self._settings.dead_letters, timeout)
+            if not answered:
+                asker.renew()
+        return answered
 
     @contextlib.contextmanager
-    def _consumer(self) -> Iterator[Consumer]:
-        """A consumer that nobody else uses meanwhile."""
+    def _asker(self) -> Iterator[_Asker]:
+        """One that nobody else uses meanwhile."""
         with self._lock:
-            consumer = self._idle.pop() if self._idle else None
-        if consumer is None:
-            consumer = open_offsets_consumer(self._settings, self._connection)
+            asker = self._idle.pop() if self._idle else None
+        if asker is None:
+            asker = _Asker(self._settings, self._connection)
         try:
-            yield consumer
+            yield asker
         finally:
             with self._lock:
-                self._idle.append(consumer)
+                self._idle.append(asker)
 
     def _ask(self, tps: Iterable[TP], end: int, timeout: float) -> dict[TP, int]:
         """end: which one, as an offset that the client has a name for."""
@@ -102,15 +117,17 @@ class Offsets:
         left = list(dict.fromkeys(tps))
         what = f"Reading offsets of {len(left)} partitions"
         found: dict[TP, int] = {}
-        with self._consumer() as consumer:
+        with self._asker() as asker:
             while left:
-                got = _round(consumer, left, end, max(0.001, min(patience, deadline - time.monotonic())))
+                got = _round(asker.consumer, left, end, max(0.001, min(patience, deadline - time.monotonic())))
                 found |= got.found
                 left = [tp for tp in left if tp not in found]
                 if left:
                     seconds = deadline - time.monotonic()
-                    gone = _look_for(consumer, left, max(0.001, min(_PATIENCE_SECONDS, seconds)))
-                    _raise_if_vain(what, got, gone, late=seconds <= 0)
+                    gone = _look_for(asker.consumer, left, max(0.001, min(_PATIENCE_SECONDS, seconds)))
+                    if gone is None:
+                        asker.renew()
+                    _raise_if_vain(what, got, gone or set(), late=seconds <= 0)
                     # While there is no leader each answer comes at once.
                     time.sleep(_AGAIN_SECONDS)
                     patience *= 2
@@ -136,18 +153,19 @@ def _round(consumer: Consumer, tps: list[TP], end: int, seconds: float) -> _Roun
     return got
 
 
-def _look_for(consumer: Consumer, tps: Iterable[TP], seconds: float) -> set[TP]:
-    """Ask who leads these partitions, and return those that are not there at all; none of them if nobody answers.
+def _look_for(consumer: Consumer, tps: Iterable[TP], seconds: float) -> set[TP] | None:
+    """Ask who leads these partitions, and return those that are not there at all; None: nobody answers.
 
     It also makes the client forget an old leader, or that a topic was not there once. By itself it does so after
     minutes (librdkafka 2.16): it goes on with FENCED_LEADER_EPOCH, or with silence.
     """
     wanted = sorted(tps)
     gone: set[TP] = set()
-    for topic in ask_about(consumer, dict.fromkeys(tp.topic for tp in wanted), seconds):
+    answers = list(ask_about(consumer, dict.fromkeys(tp.topic for tp in wanted), seconds))
+    for topic in answers:
         if topic.error is None or is_missing(topic):
             gone.update(tp for tp in wanted if tp.topic == topic.topic and tp.partition not in topic.partitions)
-    return gone
+    return gone if answers else None
 
 
 def _raise_if_vain(what: str, got: _Round, gone: AbstractSet[TP], *, late: bool) -> None:

@@ -1,7 +1,7 @@
 """Why a worker cannot work now, for `status`: a reset that goes on, or brokers that went away while it was idle.
 
 A reset is told from outside. Whether absent brokers are back is asked here, because a worker without records would not
-notice. It knows no task.
+notice; nor would it that its consumer cannot hear any. It knows no task.
 """
 
 from __future__ import annotations
@@ -42,11 +42,13 @@ class Outage:
         """Of the brokers, and the reason why the worker does not work; None while it does."""
         if self._reset is not None:
             return "down" if isinstance(self._reset, BrokerUnreachable) else "up", str(self._reset)
-        down_since = clients.connection.down_since if clients is not None else None
-        if clients is None or down_since is None:
-            return "up", clients.connection.missing() if clients is not None else None
-        if self._asking is None or self._asking.done():
+        if clients is None:
+            return "up", None
+        down_since = clients.connection.down_since
+        if (down_since is not None or clients.is_quiet) and (self._asking is None or self._asking.done()):
             self._asking = asyncio.get_running_loop().run_in_executor(self._pool, clients.look_for_brokers, ASK_SECONDS)
+        if down_since is None:
+            return "up", clients.connection.missing()
         if time.monotonic() - down_since < GRACE_SECONDS:
             return "up", None
         return "down", f"no broker answers: {clients.connection.last_error}"

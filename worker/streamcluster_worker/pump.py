@@ -62,7 +62,7 @@ class Pump:
         records = [] if self._must_wait() else self.source.poll()
         if records:
             engine.feed(records)  # type: ignore[arg-type]  # the client's stub lets every method return None
-            self._clients.connection.answered()
+            self._clients.heard()
         for tp, offset in self.source.ended.items():
             engine.advance(tp, offset)
         self.source.ended.clear()

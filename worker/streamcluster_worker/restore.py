@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from streamcluster.errors import StreamclusterError
 from streamcluster.ids import TP, TaskId
+from streamcluster.security import QUIET_SECONDS
 from streamcluster.settings import Settings
 from streamcluster.stores import TaskStore
 
@@ -83,6 +85,8 @@ class Restorer:
         self._restored: dict[TaskId, int] = {}
         self._stopping = False
         self._consumer: Consumer | None = None
+        # time.monotonic() when it brought something, or was opened.
+        self._heard_at = 0.0
         # How many tasks are read at once.
         self._width = _TASKS_AT_ONCE
         # The last look at the logs brought records.
@@ -155,6 +159,11 @@ class Restorer:
             return
         consumer = self._assign(active)
         messages = consumer.consume(_BATCH_RECORDS, 0) or consumer.consume(1, _IDLE_SECONDS)
+        if messages:
+            self._heard_at = time.monotonic()
+        elif time.monotonic() - self._heard_at >= QUIET_SECONDS:
+            # There is something to come, if it be only that a log ends.
+            self._drop_consumer()
         self.busy = self._take(messages, active)
         if not self.busy:
             self._width += 1
@@ -185,6 +194,7 @@ class Restorer:
         """Give the consumer the unfinished logs of `active`, and nothing else."""
         if self._consumer is None:
             self._consumer = open_changelog_consumer(self._settings, self._connection)
+            self._heard_at = time.monotonic()
         consumer = self._consumer
         assign_only(consumer, [log for job in active for log in job.logs if not log.finished])
         return consumer

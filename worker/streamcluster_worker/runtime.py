@@ -172,6 +172,8 @@ class Worker:
             if self._restore_error is not None:
                 raise self._restore_error
             assert self._session is not None
+            if self._session.clients.is_deaf:
+                raise ResetNeeded("Reading", "reset", "brokers answer others, and not the client that reads")
             await self._session.pump.turn()
             await self._check_failures()
         except (Fenced, ConfigurationError, RecordRefused, StateIncompatible):

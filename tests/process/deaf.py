@@ -1,0 +1,25 @@
+"""The obedient app, whose worker reads at first with a client that never hears of a broker. Not a test."""
+
+from __future__ import annotations
+
+import itertools
+
+from streamcluster.messages import WorkerConfig
+from streamcluster.settings import Settings
+from streamcluster_worker import clients, runtime, session
+from streamcluster_worker.kafka import open_consumer
+from tests.process.apps import obedient
+
+__all__ = ["obedient"]
+_number = itertools.count()
+
+
+def _open_clients(config: WorkerConfig) -> clients.Clients:
+    made = session.open_clients(config)
+    if next(_number) == 0:
+        made.consumer = open_consumer(Settings(id="deaf", broker="kafka://127.0.0.1:1"), made.connection)
+    return made
+
+
+runtime.open_clients = _open_clients  # type: ignore[attr-defined]  # it imports that name, and exports it to nobody
+clients.QUIET_SECONDS = 1.0  # type: ignore[attr-defined]
