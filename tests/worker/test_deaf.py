@@ -64,6 +64,17 @@ def test_offsets_are_asked_of_another_one(
     assert [asked.is_answered(1.0), asked.is_answered(SECONDS)] == [False, True]
 
 
+def test_clients_that_are_opened_get_an_answer(
+    monkeypatch: pytest.MonkeyPatch, broker_url: str, topic_prefix: str
+) -> None:
+    """Who gets none within 2 s is replaced, long before the time-out."""
+    opened = [first_is_deaf(monkeypatch, clients_module, f"open_{name}") for name in ("consumer", "group_consumer")]
+    settings = Settings(id=f"{topic_prefix}app", broker=broker_url)
+    clients = Clients.open(settings, f"{topic_prefix}slot", SECONDS, 1_000_000)
+    clients.close()
+    assert [len(consumers) for consumers in opened] == [2, 2]
+
+
 def test_a_deaf_reader_is_known_by_what_others_hear(
     monkeypatch: pytest.MonkeyPatch, broker_url: str, topic_prefix: str
 ) -> None:

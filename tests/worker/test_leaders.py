@@ -27,8 +27,10 @@ def test_a_topic_that_is_new_to_a_running_consumer_is_read_at_once(
     for topic in topics:
         producer.produce(topic, b"record")
     assert producer.flush(SECONDS) == 0
-    consumer = open_consumer(settings, Connection())
-    connect(consumer, settings, SECONDS)
+    connection = Connection()
+    consumer = connect(
+        open_consumer(settings, connection), lambda: open_consumer(settings, connection), settings, SECONDS
+    )
 
     logs = [Log("t", TP(topic, 0)) for topic in topics]
     seconds = []

@@ -66,8 +66,8 @@ class Clients:
         else:
             producer = open_producer(settings, connection, batch_bytes_max=batch_bytes_max)
         # A first fetch that finds no connection waits for about 0.5 s; the answer to this is a connection.
-        connect(consumer, settings, timeout)
-        connect(group, settings, timeout)
+        consumer = connect(consumer, lambda: open_consumer(settings, connection), settings, timeout)
+        group = connect(group, lambda: open_group_consumer(settings, connection), settings, timeout)
         return cls(
             connection=connection,
             consumer=consumer,

@@ -7,6 +7,7 @@ bytes and offsets only. Every call that can wait has a deadline.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import threading
 import time
@@ -74,12 +75,15 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
+_Client = TypeVar("_Client", Producer, Consumer)
 
 _log = logging.getLogger("streamcluster.kafka")
 # An open transaction of a dead predecessor is aborted by the first handle's request, and that handle then backs off for
 # 0.5 s; a fresh handle does not. Measured on Kafka 4.1, connected first: 0.04 s without an open transaction, 0.12 s
 # with one; unconnected 0.19 and 0.47 s.
 _INIT_SECONDS = (0.05, 0.05, 0.05, 0.05, 0.1, 0.2, 0.4)
+# For the first answer; more each time, since a slow one is asked again from the start.
+_CONNECT_SECONDS = 2.0
 # Meanwhile the consumer is not read.
 _LEADERS_SECONDS = 0.25
 _AGAIN_SECONDS = 0.02
@@ -164,28 +168,41 @@ def open_transactional_producer(
     deadline = time.monotonic() + timeout
     config = producer_config(settings, transactional_id, batch_bytes_max=batch_bytes_max)
     what = f"Opening transactional id {transactional_id} on {settings.broker} within {timeout:.0f} s"
+
+    def open_one() -> Producer:
+        return open_client(Producer, config, connection)
+
     for patience in _INIT_SECONDS:
-        producer = open_client(Producer, config, connection)
-        connect(producer, settings, deadline - time.monotonic(), what)
+        producer = connect(open_one(), open_one, settings, deadline - time.monotonic(), what)
         try:
             producer.init_transactions(min(timeout, patience))
             return producer
         except KafkaException as error:
             if classify(error_of(error)) in ("fenced", "config"):
                 raise error_for(what, error_of(error)) from error
-    producer = open_client(Producer, config, connection)
+    producer = open_one()
     retry(what, lambda left: producer.init_transactions(left), deadline)
     return producer
 
 
-def connect(client: Producer | Consumer, settings: Settings, timeout: float, what: str = "Connecting") -> None:
+def connect(
+    client: _Client, open_another: Callable[[], _Client], settings: Settings, timeout: float, what: str = "Connecting"
+) -> _Client:
     """Have a connection before the first request that matters: one that finds none waits for 0.5 s.
+
+    Returns `client`, or another one if that got no answer for a while: it may be deaf (see `security.QUIET_SECONDS`).
 
     Raises:
         BrokerUnreachable, ConfigurationError: as `error_for` says.
     """
-    topic = settings.dead_letters
-    retry(what, lambda left: client.list_topics(topic, timeout=left), time.monotonic() + timeout)
+    clients, tries = itertools.chain([client], iter(open_another, None)), itertools.count(1)
+
+    def ask(left: float) -> _Client:
+        asked = next(clients)
+        asked.list_topics(settings.dead_letters, timeout=min(left, next(tries) * _CONNECT_SECONDS))
+        return asked
+
+    return retry(what, ask, time.monotonic() + timeout, ("retriable", "unreachable"))
 
 
 def find_leaders(consumer: Consumer, topics: Iterable[str]) -> None:
