@@ -219,14 +219,22 @@ def test_standby_that_is_followed_again_at_once_misses_nothing(rig: Rig, topic: 
     rig.follower.follow(TASK, [("t", topic, 0)])
     rig.wait_for_end(topic)
 
-    def leave_when_taken(_: Mapping[TaskId, Standing]) -> None:
-        # No store is written meanwhile: the thread stands before `_apply`, with the records in its hands.
+    def leave_when_taken(_: Mapping[TaskId, Standing]) -> bool:
+        # No store is written meanwhile: the thread comes to stand before `_apply`, with the records in its hands; or
+        # before its next step, without any.
         commit(producer, topic, [(b"taken", b"1")])
-        eventually(lambda: "_apply" in functions_of("follow"), SECONDS, "the follower waits to apply it")
+        eventually(lambda: functions_of("follow")[-1] == "__enter__", SECONDS, "the follower waits for its lock")
+        if "_apply" not in functions_of("follow"):
+            return False
         rig.follower.leave([TASK])
         rig.follower.follow(TASK, [("t", topic, 0)])
+        return True
 
-    rig.follower.read(leave_when_taken)
+    def was_left_when_taken() -> bool:
+        rig.wait_for_end(topic)
+        return rig.follower.read(leave_when_taken)
+
+    eventually(was_left_when_taken, SECONDS, "the follower stands there with records")
     commit(producer, topic, [(b"later", b"1")])
     rig.wait_for_end(topic)
     assert rig.rows() == [*numbered(1), (b"later", b"1"), (b"taken", b"1")]
