@@ -82,8 +82,9 @@ def opened_fleet(app: str, fleet: Fleet | None) -> Iterator[Fleet]:
     """A fork server, which imports the app that the environment names; ended at the end."""
     os.environ[APP_VARIABLE] = app
     fleet = fleet or Fleet()
-    fleet.open()
     try:
+        # A signal that was kept waiting ends this call when the fork server is already there.
+        fleet.open()
         yield fleet
     finally:
         fleet.close()
