@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple, NewType
 
 Epoch = NewType("Epoch", int)
@@ -18,6 +19,7 @@ class SlotId(NamedTuple):
         return f"{self.host}/{self.number}"
 
     @classmethod
+    @lru_cache(10_000)
     def parse(cls, text: str) -> SlotId:
         """Read what `str(slot_id)` wrote. Raises ValueError."""
         host, slash, number = text.rpartition("/")
@@ -50,6 +52,7 @@ class TaskId(NamedTuple):
         return f"{self.group}_{self.partition}"
 
     @classmethod
+    @lru_cache(10_000)
     def parse(cls, text: str) -> TaskId:
         """Read what `str(task_id)` wrote."""
         group, _, partition = text.partition("_")

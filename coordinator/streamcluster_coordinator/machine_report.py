@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from streamcluster.ids import TaskId
 
 from .host_report import HostReport, HostState, Request, SlotReport
@@ -52,20 +54,20 @@ def slot_reports(state: State) -> tuple[SlotReport, ...]:
 
 
 def _slot_report(state: State, place: Place) -> SlotReport:
-    held = {*state.tasks_of(place.slot), *place.unfenced}
+    held = {task for task, owner in state.held.items() if owner == place.slot}
     return SlotReport(
         number=place.slot,
         ready=place.is_serving() and not place.retiring,
         wanted=(place.proven or place.is_serving()) and not place.retiring and state.stop is None,
         gone=not place.has_process(),
         fenced=place.fenced,
-        holds=_names(held) if place.fenced else (),
-        follows=_names(set(place.told_follow)),
+        holds=_names(held.union(place.unfenced)) if place.fenced else (),
+        follows=_names(place.told_follow),
     )
 
 
-def _names(tasks: set[TaskId]) -> tuple[str, ...]:
-    return tuple(str(task) for task in sorted(tasks))
+def _names(tasks: Collection[TaskId]) -> tuple[str, ...]:
+    return tuple(map(str, sorted(tasks))) if tasks else ()
 
 
 def weight_of(state: State, host_state: HostState, requests: tuple[str, ...]) -> object:

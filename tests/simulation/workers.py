@@ -42,15 +42,15 @@ class Worker:
     standbys: dict[TaskId, int] = field(default_factory=dict)
     # What waits while it is paused, in order.
     waiting: list[Callable[[], None]] = field(default_factory=list)
+    # The slot's name in the cluster.
+    slot_id: SlotId = field(init=False)
 
-    @property
-    def slot_id(self) -> SlotId:
-        """The slot's name in the cluster."""
-        return SlotId(self.line.name, self.slot)
+    def __post_init__(self) -> None:
+        self.slot_id = SlotId(self.line.name, self.slot)
 
-    def can_commit(self, task: TaskId) -> bool:
-        """Whether it could commit for `task` now, or when it wakes up."""
-        return self.alive and task in self.tasks and self.line.brokers.is_current(self.slot_id, self.session)
+    def can_commit(self) -> bool:
+        """Whether it could commit for its tasks now, or when it wakes up."""
+        return self.alive and self.line.brokers.is_current(self.slot_id, self.session)
 
     def _when_awake(self, act: Callable[[], None]) -> None:
         """Now, when it wakes up, or never."""

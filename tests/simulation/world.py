@@ -134,11 +134,10 @@ class World:
         """At most one session per task can commit."""
         owners: dict[TaskId, Worker] = {}
         for worker in self.all_workers():
-            for task in worker.tasks:
-                if worker.can_commit(task):
-                    if task in owners:
-                        raise Unsafe(f"task {task}: both {owners[task].slot_id} and {worker.slot_id} can commit")
-                    owners[task] = worker
+            for task in worker.tasks if worker.can_commit() else ():
+                if task in owners:
+                    raise Unsafe(f"task {task}: both {owners[task].slot_id} and {worker.slot_id} can commit")
+                owners[task] = worker
 
     # What must come to be
 
