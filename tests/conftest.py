@@ -13,19 +13,30 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import pytest
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
+from hypothesis import HealthCheck, settings
 
 from streamcluster_coordinator.broker import Broker
-from tests.process.waiting import eventually
+from tests.process import topics
 
 REUSED_BROKER = "STREAMCLUSTER_TEST_BROKER"
-_ADMIN_SECONDS = 30.0
+
+# How long an example takes is the machine's, which may be a busy one.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 # Whoever starts the tests in the background (a shell's `&`, nohup) may have them ignore these, and so would everything
 # that they start and signal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+# They take minutes: begun first, nobody waits for them in the end.
+_LONGEST = ("test_simulation.py", "test_secured_brokers.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The order of tests, as far as it is not that of their names."""
+    items.sort(key=lambda item: item.path.name not in _LONGEST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,24 +88,15 @@ def topic_prefix(request: pytest.FixtureRequest) -> str:
     return f"{name}-{uuid.uuid4().hex[:8]}-"
 
 
-def _has_leaders(admin: AdminClient, name: str) -> bool:
-    partitions = admin.list_topics(name, timeout=_ADMIN_SECONDS).topics[name].partitions
-    return bool(partitions) and all(partition.leader >= 0 for partition in partitions.values())
-
-
 @pytest.fixture
 def make_topic(broker: SharedBroker) -> MakeTopic:
     """Creates topics on the session's broker, under the name given (begin it with `topic_prefix`).
 
     Old records stay in them: tests use timestamps of all ages.
     """
-    admin = AdminClient({"bootstrap.servers": broker.bootstrap})
 
     def make(name: str, partitions: int, config: Mapping[str, str] | None = None) -> str:
-        topic = NewTopic(name, num_partitions=partitions, config={"retention.ms": "-1", **(config or {})})
-        admin.create_topics([topic], operation_timeout=_ADMIN_SECONDS)[name].result(_ADMIN_SECONDS)
-        # It is made before its partitions have leaders.
-        eventually(lambda: _has_leaders(admin, name), _ADMIN_SECONDS, f"topic {name} has leaders")
+        topics.create(broker.bootstrap, [name], partitions, config=config)
         return name
 
     return make

@@ -30,6 +30,7 @@ def mapped(installation: Installation) -> bool:
         return ".aot" in Path(f"/proc/{pid}/maps").read_text()
 
 
+@pytest.mark.timeout(400)
 def test_it_is_learned_once_used_and_done_without_when_it_is_damaged(fresh: Installation) -> None:
     """The second time nothing is said. Kafka starts with a file that was cut short, and where Java wrote nothing."""
     said: list[str] = []

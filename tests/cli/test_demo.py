@@ -15,6 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.process.running import is_dead
+
 FLIGHTS = 20_000
 SECONDS_MAX = 150
 
@@ -68,7 +70,7 @@ def test_an_interrupted_demo_cleans_up(tmp_path: Path) -> None:
 
     assert process.returncode == 130, output
     assert "Traceback" not in output, output[-3000:]
-    assert [child for child in started if child.is_running() and child.status() != psutil.STATUS_ZOMBIE] == []
+    assert [child for child in started if not is_dead(child)] == []
     assert list(tmp_path.iterdir()) == []
 
 

@@ -18,7 +18,8 @@ from streamcluster_coordinator.topics_client import (
     reach,
     send_record,
 )
-from tests.conftest import SharedBroker
+from tests.conftest import MakeTopic, SharedBroker
+from tests.process.waiting import eventually
 
 SECONDS = 20.0
 
@@ -30,11 +31,9 @@ def config(broker: SharedBroker) -> ClientConfig:
 
 
 @pytest.fixture
-def topic(config: ClientConfig) -> str:
+def topic(make_topic: MakeTopic, topic_prefix: str) -> str:
     """A fresh topic of three partitions."""
-    name = f"client-{uuid.uuid4().hex[:8]}"
-    create_topic(reach(config, SECONDS), name, 3, {"retention.ms": "-1"}, SECONDS)
-    return name
+    return make_topic(f"{topic_prefix}client", 3)
 
 
 def test_a_sent_record_is_acknowledged_with_its_place(config: ClientConfig, topic: str) -> None:
@@ -70,11 +69,14 @@ def test_a_missing_topic_is_said(config: ClientConfig) -> None:
         count_records(config, name, SECONDS)
 
 
-def test_a_topic_is_created_once(config: ClientConfig, topic: str) -> None:
+def test_a_topic_is_created_once(config: ClientConfig, topic_prefix: str) -> None:
     """A second creation gives the broker's reason."""
-    admin = reach(config, SECONDS)
+    admin, topic = reach(config, SECONDS), f"{topic_prefix}new"
 
-    assert partition_count(admin, topic, SECONDS) == 3
+    create_topic(admin, topic, 3, {"retention.ms": "-1"}, SECONDS)
+
+    # The broker knows of it a moment after it was made.
+    eventually(lambda: partition_count(admin, topic, SECONDS) == 3, SECONDS, "it has three partitions")
     with pytest.raises(ConfigurationError, match=f"{topic}.*already exists"):
         create_topic(admin, topic, 3, {}, SECONDS)
 

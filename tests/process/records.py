@@ -18,8 +18,13 @@ from tests.process.waiting import eventually, pause
 Headers = dict[str, bytes]
 REQUEST_SECONDS = 30.0
 _BATCHES_A_SECOND = 20
+_PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
 # A call that runs callbacks ends with the second when one of them ran after a fatal error (confluent-kafka 2.16).
 _FATAL_ERRORS = (KafkaException, SystemError)
+# A client that asks a lone broker which has just come back may hear of none, and then never again (librdkafka 5301).
+# Others must be answered so often, so long after each other: a healthy one may take 10 s to connect again.
+_QUIET_SECONDS = 12.0
+_QUIET_LOOKS = 2
 
 
 def send(bootstrap: str, topic: str, rows: Iterable[Row], partition: int | None = None) -> dict[tuple[int, int], Row]:
@@ -32,8 +37,11 @@ def send(bootstrap: str, topic: str, rows: Iterable[Row], partition: int | None 
 class Feed:
     """A producer in a thread: rows at a steady rate, or as fast as it goes, until they or the time end.
 
-    may_miss: rows may be given up on. An idempotent producer that has lost count with its brokers is then replaced; it
-    is not known of its last rows whether they are there, and they are not sent again.
+    A producer that does not hear brokers which others hear is replaced, and what it had is sent again: then rows may be
+    there twice, and not in their order.
+
+    may_miss: rows may be given up on. An idempotent producer that has lost count with its brokers is then replaced,
+    too; it is not known of its last rows whether they are there, and they are not sent again.
     """
 
     def __init__(
@@ -56,6 +64,11 @@ class Feed:
         self._partition = -1 if partition is None else partition
         self._enough = threading.Event()
         self._thread = threading.Thread(target=self.run, daemon=True)
+        # time.monotonic() when it was last told of a record, had none to be told of, or was found to be quiet.
+        self._heard_at = time.monotonic()
+        self._quiet_looks = 0
+        # What a producer that was replaced still had, and is to be sent again.
+        self._again: list[Row] = []
         # (partition, offset) -> record; the offset is negative where the broker could not tell it any more.
         self.acked: dict[tuple[int, int], Row] = {}
         self.errors: list[KafkaError] = []
@@ -67,7 +80,7 @@ class Feed:
     def stop(self) -> None:
         """Send no more, and wait until everything sent is acknowledged, or (if it may be) given up on."""
         self._enough.set()
-        self._thread.join(REQUEST_SECONDS * 2)
+        self._thread.join(REQUEST_SECONDS * 3)
         assert not self._thread.is_alive(), "the producer did not end"
         assert self._may_miss or not self.errors, self.errors[:3]
 
@@ -80,9 +93,12 @@ class Feed:
             self._send(row)
             if self._rate is not None and sent % max(1, self._rate // _BATCHES_A_SECOND) == 0:
                 self._serve(lambda: self._producer.poll(0))
+                self._replace_if_deaf()
                 pause(max(0.0, begin + sent / self._rate - time.monotonic()))
-        left = self._serve(lambda: self._producer.flush(REQUEST_SECONDS))
-        assert left == 0, f"{left} records were not acknowledged"
+        deadline = time.monotonic() + 2 * REQUEST_SECONDS
+        while left := self._serve(lambda: self._producer.flush(1.0)):
+            assert time.monotonic() < deadline, f"{left} records were not acknowledged"
+            self._replace_if_deaf()
 
     def _open(self) -> Producer:
         return Producer(
@@ -114,9 +130,36 @@ class Feed:
             self._producer.poll(1.0)
         self._producer = self._open()
 
+    def _replace_if_deaf(self) -> None:
+        """Go on with a new producer when this one hears nothing, and another client does."""
+        if not len(self._producer):
+            self._is_heard()
+        if time.monotonic() - self._heard_at < _QUIET_SECONDS:
+            return
+        self._heard_at = time.monotonic()
+        other = self._open()
+        if not is_answered(other, self._topic):
+            return
+        self._quiet_looks += 1
+        if self._quiet_looks < _QUIET_LOOKS:
+            return
+        self._producer.purge()
+        self._producer.flush(REQUEST_SECONDS)
+        self._producer = other
+        again, self._again = self._again, []
+        for row in again:
+            self._send(row)
+
+    def _is_heard(self) -> None:
+        self._heard_at = time.monotonic()
+        self._quiet_looks = 0
+
     def _send(self, row: Row) -> None:
         def delivered(error: KafkaError | None, message: Message) -> None:
-            if error is not None:
+            self._is_heard()
+            if error is not None and error.code() in _PURGED and not self._may_miss:
+                self._again.append(row)
+            elif error is not None:
                 self.errors.append(error)
             else:
                 partition, offset = message.partition(), message.offset()
@@ -129,10 +172,19 @@ class Feed:
                 self._producer.produce(self._topic, row.value, row.key.encode(), self._partition, on_delivery=delivered)
             except BufferError:
                 self._serve(lambda: self._producer.poll(0.1))
+                self._replace_if_deaf()
             except KafkaException as error:
                 self._replace(error)
             else:
                 return
+
+
+def is_answered(client: Producer, topic: str) -> bool:
+    """Whether brokers answer a client that was just opened."""
+    try:
+        return bool(client.list_topics(topic, timeout=2.0).brokers)
+    except KafkaException:
+        return False
 
 
 class Reader:

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 
 from streamcluster_coordinator.broker import Broker
 from tests.conftest import MakeTopic
+from tests.process import topics
 from tests.process.checker import Row
 from tests.process.conftest import StartApp
 from tests.process.records import Feed, Reader, send, values
@@ -33,10 +33,7 @@ def own_reader(own_broker: Broker) -> Iterator[Reader]:
 @pytest.fixture
 def run(own_broker: Broker, running: StartApp, topic_prefix: str) -> Running:
     """The obedient app on the test's own broker, with its topics, started and at work."""
-    admin = AdminClient({"bootstrap.servers": own_broker.bootstrap})
-    new = [NewTopic(f"{topic_prefix}{name}", 2, config={"retention.ms": "-1"}) for name in ("in", "out")]
-    for made in admin.create_topics(new).values():
-        made.result(REQUEST_SECONDS)
+    topics.create(own_broker.bootstrap, [f"{topic_prefix}in", f"{topic_prefix}out"], 2)
     one = running("obedient", broker_url=own_broker.url, connect_timeout=10, transaction_timeout=10)
     one.start()
     one.until_running()

@@ -49,8 +49,9 @@ def test_a_drain_commits_everything_and_ends_with_0(
 def test_a_second_interrupt_ends_now(running: StartApp, reader: Reader, topics: str, bootstrap: str) -> None:
     """The first INT waits for the event in progress, the second does not; what is uncommitted is not passed."""
     send(bootstrap, f"{topics}in", [Row("k", b"a"), Row("k", b"long"), Row("k", b"c")], 2)
-    run = running("paced")
+    run = running("paced", drain_timeout=300)
     run.start()
+    run.until_running()
     eventually(lambda: reader.count(f"{topics}fast") == 3, 30, "the fast agent is done", run.log_end)
     eventually(lambda: reader.count(f"{topics}slow") == 1, 30, "the first event is committed", run.log_end)
 
@@ -58,7 +59,8 @@ def test_a_second_interrupt_ends_now(running: StartApp, reader: Reader, topics: 
     run.until(lambda status: status.state == "draining", "it drains")
     run.signal(signal.SIGINT)
 
-    assert run.wait(5) == ExitCode.TEMPORARY_FAILURE
+    # The event takes longer than this waits.
+    assert run.wait() == ExitCode.TEMPORARY_FAILURE
     assert reader.committed(run.app_id, f"{topics}in")[2] == 1
 
 
@@ -73,7 +75,7 @@ def test_a_drain_that_takes_too_long_ends_with_75(
 
     run.signal(signal.SIGTERM)
 
-    assert run.wait(15) == ExitCode.TEMPORARY_FAILURE
+    assert run.wait() == ExitCode.TEMPORARY_FAILURE
     assert reader.count(f"{topics}slow") == 0
 
 
@@ -96,7 +98,7 @@ def test_no_broker_ends_with_69_after_the_connect_timeout(running: StartApp) -> 
         run = running("obedient", broker_url=f"kafka://127.0.0.1:{port}")
         run.start(2, "--connect-timeout", "2s")
 
-        assert run.wait(20) == ExitCode.BROKER_UNREACHABLE
+        assert run.wait() == ExitCode.BROKER_UNREACHABLE
     assert f"127.0.0.1:{port}" in run.log()
     assert "Traceback" not in run.log()
 
@@ -108,7 +110,7 @@ def test_an_app_that_does_not_import_ends_with_78_and_its_traceback(running: Sta
     run.environment["PYTHONPATH"] += os.pathsep + str(tmp_path)
     run.start()
 
-    assert run.wait(20) == ExitCode.CONFIGURATION
+    assert run.wait() == ExitCode.CONFIGURATION
     log = run.log()
     assert "Traceback" in log
     assert "broken_app.py" in log
@@ -129,7 +131,7 @@ def test_an_unknown_setting_ends_with_78_and_a_hint(running: StartApp) -> None:
     run = running("obedient", drain_timeuot=3)
     run.start()
 
-    assert run.wait(20) == ExitCode.CONFIGURATION
+    assert run.wait() == ExitCode.CONFIGURATION
     assert "STREAMCLUSTER_DRAIN_TIMEUOT is not a setting. Did you mean STREAMCLUSTER_DRAIN_TIMEOUT?" in run.log()
 
 
@@ -142,7 +144,7 @@ def test_a_second_start_on_the_same_state_directory_is_refused(running: StartApp
     second.log_path = second.directory / "second"
     second.start()
 
-    assert second.wait(20) == ExitCode.CONFIGURATION
+    assert second.wait() == ExitCode.CONFIGURATION
     assert f"pid {first.process.pid}" in second.log()
     first.until_running()
     assert first.drain() == ExitCode.DRAINED
@@ -214,9 +216,11 @@ def test_ttin_and_ttou_change_the_number_of_workers(
 def test_a_crash_loop_backs_off_and_says_why(running: StartApp, topics: str) -> None:
     """An app whose workers die again and again: it waits, shows the traceback, and can be ended."""
     run = running("dying", crash_loop_deaths=2)
-    run.start()
+    run.start(1)
 
-    run.until(lambda status: any(worker.state == "backing_off" for worker in status.workers), "a worker backs off")
+    # Long enough for the end to come meanwhile.
+    run.until_logged("Next try in 4 s")
+    run.until(lambda status: status.workers[0].state == "backing_off", "it backs off")
     log = run.log()
     assert "dies again and again" in log
     assert "told to die" in log

@@ -68,7 +68,7 @@ def test_a_busy_loop_in_an_agent_is_shown_and_ended(
 ) -> None:
     """Its stack, with the agent's line, is logged before the worker is killed; the event is done again by the next."""
     sent = feed("before", 50)
-    run = running("obedient", **STALL)
+    run = running("obedient", stall_report=1, stall_timeout=8)
     run.start()
     run.until_caught_up()
 

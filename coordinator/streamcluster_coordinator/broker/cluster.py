@@ -5,6 +5,8 @@ Puts together the installation, the data directory, the ports and the nodes; eac
 
 from __future__ import annotations
 
+import os
+import shlex
 import shutil
 import signal
 import tempfile
@@ -40,7 +42,7 @@ class Broker:
         brokers: how many nodes.
         say: called with one line for each thing that takes long or goes wrong.
         start_timeout: seconds that the start may take.
-        installation: what to run; found or downloaded by default.
+        installation: what to run; by default found or downloaded, and run with the flags for Java in `$KAFKA_OPTS`.
         secured: a second listener with SASL and TLS, at `secured_bootstrap`; for tests.
         places: node -> where it runs, if not here on loopback; its ports must be free there, and we must reach it.
     """
@@ -85,7 +87,7 @@ class Broker:
             raise ConfigurationError(f"A cluster of {self.brokers} brokers makes no sense: give 1 or more.")
         if self._nodes is not None:
             raise ConfigurationError("This broker has been started already: stop it first.")
-        installation = self.installation or quicker(install(say=self.say), self.say)
+        installation = self.installation or _with_options(quicker(install(say=self.say), self.say))
         directory = self.data_dir or Path(tempfile.mkdtemp(prefix="streamcluster-broker-"))
         try:
             # Absolute, because the nodes run in directories of their own.
@@ -170,3 +172,9 @@ class Broker:
             self._nodes = None
         if self.data_dir is None:
             shutil.rmtree(directory, ignore_errors=True)
+
+
+def _with_options(installation: Installation) -> Installation:
+    """`installation` with the environment's flags for Java, by the name that Kafka's own scripts read."""
+    options = shlex.split(os.environ.get("KAFKA_OPTS", ""))
+    return replace(installation, java_flags=(*installation.java_flags, *options))
