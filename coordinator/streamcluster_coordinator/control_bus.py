@@ -33,6 +33,8 @@ _DELIVERY_MS = 3_000
 _QUEUE_RECORDS = 100
 _QUEUE_KBYTES = 32 * 1024
 _LAST_WORDS_SECONDS = 1.0
+# For a thread that ends within _POLL_SECONDS: it must not meet a closed consumer, however busy the machine is.
+_THREAD_SECONDS = 10.0
 _SAY_EVERY_SECONDS = 60.0
 
 
@@ -117,7 +119,7 @@ class StatusBus:
             self._producer.flush(_LAST_WORDS_SECONDS)
         self._ended = True
         if self._thread is not threading.current_thread():
-            self._thread.join(5 * _POLL_SECONDS)
+            self._thread.join(_THREAD_SECONDS)
         self._consumer.close()
 
     def _open_consumer(self) -> Consumer:

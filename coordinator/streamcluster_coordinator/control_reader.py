@@ -36,8 +36,9 @@ _ASK_SECONDS = 2.0
 # A broker that freezes with its connections open is given up after this; the default of 60 s would leave the host deaf
 # for so long, though the partition's new leader is there after 10 s.
 SILENT_MS = 6_000
-# `close` waits for the thread a little longer.
 _ANSWER_SECONDS = 0.5
+# For a thread that ends within the ones above: it must not meet a closed consumer, however busy the machine is.
+_THREAD_SECONDS = 10.0
 _LOST = (
     KafkaError._AUTO_OFFSET_RESET,
     KafkaError.OFFSET_OUT_OF_RANGE,
@@ -154,7 +155,7 @@ class ControlReader:
         """Stop the thread and the consumer. Blocks for a fraction of a second."""
         self._ended = True
         if self._thread is not threading.current_thread():
-            self._thread.join(5 * _POLL_SECONDS)
+            self._thread.join(_THREAD_SECONDS)
         self._consumer.close()
 
     def _end(self, deadline: float) -> int:

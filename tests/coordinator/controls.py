@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import msgspec
 from confluent_kafka.admin import AdminClient
 
-from streamcluster.errors import StateIncompatible
+from streamcluster.errors import Fenced, StateIncompatible
 from streamcluster.settings import Settings, bootstrap_servers, make_settings
 from streamcluster_coordinator.control import Control
 from streamcluster_coordinator.control_record import Leader, Shape, Snapshot
@@ -17,6 +18,7 @@ from streamcluster_coordinator.control_topics import control_topics
 from streamcluster_coordinator.topics import Brokers, Cluster
 
 SECONDS = 30.0
+_FENCES_MAX = 3
 
 
 def soon(seconds: float = SECONDS) -> float:
@@ -53,7 +55,17 @@ class Member:
     def __post_init__(self) -> None:
         self.control = Control(self.settings, self.heard.append, self.failures.append)
 
-    def claim(self, seconds: float = SECONDS) -> Snapshot:
+    def claim(self) -> Snapshot:
+        """Claim, and again if it is fenced, as coordinators do.
+
+        With no rival, too: `open_fencing` goes on from tries that a slow broker may serve after the one it returned.
+        """
+        for _ in range(_FENCES_MAX):
+            with suppress(Fenced):
+                return self.claim_once()
+        return self.claim_once()
+
+    def claim_once(self) -> Snapshot:
         """Claim with a snapshot of no tasks."""
         topic_id = self.control.topic_id(soon())
 
@@ -67,7 +79,7 @@ class Member:
                 shape=Shape(),
             )
 
-        return self.control.claim(make, soon(seconds))
+        return self.control.claim(make, soon())
 
     def write(self, snapshot: Snapshot, seconds: float = SECONDS) -> Snapshot:
         """Write it, and return what the log has."""

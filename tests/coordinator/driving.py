@@ -81,10 +81,18 @@ class Driven:
         return answer
 
     def rows(self, **request: object) -> RowsAnswer:
-        """Rows of the table."""
-        answer = ask(self.directory, GetRows(table="sums", **request))  # type: ignore[arg-type]  # checked by msgspec
-        assert isinstance(answer, RowsAnswer)
-        return answer
+        """Rows of the table, once no trouble that passes is in the way."""
+        question = GetRows(table="sums", **request)  # type: ignore[arg-type]  # checked by msgspec
+        answers: list[RowsAnswer] = []
+
+        def is_settled() -> bool:
+            answer = ask(self.directory, question)
+            assert isinstance(answer, RowsAnswer)
+            answers.append(answer)
+            return not answer.passing
+
+        until("rows are told", is_settled)
+        return answers[-1]
 
     def worker(self, slot: int) -> WorkerStatus:
         """One worker's status."""
@@ -116,9 +124,9 @@ class Driven:
         """Send a signal to the coordinator."""
         self.process.send_signal(number)
 
-    def end(self, seconds: float = SECONDS) -> int:
+    def end(self) -> int:
         """Its exit code, when it has ended."""
-        return self.process.wait(seconds)
+        return self.process.wait(SECONDS)
 
     def family(self) -> list[psutil.Process]:
         """The processes below it: the fork server and the workers."""

@@ -9,11 +9,14 @@ import json
 import sys
 
 from streamcluster.errors import StreamclusterError
+from streamcluster_coordinator import fleet as fleet_module
 from streamcluster_coordinator.fleet import Fleet
 from streamcluster_coordinator.runtime import run
 from streamcluster_coordinator.status import Status
 
 MODULE = "tests.coordinator.fake_worker"
+# The tests are about the codes of ends, which a fork server on a busy machine may be slow to tell.
+fleet_module._EXIT_CODE_SECONDS = 20.0
 
 
 class Lines:

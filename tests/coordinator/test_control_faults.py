@@ -10,12 +10,15 @@ import pytest
 
 from streamcluster.errors import BrokerUnreachable, Fenced, StateIncompatible
 from streamcluster.settings import Settings
+from streamcluster_coordinator import control_watch
 from streamcluster_coordinator.broker import Broker
 from streamcluster_coordinator.control_record import Snapshot, control_topic
 from streamcluster_coordinator.control_topics import control_topics
 from streamcluster_coordinator.topics import Brokers, Cluster
 from tests.coordinator.controls import SECONDS, MakeMember, after, delete, make_app, soon
 from tests.process.waiting import eventually
+
+pytestmark = pytest.mark.xdist_group("control faults")
 
 
 @pytest.fixture(scope="module")
@@ -35,20 +38,24 @@ def test_a_write_with_no_answer_is_in_the_log_once(own_broker: Broker, make_memb
     """The broker freezes at some moment of a write. Once it goes on, the same write says how it ended, or ends it."""
     leader = make_member("a")
     written = [leader.claim()]
-    started = threading.Event()
+    freezes = threading.Event()
 
     def write_on() -> Snapshot:
-        started.set()
         while True:
-            written.append(leader.write(after(written[-1]), 2))
+            try:
+                written.append(leader.write(after(written[-1]), 2))
+            except BrokerUnreachable:
+                # Before that the machine was too slow; it is written again.
+                if freezes.is_set():
+                    raise
 
     for _ in range(3):
-        started.clear()
+        freezes.clear()
+        count = len(written)
         with ThreadPoolExecutor(1) as pool:
             writing = pool.submit(write_on)
-            assert started.wait(SECONDS)
-            count = len(written)
             eventually(lambda: len(written) > count, SECONDS, "writes go on", every=0.001)  # noqa: B023
+            freezes.set()
             own_broker.pause(1)
             with pytest.raises(BrokerUnreachable):
                 writing.result(SECONDS)
@@ -115,9 +122,11 @@ def test_a_deleted_topic_is_told_to_a_running_coordinator(
 
 
 def test_a_topic_that_was_made_anew_is_told_to_a_running_coordinator(
-    app: tuple[Settings, Cluster], make_member: MakeMember
+    app: tuple[Settings, Cluster], make_member: MakeMember, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also when somebody leads in the new one already (H17)."""
+    # However long it takes to make it, it is not taken for gone.
+    monkeypatch.setattr(control_watch, "_GONE_SECONDS", 2 * SECONDS)
     settings, cluster = app
     topic = control_topic(settings.app_id)
     old = make_member("a")

@@ -17,6 +17,7 @@ from streamcluster_coordinator.control_reader import ControlReader
 from streamcluster_coordinator.control_record import Snapshot, control_topic
 from streamcluster_coordinator.topics import Cluster
 from tests.coordinator.controls import SECONDS, MakeMember, make_app, soon
+from tests.process.waiting import eventually
 
 
 @pytest.fixture
@@ -42,11 +43,16 @@ def test_a_reader_waits_for_the_next_leader(
     # Its client knows the old leader, as that of a coordinator that has run for a while.
     with closing(reader_of(settings, admin)) as early:
         early.catch_up(soon())
-    own_broker.kill(admin.list_topics(topic, timeout=SECONDS).topics[topic].partitions[0].leader)
+    leader = admin.list_topics(topic, timeout=SECONDS).topics[topic].partitions[0].leader
+    frozen = next(node for node in own_broker.pids if node != leader)
+    # One of three elects nobody, however long this takes.
+    own_broker.pause(frozen)
+    own_broker.kill(leader)
 
     with closing(reader_of(settings, admin)) as reader:
         with pytest.raises(BrokerUnreachable):
             reader.catch_up(soon(0.5))
+        own_broker.resume(frozen)
         assert reader.catch_up(soon()) == written
 
 
@@ -54,20 +60,24 @@ def test_a_reader_whose_clients_hear_nothing_has_others(
     app: tuple[Settings, Cluster], make_member: MakeMember, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are as librdkafka's that have dropped every address (its issue 5301). It goes on where it was."""
-    monkeypatch.setattr(control_reader, "QUIET_SECONDS", 0.5)
     settings, _ = app
     member = make_member("a")
     first = member.claim()
     read: list[Snapshot] = []
     admin = AdminClient({"bootstrap.servers": bootstrap_servers(settings.broker)})
     nowhere = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0, "group.id": "deaf"}
+    deaf = Consumer(nowhere)
     with closing(ControlReader(settings, admin, read.append, lambda _: None)) as reader:
         assert reader.catch_up(soon()) == first
-        heard, reader._consumer = reader._consumer, Consumer(nowhere)
+        hearing, reader._consumer = reader._consumer, deaf
         reader._asker = Consumer(nowhere)
         second = member.claim()
+        # So short that a new one may be replaced, too, before it is answered.
+        with monkeypatch.context() as impatient:
+            impatient.setattr(control_reader, "QUIET_SECONDS", 0.5)
+            eventually(lambda: reader._consumer is not deaf, SECONDS, "another one was opened")
         assert reader.catch_up(soon()) == second
-        heard.close()
+        hearing.close()
     assert read == [first, second]
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
-from .driving import Driven, app_directory, double_owners, fault, until
+from .driving import SECONDS, Driven, app_directory, double_owners, fault, until
 
 Start = Callable[..., Driven]
 
@@ -31,9 +32,11 @@ def start(tmp_path: Path, broker_url: str, topic_prefix: str) -> Iterator[Start]
     for driven in started:
         if driven.process.poll() is None:
             for process in driven.family():
-                process.kill()
+                # It may end by itself, as in a crash loop.
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
             driven.process.kill()
-        driven.process.wait(10)
+        driven.process.wait(SECONDS)
 
 
 def test_start_grants_every_task_once_and_term_drains(start: Start) -> None:
@@ -49,7 +52,7 @@ def test_start_grants_every_task_once_and_term_drains(start: Start) -> None:
     assert sorted(task for worker in status.workers for task in worker.tasks) == ["4_0", "4_1", "4_2", "4_3"]
     assert [worker.leader for worker in status.workers].count(True) == 1
     assert double_owners(app.journal(), dead=()) == []
-    assert psutil.wait_procs(family, timeout=5)[1] == []
+    assert psutil.wait_procs(family, timeout=SECONDS)[1] == []
     assert [(what, task) for _, _, what, task in app.journal() if what == "released"]
     assert any("created topics" in line for line in app.lines)
 
@@ -74,7 +77,7 @@ def test_killed_worker_is_replaced_in_its_slot(start: Start) -> None:
 
 def test_stopped_worker_is_killed_and_replaced(start: Start) -> None:
     """SIGSTOP stops the heartbeat: reported, then killed after stall_timeout, which works on stopped processes."""
-    app = start(stall_report=0.5, stall_timeout=1.5)
+    app = start(stall_report=2, stall_timeout=10)
     app.wait_until_serving()
     victim = app.worker(1)
     assert victim.pid is not None
@@ -83,7 +86,7 @@ def test_stopped_worker_is_killed_and_replaced(start: Start) -> None:
 
     app.says("worker 1 has sent no heartbeat")
     until("the replacement serves", lambda: app.worker(1).pid != victim.pid and app.serves())
-    assert "killed after 2 s without a heartbeat" in str(app.worker(1).last_death)
+    assert "killed after 10 s without a heartbeat" in str(app.worker(1).last_death)
     assert double_owners(app.journal(), dead=[victim.pid]) == []
 
 
@@ -101,6 +104,11 @@ def test_explained_exit_ends_the_app(start: Start, code: int) -> None:
 def test_crash_loop_backs_off_and_spreads_the_tasks(start: Start) -> None:
     """A slot that dies at every grant waits, and the other worker gets its tasks."""
     app = start(crash_loop_deaths=3)
+
+    def is_spread() -> bool:
+        status = app.status()
+        return [len(worker.tasks) for worker in status.workers] == [4, 0] and status.state == "degraded"
+
     app.wait_until_serving()
     fault(app.directory, 1, "crash", always=True)
     pid = app.worker(1).pid
@@ -108,8 +116,7 @@ def test_crash_loop_backs_off_and_spreads_the_tasks(start: Start) -> None:
     os.kill(pid, signal.SIGKILL)
 
     app.says("worker 1 dies again and again")
-    until("worker 0 has all tasks", lambda: len(app.worker(0).tasks) == 4)
-    assert app.status().state == "degraded"
+    until("worker 0 has all tasks while worker 1 waits", is_spread)
 
 
 def test_worker_that_breaks_the_protocol_is_killed(start: Start) -> None:
@@ -134,14 +141,14 @@ def test_drain_deadline_kills_what_hangs(start: Start) -> None:
 
 def test_second_interrupt_stops_at_once(start: Start) -> None:
     """Ctrl-C twice does not wait for a worker that hangs."""
-    app = start(faulty=(0, "hang"), workers=1)
+    app = start(faulty=(0, "hang"), drain_timeout=4 * SECONDS, workers=1)
     until("it hangs", lambda: (app.directory / "journal").exists())
 
     app.signal(signal.SIGINT)
     app.says("draining")
     app.signal(signal.SIGINT)
 
-    assert app.end(10) == 75
+    assert app.end() == 75
     assert any("stopped at once" in line for line in app.lines)
 
 
@@ -231,7 +238,7 @@ def test_killed_coordinator_leaves_nothing_behind(start: Start) -> None:
 
     first.process.kill()
 
-    assert psutil.wait_procs(family, timeout=10)[1] == []
+    assert psutil.wait_procs(family, timeout=SECONDS)[1] == []
     second = start()
     second.wait_until_serving()
 

@@ -13,8 +13,11 @@ from pathlib import Path
 
 SCRIPT = """
 import json, os, signal, sys
+from streamcluster_coordinator import fleet
 from streamcluster_coordinator.fleet import Fleet
 
+# A busy machine may be slow to tell them.
+fleet._EXIT_CODE_SECONDS = 20.0
 print("main ran", flush=True)
 
 def see(config, sock):

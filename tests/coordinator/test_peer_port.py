@@ -24,6 +24,13 @@ REQUEST = GetRows(table="counts", key='"a"')
 SECONDS = 20.0
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is too slow, unless a test is about that."""
+    monkeypatch.setattr(peer_port, "HANDSHAKE_SECONDS", SECONDS)
+    monkeypatch.setattr(peer_port, "REQUEST_SECONDS", SECONDS)
+
+
 async def repeat(request: GetRows) -> RowsAnswer:
     """Rows that repeat the question."""
     return RowsAnswer(rows=((request.table, str(request.key)),), lag=3)
@@ -168,9 +175,8 @@ def test_refusals_are_counted_and_said_once_a_minute() -> None:
     ],
     ids=["request", "http", "bytes", "tls"],
 )
-def test_request_without_the_secret_gets_nothing(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_request_without_the_secret_gets_nothing(data: bytes) -> None:
     """Not a byte comes back, the connection is closed, and others are still served."""
-    monkeypatch.setattr(peer_port, "HANDSHAKE_SECONDS", 0.5)
 
     async def talk() -> bytes:
         async with listening() as server:
@@ -306,7 +312,8 @@ def test_nobody_there_is_said_with_the_reason() -> None:
 @pytest.mark.parametrize("reply", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n" + b"x" * 100], ids=["silent", "http"])
 def test_server_that_is_none_of_ours_is_refused(reply: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that says nothing is not waited for, one that says something else is not believed, none sees the secret."""
-    monkeypatch.setattr(peer_port, "HANDSHAKE_SECONDS", 0.3)
+    # So long it also has to connect.
+    monkeypatch.setattr(peer_port, "HANDSHAKE_SECONDS", SECONDS if reply else 5.0)
 
     async def other(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(reply)

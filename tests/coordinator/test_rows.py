@@ -10,18 +10,25 @@ import pytest
 
 from streamcluster.ids import Slot, TaskId
 from streamcluster.messages import ReadTable, Rows
+from streamcluster_coordinator import peer_port, rows_local
 from streamcluster_coordinator import rows as rows_module
-from streamcluster_coordinator import rows_local
 from streamcluster_coordinator.ownership import Ownership, Peer, peers_of
 from streamcluster_coordinator.rows import TableReader
 from streamcluster_coordinator.status import GetRows, RowsAnswer
 from tests.coordinator.fake_hosts import GROUP, TOPOLOGY, Cluster, Host, Worker, all_running, read
 
+SECONDS = 30.0
+
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Troubles of these tests stay, unless they are about those that pass."""
+def bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Troubles of these tests stay, unless they are about those that pass. Nobody else is too slow."""
     monkeypatch.setattr(rows_module, "SETTLE_SECONDS", 0)
+    monkeypatch.setattr(rows_local, "LOCAL_SECONDS", SECONDS)
+    monkeypatch.setattr(rows_module, "PEER_SECONDS", SECONDS)
+    monkeypatch.setattr(rows_module, "ROWS_SECONDS", SECONDS)
+    monkeypatch.setattr(peer_port, "HANDSHAKE_SECONDS", SECONDS)
+    monkeypatch.setattr(peer_port, "REQUEST_SECONDS", SECONDS)
 
 
 def key(cluster: Cluster, host: str, wanted: str) -> RowsAnswer:
@@ -106,13 +113,21 @@ Trouble = Callable[[Cluster], None]
 TROUBLES = [is_down, is_silent, has_no_port, worker_is_gone, worker_restores, worker_is_silent, task_is_moving]
 
 
+def in_trouble(trouble: Trouble, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    """Three hosts with that trouble."""
+    if trouble is worker_is_silent:
+        # For the healthy ones, too.
+        monkeypatch.setattr(rows_local, "LOCAL_SECONDS", 2)
+    cluster = three_hosts()
+    trouble(cluster)
+    return cluster
+
+
 @pytest.mark.parametrize("trouble", TROUBLES, ids=lambda trouble: trouble.__name__)
 @pytest.mark.parametrize("asked", ["a", "c"])
 def test_standby_answers_when_the_owner_is_away(asked: str, trouble: Trouble, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its word is marked with where it comes from and how far it may be behind."""
-    monkeypatch.setattr(rows_local, "LOCAL_SECONDS", 0.2)
-    cluster = three_hosts()
-    trouble(cluster)
+    cluster = in_trouble(trouble, monkeypatch)
 
     assert key(cluster, asked, "a1") == RowsAnswer(rows=(("a1", "old"),), source="c/0", lag=7)
 
@@ -145,16 +160,14 @@ def test_key_that_no_standby_has_is_marked_too() -> None:
         (has_no_port, "host b has no --advertise address: run the command there, or start it with one"),
         (worker_is_gone, "worker b/2 is being replaced"),
         (worker_restores, "task 4_1 does not run yet"),
-        (worker_is_silent, "worker b/2 did not answer within 0.2 s: it may be restoring, or stalled"),
+        (worker_is_silent, "worker b/2 did not answer within 2 s: it may be restoring, or stalled"),
         (task_is_moving, "no worker has task 4_2 at the moment"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_reason_is_said_when_nobody_can_answer(trouble: Trouble, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The key may be in 4_2, which nobody follows: the error names the host or worker that did not answer, and why."""
-    monkeypatch.setattr(rows_local, "LOCAL_SECONDS", 0.2)
-    cluster = three_hosts()
-    trouble(cluster)
+    cluster = in_trouble(trouble, monkeypatch)
 
     answer = key(cluster, "a", "zz")
 
@@ -174,9 +187,7 @@ def test_trouble_that_passes_is_marked(
     trouble: Trouble, ask: Callable[[Cluster], RowsAnswer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever asks may ask again; what somebody must mend first is not marked."""
-    monkeypatch.setattr(rows_local, "LOCAL_SECONDS", 0.2)
-    cluster = three_hosts()
-    trouble(cluster)
+    cluster = in_trouble(trouble, monkeypatch)
 
     answer = ask(cluster)
 

@@ -45,6 +45,13 @@ def settings(app: tuple[Settings, Cluster]) -> Settings:
 
 
 @pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report that is sent once is not late, however slow the machine is."""
+    monkeypatch.setattr(control_bus, "_DELIVERY_MS", int(SECONDS * 1000))
+    monkeypatch.setattr(control_bus, "_LAST_WORDS_SECONDS", SECONDS)
+
+
+@pytest.fixture
 def make_bus() -> Iterator[MakeBus]:
     """Makes buses."""
     made: list[Ear] = []
@@ -73,6 +80,7 @@ def report(host: str, sequence: int, machine: str = "") -> HostReport:
     )
 
 
+@pytest.mark.usefixtures("patient")
 def test_everybody_hears_all_reports_in_order(settings: Settings, make_bus: MakeBus) -> None:
     """One's own too; from the moment on at which the bus was made, and nothing from before."""
     a = make_bus(settings)
@@ -91,6 +99,7 @@ def test_everybody_hears_all_reports_in_order(settings: Settings, make_bus: Make
     assert b.heard == [("b", 0), ("a", 50)]
 
 
+@pytest.mark.usefixtures("patient")
 def test_what_is_no_report_is_passed_over_and_said_once(
     settings: Settings, make_bus: MakeBus, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -112,6 +121,7 @@ def test_what_is_no_report_is_passed_over_and_said_once(
     ]
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_report_that_is_too_large_is_dropped_and_said(
     settings: Settings, make_bus: MakeBus, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -130,10 +140,9 @@ def test_an_outage_costs_the_reports_of_its_time_only(own_broker: Broker, make_b
     """The broker is frozen, then killed: publishing never waits, and what is heard after is new, and in order."""
     settings, _ = make_app(own_broker.url, "own-")
     a, b = make_bus(settings), make_bus(settings)
-    a.bus.publish(report("a", 0))
-    b.expect(("a", 0))
-
     numbers = itertools.count(1)
+    publish_until_heard(a, b, numbers)
+
     own_broker.pause(1)
     publish_for(5, a, numbers)
     own_broker.resume(1)
@@ -144,33 +153,43 @@ def test_an_outage_costs_the_reports_of_its_time_only(own_broker: Broker, make_b
     publish_until_heard(a, b, numbers)
 
     for ear in (a, b):
-        assert ear.heard == sorted(set(ear.heard))
+        # Those in flight when others time out may come twice (librdkafka's issue 4953), which hosts pass over.
+        once = list(dict.fromkeys(ear.heard))
+        assert once == sorted(once)
 
 
 def test_clients_that_hear_nothing_are_replaced(
     settings: Settings, make_bus: MakeBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are as librdkafka's that have dropped every address (its issue 5301); reports go out and come in again."""
-    monkeypatch.setattr(control_bus, "QUIET_SECONDS", 0.5)
     a, b = make_bus(settings), make_bus(settings)
+    numbers = itertools.count(1)
     nowhere = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0}
-    a.bus._producer = Producer({**nowhere, "message.timeout.ms": 100})
-    deaf, b.bus._consumer = b.bus._consumer, Consumer({**nowhere, "group.id": "deaf"})
+    mute, deaf = Producer({**nowhere, "message.timeout.ms": 100}), Consumer({**nowhere, "group.id": "deaf"})
+    a.bus._producer, hearing, b.bus._consumer = mute, b.bus._consumer, deaf
 
-    publish_until_heard(a, b, itertools.count(1))
+    def replaced() -> bool:
+        a.bus.publish(report("a", next(numbers)))
+        return a.bus._producer is not mute and b.bus._consumer is not deaf
 
-    deaf.close()
+    # So short that new ones may be replaced, too, before they hear anything.
+    with monkeypatch.context() as impatient:
+        impatient.setattr(control_bus, "QUIET_SECONDS", 0.5)
+        eventually(replaced, SECONDS, "others were opened")
+    publish_until_heard(a, b, numbers)
+
+    hearing.close()
 
 
 def publish_for(seconds: float, ear: Ear, numbers: Iterator[int]) -> None:
     """Publish 100 times a second."""
-    began, slowest = time.monotonic(), 0.0
+    began, took = time.monotonic(), []
     while (now := time.monotonic()) < began + seconds:
         ear.bus.publish(report("a", next(numbers)))
-        slowest = max(slowest, time.monotonic() - now)
+        took.append(time.monotonic() - now)
         pause(0.01)
-    # The machine may be busy; waiting for a broker would take a second and more.
-    assert slowest < 0.5
+    # Some may be slow on a busy machine. Waiting for a broker would take a second and more, each time.
+    assert sorted(took)[len(took) * 9 // 10] < 0.5
 
 
 def publish_until_heard(a: Ear, b: Ear, numbers: Iterator[int]) -> None:
@@ -189,23 +208,25 @@ def test_a_topic_that_is_made_anew_is_used_on(app: tuple[Settings, Cluster], mak
     settings, cluster = app
     topic = status_topic(settings.app_id)
     a, b = make_bus(settings), make_bus(settings)
-    a.bus.publish(report("a", 0))
-    b.expect(("a", 0))
+    numbers = itertools.count(1)
+    publish_until_heard(a, b, numbers)
 
     delete(settings, topic)
     brokers = Brokers(settings)
     eventually(lambda: topic not in brokers.topics(()), SECONDS, "it is gone")
     brokers.create(control_topics(settings)[1:], cluster)
 
-    publish_until_heard(a, b, itertools.count(1))
+    publish_until_heard(a, b, numbers)
 
 
+@pytest.mark.usefixtures("patient")
 def test_the_last_report_is_out_when_the_bus_is_closed(settings: Settings, make_bus: MakeBus) -> None:
     """A host that leaves says so."""
     a, b = make_bus(settings), make_bus(settings)
     a.bus.publish(report("a", 1))
     a.bus.close()
 
+    assert len(a.bus._producer) == 0
     b.expect(("a", 1))
 
 
