@@ -110,9 +110,9 @@ class Application:
             raise RuntimeError(f"{self.group}: `start` exited with {codes}:\n{self.processes.log_end()}")
 
     def kill(self) -> None:
-        """End whatever is left, whatever it answers; fine when it was never started or has ended."""
+        """kill -9 of whatever is left; fine when it was never started or has ended."""
         if self._processes is not None:
-            self._processes.stop()
+            self._processes.lose()
 
     def lose_state(self) -> None:
         """Delete the local state, as when a host is lost."""

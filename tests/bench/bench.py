@@ -28,7 +28,11 @@ class Sizes:
     killed_rows: int = 1_000_000
     kills: int = 3
     calm_s: float = 8.0
+    # How long the lag is looked at before a kill; its maximum is what "usual" means afterwards.
+    lag_window_s: float = 3.0
     starts: int = 3
+    # Long enough for everything that happens once after a start to have happened.
+    started_s: float = 3.0
     # Several hosts: keys in all, changes a second, and how long nothing happens while the cost of idling is measured.
     hosts_rows: int = 5_000_000
     hosts_rate: int = 20_000
@@ -45,11 +49,13 @@ def quick_sizes() -> Sizes:
         restored_rows=50_000,
         killed_rows=20_000,
         kills=1,
-        calm_s=2.0,
+        calm_s=0.5,
+        lag_window_s=0.5,
         starts=1,
+        started_s=0.5,
         hosts_rows=20_000,
         hosts_rate=2_000,
-        idle_s=2.0,
+        idle_s=1.0,
     )
 
 

@@ -21,7 +21,7 @@ from .bench import Bench
 from .clock import pause
 from .hosts_cluster import HOSTS, HostsCluster, owned_by_host
 from .hosts_timeline import Handover, Timeline, all_known, partition_of
-from .recovery import LAG_WINDOW_S, Restore
+from .recovery import Restore
 from .topics import Group
 
 RECOVERY_TIMEOUT_S = 120.0
@@ -72,12 +72,12 @@ def measure_hosts(bench: Bench, names: Collection[str]) -> None:
     hosts = Hosts(bench, cluster)
     try:
         cluster.fill(FIRST)
-        cluster.load()
         for name, measure in CASES.items():
             # The second host has to join anyway.
             if name in names or name == "join":
                 began = time.monotonic()
                 try:
+                    cluster.load()
                     measure(hosts)
                 except (RuntimeError, ValueError, OSError, KafkaException, StreamclusterError) as error:
                     bench.report.failures[name] = f"{type(error).__name__}: {error}"
@@ -109,6 +109,8 @@ def _measure_join(hosts: Hosts) -> None:
 def _settle(hosts: Hosts, began: float) -> Back:
     """Wait until all hosts have their share, and say what was seen meanwhile."""
     status = hosts.cluster.settle()
+    # Whoever reads the control log for us may know less than the hosts do.
+    _until(hosts.cluster, lambda: hosts.timeline.reached(status.epoch), f"epoch {status.epoch} is seen in the log")
     now = time.monotonic()
     handovers = hosts.timeline.handovers(began, now)
     restored = _restored(status, [one.task for one in handovers])
@@ -131,7 +133,7 @@ def _measure_leader_lost(hosts: Hosts) -> None:
     assert led is not None, "its tasks were given to others, which takes a leader"
     hosts.add("leader_lost", "new leader s", led - killed)
     gap = _longest_gap(hosts.timeline, own, killed, time.monotonic())
-    usual = _longest_gap(hosts.timeline, own, killed - LAG_WINDOW_S, killed)
+    usual = _longest_gap(hosts.timeline, own, killed - hosts.bench.sizes.lag_window_s, killed)
     hosts.add("leader_killed", "no commit of others s", gap, f"{usual:.2f} s before")
     _bring_back(hosts)
 
@@ -154,9 +156,11 @@ def _lose(hosts: Hosts, case: str, victim: str, seen: Restore) -> float:
     cluster = hosts.cluster
     tasks = owned_by_host(cluster.settled())[victim]
     partitions = [partition_of(task) for task in tasks]
-    pause(LAG_WINDOW_S)
+    calm = time.monotonic()
+    pause(hosts.bench.sizes.lag_window_s)
+    _until(cluster, lambda: hosts.timeline.looked(calm), "the commits were looked at before the loss")
     killed = cluster.kill(victim)
-    usual = hosts.timeline.lag_max(partitions, killed - LAG_WINDOW_S, killed)
+    usual = hosts.timeline.lag_max(partitions, calm, killed)
 
     def is_back(status: Status) -> bool:
         back = all(task.owner is not None and not task.owner.startswith(f"{victim}/") for task in status.tasks)
@@ -239,7 +243,6 @@ def _measure_idle(hosts: Hosts) -> None:
         written = group.end(topic, 0) - records
     finally:
         group.close()
-        cluster.load()
     note = f"over {seconds:.0f} s"
     hosts.add("idle", "coordinator, % of a core", max(used) / seconds * 100, f"the larger of {len(used)}, {note}")
     hosts.add("idle", "status records/s and host", written / seconds / len(used), note)
@@ -322,7 +325,7 @@ def _other(host: str) -> str:
     return next(name for name in HOSTS if name != host)
 
 
-# In the order in which they are measured: each leaves two settled hosts under load, but for the last.
+# In the order in which they are measured, each under load: each leaves two settled hosts, but for the last.
 CASES: dict[str, Callable[[Hosts], None]] = {
     "join": _measure_join,
     "host_lost": _measure_host_lost,

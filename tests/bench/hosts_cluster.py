@@ -82,7 +82,9 @@ class HostsCluster:
         return at, app.processes.stop()[0]
 
     def load(self) -> None:
-        """Change keys at the fixed rate, until `rest`."""
+        """Change keys at the fixed rate, until `rest`; fine when that is done already."""
+        if self._pacer is not None:
+            return
         rate, rows = self.bench.sizes.hosts_rate, self.bench.sizes.hosts_rows
         command = pace_command(self.bench.bootstrap, self.source, "row", rate, PACE_S, rows)
         self._pacer = Processes([command], {}, self.bench.directory / f"{self.run}-pace")

@@ -55,6 +55,10 @@ class Timeline:
         """The largest lag of `partitions` together that was seen. Raises ValueError when nobody looked."""
         return max(look.lag(partitions) for look in self.between(start, end))
 
+    def looked(self, after: float) -> float | None:
+        """When the first look was done that began at `after` or later; None: there is none yet."""
+        return next((look.at for look in self.between(after, float("inf"))), None)
+
     def first_commit(self, partition: int, after: float) -> float | None:
         """When a commit was seen that was not there yet at the first look after `after`; None: there is none."""
         looks = self.between(after, float("inf"))
@@ -82,6 +86,10 @@ class Timeline:
     def when(self, after: float, condition: Callable[[Snapshot], bool]) -> float | None:
         """When the first record of the control log after `after` was read that fits; None: there is none yet."""
         return next((at for at, snapshot in self.records if at > after and condition(snapshot)), None)
+
+    def reached(self, epoch: int) -> float | None:
+        """When the log had come to an epoch; None: it has not yet."""
+        return self.when(0, lambda snapshot: snapshot.epoch >= epoch)
 
     def asked_back(self, task: str, after: float) -> float | None:
         """When the log first had the task asked back from its owner."""

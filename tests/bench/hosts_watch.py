@@ -66,11 +66,13 @@ class HostsWatch:
             self._failure = error
 
     def _read_control(self) -> None:
-        """Wait for the next look, or for a record, which is noted when it comes."""
+        """Wait for the next look, or for records, all of which are noted when they come."""
         message = self._control.poll(LOOK_SECONDS)
-        value = message.value() if message is not None and message.error() is None else None
-        if value is not None:
-            self._timeline.records.append((time.monotonic(), decode_snapshot(value, topic=self._topic)))
+        while message is not None:
+            value = message.value() if message.error() is None else None
+            if value is not None:
+                self._timeline.records.append((time.monotonic(), decode_snapshot(value, topic=self._topic)))
+            message = self._control.poll(0)
 
     def _look(self) -> None:
         began = time.monotonic()

@@ -27,8 +27,6 @@ HEARTBEAT_S = "0.05"
 SAMPLE_S = 0.01
 RESTORE_TIMEOUT_S = 300.0
 RECOVERY_TIMEOUT_S = 60.0
-# How long the lag is looked at before a kill; its maximum is what "speed" means afterwards.
-LAG_WINDOW_S = 3.0
 # A commit that the dead worker had already asked for still lands; it is not one of its successor.
 LANDING_S = 0.02
 
@@ -124,7 +122,7 @@ def measure_kill(bench: Bench) -> None:
         for number in range(sizes.kills):
             pause(sizes.calm_s)
             pacer.check()
-            found.append(_kill_one(app, group, source, number))
+            found.append(_kill_one(app, group, source, number, sizes.lag_window_s))
     finally:
         if pacer is not None:
             pacer.stop()
@@ -137,11 +135,11 @@ def measure_kill(bench: Bench) -> None:
     bench.report.add("kill", "restored records", max(one.restored for one in found), f"{note}, of {rows:,} keys")
 
 
-def _kill_one(app: Application, group: Group, source: str, number: int) -> Recovery:
+def _kill_one(app: Application, group: Group, source: str, number: int, lag_window_s: float) -> Recovery:
     before = app.wait_until_running()
     victim = before.workers[number % len(before.workers)]
     places = _places(before, victim, source)
-    lag_usual = _lag_max(group, source, places)
+    lag_usual = _lag_max(group, source, places, lag_window_s)
     assert victim.pid is not None
     killed_at = time.monotonic()
     os.kill(victim.pid, signal.SIGKILL)
@@ -174,13 +172,13 @@ def _places(status: Status, victim: WorkerStatus, source: str) -> list[tuple[str
     return places
 
 
-def _lag_max(group: Group, source: str, places: Sequence[tuple[str, int]]) -> int:
-    """The largest lag of `places` that is seen for a while."""
-    until = time.monotonic() + LAG_WINDOW_S
-    largest = 0
+def _lag_max(group: Group, source: str, places: Sequence[tuple[str, int]], seconds: float) -> int:
+    """The largest lag of `places` that is seen for a while, at one look at least."""
+    until = time.monotonic() + seconds
+    largest = _lag(group, source, places, group.committed([source]))
     while time.monotonic() < until:
-        largest = max(largest, _lag(group, source, places, group.committed([source])))
         pause(SAMPLE_S)
+        largest = max(largest, _lag(group, source, places, group.committed([source])))
     return largest
 
 

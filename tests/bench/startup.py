@@ -14,8 +14,6 @@ from .topics import Group, wait_for_commit
 
 RECORDS = 10_000
 COMMIT_TIMEOUT_S = 60.0
-# Long enough for everything that happens once after the start to have happened.
-IDLE_S = 3.0
 
 
 def measure_start(bench: Bench) -> None:
@@ -34,7 +32,7 @@ def measure_start(bench: Bench) -> None:
             load_repeated(bench.bootstrap, source, block, RECORDS)
             seconds.append(_first_commit_s(app, group, source))
             app.stop()
-        megabytes = _idle_megabytes(app)
+        megabytes = _idle_megabytes(app, bench.sizes.started_s)
         app.stop()
     finally:
         app.kill()
@@ -50,10 +48,10 @@ def _first_commit_s(app: Application, group: Group, source: str) -> float:
     return wait_for_commit(group, [source], before, COMMIT_TIMEOUT_S) - app.started_at
 
 
-def _idle_megabytes(app: Application) -> float:
+def _idle_megabytes(app: Application, started_s: float) -> float:
     """Start with nothing to read."""
     app.start()
     app.wait_until_running()
-    pause(IDLE_S)
+    pause(started_s)
     status = app.wait_until_running()
     return max(app.processes.unique_bytes(worker.pid or 0) for worker in status.workers) / MEGABYTE

@@ -57,6 +57,14 @@ def test_lag_is_back_when_it_is_no_more_than_it_was() -> None:
     assert seen.caught_up([0], 2, 1) is None
 
 
+def test_a_look_counts_from_its_beginning() -> None:
+    """One that had begun before is none of afterwards."""
+    seen = timeline([1, 2, 3])
+
+    assert seen.looked(0.95) == pytest.approx(1.1)
+    assert seen.looked(2.05) is None
+
+
 def test_owner_is_told_by_the_control_log() -> None:
     """A task that is asked back is still its owner's; it is given when another host has it."""
     seen = Timeline(
@@ -68,6 +76,8 @@ def test_owner_is_told_by_the_control_log() -> None:
         ]
     )
 
+    assert seen.reached(3) == 3
+    assert seen.reached(5) is None
     assert seen.asked_back("t_0", 0) == 2
     assert seen.given("t_0", 0, "a") == 4
     assert seen.led(0, "a") == 4

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -16,6 +16,12 @@ from .clock import pause
 from .orders import PARTITIONS
 
 REQUEST_TIMEOUT_S = 30.0
+# What a broker says of a group while it starts, or is busy.
+_PASSING = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+)
 # Positions: (topic, partition) -> next offset.
 Positions = dict[tuple[str, int], int]
 
@@ -65,8 +71,19 @@ class Group:
     def committed(self, topics: Sequence[str]) -> Positions:
         """Next offsets as committed; 0 where nothing is."""
         asked = [TopicPartition(topic, number) for topic in topics for number in range(PARTITIONS)]
-        found = self._consumer.committed(asked, timeout=REQUEST_TIMEOUT_S)
+        deadline = time.monotonic() + REQUEST_TIMEOUT_S
+        while (found := self._answer(asked, deadline)) is None:
+            pause(0.05)
         return {(tp.topic, tp.partition): max(tp.offset, 0) for tp in found}
+
+    def _answer(self, asked: list[TopicPartition], deadline: float) -> list[TopicPartition] | None:
+        """The committed offsets; None when it may be asked again."""
+        try:
+            return list(self._consumer.committed(asked, timeout=REQUEST_TIMEOUT_S))
+        except KafkaException as error:
+            if error.args[0].code() not in _PASSING or time.monotonic() >= deadline:
+                raise
+            return None
 
     def ends(self, topics: Sequence[str]) -> Positions:
         """The end offsets of `topics`; a topic that is not there yet counts as empty."""

@@ -18,7 +18,7 @@ from tests.hosts.tools import path_of, run
 from tests.process.waiting import eventually
 
 _SLOW_WIRE = Path(__file__).with_name("slow_wire.py")
-_WIRE_SECONDS = 10
+_WIRE_SECONDS = 30
 
 
 @dataclass(slots=True)

@@ -22,15 +22,21 @@ from tests.process.waiting import eventually
 
 HEARD_SECONDS = 5.0
 SILENCE_SECONDS = 0.3
+PROCESS_SECONDS = 30.0
 
 
-@pytest.fixture
-def network() -> Iterator[Network]:
-    """Two hosts, or a skip that says what is missing."""
+def made_network() -> Network:
+    """Three hosts, or a skip that says what is missing."""
     try:
-        made = Network(("a", "b", "c")).__enter__()
+        return Network(("a", "b", "c")).__enter__()
     except NetworkMissing as missing:
         pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Network]:
+    """The network of these tests, which leave it as they found it."""
+    made = made_network()
     yield made
     made.remove()
 
@@ -80,6 +86,12 @@ def sleeper(within: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
     return subprocess.Popen([*within, sys.executable, "-c", child], start_new_session=True)
 
 
+def sleeps(network: Network, name: str) -> bool:
+    """Whether a sleeper is at `name` and its child is what it is to be; before that it is its parent's copy."""
+    names = [psutil.Process(pid).name() for pid in network.pids(name)]
+    return len(names) == 2 and "sleep" in names
+
+
 def test_hosts_hear_each_other_until_they_are_cut(network: Network, faults: Faults) -> None:
     """A cut is silent both ways, spares others, and ends with `heal`."""
     assert is_heard(network, "a", "b", HEARD_SECONDS)
@@ -126,7 +138,8 @@ def test_delayed_packets_take_longer(network: Network, faults: Faults) -> None:
     assert timed(lambda: is_heard(network, "a", "b", HEARD_SECONDS)) >= 0.15
     assert timed(lambda: is_heard(network, "b", "a", HEARD_SECONDS)) >= 0.15
     faults.heal()
-    assert timed(lambda: is_heard(network, "a", "b", HEARD_SECONDS)) < 0.15
+    # A delay that is still there would make each of them too slow.
+    eventually(lambda: timed(lambda: is_heard(network, "a", "b", HEARD_SECONDS)) < 0.15, 30, "packets are quick again")
 
 
 def test_frames_lost_on_a_wire_are_lost(network: Network, faults: Faults) -> None:
@@ -139,31 +152,34 @@ def test_frames_lost_on_a_wire_are_lost(network: Network, faults: Faults) -> Non
 def test_a_host_is_frozen_thawed_and_killed_as_a_whole(network: Network) -> None:
     """A signal reaches the children too, and no process of another host."""
     one, other = sleeper(network.within("a")), sleeper(network.within("b"))
-    eventually(lambda: len(network.pids("a")) == 2 and len(network.pids("b")) == 2, HEARD_SECONDS, "all run")
+    eventually(lambda: sleeps(network, "a") and sleeps(network, "b"), PROCESS_SECONDS, "all run")
     pids, others = network.pids("a"), network.pids("b")
 
     network.freeze("a")
-    eventually(lambda: all(map(stopped, pids)), HEARD_SECONDS, "all are stopped")
+    eventually(lambda: all(map(stopped, pids)), PROCESS_SECONDS, "all are stopped")
     assert not any(map(stopped, others))
     network.thaw("a")
-    eventually(lambda: not any(map(stopped, pids)), HEARD_SECONDS, "all go on")
+    eventually(lambda: not any(map(stopped, pids)), PROCESS_SECONDS, "all go on")
     taken = network.kill("a")
 
-    assert one.wait(HEARD_SECONDS) == -signal.SIGKILL
-    assert taken < 0.1
+    assert one.wait(PROCESS_SECONDS) == -signal.SIGKILL
+    assert taken < 1
     assert other.poll() is None
     network.kill("b")
-    other.wait(HEARD_SECONDS)
+    other.wait(PROCESS_SECONDS)
 
 
-def test_nothing_is_left_behind(network: Network) -> None:
+def test_nothing_is_left_behind() -> None:
     """Neither a namespace nor a process; the machine's interfaces are the same all the time."""
     before = psutil.net_if_addrs().keys()
+    network = made_network()
     process = sleeper(network.within("a"))
+    # It is not where we look for it before nsenter is.
+    eventually(lambda: sleeps(network, "a"), PROCESS_SECONDS, "it runs")
 
     network.remove()
 
-    assert process.wait(HEARD_SECONDS) == -signal.SIGKILL
+    assert process.wait(PROCESS_SECONDS) == -signal.SIGKILL
     assert not [path for path in NAMESPACES.iterdir() if path.name.startswith(network.begin)]
     assert psutil.net_if_addrs().keys() == before
 
@@ -179,7 +195,7 @@ os.execv(sys.executable, [sys.executable, "-c", "import time; time.sleep(0)"])
 def test_what_a_killed_run_left_is_removed(network: Network) -> None:
     """The next run knows it by the dead process in the name, and spares those of the living."""
     left = subprocess.Popen([sys.executable, "-c", LEAVE], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
-    assert left.wait(HEARD_SECONDS * 4) == 0
+    assert left.wait(PROCESS_SECONDS) == 0
     assert [path for path in NAMESPACES.iterdir() if path.name.startswith(f"{PREFIX}{left.pid}-")]
 
     remove_leftovers()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
-from confluent_kafka import Message
+from confluent_kafka import KafkaException, Message
 from confluent_kafka.admin import AdminClient
 
 from streamcluster.engine.partition import short_name
@@ -26,6 +26,7 @@ SCAN_SECONDS = 300.0
 OFFSETS_TOPIC = "__consumer_offsets"
 # A shard that is only read needs little.
 _STORE_BYTES = 8 * 1024 * 1024
+_ASK_SECONDS = 2.0
 
 
 class _Claimed(msgspec.Struct):
@@ -194,6 +195,14 @@ def stores_of(hosts: Sequence[Host], names: Names, cluster_id: str, tables_of: d
             finally:
                 store.close()
     return found
+
+
+def brokers_of(bootstrap: str) -> list[int]:
+    """The brokers that name themselves to a new client; none while nobody answers."""
+    try:
+        return sorted(AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=_ASK_SECONDS).brokers)
+    except KafkaException:
+        return []
 
 
 def cluster_id_of(bootstrap: str) -> str:

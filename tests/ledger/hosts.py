@@ -24,10 +24,11 @@ from tests.process.waiting import eventually
 
 APP = "tests.ledger.apps:ledger"
 GONE_SECONDS = 20.0
+DRAIN_SECONDS = 60
 # RestartPreventExitStatus of the unit: a restart would change nothing, or another coordinator has taken over.
 NOT_RESTARTED = (ExitCode.USAGE, ExitCode.STATE_INCOMPATIBLE, ExitCode.FENCED, ExitCode.CONFIGURATION)
 # Killing is what a run does, so it is not taken for a crash loop. A paused process's transaction ends within seconds.
-SETTINGS: dict[str, object] = {"crash_loop_deaths": 1_000_000, "transaction_timeout": 10, "drain_timeout": 60}
+SETTINGS = {"crash_loop_deaths": 1_000_000, "transaction_timeout": 10, "drain_timeout": DRAIN_SECONDS}
 
 
 class Host:
@@ -123,6 +124,12 @@ class Host:
         """Ask it to drain, and do not wait."""
         self.run.signal(signal.SIGTERM)
 
+    def drain(self) -> int:
+        """Ask it to drain, and return the exit code."""
+        self.terminate()
+        # What has not drained in its time still has to be ended.
+        return self.run.wait(DRAIN_SECONDS + GONE_SECONDS)
+
     def signal_all(self, number: int) -> None:
         """A signal to every process."""
         with contextlib.suppress(ProcessLookupError):
@@ -214,7 +221,7 @@ class Hosts:
 
     def drain(self) -> dict[str, int]:
         """End all in order and return their exit codes; one after the other, as an operator would."""
-        return {host.name: host.run.drain() for host in self.all}
+        return {host.name: host.drain() for host in self.all}
 
     def told(self) -> str:
         """For a message: the last words of each."""

@@ -26,6 +26,9 @@ _BATCH = 5_000
 _POLL_SECONDS = 0.1
 LOOK_SECONDS = 0.05
 USAGE_SECONDS = 1.0
+# Something comes all the time, unless the faults hold it up. A client that hears nothing for longer may be deaf, as one
+# that asked a lone broker after a pause (security.QUIET_SECONDS).
+_QUIET_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -62,25 +65,15 @@ class Watcher:
     """A read_committed consumer in a thread. topics: topic -> its name in the ledger and its number of partitions."""
 
     def __init__(self, bootstrap: str, topics: Mapping[str, tuple[str, int]], timed: str) -> None:
+        self._bootstrap = bootstrap
         self._names = {topic: name for topic, (name, _) in topics.items()}
         self._timed = timed
-        self._consumer = Consumer(
-            {
-                "bootstrap.servers": bootstrap,
-                "group.id": "ledger-watcher",
-                "enable.auto.commit": False,
-                "isolation.level": "read_committed",
-                "auto.offset.reset": "error",
-                # A broker that comes back is looked for at once: recovery is timed with this.
-                "reconnect.backoff.max.ms": 500,
-                "log_level": 0,
-            }
-        )
-        self._places = [
-            TopicPartition(topic, number, OFFSET_BEGINNING)
+        # (topic, partition) -> what is read next.
+        self._next = {
+            (topic, number): OFFSET_BEGINNING
             for topic, (_, partitions) in topics.items()
             for number in range(partitions)
-        ]
+        }
         self._enough = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ledger-watcher", daemon=True)
         self.sights: defaultdict[tuple[str, int], Sight] = defaultdict(Sight)
@@ -90,26 +83,52 @@ class Watcher:
 
     def start(self) -> None:
         """Begin at the beginning of each topic."""
-        self._consumer.assign(self._places)
         self._thread.start()
 
     def stop(self) -> None:
         """Read no more."""
         self._enough.set()
         self._thread.join()
-        self._consumer.close()
 
     def _run(self) -> None:
         while not self._enough.is_set():
+            consumer = self._opened()
+            try:
+                self._read(consumer)
+            finally:
+                consumer.close()
+
+    def _opened(self) -> Consumer:
+        """A client that goes on where the one before was."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self._bootstrap,
+                "group.id": "ledger-watcher",
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                "auto.offset.reset": "error",
+                # A broker that comes back is looked for at once: recovery is timed with this.
+                "reconnect.backoff.max.ms": 500,
+                "log_level": 0,
+            }
+        )
+        consumer.assign([TopicPartition(*place, offset) for place, offset in self._next.items()])
+        return consumer
+
+    def _read(self, consumer: Consumer) -> None:
+        """Read until it is enough, or nothing comes any more."""
+        heard_at = time.monotonic()
+        while not self._enough.is_set() and time.monotonic() - heard_at < _QUIET_SECONDS:
             # consume(n) waits until n records are there: one is waited for, and the others are taken along.
-            first = self._consumer.poll(_POLL_SECONDS)
+            first = consumer.poll(_POLL_SECONDS)
             if first is None:
                 continue
-            batch = [first, *self._consumer.consume(_BATCH, 0)]
+            batch = [first, *consumer.consume(_BATCH, 0)]
             now = time.monotonic()
             for message in batch:
                 # Errors are of brokers that are away, which is what the faults do.
                 if message.error() is None:
+                    heard_at = now
                     self._take(message, now)
 
     def _take(self, message: Message, now: float) -> None:
@@ -117,6 +136,7 @@ class Watcher:
         assert topic is not None
         assert partition is not None
         assert offset is not None
+        self._next[topic, partition] = offset + 1
         name, key, value = self._names[topic], message.key(), message.value()
         sight = self.sights[name, partition]
         sight.offsets.append(offset)
