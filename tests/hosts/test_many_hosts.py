@@ -264,6 +264,7 @@ def test_from_one_host_to_three_and_back(load: StartApp, measured: Measured) -> 
     assert one.finish() == []
 
 
+@pytest.mark.timeout(600)
 def test_hosts_join_freeze_die_and_leave(load: StartApp, rack: Rack, measured: Measured) -> None:
     """The short form of the tests above: one cluster lives through it all, and is judged once."""
     one = load("a")

@@ -276,24 +276,37 @@ class Reader:
         eventually(ask, REQUEST_SECONDS, f"{topic}[{partition}] says its end")
         return found[1]
 
-    def committed(self, group: str, topic: str) -> dict[int, int]:
-        """The committed "next" offset per partition; partitions without one are left out."""
-        consumer = self._of_group(group)
+    def committed(self, group: str, topic: str, *, ended: bool = False) -> dict[int, int]:
+        """The committed "next" offset per partition; partitions without one are left out.
+
+        ended: the group's transactions are over or about to be, and the last one counts.
+        """
         asked = [TopicPartition(topic, number) for number in range(self.partitions(topic))]
-        found = {tp.partition: tp.offset for tp in consumer.committed(asked, timeout=REQUEST_SECONDS) if tp.offset >= 0}
-        consumer.close()
-        return found
+        return {tp.partition: tp.offset for tp in self._of_group(group, asked, ended=ended) if tp.offset >= 0}
 
     def metadata(self, group: str, topic: str, partition: int) -> str:
         """The text committed with an offset."""
-        consumer = self._of_group(group)
-        found = consumer.committed([TopicPartition(topic, partition)], timeout=REQUEST_SECONDS)[0].metadata
-        consumer.close()
-        return str(found or "")
+        return str(self._of_group(group, [TopicPartition(topic, partition)], ended=False)[0].metadata or "")
 
-    def _of_group(self, group: str) -> Consumer:
-        # With read_committed the broker would answer only when no transaction is open on the group.
-        return Consumer({**self._config, "group.id": group, "isolation.level": "read_uncommitted"})
+    def _of_group(self, group: str, asked: list[TopicPartition], *, ended: bool) -> list[TopicPartition]:
+        # With read_committed the broker answers only when no transaction is open on the group.
+        level = "read_committed" if ended else "read_uncommitted"
+        consumer = Consumer({**self._config, "group.id": group, "isolation.level": level})
+        found: list[TopicPartition] = []
+
+        def ask() -> bool:
+            try:
+                found.extend(consumer.committed(asked, timeout=REQUEST_SECONDS))
+            except KafkaException as error:
+                # Of a group whose coordinator has just come to be.
+                if error.args[0].code() not in (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS):
+                    raise
+                return False
+            return True
+
+        eventually(ask, REQUEST_SECONDS, f"group {group} says its offsets")
+        consumer.close()
+        return found
 
     def close(self) -> None:
         """Let go of the connections."""

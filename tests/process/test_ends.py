@@ -40,7 +40,7 @@ def test_a_drain_commits_everything_and_ends_with_0(
     run.signal(number)
 
     assert run.wait() == ExitCode.DRAINED
-    committed = reader.committed(run.app_id, f"{topics}in")
+    committed = reader.committed(run.app_id, f"{topics}in", ended=True)
     out = {partition: len(rows) for partition, rows in reader.rows(f"{topics}out").items() if rows}
     assert out == {partition: offset for partition, offset in committed.items() if offset}
     assert 0 < sum(out.values()) <= len(sent)

@@ -55,7 +55,7 @@ def test_policy_stop_ends_with_70_and_does_not_pass_the_offset(
     run.start()
 
     assert run.wait() == ExitCode.CRASH_LOOP
-    assert reader.committed(run.app_id, f"{topics}in").get(1) == 2
+    assert reader.committed(run.app_id, f"{topics}in", ended=True).get(1) == 2
     assert values(reader.rows(f"{topics}out")) == [b"a", b"b"]
     assert f"{topics}in[1]@2" in run.log()
     assert "told to fail" in run.log()
