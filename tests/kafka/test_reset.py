@@ -15,7 +15,19 @@ from confluent_kafka.cimpl import NewTopic
 
 from streamcluster.errors import ExitCode
 from streamcluster.ids import TaskId
-from streamcluster.messages import Drain, Failed, Follow, Following, Grant, Ready, Released, Report, Revoke
+from streamcluster.messages import (
+    Drain,
+    Failed,
+    Follow,
+    Following,
+    Grant,
+    ReadTable,
+    Ready,
+    Released,
+    Report,
+    Revoke,
+    Rows,
+)
 from streamcluster_coordinator.broker import Broker
 from tests.kafka.worker import Link, OneWorker, report_where, wait_caught_up
 from tests.process.checker import Row
@@ -57,7 +69,7 @@ def numbered() -> Iterator[Row]:
 
 
 def start_feed(broker: Broker, prefix: str, link: Link) -> Feed:
-    """Records flow, and are committed; now there are some that are not, or a frozen broker would not be noticed."""
+    """Records flow, and are committed."""
     feed = Feed(broker.bootstrap, f"{prefix}in", numbered(), rate=300)
     feed.start()
     report_where(link, has_uncommitted, "commits are made, and there is more to commit")
@@ -80,9 +92,31 @@ def has_given_up(report: Report) -> bool:
     return report.note is not None and not report.note.startswith("no broker answers")
 
 
+def report_of_now(link: Link) -> Report:
+    """A report that was made after this call: what was on its way comes before the answer."""
+    number = sum(isinstance(said, Rows) for said in link.said)
+    link.send(ReadTable(request=number, table="seen", rows_max=1))
+    link.wait_for(Rows, lambda answer: answer.request == number)
+    return report_where(link, lambda _: True, "it is alive")
+
+
+def freeze(broker: Broker, link: Link) -> None:
+    """Freeze the broker while there is something to commit, or that would not be noticed."""
+
+    def is_frozen() -> bool:
+        report_where(link, has_uncommitted, "there is more to commit")
+        broker.pause(NODE)
+        if has_uncommitted(report_of_now(link)):
+            return True
+        broker.resume(NODE)
+        return False
+
+    eventually(is_frozen, SECONDS, "the broker is frozen with something to commit")
+
+
 def freeze_until_lost(broker: Broker, link: Link) -> None:
     """Freeze the broker until the worker has given its commit up."""
-    broker.pause(NODE)
+    freeze(broker, link)
     report_where(link, has_given_up, "it gives up")
 
 
@@ -130,7 +164,7 @@ def test_drain_ends_though_nobody_knows_whether_its_commit_counts(
     first = worker.start("a")
     first.send(Grant(epoch=1, tasks=worker.tasks))
     feed = start_feed(own_broker, topic_prefix, first)
-    own_broker.pause(NODE)
+    freeze(own_broker, first)
     first.send(Drain())
     report_where(first, has_given_up, "it gives up")
     assert first.process.poll() is None

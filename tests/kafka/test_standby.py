@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
 
@@ -25,7 +24,6 @@ from tests.kafka.conftest import MakeWorker
 from tests.kafka.worker import Link, OneWorker, report_where, wait_caught_up
 from tests.process.checker import Row
 from tests.process.records import Reader, send, values
-from tests.process.waiting import eventually
 
 
 def rows(count: int, first: int = 0) -> list[Row]:
@@ -75,32 +73,19 @@ def test_a_standby_is_promoted_without_a_restore(
     owner, standby = worker.start("a"), worker.start("b")
     owner.send(Grant(epoch=1, tasks=worker.tasks))
     send(bootstrap, f"{topic_prefix}in", rows(20_000))
-    follow_to_the_end(standby, wait_caught_up(owner, bootstrap, 2), 1)
+    before = wait_caught_up(owner, bootstrap, 2)
+    follow_to_the_end(standby, before, 1)
 
     send(bootstrap, f"{topic_prefix}in", rows(5_000, 20_000))
     owner.process.kill()
     owner.process.wait(30)
     fence(worker, "a")
-    known = len(standby.said)
-    began = time.monotonic()
+    ends = sum(reader.high(worker.topology.tables[0].changelog, number) for number in (0, 1))
     standby.send(Grant(epoch=2, tasks=worker.tasks))
-    eventually(
-        lambda: any(
-            isinstance(said, Report) and [one.state for one in said.tasks] == ["running", "running"]
-            for said in standby.said[known:]
-        ),
-        30,
-        "the standby runs",
-        standby.log_end,
-        every=0.005,
-    )
-    seconds = time.monotonic() - began
     report = wait_caught_up(standby, bootstrap, 2)
 
-    print(f"promoted within {seconds:.3f} s")
-    assert seconds < 5
-    # Of 25 keys' rows a commit has at most 25 records a task.
-    assert sum(one.restored for one in report.tasks) <= 5_000
+    # How long it takes is measured elsewhere (tests/bench/hosts.py).
+    assert sum(one.restored for one in report.tasks) <= ends - sum(one.stored for one in before.tasks)
     sent = sorted(str(row.value) for row in rows(25_000))
     assert sorted(map(str, values(reader.rows(f"{topic_prefix}out")))) == sent
     assert sorted(query(standby, ReadTable(request=1, table="seen")).rows) == sorted(

@@ -54,9 +54,17 @@ class Rig:
         self.offsets = Offsets(self.settings, self.connection)
         self.shelf = Shelf(make)
         self.is_restoring = threading.Event()
+        # How the follower stood at each of its steps.
+        self.steps: list[Standing] = []
         self.follower = Follower(
-            self.settings, self.connection, self.offsets, self.shelf, must_step_aside=self.is_restoring.is_set
+            self.settings, self.connection, self.offsets, self.shelf, must_step_aside=self._begin_step
         )
+
+    def _begin_step(self) -> bool:
+        standing = self.follower.standing(TASK)
+        if standing is not None:
+            self.steps.append(standing)
+        return self.is_restoring.is_set()
 
     def producer(self, name: str = "writer") -> Producer:
         """A transactional producer of this test."""
@@ -74,8 +82,13 @@ class Rig:
 
     def rows(self) -> list[tuple[bytes, bytes]]:
         """What the standby has."""
-        store = self.shelf.stores.get(TASK)
-        return store.shard("t").scan(rows_max=100_000) if store is not None else []
+
+        def scan(_: object) -> list[tuple[bytes, bytes]]:
+            store = self.shelf.stores.get(TASK)
+            return store.shard("t").scan(rows_max=100_000) if store is not None else []
+
+        # Rows in memory may not be written while they are looked at.
+        return self.follower.read(scan)
 
     def wait_for_end(self, topic: str) -> None:
         """Until the store is at the end of the log, and the follower says so."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 from confluent_kafka.admin import AdminClient
@@ -16,8 +15,8 @@ from streamcluster_worker.positions import start_positions
 
 NODE = 1
 SECONDS = 30.0
-# A loop that is stopped for longer is seen as one that hangs; a start_positions that shared its consumer took 30 s.
-STOPPED_SECONDS_MAX = 1.0
+# They take 1 s. The broker must not be frozen for long: a lone one is fenced then, and clients may become deaf.
+READS = 100
 
 
 def test_a_loop_goes_on_reading_while_positions_are_waited_for(own_broker: Broker, topic_prefix: str) -> None:
@@ -27,18 +26,14 @@ def test_a_loop_goes_on_reading_while_positions_are_waited_for(own_broker: Broke
     admin.create_topics([NewTopic(topic, 1)])[topic].result(SECONDS)
     settings = Settings(id=f"{topic_prefix}app", broker=own_broker.url)
     clients = Clients.open(settings, f"{topic_prefix}slot", SECONDS, 1_000_000)
-    longest = 0.0
 
     own_broker.pause(NODE)
     with ThreadPoolExecutor(1) as pool:
         asking = pool.submit(start_positions, clients, settings, {TaskId(1, 0): [TP(topic, 0)]})
-        until = time.monotonic() + 3.0
-        while (begin := time.monotonic()) < until:
+        for _ in range(READS):
             clients.consumer.consume(1, 0.01)
-            longest = max(longest, time.monotonic() - begin)
+        # With a consumer that both use, a read comes back after the answer.
         assert not asking.done()
         own_broker.resume(NODE)
         assert asking.result(SECONDS)[TaskId(1, 0)].positions[TP(topic, 0)].next_offset == 0
     clients.close()
-
-    assert longest < STOPPED_SECONDS_MAX

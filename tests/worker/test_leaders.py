@@ -13,6 +13,7 @@ from streamcluster_worker.kafka import Connection, connect, open_consumer
 from tests.conftest import MakeTopic
 
 SECONDS = 30.0
+TOPICS = 9
 
 
 def test_a_topic_that_is_new_to_a_running_consumer_is_read_at_once(
@@ -22,7 +23,7 @@ def test_a_topic_that_is_new_to_a_running_consumer_is_read_at_once(
     settings = Settings(id=f"{topic_prefix}app", broker=broker_url)
     # The app's own topic is there, as in an app that runs; one that is not makes the client ask all the time.
     make_topic(settings.dead_letters, 1)
-    topics = [make_topic(f"{topic_prefix}{number}", 1) for number in range(3)]
+    topics = [make_topic(f"{topic_prefix}{number}", 1) for number in range(TOPICS)]
     producer = Producer({"bootstrap.servers": bootstrap_servers(broker_url)})
     for topic in topics:
         producer.produce(topic, b"record")
