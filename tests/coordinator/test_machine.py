@@ -15,7 +15,7 @@ def granted(world: LocalWorld) -> dict[TaskId, Slot]:
     return {task: process.slot for process in world.alive.values() for task in process.tasks}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, 2**32), st.integers(1, 4), st.sampled_from(["exactly_once", "at_least_once"]))
 def test_no_store_is_open_twice_and_in_the_end_all_is_as_assigned(seed: int, workers: int, guarantee: str) -> None:
     """Whatever dies, resets and is decided when: one process per task, granted by the newest word only."""
@@ -41,7 +41,7 @@ def test_no_store_is_open_twice_and_in_the_end_all_is_as_assigned(seed: int, wor
     assert world.machine.state.followed == followed
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 2**32), st.integers(1, 4))
 def test_stop_always_ends_with_no_process_left(seed: int, workers: int) -> None:
     """A stop in the middle of anything ends in an exit, after the last process is gone."""
@@ -58,7 +58,7 @@ def test_stop_always_ends_with_no_process_left(seed: int, workers: int) -> None:
     assert not world.alive
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 2**32))
 def test_no_process_is_started_before_the_log_has_this_host(seed: int) -> None:
     """Nothing makes it start one: neither time, nor signals."""

@@ -116,7 +116,7 @@ def is_free(facts: Facts, after: Snapshot, task: str, owner: SlotId, epoch: int)
     return slot is not None and report.epoch_read >= epoch and slot.fenced and task not in slot.holds
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cases())
 def test_a_task_is_never_given_while_its_owner_may_still_have_it(case: tuple[Snapshot, Facts]) -> None:
     """It was asked back in a committed record, and then released or fenced."""
@@ -129,7 +129,7 @@ def test_a_task_is_never_given_while_its_owner_may_still_have_it(case: tuple[Sna
             assert is_free(facts, after, task, SlotId.parse(owner), before.revoking[task])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cases())
 def test_standbys_are_on_different_hosts_and_not_with_the_owner(case: tuple[Snapshot, Facts]) -> None:
     """A host's directory has one place for a task."""
@@ -141,7 +141,7 @@ def test_standbys_are_on_different_hosts_and_not_with_the_owner(case: tuple[Snap
         assert len({*hosts, *owner}) == len(hosts + owner)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cases())
 def test_every_task_that_is_asked_back_has_a_reason(case: tuple[Snapshot, Facts]) -> None:
     """An operator sees from whom it is taken, when, and why."""
@@ -155,7 +155,7 @@ def test_every_task_that_is_asked_back_has_a_reason(case: tuple[Snapshot, Facts]
         assert moves[-1].reason
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cases())
 def test_planning_again_with_the_same_facts_changes_nothing(case: tuple[Snapshot, Facts]) -> None:
     """Once hosts are registered and what was free is given, the plan is made until somebody says something new."""
@@ -167,7 +167,7 @@ def test_planning_again_with_the_same_facts_changes_nothing(case: tuple[Snapshot
     assert planned(snapshot, facts)[0] == snapshot
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cases())
 def test_a_host_that_is_silent_and_not_dead_keeps_what_it_has(case: tuple[Snapshot, Facts]) -> None:
     """Its tasks are not asked back, and it is given none (H11)."""

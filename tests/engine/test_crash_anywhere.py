@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamcluster import App, Stream
@@ -126,7 +126,7 @@ def _has(driver: Driver, partition: int) -> bool:
     return any(record.value() != b"garbage" for record in records)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, derandomize=True)
 @given(PROGRAMS)
 def test_results_are_those_of_a_fold_whatever_happens(program: list[tuple[Any, ...]]) -> None:
     """Outputs per partition element by element, tables, dead letters and positions equal a fold; so does a rebuild."""

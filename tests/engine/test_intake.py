@@ -48,7 +48,7 @@ GAPS = st.lists(st.integers(1, 3), min_size=1, max_size=30)
 STEPS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.booleans()), min_size=1, max_size=12)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150, derandomize=True)
 @given(GAPS, STEPS, st.integers(1, 7))
 def test_position_is_the_oldest_unfinished_event_of_all_readers(
     gaps: list[int], steps: list[tuple[int, int, bool]], batch: int

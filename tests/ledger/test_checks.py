@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.ledger.checks import CHECKS, verdict
@@ -34,14 +34,14 @@ def test_every_check_has_a_violation_that_it_finds() -> None:
     assert len(CHECKS) == 10
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000), steps=st.integers(2, 40), accounts=st.integers(1, 30))
 def test_right_histories_are_green(seed: int, steps: int, accounts: int) -> None:
     """Whatever is sent, in whatever commits: where nothing is wrong nothing is found."""
     assert red(verdict(right_history(seed, steps, accounts))) == []
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(name=st.sampled_from(sorted(MUTATIONS)), seed=st.integers(0, 10_000), share=st.floats(0, 0.999))
 def test_violations_are_found_wherever_they_are(name: str, seed: int, share: float) -> None:
     """The same with other histories and other places."""

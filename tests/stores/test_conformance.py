@@ -136,7 +136,7 @@ _STEPS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(_STEPS)
 def test_both_stores_do_as_a_dict_does(steps: list[tuple[str, object]]) -> None:
     """Any sequence of operations leaves in RocksDB and in the memory store what it leaves in a dict."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
@@ -117,17 +117,21 @@ class Offsets:
         left = list(dict.fromkeys(tps))
         what = f"Reading offsets of {len(left)} partitions"
         found: dict[TP, int] = {}
+        # What was last said of those that are left: the last of many rounds may be too short for an answer.
+        errors: dict[TP, KafkaError] = {}
         with self._asker() as asker:
             while left:
                 got = _round(asker.consumer, left, end, max(0.001, min(patience, deadline - time.monotonic())))
                 found |= got.found
                 left = [tp for tp in left if tp not in found]
+                errors |= got.errors
                 if left:
                     seconds = deadline - time.monotonic()
                     gone = _look_for(asker.consumer, left, max(0.001, min(_PATIENCE_SECONDS, seconds)))
                     if gone is None:
                         asker.renew()
-                    _raise_if_vain(what, got, gone or set(), late=seconds <= 0)
+                    told = {tp: errors[tp] for tp in left if tp in errors}
+                    _raise_if_vain(what, told, gone or set(), late=seconds <= 0)
                     # While there is no leader each answer comes at once.
                     time.sleep(_AGAIN_SECONDS)
                     patience *= 2
@@ -141,7 +145,9 @@ def _round(consumer: Consumer, tps: list[TP], end: int, seconds: float) -> _Roun
         # What it calls a time is a begin or an end when it is one of their names.
         answer = consumer.offsets_for_times([TopicPartition(tp.topic, tp.partition, end) for tp in tps], seconds)
     except KafkaException as error:
-        got.errors = dict.fromkeys(tps, error_of(error))
+        # That the time is over says nothing of these partitions.
+        if classify(error_of(error)) not in ("retriable", "unreachable"):
+            got.errors = dict.fromkeys(tps, error_of(error))
         return got
     for entry in answer:
         tp = TP(entry.topic, entry.partition)
@@ -168,9 +174,9 @@ def _look_for(consumer: Consumer, tps: Iterable[TP], seconds: float) -> set[TP] 
     return gone if answers else None
 
 
-def _raise_if_vain(what: str, got: _Round, gone: AbstractSet[TP], *, late: bool) -> None:
+def _raise_if_vain(what: str, errors: Mapping[TP, KafkaError], gone: AbstractSet[TP], *, late: bool) -> None:
     """Raise if asking again is of no use. gone: partitions that are not there; late: the time is over."""
-    for tp, error in got.errors.items():
+    for tp, error in errors.items():
         match classify(error):
             # A partition without a leader is called missing too.
             case "missing" if tp not in gone and late:
