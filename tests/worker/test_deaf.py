@@ -16,12 +16,24 @@ import pytest
 from streamcluster.ids import TP, TaskId
 from streamcluster.settings import Settings
 from streamcluster.stores import MemoryStore
+from streamcluster_coordinator.broker import Broker
 from streamcluster_worker import clients as clients_module
-from streamcluster_worker import follow, offsets, restore
+from streamcluster_worker import committer, follow, offsets, restore
 from streamcluster_worker.clients import Clients
-from streamcluster_worker.kafka import Connection, Consumer, connect, open_consumer
+from streamcluster_worker.committer import Committer
+from streamcluster_worker.kafka import (
+    Connection,
+    Consumer,
+    connect,
+    open_consumer,
+    open_group_consumer,
+    open_producer,
+    open_transactional_producer,
+)
+from streamcluster_worker.kafka_errors import ResetNeeded
 from streamcluster_worker.offsets import Offsets
 from tests.conftest import MakeTopic
+from tests.process import topics
 from tests.process.waiting import eventually
 from tests.worker import following
 from tests.worker.changelogs import commit
@@ -150,3 +162,49 @@ def test_a_standby_is_fed_by_another_one(
     eventually(lambda: time.monotonic() - at_end > 3 * QUIET_SECONDS, SECONDS, "it was quiet for a while")
     rig.follower.stop()
     assert len(opened) == 2
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit soon looks whether its producer is deaf."""
+    for name in ("QUIET_SECONDS", "_LOOK_SECONDS", "_AGAIN_HEARD_SECONDS"):
+        monkeypatch.setattr(committer, name, QUIET_SECONDS)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_commit_does_not_wait_for_a_deaf_producer(broker_url: str, topic_prefix: str) -> None:
+    """It is given up while others are answered, and the time-out is not waited for."""
+    nobody, settings = (
+        Settings(id=topic_prefix, broker=url, processing_guarantee="at_least_once", transaction_timeout=20.0)
+        for url in (NOWHERE.broker, broker_url)
+    )
+    group = open_group_consumer(settings, Connection())
+    one = Committer(settings, open_producer(nobody, Connection()), group)
+    with pytest.raises(ResetNeeded, match="do not answer this one"):
+        one.commit({f"{topic_prefix}out": [{"key": b"k", "value": b"v"}]}, {}, {})
+    one.close()
+    group.close()
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("early", [False, True], ids=["records", "end"])
+def test_a_transaction_does_not_wait_for_a_deaf_producer(
+    monkeypatch: pytest.MonkeyPatch, own_broker: Broker, topic_prefix: str, *, early: bool
+) -> None:
+    """Neither for its records' answers nor for that of its end."""
+    topics.create(own_broker.bootstrap, ["out"], 1)
+    settings = Settings(id=topic_prefix, broker=own_broker.url, transaction_timeout=20.0)
+    group = open_group_consumer(settings, Connection())
+    producer = open_transactional_producer(settings, f"{topic_prefix}slot", Connection(), SECONDS)
+    one, records = Committer(settings, producer, group), {"out": [{"key": b"k", "value": b"v"}]}
+    one.commit(records, {}, {})
+    if early:
+        one.produce_early(records)
+        assert producer.flush(SECONDS) == 0
+    own_broker.pause(1)
+    # As if the broker answered others.
+    monkeypatch.setattr(committer, "find_group", lambda *_: None)
+    with pytest.raises(ResetNeeded, match="do not answer this one"):
+        one.commit({} if early else records, {}, {})
+    one.close()
+    group.close()

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from streamcluster.errors import BrokerUnreachable, StreamclusterError
 from streamcluster.ids import TP
+from streamcluster.security import QUIET_SECONDS
 from streamcluster.settings import Settings
 
 from .kafka import (
@@ -24,10 +25,11 @@ from .kafka import (
     TopicPartition,
     error_of,
     find_group,
+    is_answered,
     missing_topics,
     retry,
 )
-from .kafka_errors import RecordRefused, ResetNeeded, classify, error_for
+from .kafka_errors import RecordRefused, ResetNeeded, classify, error_for, is_silence
 from .kafka_settings import PRODUCER_QUEUE_BYTES, PRODUCER_QUEUE_RECORDS
 
 # {'key': bytes | None, 'value': bytes | None}, and when wanted 'headers', 'timestamp' (ms) and 'partition'.
@@ -38,8 +40,10 @@ _BATCH_RECORDS = 5_000
 _OFFSETS_SECONDS = 2.0
 # What a call gets to come back after the answer that it waits for.
 _OFFSETS_GRACE_SECONDS = 1.0
-# For the question which topics are gone, after acknowledgements did not come.
+# For a question after an answer did not come: which topics are gone, whether anybody is there.
 _LOOK_SECONDS = 2.0
+# What a client gets to hear brokers again that have come back: it looks for them once a second.
+_AGAIN_HEARD_SECONDS = 5.0
 _BATCH_HAS_NOT = frozenset({"headers", "timestamp", "partition"})
 
 
@@ -148,7 +152,8 @@ class Committer:
             ResetNeeded, Fenced, BrokerUnreachable: not known to be dropped; open everything anew (I3).
         """
         if self._begun:
-            retry("Aborting a transaction", self._producer.abort_transaction, time.monotonic() + self._timeout)
+            deadline = time.monotonic() + self._timeout
+            self._retry("Aborting a transaction", self._producer.abort_transaction, deadline)
         self._begun = False
         self._queued_bytes = 0
         self._landed = {}
@@ -235,8 +240,11 @@ class Committer:
 
     def _flush(self, deadline: float) -> None:
         """Wait until every record has its answer."""
-        left = max(0.0, deadline - time.monotonic())
-        if _serve("Waiting for acknowledgements", lambda: self._producer.flush(left)) > 0:
+        what = "Waiting for acknowledgements"
+        while _serve(what, lambda: self._producer.flush(max(0.0, min(QUIET_SECONDS, deadline - time.monotonic())))) > 0:
+            if time.monotonic() < deadline:
+                self._give_up_if_deaf(what, deadline - time.monotonic())
+                continue
             if gone := missing_topics(self._producer, sorted(self._written), _LOOK_SECONDS):
                 raise ResetNeeded(f"Writing to {', '.join(gone)}", "missing", "there is no such topic")
             raise BrokerUnreachable(
@@ -254,8 +262,34 @@ class Committer:
         if positions:
             self._add_offsets(positions, deadline)
         self._flush(deadline)
-        retry("Committing a transaction", self._producer.commit_transaction, deadline)
+        self._retry("Committing a transaction", self._producer.commit_transaction, deadline)
         self._begun = False
+
+    def _retry(self, what: str, call: Callable[[float], None], deadline: float) -> None:
+        """As `retry`, unless the producer is deaf."""
+
+        def once(left: float) -> None:
+            try:
+                call(min(left, QUIET_SECONDS))
+            except KafkaException as error:
+                if is_silence(error_of(error)):
+                    self._give_up_if_deaf(what, left)
+                raise
+
+        retry(what, once, deadline)
+
+    def _give_up_if_deaf(self, what: str, seconds: float) -> None:
+        """Raise if the producer hears no broker, and a new client does, within so many seconds.
+
+        Raises:
+            ResetNeeded: it may be so for good (see `security.QUIET_SECONDS`).
+            BrokerUnreachable, ConfigurationError: as `find_group`.
+        """
+        if is_answered(self._producer, self._settings.dead_letters, _LOOK_SECONDS):
+            return
+        find_group(self._settings, seconds)
+        if not is_answered(self._producer, self._settings.dead_letters, _AGAIN_HEARD_SECONDS):
+            raise ResetNeeded(what, "reset", "brokers answer a new client, and do not answer this one")
 
     def _add_offsets(self, positions: list[TopicPartition], deadline: float) -> None:
         what = "Adding offsets to a transaction"
@@ -269,7 +303,7 @@ class Committer:
                 # The transaction failed during that call, which does not say why; the next one is told at once.
                 self._send_offsets(what, positions, left)
 
-        retry(what, send, deadline)
+        self._retry(what, send, deadline)
 
     def _send_offsets(self, what: str, positions: list[TopicPartition], left: float) -> None:
         """Send them within `left` seconds.

@@ -133,6 +133,11 @@ def classify(error: ErrorFacts) -> Verdict:
     return "unreachable" if name in _UNREACHABLE else "reset"
 
 
+def is_silence(error: ErrorFacts) -> bool:
+    """Whether it says that no answer came."""
+    return error.name() in _UNREACHABLE
+
+
 _TABLE: tuple[tuple[frozenset[str], Verdict], ...] = (
     (_FENCED, "fenced"),
     (_CONFIG, "config"),
