@@ -152,8 +152,8 @@ class Committer:
             ResetNeeded, Fenced, BrokerUnreachable: not known to be dropped; open everything anew (I3).
         """
         if self._begun:
-            deadline = time.monotonic() + self._timeout
-            self._retry("Aborting a transaction", self._producer.abort_transaction, deadline)
+            producer, deadline = self._producer, time.monotonic() + self._timeout
+            _end(self._settings, "Aborting a transaction", producer, producer.abort_transaction, deadline)
         self._begun = False
         self._queued_bytes = 0
         self._landed = {}
@@ -243,7 +243,7 @@ class Committer:
         what = "Waiting for acknowledgements"
         while _serve(what, lambda: self._producer.flush(max(0.0, min(QUIET_SECONDS, deadline - time.monotonic())))) > 0:
             if time.monotonic() < deadline:
-                self._give_up_if_deaf(what, deadline - time.monotonic())
+                _give_up_if_deaf(self._settings, what, self._producer, deadline - time.monotonic())
                 continue
             if gone := missing_topics(self._producer, sorted(self._written), _LOOK_SECONDS):
                 raise ResetNeeded(f"Writing to {', '.join(gone)}", "missing", "there is no such topic")
@@ -262,34 +262,9 @@ class Committer:
         if positions:
             self._add_offsets(positions, deadline)
         self._flush(deadline)
-        self._retry("Committing a transaction", self._producer.commit_transaction, deadline)
+        producer = self._producer
+        _end(self._settings, "Committing a transaction", producer, producer.commit_transaction, deadline)
         self._begun = False
-
-    def _retry(self, what: str, call: Callable[[float], None], deadline: float) -> None:
-        """As `retry`, unless the producer is deaf."""
-
-        def once(left: float) -> None:
-            try:
-                call(min(left, QUIET_SECONDS))
-            except KafkaException as error:
-                if is_silence(error_of(error)):
-                    self._give_up_if_deaf(what, left)
-                raise
-
-        retry(what, once, deadline)
-
-    def _give_up_if_deaf(self, what: str, seconds: float) -> None:
-        """Raise if the producer hears no broker, and a new client does, within so many seconds.
-
-        Raises:
-            ResetNeeded: it may be so for good (see `security.QUIET_SECONDS`).
-            BrokerUnreachable, ConfigurationError: as `find_group`.
-        """
-        if is_answered(self._producer, self._settings.dead_letters, _LOOK_SECONDS):
-            return
-        find_group(self._settings, seconds)
-        if not is_answered(self._producer, self._settings.dead_letters, _AGAIN_HEARD_SECONDS):
-            raise ResetNeeded(what, "reset", "brokers answer a new client, and do not answer this one")
 
     def _add_offsets(self, positions: list[TopicPartition], deadline: float) -> None:
         what = "Adding offsets to a transaction"
@@ -303,7 +278,7 @@ class Committer:
                 # The transaction failed during that call, which does not say why; the next one is told at once.
                 self._send_offsets(what, positions, left)
 
-        self._retry(what, send, deadline)
+        _end(self._settings, what, self._producer, send, deadline)
 
     def _send_offsets(self, what: str, positions: list[TopicPartition], left: float) -> None:
         """Send them within `left` seconds.
@@ -333,6 +308,34 @@ class Committer:
                     raise KafkaException(entry.error)
 
         retry("Committing offsets", commit, deadline)
+
+
+def _end(settings: Settings, what: str, producer: Producer, call: Callable[[float], None], deadline: float) -> None:
+    """Make a call that ends a transaction, or prepares that, as `retry` does; unless the producer is deaf."""
+
+    def once(left: float) -> None:
+        try:
+            call(min(left, QUIET_SECONDS))
+        except KafkaException as error:
+            if is_silence(error_of(error)):
+                _give_up_if_deaf(settings, what, producer, left)
+            raise
+
+    retry(what, once, deadline)
+
+
+def _give_up_if_deaf(settings: Settings, what: str, producer: Producer, seconds: float) -> None:
+    """Raise if the producer hears no broker, and a new client does, within so many seconds.
+
+    Raises:
+        ResetNeeded: it may be so for good (see `security.QUIET_SECONDS`).
+        BrokerUnreachable, ConfigurationError: as `find_group`.
+    """
+    if is_answered(producer, settings.dead_letters, _LOOK_SECONDS):
+        return
+    find_group(settings, seconds)
+    if not is_answered(producer, settings.dead_letters, _AGAIN_HEARD_SECONDS):
+        raise ResetNeeded(what, "reset", "brokers answer a new client, and do not answer this one")
 
 
 def _serve(what: str, call: Callable[[], int]) -> int:
