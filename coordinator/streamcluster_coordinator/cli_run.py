@@ -88,7 +88,10 @@ def check(target: Target, as_json: bool) -> int:
 )
 @click.option("--brokers", type=click.IntRange(1, 9), default=1, show_default=True, help="More give a real cluster.")
 def broker(port: int, data_dir: Path | None, brokers: int) -> int:
-    """Run a real Apache Kafka on this machine, for development and tests. Ctrl-C stops it."""
+    """Run a real Apache Kafka on this machine, for development and tests. Ctrl-C stops it.
+
+    Java also gets the flags in $KAFKA_OPTS, as from Kafka's own scripts.
+    """
     return run_broker(port, data_dir, brokers, click.echo)
 
 
