@@ -30,8 +30,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-# They take minutes: begun first, nobody waits for them in the end.
-_LONGEST = ("test_simulation.py", "test_secured_brokers.py")
+# Files that take minutes: begun first, nobody waits for them in the end.
+_LONGEST = ("test_simulation.py", "test_broker.py", "test_secured_brokers.py", "test_state.py", "test_follow.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
