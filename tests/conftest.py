@@ -31,7 +31,7 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 # Files that take minutes: begun first, nobody waits for them in the end.
-_LONGEST = ("test_simulation.py", "test_broker.py", "test_secured_brokers.py", "test_state.py", "test_follow.py")
+_LONGEST = ("test_broker.py", "test_secured_brokers.py", "test_state.py", "test_reset.py", "test_follow.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
