@@ -198,7 +198,7 @@ def test_worker_whose_client_hears_nothing_opens_another(
     one_worker: MakeWorker, reader: Reader, bootstrap: str, topic_prefix: str
 ) -> None:
     """Records that nobody brings are no silence of the brokers: it finds out, lets its tasks go, and asks for more."""
-    worker = one_worker("process.deaf:obedient", heartbeat_interval=0.1)
+    worker = one_worker("deaf:obedient", heartbeat_interval=0.1)
     link = worker.start()
     link.send(Grant(epoch=1, tasks=worker.tasks))
     send(bootstrap, f"{topic_prefix}in", [Row("k", b"v")])
@@ -214,7 +214,7 @@ def test_agents_that_are_ahead_are_noted_in_the_commit(
     one_worker: MakeWorker, reader: Reader, bootstrap: str, topic_prefix: str
 ) -> None:
     """A fast agent's outputs are committed while a slow one holds the offset back; a crash repeats neither's."""
-    worker = one_worker("kafka.held:held")
+    worker = one_worker("paced")
     # The slow one stays at the tenth. A commit waits for events in hand, so it is made between two that come before.
     expected = [b"hold once" if n == 10 else b"v%d" % n for n in range(30)]
     send(bootstrap, f"{topic_prefix}in", [Row("k", value) for value in expected], 0)

@@ -98,14 +98,14 @@ class Link:
 class OneWorker:
     """The worker of slot 0 of an app; it may be started again and again, on several hosts.
 
-    app: its name in tests/process/apps.py, or module:name in tests.
+    app: its name in tests/process/apps.py, or module:name in tests/process.
     """
 
     def __init__(
         self, app: str, prefix: str, broker_url: str, directory: Path, make_topic: MakeTopic, **settings: object
     ) -> None:
         module, _, name = app.rpartition(":")
-        self._app = f"tests.{module or 'process.apps'}:{name}"
+        self._app = f"tests.process.{module or 'apps'}:{name}"
         self._log = directory / "log"
         self._environ = environment(prefix, directory, {})
         self.directory = directory

@@ -143,8 +143,10 @@ async def send_fast(stream: streamcluster.Stream[str]) -> None:
 
 @paced.agent(paced_in, name="slow")
 async def send_slowly(stream: streamcluster.Stream[str]) -> None:
-    """Send on after a while, as if something else had to be asked."""
+    """Send on after a while, as if something else had to be asked; `hold once` the first process never sends on."""
     async for key, value in stream.items():
+        if value == "hold once" and first_time("held"):
+            await asyncio.Event().wait()
         await asyncio.sleep(60 if value == "long" else 0.1)
         await slow_out.send(key=key, value=value)
 
