@@ -35,6 +35,7 @@ TASK_EVENTS: dict[str, lifecycle.Event] = {
     "dropped": lifecycle.Followed(1, ()),
     "opened": lifecycle.Opened(TASK),
     "restored": lifecycle.Restored(TASK),
+    "damaged": lifecycle.Damaged(TASK),
     "revoked": lifecycle.Revoked(1, (TASK,)),
     "closed": lifecycle.Closed(TASK),
     "lost": lifecycle.Lost(),

@@ -35,10 +35,11 @@ from .faust_names import (
     names_what_is_missing,
     refuses,
 )
+from .operators import Processor
 from .policies import ErrorPolicy
 from .settings import Settings, make_settings
 from .signals import Signal
-from .streams import Processor, Source, Stream
+from .streams import Source, Stream
 from .tables import Table as TableView
 from .topics import Topic
 

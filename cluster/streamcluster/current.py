@@ -30,7 +30,7 @@ class KafkaRecord(Protocol):
 class Run:
     """Consecutive records of one partition with their decoded values.
 
-    records and values have the same length until a barrier cuts `values` short; next_offset: where the partition goes
+    records and values have the same length, and are this run's own; next_offset: where the partition goes
     on after this run; decode_key: bytes -> key, for `items()` and events; before: what is done, instead of handing out
     an event, when the run is reached; False means that the coroutine must not go past this run.
     """
@@ -64,7 +64,7 @@ class Run:
         """Keep the first `count` events and return a run with the others."""
         rest = Run(self.task, self.tp, self.records[count:], self.values[count:], self.next_offset, self.decode_key)
         self.next_offset = rest.offset(0)
-        del self.values[count:]
+        del self.records[count:], self.values[count:]
         return rest
 
     def key(self, index: int) -> Any:
@@ -100,20 +100,36 @@ class Cursor:
 
 
 class Kept:
-    """Events that take() has buffered: not finished, in the order of arrival. handed_out: the batch is in the body."""
+    """Events that take() has buffered: not finished, in the order of arrival. handed_out: the batch is in the body.
 
-    __slots__ = ("events", "handed_out")
+    bonds: tasks whose events were in one finished batch, so that what it did counts only if all of them are committed.
+    enter: called with the task of a batch's last event when the batch is handed out: there its body writes.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("bonds", "enter", "events", "handed_out")
+
+    def __init__(self, enter: Callable[[TaskId], None] | None = None) -> None:
+        self.enter = enter
         self.events: list[tuple[Run, int]] = []
         self.handed_out = False
+        self.bonds: list[frozenset[TaskId]] = []
 
     def add(self, run: Run, index: int) -> None:
         """Buffer the event at `index` of `run`: the committable position stays before it."""
         self.events.append((run, index))
 
+    def hand_out(self) -> None:
+        """The batch goes to the body."""
+        self.handed_out = True
+        if self.enter is not None:
+            self.enter(self.events[-1][0].task)
+
     def clear(self) -> None:
         """The batch was delivered and finished, or is forgotten."""
+        if self.handed_out:
+            tasks = {run.task for run, _ in self.events}
+            if len(tasks) > 1:
+                self.bonds.append(frozenset(tasks))
         self.events.clear()
         self.handed_out = False
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+# How much of a key is shown in a message.
+KEY_CHARS_MAX = 100
+
 
 class ExitCode(IntEnum):
     """What a `streamcluster` process tells its parent when it ends."""
@@ -72,6 +75,18 @@ class DecodeError(StreamclusterError):
 
 class ValidationError(DecodeError):
     """A value decodes but does not fit its model: a missing field, a wrong type."""
+
+
+class UnencodableEntry(StreamclusterError):
+    """What an event put into a table cannot be committed: its codec refuses it, or the changelog does not take it."""
+
+    def __init__(self, table: str, key: object, error: Exception) -> None:
+        shown = repr(key)
+        if len(shown) > KEY_CHARS_MAX:
+            shown = f"{shown[:KEY_CHARS_MAX]}... ({len(shown)} characters)"
+        super().__init__(f"table {table!r}, key {shown}: {error!r}")
+        self.table = table
+        self.key = key
 
 
 class ImproperlyConfigured(ConfigurationError):

@@ -21,8 +21,9 @@ from .app import App, TaskFunction
 from .checks import check_topic_name
 from .errors import AppError
 from .limits import DEAD_LETTER_BYTES_MAX, limits_of
+from .operators import GroupBy, Operator, Processor
 from .policies import ErrorPolicy, policy_of
-from .streams import GroupBy, Operator, Probed, Processor, Source, Stream
+from .streams import Probed, Source, Stream
 from .tables import Table
 from .topics import Topic
 from .topology import AgentSpec, Declared, TableSpec, TopicSpec, Topology

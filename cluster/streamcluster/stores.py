@@ -10,9 +10,15 @@ import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
+from .errors import StreamclusterError
+
+
+class StoreFailed(StreamclusterError):
+    """A store cannot be read or written: the disk's fault or the operator's, never that of the event at hand."""
+
 
 class Shard(Protocol):
-    """One table's part for one task: reads only."""
+    """One table's part for one task: reads only. Each method may raise StoreFailed."""
 
     def get(self, key: bytes) -> bytes | None:
         """The committed value, or None."""

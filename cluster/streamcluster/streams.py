@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from types import CoroutineType
 from typing import Any, Generic, Protocol, TypeVar
 
 from .checks import Seconds, check_callable, check_count
@@ -19,55 +17,24 @@ from .current import Cursor, Kept, Run
 from .errors import AppError, NotOffered, Skip
 from .events import Destination, Event, current_event
 from .faust_names import STREAM, names_what_is_missing
+from .leaving import LoopIterator
 from .models import field_getter, field_name, field_owner
+from .operators import Echo, Echoed, Filter, GroupBy, Operator, Processor, after_repartition, apply
 from .topics import Topic, topic_of
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Processor:
-    """Replaces each value by what `fun` returns; `Skip` drops the event."""
-
-    fun: Callable[[Any], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Keeps the events for which `fun` is true."""
-
-    fun: Callable[[Any], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Echo:
-    """Sends each value to `topics` and goes on."""
-
-    topics: tuple[Topic, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class GroupBy:
-    """Sends each event to a repartition topic under a new key; what follows reads that topic.
-
-    label: the part of the topic's name that says by what. through: the topic that `Stream.through` named, or None.
-    """
-
-    label: str
-    key: Callable[[Any], Any] | None
-    key_type: Any = None
-    partitions: int | None = None
-    through: Topic | None = None
-
-
-Operator = Processor | Filter | Echo | GroupBy
-
-
 class Intake(Protocol):
-    """What a running stream takes its runs from."""
+    """What a running stream takes its runs from.
+
+    reader, leave: see leaving.py; leave is None when nobody wants to know that the loop was left.
+    """
 
     cursor: Cursor
     kept: Kept
+    reader: object
+    leave: Callable[[], None] | None
 
     def begin(self) -> None:
         """An iteration starts: what an earlier one left unfinished comes again."""
@@ -170,6 +137,9 @@ class Stream(Generic[T]):
     # Iteration
 
     def __aiter__(self) -> AsyncIterator[T]:
+        return self._told(self._values())
+
+    def _values(self) -> AsyncIterator[T]:
         if self.source.iterable is not None:
             return _iterate_local(self.source.iterable, self.operators)
         intake, operators = self._bound()
@@ -178,19 +148,15 @@ class Stream(Generic[T]):
     def items(self) -> AsyncIterator[tuple[Any, T]]:
         """(key, value) pairs."""
         intake, operators = self._bound()
-        return _items_through(intake, operators) if operators else _items(intake)
+        return self._told(_items_through(intake, operators) if operators else _items(intake))
 
     def events(self) -> AsyncIterator[Event]:
         """Event objects: key, value, headers and the message behind them."""
-        intake, operators = self._bound()
-        return _events(intake, operators)
+        return self._told(_events(*self._bound()))
 
-    async def enumerate(self, start: int = 0) -> AsyncIterator[tuple[int, T]]:
+    def enumerate(self, start: int = 0) -> AsyncIterator[tuple[int, T]]:
         """(number, value) pairs, counted from `start` in this coroutine (so per partition in an agent)."""
-        number = start
-        async for value in self:
-            yield number, value
-            number += 1
+        return self._told(_numbered(self._values(), start))
 
     def take(self, max: int, within: Seconds | None = None) -> AsyncIterator[Sequence[T]]:
         """Lists of up to `max` values, or of what came within `within` seconds of the first.
@@ -199,11 +165,16 @@ class Stream(Generic[T]):
         that delivers all of it again. Operators before it run when an event is buffered, so processors and filters
         there must not write tables or send: that would be committed before the batch. `echo` may stand there.
         """
-        return _take(self, max, within, lambda event: event.value)
+        return self._told(_take(self, max, within, lambda event: event.value))
 
     def take_events(self, max: int, within: Seconds | None = None) -> AsyncIterator[Sequence[Event]]:
         """`take`, with Event objects."""
-        return _take(self, max, within, lambda event: event)
+        return self._told(_take(self, max, within, lambda event: event))
+
+    def _told(self, values: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        """Those values, of which the intake is told when their loop is left, if it wants to know."""
+        intake = self.source.intake
+        return values if intake is None or intake.leave is None else LoopIterator(values, intake)
 
     def _bound(self) -> tuple[Intake, tuple[Operator, ...]]:
         """The intake to read, and the operators behind the last repartition."""
@@ -224,14 +195,6 @@ class Stream(Generic[T]):
         raise NotOffered("stream & stream: give several topics to one app.topic(...) instead.")
 
 
-def after_repartition(operators: tuple[Operator, ...]) -> tuple[Operator, ...]:
-    """The operators that run in the body's own task: those behind the last group_by or through."""
-    for index in range(len(operators) - 1, -1, -1):
-        if isinstance(operators[index], GroupBy):
-            return operators[index + 1 :]
-    return operators
-
-
 def _group_by(key: Any, name: str | None, topic: Topic | None, partitions: int | None) -> GroupBy:
     check_count("stream.group_by(): partitions", partitions)
     topic = None if topic is None else topic_of("group_by(topic=...)", topic)
@@ -247,39 +210,6 @@ def _group_by(key: Any, name: str | None, topic: Topic | None, partitions: int |
     if not label or label == "<lambda>":
         raise AppError("group_by(<lambda>): a lambda has no name, and the repartition topic needs one: add name='...'.")
     return GroupBy(label, key, None, partitions, topic)
-
-
-Echoed = tuple[Topic, Any, Any]
-
-
-async def apply(
-    operators: tuple[Operator, ...], value: Any, key: Callable[[], Any], echoed: list[Echoed] | None = None
-) -> Any:
-    """Run `value` through the operators. key: gives the event's key when an operator needs it.
-
-    echoed: collects (topic, key, value) of what `echo` would send, for a caller that sends it later.
-
-    Raises:
-        Skip: an operator dropped the event.
-    """
-    for operator in operators:
-        if isinstance(operator, Processor):
-            value = operator.fun(value)
-            if type(value) is CoroutineType:
-                value = await value
-        elif isinstance(operator, Filter):
-            kept = operator.fun(value)
-            if inspect.isawaitable(kept):
-                kept = await kept
-            if not kept:
-                raise Skip
-        elif isinstance(operator, Echo):
-            for topic in operator.topics:
-                if echoed is not None:
-                    echoed.append((topic, key(), value))
-                else:
-                    await topic.send(key=key(), value=value)
-    return value
 
 
 async def _iterate_local(iterable: Any, operators: tuple[Operator, ...]) -> AsyncIterator[Any]:
@@ -335,6 +265,13 @@ async def _through(intake: Intake, operators: tuple[Operator, ...]) -> AsyncIter
             yield run, index, changed
 
 
+async def _numbered(values: AsyncIterator[Any], start: int) -> AsyncIterator[tuple[int, Any]]:
+    number = start
+    async for value in values:
+        yield number, value
+        number += 1
+
+
 async def _values_through(intake: Intake, operators: tuple[Operator, ...]) -> AsyncIterator[Any]:
     async for _, _, value in _through(intake, operators):
         yield value
@@ -378,13 +315,13 @@ async def _take(
                 batch.append(pick(Event(run, index, value)))
                 if len(batch) >= max_:
                     _send_echoed(echoed)
-                    intake.kept.handed_out = True
+                    intake.kept.hand_out()
                     yield batch
                     batch, deadline = [], None
                     intake.kept.clear()
         elif batch:
             _send_echoed(echoed)
-            intake.kept.handed_out = True
+            intake.kept.hand_out()
             yield batch
             batch, deadline = [], None
             intake.kept.clear()

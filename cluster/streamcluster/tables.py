@@ -48,6 +48,18 @@ class LiveShard(Protocol):
         ...
 
 
+class WholeShard(Protocol):
+    """A shard that is gone through."""
+
+    def stored(self, key: Any) -> Any:
+        """The value of a key; KeyError when there is none."""
+        ...
+
+    def rows(self) -> Iterator[tuple[Any, Any]]:
+        """All entries, in no promised order."""
+        ...
+
+
 class ReadableShard(Protocol):
     """What is read of a shard outside of events."""
 
@@ -65,7 +77,7 @@ class LocalShards(Protocol):
         """The local shard that has `key`'s entry, or None."""
         ...
 
-    def all(self) -> Sequence[LiveShard]: ...
+    def all(self) -> Sequence[WholeShard]: ...
 
 
 # Values of these types cannot be changed in place, so a read of them needs no second look at the commit.
@@ -146,7 +158,11 @@ class Table(MutableMapping[K, V]):
         return value
 
     def __setitem__(self, key: K, value: V) -> None:
-        self._shard_to_write().write(key, value)
+        try:
+            shard = self.shard_var.get()
+        except LookupError:
+            shard = self._shard_to_write()
+        shard.write(key, value)
 
     def __delitem__(self, key: K) -> None:
         self._shard_to_write().delete(key)
@@ -220,7 +236,7 @@ class Table(MutableMapping[K, V]):
 
     # Where the entries are
 
-    def _shards(self) -> Sequence[LiveShard]:
+    def _shards(self) -> Sequence[WholeShard]:
         shard = self.shard_var.get(None)
         if shard is not None:
             return [shard]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from streamcluster import App
 from streamcluster.current import Cursor, KafkaRecord
 from streamcluster.engine.clock import LoopClock
-from streamcluster.engine.intake import RunIntake, position_of, suspects_of
+from streamcluster.engine.intake import RunIntake
 from streamcluster.engine.partition import Reader, SourcePartition
 from streamcluster.engine.values import Committed
 from streamcluster.ids import TP, TaskId
@@ -38,7 +38,7 @@ def topic() -> Topic:
 
 def partition_of(made: Topic, names: list[str]) -> tuple[SourcePartition, dict[str, RunIntake]]:
     """A partition with one reader per name."""
-    intakes = {name: RunIntake(Cursor(name, TASK), LoopClock(), lambda: None) for name in names}
+    intakes = {name: RunIntake(Cursor(name, TASK), LoopClock(), lambda: None, lambda: True) for name in names}
     readers = [Reader(name, name, made, intake, None) for name, intake in intakes.items()]
     return SourcePartition(TASK, HERE, readers, Committed(0), lambda *_: True), intakes
 
@@ -88,7 +88,7 @@ async def _play(offsets: list[int], steps: list[tuple[int, int, bool]], batch: i
         await _turns()
         # A barrier: whoever is at an event finishes that one.
         for name, intake in intakes.items():
-            intake.hold()
+            intake.hold("test")
             if not intake.resting and not permits[name]._value:
                 permits[name].release()
         await _turns()
@@ -109,7 +109,7 @@ async def _play(offsets: list[int], steps: list[tuple[int, int, bool]], batch: i
             readers = start()
             feed()
         for intake in intakes.values():
-            intake.release()
+            intake.release("test")
     for permit in permits.values():
         for _ in offsets:
             permit.release()
@@ -143,7 +143,7 @@ def test_end_of_log_moves_the_position_without_an_event() -> None:
         partition.feed(records([0]))
         partition.advance(5)
         partition.advance(3)
-        assert position_of(intake, HERE, 0) == 0
+        assert intake.position(HERE, 0) == 0
         seen: list[Any] = []
 
         async def read() -> None:
@@ -154,7 +154,7 @@ def test_end_of_log_moves_the_position_without_an_event() -> None:
 
         reader = asyncio.create_task(read())
         await _turns()
-        assert (seen, position_of(intake, HERE, 0), suspects_of(intake)) == ([0], 5, [])
+        assert (seen, intake.position(HERE, 0), intake.suspects()) == ([0], 5, [])
         reader.cancel()
 
     asyncio.run(play())
@@ -164,7 +164,7 @@ def test_metadata_of_other_tools_is_ignored() -> None:
     """Offsets committed by hand may carry any text: it counts as no reader being ahead."""
     for metadata in ("", "by hand", "[1]", '"x"', '{"one": "far"}', '{"gone": 5}'):
         made = topic()
-        intake = RunIntake(Cursor("one", TASK), LoopClock(), lambda: None)
+        intake = RunIntake(Cursor("one", TASK), LoopClock(), lambda: None, lambda: True)
         readers = [Reader("one", "one", made, intake, None)]
         partition = SourcePartition(TASK, HERE, readers, Committed(7, metadata), lambda *_: True)
         assert partition.position() == Committed(7)

@@ -22,7 +22,8 @@ from streamcluster.settings import bootstrap_servers
 from streamcluster.stores import MemoryStore, TaskStore
 from streamcluster_worker.follow import Standing
 from streamcluster_worker.restore import Restorer
-from streamcluster_worker.shard import CorruptStore, Memory, RocksStore
+from streamcluster_worker.shard import Memory, RocksStore
+from streamcluster_worker.store_errors import CorruptStore
 from tests.conftest import MakeTopic
 from tests.process.waiting import eventually
 from tests.worker.changelogs import abort, commit, trim

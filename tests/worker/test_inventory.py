@@ -13,7 +13,8 @@ import pytest
 from streamcluster.ids import TaskId
 from streamcluster.settings import Settings
 from streamcluster.topology import ResolvedTable, ResolvedTopic, Topology
-from streamcluster_worker.shard import CorruptStore, Memory, RocksStore, identity, read_offsets
+from streamcluster_worker.shard import Memory, RocksStore, identity, read_offsets
+from streamcluster_worker.store_errors import CorruptStore
 from streamcluster_worker.stores import Stores
 
 MIB = 1024 * 1024

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from streamcluster.ids import TaskId
-from streamcluster_worker.shard import CorruptStore, Memory, RocksStore, StoreUnavailable, identity, set_aside
+from streamcluster_worker.shard import Memory, RocksStore, identity, set_aside
+from streamcluster_worker.store_errors import CorruptStore, StoreUnavailable
 
 MIB = 1024 * 1024
 OWNER = identity("shop", "cluster-1", TaskId(4, 1))
@@ -142,7 +143,8 @@ def test_write_to_a_full_disk_is_unavailable(tmp_path: Path, memory: Memory) -> 
     code = """
 import resource, signal, sys
 from pathlib import Path
-from streamcluster_worker.shard import Memory, RocksStore, StoreUnavailable
+from streamcluster_worker.shard import Memory, RocksStore
+from streamcluster_worker.store_errors import StoreUnavailable
 store = RocksStore.open(Path(sys.argv[1]), ["a"], Memory(1 << 20, 1 << 20))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))

@@ -10,6 +10,7 @@ from streamcluster.ids import TaskId
 from streamcluster_worker.lifecycle import (
     Close,
     Closed,
+    Damaged,
     DrainRequested,
     Effect,
     Event,
@@ -20,6 +21,7 @@ from streamcluster_worker.lifecycle import (
     Lost,
     Open,
     Opened,
+    Reopen,
     Restore,
     Restored,
     Revoked,
@@ -48,7 +50,9 @@ TABLE: dict[tuple[str, str], tuple[str, list[Effect]]] = {
     ("opening", "opened"): ("restoring", [Restore(T)]),
     ("opening", "revoked"): ("closing", [Close((T,))]),
     ("restoring", "restored"): ("running", [Run(T)]),
+    ("restoring", "damaged"): ("opening", [Reopen(T)]),
     ("restoring", "revoked"): ("closing", [Close((T,))]),
+    ("running", "damaged"): ("opening", [Reopen(T)]),
     ("running", "revoked"): ("closing", [Close((T,))]),
     ("closing", "closed"): ("absent", [TellReleased(5, (T,))]),
 }
@@ -58,6 +62,7 @@ EVENTS: dict[str, Event] = {
     "dropped": Followed(5, ()),
     "revoked": Revoked(5, (T,)),
     "opened": Opened(T),
+    "damaged": Damaged(T),
     "restored": Restored(T),
     "lost": Lost(),
     "closed": Closed(T),

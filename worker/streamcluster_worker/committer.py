@@ -92,6 +92,11 @@ class Committer:
         # In a transaction nobody needs to look: one failed delivery makes the transaction uncommittable.
         self._missed = None if settings.exactly_once else missed
 
+    def fits(self, outputs: Mapping[str, list[Record]]) -> bool:
+        """Whether `produce_early` of these would not have to wait for room."""
+        records = [record for topic in outputs.values() for record in topic]
+        return self._has_room(records)
+
     def produce_early(self, outputs: Mapping[str, list[Record]]) -> None:
         """Hand outputs to librdkafka before their commit, so that the commit itself finds them sent.
 
@@ -228,15 +233,17 @@ class Committer:
 
     def _make_room(self, chunk: list[Record], deadline: float) -> None:
         """Wait until the queue has room for `chunk`, by our own bounds, which are half of librdkafka's."""
-        size = sum([len(record["value"] or b"") + len(record["key"] or b"") for record in chunk])
+        if not self._has_room(chunk):
+            self._flush(deadline)
+            self._queued_bytes = 0
+        self._queued_bytes += _size_of(chunk)
+
+    def _has_room(self, records: list[Record]) -> bool:
         queued = len(self._producer)
         if queued == 0:
             self._queued_bytes = 0
-        self._queued_bytes += size
-        if self._queued_bytes <= PRODUCER_QUEUE_BYTES and queued + len(chunk) <= PRODUCER_QUEUE_RECORDS:
-            return
-        self._flush(deadline)
-        self._queued_bytes = size
+        fits = queued + len(records) <= PRODUCER_QUEUE_RECORDS
+        return fits and self._queued_bytes + _size_of(records) <= PRODUCER_QUEUE_BYTES
 
     def _flush(self, deadline: float) -> None:
         """Wait until every record has its answer."""
@@ -308,6 +315,10 @@ class Committer:
                     raise KafkaException(entry.error)
 
         retry("Committing offsets", commit, deadline)
+
+
+def _size_of(records: list[Record]) -> int:
+    return sum([len(record["value"] or b"") + len(record["key"] or b"") for record in records])
 
 
 def _end(settings: Settings, what: str, producer: Producer, call: Callable[[float], None], deadline: float) -> None:

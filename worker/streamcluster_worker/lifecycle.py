@@ -1,13 +1,13 @@
 """The life cycle of a worker's tasks: pure, events in and effects out; `runtime.py` performs the effects.
 
-    state      | granted | followed | dropped | opened    | restored | revoked | closed | lost*
-    -----------+---------+----------+---------+-----------+----------+---------+--------+-------
-    absent     | opening | standby  |         |           |          |         |        |
-    standby    | opening |          | absent  |           |          |         |        | absent
-    opening    |         |          |         | restoring |          | closing |        | absent
-    restoring  |         |          |         |           | running  | closing |        | absent
-    running    |         |          |         |           |          | closing |        | absent
-    closing    | queued  | queued   |         |           |          |         | absent | absent
+    state      | granted | followed | dropped | opened    | restored | damaged | revoked | closed | lost*
+    -----------+---------+----------+---------+-----------+----------+---------+---------+--------+-------
+    absent     | opening | standby  |         |           |          |         |         |        |
+    standby    | opening |          | absent  |           |          |         |         |        | absent
+    opening    |         |          |         | restoring |          |         | closing |        | absent
+    restoring  |         |          |         |           | running  | opening | closing |        | absent
+    running    |         |          |         |           |          | opening | closing |        | absent
+    closing    | queued  | queued   |         |           |          |         |         | absent | absent
 
     * the outcome of a commit is unknown and every client was replaced (I3): a new session, and nobody knows who has
       which task now, so the worker has none until it is granted anew (H5)
@@ -73,6 +73,13 @@ class Restored:
 
 
 @dataclass(frozen=True, slots=True)
+class Damaged:
+    """The store of a task that runs or is restored cannot be read or written."""
+
+    task: TaskId
+
+
+@dataclass(frozen=True, slots=True)
 class Closed:
     """The task is committed, as far as it was running, and its store is closed."""
 
@@ -84,7 +91,7 @@ class Lost:
     """All clients were replaced, whoever had the slot is fenced, and every task is closed."""
 
 
-Event = Granted | Revoked | Followed | DrainRequested | Opened | Restored | Closed | Lost
+Event = Granted | Revoked | Followed | DrainRequested | Opened | Restored | Damaged | Closed | Lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +102,13 @@ class Open:
     """
 
     tasks: tuple[TaskId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reopen:
+    """End this task without a commit, set its store aside if it is damaged, and go on as `Open` does."""
+
+    task: TaskId
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +174,9 @@ class TellDrained:
     """Nothing is left; end the process."""
 
 
-Effect = Open | Restore | Run | Close | Follow | Unfollow | TellReady | TellFollowing | TellReleased | TellDrained
+Effect = (
+    Open | Reopen | Restore | Run | Close | Follow | Unfollow | TellReady | TellFollowing | TellReleased | TellDrained
+)
 
 
 @dataclass(slots=True)
@@ -194,6 +210,9 @@ class Lifecycle:
                 return self._move(task, "opening", "restoring", Restore(task))
             case Restored(task):
                 return self._move(task, "restoring", "running", Run(task))
+            case Damaged(task):
+                was: State = "restoring" if self.states.get(task) == "restoring" else "running"
+                return self._move(task, was, "opening", Reopen(task))
             case Closed(task):
                 return self._closed(task)
             case Lost():

@@ -31,7 +31,8 @@ from streamcluster.settings import Settings, make_settings
 from streamcluster.topology import Declared
 
 from .link import Link, send_blocking
-from .runtime import Stop, Worker
+from .own_tasks import Stop
+from .runtime import Worker
 
 logger = logging.getLogger("streamcluster")
 PR_SET_PDEATHSIG = 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from collections.abc import Mapping
 from typing import Literal
 
 from streamcluster.engine.engine import Engine
@@ -30,6 +31,7 @@ def make_report(
     engine: Engine,
     session: Session | None,
     stores: Stores | None,
+    events: Mapping[TaskId, str],
     *,
     broker: Literal["up", "down"],
     note: str | None,
@@ -37,11 +39,12 @@ def make_report(
     """A heartbeat with everything that `streamcluster status` shows of this worker.
 
     session: None while there are no clients; stores: None before there were any. note: why it does not work now.
+    events: what runs for long, by task.
     """
     tasks = tuple(
         _standby_report(task, engine.topology, session, stores)
         if state == "standby"
-        else _task_report(task, state, engine, session, stores)
+        else _task_report(task, state, engine, session, stores, events.get(task))
         for task, state in sorted(lifecycle.states.items())
     )
     recovery = engine.recovery
@@ -49,7 +52,7 @@ def make_report(
         slot=slot,
         tasks=tasks,
         events_total=engine.events_total,
-        commits_total=session.pump.commits.total if session else 0,
+        commits_total=session.pump.commits_total if session else 0,
         dead_letters_total=recovery.dead_letters_total,
         rollbacks_total=recovery.rollbacks_total,
         rss_bytes=_resident_bytes(),
@@ -76,7 +79,12 @@ def _standby_report(task: TaskId, topology: Topology, session: Session | None, s
 
 
 def _task_report(
-    task: TaskId, state: State, engine: Engine, session: Session | None, stores: Stores | None
+    task: TaskId,
+    state: State,
+    engine: Engine,
+    session: Session | None,
+    stores: Stores | None,
+    event: str | None,
 ) -> TaskReport:
     # The restorer still knows of an earlier restore while the task is opened again.
     restored, total = session.restorer.progress(task) if session is not None and state != "opening" else (0, 0)
@@ -86,7 +94,7 @@ def _task_report(
         return TaskReport(task=task, state=_SHOWN[state], restored=restored, restore_total=total, stored=stored)
     failing = task in engine.recovery.trials or running.failed()
     positions = {tp.topic: partition.committed.next_offset for tp, partition in running.partitions.items()}
-    ends = {tp.topic: session.pump.source.end_offset(tp) if session else None for tp in running.partitions}
+    ends = {tp.topic: session.source.end_offset(tp) if session else None for tp in running.partitions}
     return TaskReport(
         task=task,
         state="failing" if failing else _SHOWN[state],
@@ -95,7 +103,7 @@ def _task_report(
         # What it took to come back: a restart is judged by it.
         restored=restored,
         restore_total=total,
-        error=engine.recovery.last_error.get(task),
+        error=engine.recovery.last_error.get(task) or event,
         stored=stored,
     )
 

@@ -1,6 +1,6 @@
 """Worker: performs what the life cycle of its tasks decides, and keeps the data plane running.
 
-One loop: messages become events of `lifecycle.py`, its effects are performed here, and between them the pump turns.
+One loop: messages become events of `lifecycle.py`, its effects are performed beside the loop, and the pump turns in it.
 When the outcome of a commit is unknown, every client is replaced and every task is let go (I3): who has it now is for
 the coordinator to say, from a log that it reads after that (H5).
 """
@@ -8,16 +8,16 @@ the coordinator to say, from a log that it reads after that (H5).
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
-import traceback
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from streamcluster.app import App
 from streamcluster.engine.clock import LoopClock
 from streamcluster.engine.engine import Engine
+from streamcluster.engine.long_events import LongEvents
 from streamcluster.errors import (
     BrokerUnreachable,
     ConfigurationError,
@@ -27,11 +27,10 @@ from streamcluster.errors import (
     StreamclusterError,
 )
 from streamcluster.freeze import Plan
-from streamcluster.ids import TP, TaskId
+from streamcluster.ids import TaskId
 from streamcluster.messages import (
     Drain,
     Drained,
-    Failed,
     Follow,
     Following,
     Grant,
@@ -45,30 +44,22 @@ from streamcluster.messages import (
     ToWorker,
     WorkerConfig,
 )
+from streamcluster.stores import StoreFailed
 
 from . import lifecycle as life
+from .effects import Effects
 from .kafka_errors import RecordRefused, ResetNeeded
 from .outage import Outage
-from .positions import Start, refuse_lost_offsets, start_positions
+from .own_tasks import REOPEN_PAUSE_SECONDS, REOPEN_PAUSE_SECONDS_MAX, OwnTasks, Stop, failed, tps_of
 from .queries import read_standby, read_table
-from .reports import make_report, reads_of
+from .reports import make_report
 from .restore import Restorer
 from .session import Session, open_clients
 from .stores import Stores
 
 logger = logging.getLogger("streamcluster")
-REOPEN_PAUSE_SECONDS = 0.1
-REOPEN_PAUSE_SECONDS_MAX = 5.0
 # A session that lasted so long has healed what ended the one before.
 CALM_SECONDS = 5.0
-
-
-class Stop(Exception):
-    """The worker ends: with `failed` as its last word, or drained when there is none."""
-
-    def __init__(self, failed: Failed | None = None) -> None:
-        super().__init__(failed.text if failed else "drained")
-        self.failed = failed
 
 
 class Worker:
@@ -85,9 +76,14 @@ class Worker:
         self._engine = Engine(app, plan, config.topology, LoopClock())
         self._life = life.Lifecycle()
         self._events: deque[life.Event] = deque()
-        self._starts: dict[TaskId, Start] = {}
         self._loop = asyncio.get_running_loop()
         self._pool = ThreadPoolExecutor(3, thread_name_prefix="open")
+        self._effects = Effects(self._pool, self._engine.changed.set)
+        self._long_events = LongEvents(self._settings.stall_report)
+        # The worker ends with this as soon as the loop comes to it.
+        self._stop: Stop | None = None
+        self._stopping = False
+        self._own = OwnTasks(config, app, self._engine, self._life.states, self._effects, self._happened)
         self._session: Session | None = None
         self._stores: Stores | None = None
         # When the clients were opened last, and the pause before they were, if that was in haste.
@@ -97,8 +93,6 @@ class Worker:
         self._restore_error: Exception | None = None
         self._leader = config.leader
         self._leads_changed = True
-        # Whether an event was left unfinished since the drain began.
-        self._cut_short = False
         self._outage = Outage(self._pool)
 
     # Messages
@@ -113,7 +107,7 @@ class Worker:
             case Follow():
                 self._events.append(life.Followed(message.epoch, message.tasks, message.session))
             case Drain():
-                self._cut_short = False
+                self._own.cut_short = False
                 self._events.append(life.DrainRequested())
             case Lead():
                 self._leader = message.leader
@@ -127,10 +121,15 @@ class Worker:
         self._engine.changed.set()
 
     def report(self) -> None:
-        """Send a heartbeat."""
+        """Send a heartbeat; none while the loop that does the work stands, however well this one turns."""
         broker, note = self._outage.state(self._session.clients if self._session is not None else None)
         slot, session, stores = self._config.slot, self._session, self._stores
-        self._send(make_report(slot, self._life, self._engine, session, stores, broker=broker, note=note))
+        now = self._loop.time()
+        self._long_events.look(self._engine.tasks, now)
+        if session is not None and now - session.pump.turned_at > max(self._settings.heartbeat_interval, 1.0):
+            return
+        events = {task: text for task in self._engine.tasks if (text := self._long_events.longest(task, now))}
+        self._send(make_report(slot, self._life, self._engine, session, stores, events, broker=broker, note=note))
 
     # The loop
 
@@ -142,7 +141,7 @@ class Worker:
         """
         try:
             await self._open_clients()
-            await self._perform(life.TellReady(self._life.session))
+            self._begin(life.TellReady(self._life.session))
             if self._config.inventory:
                 assert self._stores is not None
                 found = self._loop.run_in_executor(self._pool, self._stores.unused)
@@ -151,150 +150,127 @@ class Worker:
             while True:
                 await self._turn()
         except Fenced as error:
-            raise Stop(_failed(ExitCode.FENCED, str(error))) from error
+            raise Stop(failed(ExitCode.FENCED, str(error))) from error
         except StateIncompatible as error:
-            raise Stop(_failed(ExitCode.STATE_INCOMPATIBLE, str(error))) from error
+            raise Stop(failed(ExitCode.STATE_INCOMPATIBLE, str(error))) from error
         except ConfigurationError as error:
-            raise Stop(_failed(ExitCode.CONFIGURATION, str(error))) from error
+            raise Stop(failed(ExitCode.CONFIGURATION, str(error))) from error
         except RecordRefused as error:
-            raise Stop(_failed(ExitCode.CRASH_LOOP, str(error))) from error
+            raise Stop(failed(ExitCode.CRASH_LOOP, str(error))) from error
 
     async def _turn(self) -> None:
         try:
             while self._events:
                 for effect in self._life.handle(self._events.popleft()):
-                    await self._perform(effect)
+                    self._begin(effect)
             if self._leads_changed:
                 self._leads_changed = False
-                if not self._leader:
-                    await self._engine.functions.lose_leadership()
-                self._engine.functions.start(leader=self._leader)
+                self._effects.begin(("functions",), self._lead)
+            self._effects.raise_failed()
             if self._restore_error is not None:
                 raise self._restore_error
+            if self._stop is not None:
+                raise self._stop
             assert self._session is not None
             if self._session.clients.is_deaf:
                 raise ResetNeeded("Reading", "reset", "brokers answer others, and not the client that reads")
             await self._session.pump.turn()
-            await self._check_failures()
+            self._look_for_damage()
+            self._check_failures()
         except (Fenced, ConfigurationError, RecordRefused, StateIncompatible):
             raise
         except (ResetNeeded, BrokerUnreachable) as error:
             await self._reset(error)
 
-    async def _check_failures(self) -> None:
+    async def _lead(self) -> None:
+        if not self._leader:
+            await self._engine.functions.lose_leadership()
+        self._engine.functions.start(leader=self._leader)
+
+    def _look_for_damage(self) -> None:
+        """Have the stores opened anew that could not be read or written, once nothing of their tasks is on its way."""
+        for task in self._engine.tasks.values():
+            is_out = task.store_error is not None and not self._engine.transaction.has(task.id)
+            if is_out and self._life.states.get(task.id) == "running":
+                self._events.append(life.Damaged(task.id))
+
+    def _check_failures(self) -> None:
         """End when user code says that the app, or this process, must."""
         recovery = self._engine.recovery
-        if recovery.stop_failure is not None:
-            failure = recovery.stop_failure
-            await self._close(tuple(task for task, state in self._life.states.items() if state != "standby"))
-            wrong_app = isinstance(failure.error, ConfigurationError)
-            where = ", ".join(f"{tp}@{offset}" for tp, offset in failure.suspects[:3]) or "its start"
-            text = f"{failure.unit} stops the app at {where}: {failure.error!r}"
-            code = ExitCode.CONFIGURATION if wrong_app else ExitCode.CRASH_LOOP
-            raise Stop(_failed(code, text, failure.error))
         if recovery.crash is not None:
             name, error = recovery.crash
-            raise Stop(_failed(1, f"task {name} failed: {error!r}", error))
+            raise Stop(failed(1, f"task {name} failed: {error!r}", error))
+        if recovery.stop_failure is None or self._stopping:
+            return
+        self._stopping = True
+        failure = recovery.stop_failure
+        wrong_app = isinstance(failure.error, ConfigurationError)
+        where = ", ".join(f"{tp}@{offset}" for tp, offset in failure.suspects[:3]) or "its start"
+        text = f"{failure.unit} stops the app at {where}: {failure.error!r}"
+        code = ExitCode.CONFIGURATION if wrong_app else ExitCode.CRASH_LOOP
+        tasks = tuple(task for task, state in self._life.states.items() if state != "standby")
+
+        async def close_and_stop() -> None:
+            await self._own.close(tasks)
+            self._stop = Stop(failed(code, text, failure.error))
+
+        self._effects.begin((*self._effects.all_keys(), *tasks), close_and_stop)
 
     # Effects
 
-    async def _perform(self, effect: life.Effect) -> None:
-        session, stores = self._session, self._stores
-        assert session is not None
-        assert stores is not None
+    def _begin(self, effect: life.Effect) -> None:
+        """Perform an effect, behind those of the same tasks. What is told the coordinator does not wait."""
         match effect:
-            case life.Open(tasks):
-                await self._open(tasks)
-            case life.Restore(task):
-                if logs := reads_of(self._config.topology, task):
-                    session.restorer.start(task, stores.open_stores[task], logs)
-                else:
-                    self._events.append(life.Restored(task))
-            case life.Run(task):
-                await self._start(task)
-            case life.Close(tasks):
-                await self._close(tasks)
-                self._events.extend(life.Closed(task) for task in tasks)
-            case life.Follow(tasks):
-                for task in tasks:
-                    session.follower.follow(task, reads_of(self._config.topology, task))
-            case life.Unfollow(tasks):
-                await self._loop.run_in_executor(self._pool, session.follower.drop, tasks)
             case life.TellReady(number):
                 self._send(Ready(slot=self._config.slot, pid=self._pid, session=number))
             case life.TellFollowing(epoch, tasks):
-                self._send(Following(epoch=epoch, tasks=tasks))
+                self._effects.begin(tasks, lambda: self._tell(Following(epoch=epoch, tasks=tasks)))
             case life.TellReleased(epoch, tasks):
                 self._send(Released(epoch=epoch, tasks=tasks))
-                await self._app.on_partitions_revoked.send_async(self._app, revoked=_tps(self._config, tasks))
+                self._effects.begin(tasks, lambda: self._tell_app_revoked(tasks))
             case life.TellDrained():
-                await self._app.on_before_shutdown.send_async(self._app)
-                await self._engine.functions.stop()
-                if self._cut_short:
-                    raise Stop(_failed(ExitCode.TEMPORARY_FAILURE, "not all events in progress could be finished"))
-                self._send(Drained())
-                raise Stop()
+                self._effects.begin(self._effects.all_keys(), self._drained)
+            case life.Close(tasks):
+                # Each by itself: one whose event takes long keeps no other from its next owner.
+                for task in tasks:
+                    self._effects.begin((task,), partial(self._own.perform, life.Close((task,))))
+            case life.Open(tasks) | life.Follow(tasks) | life.Unfollow(tasks):
+                self._effects.begin(tasks, lambda: self._own.perform(effect))
+            case life.Reopen(task) | life.Restore(task) | life.Run(task):
+                self._effects.begin((task,), lambda: self._own.perform(effect))
 
-    async def _open(self, tasks: tuple[TaskId, ...]) -> None:
-        """Open stores and read positions, for all tasks in one round trip, off the loop."""
-        assert self._session is not None
-        assert self._stores is not None
-        session, stores = self._session, self._stores
+    async def _tell(self, message: ToCoordinator) -> None:
+        self._send(message)
 
-        def open_all() -> dict[TaskId, Start]:
-            session.follower.leave(tasks)
-            partitions = {task: sorted(_tps(self._config, (task,))) for task in tasks}
-            starts = start_positions(session.clients, self._settings, partitions)
-            for task in tasks:
-                tables = [table.name for table in self._config.topology.tables_of(task)]
-                refuse_lost_offsets(self._settings, starts[task], stores.open(task), tables)
-            return starts
+    async def _tell_app_revoked(self, tasks: tuple[TaskId, ...]) -> None:
+        await self._app.on_partitions_revoked.send_async(self._app, revoked=tps_of(self._config, tasks))
 
-        self._starts.update(await self._loop.run_in_executor(self._pool, open_all))
-        self._events.extend(life.Opened(task) for task in tasks)
+    async def _drained(self) -> None:
+        await self._app.on_before_shutdown.send_async(self._app)
+        await self._engine.functions.stop()
+        if self._own.cut_short:
+            text = "not all events in progress could be finished"
+            self._stop = Stop(failed(ExitCode.TEMPORARY_FAILURE, text))
+        else:
+            self._send(Drained())
+            self._stop = Stop()
+
+    def _happened(self, event: life.Event) -> None:
+        self._events.append(event)
+        self._engine.changed.set()
 
     def _restore_ended(self, restorer: Restorer, task: TaskId, error: Exception | None) -> None:
         """On the loop: the restorer is done with a task. A restorer of earlier clients does not count any more."""
         if self._session is not None and restorer is self._session.restorer:
             if error is None:
                 self._events.append(life.Restored(task))
+            elif isinstance(error, StoreFailed):
+                self._own.restore_errors[task] = error
+                self._events.append(life.Damaged(task))
             else:
                 logger.error("task %s: restoring its tables failed: %s", task, error)
                 self._restore_error = error
             self._engine.changed.set()
-
-    async def _start(self, task: TaskId) -> None:
-        assert self._stores is not None
-        assert self._session is not None
-        start, store = self._starts.pop(task), self._stores.open_stores[task]
-        tables = self._config.topology.tables_of(task)
-        # Again: rows that came back from a changelog count as much as those that were on this disk.
-        refuse_lost_offsets(self._settings, start, store, [table.name for table in tables])
-        self._engine.open_task(task, store, start.positions)
-        for table in tables:
-            for callback in self._app.tables[table.name].recover_callbacks:
-                result = callback()
-                if inspect.isawaitable(result):
-                    await result
-        await self._session.pump.start_task(self._engine.tasks[task])
-        await self._app.on_partitions_assigned.send_async(self._app, assigned=_tps(self._config, (task,)))
-        if all(state in ("running", "standby") for state in self._life.states.values()):
-            await self._app.on_rebalance_complete.send_async(self._app)
-
-    async def _close(self, tasks: tuple[TaskId, ...]) -> None:
-        assert self._session is not None
-        assert self._stores is not None
-        for task in tasks:
-            self._session.restorer.cancel(task)
-        # The coordinator's deadline is the whole of it; what is left is for the commit.
-        patience = self._settings.drain_timeout * 0.8
-        if not await self._session.pump.close_tasks(tasks, patience):
-            self._cut_short = True
-            text = "an event of task %s was not finished within %.1f s: it is left uncommitted, and will be done again"
-            logger.warning(text, ", ".join(map(str, tasks)), patience)
-        for task in tasks:
-            self._starts.pop(task, None)
-            self._stores.close(task)
 
     # Clients
 
@@ -309,6 +285,7 @@ class Worker:
             self._loop.call_soon_threadsafe(self._restore_ended, restorer, task, error)
 
         self._session = Session.begin(self._engine, self._config, clients, self._stores, restored)
+        self._own.enter(self._session, self._stores)
         self._opened_at = self._loop.time()
 
     async def _reset(self, error: StreamclusterError) -> None:
@@ -319,11 +296,12 @@ class Worker:
         logger.warning("%s", error)
         self._outage.began(error)
         # Whether what a drain was committing counts, nobody knows.
-        self._cut_short |= self._life.draining and bool(self._engine.tasks)
+        self._own.cut_short |= self._life.draining and bool(self._engine.tasks)
         lost = tuple(sorted(self._engine.tasks))
+        await self._effects.end()
         await self._drop_session()
         if lost:
-            await self._app.on_partitions_revoked.send_async(self._app, revoked=_tps(self._config, lost))
+            await self._app.on_partitions_revoked.send_async(self._app, revoked=tps_of(self._config, lost))
         # What does not heal by a reset is not tried many times a second.
         hasty = self._loop.time() - self._opened_at < CALM_SECONDS
         pause = self._pause = min(REOPEN_PAUSE_SECONDS_MAX, 2 * self._pause) if hasty else REOPEN_PAUSE_SECONDS
@@ -345,9 +323,11 @@ class Worker:
 
     async def _drop_session(self) -> None:
         """Close every task without a commit, every client and every store."""
+        if self._session is not None:
+            await self._session.pump.end()
+        in_flight = self._engine.abandon()
         for task in list(self._engine.tasks):
             await self._engine.close_task(task)
-        in_flight, self._engine.in_flight = self._engine.in_flight, None
         if in_flight is not None and in_flight.outputs:
             count = sum(map(len, in_flight.outputs.values()))
             logger.error(
@@ -363,11 +343,12 @@ class Worker:
                 stores.close_all()
 
         await self._loop.run_in_executor(self._pool, close)
-        self._starts.clear()
+        self._own.leave()
         self._restore_error = None
 
     async def end(self) -> None:
         """Let go of every handle, without a commit."""
+        await self._effects.end()
         await self._engine.functions.stop()
         await self._drop_session()
         self._pool.shutdown(wait=False)
@@ -375,12 +356,3 @@ class Worker:
 
 def _stored(positions: dict[TaskId, int]) -> Stored:
     return Stored(positions={str(task): position for task, position in positions.items()})
-
-
-def _tps(config: WorkerConfig, tasks: tuple[TaskId, ...]) -> set[TP]:
-    return {TP(topic, task.partition) for task in tasks for topic in config.topology.sources(task)}
-
-
-def _failed(code: int, text: str, error: Exception | None = None) -> Failed:
-    trace = "".join(traceback.format_exception(error)) if error is not None else None
-    return Failed(exit_code=int(code), text=text, traceback=trace)

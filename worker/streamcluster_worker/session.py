@@ -6,14 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from streamcluster.engine.engine import Engine
+from streamcluster.engine.pump import Pump
 from streamcluster.ids import TaskId
 from streamcluster.messages import WorkerConfig
 
 from .clients import Clients
 from .follow import Follower
-from .pump import Pump
 from .restore import Restorer
+from .source import Source
 from .stores import Stores
+from .writes import KafkaWrites
 
 
 @dataclass(slots=True)
@@ -21,6 +23,8 @@ class Session:
     """Everything of a worker that is thrown away when the outcome of a commit is unknown."""
 
     clients: Clients
+    source: Source
+    writes: KafkaWrites
     pump: Pump
     restorer: Restorer
     follower: Follower
@@ -47,9 +51,14 @@ class Session:
             done=lambda task: restored(restorer, task, None),
             failed=lambda task, error: restored(restorer, task, error),
         )
+        source = Source(clients.consumer, settings, engine.changed.set, clients.heard)
+        changelogs = {table.name: table.changelog for table in config.topology.tables}
+        writes = KafkaWrites(changelogs, clients, stores.open_stores)
         return cls(
             clients=clients,
-            pump=Pump(engine, settings, clients, stores.open_stores),
+            source=source,
+            writes=writes,
+            pump=Pump(engine, settings, source, writes),
             restorer=restorer,
             follower=Follower(settings, clients.connection, clients.offsets, stores, lambda: restorer.busy),
         )
@@ -58,7 +67,8 @@ class Session:
         """End the threads and let go of the clients; the stores stay open. Blocks until the threads are back."""
         self.restorer.stop()
         self.follower.stop()
-        self.pump.close()
+        self.source.close()
+        self.writes.close()
         self.clients.close()
 
 

@@ -23,8 +23,9 @@ from rocksdict import (
     WriteBufferManager,
 )
 
-from streamcluster.errors import StreamclusterError
 from streamcluster.ids import TaskId
+
+from .store_errors import CorruptStore, StoreUnavailable, store_error
 
 FORMAT_VERSION = 1
 _FORMAT_KEY = b"format"
@@ -51,24 +52,6 @@ _MEMTABLE_BYTES = 4 * 1024 * 1024
 # What an open after a crash has to replay at most. Every write touches the offsets' column family, which is too small
 # to be flushed by itself and so would keep logs of 32 MB alive; past this bound RocksDB flushes it.
 _LOG_BYTES = 2 * _MEMTABLE_BYTES
-
-
-class CorruptStore(StreamclusterError):
-    """The directory is damaged, of another format, or of another app, cluster or task: set it aside, restore."""
-
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}.")
-        self.path = path
-        self.reason = reason
-
-
-class StoreUnavailable(StreamclusterError, OSError):
-    """The disk or the directory refuses: full, no permission, or held by another process. The operator must act."""
-
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
-        self.path = path
-        self.reason = reason
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,22 +107,34 @@ class Memory:
 class RocksShard:
     """One table's part of a task's database: reads only."""
 
-    __slots__ = ("_family",)
+    __slots__ = ("_family", "_path")
 
-    def __init__(self, family: Rdict) -> None:
+    def __init__(self, family: Rdict, path: Path) -> None:
         self._family = family
+        self._path = path
 
     def get(self, key: bytes) -> bytes | None:
-        """The committed value, or None."""
-        value: bytes | None = self._family.get(key)
+        """The committed value, or None.
+
+        Raises:
+            CorruptStore, StoreUnavailable: as `RocksStore.open` says.
+        """
+        family = self._family
+        try:
+            value: bytes | None = family.get(key)
+        except Exception as error:
+            raise store_error(self._path, error) from error
         return value
 
     def scan(self, after: bytes | None = None, *, rows_max: int = 1000) -> list[tuple[bytes, bytes]]:
         """Rows in key order (bytewise), those with key > after (all when None), at most rows_max."""
         # The least key that is greater than `after` is `after` and one zero byte.
         family = self._family
-        rows = family.items() if after is None else family.items(from_key=after + b"\0")
-        return list(islice(rows, rows_max))  # type: ignore[arg-type]  # in raw mode keys are bytes
+        try:
+            rows = family.items() if after is None else family.items(from_key=after + b"\0")
+            return list(islice(rows, rows_max))  # type: ignore[arg-type]  # in raw mode keys are bytes
+        except Exception as error:
+            raise store_error(self._path, error) from error
 
     def reopen(self, family: Rdict) -> None:
         """Read from `family` from now on: the column family was dropped and made anew."""
@@ -170,7 +165,7 @@ class RocksStore:
         self._restoring: set[str] = set()
         for table in tables:
             self._families[table] = db.get_column_family_handle(_FAMILY_PREFIX + table)
-            self._shards[table] = RocksShard(db.get_column_family(_FAMILY_PREFIX + table))
+            self._shards[table] = RocksShard(db.get_column_family(_FAMILY_PREFIX + table), path)
             stored = db.get(_offset_key(table))
             if stored is not None:
                 self._offsets[table] = int(stored)
@@ -272,13 +267,13 @@ class RocksStore:
         try:
             db.close()
         except Exception as error:
-            raise _store_error(self._path, error) from error
+            raise store_error(self._path, error) from error
 
     def _tune(self, table: str, options: dict[str, str]) -> None:
         try:
             self._shards[table].tune(options)
         except Exception as error:
-            raise _store_error(self._path, error) from error
+            raise store_error(self._path, error) from error
 
     def _empty(self, table: str) -> None:
         """Make the column family of `table` anew."""
@@ -289,7 +284,7 @@ class RocksStore:
             db.drop_column_family(name)
             family = db.create_column_family(name, self._memory.options())
         except Exception as error:
-            raise _store_error(self._path, error) from error
+            raise store_error(self._path, error) from error
         self._families[table] = db.get_column_family_handle(name)
         self._shards[table].reopen(family)
 
@@ -305,7 +300,7 @@ class RocksStore:
         try:
             self._open_db().write(batch)
         except Exception as error:
-            raise _store_error(self._path, error) from error
+            raise store_error(self._path, error) from error
 
     def _open_db(self) -> Rdict:
         if self._db is None:
@@ -323,7 +318,7 @@ def read_offsets(path: Path, tables: Sequence[str], owner: Identity) -> dict[str
     try:
         db = Rdict(str(path), Options(raw_mode=True), access_type=AccessType.read_only(False))
     except Exception as error:
-        raise _store_error(path, error) from error
+        raise store_error(path, error) from error
     try:
         if db.get(_FORMAT_KEY) is None:
             raise CorruptStore(path, "it does not say whose it is")
@@ -362,7 +357,7 @@ def _open_database(path: Path, tables: Sequence[str], memory: Memory, *, fresh: 
         families = {name: memory.options() for name in wanted if name != "default"}
         return Rdict(str(path), memory.options(), column_families=families)
     except Exception as error:
-        raise _store_error(path, error) from error
+        raise store_error(path, error) from error
 
 
 def _check_identity(path: Path, db: Rdict, owner: Identity, *, fresh: bool) -> None:
@@ -385,16 +380,3 @@ def _check_identity(path: Path, db: Rdict, owner: Identity, *, fresh: bool) -> N
             f"it belongs to app {found.app_id!r}, task {found.task} on cluster {found.cluster_id!r}, "
             f"not to app {owner.app_id!r}, task {owner.task} on cluster {owner.cluster_id!r}",
         )
-
-
-def _store_error(path: Path, error: Exception) -> StreamclusterError:
-    """Say who must act on a RocksDB error: rocksdict has one class for all, and RocksDB's own words tell them apart."""
-    text = str(error)
-    if text.startswith("Corruption") or "checksum mismatch" in text or "No such file" in text:
-        return CorruptStore(path, f"RocksDB finds it damaged ({text})")
-    if "LOCK" in text:
-        return StoreUnavailable(path, f"another process has it open ({text})")
-    if "No space left" in text:
-        then = "make room and start again; what is committed is in Kafka, and nothing is lost"
-        return StoreUnavailable(path, f"the disk is full: {then} ({text})")
-    return StoreUnavailable(path, f"RocksDB cannot read or write it: is the disk full, or not ours? ({text})")

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
+from streamcluster.current import KafkaRecord
 from streamcluster.ids import TP
 from streamcluster.settings import Settings
 
@@ -23,51 +24,73 @@ ENDS_SECONDS = 0.2
 
 
 class Source:
-    """The partitions that this worker reads."""
+    """The partitions that this worker reads: `Reads` of the pump. heard: called when records came."""
 
-    __slots__ = ("_batch", "_consumer", "_ends", "_idle", "_look_at", "_paused", "_pool", "_wake", "assigned", "ended")
+    __slots__ = (
+        "_batch",
+        "_consumer",
+        "_ends",
+        "_heard",
+        "_idle",
+        "_look_at",
+        "_moves",
+        "_paused",
+        "_pool",
+        "_wake",
+        "assigned",
+        "ended",
+    )
 
-    def __init__(self, consumer: Consumer, settings: Settings, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, consumer: Consumer, settings: Settings, wake: Callable[[], None], heard: Callable[[], None]
+    ) -> None:
         self._consumer = consumer
         self._batch = settings.consumer_batch_records_max
         self._wake = wake
+        self._heard = heard
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="poll")
         self._idle: asyncio.Future[list[Message]] | None = None
         self._paused: set[TP] = set()
         self.assigned: set[TP] = set()
+        # Where to read from, or None for no more, once the polling thread is back: who finds a thread in the consumer
+        # waits for it (confluent-kafka 2.16).
+        self._moves: dict[TP, int | None] = {}
         # The ends of logs by the last look, and when the next one is due, time.monotonic().
         self._ends: dict[TP, int | None] = {}
         self._look_at = 0.0
         # Partitions whose end was reached by the last poll: the offset there, beyond transaction markers.
         self.ended: dict[TP, int] = {}
 
-    def poll(self) -> list[Message]:
+    def poll(self) -> list[KafkaRecord]:
         """The next records, without waiting.
 
         Raises:
             ResetNeeded, BrokerUnreachable, ConfigurationError: the consumer reported an error that it does not heal.
         """
+        messages: list[Message] = []
         if self._idle is not None:
             if not self._idle.done():
                 return []
             messages, self._idle = self._idle.result(), None
+            if self._moves:
+                # What it brought is from before the move.
+                messages = [message for message in messages if _tp(message) not in self._moves]
+                self._move()
+        if self.assigned:
             # One record woke us; those behind it are there too.
             messages += self._consumer.consume(self._batch, 0)
-        elif self.assigned:
-            messages = self._consumer.consume(self._batch, 0)
-        else:
-            return []
-        # Here, where no other thread is in the consumer: who finds one there waits for it (confluent-kafka 2.16).
         if (now := time.monotonic()) >= self._look_at:
             self._look_at = now + ENDS_SECONDS
             self._ends = {tp: end_seen(self._consumer, tp) for tp in self.assigned}
         # any(), not a comparison: KafkaError == None leaves an exception behind (confluent-kafka 2.16).
         # A list, not a generator: half the time a record.
         if any([message.error() for message in messages]):  # noqa: C419
-            return self._without_errors(messages)
-        return messages
+            messages = self._without_errors(messages)
+        if messages:
+            self._heard()
+        return messages  # type: ignore[return-value]  # the client's stub lets every method return None
 
-    def is_full(self, records: list[Message]) -> bool:
+    def is_full(self, records: list[KafkaRecord]) -> bool:
         """Whether `records` is as much as one poll may give."""
         return len(records) >= self._batch
 
@@ -80,7 +103,7 @@ class Source:
             elif error.code() == KafkaError._PARTITION_EOF:
                 offset = message.offset()
                 assert offset is not None
-                self.ended[TP(message.topic() or "", message.partition() or 0)] = offset
+                self.ended[_tp(message)] = offset
             elif not error.retriable():
                 raise error_for(f"Reading {message.topic()}[{message.partition()}]", error)
         return records
@@ -92,37 +115,41 @@ class Source:
             self._idle = loop.run_in_executor(self._pool, self._consumer.consume, 1, IDLE_POLL_SECONDS)
             self._idle.add_done_callback(lambda _: self._wake())
 
-    async def quiet(self) -> None:
-        """Wait until the thread is back, so that the assignment may change. Take what it brought with `take_idle`."""
-        if self._idle is not None:
-            await asyncio.wait({self._idle})
-
-    def take_idle(self) -> list[Message]:
-        """What the thread brought, after `quiet`."""
-        if self._idle is None or not self._idle.done():
-            return []
-        messages, self._idle = self._idle.result(), None
-        return self._without_errors(messages)
-
     def assign(self, positions: dict[TP, int]) -> None:
         """Read these partitions from these offsets, in addition to the others."""
-        self._consumer.incremental_assign([TopicPartition(tp.topic, tp.partition, at) for tp, at in positions.items()])
-        self.assigned |= set(positions)
+        for tp, offset in positions.items():
+            self._moves[tp] = offset
+            # An end seen before a rewind must not move the position behind it.
+            self.ended.pop(tp, None)
+        self._move_when_home()
 
     def unassign(self, tps: Iterable[TP]) -> None:
         """Read these partitions no more."""
-        found = [tp for tp in tps if tp in self.assigned]
-        if found:
-            self._consumer.incremental_unassign([TopicPartition(tp.topic, tp.partition) for tp in found])
-            self.assigned -= set(found)
-            self._paused -= set(found)
-            for tp in found:
-                # An end seen before a rewind must not move the position behind it.
-                self.ended.pop(tp, None)
+        for tp in tps:
+            self._moves[tp] = None
+            self.ended.pop(tp, None)
+        self._move_when_home()
+
+    def _move_when_home(self) -> None:
+        if self._idle is None and self._moves:
+            self._move()
+
+    def _move(self) -> None:
+        """Change the assignment; the thread must be at home."""
+        moves, self._moves = self._moves, {}
+        leaving = [TopicPartition(tp.topic, tp.partition) for tp in moves if tp in self.assigned]
+        if leaving:
+            self._consumer.incremental_unassign(leaving)
+        self.assigned -= moves.keys()
+        self._paused -= moves.keys()
+        coming = [TopicPartition(tp.topic, tp.partition, at) for tp, at in moves.items() if at is not None]
+        if coming:
+            self._consumer.incremental_assign(coming)
+        self.assigned |= {tp for tp, at in moves.items() if at is not None}
 
     def pause_only(self, full: set[TP]) -> None:
         """Pause these partitions, and resume all others that were paused."""
-        if full == self._paused:
+        if full == self._paused or self._idle is not None:
             return
         for tps, move in ((full - self._paused, self._consumer.pause), (self._paused - full, self._consumer.resume)):
             here = [TopicPartition(tp.topic, tp.partition) for tp in sorted(tps) if tp in self.assigned]
@@ -137,3 +164,7 @@ class Source:
     def close(self) -> None:
         """End the thread, once it is back."""
         self._pool.shutdown(wait=True)
+
+
+def _tp(message: Message) -> TP:
+    return TP(message.topic() or "", message.partition() or 0)

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from streamcluster.ids import TaskId
 from streamcluster.settings import Settings
-from streamcluster.stores import MemoryStore, TaskStore
+from streamcluster.stores import MemoryStore, StoreFailed, TaskStore
 from streamcluster.topology import Topology
 
-from .shard import CorruptStore, Memory, RocksStore, StoreUnavailable, identity, read_offsets, set_aside
+from .shard import Memory, RocksStore, identity, read_offsets, set_aside
+from .store_errors import CorruptStore, StoreUnavailable
 
 logger = logging.getLogger("streamcluster")
 
@@ -75,6 +76,19 @@ class Stores:
             except StoreUnavailable as error:
                 # Nothing is lost by it: the store says how far it has come, and the rest is in the changelogs.
                 logger.warning("task %s: its store was not closed cleanly: %s", task, error)
+
+    def replace(self, task: TaskId, error: StoreFailed | None) -> None:
+        """Close the store of `task`, which failed with `error`; a damaged one is set aside. Blocks.
+
+        Raises:
+            StoreUnavailable: it cannot be set aside.
+        """
+        self.close(task)
+        if isinstance(error, CorruptStore):
+            with self._lock:
+                aside = set_aside(self._directory / str(task))
+            text = "task %s: its store is set aside as %s, and the state is restored from the changelogs."
+            logger.warning(text, task, aside)
 
     def close_all(self) -> None:
         """Close every store."""

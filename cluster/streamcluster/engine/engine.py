@@ -1,13 +1,12 @@
-"""Engine: all tasks of one worker. Its shell feeds it records, asks it to come to rest, and commits what it cuts.
+"""Engine: all tasks of one worker. `pump.py` feeds it records and commits what its transaction holds.
 
-feed(records) ... barrier() -> cut() -> [the shell commits in a thread, feed() goes on] -> committed(commit)
-failures: recover() rolls back and returns where the consumer must go; no commit may be in flight then
+feed(records) -> coroutines run -> transaction.seal() -> [Kafka, in a thread; feed() goes on] -> committed()
+failures: recovery says which tasks must roll back and where the consumer must go; nothing of them may be in flight
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
 from ..app import App
@@ -15,18 +14,21 @@ from ..current import KafkaRecord
 from ..freeze import Plan, Unit
 from ..ids import TP, TaskId
 from ..limits import letter_bytes_max
-from ..stores import TaskStore
+from ..stores import StoreFailed, TaskStore
+from ..tables import Table
 from ..topology import Topology
 from .clock import Clock
 from .functions import Functions
+from .hand import Hand
 from .instance import Instance
 from .local_tables import attach_tables, make_shards
 from .outbox import Outbox
-from .partition import SourcePartition
+from .partition import Reader, Reject, SourcePartition
 from .recovery import Recovery
-from .shared import is_named, make_shared, readers_of
-from .task import RunningTask, build_task
-from .values import Commit, Committed, TaskCommit
+from .shared import SharedPart, is_named, make_shared, readers_of
+from .task import RunningTask
+from .transaction import Transaction
+from .values import Commit, Committed
 
 
 class Engine:
@@ -45,67 +47,127 @@ class Engine:
         self.tasks: dict[TaskId, RunningTask] = {}
         # Set when a coroutine came to rest or failed; the shell waits on it.
         self.changed = asyncio.Event()
-        self.in_flight: Commit | None = None
+        # How often something happened that a commit may have to carry: an event came, a coroutine came to rest.
+        self.moves = 0
+        self.events_total = 0
         records_max = app.conf.outbox_records_max if outbox_records_max is None else outbox_records_max
         self._make_outbox = partial(Outbox, records_max, self.changed.set)
         self.outbox = self._make_outbox()
-        self.events_total = 0
-        # Tasks that were in the middle of an event at the last barrier; they stay held.
-        self.late: set[TaskId] = set()
         self._routes: dict[tuple[str, int], SourcePartition] = {}
-        self._shared = make_shared(plan, self.tasks, clock, self.changed.set, self.outbox)
+        self._tables: dict[str, Table[object, object]] = {table.name: table for table in plan.tables}
         letters = next((topic for topic in topology.topics if topic.name == app.conf.dead_letters), None)
-        self.recovery = Recovery(
-            app, clock, self.tasks, self._shared, self.changed, letter_bytes_max(app.conf, letters)
+        self.recovery = Recovery(app, clock, self.tasks, self.changed, letter_bytes_max(app.conf, letters))
+        self._shared = self.recovery.shared = make_shared(plan, clock, self._rested, self.recovery.report, self.outbox)
+        self.transaction = Transaction(
+            self.tasks,
+            self._shared,
+            self.outbox,
+            self.recovery.cut_failed,
+            entries_max=app.conf.commit_events_max,
+            exactly_once=app.conf.exactly_once,
         )
-        recovery = self.recovery
-        self.functions = Functions(
-            app, plan.functions, clock, self.outbox, recovery.function_failed, recovery.function_ended
+        self.functions = self.recovery.functions = Functions(
+            app, plan.functions, clock, self.outbox, self.recovery.function_failed, self.recovery.function_ended
         )
-        self.recovery.functions = self.functions
         attach_tables(plan, self.tasks, topology)
+
+    def _rested(self) -> None:
+        self.moves += 1
+        self.changed.set()
 
     # Tasks
 
     def open_task(self, task: TaskId, store: TaskStore, positions: dict[TP, Committed]) -> None:
         """Run a task from its committed positions (one for each of its source partitions) over a restored store."""
 
-        def make_instance(unit: Unit, name: str, task: TaskId, outbox: Outbox) -> Instance:
-            return Instance(unit, name, task, outbox, self.clock, self.changed.set, self.recovery.report)
+        def failed(error: StoreFailed) -> None:
+            self.recovery.store_failed(running, error)
 
-        running = build_task(
-            task,
-            self._make_outbox(),
-            self.plan,
-            self.topology.sources(task),
-            store,
-            make_shards(self.plan, self.topology, self.app.conf, task, store),
-            positions,
-            make_instance,
-            self.recovery.reject,
-            partial(readers_of, self._shared),
-            reads,
-        )
+        def reject(tp: TP, record: KafkaRecord, unit: str, error: Exception) -> bool:
+            return self.recovery.reject(running, tp, record, unit, error)
+
+        shards = make_shards(self.plan, self.topology, self.app.conf, task, store, failed)
+        running = RunningTask(task, store, shards, self._make_outbox())
+        sources = sorted(self.topology.sources(task))
+        readers = {topic: readers_of(self._shared, topic) for topic in sources}
+        self._add_instances(running, sources, readers)
+        self._add_shared(running, sources)
+        self._add_partitions(running, readers, positions, reject)
         self.tasks[task] = running
-        for tp, partition in running.partitions.items():
-            self._routes[tp] = partition
         running.start()
 
+    def _add_instances(self, running: RunningTask, sources: list[str], readers: dict[str, list[Reader]]) -> None:
+        """A coroutine per unit that reads one of these topics, and more under `concurrency=`."""
+        for unit in self.plan.units:
+            topics = [name for name in sources if reads(unit, name)]
+            for number in range(unit.concurrency if topics else 0):
+                instance = self._make_instance(running, unit, number)
+                share = (number, unit.concurrency) if unit.concurrency > 1 else None
+                for topic in topics:
+                    readers[topic].append(Reader(instance.name, unit.name, unit.topic, instance.intake, share))
+                running.instances.append(instance)
+                running.coroutines.append(instance)
+
+    def _make_instance(self, running: RunningTask, unit: Unit, number: int) -> Instance:
+        name = f"{unit.name}#{number}/{unit.concurrency}" if unit.concurrency > 1 else unit.name
+        views = {table: shard.view() for table, shard in running.shards.items()}
+        hand = Hand(self._make_outbox(behind=running.outbox), running.outbox, views.values())
+        instance = Instance(unit, name, running.id, hand, self.clock, self._rested, self.recovery.report)
+        for table, view in views.items():
+            instance.set_shard(self._tables[table].shard_var, view)
+        return instance
+
+    def _add_shared(self, running: RunningTask, sources: list[str]) -> None:
+        """What the streams of app.stream that read one of these topics do in this task."""
+        for source in self._shared:
+            if any(is_named(source.shared.topic, topic) for topic in sources):
+                views = {table: shard.view() for table, shard in running.shards.items()}
+                hand = Hand(self._make_outbox(behind=running.outbox), running.outbox, views.values())
+                part = source.parts[running.id] = SharedPart(source, running.id, hand, views)
+                running.coroutines.append(part)
+
+    def _add_partitions(
+        self, running: RunningTask, readers: dict[str, list[Reader]], positions: dict[TP, Committed], reject: Reject
+    ) -> None:
+        for topic, those in readers.items():
+            tp = TP(topic, running.id.partition)
+            partition = SourcePartition(running.id, tp, those, positions[tp], reject)
+            running.partitions[tp] = partition
+            self._routes[tp] = partition
+
     async def close_task(self, task: TaskId) -> None:
-        """End a task's coroutines and forget its uncommitted state; the store stays open, it is the shell's."""
-        running = self.tasks.pop(task)
-        if (trial := self.recovery.trials.pop(task, None)) is not None:
-            trial.end()
+        """End a task's coroutines and forget its uncommitted state; the store stays open, it is the shell's.
+
+        Tasks that share with it what a function did in one batch, or is in the middle of, roll back.
+        """
+        running = self.tasks[task]
+        assert not self.transaction.has(task), f"task {task} is closed with something of it in a transaction"
+        for other in self.recovery.together({task}) & self.tasks.keys() - {task}:
+            self.tasks[other].stop_taking()
+            self.recovery.replay(other)
+        running.stop_taking()
+        sources = self.recovery.detach({task})
+        del self.tasks[task]
+        self.transaction.leave(task)
+        self.recovery.forget(task)
         for tp in running.partitions:
             del self._routes[tp]
-        self.recovery.failures = [failure for failure in self.recovery.failures if failure.task != task]
-        await self.recovery.leave_shared({task})
+        await self.recovery.reattach(sources, {task})
+        for source in self._shared:
+            source.parts.pop(task, None)
         await running.stop()
+
+    def abandon(self) -> Commit | None:
+        """Nothing of the open transaction, nor of the commit in flight, will be heard of again (I3). Returns that."""
+        self.transaction.abort()
+        in_flight, self.transaction.in_flight = self.transaction.in_flight, None
+        return in_flight
 
     # Records
 
     def feed(self, records: list[KafkaRecord]) -> None:
         """Hand consumed records to their tasks: consecutive ones of a partition as one run."""
+        self.moves += 1
         partitions = [record.partition() for record in records]
         topics = [record.topic() for record in records]
         start, count = 0, len(records)
@@ -135,95 +197,22 @@ class Engine:
 
     # Commits
 
-    async def barrier(self, patience: float, relieve: Callable[[], Awaitable[None]] | None = None) -> list[RunningTask]:
-        """Bring the tasks to rest and return those that are, all of them held until `release`.
-
-        A task whose agent is in the middle of an event is late: it stays held, so that it rests after that event. It is
-        waited for up to `patience` seconds, and as long as it takes when it has already handed output to the open
-        transaction. Ends early when something fails. relieve: takes out the output of senders that are held up.
-        """
-        for task in self.tasks.values():
-            task.hold()
-        for source in self._shared:
-            source.intake.hold()
-        deadline = self.clock.now() + patience
-        await asyncio.sleep(0)
-        while not self.recovery.failures:
-            late = [task for task in self.tasks.values() if not self.resting(task)]
-            now = self.clock.now()
-            if not late or (now >= deadline and not any(task.in_transaction for task in late)):
-                break
-            if relieve is not None:
-                await relieve()
-            await _wait(self.changed, self.clock, deadline - now if now < deadline else 1.0)
-        resting = [task for task in self.tasks.values() if self.resting(task) and not task.failed()]
-        self.late = self.tasks.keys() - {task.id for task in resting}
-        return resting
-
-    def resting(self, task: RunningTask) -> bool:
-        """No event of the task is half done."""
-        return task.resting() and all(source.resting for source in self._shared)
-
-    def release(self) -> None:
-        """Let the tasks go on after `barrier`, all but the late ones."""
-        for task in self.tasks.values():
-            if task.id not in self.late:
-                task.release()
-        if not self.late:
-            for source in self._shared:
-                source.intake.release()
-
-    def late_is_resting(self) -> bool:
-        """A task that was late for the last commit has come to rest and waits for the next one."""
-        return any(task in self.tasks and self.resting(self.tasks[task]) for task in self.late)
-
-    def cut(self, tasks: Iterable[RunningTask], *, all_offsets: bool = False) -> Commit:
-        """Take what the resting `tasks` and the worker's functions have. One commit is in flight at most."""
-        assert self.in_flight is None
-        cuts: list[TaskCommit] = []
-        for task in tasks:
-            try:
-                cuts.append(task.cut(all_offsets=all_offsets))
-            except Exception as error:  # noqa: BLE001 (codecs of tables are user code)
-                self.recovery.cut_failed(task, error)
-        commit = Commit(tasks=[cut for cut in cuts if not cut.is_empty()], outputs=self.outbox.swap())
-        if not commit.is_empty():
-            self.in_flight = commit
-        return commit
-
-    def committed(self, commit: Commit) -> None:
-        """`commit` is in Kafka and in the stores."""
-        self.in_flight = None
+    def committed(self) -> None:
+        """The commit in flight is in Kafka and in the stores."""
         shard_count = sum(len(task.shards) for task in self.tasks.values())
-        share = self.app.conf.table_cache_bytes // max(1, shard_count)
-        for cut in commit.tasks:
-            if cut.task in self.tasks:
-                self.tasks[cut.task].in_transaction = False
-                self.tasks[cut.task].committed(cut, share)
-        self.recovery.step(None)
+        self.transaction.committed(self.app.conf.table_cache_bytes // max(1, shard_count))
+        self.step()
 
-    def uncommitted_count(self) -> int:
-        """Output records and table entries that wait for a commit."""
-        return self.outbox.count() + sum(task.uncommitted_count() for task in self.tasks.values())
+    def step(self) -> None:
+        """Let trials of failing events go on; the shell calls it whenever coroutines have run."""
+        if self.recovery.trials:
+            self.recovery.step(self.transaction.has)
 
     def idle(self) -> bool:
         """Every coroutine rests with nothing queued."""
         return all(task.idle() for task in self.tasks.values()) and all(source.idle for source in self._shared)
 
-    def step(self) -> None:
-        """Let trials of failing events go on; the shell calls it whenever coroutines have run."""
-        if self.recovery.trials:
-            self.recovery.step(self.in_flight)
-
 
 def reads(unit: Unit, name: str) -> bool:
     """Whether the unit reads the topic of this name."""
     return is_named(unit.topic, name)
-
-
-async def _wait(changed: asyncio.Event, clock: Clock, seconds: float) -> None:
-    """Wait for `changed`, or for so many seconds."""
-    changed.clear()
-    alarm = clock.call_later(seconds, changed.set)
-    await changed.wait()
-    alarm.cancel()

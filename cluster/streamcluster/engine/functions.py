@@ -25,7 +25,7 @@ class Functions:
     crash: called with (name, error) when an @app.task raises; ended: called with its name when it returns.
     """
 
-    __slots__ = ("_app", "_clock", "_crash", "_ended", "_outbox", "_running", "_wanted")
+    __slots__ = ("_again", "_app", "_clock", "_crash", "_ended", "_ending", "_outbox", "_running", "_wanted")
 
     def __init__(
         self,
@@ -43,6 +43,10 @@ class Functions:
         self._crash = crash
         self._ended = ended
         self._running: dict[str, asyncio.Task[None]] = {}
+        # Those that were cancelled and have not ended.
+        self._ending: dict[str, asyncio.Task[None]] = {}
+        # Those that were cancelled to be started again.
+        self._again: set[str] = set()
 
     def start(self, *, leader: bool) -> None:
         """Start what should run and does not."""
@@ -65,27 +69,36 @@ class Functions:
         self._app.leads = False
         await self._cancel([f"{f.name}#{number}" for number, f in enumerate(self._wanted) if f.on_leader])
 
-    async def restart(self, names: set[str]) -> None:
-        """Cancel these functions and start them afresh: what they had in hand was rolled back. Stopped ones stay so."""
-        names = names & self._running.keys()
+    async def cancel(self, names: set[str]) -> None:
+        """Cancel these functions: what they had in hand was rolled back."""
+        self._again |= names & self._running.keys()
         await self._cancel(sorted(names))
+
+    def start_again(self, names: set[str]) -> None:
+        """Start these functions afresh after `cancel`. Those that did not run then stay so."""
         for number, function in enumerate(self._wanted):
             name = f"{function.name}#{number}"
-            if name in names:
+            if name in names & self._again and name not in self._running:
                 self._start(name, function)
+        self._again -= names
 
     async def stop(self) -> None:
         """Cancel everything."""
+        self._again.clear()
         await self._cancel(list(self._running))
 
     async def _cancel(self, names: list[str]) -> None:
-        tasks = {task for name in names if (task := self._running.pop(name, None)) is not None}
-        for task in tasks:
-            task.cancel()
+        for name in names:
+            if (task := self._running.pop(name, None)) is not None:
+                task.cancel()
+                self._ending[name] = task
+        # Also those that somebody else cancelled and waits for.
+        tasks = {self._ending[name] for name in names if name in self._ending}
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=CANCEL_SECONDS_MAX)
             for task in late:
                 logger.warning("%s did not end within %.0f s of its cancellation", task.get_name(), CANCEL_SECONDS_MAX)
+        self._ending = {name: task for name, task in self._ending.items() if task not in tasks}
 
     async def _run_task(self, name: str, function: TaskFunction) -> None:
         try:

@@ -12,15 +12,17 @@ from typing import Any
 
 from ..agents import Agent
 from ..current import Cursor, Run, cursor_var, outbox_var
-from ..errors import AppError, Skip
+from ..errors import AppError, Skip, UnencodableEntry
 from ..events import Event
 from ..freeze import Unit
 from ..ids import TaskId
 from ..limits import headers_size
-from ..streams import Processor, Source, Stream, apply
+from ..operators import Processor, apply
+from ..streams import Source, Stream
 from ..topics import Topic
 from .clock import Clock, sleep
-from .intake import RunIntake, suspects_of
+from .hand import Hand
+from .intake import RunIntake
 from .outbox import Outbox, OutputRecord
 from .values import Failure
 
@@ -36,9 +38,9 @@ class Instance:
         "_context",
         "_fail",
         "_loop_task",
-        "_outbox",
         "down",
         "failed",
+        "hand",
         "intake",
         "name",
         "task",
@@ -50,7 +52,7 @@ class Instance:
         unit: Unit,
         name: str,
         task: TaskId,
-        outbox: Outbox,
+        hand: Hand,
         clock: Clock,
         on_rest: Callable[[], None],
         fail: Callable[[Failure], None],
@@ -58,10 +60,10 @@ class Instance:
         self.unit = unit
         self.name = name
         self.task = task
+        self.hand = hand
         cursor = Cursor(unit.name, task)
-        self.intake = RunIntake(cursor, clock, on_rest)
+        self.intake = RunIntake(cursor, clock, on_rest, self._settle)
         self._clock = clock
-        self._outbox = outbox
         self._fail = fail
         self._loop_task: asyncio.Task[None] | None = None
         self.down = False
@@ -69,12 +71,40 @@ class Instance:
         self.failed = False
         self._context = contextvars.copy_context()
         self._context.run(cursor_var.set, cursor)
-        self._context.run(outbox_var.set, outbox)
+        self._context.run(outbox_var.set, hand.outbox)
+
+    @property
+    def unit_name(self) -> str:
+        """The agent's name."""
+        return self.unit.name
 
     @property
     def resting(self) -> bool:
         """No event is half done."""
         return self.intake.resting or self.down
+
+    @property
+    def idle(self) -> bool:
+        """Resting, with nothing queued."""
+        return self.down or self.intake.idle
+
+    def stop_taking(self) -> None:
+        """Come to rest after the current event."""
+        self.intake.hold("closing")
+
+    def _settle(self) -> bool:
+        """The event in hand is finished; False when what it wrote cannot be committed, which is its failure."""
+        if self.intake.strict and not self.failed:
+            try:
+                self.hand.check()
+            except UnencodableEntry as error:
+                suspects = self.intake.suspects()
+                self.failed = bool(suspects)
+                self._fail(Failure(self.unit.name, self.unit.policy, self.task, suspects, error))
+        if self.failed:
+            return False
+        self.hand.settle()
+        return True
 
     def set_shard(self, variable: contextvars.ContextVar[Any], shard: Any) -> None:
         """Give the coroutine its shard of one table."""
@@ -114,7 +144,7 @@ class Instance:
                 attempt = 0
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 (the boundary to user code)
                 error = own_cancellation_raised(error)
-                suspects = suspects_of(self.intake)
+                suspects = self.intake.suspects()
                 self.failed = bool(suspects)
                 self.down = not suspects
                 self._fail(Failure(self.unit.name, self.unit.policy, self.task, suspects, error))
@@ -154,7 +184,7 @@ class Instance:
             run = await intake.next_run()
             if run is None:
                 continue
-            if keys_known and in_one_go and _forward_run(run, group_by.key, unit.destination, self._outbox):
+            if keys_known and in_one_go and _forward_run(run, group_by.key, unit.destination, self.hand.outbox):
                 intake.cursor.iterator = iter(())
                 continue
             awaited = await self._forward_each(run, unit.destination, as_it_is=as_it_is)
@@ -185,7 +215,7 @@ class Instance:
                 message["headers"] = headers
             size = len(key_data or b"") + len(data or b"") + headers_size(headers)
             coders.limits.check_size(destination.name, size)
-            self._outbox.append(destination.name, message)
+            self.hand.outbox.append(destination.name, message)
         return awaited
 
 

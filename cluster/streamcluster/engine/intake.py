@@ -1,54 +1,97 @@
 """RunIntake: the queue of runs of one coroutine, and how far that coroutine has come.
 
-It holds the two moves that commits rest on: `hold` cuts the run in hand behind the current event, so that the
-coroutine comes to rest there; `position` says the oldest offset of a partition that it has not finished (I5).
+It holds the moves that commits rest on: `hold` cuts the run in hand behind the current event, so that the coroutine
+comes to rest there; `one_at_a_time` has it settle before each event; `position` says the oldest offset of a partition
+that it has not finished (I5).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container, Hashable
 
 from ..current import Cursor, Kept, Run
-from ..ids import TP
+from ..ids import TP, TaskId
 from .clock import Clock
+
+# A coroutine that was met in the middle of an event gets so many events one at a time: that costs 2.5 us each, nothing
+# beside an await, and one that awaits seldom is soon as fast again as one that never does.
+SINGLE_EVENTS = 1000
+# A long run is cut into pieces of so many events before single ones are cut off: each cut copies what is left.
+PIECE_EVENTS = 64
 
 
 class RunIntake:
-    """Implements `streams.Intake`."""
+    """Implements `streams.Intake`.
+
+    Args:
+        on_rest: called when the coroutine comes to rest.
+        settle: called when every event that was handed out is finished, before the next one, while events come one at
+            a time. False: the last event failed by what it wrote, and nothing more may be handed out.
+        enter: called with each run that is handed out.
+        settles: settle after every run, also while runs are handed out whole.
+    """
 
     __slots__ = (
         "_clock",
         "_enter",
+        "_holders",
         "_on_rest",
+        "_settle",
+        "_settles",
+        "_single_left",
         "_stopped",
         "_waiter",
         "cursor",
         "done",
         "flush",
-        "held",
         "kept",
+        "leave",
         "now",
+        "only",
         "queue",
+        "reader",
+        "strict",
+        "unsettled",
     )
 
     def __init__(
-        self, cursor: Cursor, clock: Clock, on_rest: Callable[[], None], enter: Callable[[Run], None] | None = None
+        self,
+        cursor: Cursor,
+        clock: Clock,
+        on_rest: Callable[[], None],
+        settle: Callable[[], bool],
+        enter: Callable[[Run], None] | None = None,
+        *,
+        settles: bool = False,
     ) -> None:
         self.cursor = cursor
         self._clock = clock
         self.now = clock.now
         self._on_rest = on_rest
+        self._settle = settle
         self._enter = enter
+        self._settles = settles
+        # Who iterates, and what to call when its loop is left (leaving.py).
+        self.reader: object = None
+        self.leave: Callable[[], None] | None = None
         self._waiter: asyncio.Future[None] | None = None
-        # A run said that it must not be passed.
+        # A run said that it must not be passed, or the last event failed by what it wrote.
         self._stopped = False
+        self._single_left = 0
+        # Every event comes alone, and what it wrote is looked at when it ends.
+        self.strict = False
+        # While set, only this task's runs are handed out: an event of it is tried alone.
+        self.only: TaskId | None = None
+        # Runs were finished and not settled since.
+        self.unsettled = False
         self.kept = Kept()
         self.queue: deque[Run] = deque()
         # TP -> offset behind the last finished run.
         self.done: dict[TP, int] = {}
-        self.held = False
+        # Who wants it to rest.
+        self._holders: set[Hashable] = set()
         self.flush = False
 
     # What streams call
@@ -57,11 +100,19 @@ class RunIntake:
         """An iteration starts: what an earlier one left comes again. A batch in the body counts as finished."""
         self.finish()
         if not self.kept.handed_out:
-            for run, index in reversed(self.kept.events):
-                record = run.records[index]
-                value = run.values[index]
-                self.queue.appendleft(Run(run.task, run.tp, [record], [value], record.offset() + 1, run.decode_key))
-                self.done[run.tp] = record.offset()
+            self.give_back()
+        self.kept.clear()
+
+    def give_back(self, leaving: frozenset[TaskId] = frozenset()) -> None:
+        """Queue the buffered events again, but those of the tasks that leave."""
+        for run, index in reversed(self.kept.events):
+            if run.task in leaving:
+                continue
+            record = run.records[index]
+            value = run.values[index]
+            self.queue.appendleft(Run(run.task, run.tp, [record], [value], record.offset() + 1, run.decode_key))
+            self.done[run.tp] = min(record.offset(), self.done.get(run.tp, record.offset()))
+        self.kept.handed_out = False
         self.kept.clear()
 
     async def next_run(self, timeout: float | None = None) -> Run | None:
@@ -72,17 +123,45 @@ class RunIntake:
             if self._wants_kept(deadline):
                 return None
             await self._rest(None if deadline is None or self.held else deadline - self.now())
-        run = self.queue.popleft()
+        run = self._pop()
+        if self._single_left or self.strict:
+            run = self._single(run)
         if self._enter is not None:
             self._enter(run)
         self.cursor.run = run
         self.cursor.iterator = iter(run.values)
         return run
 
+    def _next(self) -> Run | None:
+        """The run to hand out next."""
+        if self.only is None:
+            return self.queue[0] if self.queue else None
+        return next((run for run in self.queue if run.task == self.only), None)
+
+    def _pop(self) -> Run:
+        if self.only is None:
+            return self.queue.popleft()
+        run = self._next()
+        assert run is not None
+        self.queue.remove(run)
+        return run
+
+    def _single(self, run: Run) -> Run:
+        """The first event of the run; the others wait."""
+        if not self.strict:
+            self._single_left -= 1
+        for count in (PIECE_EVENTS, 1):
+            if len(run.values) > count:
+                self.queue.appendleft(run.cut(count))
+        return run
+
     def _may_enter(self) -> bool:
         if self.held or not self.queue or self._stopped:
             return False
-        before = self.queue[0].before
+        run = self._next()
+        if run is None:
+            return False
+        before = run.before
         if before is None:
             return True
         # What it does is committed with the position behind it, so nothing before it may be unfinished.
@@ -93,7 +172,7 @@ class RunIntake:
 
     def _wants_kept(self, deadline: float | None) -> bool:
         """take() is to hand out what it has: time is up, a trial waits for it, or the next run must not pass it."""
-        if self.held or not self.kept.events:
+        if self.held or not self.kept.events or self._stopped:
             return False
         return self.flush or bool(self.queue) or (deadline is not None and self.now() >= deadline)
 
@@ -111,6 +190,14 @@ class RunIntake:
     def finish(self) -> None:
         """The events that were handed out are done with; others of the run in hand, left by `break`, come again."""
         run = self.cursor.run
+        if self._single_left or self.strict or self._settles:
+            if not self._settle():
+                # What the event wrote cannot be committed: it is not finished, and a rollback follows.
+                self._stopped = True
+                return
+            self.unsettled = False
+        elif run is not None:
+            self.unsettled = True
         if run is not None:
             self._put_back(run)
             # A reader that was ahead of the committed position gets empty runs until it is reached: it stays ahead.
@@ -125,10 +212,15 @@ class RunIntake:
 
     # What the engine calls
 
+    def drop_runs(self, tasks: Container[TaskId]) -> None:
+        """Forget what waits of these tasks."""
+        self.queue = deque(run for run in self.queue if run.task not in tasks)
+
     def forget(self) -> None:
         """Forget the run in hand and what was kept."""
+        self.kept.handed_out = False
         self.kept.clear()
-        self._stopped = False
+        self._stopped = self.unsettled = False
         self.cursor.run = None
         self.cursor.iterator = iter(())
 
@@ -142,6 +234,10 @@ class RunIntake:
         """Resting, with nothing queued that it may hand out."""
         return self._waiter is not None and (not self.queue or self._stopped)
 
+    def one_at_a_time(self) -> None:
+        """From the next event on, hand out one at a time for a while."""
+        self._single_left = SINGLE_EVENTS
+
     def push(self, run: Run) -> None:
         """Add a run behind the others."""
         self.queue.append(run)
@@ -153,33 +249,44 @@ class RunIntake:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def hold(self) -> None:
-        """Come to rest after the current event: what is behind it in the run goes back to the queue."""
-        self.held = True
-        if self.cursor.run is not None:
+    @property
+    def held(self) -> bool:
+        """It comes to rest after the current event, or rests already."""
+        return bool(self._holders)
+
+    def hold(self, by: Hashable) -> None:
+        """Come to rest after the current event, until all who asked for it have released it.
+
+        What is behind that event in the run in hand goes back to the queue.
+        """
+        if not self._holders and self.cursor.run is not None:
             self._put_back(self.cursor.run)
+        self._holders.add(by)
 
-    def release(self) -> None:
-        """Go on after `hold`."""
-        self.held = False
-        self.wake()
+    def release(self, by: Hashable) -> None:
+        """Go on after `hold`, unless others hold it too."""
+        if by in self._holders:
+            self._holders.discard(by)
+            if not self._holders:
+                self.wake()
 
+    def position(self, tp: TP, fallback: int) -> int:
+        """The oldest offset of `tp` that is not finished; `fallback` when nothing of it came yet."""
+        if self.kept.events:
+            for kept_tp, offset in self.kept.offsets():
+                if kept_tp == tp:
+                    return offset
+        return self.done.get(tp, fallback)
 
-def position_of(intake: RunIntake, tp: TP, fallback: int) -> int:
-    """The oldest offset of `tp` that is not finished, while resting; `fallback` when nothing of it came yet."""
-    if intake.kept.events:
-        for kept_tp, offset in intake.kept.offsets():
-            if kept_tp == tp:
-                return offset
-    return intake.done.get(tp, fallback)
-
-
-def suspects_of(intake: RunIntake) -> list[tuple[TP, int]]:
-    """The events that a failure now belongs to: those kept by take(), and the current one."""
-    found = list(dict.fromkeys(intake.kept.offsets()))
-    run, index = intake.cursor.run, intake.cursor.index()
-    if run is not None and index is not None:
-        current = (run.tp, run.offset(index))
-        if current not in found:
+    def suspects(self) -> list[tuple[TP, int]]:
+        """The events that a failure now belongs to: those kept by take(), and the current one."""
+        found = list(dict.fromkeys(self.kept.offsets()))
+        current = self.current()
+        if current is not None and current not in found:
             found.append(current)
-    return found
+        return found
+
+    def current(self) -> tuple[TP, int] | None:
+        """The event in hand."""
+        run, index = self.cursor.run, self.cursor.index()
+        return None if run is None or index is None else (run.tp, run.offset(index))

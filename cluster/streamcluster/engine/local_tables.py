@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ from ..freeze import Plan
 from ..ids import TaskId
 from ..limits import limits_of
 from ..settings import Settings
-from ..stores import TaskStore
+from ..stores import StoreFailed, TaskStore
 from ..tables import IMMUTABLE, Table
 from ..topology import ResolvedTable, Topology
 from .shards import CachedShard
@@ -20,9 +20,14 @@ from .task import RunningTask
 
 
 def make_shards(
-    plan: Plan, topology: Topology, settings: Settings, task: TaskId, store: TaskStore
+    plan: Plan,
+    topology: Topology,
+    settings: Settings,
+    task: TaskId,
+    store: TaskStore,
+    failed: Callable[[StoreFailed], None] | None = None,
 ) -> dict[str, CachedShard]:
-    """A cached shard for each table that lives in `task`."""
+    """A cached shard for each table that lives in `task`. failed: called when the store cannot be read."""
     here = {table.name: table.changelog for table in topology.tables_of(task)}
     changelogs = {topic.name: topic for topic in topology.topics}
     shards: dict[str, CachedShard] = {}
@@ -34,7 +39,9 @@ def make_shards(
             changelog = here[table.name]
             limits = limits_of(settings, changelogs[changelog])
             check = partial(limits.check_size, changelog)
-            shards[table.name] = CachedShard(store.shard(table.name), key, value, limits.record_bytes_max, check)
+            shards[table.name] = CachedShard(
+                table.name, store.shard(table.name), key, value, limits.record_bytes_max, check, failed
+            )
     return shards
 
 

@@ -1,4 +1,4 @@
-"""Outbox: the records that a task (or the worker's own functions) sent since the last cut, in order per topic."""
+"""Outbox: the records that a coroutine, a task or the worker's own functions sent since the last cut, per topic."""
 
 from __future__ import annotations
 
@@ -7,22 +7,26 @@ from collections.abc import Callable
 from typing import Any
 
 OutputRecord = dict[str, Any]
+Outputs = dict[str, list[OutputRecord]]
 
 
 class Outbox:
     """Output records by topic. Dictionaries as `Producer.produce_batch` takes them.
 
     Args:
-        records_max: bound per topic (I7): a sender that awaits is held up above it, until the next `swap`.
+        records_max: bound per topic (I7): a sender that awaits is held up above it, until there is room again.
         on_full: called when a sender is held up.
+        behind: the outbox that this one is moved into; what waits there counts too.
     """
 
-    __slots__ = ("_on_full", "_records_max", "_waiting", "topics")
+    __slots__ = ("_behind", "_on_full", "_waiting", "records_max", "topics")
 
-    def __init__(self, records_max: int, on_full: Callable[[], None]) -> None:
-        self.topics: dict[str, list[OutputRecord]] = {}
-        self._records_max = records_max
+    def __init__(self, records_max: int, on_full: Callable[[], None], behind: Outbox | None = None) -> None:
+        self.topics: Outputs = {}
+        # May be raised for an event that must be done in one go.
+        self.records_max = records_max
         self._on_full = on_full
+        self._behind = behind
         self._waiting: list[asyncio.Future[None]] = []
 
     def append(self, topic: str, message: OutputRecord) -> bool:
@@ -32,10 +36,14 @@ class Outbox:
         except KeyError:
             records = self.topics[topic] = []
         records.append(message)
-        return len(records) > self._records_max
+        return len(records) > self.records_max or (self._behind is not None and self._behind.is_crowded(topic))
+
+    def is_crowded(self, topic: str) -> bool:
+        """More waits for `topic` than may."""
+        return topic in self.topics and len(self.topics[topic]) > self.records_max
 
     async def room(self) -> None:
-        """Wait until what is here has been taken out."""
+        """Wait until what is here has been taken out, or more may wait."""
         waiter = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         self._on_full()
@@ -53,11 +61,26 @@ class Outbox:
         """Records waiting, over all topics."""
         return sum(map(len, self.topics.values()))
 
-    def swap(self) -> dict[str, list[OutputRecord]]:
+    def swap(self) -> Outputs:
         """Take everything out."""
         taken, self.topics = self.topics, {}
+        self.let_go_on()
+        return taken
+
+    def let_go_on(self) -> None:
+        """Let senders go on that are held up, unless too much waits here itself."""
+        if any(map(self.is_crowded, self.topics)):
+            return
         for waiter in self._waiting:
             if not waiter.done():
                 waiter.set_result(None)
         self._waiting.clear()
-        return taken
+
+
+def merge(into: Outputs, outputs: Outputs) -> None:
+    """Add the records of `outputs` to those of `into`, topic by topic."""
+    for topic, records in outputs.items():
+        if topic in into:
+            into[topic] += records
+        else:
+            into[topic] = records

@@ -16,7 +16,7 @@ from typing import Any
 from ..current import KafkaRecord, Run
 from ..ids import TP, TaskId
 from ..topics import Topic
-from .intake import RunIntake, position_of
+from .intake import RunIntake
 from .values import Committed
 
 Reject = Callable[[TP, KafkaRecord, str, Exception], bool]
@@ -50,6 +50,7 @@ class SourcePartition:
         "next_offset",
         "readers",
         "skips",
+        "stopped",
         "task",
         "tp",
     )
@@ -66,12 +67,15 @@ class SourcePartition:
         self.gated: list[KafkaRecord] = []
         # The log's end, if it was reached meanwhile: what is before it and not here is not there any more.
         self.end_behind_gate = 0
+        # Its task is being rolled back: what comes now comes again.
+        self.stopped = False
         # Offset -> units that have given up on it, and what is done with it instead.
         self.skips: dict[int, dict[str, Aside]] = {}
         self.rewind()
 
     def rewind(self) -> None:
         """Go back to the committed position; the consumer is rewound too, so what waits here is dropped."""
+        self.stopped = False
         self.next_offset = self.committed.next_offset
         self.gated = []
         self.end_behind_gate = 0
@@ -84,6 +88,8 @@ class SourcePartition:
 
         Records below `next_offset` are leftovers of an earlier assignment and are dropped.
         """
+        if self.stopped:
+            return 0
         if records[0].offset() < self.next_offset:
             records = [record for record in records if record.offset() >= self.next_offset]
             if not records:
@@ -107,6 +113,8 @@ class SourcePartition:
 
     def advance(self, offset: int) -> None:
         """Move to `offset` without a record, in order behind what was handed out."""
+        if self.stopped:
+            return
         if self.gate is not None:
             self.end_behind_gate = offset
             return
@@ -188,11 +196,13 @@ class SourcePartition:
         return self._reject(self.tp, record, unit, error)
 
     def _given_up(self, reader: Reader, records: list[KafkaRecord]) -> Asides:
-        """The records that this reader's unit has given up on."""
+        """The records that this reader's unit has given up on, and that it is not past."""
+        begin = reader.intake.done.get(self.tp, 0)
         return [
             (record, self.skips[record.offset()][reader.unit])
             for record in records
-            if reader.unit in self.skips.get(record.offset(), ())
+            if record.offset() >= begin
+            and reader.unit in self.skips.get(record.offset(), ())
             and (reader.share is None or _has_share(reader.share, record.key()))
         ]
 
@@ -225,7 +235,7 @@ class SourcePartition:
         So readers of one partition need not wait for each other at a commit, and none repeats anything after a crash.
         """
         fallback = self.committed.next_offset
-        positions = {reader.name: position_of(reader.intake, self.tp, fallback) for reader in self.readers}
+        positions = {reader.name: reader.intake.position(self.tp, fallback) for reader in self.readers}
         oldest = min(positions.values(), default=self.next_offset)
         ahead = {short_name(name): offset - oldest for name, offset in positions.items() if offset > oldest}
         return Committed(oldest, json.dumps(ahead, sort_keys=True) if ahead else "")

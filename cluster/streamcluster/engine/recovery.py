@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections.abc import Callable, Iterable
 
 from ..app import App
 from ..coding import explain
@@ -15,15 +15,16 @@ from ..current import KafkaRecord
 from ..errors import AppError
 from ..ids import TP, TaskId
 from ..policies import policy_of
+from ..stores import StoreFailed
 from .clock import Clock
 from .dead_letters import dead_letter
 from .functions import Functions
-from .intake import suspects_of
 from .shared import SharedSource
 from .task import RunningTask
 from .trial import Trial
-from .values import Commit, Failure
+from .values import Failure
 
+Rewind = Callable[[dict[TP, int]], None]
 logger = logging.getLogger("streamcluster")
 
 
@@ -35,20 +36,21 @@ class Recovery:
         app: App,
         clock: Clock,
         tasks: dict[TaskId, RunningTask],
-        shared: list[SharedSource],
         changed: asyncio.Event,
         letter_bytes_max: int,
     ) -> None:
         self._app = app
         self._clock = clock
         self._tasks = tasks
-        self._shared = shared
+        self.shared: list[SharedSource] = []
         self._changed = changed
         self._letter_bytes_max = letter_bytes_max
         self.functions: Functions | None = None
         self.trials: dict[TaskId, Trial] = {}
         # Failures at an event, whose tasks wait for a rollback.
         self.failures: list[Failure] = []
+        # Tasks that roll back for no failing event: TP -> how far each event's writes are looked at alone.
+        self.replays: dict[TaskId, dict[TP, int] | None] = {}
         # The failure that the app stops for, because its policy or its nature says so.
         self.stop_failure: Failure | None = None
         # An @app.task that failed outside of an event: the worker ends and is replaced.
@@ -64,6 +66,8 @@ class Recovery:
         self._changed.set()
         if isinstance(failure.error, AppError):
             self.stop_failure = self.stop_failure or failure
+        if self._is_due_to_store(failure):
+            return
         if failure.suspects:
             self.failures.append(failure)
         if failure.task is not None:
@@ -73,25 +77,59 @@ class Recovery:
             where = ", ".join(f"{tp}@{offset}" for tp, offset in failure.suspects[:3]) or "before its first event"
             logger.warning("%s failed at %s: %r", failure.unit, where, failure.error, exc_info=failure.error)
 
+    def _is_due_to_store(self, failure: Failure) -> bool:
+        """The event read a store that failed, so what it did says nothing about it."""
+        task = self._tasks.get(failure.task) if failure.task is not None else None
+        return task is not None and task.store_error is not None
+
     def cut_failed(self, task: RunningTask, error: Exception) -> None:
-        """Something that was put into a table cannot be encoded: each event since the last commit is a suspect."""
+        """Something that was put into a table cannot be committed: find the event that did it, one by one."""
+        task.stop_taking()
+        self.last_error[task.id] = repr(error)
+        if task.strict_until is None:
+            logger.warning("task %s: %r; its events since the last commit are done again, one by one", task.id, error)
+            self.replays[task.id] = {tp: partition.next_offset for tp, partition in task.partitions.items()}
+            self._changed.set()
+            return
+        # It passed when its event ended: a codec that does not always say the same. Each of the events is a suspect.
         suspects = [
             (tp, offset)
             for tp, partition in task.partitions.items()
             for offset in range(partition.committed.next_offset, partition.next_offset)
         ]
-        units = {reader.unit for partition in task.partitions.values() for reader in partition.readers}
-        for unit in sorted(units):
+        for unit in sorted({reader.unit for partition in task.partitions.values() for reader in partition.readers}):
             self.report(Failure(unit, policy_of(None, self._app.conf), task.id, suspects, error))
+
+    def replay(self, task: TaskId) -> None:
+        """The task must roll back, for no fault of an event."""
+        self.replays.setdefault(task, None)
+        self._changed.set()
+
+    def forget(self, task: TaskId) -> None:
+        """The task is closed."""
+        if (trial := self.trials.pop(task, None)) is not None:
+            trial.end()
+        self.replays.pop(task, None)
+        self.failures = [failure for failure in self.failures if failure.task != task]
+
+    def store_failed(self, task: RunningTask, error: StoreFailed) -> None:
+        """The task's store cannot be read or written: no event is to blame, the shell opens it anew."""
+        if task.store_error is None:
+            logger.warning("task %s: its store failed, and is opened anew: %s", task.id, error)
+            self.last_error[task.id] = str(error)
+        task.store_error = error
+        task.stop_taking()
+        self._changed.set()
 
     def function_failed(self, name: str, error: Exception) -> None:
         """An @app.task ended with an exception: at an event of a shared stream it is that event's failure."""
-        for source in self._shared:
-            suspects = suspects_of(source.intake)
+        for source in self.shared:
+            suspects = source.intake.suspects()
             if source.function == name and suspects:
-                task = next(task for task in self._tasks.values() if suspects[0][0] in task.partitions)
                 source.failed = True
-                self.report(Failure(source.shared.name, source.shared.policy, task.id, suspects, error))
+                for task in list(self._tasks.values()):
+                    if own := [suspect for suspect in suspects if suspect[0] in task.partitions]:
+                        self.report(Failure(source.shared.name, source.shared.policy, task.id, own, error))
                 return
         logger.error("task %s failed", name, exc_info=error)
         self.crash = (name, error)
@@ -99,7 +137,7 @@ class Recovery:
 
     def function_ended(self, name: str) -> None:
         """An @app.task returned: the shared stream that it read has no event half done any more."""
-        for source in self._shared:
+        for source in self.shared:
             if source.function == name:
                 source.function = None
                 source.intake.begin()
@@ -107,7 +145,7 @@ class Recovery:
 
     def unread(self, topics: set[str]) -> None:
         """The queues over these topics are full: when nobody iterates one of them, stop and say so."""
-        for source in self._shared:
+        for source in self.shared:
             waiting = {run.tp.topic for run in source.intake.queue} & topics
             if waiting and not source.is_iterated:
                 error = AppError(
@@ -149,32 +187,55 @@ class Recovery:
 
     # Rolling back
 
-    async def run(self) -> dict[TP, int]:
-        """Deal with every reported failure.
+    def wanted(self) -> set[TaskId]:
+        """The tasks that must roll back."""
+        failed = {failure.task for failure in self.failures if failure.task is not None} | self.replays.keys()
+        return {task for task in self.together(failed) if task in self._tasks and self._tasks[task].store_error is None}
 
-        Returns:
-            TP -> offset: where the consumer must go back to. No commit may be in flight.
+    def together(self, task_ids: set[TaskId]) -> set[TaskId]:
+        """These tasks and those that share with them what a function of a shared stream does, or did in one batch."""
+        found = set(task_ids)
+        while True:
+            more: set[TaskId] = set()
+            for source in self.shared:
+                groups: list[Iterable[TaskId]] = [*source.intake.kept.bonds]
+                if source.failed or not source.resting:
+                    groups.append(source.in_hand())
+                for group in groups:
+                    if not found.isdisjoint(group):
+                        more.update(group)
+            if more <= found:
+                return found
+            found |= more
+
+    def begin(self, wanted: set[TaskId]) -> list[SharedSource]:
+        """Take these tasks out of everything: what follows may take a while. Returns the streams to hand to `run`."""
+        for task in wanted:
+            self._tasks[task].stop_taking()
+        return self.detach(wanted)
+
+    async def run(self, wanted: set[TaskId], sources: list[SharedSource], rewind: Rewind) -> None:
+        """Deal with every failure of these tasks: roll back, with nothing of them in flight, and begin the trials.
+
+        rewind: called with TP -> offset: where the consumer must go back to.
         """
-        failures, self.failures = self.failures, []
-        found: dict[TaskId, list[Failure]] = {}
+        failures = [failure for failure in self.failures if failure.task in wanted]
+        self.failures = [failure for failure in self.failures if failure.task not in wanted]
+        replays = {task: self.replays.pop(task, None) for task in wanted}
         for failure in failures:
-            if failure.task in self._tasks:
-                found.setdefault(failure.task, []).append(failure)
-        for task_id, own in found.items():
-            trial = self.trials.get(task_id)
+            if failure.task not in self._tasks:
+                continue
+            trial = self.trials.get(failure.task)
             if trial is None:
-                trial = self.trials[task_id] = Trial(self._tasks[task_id], [], self._clock, self._give_up)
-            for failure in own:
-                if trial.phase == "alone" and trial.suspects[0] in failure.suspects:
-                    trial.failed_alone(failure)
-                    self._stop_if_stopped(trial, failure)
-                else:
-                    trial.add(failure.suspects)
-        rewinds = await self.rollback(set(found))
-        # Coroutines that failed while they were being ended: what they were at comes again, and is not to be blamed on
-        # the event that is tried then.
-        self.failures = [failure for failure in self.failures if failure.task not in found]
-        return rewinds
+                task = self._tasks[failure.task]
+                trial = self.trials[task.id] = Trial(task, self._clock, self._give_up, self._changed.set)
+            if trial.phase == "alone" and trial.suspects[0] in failure.suspects:
+                trial.failed_alone(failure)
+                self._stop_if_stopped(trial, failure)
+            else:
+                trial.add(failure.unit, failure.suspects)
+        await self.reattach(sources, wanted)
+        await self._rollback(wanted, replays, rewind)
 
     def _stop_if_stopped(self, trial: Trial, failure: Failure) -> None:
         if trial.phase == "stopped":
@@ -182,43 +243,61 @@ class Recovery:
             logger.error("%s cannot process %s, and its policy is to stop: %r", failure.unit, place, failure.error)
             self.stop_failure = self.stop_failure or failure
 
-    def _reads_shared(self, task: RunningTask) -> bool:
-        return any(
-            reader.intake is s.intake for s in self._shared for p in task.partitions.values() for reader in p.readers
-        )
-
-    async def rollback(self, task_ids: set[TaskId]) -> dict[TP, int]:
-        """Drop everything uncommitted of these tasks, and of those that share a stream with them."""
-        if any(self._reads_shared(self._tasks[task_id]) for task_id in task_ids):
-            task_ids = task_ids | {task.id for task in self._tasks.values() if self._reads_shared(task)}
-        await self.leave_shared(task_ids)
-        rewinds: dict[TP, int] = {}
-        for task_id in sorted(task_ids):
-            task = self._tasks[task_id]
+    async def _rollback(self, wanted: set[TaskId], replays: dict[TaskId, dict[TP, int] | None], rewind: Rewind) -> None:
+        """Drop everything uncommitted of these tasks."""
+        for task_id in sorted(wanted & self._tasks.keys()):
             self.rollbacks_total += 1
-            await task.rollback()
-            rewinds.update({tp: partition.next_offset for tp, partition in task.partitions.items()})
-            if task_id in self.trials:
+            task = self._tasks[task_id]
+
+            def stopped(positions: dict[TP, int], task_id: TaskId = task_id) -> None:
+                # Coroutines that failed while they were being ended: what they were at comes again, and is not to be
+                # blamed on the event that is tried then.
+                self.failures = [failure for failure in self.failures if failure.task != task_id]
+                rewind(positions)
+
+            await task.rollback(stopped, replays.get(task_id))
+            if task_id in self.trials and task_id in self._tasks:
                 self.trials[task_id].begin()
-        return rewinds
 
-    async def leave_shared(self, task_ids: set[TaskId]) -> None:
-        """Take these tasks' runs out of the shared streams; a function that has one in hand starts afresh."""
-        restart: set[str] = set()
-        for source in self._shared:
-            for task_id in task_ids:
-                source.intake.queue = deque(run for run in source.intake.queue if run.task != task_id)
-            if source.has_in_hand(task_ids):
-                source.intake.forget()
-                source.failed = False
-                restart |= {source.function} if source.function else set()
-        if restart and self.functions is not None:
-            await self.functions.restart(restart)
+    def detach(self, leaving: set[TaskId]) -> list[SharedSource]:
+        """Take these tasks' runs out of the shared streams. Those that have one in hand come to rest and are returned.
 
-    def step(self, in_flight: Commit | None) -> None:
-        """Let the trials go on whose phase is over."""
+        At once: from here on nothing more can be in hand of a stream together with what is in hand now.
+        """
+        affected: list[SharedSource] = []
+        for source in self.shared:
+            bonds = source.intake.kept.bonds
+            source.intake.kept.bonds = [bond for bond in bonds if leaving.isdisjoint(bond)]
+            source.intake.drop_runs(leaving)
+            if not leaving.isdisjoint(source.in_hand()):
+                source.intake.hold(frozenset(leaving))
+                affected.append(source)
+            for task in leaving:
+                source.intake.release(task)
+        return affected
+
+    async def reattach(self, sources: list[SharedSource], leaving: set[TaskId]) -> None:
+        """End the functions that had events of these tasks in hand, and start them afresh without."""
+        functions = {source.function for source in sources if source.function}
+        assert self.functions is not None
+        await self.functions.cancel(functions)
+        for source in sources:
+            source.intake.drop_runs(leaving)
+            source.intake.give_back(frozenset(leaving))
+            source.intake.forget()
+            source.intake.release(frozenset(leaving))
+            source.failed = False
+        self.functions.start_again(functions)
+
+    def step(self, has: Callable[[TaskId], bool]) -> None:
+        """Let the trials go on whose phase is over. has: whether something of the task is on its way to Kafka."""
         for task_id, trial in list(self.trials.items()):
-            flying = in_flight is not None and any(cut.task == task_id for cut in in_flight.tasks)
-            if trial.step(is_clean=not flying and trial.task.is_clean()):
+            others = (other.phase for other in self.trials.values() if other is not trial)
+            is_clean = not has(task_id) and trial.task.is_clean()
+            # One at a time: a function of a shared stream may get events of several tasks in one batch.
+            if trial.step(is_clean=is_clean, may_try="alone" not in others):
                 del self.trials[task_id]
                 self.last_error.pop(task_id, None)
+                # A stream that several tasks share was told that no trial waits for it.
+                for other in self.trials.values():
+                    other.task.set_flush(True)

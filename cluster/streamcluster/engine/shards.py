@@ -1,16 +1,18 @@
-"""CachedShard: the write-back cache of decoded values before one table's part of one task.
+"""CachedShard: the write-back cache of decoded values before one table's part of one task, and the views of it.
 
-Three generations: `dirty` since the last cut, `inflight` while a commit carries it, and the store behind them, which
-only ever has committed state (I2). A rollback drops the memory, and the next read finds the committed state again.
+Four generations: what coroutines wrote since they last settled (in their views), `dirty` since the last cut, `staged`
+in the open transaction, `inflight` while a commit carries it; the store behind them only ever has committed state (I2).
+A rollback drops the memory, and the next read finds the committed state again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from ..stores import Shard
+from ..errors import UnencodableEntry
+from ..stores import Shard, StoreFailed
 from ..tables import IMMUTABLE
 
 Encode = Callable[[Any], bytes | None]
@@ -28,122 +30,131 @@ SCAN_ROWS = 1000
 
 
 class CachedShard:
-    """One table's part of one task. Invariant: a key in `dirty` or `inflight` is in the cache or was deleted."""
+    """One table's part of one task. Invariant: a key that was written and is not staged is in the cache or `deleted`.
+
+    `values`, `objects`, `lent` and `deleted` are shared with the views: they are changed in place, never replaced.
+    """
 
     __slots__ = (
         "_check",
         "_decode_value",
         "_encode_key",
-        "_encode_value",
+        "_failed",
         "_row_bytes_max",
         "_store",
         "baseline",
         "decode_key",
+        "deleted",
         "dirty",
+        "encode_value",
         "entry_bytes",
         "inflight",
         "lent",
+        "name",
         "objects",
+        "staged",
         "touched",
         "values",
+        "views",
     )
 
     def __init__(
         self,
+        name: str,
         store: Shard,
         key_coder: tuple[Encode, Decode],
         value_coder: tuple[Encode, Decode],
         row_bytes_max: int,
         check: Callable[[int], None],
+        failed: Callable[[StoreFailed], None] | None = None,
     ) -> None:
+        """name: the table's. failed: called when the store cannot be read, before the reader is told."""
+        self.name = name
         self._store = store
         # check: called with the size of a row above row_bytes_max, which its changelog would not take; it raises.
         self._row_bytes_max = row_bytes_max
         self._check = check
+        self._failed = failed
         # decode_key: a key from its bytes in the changelog.
         self._encode_key, self.decode_key = key_coder
-        self._encode_value, self._decode_value = value_coder
+        self.encode_value, self._decode_value = value_coder
         # Immutable values by key; the hot path reads this and nothing else.
         self.values: dict[Any, Any] = {}
         # Values that can be changed in place, with the encoding that each was last known by.
         self.objects: dict[Any, Any] = {}
         self.baseline: dict[Any, bytes | None] = {}
-        # Defaults handed out for missing keys since the cut, as they were then.
+        # Defaults handed out for missing keys and not written, as they were then.
         self.lent: dict[Any, bytes | None] = {}
-        # What was written since the cut, and which objects were handed out since the cut.
+        # Keys deleted since the cut.
+        self.deleted: set[Any] = set()
+        # What finished events wrote since the cut, and which objects they were handed.
         self.dirty: dict[Any, Any] = {}
-        self.touched: dict[Any, Any] = {}
+        self.touched: dict[Any, None] = {}
+        self.staged: Changes = {}
         self.inflight: Changes = {}
+        self.views: list[ShardView] = []
         self.entry_bytes = 100
 
-    # What a table calls
+    def view(self) -> ShardView:
+        """A new view, for one coroutine."""
+        view = ShardView(self)
+        self.views.append(view)
+        return view
 
-    def read(self, key: Any) -> Any:
-        """The value of `key`, or the default that was lent out for it; KeyError when there is neither."""
-        try:
-            return self.values[key]
-        except KeyError:
-            pass
-        if key in self.objects:
-            value = self.touched[key] = self.objects[key]
-            return value
-        return self._load(key)
+    # Reading
 
-    def stored(self, key: Any) -> Any:
-        """The value of `key`; KeyError when there is none. A default that nobody changed does not count."""
-        value = self.read(key)
-        if key in self.lent and key not in self.dirty and self._encode_value(value) == self.lent[key]:
-            raise KeyError(key)
-        return value
-
-    def _load(self, key: Any) -> Any:
-        if self.dirty.get(key) is DELETED:
+    def load(self, key: Any) -> Any:
+        """Bring the committed value of `key` into the cache; KeyError when there is none."""
+        if key in self.deleted:
             raise KeyError(key)
         data = self._encode_key(key) or b""
-        encoded = self.inflight[data] if data in self.inflight else self._store.get(data)
+        if data in self.staged:
+            encoded = self.staged[data]
+        elif data in self.inflight:
+            encoded = self.inflight[data]
+        else:
+            encoded = self._read_store(self._store.get, data)
         if encoded is None:
             raise KeyError(key)
         value = self._decode_value(encoded)
         if type(value) in IMMUTABLE:
             self.values[key] = value
         else:
-            self.objects[key] = self.touched[key] = value
+            self.objects[key] = value
             self.baseline[key] = encoded
         return value
 
-    def write(self, key: Any, value: Any) -> None:
-        """Set `key`; visible at once, committed with the current event."""
-        if type(value) in IMMUTABLE:
-            if self.objects and key in self.objects:
-                self._drop_object(key)
-            self.values[key] = value
+    def _read_store(self, read: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        try:
+            return read(*arguments, **options)
+        except StoreFailed as error:
+            # User code may swallow it: the state is not to be trusted all the same.
+            if self._failed is not None:
+                self._failed(error)
+            raise
+
+    def stored(self, key: Any) -> Any:
+        """The value of `key` for a reader that changes nothing; KeyError when there is none."""
+        if key in self.values:
+            value = self.values[key]
+        elif key in self.objects:
+            value = self.objects[key]
         else:
-            self.values.pop(key, None)
-            self.objects[key] = value
-        self.dirty[key] = value
+            value = self.load(key)
+        if self.is_unchanged_default(key, value):
+            raise KeyError(key)
+        return value
 
-    def delete(self, key: Any) -> None:
-        """Remove `key`; KeyError when there is none."""
-        self.stored(key)
-        self.values.pop(key, None)
-        self._drop_object(key)
-        self.dirty[key] = DELETED
-
-    def _drop_object(self, key: Any) -> None:
-        for memory in (self.objects, self.touched, self.baseline, self.lent):
-            memory.pop(key, None)
-
-    def lend(self, key: Any, value: Any) -> None:
-        """Keep a default that was handed out for a missing key, if it is changed in place before the next cut."""
-        self.objects[key] = self.touched[key] = value
-        self.lent[key] = self._encode_value(value)
+    def is_unchanged_default(self, key: Any, value: Any) -> bool:
+        """`value` was handed out for a missing key, and nobody has written or changed it."""
+        return key in self.lent and self.encode_value(value) == self.lent[key]
 
     def rows(self) -> Iterator[tuple[Any, Any]]:
         """Every entry: the store's rows under what memory has."""
-        overlay = {**self.inflight, **self._encoded_changes()}
+        overlay = {**self.inflight, **self.staged, **self._encoded(self._all_dirty(), self._all_touched())}
         after: bytes | None = None
         while True:
-            page = self._store.scan(after, rows_max=SCAN_ROWS)
+            page = self._read_store(self._store.scan, after, rows_max=SCAN_ROWS)
             for data, encoded in page:
                 if data not in overlay:
                     yield self.decode_key(data), self._decode_value(encoded)
@@ -156,66 +167,233 @@ class CachedShard:
 
     def copy(self, value: Any) -> Any:
         """What `value` is after a crash: an object of its own."""
-        return self._decode_value(self._encode_value(value) or b"")
+        return self._decode_value(self.encode_value(value) or b"")
 
-    # What the engine calls
+    def _all_dirty(self) -> dict[Any, Any]:
+        keys = {**self.dirty, **{key: None for view in self.views for key in view.dirty}}
+        return {key: self.current(key) for key in keys}
+
+    def _all_touched(self) -> dict[Any, None]:
+        return {**self.touched, **{key: None for view in self.views for key in view.touched}}
+
+    # Changing
+
+    def current(self, key: Any) -> Any:
+        """What memory has for a key that was written."""
+        if key in self.deleted:
+            return DELETED
+        return self.values[key] if key in self.values else self.objects[key]
+
+    def drop_object(self, key: Any) -> None:
+        """Forget the object of `key`: it was deleted, replaced or evicted."""
+        self.objects.pop(key, None)
+        self.baseline.pop(key, None)
+        self.lent.pop(key, None)
+
+    # Committing
 
     def dirty_count(self) -> int:
         """Entries that the next cut looks at."""
         return len(self.dirty) + len(self.touched)
 
-    def cut(self) -> Changes:
-        """Take what changed since the last cut, encoded, for the commit that starts now."""
-        changes = self._encoded_changes()
+    def encoded_changes(self) -> Changes:
+        """What finished events changed since the last cut. Changes nothing here.
+
+        Raises:
+            Exception: a value cannot be encoded (codecs are user code), or its row is too large for the changelog.
+        """
+        changes = self._encoded(self.dirty, self.touched)
         # Keys and values apart: an upper bound that costs two passes in C. What is above it is looked at row by row.
         bound = max(map(len, changes), default=0) + max(map(len, filter(None, changes.values())), default=0)
         if bound > self._row_bytes_max:
             for data, value in changes.items():
                 self._check(len(data) + len(value or b""))
+        return changes
+
+    def check(self, dirty: dict[Any, Any], touched: Iterable[Any]) -> None:
+        """Raise UnencodableEntry for the first of these entries that cannot be committed."""
+        for key in {**dirty, **dict.fromkeys(touched)}:
+            try:
+                for data, value in self._encoded({key: dirty[key]} if key in dirty else {}, (key,)).items():
+                    self._check(len(data) + len(value or b""))
+            except Exception as error:
+                raise UnencodableEntry(self.name, key, error) from error
+
+    def is_changed(self, key: Any) -> bool:
+        """The object of `key`, which was handed out, is no more what the last cut or load knew."""
+        if key not in self.objects:
+            return False
+        return self.encode_value(self.objects[key]) != self._known(key)
+
+    def _known(self, key: Any) -> bytes | None:
+        return self.lent[key] if key in self.lent else self.baseline.get(key)
+
+    def _encoded(self, dirty: dict[Any, Any], touched: Iterable[Any]) -> Changes:
+        encode_key, encode = self._encode_key, self.encode_value
+        changes: Changes = {
+            encode_key(key) or b"": None if value is DELETED else encode(value) for key, value in dirty.items()
+        }
+        for key in touched:
+            if key in dirty or key not in self.objects:
+                continue
+            encoded = encode(self.objects[key])
+            if encoded != self._known(key):
+                changes[encode_key(key) or b""] = encoded
+        return changes
+
+    def stage(self, changes: Changes) -> None:
+        """`changes`, which `encoded_changes` gave, are in the open transaction now."""
+        in_use = {key for view in self.views for key in view.touched}
         for key in self.objects.keys() & (self.dirty.keys() | self.touched.keys()):
             data = self._encode_key(key) or b""
             if data in changes:
                 self.baseline[key] = changes[data]
-            elif key in self.lent:
-                del self.objects[key]
-        self.lent.clear()
+                self.lent.pop(key, None)
+            elif key in self.lent and key not in in_use:
+                self.drop_object(key)
         self.dirty = {}
         self.touched = {}
-        self.inflight = changes
+        self.deleted.clear()
         if changes:
+            self.staged = {**self.staged, **changes} if self.staged else changes
             sample = list(islice(changes.items(), 100))
             size = sum(len(data) + len(value or b"") for data, value in sample) // len(sample)
             self.entry_bytes = size + ENTRY_OVERHEAD_BYTES
-        return changes
 
-    def _encoded_changes(self) -> Changes:
-        encode_key, encode = self._encode_key, self._encode_value
-        changes: Changes = {
-            encode_key(key) or b"": None if value is DELETED else encode(value) for key, value in self.dirty.items()
-        }
-        for key, value in self.touched.items():
-            if key in self.dirty:
-                continue
-            encoded = encode(value)
-            if encoded != (self.lent[key] if key in self.lent else self.baseline.get(key)):
-                changes[encode_key(key) or b""] = encoded
-        return changes
+    def seal(self) -> Changes:
+        """What is staged is in the commit that starts now."""
+        assert not self.inflight, "one commit at a time"
+        self.inflight, self.staged = self.staged, {}
+        return self.inflight
 
     def committed(self, bytes_max: int) -> None:
-        """The last cut is in the store: forget clean entries while the cache is above its share of memory."""
+        """The last commit is in the store: forget clean entries while the cache is above its share of memory."""
         self.inflight = {}
         # An estimate of what the cache holds, from the average size of what was last written.
         excess = (len(self.values) + len(self.objects)) * self.entry_bytes - bytes_max
         if excess <= 0:
             return
         clean_max = excess // self.entry_bytes + 1
-        for key in [k for k in islice(self.values, clean_max) if k not in self.dirty]:
+        dirty = [self.dirty, *(view.dirty for view in self.views)]
+        touched = [self.touched, *(view.touched for view in self.views)]
+        for key in [k for k in islice(self.values, clean_max) if not any(k in keys for keys in dirty)]:
             del self.values[key]
-        for key in [k for k in islice(self.objects, clean_max) if k not in self.dirty and k not in self.touched]:
-            self._drop_object(key)
+        kept = [*dirty, *touched]
+        for key in [k for k in islice(self.objects, clean_max) if not any(k in keys for keys in kept)]:
+            self.drop_object(key)
 
     def rollback(self) -> None:
-        """Forget everything that is not committed; no commit may be in flight."""
-        for memory in (self.values, self.objects, self.baseline, self.lent, self.dirty, self.touched):
+        """Forget everything that is not committed; no commit with it may be in flight."""
+        assert not self.inflight, "a store is written only behind its commit"
+        for memory in (self.values, self.objects, self.baseline, self.lent):
             memory.clear()
-        self.inflight = {}
+        self.deleted.clear()
+        self.dirty = {}
+        self.touched = {}
+        self.staged = {}
+        for view in self.views:
+            view.forget()
+
+
+class ShardView:
+    """A shard as one coroutine has it: it sees what all see, and notes what it wrote and which objects it was handed.
+
+    A commit takes what views have settled. So an event in progress that has written nothing holds up nobody.
+    """
+
+    __slots__ = ("_deleted", "_lent", "_objects", "_shard", "dirty", "touched", "values")
+
+    def __init__(self, shard: CachedShard) -> None:
+        self._shard = shard
+        self.values = shard.values
+        self._objects = shard.objects
+        self._lent = shard.lent
+        self._deleted = shard.deleted
+        self.dirty: dict[Any, Any] = {}
+        self.touched: dict[Any, None] = {}
+
+    # What a table calls
+
+    def read(self, key: Any) -> Any:
+        """The value of `key`, or the default that was lent out for it; KeyError when there is neither."""
+        try:
+            return self.values[key]
+        except KeyError:
+            pass
+        if key in self._objects:
+            self.touched[key] = None
+            return self._objects[key]
+        value = self._shard.load(key)
+        if type(value) not in IMMUTABLE:
+            self.touched[key] = None
+        return value
+
+    def stored(self, key: Any) -> Any:
+        """The value of `key`; KeyError when there is none. A default that nobody changed does not count."""
+        value = self.read(key)
+        if self._lent and self._shard.is_unchanged_default(key, value):
+            raise KeyError(key)
+        return value
+
+    def write(self, key: Any, value: Any) -> None:
+        """Set `key`; visible at once, committed with the current event."""
+        if type(value) in IMMUTABLE:
+            if self._objects and key in self._objects:
+                self._shard.drop_object(key)
+            self.values[key] = value
+        else:
+            self.values.pop(key, None)
+            self._objects[key] = value
+            self._lent.pop(key, None)
+        if self._deleted:
+            self._deleted.discard(key)
+        self.dirty[key] = value
+
+    def delete(self, key: Any) -> None:
+        """Remove `key`; KeyError when there is none."""
+        self.stored(key)
+        self.values.pop(key, None)
+        self._shard.drop_object(key)
+        self._deleted.add(key)
+        self.dirty[key] = DELETED
+
+    def lend(self, key: Any, value: Any) -> None:
+        """Keep a default that was handed out for a missing key, if it is changed in place before the next cut."""
+        self._lent[key] = self._shard.encode_value(value)
+        self._objects[key] = value
+        self.touched[key] = None
+
+    def rows(self) -> Iterator[tuple[Any, Any]]:
+        """Every entry."""
+        return self._shard.rows()
+
+    # What the engine calls
+
+    def settle(self) -> None:
+        """The events behind what was noted here are finished: the next cut takes it."""
+        shard = self._shard
+        if self.dirty:
+            if not shard.dirty:
+                shard.dirty, self.dirty = self.dirty, {}
+            else:
+                # Two coroutines wrote the same key: what is there now came last.
+                both = shard.dirty.keys() & self.dirty.keys()
+                shard.dirty.update(self.dirty)
+                shard.dirty.update({key: shard.current(key) for key in both})
+                self.dirty = {}
+        if self.touched:
+            shard.touched.update(self.touched)
+            self.touched = {}
+
+    def has_written(self) -> bool:
+        """The events that are not settled have changed something, or somebody has changed what they were handed."""
+        return bool(self.dirty) or any(map(self._shard.is_changed, self.touched))
+
+    def check(self) -> None:
+        """Raise UnencodableEntry when something that is not settled cannot be committed."""
+        self._shard.check(self.dirty, self.touched)
+
+    def forget(self) -> None:
+        """A rollback: nothing was written."""
+        self.dirty = {}
+        self.touched = {}

@@ -1,30 +1,49 @@
-"""SharedIntake wiring: streams of `app.stream`, read once per worker over the partitions of all of its tasks."""
+"""SharedSource: a stream of `app.stream`, read once per worker over the partitions of all of its tasks.
+
+Its function follows the run in hand from task to task: what it sends and writes meanwhile goes there, and only that
+task waits for the event. When it leaves its loop it is at no event any more, and has the worker's own outbox again.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
+from typing import Any
 
 from ..current import Cursor, Run, cursor_var, outbox_var
+from ..errors import UnencodableEntry
 from ..freeze import Plan, SharedStream
 from ..ids import TaskId
-from ..tables import Table
+from ..tables import LiveShard, Table
 from ..topics import Topic
 from .clock import Clock
+from .hand import Hand
 from .intake import RunIntake
 from .outbox import Outbox
 from .partition import Reader
-from .task import RunningTask
+from .values import Failure
 
 # The name of the @app.task that runs: so that a failure can be told from which function to restart.
 function_var: ContextVar[str] = ContextVar("streamcluster_function", default="")
 
 
 class SharedSource:
-    """The running side of one SharedStream: its intake follows the run in hand from task to task."""
+    """The running side of one SharedStream."""
 
-    __slots__ = ("_find", "_tables", "_worker_outbox", "failed", "function", "intake", "shared")
+    __slots__ = (
+        "_fail",
+        "_reader",
+        "_tables",
+        "_tokens",
+        "_worker_outbox",
+        "failed",
+        "function",
+        "intake",
+        "parts",
+        "shared",
+    )
 
     def __init__(
         self,
@@ -32,38 +51,78 @@ class SharedSource:
         tables: tuple[Table[object, object], ...],
         clock: Clock,
         on_rest: Callable[[], None],
-        find: Callable[[Run], RunningTask | None],
+        fail: Callable[[Failure], None],
         worker_outbox: Outbox,
     ) -> None:
         self.shared = shared
         self._tables = tables
-        self._find = find
+        self._fail = fail
         self._worker_outbox = worker_outbox
+        # The tables that the function has a shard of now, and how to take it away; good in that asyncio task only.
+        self._tokens: dict[ContextVar[LiveShard], Token[LiveShard]] = {}
+        self._reader: asyncio.Task[Any] | None = None
+        # What it does in each task of this worker.
+        self.parts: dict[TaskId, SharedPart] = {}
         # The @app.task that iterates it, once one does.
         self.function: str | None = None
         # Its function failed at an event, and the rollback is still to come.
         self.failed = False
-        self.intake = RunIntake(Cursor(shared.name, None), clock, on_rest, self._enter)
+        self.intake = RunIntake(Cursor(shared.name, None), clock, on_rest, self._settle, self._enter_run, settles=True)
+        self.intake.kept.enter = self._enter
+        self.intake.leave = self._leave
         shared.stream.source.intake = self.intake
 
-    def _enter(self, run: Run) -> None:
+    def _enter_run(self, run: Run) -> None:
+        self._enter(run.task)
+
+    def _enter(self, task: TaskId) -> None:
         """Put the running coroutine into the task of its next run."""
         self.function = function_var.get()
         cursor = self.intake.cursor
-        cursor.task = run.task
+        cursor.task = task
         cursor_var.set(cursor)
-        task = self._find(run)
-        if task is None:
+        part = self.parts.get(task)
+        if part is None:
             return
-        outbox_var.set(task.outbox)
+        outbox_var.set(part.hand.outbox)
+        if self._reader is not (reader := asyncio.current_task()):
+            self._reader = reader
+            self._tokens.clear()
         for table in self._tables:
-            if table.name in task.shards:
-                table.shard_var.set(task.shards[table.name])
+            if table.name in part.views:
+                token = table.shard_var.set(part.views[table.name])
+                self._tokens.setdefault(table.shard_var, token)
+
+    def _leave(self) -> None:
+        """The function has left its loop: the event is finished, as if it had asked for the next one."""
+        if self.failed:
+            return
+        self.intake.begin()
+        self.intake.cursor.task = None
+        cursor_var.set(None)
+        outbox_var.set(self._worker_outbox)
+        for variable, token in self._tokens.items():
+            variable.reset(token)
+        self._tokens.clear()
+
+    def _settle(self) -> bool:
+        """The event in hand is finished; False when what it wrote cannot be committed, which is its failure."""
+        for part in self.parts.values():
+            if self.intake.strict and not self.failed:
+                try:
+                    part.hand.check()
+                except UnencodableEntry as error:
+                    suspects = self.intake.suspects()
+                    self.failed = bool(suspects)
+                    self._fail(Failure(self.shared.name, self.shared.policy, part.task, suspects, error))
+            if not self.failed:
+                part.hand.settle()
+        return not self.failed
 
     @property
     def resting(self) -> bool:
         """No event is half done. A stream that nobody iterates yet is at rest too."""
-        return self.intake.resting or self.intake.cursor.run is None
+        return self.intake.resting or (self.intake.cursor.run is None and not self.intake.kept.handed_out)
 
     @property
     def is_iterated(self) -> bool:
@@ -75,21 +134,56 @@ class SharedSource:
         """At rest, with nothing queued that anybody would take."""
         return self.intake.idle or not self.is_iterated
 
-    def has_in_hand(self, tasks: set[TaskId]) -> bool:
-        """Its function is at, or has buffered, events of these tasks."""
+    def in_hand(self) -> set[TaskId]:
+        """The tasks of the event that its function is at, and of those that it has buffered."""
         run = self.intake.cursor.run
-        return self.failed or bool(self.intake.kept.events) or (run is not None and run.task in tasks)
+        tasks = {kept.task for kept, _ in self.intake.kept.events}
+        return tasks if run is None else tasks | {run.task}
+
+
+class SharedPart:
+    """What a shared stream does in one task."""
+
+    __slots__ = ("_source", "hand", "intake", "task", "views")
+
+    def __init__(self, source: SharedSource, task: TaskId, hand: Hand, views: dict[str, Any]) -> None:
+        self._source = source
+        self.task = task
+        self.hand = hand
+        self.views = views
+        self.intake = source.intake
+
+    @property
+    def unit_name(self) -> str:
+        """The stream's name."""
+        return self._source.shared.name
+
+    @property
+    def resting(self) -> bool:
+        """Its function is not in the middle of an event of this task."""
+        return self._source.resting or self.intake.cursor.task != self.task
+
+    @property
+    def idle(self) -> bool:
+        """Resting, with nothing of this task queued that anybody would take."""
+        waiting = not self._source.idle and any(run.task == self.task for run in self.intake.queue)
+        return self.resting and not waiting
+
+    @property
+    def failed(self) -> bool:
+        """Its function failed at an event of this task."""
+        return self._source.failed and self.task in self._source.in_hand()
+
+    def stop_taking(self) -> None:
+        """Take no further event of this task; those of others go on."""
+        self.intake.drop_runs({self.task})
 
 
 def make_shared(
-    plan: Plan, tasks: dict[TaskId, RunningTask], clock: Clock, on_rest: Callable[[], None], outbox: Outbox
+    plan: Plan, clock: Clock, on_rest: Callable[[], None], fail: Callable[[Failure], None], outbox: Outbox
 ) -> list[SharedSource]:
-    """The running side of every shared stream of the app. tasks: those of the worker, now and later."""
-
-    def find(run: Run) -> RunningTask | None:
-        return tasks.get(run.task)
-
-    return [SharedSource(shared, plan.tables, clock, on_rest, find, outbox) for shared in plan.shared]
+    """The running side of every shared stream of the app."""
+    return [SharedSource(shared, plan.tables, clock, on_rest, fail, outbox) for shared in plan.shared]
 
 
 def readers_of(sources: list[SharedSource], topic: str) -> list[Reader]:

@@ -10,13 +10,15 @@ When it succeeds, or its policy gives it up (dead letter, skip), the next suspec
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Literal
 
 from ..current import KafkaRecord
-from ..ids import TP
+from ..ids import TP, TaskId
 from .clock import Clock
+from .coroutine import Coroutine, holds_back
 from .task import RunningTask
 from .values import Failure
 
@@ -28,11 +30,15 @@ GiveUp = Callable[[RunningTask, TP, KafkaRecord, Failure], bool]
 class Trial:
     """The trial of one task's suspects, oldest first."""
 
-    __slots__ = ("_attempts", "_clock", "_give_up", "_pause", "phase", "suspects", "task")
+    __slots__ = ("_attempts", "_clock", "_give_up", "_pause", "_units", "_wake", "phase", "suspects", "task")
 
-    def __init__(self, task: RunningTask, suspects: list[Suspect], clock: Clock, give_up: GiveUp) -> None:
+    def __init__(self, task: RunningTask, clock: Clock, give_up: GiveUp, wake: Callable[[], None]) -> None:
+        """wake: has `step` called soon."""
         self.task = task
-        self.suspects = suspects
+        self._wake = wake
+        # Oldest first, and whose they are.
+        self.suspects: deque[Suspect] = deque()
+        self._units: dict[Suspect, set[str]] = {}
         self.phase: Literal["replay", "alone", "waiting", "stopped"] = "replay"
         self._attempts: dict[tuple[TP, int, str], int] = {}
         self._clock = clock
@@ -40,14 +46,17 @@ class Trial:
         # Seconds to wait before the suspect is tried again.
         self._pause = 0.0
 
-    def add(self, suspects: list[Suspect]) -> None:
-        """More suspects: an earlier event failed while the records before a suspect were replayed."""
-        self.suspects = sorted({*self.suspects, *suspects}, key=lambda suspect: (suspect[0], suspect[1]))
+    def add(self, unit: str, suspects: Iterable[Suspect]) -> None:
+        """More suspects of this unit: an earlier event failed while the records before a suspect were replayed."""
+        for suspect in suspects:
+            self._units.setdefault(suspect, set()).add(unit)
+        self.suspects = deque(sorted({*self.suspects, *suspects}))
 
     def begin(self) -> None:
         """(Re)start with the replay of what comes before the first suspect, after a rollback."""
         if self.phase != "stopped":
             self.phase = "replay"
+        self._set_only(None)
         self._set_gates()
         self.task.set_flush(True)
 
@@ -76,15 +85,19 @@ class Trial:
                 partition.gated = partition.gated[len(passing) :]
                 partition.dispatch(passing)
 
-    def step(self, *, is_clean: bool) -> bool:
-        """Go on if the current phase is over. is_clean: the task has nothing uncommitted and nothing in flight.
+    def step(self, *, is_clean: bool, may_try: bool = True) -> bool:
+        """Go on if the current phase is over.
+
+        Args:
+            is_clean: the task has nothing uncommitted and nothing in flight.
+            may_try: no other suspect is tried now.
 
         Returns:
             True when the trial is over and the task has gone back to normal.
         """
-        if not self.task.idle() or self.task.failed() or self.phase in ("waiting", "stopped"):
+        if self.phase in ("waiting", "stopped") or self.task.failed() or self.task.stopped or self.task.closing:
             return False
-        if not is_clean:
+        if not is_clean or not all(map(self._lets_go_on, self.task.coroutines)):
             return False
         if self.phase == "replay":
             tp, offset = self.suspects[0]
@@ -93,9 +106,16 @@ class Trial:
             if not waiting and partition.end_behind_gate <= offset:
                 return False
             if waiting and waiting[0].offset() == offset:
-                self._try_after_pause()
+                if may_try and not any(coroutine.intake.kept.events for coroutine in self._own()):
+                    self._try_after_pause()
                 return False
         return self._next_suspect()
+
+    def _lets_go_on(self, coroutine: Coroutine) -> bool:
+        """The coroutine has done what came before the suspect, or the suspect; others may be at an event, and wait."""
+        if coroutine.unit_name in self._units.get(self.suspects[0], ()):
+            return coroutine.idle
+        return coroutine.idle or (not coroutine.resting and not holds_back(coroutine))
 
     def _try_after_pause(self) -> None:
         if self._pause:
@@ -108,21 +128,35 @@ class Trial:
     def _end_pause(self) -> None:
         # A rollback for another reason, or the task's end, may have come in between.
         if self.phase == "waiting":
-            self._try()
+            self.phase = "replay"
+            self._wake()
 
     def _try(self) -> None:
         """Hand out the suspect."""
         partition = self.task.partitions[self.suspects[0][0]]
         self.phase = "alone"
+        self._set_only(self.task.id)
         partition.dispatch([partition.gated.pop(0)])
+
+    def _own(self) -> list[Coroutine]:
+        """The coroutines that the suspect is tried in."""
+        units = self._units.get(self.suspects[0], ())
+        return [coroutine for coroutine in self.task.coroutines if coroutine.unit_name in units]
+
+    def _set_only(self, task: TaskId | None) -> None:
+        for coroutine in self.task.coroutines:
+            coroutine.intake.only = task
+            coroutine.intake.wake()
 
     def end(self) -> None:
         """The task is closed."""
         self.phase = "stopped"
+        self._set_only(None)
 
     def _next_suspect(self) -> bool:
-        self.suspects.pop(0)
+        self._units.pop(self.suspects.popleft(), None)
         self.phase = "replay"
+        self._set_only(None)
         if self.suspects:
             self._set_gates()
             return False

@@ -1,4 +1,4 @@
-"""Simulation: a worker without a process and a broker: it feeds the engine, commits what it cuts, crashes on request.
+"""Simulation: a worker without a process and a broker: the pump over logs in memory; it crashes on request.
 
 What `streamcluster_worker` does with Kafka and RocksDB happens here in memory, one step at a time.
 """
@@ -11,14 +11,20 @@ import sys
 import time
 from collections.abc import Callable
 
+import msgspec
+
 from ..app import App
 from ..engine.engine import Engine
+from ..engine.pacing import Pacing
+from ..engine.ports import Reads, Writes
+from ..engine.pump import Pump
 from ..engine.recovery import Recovery
-from ..engine.values import Commit, Committed
+from ..engine.values import Committed
 from ..freeze import Plan
 from ..ids import TP, TaskId
 from ..stores import TaskStore
 from ..topology import Topology
+from .brokers import SimulatedReads, SimulatedWrites
 from .topics import SimulatedClock, SimulatedLogs
 
 SETTLE_SECONDS_MAX = 10.0
@@ -40,9 +46,16 @@ class Simulation:
         self.logs = SimulatedLogs({topic.name: topic.partitions for topic in topology.topics})
         self.committed: dict[TP, Committed] = {}
         self.engine: Engine
+        self.pump: Pump
         self._stores: dict[TaskId, TaskStore] = {}
-        # What the consumer reads next.
-        self._fed: dict[TP, int] = {}
+        self.reads: SimulatedReads
+        self.writes: SimulatedWrites
+        # What stands between the pump and the logs: nothing, but for tests that delay and lose what it asks for.
+        self.outbox_records_max = sys.maxsize
+        self.through: Callable[[SimulatedReads, SimulatedWrites], tuple[Reads, Writes]] = lambda reads, writes: (
+            reads,
+            writes,
+        )
 
     def time(self) -> float:
         """Seconds since the epoch."""
@@ -50,37 +63,55 @@ class Simulation:
 
     async def open(self) -> None:
         """Start every task from its committed position, and the app's functions."""
-        self.engine = Engine(self._app, self._plan, self._topology, self._clock, outbox_records_max=sys.maxsize)
-        self._app.on_worker_init.send(self._app)
+        app, conf = self._app, self._app.conf
+        self.engine = Engine(app, self._plan, self._topology, self._clock, outbox_records_max=self.outbox_records_max)
+        self.reads = SimulatedReads(self.logs)
+        changelogs = {table.name: table.changelog for table in self._topology.tables}
+        self.writes = SimulatedWrites(
+            self.logs, self._stores, self.committed, changelogs, self.time, exactly_once=conf.exactly_once
+        )
+        # Time stands still here, so a commit is due whenever there is something to commit.
+        pacing = Pacing(msgspec.structs.replace(conf, commit_interval=0.0), self._clock.now())
+        self.pump = Pump(self.engine, conf, *self.through(self.reads, self.writes), pacing)
+        app.on_worker_init.send(app)
         for task in self._topology.tasks():
-            sources = [TP(topic, task.partition) for topic in self._topology.sources(task)]
-            for tp in sources:
-                self.committed.setdefault(tp, Committed(0))
-            if task not in self._stores:
-                self._stores[task] = self._restored(task)
-            self.engine.open_task(task, self._stores[task], {tp: self.committed[tp] for tp in sources})
-            for table in self._topology.tables_of(task):
-                for callback in self._app.tables[table.name].recover_callbacks:
-                    result = callback()
-                    if inspect.isawaitable(result):
-                        await result
-            await self._app.on_partitions_assigned.send_async(self._app, assigned=set(sources))
-        await self._app.on_rebalance_complete.send_async(self._app)
-        self._fed = {tp: committed.next_offset for tp, committed in self.committed.items()}
+            await self.open_task(task)
+        await app.on_rebalance_complete.send_async(app)
         self.engine.functions.start(leader=True)
         await self._settle()
 
-    def _restored(self, task: TaskId) -> TaskStore:
+    async def open_task(self, task: TaskId) -> None:
+        """Start a task from its committed position, with the store that is there or a restored one."""
+        sources = [TP(topic, task.partition) for topic in self._topology.sources(task)]
+        for tp in sources:
+            self.committed.setdefault(tp, Committed(0))
+        self.engine.open_task(task, self._restore(task), {tp: self.committed[tp] for tp in sources})
+        for table in self._topology.tables_of(task):
+            for callback in self._app.tables[table.name].recover_callbacks:
+                result = callback()
+                if inspect.isawaitable(result):
+                    await result
+        self.pump.start_task(self.engine.tasks[task])
+        await self._app.on_partitions_assigned.send_async(self._app, assigned=set(sources))
+
+    def _restore(self, task: TaskId) -> TaskStore:
+        """The task's store, a new one if there is none, with everything that the changelogs have."""
         tables = self._topology.tables_of(task)
-        store = self._make_store(task, [table.name for table in tables])
+        store = self._stores.get(task)
+        if store is None:
+            store = self._stores[task] = self._make_store(task, [table.name for table in tables])
+            for table in tables:
+                store.forget(table.name)
         for table in tables:
-            store.forget(table.name)
             log = self.logs.logs.get(TP(table.changelog, task.partition), [])
-            store.restore(table.name, [(record.key() or b"", record.value()) for record in log], len(log))
+            tail = log[store.changelog_next_offset(table.name) or 0 :]
+            store.restore(table.name, [(record.key() or b"", record.value()) for record in tail], len(log))
         return store
 
     async def stop(self) -> None:
         """End every coroutine, without a commit."""
+        await self.pump.end()
+        self.engine.abandon()
         await self.engine.functions.stop()
         for task in list(self.engine.tasks):
             await self.engine.close_task(task)
@@ -92,6 +123,10 @@ class Simulation:
             self.lose_stores()
         await self.open()
         await self.process(commit=True)
+
+    def move_clock(self, seconds: float) -> None:
+        """Let time pass, and nothing else happen."""
+        self._clock.move_to(self._clock.now() + seconds)
 
     async def move_to(self, now: float) -> None:
         """Let time pass, and let the app do what it does then."""
@@ -111,78 +146,53 @@ class Simulation:
         self._stores = {}
 
     async def process(self, *, commit: bool) -> None:
-        """Feed what is there until nothing moves any more."""
-        engine = self.engine
+        """Turn the pump until nothing moves any more."""
+        state: object = None
         while True:
-            fed = self.feed()
+            fed = await self.pump.step(commits=commit)
             await self._settle()
-            if engine.recovery.failures:
-                await self.recover()
-                continue
-            engine.overfull()
-            _raise_stop(engine.recovery)
-            engine.step()
-            committed = (commit or bool(engine.recovery.trials)) and await self._commit()
-            tries = any(trial.phase == "alone" for trial in engine.recovery.trials.values())
-            if not fed and not committed and not engine.recovery.failures and not tries:
+            await self.reopen_failed()
+            if not self.pump.is_busy():
+                _raise_stop(self.engine.recovery)
+            before, state = state, self.state()
+            if not fed and before == state and not self.pump.is_busy() and not self.engine.recovery.wanted():
                 return
 
-    async def recover(self) -> None:
-        """Roll back what failed and read again from there; no commit may be in flight."""
-        self._fed.update(await self.engine.recovery.run())
+    def state(self) -> object:
+        """Changes whenever something has moved."""
+        recovery = self.engine.recovery
+        trials = [(task, trial.phase, len(trial.suspects)) for task, trial in recovery.trials.items()]
+        return self.engine.moves, self.pump.commits_total, recovery.rollbacks_total, recovery.dead_letters_total, trials
 
-    def feed(self) -> bool:
-        """Hand over the records that are there; whether there were any."""
-        fed = False
-        for tp, position in self._fed.items():
-            records = self.logs.logs.get(tp, [])[position:]
-            if records:
-                self._fed[tp] = position + len(records)
-                self.engine.feed(list(records))
-                fed = True
-        return fed
+    async def reopen_failed(self) -> None:
+        """Restore the stores that could not be read or written, and start their tasks again."""
+        failed = [task for task in self.engine.tasks.values() if task.store_error is not None]
+        if not failed or self.pump.is_busy() or any(self.engine.transaction.has(task.id) for task in failed):
+            return
+        for task in failed:
+            self.reads.unassign(task.partitions)
+            await self.engine.close_task(task.id)
+            self.close_store(task.id)
+            await self.open_task(task.id)
+
+    def close_store(self, task: TaskId) -> None:
+        """Close the store of a task that is closed: the next one is restored."""
+        self._stores.pop(task).close()
 
     async def _settle(self) -> None:
         """Wait until every coroutine rests with nothing to do, in real time as far as user code awaits real things."""
         deadline = time.monotonic() + SETTLE_SECONDS_MAX
         recovery = self.engine.recovery
         while True:
-            self.engine.changed.clear()
             for _ in range(3):
                 await asyncio.sleep(0)
-            if recovery.failures or recovery.crash or recovery.stop_failure or self.engine.idle():
+            if recovery.wanted() or recovery.crash or recovery.stop_failure or self.engine.idle():
+                return
+            if self.pump.is_busy() or any(task.stopped for task in self.engine.tasks.values()):
                 return
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the app did not come to rest within {SETTLE_SECONDS_MAX:.0f} s.")
             await asyncio.sleep(0.001)
-
-    async def _commit(self) -> bool:
-        tasks = await self.engine.barrier(SETTLE_SECONDS_MAX)
-        commit = self.engine.cut(tasks)
-        self.engine.release()
-        if commit.is_empty():
-            return False
-        self.apply(commit)
-        self.engine.committed(commit)
-        return True
-
-    def apply(self, commit: Commit) -> None:
-        """Write a commit to the logs, the positions and the stores."""
-        now = self.time()
-        outputs = [commit.outputs, *(cut.outputs for cut in commit.tasks)]
-        for topic, messages in [pair for output in outputs for pair in output.items()]:
-            self.logs.partition_counts.setdefault(topic, 1)
-            for message in messages:
-                self.logs.append(topic, message, now)
-        changelogs = {table.name: table.changelog for table in self._topology.tables}
-        for cut in commit.tasks:
-            next_offsets: dict[str, int] = {}
-            for table, changes in cut.changes.items():
-                for key, value in changes.items():
-                    message = {"key": key, "value": value, "partition": cut.task.partition}
-                    next_offsets[table] = self.logs.append(changelogs[table], message, now).offset() + 1
-            self.committed.update(cut.offsets)
-            self._stores[cut.task].write(cut.changes, next_offsets)
 
 
 def _raise_stop(recovery: Recovery) -> None:

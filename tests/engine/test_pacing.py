@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from streamcluster.engine.pacing import Pacing
 from streamcluster.settings import Settings, make_settings
-from streamcluster_worker.pacing import Pacing
 
 
 def settings_with(**values: float) -> Settings:

@@ -6,7 +6,7 @@ up to commit_interval_max, so that the cost of a commit is spread over more even
 
 from __future__ import annotations
 
-from streamcluster.settings import Settings
+from ..settings import Settings
 
 
 class Pacing:

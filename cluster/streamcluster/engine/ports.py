@@ -1,0 +1,63 @@
+"""Reads and Writes: what the pump needs of Kafka. The worker gives it clients and stores, the test driver logs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Protocol
+
+from ..current import KafkaRecord
+from ..ids import TP, TaskId
+from ..stores import StoreFailed
+from .outbox import Outputs
+from .values import Commit
+
+
+class Reads(Protocol):
+    """Where records come from."""
+
+    # Partitions whose end was reached since they were last looked at: the offset there, beyond transaction markers.
+    ended: dict[TP, int]
+
+    def poll(self) -> list[KafkaRecord]:
+        """The next records, without waiting."""
+        ...
+
+    def poll_when_idle(self) -> None:
+        """Wake the loop when there are records again."""
+        ...
+
+    def is_full(self, records: list[KafkaRecord]) -> bool:
+        """Whether these are as many as one poll gives."""
+        ...
+
+    def assign(self, positions: dict[TP, int]) -> None:
+        """Read these partitions from there, in addition to the others. No record from elsewhere comes after that."""
+        ...
+
+    def unassign(self, tps: Iterable[TP]) -> None:
+        """Read these partitions no more."""
+        ...
+
+    def pause_only(self, full: set[TP]) -> None:
+        """Read nothing of these partitions for now, and go on with all others."""
+        ...
+
+
+class Writes(Protocol):
+    """Where results go. At most one of these is under way at a time.
+
+    A future ends with None, or what its comment says; any exception means that the outcome is not known.
+    """
+
+    def produce(self, outputs: Outputs) -> asyncio.Future[None] | None:
+        """Put output into the open transaction (at least once: send it); None when that is done already."""
+        ...
+
+    def commit(self, commit: Commit) -> asyncio.Future[dict[TaskId, StoreFailed]]:
+        """Commit it to Kafka and then to the stores (I2): gives the tasks whose store did not take it."""
+        ...
+
+    def abort(self) -> asyncio.Future[None]:
+        """Drop what is in the open transaction, definitely."""
+        ...

@@ -1,0 +1,233 @@
+"""Transaction: what is in the open transaction, and who must rest before it can be committed (I9).
+
+    task  --- cut: finished events, encoded ---> part --- seal: all parts ---> in flight ---> committed
+                                                  |
+                                                  +--- output goes to Kafka early, when there is much
+
+A part is consistent: the task's positions, table changes and output up to one moment between events. So whatever a task
+does after its cut (it hangs, it fails, its next value cannot be encoded), the transaction can be committed without
+asking it. One thing alone binds a transaction to an event that is not finished: output of a sender that waits for room.
+Then nothing is committed until that event ends; when it is overdue, the transaction is aborted and all in it roll back.
+
+It knows no Kafka and no clock: `pump.py` decides when.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from ..ids import TaskId
+from .coroutine import holds_back
+from .outbox import Outbox, Outputs, merge
+from .shared import SharedSource
+from .task import Encoded, RunningTask
+from .values import Commit, TaskCommit
+
+logger = logging.getLogger("streamcluster")
+
+
+class Transaction:
+    """The open transaction of one worker, and the commit in flight before it.
+
+    Args:
+        tasks: those of the worker, now and later.
+        outbox: of the worker's own functions.
+        cut_failed: called with a task whose tables hold something that cannot be encoded.
+        entries_max: when a task that cannot be cut has so many output records and table entries, it rests altogether.
+        exactly_once: otherwise output leaves as soon as its event is finished, and a part holds the rest.
+    """
+
+    __slots__ = (
+        "_cut_failed",
+        "_entries_max",
+        "_outbox",
+        "_shared",
+        "_tasks",
+        "exactly_once",
+        "in_flight",
+        "late",
+        "parts",
+        "unfinished",
+    )
+
+    def __init__(
+        self,
+        tasks: dict[TaskId, RunningTask],
+        shared: list[SharedSource],
+        outbox: Outbox,
+        cut_failed: Callable[[RunningTask, Exception], None],
+        *,
+        entries_max: int,
+        exactly_once: bool,
+    ) -> None:
+        self._tasks = tasks
+        self._shared = shared
+        self._outbox = outbox
+        self._cut_failed = cut_failed
+        self._entries_max = entries_max
+        self.exactly_once = exactly_once
+        # Who has taken part since the last seal, and what with.
+        self.parts: dict[TaskId, TaskCommit] = {}
+        # Tasks whose output in it goes beyond their part: an event that is not finished sent it.
+        self.unfinished: set[TaskId] = set()
+        # Tasks that could not be cut: those of their coroutines that are in the middle of an event rest after it.
+        self.late: set[TaskId] = set()
+        self.in_flight: Commit | None = None
+
+    # Asking
+
+    def has(self, task: TaskId) -> bool:
+        """Something of the task is on its way to Kafka."""
+        flying = self.in_flight is not None and any(cut.task == task for cut in self.in_flight.tasks)
+        return flying or task in self.parts or task in self.unfinished
+
+    def late_is_ready(self) -> bool:
+        """A task that could not be cut can be now, and those that rest in it wait for that."""
+        return any(task in self._tasks and self._tasks[task].is_cuttable() for task in self.late)
+
+    def ready_count(self) -> int:
+        """Output records and table entries that the next commit can take."""
+        tasks = (task for task in self._tasks.values() if task.id not in self.late and not task.stopped)
+        return self._outbox.count() + sum(task.uncommitted_count() for task in tasks)
+
+    def output_count(self) -> int:
+        """Records that finished events have sent and that Kafka has not been given."""
+        staged = sum(sum(map(len, part.outputs.values())) for part in self.parts.values())
+        return staged + sum(task.output_count() for task in self._tasks.values() if not task.stopped)
+
+    def senders_wait(self) -> bool:
+        """A sender waits for room that a hand-over may give."""
+        return any(map(self._waits, self._tasks.values()))
+
+    def _waits(self, task: RunningTask) -> bool:
+        """A sender of this task waits for room, and nothing but its own event is in the way of a cut."""
+        waiting = [coroutine for coroutine in task.coroutines if coroutine.hand.outbox.is_full()]
+        if not waiting or task.stopped or task.failed():
+            return False
+        return not any(holds_back(coroutine) and coroutine not in waiting for coroutine in task.coroutines)
+
+    # Cutting
+
+    def _take(self, *, all_offsets: bool = False) -> None:
+        """Cut every task that can be cut: first all are encoded, then all are cut."""
+        encoded: dict[TaskId, Encoded] = {}
+        for task in self._tasks.values():
+            if task.stopped or task.failed():
+                continue
+            for coroutine in task.coroutines:
+                if not coroutine.resting:
+                    coroutine.intake.one_at_a_time()
+            if not task.is_cuttable():
+                self._wait_for(task)
+                continue
+            try:
+                encoded[task.id] = task.encode()
+            except Exception as error:  # noqa: BLE001 (codecs of tables are user code)
+                self._cut_failed(task, error)
+        able = self._unbound(set(encoded))
+        for task_id in able:
+            self._add(self._tasks[task_id].cut(encoded[task_id], all_offsets=all_offsets))
+            self.unfinished.discard(task_id)
+            if task_id in self.late:
+                self.late.discard(task_id)
+                self._tasks[task_id].release()
+        for source in self._shared:
+            source.intake.kept.bonds = [bond for bond in source.intake.kept.bonds if not bond.issubset(able)]
+
+    def _wait_for(self, task: RunningTask) -> None:
+        """Have the coroutines rest whose half done events keep the task from being cut, each after that event."""
+        self.late.add(task.id)
+        if task.uncommitted_count() > self._entries_max:
+            task.hold()
+        for coroutine in task.coroutines:
+            if holds_back(coroutine):
+                coroutine.intake.hold(task.id)
+
+    def _unbound(self, able: set[TaskId]) -> list[TaskId]:
+        """Without the tasks that count only together with one that cannot be cut: they share a finished batch."""
+        bonds = [bond & self._tasks.keys() for source in self._shared for bond in source.intake.kept.bonds]
+        while out := {task for bond in bonds if not bond <= able for task in bond & able}:
+            able = able - out
+        return sorted(able)
+
+    def _add(self, cut: TaskCommit) -> None:
+        part = self.parts.get(cut.task)
+        if part is None:
+            self.parts[cut.task] = cut
+            return
+        for tp, position in cut.offsets.items():
+            before = part.offsets.get(tp)
+            assert before is None or position.next_offset >= before.next_offset, f"{tp} goes back in a transaction"
+        part.offsets.update(cut.offsets)
+        merge(part.outputs, cut.outputs)
+
+    # What the pump calls
+
+    def hand_over(self) -> Outputs:
+        """Take out output that may go to Kafka before the commit. What is finished first; then what has no room."""
+        outputs: Outputs = {}
+        if self.exactly_once:
+            self._take()
+            for part in self.parts.values():
+                merge(outputs, part.outputs)
+                part.outputs = {}
+        else:
+            for task in self._tasks.values():
+                if not task.stopped and not task.failed():
+                    task.settle()
+                    merge(outputs, task.take_outputs())
+        for task in self._tasks.values():
+            self._relieve(task, outputs)
+        return outputs
+
+    def _relieve(self, task: RunningTask, outputs: Outputs) -> None:
+        """Take out what events sent that wait for room, and all that the task sent before."""
+        if not self._waits(task):
+            return
+        if self.exactly_once:
+            self.unfinished.add(task.id)
+        merge(outputs, task.take_outputs())
+        for coroutine in task.coroutines:
+            if coroutine.hand.outbox.is_full():
+                merge(outputs, coroutine.hand.give_early(binds=self.exactly_once))
+        self._wait_for(task)
+
+    def seal(self, *, all_offsets: bool = False) -> Commit:
+        """Cut what can be cut and take everything out, to be committed. Empty while an event binds the transaction.
+
+        all_offsets: also positions that did not move.
+        """
+        assert self.in_flight is None, "one commit at a time"
+        self._take(all_offsets=all_offsets)
+        if self.unfinished:
+            return Commit()
+        parts, self.parts = self.parts, {}
+        for task_id, part in parts.items():
+            if task_id in self._tasks:
+                self._tasks[task_id].seal(part)
+        commit = Commit(tasks=[part for part in parts.values() if not part.is_empty()], outputs=self._outbox.swap())
+        if not commit.is_empty():
+            self.in_flight = commit
+        return commit
+
+    def committed(self, cache_bytes: int) -> Commit:
+        """The commit in flight is in Kafka and in the stores. cache_bytes: of one shard."""
+        commit, self.in_flight = self.in_flight, None
+        assert commit is not None
+        for cut in commit.tasks:
+            if cut.task in self._tasks:
+                self._tasks[cut.task].committed(cut, cache_bytes)
+        return commit
+
+    def abort(self) -> set[TaskId]:
+        """The open transaction is aborted. Returns whose output was in it: they must roll back."""
+        members = self.parts.keys() | self.unfinished
+        self.parts = {}
+        self.unfinished = set()
+        return {task for task in members if task in self._tasks}
+
+    def leave(self, task: TaskId) -> None:
+        """The task is closed, or rolled back: what was late in it is no more."""
+        self.late.discard(task)
+        self.unfinished.discard(task)

@@ -1,0 +1,91 @@
+"""Operators: what stands between a stream's source and its loop, as values, and how one value goes through them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import CoroutineType
+from typing import Any
+
+from .errors import Skip
+from .topics import Topic
+
+
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """Replaces each value by what `fun` returns; `Skip` drops the event."""
+
+    fun: Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Keeps the events for which `fun` is true."""
+
+    fun: Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """Sends each value to `topics` and goes on."""
+
+    topics: tuple[Topic, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupBy:
+    """Sends each event to a repartition topic under a new key; what follows reads that topic.
+
+    label: the part of the topic's name that says by what. through: the topic that `Stream.through` named, or None.
+    """
+
+    label: str
+    key: Callable[[Any], Any] | None
+    key_type: Any = None
+    partitions: int | None = None
+    through: Topic | None = None
+
+
+Operator = Processor | Filter | Echo | GroupBy
+
+
+Echoed = tuple[Topic, Any, Any]
+
+
+async def apply(
+    operators: tuple[Operator, ...], value: Any, key: Callable[[], Any], echoed: list[Echoed] | None = None
+) -> Any:
+    """Run `value` through the operators. key: gives the event's key when an operator needs it.
+
+    echoed: collects (topic, key, value) of what `echo` would send, for a caller that sends it later.
+
+    Raises:
+        Skip: an operator dropped the event.
+    """
+    for operator in operators:
+        if isinstance(operator, Processor):
+            value = operator.fun(value)
+            if type(value) is CoroutineType:
+                value = await value
+        elif isinstance(operator, Filter):
+            kept = operator.fun(value)
+            if inspect.isawaitable(kept):
+                kept = await kept
+            if not kept:
+                raise Skip
+        elif isinstance(operator, Echo):
+            for topic in operator.topics:
+                if echoed is not None:
+                    echoed.append((topic, key(), value))
+                else:
+                    await topic.send(key=key(), value=value)
+    return value
+
+
+def after_repartition(operators: tuple[Operator, ...]) -> tuple[Operator, ...]:
+    """The operators that run in the body's own task: those behind the last group_by or through."""
+    for index in range(len(operators) - 1, -1, -1):
+        if isinstance(operators[index], GroupBy):
+            return operators[index + 1 :]
+    return operators

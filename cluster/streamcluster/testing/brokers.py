@@ -1,0 +1,137 @@
+"""Reads and writes of the test driver: logs in memory in place of Kafka, with transactions that count or do not.
+
+They do what Kafka does for a worker and nothing else; when and with what they are called is `engine/pump.py`'s, as in
+production.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+
+from ..current import KafkaRecord
+from ..engine.outbox import Outputs, merge
+from ..engine.values import Commit, Committed
+from ..ids import TP, TaskId
+from ..stores import StoreFailed, TaskStore
+from .topics import SimulatedLogs
+
+
+class SimulatedReads:
+    """A consumer: every record that there is, at once."""
+
+    __slots__ = ("_logs", "ended", "paused", "positions")
+
+    def __init__(self, logs: SimulatedLogs) -> None:
+        self._logs = logs
+        self.ended: dict[TP, int] = {}
+        # What is read next.
+        self.positions: dict[TP, int] = {}
+        self.paused: set[TP] = set()
+
+    def poll(self) -> list[KafkaRecord]:
+        """The next records."""
+        records: list[KafkaRecord] = []
+        for tp, position in self.positions.items():
+            if tp not in self.paused:
+                found = self._logs.logs.get(tp, [])[position:]
+                self.positions[tp] = position + len(found)
+                records += found
+        return records
+
+    def poll_when_idle(self) -> None:
+        """Who drives this knows when there are records."""
+
+    def is_full(self, records: list[KafkaRecord]) -> bool:
+        """There is no bound."""
+        return False
+
+    def assign(self, positions: dict[TP, int]) -> None:
+        """Read these partitions from there."""
+        self.positions.update(positions)
+
+    def unassign(self, tps: Iterable[TP]) -> None:
+        """Read these partitions no more."""
+        for tp in tps:
+            self.positions.pop(tp, None)
+
+    def pause_only(self, full: set[TP]) -> None:
+        """Read nothing of these partitions for now."""
+        self.paused = set(full)
+
+
+class SimulatedWrites:
+    """A producer, and the stores behind it: each call is done when it returns."""
+
+    __slots__ = ("_changelogs", "_exactly_once", "_logs", "_now", "_stores", "committed", "open")
+
+    def __init__(
+        self,
+        logs: SimulatedLogs,
+        stores: Mapping[TaskId, TaskStore],
+        committed: dict[TP, Committed],
+        changelogs: Mapping[str, str],
+        now: Callable[[], float],
+        *,
+        exactly_once: bool,
+    ) -> None:
+        """changelogs: table -> topic. committed: the group's offsets, changed here."""
+        self._logs = logs
+        self._stores = stores
+        self.committed = committed
+        self._changelogs = changelogs
+        self._now = now
+        self._exactly_once = exactly_once
+        # Output in the open transaction.
+        self.open: Outputs = {}
+
+    def produce(self, outputs: Outputs) -> asyncio.Future[None] | None:
+        """Into the transaction, or, without transactions, to everybody."""
+        if self._exactly_once:
+            merge(self.open, {topic: list(records) for topic, records in outputs.items()})
+        else:
+            self._send(outputs)
+        return None
+
+    def commit(self, commit: Commit) -> asyncio.Future[dict[TaskId, StoreFailed]]:
+        """Write everything."""
+        future: asyncio.Future[dict[TaskId, StoreFailed]] = asyncio.get_running_loop().create_future()
+        future.set_result(self.apply(commit))
+        return future
+
+    def abort(self) -> asyncio.Future[None]:
+        """Forget the open transaction."""
+        self.open = {}
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future.set_result(None)
+        return future
+
+    def apply(self, commit: Commit) -> dict[TaskId, StoreFailed]:
+        """Write a commit to the logs and the positions, and then to the stores."""
+        outputs, self.open = self.open, {}
+        for one in (commit.outputs, *(cut.outputs for cut in commit.tasks)):
+            merge(outputs, {topic: list(records) for topic, records in one.items()})
+        self._send(outputs)
+        ends = {cut.task: self._send_changes(cut.task, cut.changes) for cut in commit.tasks}
+        failed: dict[TaskId, StoreFailed] = {}
+        for cut in commit.tasks:
+            self.committed.update(cut.offsets)
+            try:
+                self._stores[cut.task].write(cut.changes, ends[cut.task])
+            except StoreFailed as error:
+                failed[cut.task] = error
+        return failed
+
+    def _send(self, outputs: Outputs) -> None:
+        for topic, messages in outputs.items():
+            self._logs.partition_counts.setdefault(topic, 1)
+            for message in messages:
+                self._logs.append(topic, message, self._now())
+
+    def _send_changes(self, task: TaskId, changes: Mapping[str, Mapping[bytes, bytes | None]]) -> dict[str, int]:
+        ends: dict[str, int] = {}
+        for table, rows in changes.items():
+            for key, value in rows.items():
+                message = {"key": key, "value": value, "partition": task.partition}
+                ends[table] = self._logs.append(self._changelogs[table], message, self._now()).offset() + 1
+        return ends

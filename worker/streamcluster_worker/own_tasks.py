@@ -1,0 +1,212 @@
+"""OwnTasks: what is done to the tasks of a worker: open, restore, start, close, and open anew after a disk's fault.
+
+It performs and decides nothing but how often a disk is tried; which task is when to be what, `lifecycle.py` says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import traceback
+from collections.abc import Callable, Mapping
+
+from streamcluster.app import App
+from streamcluster.engine.engine import Engine
+from streamcluster.ids import TP, TaskId
+from streamcluster.messages import Failed, WorkerConfig
+from streamcluster.stores import StoreFailed
+
+from . import lifecycle as life
+from .effects import Effects
+from .positions import Start, refuse_lost_offsets, start_positions
+from .reports import reads_of
+from .session import Session
+from .store_errors import StoreUnavailable
+from .stores import Stores
+
+logger = logging.getLogger("streamcluster")
+REOPEN_PAUSE_SECONDS = 0.1
+REOPEN_PAUSE_SECONDS_MAX = 5.0
+# How long a disk that refuses is tried before the worker ends, so that its tasks may go to others.
+DISK_SECONDS = 15.0
+
+
+class Stop(Exception):
+    """The worker ends: with `failed` as its last word, or drained when there is none."""
+
+    def __init__(self, failed: Failed | None = None) -> None:
+        super().__init__(failed.text if failed else "drained")
+        self.failed = failed
+
+
+class OwnTasks:
+    """Performs effects on tasks. states: of the life cycle, read only. happened: takes the events that follow."""
+
+    def __init__(
+        self,
+        config: WorkerConfig,
+        app: App,
+        engine: Engine,
+        states: Mapping[TaskId, life.State],
+        effects: Effects,
+        happened: Callable[[life.Event], None],
+    ) -> None:
+        self._config = config
+        self._settings = config.settings
+        self._app = app
+        self._engine = engine
+        self._states = states
+        self._effects = effects
+        self._happened = happened
+        self._loop = asyncio.get_running_loop()
+        self._session: Session | None = None
+        self._stores: Stores | None = None
+        self._starts: dict[TaskId, Start] = {}
+        # Task -> when its store failed first and last, of a row of failures.
+        self._failing: dict[TaskId, tuple[float, float]] = {}
+        # Stores that failed while they were restored.
+        self.restore_errors: dict[TaskId, StoreFailed] = {}
+        # Whether an event was left unfinished since the drain began.
+        self.cut_short = False
+
+    def enter(self, session: Session, stores: Stores) -> None:
+        """A session has begun: the tasks are opened in it."""
+        self._session = session
+        self._stores = stores
+
+    def leave(self) -> None:
+        """The session is over, and nothing of it counts any more."""
+        self._session = None
+        self._starts.clear()
+        self.restore_errors.clear()
+
+    def _handles(self) -> tuple[Session, Stores]:
+        assert self._session is not None
+        assert self._stores is not None
+        return self._session, self._stores
+
+    async def perform(self, effect: life.Effect) -> None:
+        """Do what the life cycle wants done to tasks, and tell it when that is done."""
+        session, stores = self._handles()
+        match effect:
+            case life.Open(tasks):
+                await self._open(tasks)
+            case life.Reopen(task):
+                await self._reopen(task)
+            case life.Restore(task):
+                if task not in stores.open_stores:
+                    return
+                if logs := reads_of(self._config.topology, task):
+                    session.restorer.start(task, stores.open_stores[task], logs)
+                else:
+                    self._happened(life.Restored(task))
+            case life.Run(task):
+                await self._start(task)
+            case life.Close(tasks):
+                await self.close(tasks)
+                for task in tasks:
+                    self._happened(life.Closed(task))
+            case life.Follow(tasks):
+                for task in tasks:
+                    session.follower.follow(task, reads_of(self._config.topology, task))
+            case life.Unfollow(tasks):
+                await self._effects.in_thread(lambda: session.follower.drop(tasks))
+
+    async def _open(self, tasks: tuple[TaskId, ...]) -> None:
+        """Open stores and read positions, for all tasks in one round trip, off the loop; again while a disk refuses."""
+        session, stores = self._handles()
+
+        def open_all() -> dict[TaskId, Start]:
+            session.follower.leave(tasks)
+            partitions = {task: sorted(tps_of(self._config, (task,))) for task in tasks}
+            starts = start_positions(session.clients, self._settings, partitions)
+            for task in tasks:
+                tables = [table.name for table in self._config.topology.tables_of(task)]
+                refuse_lost_offsets(self._settings, starts[task], stores.open(task), tables)
+            return starts
+
+        pause = REOPEN_PAUSE_SECONDS
+        while any(self._states.get(task) == "opening" for task in tasks):
+            try:
+                self._starts.update(await self._effects.in_thread(open_all))
+                break
+            except StoreUnavailable as error:
+                self._give_up_disk(tasks, error)
+                await asyncio.sleep(pause)
+                pause = min(REOPEN_PAUSE_SECONDS_MAX, pause * 2)
+        for task in tasks:
+            self._happened(life.Opened(task))
+
+    def _give_up_disk(self, tasks: tuple[TaskId, ...], error: StoreFailed) -> None:
+        """Raise Stop when the stores of these tasks have failed for too long: others may have a better disk."""
+        now = self._loop.time()
+        for task in tasks:
+            since, last = self._failing.get(task, (now, now))
+            # A store that worked meanwhile begins anew.
+            self._failing[task] = (since if now - last < DISK_SECONDS else now, now)
+        names = ", ".join(map(str, tasks))
+        if any(now - self._failing[task][0] >= DISK_SECONDS for task in tasks):
+            raise Stop(failed(1, f"the stores of task {names} have failed for {DISK_SECONDS:.0f} s: {error}", error))
+        logger.warning("task %s: %s Trying again.", names, error)
+
+    async def _reopen(self, task: TaskId) -> None:
+        """The task's store has failed: end the task, set the store aside if it is damaged, and open it anew."""
+        session, stores = self._handles()
+        running = self._engine.tasks.get(task)
+        error = self.restore_errors.pop(task, None) if running is None else running.store_error
+        session.restorer.cancel(task)
+        await session.pump.close_tasks((task,), 0.0)
+        self._starts.pop(task, None)
+        await self._effects.in_thread(lambda: stores.replace(task, error))
+        if error is not None:
+            self._give_up_disk((task,), error)
+        await self._open((task,))
+
+    async def _start(self, task: TaskId) -> None:
+        session, stores = self._handles()
+        start, store = self._starts.pop(task), stores.open_stores[task]
+        tables = self._config.topology.tables_of(task)
+        # Again: rows that came back from a changelog count as much as those that were on this disk.
+        refuse_lost_offsets(self._settings, start, store, [table.name for table in tables])
+        self._engine.open_task(task, store, start.positions)
+        for table in tables:
+            for callback in self._app.tables[table.name].recover_callbacks:
+                result = callback()
+                if inspect.isawaitable(result):
+                    await result
+        session.pump.start_task(self._engine.tasks[task])
+        await self._app.on_partitions_assigned.send_async(self._app, assigned=tps_of(self._config, (task,)))
+        if all(state in ("running", "standby") for state in self._states.values()):
+            await self._app.on_rebalance_complete.send_async(self._app)
+
+    async def close(self, tasks: tuple[TaskId, ...]) -> None:
+        """Commit what these tasks have finished, and let them go."""
+        session, stores = self._handles()
+        for task in tasks:
+            session.restorer.cancel(task)
+        # The coordinator's deadline is the whole of it; what is left is for the commit.
+        patience = self._settings.drain_timeout * 0.8
+        if not await session.pump.close_tasks(tasks, patience):
+            self.cut_short = True
+            text = "an event of task %s was not finished within %.1f s: it is left uncommitted, and will be done again"
+            logger.warning(text, ", ".join(map(str, tasks)), patience)
+        for task in tasks:
+            self._starts.pop(task, None)
+
+        def close_stores() -> None:
+            for task in tasks:
+                stores.close(task)
+
+        await self._effects.in_thread(close_stores)
+
+
+def tps_of(config: WorkerConfig, tasks: tuple[TaskId, ...]) -> set[TP]:
+    """The partitions that these tasks read."""
+    return {TP(topic, task.partition) for task in tasks for topic in config.topology.sources(task)}
+
+
+def failed(code: int, text: str, error: Exception | None = None) -> Failed:
+    """A worker's last word."""
+    trace = "".join(traceback.format_exception(error)) if error is not None else None
+    return Failed(exit_code=int(code), text=text, traceback=trace)

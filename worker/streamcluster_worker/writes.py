@@ -1,0 +1,81 @@
+"""KafkaWrites: takes what the pump commits to Kafka first, then to the stores (I2), in a thread of its own.
+
+It does not decide when, and what is in a commit the engine has cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from streamcluster.engine.outbox import OutputRecord, Outputs, merge
+from streamcluster.engine.values import Commit
+from streamcluster.ids import TP, TaskId
+from streamcluster.stores import StoreFailed, TaskStore
+
+from .clients import Clients
+
+
+class KafkaWrites:
+    """`Writes` of the pump. changelogs: table -> topic; stores: the open ones, now and later."""
+
+    __slots__ = ("_changelogs", "_clients", "_loop", "_pool", "_stores")
+
+    def __init__(self, changelogs: dict[str, str], clients: Clients, stores: dict[TaskId, TaskStore]) -> None:
+        self._changelogs = changelogs
+        self._clients = clients
+        self._stores = stores
+        self._loop = asyncio.get_running_loop()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="commit")
+
+    def produce(self, outputs: Outputs) -> asyncio.Future[None] | None:
+        """Put output into the open transaction: at once when the producer's queue has room, else in the thread."""
+        committer = self._clients.committer
+        if committer.fits(outputs):
+            committer.produce_early(outputs)
+            return None
+        return self._loop.run_in_executor(self._pool, committer.produce_early, outputs)
+
+    def commit(self, commit: Commit) -> asyncio.Future[dict[TaskId, StoreFailed]]:
+        """Commit in the thread: gives the tasks whose store did not take it."""
+        future = self._loop.run_in_executor(self._pool, self._write, commit)
+        future.add_done_callback(self._ended)
+        return future
+
+    def abort(self) -> asyncio.Future[None]:
+        """Abort the open transaction in the thread."""
+        abort: Callable[[], None] = self._clients.committer.abort
+        return self._loop.run_in_executor(self._pool, abort)
+
+    def close(self) -> None:
+        """End the thread. Blocks until it is back."""
+        self._pool.shutdown(wait=True)
+
+    def _ended(self, future: asyncio.Future[dict[TaskId, StoreFailed]]) -> None:
+        if not future.cancelled() and future.exception() is None:
+            self._clients.connection.answered()
+
+    def _write(self, commit: Commit) -> dict[TaskId, StoreFailed]:
+        """In the thread."""
+        outputs: Outputs = {}
+        merge(outputs, commit.outputs)
+        changelogs: dict[TP, list[OutputRecord]] = {}
+        offsets: dict[TP, tuple[int, str]] = {}
+        for cut in commit.tasks:
+            merge(outputs, cut.outputs)
+            offsets.update({tp: (at.next_offset, at.metadata) for tp, at in cut.offsets.items()})
+            for table, changes in cut.changes.items():
+                tp = TP(self._changelogs[table], cut.task.partition)
+                changelogs[tp] = [{"key": key, "value": value} for key, value in changes.items()]
+        landed = self._clients.committer.commit(outputs, changelogs, offsets)
+        failed: dict[TaskId, StoreFailed] = {}
+        for cut in commit.tasks:
+            if cut.changes:
+                next_offsets = {table: landed[TP(self._changelogs[table], cut.task.partition)] for table in cut.changes}
+                try:
+                    self._stores[cut.task].write(cut.changes, next_offsets)
+                except StoreFailed as error:
+                    # It is committed all the same: the store says how far it has come, and the rest is read again.
+                    failed[cut.task] = error
+        return failed
