@@ -25,8 +25,9 @@ class _Decision:
 
     situation: Situation
     lags: Lags
-    # Slots with a process that takes grants, in order.
-    ready: tuple[SlotId, ...]
+    # Slots with a process that takes grants, in order; and those of each host.
+    ready: dict[SlotId, None]
+    by_host: dict[str, list[SlotId]]
     owners: dict[TaskId, SlotId] = field(default_factory=dict)
     counts: Counter[SlotId] = field(default_factory=Counter)
     # Tasks that are to be elsewhere in the end, and where.
@@ -45,11 +46,13 @@ class _Decision:
 
     def nearest(self, task: TaskId) -> SlotId | None:
         """The best place that is warm and ready, of equals one with a standby, then the emptiest; or None."""
-        standbys = self.situation.standbys.get(task, ())
-        warm = [slot for slot in self.ready if self.lags.is_warm(task, slot)]
+        standbys, behind = self.situation.standbys.get(task, ()), self.lags.task(task)
+        is_warm_anywhere = behind.far <= self.situation.lag_max
+        hosts = self.by_host.keys() if is_warm_anywhere else behind.near.keys() & self.by_host.keys()
+        warm = [slot for host in hosts for slot in self.by_host[host] if self.lags.is_warm(task, slot)]
         return min(
             warm,
-            key=lambda slot: (self.lags.behind(task, slot.host), slot not in standbys, self.counts[slot], slot),
+            key=lambda slot: (behind.of(slot.host), slot not in standbys, self.counts[slot], slot),
             default=None,
         )
 
@@ -63,7 +66,11 @@ def assign(situation: Situation) -> Assignment:
         owners = {task: situation.owners[task] for task in sorted(set(situation.tasks)) if situation.is_served(task)}
         return Assignment(owners, {})
     lags = Lags.of(situation)
-    decision = _Decision(situation, lags, tuple(sorted(place.slot for place in situation.places if place.ready)))
+    ready = dict.fromkeys(sorted(place.slot for place in situation.places if place.ready))
+    by_host: dict[str, list[SlotId]] = {}
+    for slot in ready:
+        by_host.setdefault(slot.host, []).append(slot)
+    decision = _Decision(situation, lags, ready, by_host)
     goals = choose_goals(situation, lags)
     held: set[TaskId] = set()
     if all(situation.is_served(task) and situation.owners[task] == goal for task, goal in goals.items()):

@@ -1,10 +1,12 @@
 """How far the state of a task on each host is behind its owner's, and where it is near enough to take over.
 
-State is per host, not per slot: all slots of a host open the same directories.
+State is per host, not per slot: all slots of a host open the same directories. Of most tasks few hosts have anything,
+so what is known is kept for these, and once for all others.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .ids import SlotId, TaskId
@@ -15,6 +17,18 @@ BEHIND_MAX = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
+class Behind:
+    """How many records hosts have to read for one task. near: host -> records; far: for all others, never less."""
+
+    near: Mapping[str, int]
+    far: int
+
+    def of(self, host: str) -> int:
+        """Records that a process of a host has to read before it is where the owner is, at most BEHIND_MAX."""
+        return self.near.get(host, self.far)
+
+
+@dataclass(frozen=True, slots=True)
 class Lags:
     """A view of one situation."""
 
@@ -22,7 +36,7 @@ class Lags:
     # task -> host -> the least that a standby on it says to be behind.
     reported: dict[TaskId, dict[str, int]]
     # What was asked for already: a situation does not change.
-    known: dict[tuple[TaskId, str], int] = field(default_factory=dict)
+    known: dict[TaskId, Behind] = field(default_factory=dict)
 
     @classmethod
     def of(cls, situation: Situation) -> Lags:
@@ -32,24 +46,34 @@ class Lags:
             hosts[slot.host] = min(lag, hosts.get(slot.host, lag))
         return cls(situation, reported)
 
-    def behind(self, task: TaskId, host: str) -> int:
-        """Records that a process of a host has to read before it is where the owner is, at most BEHIND_MAX."""
-        if (found := self.known.get((task, host))) is None:
-            found = self.known[task, host] = self._behind(task, host)
+    def task(self, task: TaskId) -> Behind:
+        """All hosts, for one task."""
+        if (found := self.known.get(task)) is None:
+            found = self.known[task] = self._behind(task)
         return found
 
-    def _behind(self, task: TaskId, host: str) -> int:
-        owner = self.situation.owners.get(task)
-        if task in self.situation.stateless or (owner is not None and owner.host == host):
-            return 0
-        head, stored = self.situation.heads.get(task), self.situation.stored.get(task, {})
+    def _behind(self, task: TaskId) -> Behind:
+        situation = self.situation
+        if task in situation.stateless:
+            return Behind({}, 0)
+        head, stored = situation.heads.get(task), situation.stored.get(task, {})
         if head is not None:
-            rest = max(0, head - stored.get(host, 0))
+            far = min(head, BEHIND_MAX)
+            near = {host: min(max(0, head - at), far) for host, at in stored.items()}
         else:
             # How much is missing is not known, but the fullest disk misses the least.
-            rest = BEHIND_MAX // 2 + max(stored.values()) - stored.get(host, 0) if host in stored else BEHIND_MAX
-        return min(rest, self.reported.get(task, {}).get(host, BEHIND_MAX), BEHIND_MAX)
+            far, most = BEHIND_MAX, max(stored.values(), default=0)
+            near = {host: min(BEHIND_MAX // 2 + most - at, far) for host, at in stored.items()}
+        for host, lag in self.reported.get(task, {}).items():
+            near[host] = min(near.get(host, far), lag)
+        if (owner := situation.owners.get(task)) is not None:
+            near[owner.host] = 0
+        return Behind(near, far)
+
+    def behind(self, task: TaskId, host: str) -> int:
+        """Records that a process of a host has to read for a task."""
+        return self.task(task).of(host)
 
     def is_warm(self, task: TaskId, slot: SlotId) -> bool:
         """Whether the task could go on there without a restore to speak of."""
-        return self.behind(task, slot.host) <= self.situation.lag_max
+        return self.task(task).of(slot.host) <= self.situation.lag_max

@@ -8,6 +8,8 @@ It must not know why a task is to move.
 
 from __future__ import annotations
 
+import bisect
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -24,11 +26,7 @@ def choose_standbys(
 
     owners: as just decided. waiting: tasks that are to move on, and where.
     """
-    places = {place.slot: place for place in sorted(situation.places, key=lambda place: place.slot)}
-    by_host: dict[str, list[SlotId]] = {}
-    for slot in places:
-        by_host.setdefault(slot.host, []).append(slot)
-    choice = _Choice(situation, lags, owners, places, by_host)
+    choice = _Choice.of(situation, lags, owners)
     tasks = [task for task in owners if task not in situation.stateless]
     for task in tasks:
         _keep(choice, task)
@@ -55,8 +53,10 @@ class _Choice:
     lags: Lags
     owners: Mapping[TaskId, SlotId]
     # In order of slots; and the slots of each host.
-    places: Mapping[SlotId, Place]
-    by_host: Mapping[str, list[SlotId]]
+    places: dict[SlotId, Place] = field(default_factory=dict)
+    by_host: dict[str, list[SlotId]] = field(default_factory=dict)
+    # (rack, ready) -> its slots, the emptiest first.
+    ranks: dict[tuple[str | None, bool], list[tuple[int, SlotId]]] = field(default_factory=dict)
     # task -> where its standbys are to be, at most `replicas`; and where some are for a while.
     wanted: dict[TaskId, list[SlotId]] = field(default_factory=dict)
     passing: dict[TaskId, list[SlotId]] = field(default_factory=dict)
@@ -65,6 +65,16 @@ class _Choice:
     # Replicas beyond `replicas` that are warming up.
     warmups: int = 0
 
+    @classmethod
+    def of(cls, situation: Situation, lags: Lags, owners: Mapping[TaskId, SlotId]) -> _Choice:
+        """Nothing is chosen yet."""
+        choice = cls(situation, lags, owners)
+        for place in sorted(situation.places, key=lambda place: place.slot):
+            choice.places[place.slot] = place
+            choice.by_host.setdefault(place.slot.host, []).append(place.slot)
+            choice.ranks.setdefault((place.rack, place.ready), []).append((0, place.slot))
+        return choice
+
     def barred(self, task: TaskId) -> set[str]:
         """Hosts whose directories of the task are its owner's: the one that is decided, and the one that has it yet."""
         hosts = {self.owners[task].host}
@@ -72,10 +82,37 @@ class _Choice:
             hosts.add(self.situation.owners[task].host)
         return hosts
 
-    def is_free(self, task: TaskId, slot: SlotId, but: SlotId | None = None) -> bool:
-        """Whether a standby may be added there, when the one at `but` goes."""
-        used = {other.host for other in self.all_of(task) if other != but}
-        return slot.host not in used and slot.host not in self.barred(task)
+    def used(self, task: TaskId, but: SlotId | None = None) -> set[str]:
+        """Hosts where no standby may be added, when the one at `but` goes."""
+        return self.barred(task) | {other.host for other in self.all_of(task) if other != but}
+
+    def is_free(self, task: TaskId, slot: SlotId) -> bool:
+        """Whether a standby may be added there."""
+        return slot.host not in self.used(task)
+
+    def emptiest(self, used: set[str], *, ready: bool) -> list[SlotId]:
+        """Of each rack the emptiest slot that is ready or, if need not be, the emptiest that starts too."""
+        found: list[SlotId] = []
+        for (_, is_ready), rank in self.ranks.items():
+            if is_ready or not ready:
+                found += itertools.islice((slot for _, slot in rank if slot.host not in used), 1)
+        return found
+
+    def best(self, task: TaskId, *, but: SlotId | None = None, ready: bool = False) -> SlotId | None:
+        """Where a standby is best, when the one at `but` goes: in another rack, where its state is, where few are."""
+        used, behind = self.used(task, but), self.lags.task(task)
+        near = [slot for host in behind.near if host not in used for slot in self.by_host.get(host, ())]
+        return min(
+            [*self.emptiest(used, ready=ready), *(slot for slot in near if self.places[slot].ready or not ready)],
+            key=lambda slot: (
+                self.clashes(task, slot, but),
+                behind.of(slot.host),
+                self.counts[slot],
+                not self.places[slot].ready,
+                slot,
+            ),
+            default=None,
+        )
 
     def all_of(self, task: TaskId) -> list[SlotId]:
         """All standbys of a task."""
@@ -92,7 +129,15 @@ class _Choice:
     def want(self, task: TaskId, slot: SlotId) -> None:
         """Let a standby be there."""
         self.wanted[task].append(slot)
-        self.counts[slot] += 1
+        self.count(slot, 1)
+
+    def count(self, slot: SlotId, more: int) -> None:
+        """Note that there are so many more standbys."""
+        place, count = self.places[slot], self.counts[slot]
+        rank = self.ranks[place.rack, place.ready]
+        del rank[bisect.bisect_left(rank, (count, slot))]
+        bisect.insort(rank, (count + more, slot))
+        self.counts[slot] = count + more
 
     def pass_by(self, task: TaskId, slots: Iterable[SlotId]) -> bool:
         """Let standbys be there for a while, if no more than `warmups_max` warm up then; says whether it did."""
@@ -118,8 +163,8 @@ class _Choice:
         if stays and (task in self.passing or not self.pass_by(task, [old])):
             self.wanted[task][at] = old
             return False
-        self.counts[old] -= 1
-        self.counts[new] += 1
+        self.count(old, -1)
+        self.count(new, 1)
         return True
 
 
@@ -143,34 +188,16 @@ def _keep(choice: _Choice, task: TaskId) -> None:
     for new, old in zip(cold, warm, strict=False):
         if not choice.pass_by(task, [old]):
             choice.wanted[task][choice.wanted[task].index(new)] = old
-            choice.counts[new] -= 1
-            choice.counts[old] += 1
+            choice.count(new, -1)
+            choice.count(old, 1)
 
 
 def _fill(choice: _Choice, task: TaskId) -> None:
-    """Add the standbys that a task lacks: in another rack, where its state is, where few are."""
+    """Add the standbys that a task lacks."""
     while len(choice.wanted[task]) < choice.situation.replicas:
-        used = choice.barred(task) | {slot.host for slot in choice.all_of(task)}
-        free = [
-            min(slots, key=lambda slot: (choice.counts[slot], not choice.places[slot].ready, slot))
-            for host, slots in choice.by_host.items()
-            if host not in used
-        ]
-        if not free:
+        if (slot := choice.best(task)) is None:
             return
-        choice.want(
-            task,
-            min(
-                free,
-                key=lambda slot: (
-                    choice.clashes(task, slot),
-                    choice.lags.behind(task, slot.host),
-                    choice.counts[slot],
-                    not choice.places[slot].ready,
-                    slot,
-                ),
-            ),
-        )
+        choice.want(task, slot)
 
 
 def _warm_up(choice: _Choice, waiting: Mapping[TaskId, SlotId]) -> None:
@@ -190,29 +217,11 @@ def _spread_over_racks(choice: _Choice, tasks: list[TaskId]) -> None:
         return
     for task in tasks:
         for old in list(choice.wanted[task]):
-            clashes = choice.clashes(task, old)
-            better = [
-                slot
-                for slot, place in choice.places.items()
-                if clashes
-                and place.ready
-                and choice.is_free(task, slot, old)
-                and choice.clashes(task, slot, old) < clashes
-            ]
-            if better:
-                choice.replace(
-                    task,
-                    old,
-                    min(
-                        better,
-                        key=lambda slot: (
-                            choice.clashes(task, slot, old),
-                            choice.lags.behind(task, slot.host),
-                            choice.counts[slot],
-                            slot,
-                        ),
-                    ),
-                )
+            if not (clashes := choice.clashes(task, old)):
+                continue
+            best = choice.best(task, but=old, ready=True)
+            if best is not None and choice.clashes(task, best, old) < clashes:
+                choice.replace(task, old, best)
 
 
 def _level(choice: _Choice, tasks: list[TaskId]) -> bool:
@@ -225,17 +234,26 @@ def _level(choice: _Choice, tasks: list[TaskId]) -> bool:
         for slot in choice.wanted[task]:
             at[slot].append(task)
     moved = False
-    empties = sorted((choice.counts[slot], slot) for slot, place in choice.places.items() if place.ready)
     for full in sorted(choice.places, key=lambda slot: (-choice.counts[slot], slot)):
-        for _, empty in empties:
-            for task in list(at[full]):
-                if choice.counts[full] - choice.counts[empty] < 2:
-                    break
-                if (
-                    choice.is_free(task, empty, full)
-                    and choice.clashes(task, empty, full) <= choice.clashes(task, full)
-                    and choice.replace(task, full, empty)
-                ):
-                    at[full].remove(task)
-                    moved = True
+        for task in at[full]:
+            least = min((rank[0][0] for (_, ready), rank in choice.ranks.items() if ready), default=0)
+            if choice.counts[full] - least < 2:
+                break
+            moved = _relieve(choice, full, task) or moved
     return moved
+
+
+def _relieve(choice: _Choice, full: SlotId, task: TaskId) -> bool:
+    """Move a task's standby from a slot to one that has less by two at least; says whether there was one.
+
+    Besides the emptiest of all it looks at what needs no warm-up, for there may be too many of these.
+    """
+    used, clashes = choice.used(task, full), choice.clashes(task, full)
+    hosts = {host for host in choice.lags.task(task).near if choice.lags.is_warm(task, SlotId(host, 0))} | {full.host}
+    near = [slot for host in hosts - used for slot in choice.by_host.get(host, ()) if choice.places[slot].ready]
+    for slot in sorted([*choice.emptiest(used, ready=True), *near], key=lambda slot: (choice.counts[slot], slot)):
+        if choice.counts[full] - choice.counts[slot] < 2:
+            return False
+        if choice.clashes(task, slot, full) <= clashes and choice.replace(task, full, slot):
+            return True
+    return False

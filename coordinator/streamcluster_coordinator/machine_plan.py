@@ -107,12 +107,17 @@ def finished(draft: Draft, snapshot: Snapshot) -> Snapshot:
 
 def plan(draft: Draft, facts: Facts) -> None:
     """Carry the draft as far as the facts allow."""
+    catch_up(draft, facts)
+    assignment = assign(situation_of(draft, facts))
+    _apply(draft, facts, assignment)
+
+
+def catch_up(draft: Draft, facts: Facts) -> None:
+    """Note who is there, which tasks are free, and whose tasks have to be asked back because of what they are."""
     _register(draft, facts)
     _free(draft, facts)
     _revoke_the_lost(draft, facts)
     _drop_the_gone(draft, facts)
-    assignment = assign(situation_of(draft, facts))
-    _apply(draft, facts, assignment)
 
 
 def _register(draft: Draft, facts: Facts) -> None:
@@ -267,6 +272,7 @@ def standby_lag(status: TaskStatus) -> int | None:
 
 def _apply(draft: Draft, facts: Facts, assignment: Assignment) -> None:
     """Give what is free, ask back what is to move, and note the standbys."""
+    newest = {move.task: index for index, move in enumerate(draft.moves)}
     for task in facts.tasks:
         goal, owner = assignment.owners.get(task), draft.owners.get(task)
         if goal is None or goal == owner:
@@ -284,7 +290,7 @@ def _apply(draft: Draft, facts: Facts, assignment: Assignment) -> None:
         meant = draft.targets.pop(task, None)
         chosen = meant if meant is not None and _may_own(draft, facts, meant) else goal
         draft.owners[task] = chosen
-        _note_arrival(draft, task, chosen)
+        _note_arrival(draft, newest, task, chosen)
     standbys = {task: _standbys(draft, facts, task, assignment) for task in facts.tasks}
     draft.standbys = {task: slots for task, slots in sorted(standbys.items()) if slots}
 
@@ -322,12 +328,11 @@ def _reason(draft: Draft, facts: Facts, task: TaskId, owner: SlotId) -> str:
     return "as asked" if task in draft.pins else "balance"
 
 
-def _note_arrival(draft: Draft, task: TaskId, slot: SlotId) -> None:
-    """Complete the task's last move, or begin the list of its moves."""
+def _note_arrival(draft: Draft, newest: dict[str, int], task: TaskId, slot: SlotId) -> None:
+    """Complete the task's last move, or begin the list of its moves. newest: task -> the index of that move."""
     name = str(task)
-    for index in range(len(draft.moves) - 1, -1, -1):
-        move = draft.moves[index]
-        if move.task == name:
-            draft.moves[index] = msgspec.structs.replace(move, target=str(slot))
-            return
-    draft.moves.append(Move(epoch=draft.epoch, task=name, source="", target=str(slot), reason="first owner"))
+    if (index := newest.get(name)) is not None:
+        draft.moves[index] = msgspec.structs.replace(draft.moves[index], target=str(slot))
+    else:
+        newest[name] = len(draft.moves)
+        draft.moves.append(Move(epoch=draft.epoch, task=name, source="", target=str(slot), reason="first owner"))

@@ -13,12 +13,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from streamcluster.ids import Slot, TaskId
+from streamcluster.assignment import assign
+from streamcluster.ids import Slot, SlotId, TaskId
 from streamcluster.messages import Drain, Follow, Grant, Lead, Report, Revoke, TaskReport
-from streamcluster.placement import place
 from streamcluster.settings import make_settings
+from streamcluster.situation import Place
 from streamcluster_coordinator import machine_events as ev
 from streamcluster_coordinator.machine import Machine
+
+from .situations import situation
 
 EPOCH = 7
 
@@ -68,7 +71,9 @@ class Stage:
 
     def spread(self, epoch: int) -> ev.Assigned:
         """All tasks, over all slots."""
-        return ev.Assigned(epoch, place(self.tasks, sorted(self.machine.state.places), {}), lead=Slot(0))
+        places = [Place(SlotId("a", slot)) for slot in self.machine.state.places]
+        owners = assign(situation(self.tasks, places)).owners
+        return ev.Assigned(epoch, {task: Slot(owner.number) for task, owner in owners.items()}, lead=Slot(0))
 
 
 def stage_of(words: list[str]) -> Stage:

@@ -205,6 +205,19 @@ def test_a_lost_hosts_tasks_go_to_their_standbys() -> None:
     assert is_balanced(settle(lost)[0].owners, [place.slot for place in left])
 
 
+def test_a_lost_hosts_tasks_are_spread_over_the_others() -> None:
+    """A slot's tasks have their standbys in many places, so that at once no slot has much more to do than others."""
+    tasks = [TaskId(250, number) for number in range(250)]
+    hosts = {f"h{number}": 2 for number in range(10)}
+    before, _ = settle(situation(tasks, places_of(hosts), replicas=1))
+    left = tuple(places_of({host: slots for host, slots in hosts.items() if host != "h0"}))
+
+    result = assign(replace(before, places=left, serving=frozenset(place.slot for place in left)))
+
+    counts = Counter(result.owners.values())
+    assert max(counts.values()) - min(counts.values()) <= 3
+
+
 def test_a_drained_slot_is_emptied() -> None:
     """A slot that is no place any more gives up its tasks, at once to its own host, else after a warm-up."""
     before, _ = settle(situation(TASKS, places_of({"a": 2, "b": 2})))

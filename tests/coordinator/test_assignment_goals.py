@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from random import Random
 
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from streamcluster.balance import NOWHERE, balance
 from streamcluster.ids import SlotId, TaskId
 from streamcluster.situation import Situation
 
+from . import twin_balance
 from .situations import HEAD, is_balanced, places_of, situation, situations
 
 
@@ -95,35 +97,73 @@ def test_a_disk_with_more_is_nearer_when_the_head_is_not_known() -> None:
     assert not any(lags.is_warm(task, place.slot) for place in now.places)
 
 
-@st.composite
-def problems(draw: st.DrawFn) -> tuple[list[list[int]], list[list[int]], list[int], set[int]]:
-    """Groups, costs, starts and fixed tasks of a flow, small enough to try all ways."""
-    sizes = draw(st.lists(st.integers(1, 3), min_size=1, max_size=2))
-    slots, count = draw(st.integers(1, 4)), sum(sizes)
-    numbers = iter(range(count))
-    groups = [[next(numbers) for _ in range(size)] for size in sizes]
-    starts = draw(st.lists(st.integers(NOWHERE, slots - 1), min_size=count, max_size=count))
-    costs = draw(st.lists(st.lists(st.integers(0, 9), min_size=slots, max_size=slots), min_size=count, max_size=count))
-    for row, start in zip(costs, starts, strict=True):
-        if start != NOWHERE:
-            row[start] = 0
-    placed = [task for task in range(count) if starts[task] != NOWHERE]
-    fixed = draw(st.sets(st.sampled_from(placed))) if placed else set()
-    return groups, costs, starts, fixed
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What `balance` gets."""
 
+    groups: list[list[int]]
+    rows: list[dict[int, int]]
+    areas: list[list[int]]
+    slots: int
+    starts: list[int]
+    fixed: set[int]
 
-@given(problems())
-def test_no_flow_is_cheaper(problem: tuple[list[list[int]], list[list[int]], list[int], set[int]]) -> None:
-    """Of all ways, the one with the least squares and then the least cost; what is fixed stays."""
-    groups, costs, starts, fixed = problem
+    def costs(self) -> list[list[int]]:
+        """What each task costs on each slot, one by one."""
+        return [
+            [min(cost for area, cost in row.items() if slot in self.areas[area]) for slot in range(self.slots)]
+            for row in self.rows
+        ]
 
-    def cost(placed: Sequence[int]) -> tuple[int, int]:
-        cells = Counter((group, placed[task]) for group, tasks in enumerate(groups) for task in tasks)
+    def price(self, placed: Sequence[int]) -> tuple[int, int]:
+        """The sum of the squares of the counts, and then what tasks cost."""
+        cells = Counter((group, placed[task]) for group, tasks in enumerate(self.groups) for task in tasks)
         squares = sum(count**2 for counts in (Counter(placed), cells) for count in counts.values())
-        return squares, sum(row[slot] for row, slot in zip(costs, placed, strict=True))
+        return squares, sum(row[slot] for row, slot in zip(self.costs(), placed, strict=True))
 
-    placed = balance(groups, costs, starts, fixed)
+    def placed(self) -> list[int]:
+        """What comes of it."""
+        placed = balance(self.groups, self.rows, self.areas, self.slots, self.starts, self.fixed)
+        assert all(placed[task] == self.starts[task] for task in self.fixed)
+        return placed
 
-    choices = [[start] if task in fixed else range(len(costs[0])) for task, start in enumerate(starts)]
-    assert all(placed[task] == starts[task] for task in fixed)
-    assert cost(placed) == min(cost(way) for way in itertools.product(*choices))
+
+@st.composite
+def problems(draw: st.DrawFn, tasks_max: int, groups_max: int, slots_max: int) -> Problem:
+    """Groups, areas that overlap, starts and fixed tasks; hypothesis draws the sizes and a seed for the rest."""
+    sizes = draw(st.lists(st.integers(1, tasks_max), min_size=1, max_size=groups_max))
+    slots, random = draw(st.integers(1, slots_max)), Random(draw(st.integers(0, 2**32)))
+    numbers = iter(range(sum(sizes)))
+    halves = [[slot for slot in range(slots) if slot % 2 == half] for half in (0, 1)]
+    some = [random.sample(range(slots), random.randint(0, slots)) for _ in range(2)]
+    starts = [random.choice([NOWHERE, random.randrange(slots), 0]) for _ in range(sum(sizes))]
+    rows = []
+    for start in starts:
+        everywhere, more = [slots, slots + 1], random.sample(range(slots + 4), random.randint(0, slots))
+        costs = {area: random.randint(0, 9) for area in [*everywhere, *more]}
+        rows.append(costs if start == NOWHERE else costs | {start: 0})
+    is_fixed = random.choice([0, 0.3])
+    return Problem(
+        groups=[[next(numbers) for _ in range(size)] for size in sizes],
+        rows=rows,
+        areas=[*([slot] for slot in range(slots)), *halves, *some],
+        slots=slots,
+        starts=starts,
+        fixed={task for task, start in enumerate(starts) if start != NOWHERE and random.random() < is_fixed},
+    )
+
+
+@given(problems(tasks_max=3, groups_max=2, slots_max=4))
+def test_no_flow_is_cheaper(problem: Problem) -> None:
+    """Of all ways, the one with the least squares and then the least cost; what is fixed stays."""
+    choices = [[start] if task in problem.fixed else range(problem.slots) for task, start in enumerate(problem.starts)]
+
+    assert problem.price(problem.placed()) == min(problem.price(way) for way in itertools.product(*choices))
+
+
+@given(problems(tasks_max=25, groups_max=3, slots_max=9))
+def test_a_flow_is_as_cheap_as_its_twins(problem: Problem) -> None:
+    """Where there are too many ways to try, the one that looks at all prices finds none that is cheaper."""
+    twin = twin_balance.balance(problem.groups, problem.costs(), problem.starts, problem.fixed)
+
+    assert problem.price(problem.placed()) == problem.price(twin)

@@ -33,7 +33,6 @@ ALLOWED_IN: dict[str, tuple[str, ...]] = {
 PURE = (
     "*/machine*.py",
     "*/lifecycle.py",
-    "*/placement.py",
     "*/balance.py",
     "*/assignment*.py",
     "*/situation.py",

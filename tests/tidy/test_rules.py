@@ -97,7 +97,7 @@ CLEAN: list[tuple[str, str, str]] = [
     ("no_type_checking_imports", CLUSTER, "'''Without TYPE_CHECKING.'''"),
     ("purity", COORDINATOR, "import time, os"),
     ("purity", PURE_FILE, "from datetime import datetime, timedelta\nfrom streamcluster.ids import TP\nx.now()"),
-    ("purity", PURE_FILE, "from .placement import place\nfrom . import machine_events"),
+    ("purity", PURE_FILE, "from .balance import balance\nfrom . import machine_events"),
     ("file_size", CLUSTER, "x = 1\n" * 400),
     ("function_size", CLUSTER, "def sell():\n" + lines(69)),
     ("class_size", CLUSTER, methods(25)),
