@@ -14,7 +14,7 @@ from streamcluster.errors import BrokerUnreachable, Fenced
 from streamcluster.ids import TP
 from streamcluster.murmur2 import partition_for
 from streamcluster.settings import Settings
-from streamcluster_worker.committer import Committer, Record, is_refused
+from streamcluster_worker.committer import Committer
 from streamcluster_worker.kafka import (
     Connection,
     KafkaError,
@@ -25,6 +25,7 @@ from streamcluster_worker.kafka import (
 )
 from streamcluster_worker.kafka_errors import RecordRefused, ResetNeeded
 from streamcluster_worker.offsets import Offsets
+from streamcluster_worker.sender import Record, is_refused
 from tests.process.waiting import eventually
 
 MakeTopic = Callable[..., str]
