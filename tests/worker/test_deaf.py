@@ -180,7 +180,8 @@ def test_a_commit_does_not_wait_for_a_deaf_producer(broker_url: str, topic_prefi
         for url in (NOWHERE.broker, broker_url)
     )
     group = open_group_consumer(settings, Connection())
-    one = Committer(settings, open_producer(nobody, Connection()), group)
+    producer = open_transactional_producer(settings, f"{topic_prefix}slot", Connection(), SECONDS)
+    one = Committer(settings, producer, group, open_producer(nobody, Connection()))
     with pytest.raises(ResetNeeded, match="do not answer this one"):
         one.commit({f"{topic_prefix}out": [{"key": b"k", "value": b"v"}]}, {}, {})
     one.close()

@@ -1,4 +1,4 @@
-"""Writes a step's results to Kafka: outputs, changelogs and input offsets, so that they count together or not at all.
+"""Writes a step's results to Kafka: outputs, changelogs and input offsets.
 
 It decides order, bounds and what an error means for the step; it knows no task, agent or store. What RocksDB gets is
 written afterwards by the caller, with the changelog offsets that `commit` returns (invariant I2).
@@ -33,26 +33,51 @@ _OFFSETS_GRACE_SECONDS = 1.0
 
 
 class Committer:
-    """Writes outputs, changelogs and input offsets so that they count together or not at all.
+    """Writes outputs, changelogs and input offsets; nothing of the last two by whoever has lost the slot.
 
-    Exactly once: one Kafka transaction. At least once: records first, then offsets. A call may block, so the worker
-    makes it in a thread; at most one thread may be inside. After any exception the object is done (I3): close it.
+    Exactly once: all in one Kafka transaction. At least once: outputs leave at once, and when they have landed,
+    changelogs and offsets follow in a transaction that is open no longer than that takes. A call may block, so the
+    worker makes it in a thread; at most one thread may be inside. After any exception the object is done (I3): close
+    it.
     """
 
-    __slots__ = ("_begun", "_group", "_group_metadata", "_landed", "_producer", "_sender", "_settings", "_timeout")
+    __slots__ = (
+        "_begun",
+        "_group_metadata",
+        "_landed",
+        "_outputs",
+        "_producer",
+        "_rows",
+        "_settings",
+        "_timeout",
+        "outputs_landed",
+    )
 
-    def __init__(self, settings: Settings, producer: Producer, group: Consumer) -> None:
-        """group: a consumer of the app's group, that nobody reads with (see `open_group_consumer`)."""
+    def __init__(
+        self, settings: Settings, producer: Producer, group: Consumer, outputs: Producer | None = None
+    ) -> None:
+        """Take over the producers.
+
+        Args:
+            settings: the app's settings.
+            producer: owns the slot's transactional id (see `open_transactional_producer`).
+            group: a consumer of the app's group, that nobody reads with (see `open_group_consumer`).
+            outputs: at least once, what outputs leave through at once; None: they are in the transaction.
+        """
+        assert (outputs is None) == settings.exactly_once
         self._settings = settings
         self._producer = producer
-        self._group = group
         self._timeout = settings.transaction_timeout
         # The consumer never joins its group, so this does not change. Asking holds Python's lock until a thread of
         # librdkafka has answered: 10 ms on busy cores, a third of a small commit.
         self._group_metadata = group.consumer_group_metadata()
+        # At least once: the commit in flight needs the producer of outputs no more, so that `produce_early` may be
+        # called beside the rest of it. The exception to one thread inside.
+        self.outputs_landed = False
         # A transaction is open at the producer.
         self._begun = False
-        self._sender = Sender(settings, producer, in_transaction=settings.exactly_once)
+        self._rows = Sender(settings, producer, in_transaction=True)
+        self._outputs = self._rows if outputs is None else Sender(settings, outputs, in_transaction=False)
         # Changelog partition -> offset of the last record of this commit.
         self._landed: dict[TP, int] = {}
 
@@ -62,11 +87,8 @@ class Committer:
         Raises:
             RecordRefused, ResetNeeded, Fenced, BrokerUnreachable, ConfigurationError.
         """
-        deadline = time.monotonic() + self._timeout
-        self._begin()
-        for topic, records in outputs.items():
-            self._sender.produce(topic, records, deadline)
-        self._sender.poll()
+        self._produce(outputs, time.monotonic() + self._timeout)
+        self._outputs.poll()
 
     def commit(
         self,
@@ -85,32 +107,28 @@ class Committer:
             The next offset of each changelog partition that got records.
 
         Raises:
-            Fenced: another owner took over; nothing of this commit counts (the peer).
+            Fenced: another owner took over; of this commit nothing counts but, at least once, outputs (the peer).
             RecordRefused, ResetNeeded: not committed, or not known to be (us: start again from the committed offsets).
             BrokerUnreachable: no answer within the transaction time-out (the operator); as ResetNeeded.
             ConfigurationError: no rights (the operator).
         """
         deadline = time.monotonic() + self._timeout
-        self._begin()
-        for topic, records in outputs.items():
-            self._sender.produce(topic, records, deadline)
-        if changelogs and not self._settings.exactly_once:
-            # Those handed over before too: state that is ahead of its outputs would keep an agent from sending them
-            # again, should we die in between.
-            self._sender.flush(deadline)
-        for tp, records in changelogs.items():
-            if records:
-                self._sender.produce_landing(tp, records, deadline, self._landed)
-        positions = [TopicPartition(tp.topic, tp.partition, at, metadata) for tp, (at, metadata) in offsets.items()]
+        self._produce(outputs, deadline)
         if self._settings.exactly_once:
-            self._end_transaction(positions, deadline)
-        else:
-            self._end_delivery(positions, deadline)
-        landed, self._landed = self._landed, {}
-        return {tp: last + 1 for tp, last in landed.items()}
+            return self._write_rows(changelogs, offsets, deadline)
+        # Those handed over before too: state that is ahead of its outputs would keep an agent from sending them again,
+        # should we die in between.
+        self._outputs.flush(deadline)
+        if not changelogs and not offsets:
+            return {}
+        self.outputs_landed = True
+        try:
+            return self._write_rows(changelogs, offsets, deadline)
+        finally:
+            self.outputs_landed = False
 
     def abort(self) -> None:
-        """Drop what was produced since the last commit, definitely.
+        """Drop what is in the open transaction, definitely; at least once that is nothing between two commits.
 
         Raises:
             ResetNeeded, Fenced, BrokerUnreachable: not known to be dropped; open everything anew (I3).
@@ -122,25 +140,40 @@ class Committer:
         self._landed = {}
 
     def close(self) -> None:
-        """Throw away what is queued and let go of the producer; an open transaction is left to the next owner.
-
-        The producer must not be used elsewhere: librdkafka ends its threads when the last reference goes.
-        """
+        """Throw away what is queued and let go of the producers; an open transaction is left to the next owner."""
         del self._producer
-        self._sender.close()
+        self._rows.close()
+        if self._outputs is not self._rows:
+            self._outputs.close()
 
     def _begin(self) -> None:
-        if self._settings.exactly_once and not self._begun:
+        if not self._begun:
             retry("Beginning a transaction", lambda _: self._producer.begin_transaction(), 0.0)
             self._begun = True
 
-    def _end_transaction(self, positions: list[TopicPartition], deadline: float) -> None:
-        if positions:
+    def _produce(self, outputs: Mapping[str, list[Record]], deadline: float) -> None:
+        if self._settings.exactly_once:
+            self._begin()
+        for topic, records in outputs.items():
+            self._outputs.produce(topic, records, deadline)
+
+    def _write_rows(
+        self, changelogs: Mapping[TP, list[Record]], offsets: Mapping[TP, tuple[int, str]], deadline: float
+    ) -> dict[TP, int]:
+        """Put them into the transaction, and end it."""
+        self._begin()
+        for tp, records in changelogs.items():
+            if records:
+                self._rows.produce_landing(tp, records, deadline, self._landed)
+        if offsets:
+            positions = [TopicPartition(tp.topic, tp.partition, at, metadata) for tp, (at, metadata) in offsets.items()]
             self._add_offsets(positions, deadline)
-        self._sender.flush(deadline)
+        self._rows.flush(deadline)
         producer = self._producer
         _end(self._settings, "Committing a transaction", producer, producer.commit_transaction, deadline)
         self._begun = False
+        landed, self._landed = self._landed, {}
+        return {tp: last + 1 for tp, last in landed.items()}
 
     def _add_offsets(self, positions: list[TopicPartition], deadline: float) -> None:
         what = "Adding offsets to a transaction"
@@ -171,19 +204,6 @@ class Committer:
         find_group(self._settings, left)
         if not call.came_back(_OFFSETS_GRACE_SECONDS):
             raise ResetNeeded(what, "reset", "the group's coordinator answers, and the client did not come back")
-
-    def _end_delivery(self, positions: list[TopicPartition], deadline: float) -> None:
-        self._sender.flush(deadline)
-        if not positions:
-            return
-
-        def commit(_: float) -> None:
-            answer = self._group.commit(offsets=positions, asynchronous=False)
-            for entry in answer or []:
-                if entry.error is not None:
-                    raise KafkaException(entry.error)
-
-        retry("Committing offsets", commit, deadline)
 
 
 def _end(settings: Settings, what: str, producer: Producer, call: Callable[[float], None], deadline: float) -> None:

@@ -133,7 +133,7 @@ class Pump:
         wait for it; while there is much to do, large batches are worth more.
         """
         much = self._has_much()
-        if self.commits.in_flight() or not (much or at_once):
+        if not (much or at_once) or (self.commits.in_flight() and not self._clients.committer.outputs_landed):
             return
         outputs: Merged = {}
         for task in self._engine.tasks.values():
