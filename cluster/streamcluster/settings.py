@@ -155,7 +155,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def exactly_once(self) -> bool:
-        """Whether results are committed in transactions."""
+        """Whether outputs are committed with changelogs and offsets; else only these are, and outputs leave at once."""
         return self.processing_guarantee == "exactly_once"
 
     @property

@@ -42,8 +42,6 @@ class ClusterEffects:
     inbox: Inbox
     say: Callable[[str, str], None]
     slots: Callable[[], tuple[int, ...]]
-    # At least once, nothing fences a worker; whoever is silent has stopped it itself after so many seconds (H12).
-    unfenced_seconds: float | None
     # Claims and snapshots, one at a time; fences and questions beside them.
     writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="control"))
     others: ThreadPoolExecutor = field(
@@ -85,10 +83,6 @@ class ClusterEffects:
 
     async def _fence(self, effect: ev.FenceSlot) -> None:
         done = ev.SlotFenced(effect.slot, effect.epoch)
-        if self.unfenced_seconds is not None:
-            await asyncio.sleep(self.unfenced_seconds)
-            self.inbox.post(done)
-            return
         fence = partial(self._fence_in_time, effect)
         await self._until_done(self.others, fence, done, None)
 

@@ -18,7 +18,7 @@ from streamcluster.ids import Slot, TaskId
 from streamcluster.settings import Settings
 
 from . import machine_events as ev
-from .machine_ends import cut_off, end_at_once, leave, leave_if_empty, start, worker_gone
+from .machine_ends import end_at_once, leave, leave_if_empty, start, worker_gone
 from .machine_events import Effect, LocalEvent
 from .machine_moves import follows, free_all, reconcile, released
 from .machine_slots import Place, State
@@ -54,8 +54,6 @@ class Machine:
                 return self._more()
             case ev.FewerWorkers():
                 return self._fewer()
-            case ev.CutOff(is_cut_off):
-                return cut_off(self.state, is_cut_off=is_cut_off)
             case ev.EndAtOnce(code, text):
                 return end_at_once(self.state, code, text)
             case _:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from streamcluster.errors import ExitCode
 from streamcluster.messages import Drain
 
-from .machine_events import Confirm, Effect, Exit, Kill, Say, Send, Spawn, WorkerFailed, WorkerGone
+from .machine_events import Effect, Exit, Kill, Say, Send, Spawn, WorkerFailed, WorkerGone
 from .machine_moves import free_all, reconcile
 from .machine_slots import Place, State, Stop
 
@@ -36,7 +36,7 @@ def worker_gone(state: State, event: WorkerGone) -> list[Effect]:
     had_tasks = bool(state.tasks_of(place.slot))
     # What it said last, DRAINED, it says only after a definite commit.
     is_definite = event.code == ExitCode.DRAINED and asked_to_end
-    free_all(state, place, fenced=is_definite or not state.settings.exactly_once)
+    free_all(state, place, fenced=is_definite)
     place.move("gone", state.now)
     failure, reason = place.failure, _reason(place, event)
     place.pid = place.report = place.failure = place.cause = None
@@ -56,9 +56,6 @@ def _next(
         return finish(state)
     if place.retiring:
         del state.places[place.slot]
-        return reconcile(state)
-    if state.cut_off and code == -SIGKILL:
-        # It was we; the slot is filled again when brokers are heard.
         return reconcile(state)
     if code == ExitCode.FENCED:
         return _wait(state, place, FENCED_WAIT_SECONDS)
@@ -105,8 +102,8 @@ def _wait(state: State, place: Place, seconds: float) -> list[Effect]:
 
 
 def start(state: State, place: Place) -> list[Effect]:
-    """Fill the slot, once the control log has this host, and while brokers are heard where that matters."""
-    if not state.registered or state.cut_off or not place.move("start", state.now):
+    """Fill the slot, once the control log has this host."""
+    if not state.registered or not place.move("start", state.now):
         return []
     inventory, state.has_inventory = not state.has_inventory, True
     return [Spawn(place.slot, inventory)]
@@ -184,37 +181,6 @@ def end_at_once(state: State, code: int, text: str) -> list[Effect]:
         else:
             effects += kill(state, place, text)
     return effects + finish(state)
-
-
-def cut_off(state: State, *, is_cut_off: bool) -> list[Effect]:
-    """At least once, nothing fences a worker of ours: end those with tasks before others take over (H12)."""
-    if is_cut_off == state.cut_off:
-        return []
-    state.cut_off = is_cut_off
-    if is_cut_off:
-        return _let_go(state)
-    if state.stop is not None:
-        return []
-    effects: list[Effect] = [Say("info", "brokers are heard again: workers go on with what the control log says")]
-    for place in state.ordered():
-        if place.state == "absent":
-            effects += start(state, place)
-        elif place.state in ("joining", "running", "stalled") and place.pid is not None:
-            # What was assigned to it may be another's by now: it has nothing until the log was read again.
-            place.move("ready", state.now)
-            effects.append(Confirm(place.slot, place.pid, place.session))
-    return effects
-
-
-def _let_go(state: State) -> list[Effect]:
-    seconds = state.settings.host_timeout * 2 / 3
-    text = (
-        f"no broker was heard for {seconds:.0f} s, and at least once nothing else keeps two hosts from working on the "
-        f"same tasks: workers with tasks are ended until brokers are heard again"
-    )
-    holding = [place for place in state.ordered() if state.tasks_of(place.slot)]
-    killed = [effect for place in holding for effect in kill(state, place, "killed while no broker was heard")]
-    return [Say("warning", text), *killed]
 
 
 def kill(state: State, place: Place, cause: str) -> list[Effect]:

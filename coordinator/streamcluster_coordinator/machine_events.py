@@ -153,13 +153,6 @@ class FewerWorkers:
 
 
 @dataclass(frozen=True, slots=True)
-class CutOff:
-    """Whether we hear nothing of the brokers, our own reports included. Told only when nothing fences workers (H12)."""
-
-    is_cut_off: bool
-
-
-@dataclass(frozen=True, slots=True)
 class EndAtOnce:
     """Nothing that this host does counts any more. text: why; code: the exit code."""
 
@@ -240,7 +233,6 @@ LocalEvent = (
     | StacksRequested
     | MoreWorkers
     | FewerWorkers
-    | CutOff
     | EndAtOnce
 )
 ClusterEvent = SnapshotRead | ReportHeard | Claimed | ClaimLost | Written | WriteLost | SlotFenced | Asked

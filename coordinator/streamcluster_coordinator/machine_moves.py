@@ -40,10 +40,9 @@ def reconcile(state: State) -> list[Effect]:
 
 
 def _may_have(state: State, task: TaskId, slot: Slot) -> bool:
-    """The slot's process takes grants, no other process here has the store open, and nobody may take the task."""
+    """The slot's process takes grants, and no other process here has the store open."""
     place = state.places.get(slot)
-    is_serving = place is not None and place.is_serving() and not state.cut_off
-    return is_serving and state.followed.get(task, slot) == slot
+    return place is not None and place.is_serving() and state.followed.get(task, slot) == slot
 
 
 def _granted(state: State, place: Place, tasks: list[TaskId]) -> None:

@@ -105,11 +105,6 @@ class Node:
     def _go_on(self) -> list[Effect]:
         """What follows from the state as it is now, whatever the event was."""
         effects: list[Effect] = []
-        if not self.settings.exactly_once:
-            # Alone, nobody is there to take over: a broker that is away is only waited for.
-            hosts = self.view.snapshot.hosts if self.view.snapshot is not None else {}
-            others = any(host != self.identity.host for host in hosts)
-            effects += self.local.handle(ev.CutOff(others and self.view.is_cut_off()))
         if self.term is not None and not self.is_abdicating:
             effects += self._abdicate_or_lead(self.term)
         elif self._may_claim() and should_claim(self.view, self.identity):

@@ -125,8 +125,6 @@ class State:
     registered: bool = False
     # Whether another host could take our tasks.
     others: bool = False
-    # Whether others may take our tasks at any moment, with nothing that fences us (at least once).
-    cut_off: bool = False
     places: dict[Slot, Place] = field(default_factory=dict)
     # What the snapshot gives our slots.
     placement: dict[TaskId, Slot] = field(default_factory=dict)

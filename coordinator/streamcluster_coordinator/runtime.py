@@ -159,7 +159,6 @@ def _join(
             inbox=inbox,
             say=say.line,
             slots=lambda: tuple(int(slot) for slot in sorted(node.local.state.places)),
-            unfenced_seconds=None if settings.exactly_once else settings.host_timeout,
         )
         coordination = Coordination(
             app=app,

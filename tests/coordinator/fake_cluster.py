@@ -94,8 +94,6 @@ class FakeCluster:
     # All effects so far, and who had them.
     effects: list[tuple[FakeHost, ev.Effect]] = field(default_factory=list)
     queue: deque[tuple[FakeHost, ev.Event]] = field(default_factory=deque)
-    # Waits of fences at least once: when they end.
-    later: list[tuple[float, FakeHost, ev.Event]] = field(default_factory=list)
     settings: Settings = field(init=False)
 
     def __post_init__(self) -> None:
@@ -182,9 +180,6 @@ class FakeCluster:
         """Time goes on, tick by tick."""
         for _ in range(round(seconds / TICK_SECONDS)):
             self.now += TICK_SECONDS
-            due = [one for one in self.later if one[0] <= self.now]
-            self.later = [one for one in self.later if one[0] > self.now]
-            self.queue += [(host, event) for _, host, event in due]
             self.queue += [(host, ev.Tick(self.now)) for host in self.alive() if not host.paused]
             work(self)
             self.settle()
@@ -257,16 +252,14 @@ def _check(cluster: FakeCluster) -> None:
     owners: dict[TaskId, SlotId] = {}
     for host in cluster.alive():
         for worker in host.workers.values():
-            # At least once, who is stopped cannot know that it is too late.
-            acts = _is_current(cluster, worker) and (cluster.settings.exactly_once or not host.stopped)
-            for task in worker.tasks if acts else ():
+            for task in worker.tasks if _is_current(cluster, worker) else ():
                 if task in owners:
                     raise Unsafe(f"task {task}: both {owners[task]} and {worker.slot} have it")
                 owners[task] = worker.slot
 
 
 def _is_current(cluster: FakeCluster, worker: FakeWorker) -> bool:
-    return not cluster.settings.exactly_once or cluster.brokers.is_current(worker.slot, worker.session)
+    return cluster.brokers.is_current(worker.slot, worker.session)
 
 
 def _perform(cluster: FakeCluster, host: FakeHost, effect: ev.Effect) -> None:
@@ -327,12 +320,8 @@ def _write(cluster: FakeCluster, host: FakeHost, snapshot: Snapshot) -> None:
 
 
 def _fence(cluster: FakeCluster, host: FakeHost, effect: ev.FenceSlot) -> None:
-    done = ev.SlotFenced(effect.slot, effect.epoch)
-    if cluster.settings.exactly_once:
-        cluster.brokers.open_session(effect.slot)
-        cluster.queue.append((host, done))
-    else:
-        cluster.later.append((cluster.now + cluster.settings.host_timeout, host, done))
+    cluster.brokers.open_session(effect.slot)
+    cluster.queue.append((host, ev.SlotFenced(effect.slot, effect.epoch)))
 
 
 def _confirm(cluster: FakeCluster, host: FakeHost, effect: ev.Confirm) -> None:

@@ -40,9 +40,9 @@ class Process:
 class LocalWorld:
     """Processes as the kernel has them, and the news that is on its way to the machine."""
 
-    def __init__(self, seed: int, workers: int, **options: object) -> None:
+    def __init__(self, seed: int, workers: int) -> None:
         self.random = random.Random(seed)
-        settings = make_settings({"id": "shop", "crash_loop_deaths": 3, **options})
+        settings = make_settings({"id": "shop", "crash_loop_deaths": 3})
         self.machine = Machine(settings, slots=workers)
         self.now = 1.0
         self.pids = 0
@@ -154,7 +154,6 @@ class LocalWorld:
     def faulty_step(self, *, may_stop: bool) -> None:
         """Anything that may happen."""
         wishes: list[ev.LocalEvent] = [ev.MoreWorkers(), ev.FewerWorkers(), ev.RestartRequested()]
-        wishes += [ev.CutOff(is_cut_off=True), ev.CutOff(is_cut_off=False)]
         choices: list[tuple[float, Callable[[], None]]] = [
             (50, lambda: self.hear() if self.news else None),
             (40, self._some_read),

@@ -14,7 +14,7 @@ H8   here; test_control.py::test_a_snapshot_that_is_too_large_is_refused_before_
 H9   tests/worker/test_positions.py::test_results_without_a_committed_offset_are_refused_wherever_they_came_from
 H10  test_holes_slots.py
 H11  test_holes_silence.py
-H12  test_holes_once.py
+H12  test_holes_once.py; tests/worker/test_fenced_committer.py; tests/process/test_stopped_host.py
 H13  test_holes_slots.py; tests/worker/test_shard.py::test_rocks_store_open_elsewhere_is_unavailable
 H14  test_holes_slots.py; tests/worker/test_follow.py::test_promotion_replays_only_the_tail,
      ::test_open_transaction_is_waited_for

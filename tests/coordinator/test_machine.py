@@ -16,15 +16,14 @@ def granted(world: LocalWorld) -> dict[TaskId, Slot]:
 
 
 @settings(max_examples=200)
-@given(st.integers(0, 2**32), st.integers(1, 4), st.sampled_from(["exactly_once", "at_least_once"]))
-def test_no_store_is_open_twice_and_in_the_end_all_is_as_assigned(seed: int, workers: int, guarantee: str) -> None:
+@given(st.integers(0, 2**32), st.integers(1, 4))
+def test_no_store_is_open_twice_and_in_the_end_all_is_as_assigned(seed: int, workers: int) -> None:
     """Whatever dies, resets and is decided when: one process per task, granted by the newest word only."""
-    world = LocalWorld(seed, workers, processing_guarantee=guarantee)
+    world = LocalWorld(seed, workers)
     for _ in range(150):
         world.faulty_step(may_stop=False)
         if world.exit is not None:
             return
-    world.tell(ev.CutOff(is_cut_off=False))
     for _ in range(60):
         world.healthy_step()
     world.decide()

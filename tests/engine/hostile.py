@@ -74,6 +74,12 @@ class ScheduledWrites:
         self._chance = chance
         self.waiting: tuple[asyncio.Future[object], Callable[[], object]] | None = None
         self.calm = False
+        self._is_commit = False
+
+    @property
+    def outputs_landed(self) -> bool:
+        """At any moment of a commit, at least once."""
+        return self.waiting is not None and self._is_commit and not self._writes.exactly_once
 
     def _later(self, do: Callable[[], object]) -> asyncio.Future[object]:
         assert self.waiting is None, "one thing at a time is asked of Writes"
@@ -85,17 +91,22 @@ class ScheduledWrites:
 
     def produce(self, outputs: Outputs) -> asyncio.Future[None] | None:
         """At once, or later."""
+        if self.outputs_landed:
+            return self._writes.produce(outputs)
         assert self.waiting is None, "one thing at a time is asked of Writes"
+        self._is_commit = False
         if self.calm or self._chance.random() < 0.5:
             return self._writes.produce(outputs)
         return self._later(lambda: self._writes.produce(outputs))  # type: ignore[return-value]
 
     def commit(self, commit: Commit) -> asyncio.Future[dict[TaskId, StoreFailed]]:
         """Later."""
+        self._is_commit = True
         return self._later(lambda: self._writes.apply(commit))  # type: ignore[return-value]
 
     def abort(self) -> asyncio.Future[None]:
         """Later."""
+        self._is_commit = False
         return self._later(self._forget)  # type: ignore[return-value]
 
     def _forget(self) -> None:

@@ -1,83 +1,30 @@
-"""Commits on a real broker: what is written, what counts, who is fenced, what is refused."""
+"""Commits on a real broker: what is written, what counts, what is refused. Who is fenced: test_fenced_committer.py."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from typing import Literal
 
 import pytest
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
-from streamcluster.errors import BrokerUnreachable, Fenced
+from streamcluster.errors import BrokerUnreachable
 from streamcluster.ids import TP
 from streamcluster.murmur2 import partition_for
 from streamcluster.settings import Settings
-from streamcluster_worker.committer import Committer, Record, is_refused
 from streamcluster_worker.kafka import (
     Connection,
     KafkaError,
     open_consumer,
-    open_producer,
     open_transactional_producer,
     read_committed_positions,
 )
 from streamcluster_worker.kafka_errors import RecordRefused, ResetNeeded
 from streamcluster_worker.offsets import Offsets
+from streamcluster_worker.sender import Record, is_refused
+from tests.conftest import MakeTopic
 from tests.process.waiting import eventually
-
-MakeTopic = Callable[..., str]
-Guarantee = Literal["exactly_once", "at_least_once"]
-
-
-class Bench:
-    """Settings, topics and clients of one test."""
-
-    def __init__(self, broker_url: str, prefix: str, guarantee: Guarantee) -> None:
-        self.settings = Settings(
-            id=prefix.rstrip("-"), broker=broker_url, processing_guarantee=guarantee, transaction_timeout=20.0
-        )
-        self.connection = Connection()
-        self.consumer = open_consumer(self.settings, self.connection)
-        self.offsets = Offsets(self.settings, self.connection)
-        # As a worker does: a transaction may wait for ever for a group coordinator that is not there yet (issue 5511).
-        read_committed_positions(self.consumer, [TP("any", 0)], 30.0)
-
-    def committer(self) -> Committer:
-        """A committer over a new producer; at exactly once it fences the one before."""
-        if self.settings.exactly_once:
-            slot = f"{self.settings.app_id}-slot-0"
-            producer = open_transactional_producer(self.settings, slot, self.connection, 30.0)
-        else:
-            producer = open_producer(self.settings, self.connection)
-        return Committer(self.settings, producer, self.consumer)
-
-    def read(self, topic: str, partitions: int = 1) -> list[Message]:
-        """Every record that counts, up to the end of each partition; waits for transactions that are ending."""
-        self.consumer.assign([TopicPartition(topic, number, 0) for number in range(partitions)])
-        found: list[Message] = []
-        ends: set[int | None] = set()
-        deadline = time.monotonic() + 20
-        while len(ends) < partitions:
-            assert time.monotonic() < deadline, f"{topic}: only partitions {ends} came to their end"
-            for message in self.consumer.consume(1000, 0.1):
-                error = message.error()
-                if error is None:
-                    found.append(message)
-                elif error.code() == KafkaError._PARTITION_EOF and self._is_at_end(message):
-                    ends.add(message.partition())
-        self.consumer.unassign()
-        return found
-
-    def _is_at_end(self, eof: Message) -> bool:
-        """Whether nothing is behind it: while a transaction is open, what can be read ends before the log does."""
-        topic, partition, offset = eof.topic(), eof.partition(), eof.offset()
-        assert topic is not None
-        assert partition is not None
-        assert offset is not None
-        tp = TP(topic, partition)
-        return offset >= self.offsets.end_offsets([tp])[tp]
+from tests.worker.committing import Bench, records
 
 
 @pytest.fixture(params=["exactly_once", "at_least_once"])
@@ -90,11 +37,6 @@ def bench(request: pytest.FixtureRequest, broker_url: str, topic_prefix: str) ->
 def once(broker_url: str, topic_prefix: str) -> Bench:
     """A bench at exactly once."""
     return Bench(broker_url, topic_prefix, "exactly_once")
-
-
-def records(*values: bytes) -> list[Record]:
-    """Records with one key."""
-    return [{"key": b"k", "value": value} for value in values]
 
 
 def test_commit_writes_outputs_changelogs_and_offsets(bench: Bench, make_topic: MakeTopic, topic_prefix: str) -> None:
@@ -185,26 +127,10 @@ def test_records_produced_early_count_with_their_commit_only(
     assert [message.value() for message in once.read(out)] == [b"early", b"late"]
 
 
-def test_second_owner_fences_the_first(once: Bench, make_topic: MakeTopic, topic_prefix: str) -> None:
-    """With a transaction open, the next owner is ready soon; the first then gets Fenced and nothing of it counts."""
-    out, source = make_topic(topic_prefix + "out", 1), make_topic(topic_prefix + "in", 1)
-    first = once.committer()
-    first.commit({out: records(b"good")}, {}, {TP(source, 0): (1, "")})
-    first.produce_early({out: records(b"lost")})
-    second = once.committer()
-    with pytest.raises(Fenced):
-        first.commit({out: records(b"lost too")}, {}, {TP(source, 0): (2, "")})
-    first.close()
-    assert read_committed_positions(once.consumer, [TP(source, 0)], 10.0)[TP(source, 0)].offset == 1
-    second.commit({out: records(b"next")}, {}, {})
-    assert [message.value() for message in once.read(out)] == [b"good", b"next"]
-
-
 def test_pending_offsets_are_waited_for(once: Bench, make_topic: MakeTopic, topic_prefix: str) -> None:
     """Offsets of an open transaction are neither returned nor skipped (H22): the call waits, and then says so."""
     source = make_topic(topic_prefix + "in", 1)
-    slot = f"{once.settings.app_id}-slot-0"
-    producer = open_transactional_producer(once.settings, slot, once.connection, 30.0)
+    producer = open_transactional_producer(once.settings, once.slot, once.connection, 30.0)
     producer.begin_transaction()
     group = once.consumer.consumer_group_metadata()
     producer.send_offsets_to_transaction([TopicPartition(source, 0, 9)], group)

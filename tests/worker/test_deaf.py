@@ -18,7 +18,7 @@ from streamcluster.settings import Settings
 from streamcluster.stores import MemoryStore
 from streamcluster_coordinator.broker import Broker
 from streamcluster_worker import clients as clients_module
-from streamcluster_worker import committer, follow, offsets, restore
+from streamcluster_worker import committer, follow, offsets, restore, sender
 from streamcluster_worker.clients import Clients
 from streamcluster_worker.committer import Committer
 from streamcluster_worker.kafka import (
@@ -167,8 +167,9 @@ def test_a_standby_is_fed_by_another_one(
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A commit soon looks whether its producer is deaf."""
+    monkeypatch.setattr(committer, "QUIET_SECONDS", QUIET_SECONDS)
     for name in ("QUIET_SECONDS", "_LOOK_SECONDS", "_AGAIN_HEARD_SECONDS"):
-        monkeypatch.setattr(committer, name, QUIET_SECONDS)
+        monkeypatch.setattr(sender, name, QUIET_SECONDS)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -179,7 +180,8 @@ def test_a_commit_does_not_wait_for_a_deaf_producer(broker_url: str, topic_prefi
         for url in (NOWHERE.broker, broker_url)
     )
     group = open_group_consumer(settings, Connection())
-    one = Committer(settings, open_producer(nobody, Connection()), group)
+    producer = open_transactional_producer(settings, f"{topic_prefix}slot", Connection(), SECONDS)
+    one = Committer(settings, producer, group, open_producer(nobody, Connection()))
     with pytest.raises(ResetNeeded, match="do not answer this one"):
         one.commit({f"{topic_prefix}out": [{"key": b"k", "value": b"v"}]}, {}, {})
     one.close()
@@ -203,7 +205,7 @@ def test_a_transaction_does_not_wait_for_a_deaf_producer(
         assert producer.flush(SECONDS) == 0
     own_broker.pause(1)
     # As if the broker answered others.
-    monkeypatch.setattr(committer, "find_group", lambda *_: None)
+    monkeypatch.setattr(sender, "find_group", lambda *_: None)
     with pytest.raises(ResetNeeded, match="do not answer this one"):
         one.commit({} if early else records, {}, {})
     one.close()

@@ -58,10 +58,3 @@ def test_results_without_a_committed_offset_are_refused_wherever_they_came_from(
     refuse_lost_offsets(settings, known, store, TABLES)
     with pytest.raises(StateIncompatible, match=r"no committed offset for orders\[0\].*streamcluster reset"):
         refuse_lost_offsets(settings, first, store, TABLES)
-
-
-def test_at_least_once_goes_on_without_committed_offsets(store: TaskStore) -> None:
-    """A worker killed between its first records and their offsets leaves rows and no offset: it may start again."""
-    settings = make_settings({"id": "shop", "processing_guarantee": "at_least_once"})
-    store.restore("a", [(b"k", b"1")], 1)
-    refuse_lost_offsets(settings, Start({TP("orders", 0): Committed(0)}, has_committed=False), store, TABLES)

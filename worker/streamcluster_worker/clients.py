@@ -31,7 +31,7 @@ class Clients:
     """What a worker has of Kafka.
 
     consumer: reads, on the loop and in its polling thread; group: the group's committed offsets, in other threads;
-    committer: over one producer; offsets: where logs begin and end.
+    committer: over the slot's producer, and at least once over one of its outputs; offsets: where logs begin and end.
     """
 
     connection: Connection
@@ -48,7 +48,7 @@ class Clients:
 
     @classmethod
     def open(cls, settings: Settings, transactional_id: str, timeout: float, batch_bytes_max: int) -> Clients:
-        """Open everything; under exactly once, earlier owners of the slot are fenced when this returns. Blocks.
+        """Open everything; earlier owners of the slot are fenced when this returns. Blocks.
 
         batch_bytes_max: the least max.message.bytes of the topics written to; brokers refuse larger batches whole.
 
@@ -59,12 +59,12 @@ class Clients:
         # Made first, so that they connect while the producer fences.
         consumer = open_consumer(settings, connection)
         group = open_group_consumer(settings, connection)
-        if settings.exactly_once:
-            producer = open_transactional_producer(
-                settings, transactional_id, connection, timeout, batch_bytes_max=batch_bytes_max
-            )
-        else:
-            producer = open_producer(settings, connection, batch_bytes_max=batch_bytes_max)
+        outputs = None
+        if not settings.exactly_once:
+            outputs = open_producer(settings, connection, batch_bytes_max=batch_bytes_max)
+        producer = open_transactional_producer(
+            settings, transactional_id, connection, timeout, batch_bytes_max=batch_bytes_max
+        )
         # A first fetch that finds no connection waits for about 0.5 s; the answer to this is a connection.
         consumer = connect(consumer, lambda: open_consumer(settings, connection), settings, timeout)
         group = connect(group, lambda: open_group_consumer(settings, connection), settings, timeout)
@@ -72,7 +72,7 @@ class Clients:
             connection=connection,
             consumer=consumer,
             group=group,
-            committer=Committer(settings, producer, group),
+            committer=Committer(settings, producer, group, outputs),
             offsets=Offsets(settings, connection),
             dead_letters=settings.dead_letters,
             cluster_id=producer.cluster_id(timeout) or "",

@@ -139,7 +139,7 @@ class Committed(NamedTuple):
 
 
 def open_producer(settings: Settings, connection: Connection, *, batch_bytes_max: int = BATCH_BYTES_MAX) -> Producer:
-    """An idempotent producer, for at least once. It does not wait for a broker."""
+    """An idempotent producer, for what leaves at once. It does not wait for a broker."""
     return open_client(Producer, producer_config(settings, None, batch_bytes_max=batch_bytes_max), connection)
 
 

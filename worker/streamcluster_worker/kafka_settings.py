@@ -51,7 +51,8 @@ def group_config(settings: Settings) -> Config:
         "group.id": settings.app_id,
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
-        "isolation.level": "read_committed" if settings.exactly_once else "read_uncommitted",
+        # Offsets are committed in transactions, whatever the guarantee: one that is pending is waited for.
+        "isolation.level": "read_committed",
         **settings.broker_options,
     }
 
@@ -62,7 +63,15 @@ def offsets_config(settings: Settings) -> Config:
 
 
 def consumer_config(settings: Settings) -> Config:
-    """The configuration of a consumer that is assigned by us."""
+    """The configuration of a consumer of sources, that is assigned by us."""
+    return {
+        **_assigned_config(settings),
+        "isolation.level": "read_committed" if settings.exactly_once else "read_uncommitted",
+        **settings.broker_options,
+    }
+
+
+def _assigned_config(settings: Settings) -> Config:
     return {
         **group_config(settings),
         # Positions are always ours to choose (H9): an offset out of range is an error that is said, not a jump.
@@ -83,7 +92,7 @@ def consumer_config(settings: Settings) -> Config:
 def changelog_consumer_config(settings: Settings) -> Config:
     """The configuration of a consumer that reads changelogs to their end and says when it is there."""
     return {
-        **consumer_config(settings),
+        **_assigned_config(settings),
         # The event of the end takes one more fetch, which should not wait at the broker.
         "fetch.wait.max.ms": 10,
         "queued.min.messages": 500_000,
@@ -94,7 +103,7 @@ def changelog_consumer_config(settings: Settings) -> Config:
 def follower_config(settings: Settings) -> Config:
     """The configuration of a consumer that stays at the end of changelogs: in no hurry, and cheap while idle."""
     return {
-        **consumer_config(settings),
+        **_assigned_config(settings),
         # A fetch at the end of a log waits at the broker until there is something, so this is no delay.
         "fetch.wait.max.ms": 500,
         "queued.min.messages": 20_000,
@@ -110,7 +119,7 @@ def producer_config(
 
     Args:
         settings: the app's settings.
-        transactional_id: the slot's id; None: idempotent only (at least once).
+        transactional_id: the slot's id; None: idempotent only (outputs at least once).
         batch_bytes_max: the least max.message.bytes of the topics written to: brokers refuse larger batches whole.
     """
     timeout_ms = int(settings.transaction_timeout * 1000)

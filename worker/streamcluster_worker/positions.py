@@ -41,10 +41,6 @@ def refuse_lost_offsets(settings: Settings, start: Start, store: TaskStore, tabl
     if start.has_committed or not start.positions or not has_rows(store, tables):
         return
     topics = ", ".join(str(tp) for tp in sorted(start.positions)[:3])
-    if not settings.exactly_once:
-        # Records go out before their offsets there: a kill between the two is no reason never to start again.
-        logger.warning("%s: no committed offset; events whose results are in the tables already are done again", topics)
-        return
     raise StateIncompatible(
         f"The tables of app {settings.app_id} are not empty, but group {settings.app_id} has no committed offset for "
         f"{topics}: they expired or were deleted, and reading from the start would count everything twice. Run "

@@ -29,6 +29,11 @@ class KafkaWrites:
         self._loop = asyncio.get_running_loop()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="commit")
 
+    @property
+    def outputs_landed(self) -> bool:
+        """At least once: the outputs of the commit under way have landed; others may go out beside the rest of it."""
+        return self._clients.committer.outputs_landed
+
     def produce(self, outputs: Outputs) -> asyncio.Future[None] | None:
         """Put output into the open transaction: at once when the producer's queue has room, else in the thread."""
         committer = self._clients.committer

@@ -45,10 +45,15 @@ class Reads(Protocol):
 
 
 class Writes(Protocol):
-    """Where results go. At most one of these is under way at a time.
+    """Where results go. At most one of these is under way at a time, but for what `outputs_landed` says.
 
     A future ends with None, or what its comment says; any exception means that the outcome is not known.
     """
+
+    @property
+    def outputs_landed(self) -> bool:
+        """At least once: `produce` may be called beside the commit under way, whose outputs have landed."""
+        ...
 
     def produce(self, outputs: Outputs) -> asyncio.Future[None] | None:
         """Put output into the open transaction (at least once: send it); None when that is done already."""

@@ -48,6 +48,7 @@ class Pump:
     """Moves records through the engine. One per set of clients."""
 
     __slots__ = (
+        "_beside",
         "_bound_since",
         "_clock",
         "_closing",
@@ -82,6 +83,8 @@ class Pump:
         self._last_sweep = now
         self._next_recommit = now + RECOMMIT_SECONDS
         self._job: _Job | None = None
+        # Output that leaves beside a commit, at least once.
+        self._beside: _Job | None = None
         self._recovering: asyncio.Task[None] | None = None
         # Since when output of an event that is not finished binds the transaction.
         self._bound_since: float | None = None
@@ -126,6 +129,8 @@ class Pump:
         self._pacing.loaded(saturated=self._reads.is_full(records))
         if self._job is None:
             self._write(len(records), commits=commits)
+        elif self._beside is None and self._writes.outputs_landed and self._is_hand_over_due(len(records)):
+            self._beside = self._hand_over()
         self._reads.pause_only(engine.overfull())
         for waiter in self._turned:
             if not waiter.done():
@@ -136,7 +141,7 @@ class Pump:
 
     def is_busy(self) -> bool:
         """Something is on its way to Kafka, or a task is being rolled back."""
-        return self._job is not None or self._recovering is not None
+        return self._job is not None or self._beside is not None or self._recovering is not None
 
     def _must_wait(self) -> bool:
         """Results pile up behind a commit: do not add to them."""
@@ -170,8 +175,8 @@ class Pump:
         wanted = commits or self._urgent or bool(self._engine.recovery.trials)
         if wanted and self._is_due(now) and self._commit(now):
             return
-        if self._is_hand_over_due(record_count):
-            self._hand_over()
+        if self._is_hand_over_due(record_count) and (job := self._hand_over()) is not None:
+            self._start(job)
 
     def _is_hand_over_due(self, record_count: int) -> bool:
         transaction = self._engine.transaction
@@ -229,11 +234,11 @@ class Pump:
                 self._engine.recovery.store_failed(self._engine.tasks[task], error)
         self._engine.committed()
 
-    def _hand_over(self) -> None:
+    def _hand_over(self) -> _Job | None:
         """Give output to Kafka before its commit, so that it is sent while the agents go on."""
         outputs = self._engine.transaction.hand_over()
-        if outputs and (future := self._writes.produce(outputs)) is not None:
-            self._start(_Job(future, lambda: None))
+        future = self._writes.produce(outputs) if outputs else None
+        return None if future is None else _Job(future, lambda: None)
 
     def _is_overdue(self, now: float) -> bool:
         """An event has bound the transaction for too long: half of what the transaction may take at all."""
@@ -266,6 +271,9 @@ class Pump:
 
     def _end_job(self) -> None:
         """What was under way has ended: go on with what follows, or raise what it failed with."""
+        if self._beside is not None and self._beside.future.done():
+            beside, self._beside = self._beside, None
+            beside.future.result()
         if self._job is not None and self._job.future.done():
             job, self._job = self._job, None
             job.future.result()

@@ -63,7 +63,7 @@ class SimulatedReads:
 class SimulatedWrites:
     """A producer, and the stores behind it: each call is done when it returns."""
 
-    __slots__ = ("_changelogs", "_exactly_once", "_logs", "_now", "_stores", "committed", "open")
+    __slots__ = ("_changelogs", "_logs", "_now", "_stores", "committed", "exactly_once", "open", "outputs_landed")
 
     def __init__(
         self,
@@ -81,13 +81,14 @@ class SimulatedWrites:
         self.committed = committed
         self._changelogs = changelogs
         self._now = now
-        self._exactly_once = exactly_once
+        self.exactly_once = exactly_once
+        self.outputs_landed = False
         # Output in the open transaction.
         self.open: Outputs = {}
 
     def produce(self, outputs: Outputs) -> asyncio.Future[None] | None:
         """Into the transaction, or, without transactions, to everybody."""
-        if self._exactly_once:
+        if self.exactly_once:
             merge(self.open, {topic: list(records) for topic, records in outputs.items()})
         else:
             self._send(outputs)

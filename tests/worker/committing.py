@@ -1,0 +1,82 @@
+"""A committer on a real broker, and what it wrote, for the tests of commits."""
+
+from __future__ import annotations
+
+import time
+from typing import Literal
+
+from confluent_kafka import Message, TopicPartition
+
+from streamcluster.ids import TP
+from streamcluster.settings import Settings
+from streamcluster_worker.committer import Committer
+from streamcluster_worker.kafka import (
+    Connection,
+    KafkaError,
+    open_changelog_consumer,
+    open_producer,
+    open_transactional_producer,
+    read_committed_positions,
+)
+from streamcluster_worker.offsets import Offsets
+from streamcluster_worker.sender import Record
+
+Guarantee = Literal["exactly_once", "at_least_once"]
+SECONDS = 30.0
+
+
+class Bench:
+    """Settings, topics and clients of one test."""
+
+    def __init__(self, broker_url: str, prefix: str, guarantee: Guarantee, **options: str | float | bool) -> None:
+        """options: of librdkafka."""
+        self.settings = Settings(
+            id=prefix.rstrip("-"),
+            broker=broker_url,
+            processing_guarantee=guarantee,
+            transaction_timeout=20.0,
+            broker_options=options,
+        )
+        self.connection = Connection()
+        self.slot = f"{self.settings.app_id}-slot-0"
+        self.consumer = open_changelog_consumer(self.settings, self.connection)
+        self.offsets = Offsets(self.settings, self.connection)
+        # As a worker does: a transaction may wait for ever for a group coordinator that is not there yet (issue 5511).
+        read_committed_positions(self.consumer, [TP("any", 0)], 30.0)
+
+    def committer(self) -> Committer:
+        """A committer over new producers, which fences the one before."""
+        producer = open_transactional_producer(self.settings, self.slot, self.connection, SECONDS)
+        outputs = None if self.settings.exactly_once else open_producer(self.settings, self.connection)
+        return Committer(self.settings, producer, self.consumer, outputs)
+
+    def read(self, topic: str, partitions: int = 1) -> list[Message]:
+        """Every record that counts, up to the end of each partition; waits for transactions that are ending."""
+        self.consumer.assign([TopicPartition(topic, number, 0) for number in range(partitions)])
+        found: list[Message] = []
+        ends: set[int | None] = set()
+        deadline = time.monotonic() + 20
+        while len(ends) < partitions:
+            assert time.monotonic() < deadline, f"{topic}: only partitions {ends} came to their end"
+            for message in self.consumer.consume(1000, 0.1):
+                error = message.error()
+                if error is None:
+                    found.append(message)
+                elif error.code() == KafkaError._PARTITION_EOF and self._is_at_end(message):
+                    ends.add(message.partition())
+        self.consumer.unassign()
+        return found
+
+    def _is_at_end(self, eof: Message) -> bool:
+        """Whether nothing is behind it: while a transaction is open, what can be read ends before the log does."""
+        topic, partition, offset = eof.topic(), eof.partition(), eof.offset()
+        assert topic is not None
+        assert partition is not None
+        assert offset is not None
+        tp = TP(topic, partition)
+        return offset >= self.offsets.end_offsets([tp])[tp]
+
+
+def records(*values: bytes) -> list[Record]:
+    """Records with one key."""
+    return [{"key": b"k", "value": value} for value in values]

@@ -1,0 +1,217 @@
+"""One producer's way to Kafka: records in order and within bounds, and what became of them.
+
+It knows no commit and no offsets of the group; whether its records are in a transaction is its owner's matter.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+from streamcluster.errors import BrokerUnreachable, StreamclusterError
+from streamcluster.ids import TP
+from streamcluster.security import QUIET_SECONDS
+from streamcluster.settings import Settings
+
+from .kafka import (
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    error_of,
+    find_group,
+    is_answered,
+    missing_topics,
+)
+from .kafka_errors import RecordRefused, ResetNeeded, classify, error_for
+from .kafka_settings import PRODUCER_QUEUE_BYTES, PRODUCER_QUEUE_RECORDS
+
+# {'key': bytes | None, 'value': bytes | None}, and when wanted 'headers', 'timestamp' (ms) and 'partition'.
+Record = dict[str, Any]
+
+_BATCH_RECORDS = 5_000
+# For a question after an answer did not come: which topics are gone, whether anybody is there.
+_LOOK_SECONDS = 2.0
+# What a client gets to hear brokers again that have come back: it looks for them once a second.
+_AGAIN_HEARD_SECONDS = 5.0
+_BATCH_HAS_NOT = frozenset({"headers", "timestamp", "partition"})
+
+
+class Sender:
+    """Gives records to one producer. One thread at a time; after any exception it is done (I3): close it."""
+
+    __slots__ = ("_missed", "_misses", "_queued_bytes", "_settings", "_written", "producer")
+
+    def __init__(self, settings: Settings, producer: Producer, *, in_transaction: bool) -> None:
+        self.producer = producer
+        self._settings = settings
+        # Topics that were written to.
+        self._written: set[str] = set()
+        # Bytes given to the producer since its queue was last seen empty.
+        self._queued_bytes = 0
+        # One failed delivery per kind of error. `dict.setdefault` is the callback: C code, no Python frame (0.15 us a
+        # record). The stub wants a callback that returns None; librdkafka does not look at what it returns.
+        self._misses: dict[KafkaError | None, Message] = {}
+        missed = cast(Callable[[KafkaError | None, Message], None], self._misses.setdefault)
+        # In a transaction nobody needs to look: one failed delivery makes the transaction uncommittable.
+        self._missed = None if in_transaction else missed
+
+    def produce(self, topic: str, records: list[Record], deadline: float, partition: int = -1) -> None:
+        """Give records to librdkafka in order; one by one where a batch cannot carry what they have.
+
+        produce_batch refuses timestamps, drops headers and does not look at a record's own partition (2.16).
+        """
+        self._written.add(topic)
+        special = any(len(record) > 2 and not _BATCH_HAS_NOT.isdisjoint(record) for record in records)
+        for start in range(0, len(records), _BATCH_RECORDS):
+            chunk = records[start : start + _BATCH_RECORDS]
+            self._make_room(chunk, deadline)
+            if special:
+                self._produce_singly(topic, chunk, partition)
+                continue
+            try:
+                taken = self.producer.produce_batch(topic, chunk, partition, self._missed)
+            except (KafkaException, BufferError) as error:
+                raise _commit_error(f"Producing to {topic}", error) from error
+            if taken != len(chunk):
+                _raise_refused(topic, chunk)
+
+    def produce_landing(self, tp: TP, records: list[Record], deadline: float, landed: dict[TP, int]) -> None:
+        """Produce to one partition; after the flush, `landed` has the offset of the last record."""
+
+        def noted(error: KafkaError | None, message: Message) -> None:
+            if error is not None:
+                self._misses.setdefault(error, message)
+                return
+            offset = message.offset()
+            assert offset is not None
+            landed[tp] = offset
+
+        self.produce(tp.topic, [*records[:-1], {**records[-1], "callback": noted}], deadline, tp.partition)
+
+    def flush(self, deadline: float) -> None:
+        """Wait until every record has its answer."""
+        what = "Waiting for acknowledgements"
+        while _serve(what, lambda: self.producer.flush(max(0.0, min(QUIET_SECONDS, deadline - time.monotonic())))) > 0:
+            if time.monotonic() < deadline:
+                give_up_if_deaf(self._settings, what, self.producer, deadline - time.monotonic())
+                continue
+            if gone := missing_topics(self.producer, sorted(self._written), _LOOK_SECONDS):
+                raise ResetNeeded(f"Writing to {', '.join(gone)}", "missing", "there is no such topic")
+            raise BrokerUnreachable(
+                f"{len(self.producer)} records were not acknowledged within {self._settings.transaction_timeout:.0f} s "
+                "(transaction_timeout). Are all brokers of the written topics up?"
+            )
+        for error, message in self._misses.items():
+            if error is None:
+                continue
+            # Not RecordRefused: the brokers refuse whole batches, so this record may be an innocent one.
+            raise error_for(f"Writing to {message.topic()}[{message.partition()}]", error)
+        self._misses.clear()
+
+    def poll(self) -> None:
+        """Hear what has become of records, without waiting."""
+        _serve("Producing", lambda: self.producer.poll(0))
+
+    def close(self) -> None:
+        """Throw away what is queued and let go of the producer.
+
+        The producer must not be used elsewhere: librdkafka ends its threads when the last reference goes.
+        """
+        self.producer.purge()
+        # Not producer.close(): that aborts and flushes first, on a handle that may be in doubt, and waits for brokers.
+        del self.producer
+
+    def _produce_singly(self, topic: str, records: list[Record], partition: int) -> None:
+        for record in records:
+            options = {"timestamp": record["timestamp"]} if record.get("timestamp") is not None else {}
+            try:
+                self.producer.produce(
+                    topic,
+                    value=record.get("value"),
+                    key=record.get("key"),
+                    partition=record.get("partition", partition),
+                    headers=record.get("headers"),
+                    on_delivery=record.get("callback", self._missed),
+                    **options,
+                )
+            except KafkaException as error:
+                facts = error_of(error)
+                if is_refused(facts):
+                    raise RecordRefused(topic, record.get("key"), facts.str()) from error
+                raise error_for(f"Producing to {topic}", facts) from error
+            except BufferError as error:
+                raise _commit_error(f"Producing to {topic}", error) from error
+
+    def has_room(self, records: list[Record]) -> bool:
+        """Whether these can be taken at once, by our own bounds, which are half of librdkafka's."""
+        queued = len(self.producer)
+        if queued == 0:
+            self._queued_bytes = 0
+        fits = queued + len(records) <= PRODUCER_QUEUE_RECORDS
+        return fits and self._queued_bytes + _size_of(records) <= PRODUCER_QUEUE_BYTES
+
+    def _make_room(self, chunk: list[Record], deadline: float) -> None:
+        """Wait until the queue has room for `chunk`."""
+        if not self.has_room(chunk):
+            self.flush(deadline)
+            self._queued_bytes = 0
+        self._queued_bytes += _size_of(chunk)
+
+
+def give_up_if_deaf(settings: Settings, what: str, producer: Producer, seconds: float) -> None:
+    """Raise if the producer hears no broker, and a new client does, within so many seconds.
+
+    Raises:
+        ResetNeeded: it may be so for good (see `security.QUIET_SECONDS`).
+        BrokerUnreachable, ConfigurationError: as `find_group`.
+    """
+    if is_answered(producer, settings.dead_letters, _LOOK_SECONDS):
+        return
+    find_group(settings, seconds)
+    if not is_answered(producer, settings.dead_letters, _AGAIN_HEARD_SECONDS):
+        raise ResetNeeded(what, "reset", "brokers answer a new client, and do not answer this one")
+
+
+def _serve(what: str, call: Callable[[], int]) -> int:
+    """Make a call that runs callbacks: the client raises a fatal error out of it instead of telling error_cb."""
+    try:
+        return call()
+    except KafkaException as error:
+        raise error_for(what, error_of(error)) from error
+    except SystemError as error:
+        # So it ends when a delivery callback ran after the fatal error was set (confluent-kafka 2.16).
+        if not isinstance(error.__cause__, KafkaException):
+            raise
+        raise error_for(what, error_of(error.__cause__)) from error
+
+
+def _commit_error(what: str, error: KafkaException | BufferError) -> StreamclusterError:
+    if isinstance(error, BufferError):
+        return ResetNeeded(what, "reset", "the producer's queue is full, which its bounds should have prevented")
+    return error_for(what, error_of(error))
+
+
+def is_refused(error: KafkaError) -> bool:
+    """The record itself cannot be written, now or later: too large, or for a partition that does not exist.
+
+    A topic that is gone is another matter: it may come back, and until then nothing is lost.
+    """
+    return classify(error) == "refused" or error.name() == "_UNKNOWN_PARTITION"
+
+
+def _raise_refused(topic: str, chunk: list[Record]) -> None:
+    """Raise for the first record of a batch that librdkafka did not take."""
+    for record in chunk:
+        error = record.pop("_error", None)
+        if error is None:
+            continue
+        if is_refused(error):
+            raise RecordRefused(topic, record.get("key"), error.str())
+        raise error_for(f"Producing to {topic}", error)
+    raise ResetNeeded(f"Producing to {topic}", "reset", "librdkafka took fewer records than it was given")
+
+
+def _size_of(records: list[Record]) -> int:
+    return sum([len(record["value"] or b"") + len(record["key"] or b"") for record in records])
