@@ -16,13 +16,10 @@ from streamcluster.ids import SlotId, TaskId
 from .control_record import Snapshot
 from .host_report import HostReport
 from .machine_events import Effect, FenceSlot, Say, Write
-from .machine_plan import Draft, Facts, draft_of, finished, is_broken, is_drained, plan, slot_report, standby_lag
+from .machine_pace import Pace
+from .machine_plan import Draft, Facts, draft_of, finished, is_broken, is_drained, plan, slot_report
 from .machine_requests import take_requests
 from .machine_view import View
-from .status import TaskStatus
-
-# Changes of load alone are looked at so often.
-LOOK_SECONDS = 10.0
 
 
 @dataclass(slots=True)
@@ -45,8 +42,10 @@ class Leadership:
     leaving: dict[str, float] = field(default_factory=dict)
     # host -> instance.
     mourned: dict[str, str] = field(default_factory=dict)
-    # What the last plan was made from: with the same facts it would be the same.
-    planned: object = None
+    pace: Pace = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pace = Pace(len(self.tasks))
 
 
 def lead(view: View, term: Leadership) -> list[Effect]:
@@ -56,11 +55,26 @@ def lead(view: View, term: Leadership) -> list[Effect]:
         return []
     dead = frozenset(view.dead(sorted(term.snapshot.hosts)))
     said = _mourn(view, term, dead)
-    facts = facts_of(view, term, dead)
-    signature = _signature(view, term, facts)
-    if signature == term.planned:
+    reports = _reports(view, term)
+    hasty = frozenset(_hasty(view, term, reports))
+    asked = tuple(request.id for report in reports.values() for request in report.requests)
+    urgent = (term.snapshot.epoch, dead, hasty, tuple(sorted(term.fenced.items())), asked)
+    outlook = term.pace.outlook(view, urgent, reports, is_moving=bool(term.snapshot.revoking))
+    if not term.pace.is_due(outlook, view.now):
         return said
-    term.planned = signature
+    facts = Facts(
+        tasks=term.tasks,
+        stateless=term.stateless,
+        reports=reports,
+        rows={host: rows for host in reports if (rows := view.heard[host].rows()) is not None},
+        dead=dead,
+        fenced=term.fenced,
+        targets=term.targets,
+        hasty=hasty,
+        replicas=view.settings.standby_replicas,
+        lag_max=view.settings.standby_lag_max,
+        warmups_max=view.settings.standby_warmups_max,
+    )
     draft = draft_of(term.snapshot, facts)
     base, requested = take_requests(draft, facts, term.snapshot)
     plan(draft, facts)
@@ -89,49 +103,19 @@ def slot_fenced(view: View, term: Leadership, slot: SlotId, epoch: int) -> list[
     return lead(view, term)
 
 
-def facts_of(view: View, term: Leadership, dead: frozenset[str]) -> Facts:
-    """What the plan may know. Reports of hosts that want other tasks than the cluster's do not count."""
-    hosts = term.snapshot.hosts
-    reports = {report.host: report for report in view.fresh() if _is_one_of_us(report, term.snapshot)}
-    left = {name: heard.report for name, heard in view.heard.items() if heard.report.state == "left" and name in hosts}
-    return Facts(
-        tasks=term.tasks,
-        stateless=term.stateless,
-        reports={**{name: one for name, one in left.items() if _is_current(one, term.snapshot)}, **reports},
-        dead=dead,
-        fenced=term.fenced,
-        targets=term.targets,
-        hasty=frozenset(_hasty(view, term, reports)),
-        replicas=view.settings.standby_replicas,
-        lag_max=view.settings.standby_lag_max,
-        warmups_max=view.settings.standby_warmups_max,
-    )
+def _reports(view: View, term: Leadership) -> dict[str, HostReport]:
+    """Those that count, host by host.
 
-
-def _signature(view: View, term: Leadership, facts: Facts) -> object:
-    """What a plan depends on; loads and lags move all the time, so they count when they mean something else."""
-    is_moving = bool(term.snapshot.revoking)
-    reports = tuple(
-        (
-            report.host,
-            report.instance,
-            report.state,
-            report.slots,
-            report.roll_done,
-            tuple(request.id for request in report.requests),
-            report.epoch_read if is_moving else 0,
-            tuple(report.stored),
-            tuple((t.task, t.slot, t.state, _is_warm(t, facts)) for t in report.tasks),
-        )
-        for report in facts.reports.values()
-    )
-    fenced = tuple(sorted(term.fenced.items()))
-    return (term.snapshot.epoch, facts.dead, facts.hasty, fenced, reports, int(view.now / LOOK_SECONDS))
-
-
-def _is_warm(status: TaskStatus, facts: Facts) -> bool:
-    lag = standby_lag(status)
-    return lag is not None and lag <= facts.lag_max
+    Not of hosts that want other tasks than the cluster's; nor of hosts whose rows are not known yet, because a standby
+    would seem to be none: they count as silent, and tell their rows in each new term.
+    """
+    snapshot = term.snapshot
+    left = [heard.report for heard in view.heard.values() if heard.report.state == "left"]
+    fresh = [report for report in view.fresh() if view.heard[report.host].rows() is not None]
+    return {
+        **{one.host: one for one in left if one.host in snapshot.hosts and _is_current(one, snapshot)},
+        **{one.host: one for one in fresh if _is_one_of_us(one, snapshot)},
+    }
 
 
 def _is_one_of_us(report: HostReport, snapshot: Snapshot) -> bool:

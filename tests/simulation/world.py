@@ -89,7 +89,9 @@ class World:
         last = self.brokers.control[-1] if self.brokers.control else None
         node = Node.make(self.settings, identity, Snapshots(facts), slots=self.workers, now=self.clock.now, last=last)
         disk = self.disks.setdefault(name, set())
-        host = Host(Line(name, self.brokers, self.clock, disk, self.check), node, self.trace)
+        host = Host(
+            Line(name, self.brokers, self.clock, disk, self.check), node, self.trace, is_large=self.seed % 2 == 1
+        )
         self.hosts[name] = host
         self.trace(f"{name} starts as {identity.instance}")
         host.start()
