@@ -19,6 +19,7 @@ from .machine_events import Effect, FenceSlot, Say, Write
 from .machine_pace import Pace
 from .machine_plan import Draft, Facts, draft_of, finished, is_broken, is_drained, plan, slot_report
 from .machine_requests import take_requests
+from .machine_slots import fence_seconds
 from .machine_view import View
 
 
@@ -36,6 +37,8 @@ class Leadership:
     # Fences under way and done: slot -> epoch of the revocations that they are for.
     fencing: dict[SlotId, int] = field(default_factory=dict)
     fenced: dict[SlotId, int] = field(default_factory=dict)
+    # Tasks that are asked back, since which epoch, and when we saw it first, on a clock that runs while we do.
+    asked: dict[tuple[str, int], float] = field(default_factory=dict)
     # Where tasks that are asked back are to go.
     targets: dict[TaskId, SlotId] = field(default_factory=dict)
     # Hosts that leave, and since when; hosts taken for dead, whose next report is a surprise.
@@ -50,15 +53,19 @@ class Leadership:
 
 def lead(view: View, term: Leadership) -> list[Effect]:
     """Do what is due: the next snapshot if there is a change, and the fences that the last one calls for."""
-    if term.is_writing or view.is_cut_off():
+    if view.is_cut_off():
         # Who hears nobody knows nothing of them: everything stays as it is (H11).
+        term.asked.clear()
+        return []
+    if term.is_writing:
         return []
     dead = frozenset(view.dead(sorted(term.snapshot.hosts)))
     said = _mourn(view, term, dead)
     reports = _reports(view, term)
     hasty = frozenset(_hasty(view, term, reports))
     asked = tuple(request.id for report in reports.values() for request in report.requests)
-    urgent = (term.snapshot.epoch, dead, hasty, tuple(sorted(term.fenced.items())), asked)
+    late = _late(view, term)
+    urgent = (term.snapshot.epoch, dead, hasty, late, tuple(sorted(term.fenced.items())), asked)
     outlook = term.pace.outlook(view, urgent, reports, is_moving=bool(term.snapshot.revoking))
     if not term.pace.is_due(outlook, view.now):
         return said
@@ -84,7 +91,7 @@ def lead(view: View, term: Leadership) -> list[Effect]:
         term.is_writing, term.draft = True, draft
         term.pending = replace(following, epoch=draft.epoch)
         return [*said, *requested, Write(term.pending)]
-    return [*said, *_fences(term, draft, facts)]
+    return [*said, *_fences(term, draft, facts, late)]
 
 
 def written(view: View, term: Leadership, epoch: int) -> list[Effect]:
@@ -135,6 +142,20 @@ def _hasty(view: View, term: Leadership, reports: dict[str, HostReport]) -> list
     return [name for name, since in term.leaving.items() if view.now - since > view.settings.drain_timeout / 4]
 
 
+def _late(view: View, term: Leadership) -> frozenset[SlotId]:
+    """Slots that have not given a task back in time, although their hosts live: no kill was of use, or none was tried.
+
+    At least once no fence is to be had: only the kernel's word frees the task.
+    """
+    now = view.now - view.absence
+    term.asked = {one: term.asked.get(one, now) for one in term.snapshot.revoking.items()}
+    if not view.settings.exactly_once:
+        return frozenset()
+    patience = fence_seconds(view.settings)
+    late = [task for (task, _), since in term.asked.items() if now - since >= patience]
+    return frozenset(SlotId.parse(term.snapshot.owners[task]) for task in late)
+
+
 def _mourn(view: View, term: Leadership, dead: frozenset[str]) -> list[Effect]:
     """Say who is taken for dead, once, and who was so by mistake."""
     effects: list[Effect] = []
@@ -178,7 +199,7 @@ def _can_lead(draft: Draft, facts: Facts, slot: SlotId, *, must_be_ready: bool) 
     return one.wanted and (one.ready or not must_be_ready)
 
 
-def _fences(term: Leadership, draft: Draft, facts: Facts) -> Sequence[Effect]:
+def _fences(term: Leadership, draft: Draft, facts: Facts, late: frozenset[SlotId]) -> Sequence[Effect]:
     """Fence the slots whose tasks are asked back and who will not give them back themselves."""
     needed: dict[SlotId, int] = {}
     for task, epoch in draft.revoking.items():
@@ -186,11 +207,16 @@ def _fences(term: Leadership, draft: Draft, facts: Facts) -> Sequence[Effect]:
         one, report = slot_report(draft, facts, owner), facts.reports.get(owner.host)
         is_lost = owner.host in facts.dead or owner.host not in draft.hosts
         has_left = report is not None and (report.state == "left" or one is None or one.gone)
-        if is_lost or has_left:
+        if is_lost or has_left or owner in late:
             needed[owner] = max(epoch, needed.get(owner, 0))
     effects: list[Effect] = []
     for slot, epoch in sorted(needed.items()):
         if max(term.fencing.get(slot, 0), term.fenced.get(slot, 0)) < epoch:
             term.fencing[slot] = epoch
+            if slot in late:
+                tasks = ", ".join(str(task) for task in sorted(draft.revoking) if draft.owners[task] == slot)
+                effects.append(
+                    Say("warning", f"{slot} does not give back {tasks}: it is fenced, and they go elsewhere")
+                )
             effects.append(FenceSlot(slot, epoch))
     return effects

@@ -68,6 +68,8 @@ class View:
     echo_at: float = 0.0
     # When the leader of the snapshot was last heard of, by a report or a record.
     leader_at: float = 0.0
+    # Seconds in which we did not run.
+    absence: float = 0.0
 
     def tick(self, now: float) -> None:
         """Take the time. After a pause of our own the silence of others means nothing."""
@@ -81,6 +83,7 @@ class View:
         for heard in self.heard.values():
             heard.at += seconds
         self.leader_at += seconds
+        self.absence += seconds
 
     def _forget(self) -> None:
         """Names of hosts may never come again, as those of containers."""
