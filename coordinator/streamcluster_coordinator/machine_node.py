@@ -39,6 +39,8 @@ class Node:
     term: Leadership | None = None
     is_claiming: bool = False
     claim_after: float = 0.0
+    # Whether the outcome of a record of ours is open, be it of a term that is over: there is one at a time.
+    is_writing: bool = False
     # Whether the last record of our leadership is on its way, or done.
     is_abdicating: bool = False
     # Requests without an answer, by id.
@@ -87,8 +89,10 @@ class Node:
                 self.claim_after = self.view.now + LOST_SECONDS
                 effects = []
             case ev.Written(epoch):
+                self.is_writing = False
                 effects = self._written(epoch)
             case ev.WriteLost():
+                self.is_writing = False
                 self.term = None
                 self.claim_after = self.view.now + LOST_SECONDS
                 effects = []
@@ -100,7 +104,9 @@ class Node:
             case _:
                 # What others are to know of it they hear from our report, and so do we.
                 return self.local.handle(event) + self._publish()
-        return effects + self._go_on()
+        effects += self._go_on()
+        self.is_writing |= any(isinstance(effect, ev.Write) for effect in effects)
+        return effects
 
     def _go_on(self) -> list[Effect]:
         """What follows from the state as it is now, whatever the event was."""
@@ -118,7 +124,7 @@ class Node:
         return effects + self._publish()
 
     def _may_claim(self) -> bool:
-        if self.is_claiming or self.is_leaving() or self.view.now < self.claim_after:
+        if self.is_claiming or self.is_writing or self.is_leaving() or self.view.now < self.claim_after:
             return False
         return self.term is None
 
