@@ -37,6 +37,8 @@ class Leadership:
     # Fences under way and done: slot -> epoch of the revocations that they are for.
     fencing: dict[SlotId, int] = field(default_factory=dict)
     fenced: dict[SlotId, int] = field(default_factory=dict)
+    # Those done that are planned for at once.
+    settled: tuple[tuple[SlotId, int], ...] = ()
     # Tasks that are asked back, since which epoch, and when we saw it first, on a clock that runs while we do.
     asked: dict[tuple[str, int], float] = field(default_factory=dict)
     # Where tasks that are asked back are to go.
@@ -65,8 +67,12 @@ def lead(view: View, term: Leadership) -> list[Effect]:
     hasty = frozenset(_hasty(view, term, reports))
     asked = tuple(request.id for report in reports.values() for request in report.requests)
     late = _late(view, term)
-    urgent = (term.snapshot.epoch, dead, hasty, late, tuple(sorted(term.fenced.items())), asked)
-    outlook = term.pace.outlook(view, urgent, reports, is_moving=bool(term.snapshot.revoking))
+    fenced = tuple(sorted(term.fenced.items()))
+    if not (term.fencing and term.pace.is_slow()):
+        # Those of all slots of a host end within a moment, and one plan will do.
+        term.settled = fenced
+    urgent = (term.snapshot.epoch, dead, hasty, late, term.settled, asked)
+    outlook = term.pace.outlook(view, urgent, reports, fenced, is_moving=bool(term.snapshot.revoking))
     if not term.pace.is_due(outlook, view.now):
         return said
     facts = Facts(

@@ -53,16 +53,30 @@ class Pace:
         self.planned, self.planned_at = outlook, now
         return True
 
+    def is_slow(self) -> bool:
+        """Whether a plan takes so long that news had better be taken together."""
+        return self.tasks > TASKS_AT_ONCE
+
     def _may_plan(self, outlook: Outlook, seconds: float) -> bool:
         if self.planned is None or outlook.urgent != self.planned.urgent:
             return True
-        pause = PAUSE_SECONDS_PER_TASK * self.tasks if self.tasks > TASKS_AT_ONCE else 0.0
+        pause = PAUSE_SECONDS_PER_TASK * self.tasks if self.is_slow() else 0.0
         if outlook.slots != self.planned.slots:
             return seconds >= pause
         return seconds >= ROWS_FACTOR * pause and outlook.rows != self.planned.rows
 
-    def outlook(self, view: View, urgent: object, reports: Mapping[str, HostReport], *, is_moving: bool) -> Outlook:
-        """Of what is heard. is_moving: somebody is to give tasks back, so it counts which epochs hosts have read."""
+    def outlook(
+        self, view: View, urgent: object, reports: Mapping[str, HostReport], fenced: object, *, is_moving: bool
+    ) -> Outlook:
+        """Of what is heard.
+
+        Args:
+            view: of the leader.
+            urgent: what is planned for at once.
+            reports: that count.
+            fenced: fences that are done, urgent ones among them.
+            is_moving: somebody is to give tasks back, so it counts which epochs hosts have read.
+        """
         slots = tuple(
             (one.host, one.instance, one.state, one.slots, one.roll_done, one.epoch_read if is_moving else 0)
             for one in reports.values()
@@ -70,7 +84,7 @@ class Pace:
         rows = tuple(self._standing(view, host) for host in reports)
         self.standings = {host: self.standings[host] for host in reports if host in self.standings}
         look = int(view.now / max(LOOK_SECONDS, LOOK_SECONDS_PER_TASK * self.tasks))
-        return Outlook(urgent, slots, (rows, look))
+        return Outlook(urgent, (fenced, slots), (rows, look))
 
     def _standing(self, view: View, host: str) -> object:
         rows = view.heard[host].rows()

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from streamcluster.ids import Slot, SlotId, TaskId
-from streamcluster.messages import Follow, Grant, Report, TaskReport, ToCoordinator
+from streamcluster.messages import Follow, Grant, Report, Revoke, TaskReport, ToCoordinator
 from streamcluster.settings import Settings, make_settings
 from streamcluster.wire import FrameReader, encode_frame
 from streamcluster_coordinator import machine_events as ev
@@ -71,6 +71,8 @@ class Scale:
     now: float = 1000.0
     all: list[Simulated] = field(default_factory=list)
     topic: list[tuple[Simulated, bytes]] = field(default_factory=list)
+    # Fences take until the next tick.
+    fenced: list[tuple[Simulated, ev.SlotFenced]] = field(default_factory=list)
     control: list[Snapshot] = field(default_factory=list)
     # CPU seconds of the leader's first plan.
     plan: float = 0.0
@@ -197,7 +199,10 @@ class Scale:
                     self.tell(one, event)
 
     def deliver(self) -> None:
-        """What is new on the status topic."""
+        """What is new on the status topic, and fences that are done."""
+        fenced, self.fenced = self.fenced, []
+        for one, event in fenced:
+            self.tell(one, event)
         records, self.topic = self.topic, []
         for sender, value in records:
             for one in self.all:
@@ -231,6 +236,11 @@ class Scale:
                     with measured(other):
                         read = decode_snapshot(value, topic="shop-ctl")
                     self.tell(other, ev.SnapshotRead(read))
+            case ev.FenceSlot(slot_id, epoch):
+                self.fenced.append((one, ev.SlotFenced(slot_id, epoch)))
+            case ev.Send(slot, Revoke(epoch=epoch, tasks=tasks)):
+                one.slots[slot] = (tuple(task for task in one.slots[slot][0] if task not in tasks), one.slots[slot][1])
+                self.tell(one, ev.WorkerReleased(slot, epoch, tasks))
             case ev.Send(slot, Grant(tasks=tasks)):
                 one.slots[slot] = (tuple(sorted({*one.slots[slot][0], *tasks})), one.slots[slot][1])
             case ev.Send(slot, Follow(epoch=epoch, tasks=tasks)):
@@ -246,6 +256,18 @@ def measured(one: Simulated) -> Iterator[None]:
     began = time.thread_time()
     yield
     one.cpu += time.thread_time() - began
+
+
+def lose(scale: Scale) -> str:
+    """What the loss of a host costs the leader, from its last word until somebody has each of its tasks."""
+    lost, leader = scale.all.pop(), scale.all[0]
+    name, epoch, now, cpu = lost.node.identity.host, scale.control[-1].epoch, scale.now, leader.cpu
+    while any(SlotId.parse(slot).host == name for slot in scale.control[-1].owners.values()):
+        scale.second()
+    return (
+        f"a host is lost: its tasks are others' after {scale.now - now:.0f} s and {scale.control[-1].epoch - epoch} "
+        f"snapshots, {leader.cpu - cpu:.1f} CPU seconds of the leader"
+    )
 
 
 def name_of(number: int) -> str:
@@ -265,8 +287,12 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=8, help="Of each host.")
     parser.add_argument("--tasks", type=int, default=10_000)
     parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--lose", action="store_true", help="Lose a host in the end.")
     options = parser.parse_args()
-    print(report_of(measure(options.hosts, options.slots, options.tasks, options.seconds), options.seconds))
+    scale = measure(options.hosts, options.slots, options.tasks, options.seconds)
+    print(report_of(scale, options.seconds), flush=True)
+    if options.lose:
+        print(lose(scale))
 
 
 def measure(hosts: int, slots: int, tasks: int, seconds: int) -> Scale:
