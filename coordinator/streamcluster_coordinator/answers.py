@@ -16,7 +16,7 @@ from . import machine_events as ev
 from .control_record import Snapshot
 from .host_report import Request as LeaderRequest
 from .inbox import Inbox
-from .machine_cluster_status import cluster_status
+from .machine_cluster_status import cluster_status, shown_status
 from .machine_node import Node
 from .ownership import Ownership, peers_of
 from .peer_port import PeerClient
@@ -55,14 +55,13 @@ class Answers:
 
     def status(self) -> Status:
         """The whole cluster, as this host knows it."""
-        return self.cluster_status(self.own_status())
+        return cluster_status(self._own_status(), self.node.view, self.node.identity.tasks)
 
-    def cluster_status(self, own: Status) -> Status:
-        """The same from `own_status`, for who has that already."""
-        return cluster_status(own, self.node.view, self.node.identity.tasks)
+    def shown_status(self) -> Status:
+        """What this host does, and how the whole cluster is."""
+        return shown_status(self._own_status(), self.node.view, self.node.identity.tasks)
 
-    def own_status(self) -> Status:
-        """What this host does."""
+    def _own_status(self) -> Status:
         return self.node.snapshots.take(self.node.local.state)
 
     def ownership(self) -> Ownership:

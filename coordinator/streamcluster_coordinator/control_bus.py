@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable
 
-import msgspec
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from streamcluster.errors import BrokerUnreachable, ConfigurationError
@@ -21,7 +20,7 @@ from streamcluster.settings import Settings
 from .control_reader import SILENT_MS
 from .control_record import status_topic
 from .control_topics import STATUS_BYTES_MAX
-from .host_report import HostReport, decode_report
+from .host_report import HostReport, decode_report, encode_report
 from .topics import client_config
 
 logger = logging.getLogger("streamcluster.coordinator")
@@ -97,7 +96,7 @@ class StatusBus:
             self._producer.produce(
                 self._topic,
                 key=report.host.encode(),
-                value=msgspec.json.encode(report),
+                value=encode_report(report),
                 partition=0,
                 on_delivery=self._delivered,
             )

@@ -1,6 +1,7 @@
 """What the control topic holds: one self-contained snapshot per epoch, of who leads and who owns which task.
 
-JSON, so that any Kafka tool shows it; no deltas, so that compaction may cut the log anywhere (H8). It knows no client.
+JSON, so that any Kafka tool shows it, with the tasks packed (control_packing.py); no deltas, so that compaction may cut
+the log anywhere (H8). It knows no client.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from streamcluster.errors import StateIncompatible
 from streamcluster.ids import SlotId
 from streamcluster.topology import Topology
 
-FORMAT_VERSION = 2
+from .control_packing import Packed, pack, unpack
+
+FORMAT_VERSION = 3
 SNAPSHOT_KEY = b"snapshot"
-# What brokers take by default is 1 MB. 10,000 tasks have about 400 kB; more is refused with a reason.
+# What brokers take by default is 1 MB. 10,000 tasks with standbys have 110 kB; more than this is refused with a reason.
 SNAPSHOT_BYTES_MAX = 900_000
 MOVES_KEPT = 16
 ANSWERS_KEPT = 16
@@ -150,7 +153,10 @@ def slot_transactional_id(app_id: str, slot: SlotId) -> str:
 
 def encode_snapshot(snapshot: Snapshot) -> bytes:
     """The record's value. Raises StateIncompatible when it is larger than a broker takes by default (H8)."""
-    value = msgspec.json.encode(snapshot)
+    plain = msgspec.structs.replace(snapshot, owners={}, standbys={})
+    packed = pack(snapshot.owners, snapshot.standbys)
+    fields = {name: getattr(one, name) for one in (plain, packed) for name in one.__struct_fields__}
+    value = msgspec.json.encode(fields)
     if len(value) > SNAPSHOT_BYTES_MAX:
         raise StateIncompatible(
             f"the assignment of {len(snapshot.owners)} tasks has {len(value)} bytes, more than the "
@@ -164,8 +170,10 @@ def decode_snapshot(value: bytes, *, topic: str) -> Snapshot:
     try:
         version = msgspec.json.decode(value, type=_Version).format_version
         if version == FORMAT_VERSION:
-            return msgspec.json.decode(value, type=Snapshot)
-    except msgspec.MsgspecError as error:
+            owners, standbys = unpack(msgspec.json.decode(value, type=Packed))
+            plain = msgspec.json.decode(value, type=Snapshot)
+            return msgspec.structs.replace(plain, owners=owners, standbys=standbys)
+    except (msgspec.MsgspecError, IndexError) as error:
         raise StateIncompatible(
             f"topic {topic!r} holds what no coordinator writes ({error}). Is it another app's topic? Choose another id."
         ) from error

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Protocol, assert_never
 
 import msgspec
-from msgspec.structs import replace
 
 from streamcluster.ids import Slot, SlotId
 from streamcluster.messages import (
@@ -161,9 +160,7 @@ class Coordination:
 
     def _show(self) -> None:
         """What is shown here is what happens here."""
-        own = self.answers.own_status()
-        whole = self.answers.cluster_status(own)
-        self.say.on_status(replace(own, state=whole.state, hosts=whole.hosts, leader=whole.leader))
+        self.say.on_status(self.answers.shown_status())
 
     async def _work(self, group: asyncio.TaskGroup) -> None:
         """Events in, effects out. Every wait ends at the next tick at the latest."""

@@ -1,6 +1,8 @@
 """What each host says of itself on the status topic: a heartbeat with everything that others need to know of it.
 
-Reports are states, not news: whoever misses one has all of it with the next. JSON, so that any Kafka tool shows it.
+Reports are states, not news: whoever misses one has all of it with the next. What tasks do (`rows`) is the most of it
+and is not in each: it is as last told, and read only by who leads or is asked for the status. JSON, so that any Kafka
+tool shows it.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ import msgspec
 from .control_record import Shape
 from .status import TaskStatus, WorkerStatus
 
-REPORT_FORMAT = 1
+REPORT_FORMAT = 2
+# Rows that are as last told.
+UNCHANGED = msgspec.Raw(b"null")
 HostState = Literal["joining", "member", "leaving", "left"]
 
 
@@ -22,7 +26,6 @@ class SlotReport(msgspec.Struct, frozen=True, kw_only=True):
     ready: a process of it takes grants. wanted: tasks may be placed on it, ready or not. gone: no process is in it.
     fenced: a process of this coordinator has had the slot, so whoever had it before can commit nothing.
     holds: tasks that a process of the slot may still commit for, sorted; only told by `fenced` slots.
-    follows: tasks that a process of it is a standby of.
     """
 
     number: int
@@ -31,7 +34,6 @@ class SlotReport(msgspec.Struct, frozen=True, kw_only=True):
     gone: bool = False
     fenced: bool = False
     holds: tuple[str, ...] = ()
-    follows: tuple[str, ...] = ()
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,12 +48,22 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     task: str = ""
 
 
+class HostRows(msgspec.Struct, frozen=True, kw_only=True):
+    """What the workers and tasks of a host do.
+
+    stored: task -> sum of changelog offsets that its disk is at, for tasks that it neither owns nor follows.
+    """
+
+    workers: tuple[WorkerStatus, ...] = ()
+    tasks: tuple[TaskStatus, ...] = ()
+    stored: dict[str, int] = {}
+
+
 class HostReport(msgspec.Struct, frozen=True, kw_only=True):
     """One host. epoch_read: of the newest snapshot that it has acted on; sequence: counts its reports.
 
-    stored: task -> sum of changelog offsets that its disk is at, for tasks that it neither owns nor follows.
-    load: task -> events per second, of those it owns.
     rolls: rolling restarts of its workers that are done, by their number. peer: where it answers other hosts.
+    rows: HostRows, not decoded.
     """
 
     host: str
@@ -66,18 +78,37 @@ class HostReport(msgspec.Struct, frozen=True, kw_only=True):
     rack: str | None = None
     peer: str | None = None
     roll_done: int = 0
-    stored: dict[str, int] = {}
-    load: dict[str, float] = {}
     requests: tuple[Request, ...] = ()
-    workers: tuple[WorkerStatus, ...] = ()
-    tasks: tuple[TaskStatus, ...] = ()
+    rows: msgspec.Raw = UNCHANGED
     format_version: int = REPORT_FORMAT
+
+
+_report_decoder = msgspec.json.Decoder(HostReport)
+_rows_decoder = msgspec.json.Decoder(HostRows)
+
+
+def encode_report(report: HostReport) -> bytes:
+    """A record of the status topic."""
+    return msgspec.json.encode(report)
 
 
 def decode_report(value: bytes) -> HostReport | None:
     """Read a record; None: it is no report of this version, which is no reason to stop."""
     try:
-        report = msgspec.json.decode(value, type=HostReport)
+        report = _report_decoder.decode(value)
     except msgspec.MsgspecError:
         return None
     return report if report.format_version == REPORT_FORMAT else None
+
+
+def encode_rows(rows: HostRows) -> msgspec.Raw:
+    """As they go into a report."""
+    return msgspec.Raw(msgspec.json.encode(rows))
+
+
+def decode_rows(rows: msgspec.Raw) -> HostRows:
+    """Read what is not UNCHANGED; empty when no coordinator of this version wrote it."""
+    try:
+        return _rows_decoder.decode(rows)
+    except msgspec.MsgspecError:
+        return HostRows()

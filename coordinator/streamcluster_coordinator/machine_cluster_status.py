@@ -31,8 +31,8 @@ def cluster_status(own: Status, view: View, tasks: tuple[TaskId, ...]) -> Status
     workers = {view.name: own.workers}
     rows = {view.name: own.tasks}
     for name in snapshot.hosts:
-        if name != view.name and (report := view.report_of(name)) is not None:
-            workers[name], rows[name] = report.workers, report.tasks
+        if name != view.name and (told := view.rows_of(name)) is not None:
+            workers[name], rows[name] = told.workers, told.tasks
     owned = {task.task: task for _, host_rows in sorted(rows.items()) for task in host_rows if task.owner is not None}
     lags = {
         (task.task, str(SlotId(name, task.slot))): lag
@@ -50,12 +50,29 @@ def cluster_status(own: Status, view: View, tasks: tuple[TaskId, ...]) -> Status
         tasks=shown,
         leader=snapshot.leader.host if snapshot.leader is not None else None,
         term=snapshot.term,
-        hosts=tuple(_host(name, view, snapshot) for name in sorted({*snapshot.hosts, *view.heard})),
+        hosts=_hosts(view, snapshot),
         moves=tuple(
             MoveStatus(epoch=m.epoch, task=m.task, source=m.source, target=m.target, reason=m.reason)
             for m in snapshot.moves
         ),
     )
+
+
+def shown_status(own: Status, view: View, tasks: tuple[TaskId, ...]) -> Status:
+    """What is shown all the time: this host's own rows, in the state that the whole cluster is in."""
+    snapshot = view.snapshot
+    if snapshot is None:
+        return own
+    if len(snapshot.owners) < len(tasks):
+        # Who has what the log gives nobody is known from the rows of all hosts.
+        whole = cluster_status(own, view, tasks)
+        return replace(own, state=whole.state, hosts=whole.hosts, leader=whole.leader)
+    leader = snapshot.leader.host if snapshot.leader is not None else None
+    return replace(own, hosts=_hosts(view, snapshot), leader=leader)
+
+
+def _hosts(view: View, snapshot: Snapshot) -> tuple[HostStatus, ...]:
+    return tuple(_host(name, view, snapshot) for name in sorted({*snapshot.hosts, *view.heard}))
 
 
 def _of_host(rows: tuple[WorkerStatus, ...]) -> tuple[WorkerStatus, ...]:

@@ -16,13 +16,11 @@ from streamcluster.ids import SlotId, TaskId
 from .control_record import Snapshot
 from .host_report import HostReport
 from .machine_events import Effect, FenceSlot, Say, Write
-from .machine_plan import Draft, Facts, draft_of, finished, is_broken, is_drained, plan, slot_report, standby_lag
+from .machine_pace import Pace
+from .machine_plan import Draft, Facts, draft_of, finished, is_broken, is_drained, plan, slot_report
 from .machine_requests import take_requests
+from .machine_slots import fence_seconds
 from .machine_view import View
-from .status import TaskStatus
-
-# Changes of load alone are looked at so often.
-LOOK_SECONDS = 10.0
 
 
 @dataclass(slots=True)
@@ -39,28 +37,57 @@ class Leadership:
     # Fences under way and done: slot -> epoch of the revocations that they are for.
     fencing: dict[SlotId, int] = field(default_factory=dict)
     fenced: dict[SlotId, int] = field(default_factory=dict)
+    # Those done that are planned for at once.
+    settled: tuple[tuple[SlotId, int], ...] = ()
+    # Tasks that are asked back, since which epoch, and when we saw it first, on a clock that runs while we do.
+    asked: dict[tuple[str, int], float] = field(default_factory=dict)
     # Where tasks that are asked back are to go.
     targets: dict[TaskId, SlotId] = field(default_factory=dict)
     # Hosts that leave, and since when; hosts taken for dead, whose next report is a surprise.
     leaving: dict[str, float] = field(default_factory=dict)
     # host -> instance.
     mourned: dict[str, str] = field(default_factory=dict)
-    # What the last plan was made from: with the same facts it would be the same.
-    planned: object = None
+    pace: Pace = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pace = Pace(len(self.tasks))
 
 
 def lead(view: View, term: Leadership) -> list[Effect]:
     """Do what is due: the next snapshot if there is a change, and the fences that the last one calls for."""
-    if term.is_writing or view.is_cut_off():
+    if view.is_cut_off():
         # Who hears nobody knows nothing of them: everything stays as it is (H11).
+        term.asked.clear()
+        return []
+    if term.is_writing:
         return []
     dead = frozenset(view.dead(sorted(term.snapshot.hosts)))
     said = _mourn(view, term, dead)
-    facts = facts_of(view, term, dead)
-    signature = _signature(view, term, facts)
-    if signature == term.planned:
+    reports = _reports(view, term)
+    hasty = frozenset(_hasty(view, term, reports))
+    asked = tuple(request.id for report in reports.values() for request in report.requests)
+    late = _late(view, term)
+    fenced = tuple(sorted(term.fenced.items()))
+    if not (term.fencing and term.pace.is_slow()):
+        # Those of all slots of a host end within a moment, and one plan will do.
+        term.settled = fenced
+    urgent = (term.snapshot.epoch, dead, hasty, late, term.settled, asked)
+    outlook = term.pace.outlook(view, urgent, reports, fenced, is_moving=bool(term.snapshot.revoking))
+    if not term.pace.is_due(outlook, view.now):
         return said
-    term.planned = signature
+    facts = Facts(
+        tasks=term.tasks,
+        stateless=term.stateless,
+        reports=reports,
+        rows={host: rows for host in reports if (rows := view.heard[host].rows()) is not None},
+        dead=dead,
+        fenced=term.fenced,
+        targets=term.targets,
+        hasty=hasty,
+        replicas=view.settings.standby_replicas,
+        lag_max=view.settings.standby_lag_max,
+        warmups_max=view.settings.standby_warmups_max,
+    )
     draft = draft_of(term.snapshot, facts)
     base, requested = take_requests(draft, facts, term.snapshot)
     plan(draft, facts)
@@ -70,7 +97,7 @@ def lead(view: View, term: Leadership) -> list[Effect]:
         term.is_writing, term.draft = True, draft
         term.pending = replace(following, epoch=draft.epoch)
         return [*said, *requested, Write(term.pending)]
-    return [*said, *_fences(term, draft, facts)]
+    return [*said, *_fences(term, draft, facts, late)]
 
 
 def written(view: View, term: Leadership, epoch: int) -> list[Effect]:
@@ -89,49 +116,19 @@ def slot_fenced(view: View, term: Leadership, slot: SlotId, epoch: int) -> list[
     return lead(view, term)
 
 
-def facts_of(view: View, term: Leadership, dead: frozenset[str]) -> Facts:
-    """What the plan may know. Reports of hosts that want other tasks than the cluster's do not count."""
-    hosts = term.snapshot.hosts
-    reports = {report.host: report for report in view.fresh() if _is_one_of_us(report, term.snapshot)}
-    left = {name: heard.report for name, heard in view.heard.items() if heard.report.state == "left" and name in hosts}
-    return Facts(
-        tasks=term.tasks,
-        stateless=term.stateless,
-        reports={**{name: one for name, one in left.items() if _is_current(one, term.snapshot)}, **reports},
-        dead=dead,
-        fenced=term.fenced,
-        targets=term.targets,
-        hasty=frozenset(_hasty(view, term, reports)),
-        replicas=view.settings.standby_replicas,
-        lag_max=view.settings.standby_lag_max,
-        warmups_max=view.settings.standby_warmups_max,
-    )
+def _reports(view: View, term: Leadership) -> dict[str, HostReport]:
+    """Those that count, host by host.
 
-
-def _signature(view: View, term: Leadership, facts: Facts) -> object:
-    """What a plan depends on; loads and lags move all the time, so they count when they mean something else."""
-    is_moving = bool(term.snapshot.revoking)
-    reports = tuple(
-        (
-            report.host,
-            report.instance,
-            report.state,
-            report.slots,
-            report.roll_done,
-            tuple(request.id for request in report.requests),
-            report.epoch_read if is_moving else 0,
-            tuple(report.stored),
-            tuple((t.task, t.slot, t.state, _is_warm(t, facts)) for t in report.tasks),
-        )
-        for report in facts.reports.values()
-    )
-    fenced = tuple(sorted(term.fenced.items()))
-    return (term.snapshot.epoch, facts.dead, facts.hasty, fenced, reports, int(view.now / LOOK_SECONDS))
-
-
-def _is_warm(status: TaskStatus, facts: Facts) -> bool:
-    lag = standby_lag(status)
-    return lag is not None and lag <= facts.lag_max
+    Not of hosts that want other tasks than the cluster's; nor of hosts whose rows are not known yet, because a standby
+    would seem to be none: they count as silent, and tell their rows in each new term.
+    """
+    snapshot = term.snapshot
+    left = [heard.report for heard in view.heard.values() if heard.report.state == "left"]
+    fresh = [report for report in view.fresh() if view.heard[report.host].rows() is not None]
+    return {
+        **{one.host: one for one in left if one.host in snapshot.hosts and _is_current(one, snapshot)},
+        **{one.host: one for one in fresh if _is_one_of_us(one, snapshot)},
+    }
 
 
 def _is_one_of_us(report: HostReport, snapshot: Snapshot) -> bool:
@@ -149,6 +146,20 @@ def _hasty(view: View, term: Leadership, reports: dict[str, HostReport]) -> list
     term.leaving = {name: term.leaving.get(name, view.now) for name in leaving}
     # A host hands over in half of its drain time-out (machine_ends.py); the moves themselves take some of it.
     return [name for name, since in term.leaving.items() if view.now - since > view.settings.drain_timeout / 4]
+
+
+def _late(view: View, term: Leadership) -> frozenset[SlotId]:
+    """Slots that have not given a task back in time, although their hosts live: no kill was of use, or none was tried.
+
+    At least once no fence is to be had: only the kernel's word frees the task.
+    """
+    now = view.now - view.absence
+    term.asked = {one: term.asked.get(one, now) for one in term.snapshot.revoking.items()}
+    if not view.settings.exactly_once:
+        return frozenset()
+    patience = fence_seconds(view.settings)
+    late = [task for (task, _), since in term.asked.items() if now - since >= patience]
+    return frozenset(SlotId.parse(term.snapshot.owners[task]) for task in late)
 
 
 def _mourn(view: View, term: Leadership, dead: frozenset[str]) -> list[Effect]:
@@ -194,7 +205,7 @@ def _can_lead(draft: Draft, facts: Facts, slot: SlotId, *, must_be_ready: bool) 
     return one.wanted and (one.ready or not must_be_ready)
 
 
-def _fences(term: Leadership, draft: Draft, facts: Facts) -> Sequence[Effect]:
+def _fences(term: Leadership, draft: Draft, facts: Facts, late: frozenset[SlotId]) -> Sequence[Effect]:
     """Fence the slots whose tasks are asked back and who will not give them back themselves."""
     needed: dict[SlotId, int] = {}
     for task, epoch in draft.revoking.items():
@@ -202,11 +213,16 @@ def _fences(term: Leadership, draft: Draft, facts: Facts) -> Sequence[Effect]:
         one, report = slot_report(draft, facts, owner), facts.reports.get(owner.host)
         is_lost = owner.host in facts.dead or owner.host not in draft.hosts
         has_left = report is not None and (report.state == "left" or one is None or one.gone)
-        if is_lost or has_left:
+        if is_lost or has_left or owner in late:
             needed[owner] = max(epoch, needed.get(owner, 0))
     effects: list[Effect] = []
     for slot, epoch in sorted(needed.items()):
         if max(term.fencing.get(slot, 0), term.fenced.get(slot, 0)) < epoch:
             term.fencing[slot] = epoch
+            if slot in late:
+                tasks = ", ".join(str(task) for task in sorted(draft.revoking) if draft.owners[task] == slot)
+                effects.append(
+                    Say("warning", f"{slot} does not give back {tasks}: it is fenced, and they go elsewhere")
+                )
             effects.append(FenceSlot(slot, epoch))
     return effects

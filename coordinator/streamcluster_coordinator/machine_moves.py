@@ -29,7 +29,7 @@ def reconcile(state: State) -> list[Effect]:
         elif holder != wanted and task not in state.revoking and state.places[holder].is_serving():
             revoked.setdefault(holder, []).append(task)
     for slot in sorted(revoked):
-        state.revoking.update(revoked[slot])
+        state.revoking.update(dict.fromkeys(revoked[slot], state.now))
         session = state.places[slot].session
         effects.append(Send(slot, Revoke(epoch=state.epoch, session=session, tasks=tuple(revoked[slot]))))
     for slot in sorted(granted):
@@ -115,7 +115,7 @@ def released(state: State, slot: Slot, tasks: tuple[TaskId, ...]) -> list[Effect
     for task in tasks:
         if state.held.get(task) == slot and (task in state.revoking or place.state == "draining"):
             del state.held[task]
-            state.revoking.discard(task)
+            state.revoking.pop(task, None)
             _remember_stored(state, place, task)
     return reconcile(state)
 
@@ -134,7 +134,7 @@ def free_all(state: State, place: Place, *, fenced: bool) -> None:
     held = state.tasks_of(place.slot)
     for task in held:
         del state.held[task]
-        state.revoking.discard(task)
+        state.revoking.pop(task, None)
         _remember_stored(state, place, task)
     place.unfenced = set() if fenced else place.unfenced | set(held)
     for task in [task for task, follower in state.followed.items() if follower == place.slot]:

@@ -15,13 +15,13 @@ from streamcluster.settings import Settings
 
 from . import machine_events as ev
 from .control_record import Snapshot
-from .host_report import HostReport, HostState, Request
+from .host_report import HostState, Request
 from .machine import Machine
 from .machine_assigned import assigned, is_led, refused_text, superseded_text
 from .machine_election import LOST_SECONDS, Identity, abdication, should_claim
 from .machine_events import Effect, Event
 from .machine_leader import Leadership, lead, slot_fenced, written
-from .machine_report import report_of, weight_of
+from .machine_report import Reporter, rows_seconds_of
 from .machine_status import Snapshots
 from .machine_view import View
 
@@ -35,17 +35,16 @@ class Node:
     local: Machine
     snapshots: Snapshots
     view: View
+    reporter: Reporter
     term: Leadership | None = None
     is_claiming: bool = False
     claim_after: float = 0.0
+    # Whether the outcome of a record of ours is open, be it of a term that is over: there is one at a time.
+    is_writing: bool = False
     # Whether the last record of our leadership is on its way, or done.
     is_abdicating: bool = False
     # Requests without an answer, by id.
     requests: dict[str, Request] = field(default_factory=dict)
-    sequence: int = 0
-    published_at: float = float("-inf")
-    # What was in the last report that others act on.
-    published: object = None
     # Whether the control log has this host under our instance, and whether it ever had.
     is_registered: bool = False
     was_registered: bool = False
@@ -63,7 +62,8 @@ class Node:
     ) -> Node:
         """A node that knows the control log and nothing else. last: its newest snapshot; None: nobody has ever led."""
         view = View(settings, identity.host, identity.instance, now=now, started_at=now, echo_at=now, leader_at=now)
-        node = cls(settings, identity, Machine(settings, slots=slots), snapshots, view)
+        reporter = Reporter(settings, identity, snapshots, rows_seconds_of(settings, len(identity.tasks)))
+        node = cls(settings, identity, Machine(settings, slots=slots), snapshots, view, reporter)
         node.local.handle(ev.Tick(now))
         if last is not None:
             view.read(last)
@@ -78,7 +78,9 @@ class Node:
             case ev.SnapshotRead(snapshot):
                 effects = self._read(snapshot)
             case ev.ReportHeard(report):
-                self.view.hear(report)
+                if not self.view.hear(report):
+                    # A hundred hosts say every second that they live: it must cost next to nothing.
+                    return self._publish(is_changed=False)
                 effects = self._refused()
             case ev.Claimed(snapshot):
                 effects = self._claimed(snapshot)
@@ -87,8 +89,10 @@ class Node:
                 self.claim_after = self.view.now + LOST_SECONDS
                 effects = []
             case ev.Written(epoch):
+                self.is_writing = False
                 effects = self._written(epoch)
             case ev.WriteLost():
+                self.is_writing = False
                 self.term = None
                 self.claim_after = self.view.now + LOST_SECONDS
                 effects = []
@@ -100,7 +104,9 @@ class Node:
             case _:
                 # What others are to know of it they hear from our report, and so do we.
                 return self.local.handle(event) + self._publish()
-        return effects + self._go_on()
+        effects += self._go_on()
+        self.is_writing |= any(isinstance(effect, ev.Write) for effect in effects)
+        return effects
 
     def _go_on(self) -> list[Effect]:
         """What follows from the state as it is now, whatever the event was."""
@@ -113,7 +119,7 @@ class Node:
         return effects + self._publish()
 
     def _may_claim(self) -> bool:
-        if self.is_claiming or self.is_leaving() or self.view.now < self.claim_after:
+        if self.is_claiming or self.is_writing or self.is_leaving() or self.view.now < self.claim_after:
             return False
         return self.term is None
 
@@ -192,26 +198,14 @@ class Node:
             return "leaving"
         return "member" if self.is_registered else "joining"
 
-    def _publish(self) -> list[Effect]:
+    def _publish(self, *, is_changed: bool = True) -> list[Effect]:
         """A report when something has changed that others act on, or when it is time for a sign of life."""
-        now = self.view.now
-        state = self.local.state
-        weight = weight_of(state, self.host_state(), tuple(self.requests))
-        is_due = now - self.published_at >= self.settings.host_heartbeat
-        if not is_due and weight == self.published:
-            return []
-        self.published, self.published_at = weight, now
-        self.sequence += 1
-        return [ev.Publish(self.report())]
-
-    def report(self) -> HostReport:
-        """What the status topic gets."""
-        return report_of(
+        report = self.reporter.due(
             self.local.state,
-            self.identity,
-            self.snapshots.take(self.local.state),
             state_of_host=self.host_state(),
-            sequence=self.sequence,
             requests=tuple(self.requests.values()),
+            term=self.view.snapshot.term if self.view.snapshot is not None else 0,
             is_new=not self.is_registered,
+            is_changed=is_changed,
         )
+        return [ev.Publish(report)] if report is not None else []

@@ -21,7 +21,7 @@ from streamcluster.ids import SlotId, TaskId
 from streamcluster.situation import Assignment, Place, Situation
 
 from .control_record import MOVES_KEPT, HostEntry, Move, Snapshot
-from .host_report import HostReport, SlotReport
+from .host_report import HostReport, HostRows, SlotReport
 from .status import TaskStatus
 
 
@@ -29,7 +29,7 @@ from .status import TaskStatus
 class Facts:
     """What the plan is made from.
 
-    reports: of the hosts that are alive, registered or not. dead: hosts taken for dead.
+    reports: of the hosts that are alive, registered or not. rows: theirs. dead: hosts taken for dead.
     fenced: slot -> the newest epoch for whose revocations it was fenced. targets: task -> where it was to go when it
     was asked back. hasty: hosts that leave and cannot wait any longer.
     """
@@ -37,6 +37,7 @@ class Facts:
     tasks: tuple[TaskId, ...]
     stateless: frozenset[TaskId]
     reports: Mapping[str, HostReport]
+    rows: Mapping[str, HostRows] = field(default_factory=dict)
     dead: frozenset[str] = frozenset()
     fenced: Mapping[SlotId, int] = field(default_factory=dict)
     targets: Mapping[TaskId, SlotId] = field(default_factory=dict)
@@ -228,10 +229,11 @@ def situation_of(draft: Draft, facts: Facts) -> Situation:
                 serving.add(slot_id)
             if slot.wanted and report.state != "leaving" and not is_drained(draft.drained, slot_id):
                 places.append(Place(slot_id, draft.hosts[name].rack, ready=slot.ready))
-        for text, at in report.stored.items():
+        rows = facts.rows.get(name, HostRows())
+        for text, at in rows.stored.items():
             stored.setdefault(TaskId.parse(text), {})[name] = at
-        load.update({TaskId.parse(text): rate for text, rate in report.load.items()})
-        _read_tasks(report, lags, heads)
+        for status in rows.tasks:
+            _read_task(name, status, lags, heads, load)
     hasty = {task for task, slot in draft.owners.items() if slot.host in facts.hasty}
     replicas = facts.replicas if facts.replicas is not None else int(len({place.slot.host for place in places}) > 1)
     return Situation(
@@ -254,15 +256,22 @@ def situation_of(draft: Draft, facts: Facts) -> Situation:
     )
 
 
-def _read_tasks(report: HostReport, lags: dict[tuple[TaskId, SlotId], int], heads: dict[TaskId, int]) -> None:
-    for status in report.tasks:
-        if status.slot is None:
-            continue
-        task = TaskId.parse(status.task)
-        if status.state == "standby" and (lag := standby_lag(status)) is not None:
-            lags[task, SlotId(report.host, status.slot)] = lag
-        elif status.state in ("running", "failing"):
-            heads[task] = max(heads.get(task, 0), status.stored)
+def _read_task(
+    host: str,
+    status: TaskStatus,
+    lags: dict[tuple[TaskId, SlotId], int],
+    heads: dict[TaskId, int],
+    load: dict[TaskId, float],
+) -> None:
+    if status.slot is None:
+        return
+    task = TaskId.parse(status.task)
+    if status.state == "standby" and (lag := standby_lag(status)) is not None:
+        lags[task, SlotId(host, status.slot)] = lag
+    elif status.state in ("running", "failing"):
+        heads[task] = max(heads.get(task, 0), status.stored)
+        if status.events_per_second is not None:
+            load[task] = status.events_per_second
 
 
 def standby_lag(status: TaskStatus) -> int | None:

@@ -41,6 +41,21 @@ TRANSITIONS: Mapping[SlotState, Mapping[Trigger, SlotState]] = {
 }
 # States in which a worker takes grants and revocations.
 SERVING = ("running", "stalled")
+# A worker that is asked for tasks waits for their events for most of drain_timeout, and commits. So much of it later
+# its host kills it; as much later again the leader fences its slot, because no kill was of use.
+RELEASE_MARGIN = 0.2
+# The kernel takes milliseconds for a kill, unless the process waits for a disk that does not answer.
+DYING_SECONDS = 5.0
+
+
+def release_seconds(settings: Settings) -> float:
+    """How long a worker may take to give tasks back before it is killed."""
+    return settings.drain_timeout * (1 + RELEASE_MARGIN)
+
+
+def fence_seconds(settings: Settings) -> float:
+    """How long it may take until the leader fences its slot."""
+    return settings.drain_timeout * (1 + 2 * RELEASE_MARGIN)
 
 
 @dataclass(slots=True)
@@ -74,6 +89,8 @@ class Place:
     told_follow: tuple[TaskId, ...] = ()
     told_follow_at: int = 0
     told_lead: bool = False
+    # Whether it was said that it does not give tasks back.
+    told_late: bool = False
     # Deaths within the crash loop's window, oldest first.
     deaths: list[float] = field(default_factory=list)
     # How often in a row it backed off after crashes, and after a broker that was away.
@@ -132,8 +149,8 @@ class State:
     leader: Slot | None = None
     # What is so: tasks that were granted to a process and not given back by it or by the kernel (I1).
     held: dict[TaskId, Slot] = field(default_factory=dict)
-    # Of those, the ones asked back.
-    revoking: set[TaskId] = field(default_factory=set)
+    # Of those, the ones asked back, and since when.
+    revoking: dict[TaskId, float] = field(default_factory=dict)
     # Tasks whose store a process may have open as a standby: from its Follow to an answer without them.
     followed: dict[TaskId, Slot] = field(default_factory=dict)
     # What lies on our disk in nobody's hands: task -> sum of changelog offsets.

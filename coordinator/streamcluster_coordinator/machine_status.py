@@ -80,16 +80,16 @@ class Snapshots:
 
     def take(self, state: State) -> Status:
         """The newest snapshot, of this host's own slots and tasks; standbys are among the tasks."""
+        whose = {**state.followed, **state.held}
         reports = {
             report.task: report
             for place in state.ordered()
             if place.report is not None
             for report in place.report.tasks
-            if {**state.followed, **state.held}.get(report.task) == place.slot
+            if whose.get(report.task) == place.slot
         }
         workers = tuple(self._worker(state, place) for place in state.ordered())
-        here = sorted({*state.held, *state.followed})
-        tasks = tuple(self._task(state, task, reports.get(task)) for task in here)
+        tasks = tuple(self._task(state, task, reports.get(task)) for task in sorted(whose))
         reported_down = any(place.report is not None and place.report.broker == "down" for place in state.ordered())
         return Status(
             app=self.facts.app,

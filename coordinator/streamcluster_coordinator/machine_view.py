@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 from streamcluster.settings import Settings
 
 from .control_record import Snapshot
-from .host_report import HostReport
+from .host_report import UNCHANGED, HostReport, HostRows, decode_rows
 
 # A host that was taken for dead and was not gets twice the time at its next silence, up to this factor (H21); after so
 # many seconds without another such mistake it is trusted as before.
@@ -29,6 +31,26 @@ class Heard:
     at: float
     strikes: int = 0
     struck_at: float = 0.0
+    # Its newest rows, as they came; decoded when somebody asks for them.
+    told: msgspec.Raw = field(init=False)
+    decoded: HostRows | None = None
+
+    def __post_init__(self) -> None:
+        self.told = self.report.rows
+
+    def take(self, report: HostReport, now: float) -> bool:
+        """A newer report of the same coordinator; False: it says nothing new."""
+        before, self.report, self.at = self.report, report, now
+        if report.rows != UNCHANGED:
+            self.told, self.decoded = report.rows, None
+            return True
+        return msgspec.structs.replace(report, sequence=before.sequence, rows=before.rows) != before
+
+    def rows(self) -> HostRows | None:
+        """Its newest rows; None: it has told none since we listen."""
+        if self.decoded is None and self.told != UNCHANGED:
+            self.decoded = decode_rows(self.told)
+        return self.decoded
 
 
 @dataclass(slots=True)
@@ -46,6 +68,8 @@ class View:
     echo_at: float = 0.0
     # When the leader of the snapshot was last heard of, by a report or a record.
     leader_at: float = 0.0
+    # Seconds in which we did not run.
+    absence: float = 0.0
 
     def tick(self, now: float) -> None:
         """Take the time. After a pause of our own the silence of others means nothing."""
@@ -59,6 +83,7 @@ class View:
         for heard in self.heard.values():
             heard.at += seconds
         self.leader_at += seconds
+        self.absence += seconds
 
     def _forget(self) -> None:
         """Names of hosts may never come again, as those of containers."""
@@ -73,18 +98,20 @@ class View:
         self.snapshot = snapshot
         self.leader_at = self.now
 
-    def hear(self, report: HostReport) -> None:
-        """A record of the status topic."""
+    def hear(self, report: HostReport) -> bool:
+        """A record of the status topic. Returns False when nothing follows from it but that a host still lives."""
         snapshot = self.snapshot
         entry = snapshot.hosts.get(report.host) if snapshot is not None else None
         if entry is not None and report.instance in entry.superseded:
-            return
+            return False
+        is_news = False
         if report.host == self.name and report.instance == self.instance:
             if self.is_cut_off():
                 # Nobody was heard meanwhile, so nobody is silent yet.
                 for other in self.heard.values():
                     other.at = self.now
                 self.leader_at = self.now
+                is_news = True
             self.echo_at = self.now
         leader = snapshot.leader if snapshot is not None else None
         if leader is not None and (leader.host, leader.instance) == (report.host, report.instance):
@@ -92,8 +119,12 @@ class View:
         before = self.heard.get(report.host)
         if before is None or before.report.instance != report.instance:
             self.heard[report.host] = Heard(report, self.now)
-        elif report.sequence > before.report.sequence:
-            before.report, before.at = report, self.now
+            return True
+        if report.sequence > before.report.sequence:
+            # Who was silent may have been taken for dead.
+            is_news |= self.now - before.at >= self.settings.host_timeout
+            is_news |= before.take(report, self.now)
+        return is_news
 
     def is_cut_off(self) -> bool:
         """Our own reports do not come back: what we do not hear says nothing about others (H11)."""
@@ -143,6 +174,10 @@ class View:
         if heard is None or entry is None or heard.report.instance != entry.instance:
             return None
         return heard.report
+
+    def rows_of(self, host: str) -> HostRows | None:
+        """The newest rows of the coordinator that the snapshot has for that host."""
+        return self.heard[host].rows() if self.report_of(host) is not None else None
 
     def fresh(self) -> list[HostReport]:
         """Reports of hosts that are not silent, ours included, in the order of their names."""

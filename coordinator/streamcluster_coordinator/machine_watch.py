@@ -9,7 +9,7 @@ from streamcluster.messages import Drain
 
 from .machine_ends import kill, leave_if_empty, start
 from .machine_events import AskStacks, Effect, Say, Send
-from .machine_slots import Place, State
+from .machine_slots import DYING_SECONDS, Place, State, release_seconds
 
 
 def tick(state: State, now: float) -> list[Effect]:
@@ -31,6 +31,7 @@ def _forgive_own_absence(state: State, now: float) -> None:
         for place in state.places.values():
             place.heard += gap
             place.since += gap
+        state.revoking = {task: since + gap for task, since in state.revoking.items()}
 
 
 def _watch(state: State, place: Place) -> list[Effect]:
@@ -47,12 +48,45 @@ def _watch(state: State, place: Place) -> list[Effect]:
         case "running" | "stalled":
             if place.back_offs and state.now - place.since >= settings.crash_loop_window:
                 place.back_offs = 0
-            return _listen(state, place)
+            return _late_release(state, place) or _listen(state, place)
+        case "dying":
+            return _outlived(state, place)
         case "draining":
             late = state.now - place.since >= settings.drain_timeout
             return kill(state, place, f"killed {settings.drain_timeout:.0f} s after it was told to end") if late else []
         case _:
             return []
+
+
+def _late_release(state: State, place: Place) -> list[Effect]:
+    """Say once that a worker does not give tasks back; later kill it, since nobody else can have them until then."""
+    asked = {task: since for task, since in sorted(state.revoking.items()) if state.held.get(task) == place.slot}
+    if place.report is not None and place.report.broker == "down":
+        # It could not commit if it wanted to: its time begins when it can.
+        state.revoking.update(dict.fromkeys(asked, state.now))
+        return []
+    told = state.settings.drain_timeout
+    late = {task: state.now - since for task, since in asked.items() if state.now - since >= told}
+    names, patience = ", ".join(map(str, late)), release_seconds(state.settings)
+    if late and max(late.values()) >= patience:
+        return kill(state, place, f"killed because it had not given back {names} within {patience:g} s")
+    has_told, place.told_late = place.told_late, bool(late)
+    if not late or has_told:
+        return []
+    text = (
+        f"worker {place.slot} has not given back {names} within {told:g} s. Its stacks follow; it is killed after "
+        f"{patience:g} s"
+    )
+    return [Say("warning", text), AskStacks(place.slot)]
+
+
+def _outlived(state: State, place: Place) -> list[Effect]:
+    """No kill is of use: its tasks are not to wait for it."""
+    if not place.proven or state.now - place.since < DYING_SECONDS:
+        return []
+    place.proven = False
+    text = f"worker {place.slot} was killed {DYING_SECONDS:.0f} s ago and is still there: does its disk answer?"
+    return [Say("error", text)]
 
 
 def _listen(state: State, place: Place) -> list[Effect]:

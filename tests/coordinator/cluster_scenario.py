@@ -8,6 +8,7 @@ settings workers=1 tasks=2 host_timeout=3    how the app is made, first line
 > crash b | pause b | resume b | cut b | heal b | stop b     kill -9, SIGSTOP, SIGCONT, no brokers, brokers, SIGTERM
 > pause b coordinator                        its workers go on
 > die b/0 -9                                 one worker
+> keep b/0 | stick b/0                       one worker gives no task back | does not run, and no kill ends it
 > lag b 2_0 50000                            records that b's standby of the task is behind
 > ask a move b/0 2_0                         an operator's request: kind, target, task
 3.25 a1 write e4 ...                         what is interesting of what the hosts do, and when
@@ -86,11 +87,15 @@ def act(script: Script, word: str, rest: list[str]) -> None:
         cluster.start(rest[0], cluster.shape(**tables))
     elif word == "lag":
         cluster.lags[rest[0], TaskId.parse(rest[1])] = int(rest[2])
-    elif word == "die":
+    elif word in ("die", "keep", "stick"):
         slot = SlotId.parse(rest[0])
         host = cluster.host(slot.host)
-        die(cluster, host, host.workers[Slot(slot.number)], int(rest[1]))
-        cluster.settle()
+        worker = host.workers[Slot(slot.number)]
+        worker.keeps |= word == "keep"
+        worker.stuck |= word == "stick"
+        if word == "die":
+            die(cluster, host, worker, int(rest[1]))
+            cluster.settle()
     else:
         act_on(script, word, rest)
 

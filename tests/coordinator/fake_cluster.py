@@ -30,7 +30,10 @@ EVENTS_MAX = 10_000
 
 @dataclass(slots=True, eq=False)
 class FakeWorker:
-    """One process. session: the brokers' number of it; ready: how often it said that it is."""
+    """One process. session: the brokers' number of it; ready: how often it said that it is.
+
+    keeps: it gives no task back. stuck: it does not run at all, and does not die of a kill either.
+    """
 
     slot: SlotId
     pid: int
@@ -38,6 +41,8 @@ class FakeWorker:
     ready: int = 0
     tasks: set[TaskId] = field(default_factory=set)
     standbys: tuple[TaskId, ...] = ()
+    keeps: bool = False
+    stuck: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -211,7 +216,7 @@ def work(cluster: FakeCluster) -> None:
     """Workers commit and report."""
     for host in cluster.alive():
         for worker in list(host.workers.values()):
-            if not host.stopped and worker.session:
+            if not host.stopped and worker.session and not worker.stuck:
                 _work(cluster, host, worker)
 
 
@@ -280,7 +285,7 @@ def _perform(cluster: FakeCluster, host: FakeHost, effect: ev.Effect) -> None:
             if slot in host.workers:
                 _receive(cluster, host, host.workers[slot], message)
         case ev.Kill(slot):
-            if slot in host.workers:
+            if slot in host.workers and not host.workers[slot].stuck:
                 die(cluster, host, host.workers[slot], -9)
         case ev.Exit(code):
             host.exit_code = code
@@ -355,14 +360,14 @@ def _receive(
         case Grant(tasks=tasks):
             worker.tasks |= set(tasks)
             worker.standbys = tuple(task for task in worker.standbys if task not in tasks)
-        case Revoke(epoch=epoch, tasks=tasks):
+        case Revoke(epoch=epoch, tasks=tasks) if not (worker.keeps or worker.stuck):
             _through(cluster, host, lambda: _release(cluster, host, worker, epoch, tasks))
         case Follow(epoch=epoch, tasks=tasks):
             worker.standbys = tasks
             cluster.queue.append((host, ev.WorkerFollows(slot, epoch, tasks)))
         case Drain():
             _through(cluster, host, lambda: die(cluster, host, worker, int(ExitCode.DRAINED)))
-        case Lead():
+        case Lead() | Revoke():
             return
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 from streamcluster.assignment import assign
 from streamcluster.ids import Slot, SlotId, TaskId
@@ -133,8 +134,10 @@ def parse_worker(word: str, slot: Slot, rest: list[str], stage: Stage) -> Iterat
         case "follows":
             yield ev.WorkerFollows(slot, int(rest[0]), tuple(TaskId.parse(name) for name in rest[1:]))
         case "report":
-            tasks = tuple(TaskReport(task=TaskId.parse(name), state="running") for name in rest)
-            yield ev.WorkerReport(slot, Report(slot=slot, tasks=tasks))
+            names = [name for name in rest if name != "down"]
+            tasks = tuple(TaskReport(task=TaskId.parse(name), state="running") for name in names)
+            broker: Literal["up", "down"] = "down" if "down" in rest else "up"
+            yield ev.WorkerReport(slot, Report(slot=slot, tasks=tasks, broker=broker))
         case "released":
             yield ev.WorkerReleased(slot, int(rest[0]), tuple(TaskId.parse(name) for name in rest[1:]))
         case "failed":

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from msgspec import structs
+
 from streamcluster_coordinator import machine_events as ev
 from streamcluster_coordinator.control_record import SUPERSEDED_KEPT
+from streamcluster_coordinator.host_report import Request
 from streamcluster_coordinator.machine_election import abdication, first_snapshot
 from tests.coordinator.fake_cluster import FakeCluster
 
@@ -102,3 +105,22 @@ def test_superseded_coordinators_are_kept_in_a_bounded_number() -> None:
         snapshot = first_snapshot(snapshot, replace(identity, instance=f"i{number}"), (0,))
 
     assert snapshot.hosts["a"].superseded == tuple(f"i{number}" for number in range(49 - SUPERSEDED_KEPT, 49))
+
+
+def test_nobody_claims_while_the_outcome_of_its_last_record_is_open() -> None:
+    """A leader that was replaced while no broker answered: its old record would be written in its new term."""
+    cluster = trio()
+    leader = cluster.host("a")
+    leader.refused = True
+    start = len(cluster.effects)
+    cluster.tell(leader, ev.Asked(Request(id="1", kind="drain", target="b")))
+    assert any(isinstance(effect, ev.Write) for _, effect in cluster.effects[start:])
+    last = cluster.log[-1]
+    # The one that led meanwhile has named us its successor.
+    left = structs.replace(last, term=last.term + 1, epoch=last.epoch + 1, leader=None, successor="a")
+
+    open_still = leader.node.handle(ev.SnapshotRead(left))
+    lost = leader.node.handle(ev.WriteLost())
+    later = leader.node.handle(ev.Tick(cluster.now + 2))
+
+    assert [ev.Claim() in effects for effects in (open_still, lost, later)] == [False, False, True]

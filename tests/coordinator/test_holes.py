@@ -135,7 +135,7 @@ def test_h08_a_host_that_reads_the_last_snapshot_only_knows_all() -> None:
 
 def test_h08_a_snapshot_that_no_broker_takes_is_refused() -> None:
     """The reason says what to do, before anything is sent."""
-    owners = {f"100000_{number}": "host-with-a-long-name/0" for number in range(30_000)}
+    owners = {f"500000_{number}": "host-with-a-long-name/0" for number in range(500_000)}
     snapshot = Snapshot(
         epoch=1, term=1, leader=None, cluster_id="c", topic_id="t", shape=FakeCluster().shape(), owners=owners
     )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from streamcluster.ids import SlotId, TaskId
 from streamcluster_coordinator.control_record import MOVES_KEPT, SUPERSEDED_KEPT, HostEntry, Shape, Snapshot
-from streamcluster_coordinator.host_report import HostReport, HostState, SlotReport
+from streamcluster_coordinator.host_report import HostReport, HostRows, HostState, SlotReport
 from streamcluster_coordinator.machine_plan import Draft, Facts, draft_of, finished, plan
 from streamcluster_coordinator.status import TaskStatus
 
@@ -28,14 +28,6 @@ slots = st.sampled_from([str(slot) for slot in SLOTS])
 def reports(draw: st.DrawFn, name: str) -> HostReport:
     """One host's, of the registered coordinator (1) or of a newer one (2)."""
     number = draw(st.sampled_from([1, 1, 1, 2]))
-    following = st.builds(
-        TaskStatus,
-        task=texts,
-        slot=st.integers(0, 1),
-        state=st.sampled_from(["standby", "running"]),
-        lag=st.sampled_from([{}, {"log": 0}, {"log": 1_000_000}]),
-        stored=st.sampled_from([0, 1_000_000]),
-    )
     return HostReport(
         host=name,
         instance=f"{name}{number}",
@@ -56,6 +48,21 @@ def reports(draw: st.DrawFn, name: str) -> HostReport:
             )
             for slot in range(draw(st.integers(1, 2)))
         ),
+    )
+
+
+@st.composite
+def rows(draw: st.DrawFn) -> HostRows:
+    """What a host's workers do."""
+    following = st.builds(
+        TaskStatus,
+        task=texts,
+        slot=st.integers(0, 1),
+        state=st.sampled_from(["standby", "running"]),
+        lag=st.sampled_from([{}, {"log": 0}, {"log": 1_000_000}]),
+        stored=st.sampled_from([0, 1_000_000]),
+    )
+    return HostRows(
         tasks=tuple(draw(st.lists(following, max_size=4))),
         stored=draw(st.dictionaries(texts, st.just(1_000_000), max_size=2)),
     )
@@ -89,6 +96,7 @@ def cases(draw: st.DrawFn) -> tuple[Snapshot, Facts]:
         tasks=TASKS,
         stateless=frozenset(draw(st.lists(st.sampled_from(TASKS), unique=True, max_size=1))),
         reports=heard,
+        rows={name: draw(rows()) for name in heard},
         dead=frozenset(name for name in silent if name in snapshot.hosts and draw(st.booleans())),
         fenced=draw(st.dictionaries(st.sampled_from(SLOTS), st.integers(1, EPOCH))),
         targets=draw(st.dictionaries(st.sampled_from(TASKS), st.sampled_from(SLOTS), max_size=2)),

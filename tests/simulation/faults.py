@@ -130,6 +130,26 @@ def pause_worker(world: World) -> None:
         world.clock.after(seconds, lambda: worker.wake() if worker.alive and worker.paused else None)
 
 
+def keep_tasks(world: World) -> None:
+    """A worker that gives no task back from now on, whatever it is asked for."""
+    workers = world.all_workers()
+    if workers:
+        worker = world.clock.random.choice(workers)
+        world.trace(f"! {worker.slot_id} keeps what it has")
+        worker.keeps = True
+
+
+def stick_worker(world: World) -> None:
+    """A worker that waits for a disk: it does nothing, and no kill ends it."""
+    workers = [worker for worker in world.all_workers() if not worker.paused]
+    if workers:
+        worker = world.clock.random.choice(workers)
+        seconds = world.clock.random.choice((4.0, 12.0, 30.0))
+        world.trace(f"! {worker.slot_id} is stuck for {seconds}")
+        worker.paused = worker.stuck = True
+        world.clock.after(seconds, lambda: worker.wake() if worker.alive and worker.stuck else None)
+
+
 def cut_host(world: World) -> None:
     """A host cannot reach the brokers for a while."""
     host = _some(world)
@@ -216,6 +236,8 @@ FAULTS: dict[Callable[[World], None], int] = {
     pause_host: 4,
     pause_coordinator: 2,
     pause_worker: 2,
+    keep_tasks: 2,
+    stick_worker: 1,
     cut_host: 4,
     bounce_brokers: 1,
     start_namesake: 1,

@@ -14,6 +14,7 @@ from streamcluster_coordinator import machine_events as ev
 from streamcluster_coordinator.control_record import Snapshot
 from streamcluster_coordinator.machine_election import first_snapshot
 from streamcluster_coordinator.machine_node import Node
+from streamcluster_coordinator.machine_report import rows_seconds_of
 
 from .line import Line
 from .showing import shown
@@ -24,6 +25,8 @@ TICK_SECONDS = 0.25
 START_SECONDS = 0.4
 # Too many for a trace, and without a decision.
 _FREQUENT = (ev.Tick, ev.ReportHeard, ev.WorkerReport)
+# What a leader of a large cluster believes to have.
+TASKS_OF_MANY = 10_000
 
 
 @dataclass(slots=True, eq=False)
@@ -38,6 +41,8 @@ class Host:
     control_read: int = 0
     status_read: int = 0
     pid: int = 0
+    # Whether it does as in a cluster of 10,000 tasks: rows of tasks are told seldom, and plans are far apart.
+    is_large: bool = False
     # What waits until the coordinator goes on, in order.
     held_up: list[Callable[[], None]] = field(default_factory=list)
 
@@ -48,6 +53,8 @@ class Host:
 
     def start(self) -> None:
         """The control log is read to its end first, then time begins."""
+        if self.is_large:
+            self.node.reporter.rows_seconds = rows_seconds_of(self.node.settings, TASKS_OF_MANY)
         self.status_read = len(self.line.brokers.status)
         self._read_control()
         self._tick()
@@ -61,7 +68,10 @@ class Host:
             return
         if not isinstance(event, _FREQUENT):
             self.trace(f"{self.name} < {shown(event)}")
-        for effect in self.node.handle(event):
+        effects = self.node.handle(event)
+        if self.is_large and self.node.term is not None:
+            self.node.term.pace.tasks = TASKS_OF_MANY
+        for effect in effects:
             if self.line.is_gone():
                 return
             if not isinstance(effect, ev.Publish):

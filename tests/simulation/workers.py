@@ -36,6 +36,10 @@ class Worker:
     sessions: int = 0
     alive: bool = True
     paused: bool = False
+    # It gives no task back; and no kill ends it, until it wakes up.
+    keeps: bool = False
+    stuck: bool = False
+    was_killed: bool = False
     # Task -> the commit that its next one follows; None while it is being opened.
     tasks: dict[TaskId, int | None] = field(default_factory=dict)
     # Followed tasks -> records behind.
@@ -60,8 +64,11 @@ class Worker:
             act()
 
     def wake(self) -> None:
-        """SIGCONT."""
-        self.paused = False
+        """SIGCONT, or its disk answers again."""
+        self.paused = self.stuck = False
+        if self.was_killed:
+            self.die(-9)
+            return
         waiting, self.waiting = self.waiting, []
         for act in waiting:
             act()
@@ -90,14 +97,14 @@ class Worker:
             case Grant(tasks=tasks):
                 for task in tasks:
                     self._open(task)
-            case Revoke(epoch=epoch, tasks=tasks):
+            case Revoke(epoch=epoch, tasks=tasks) if not self.keeps:
                 asked = self.sessions
                 self.line.through(lambda: self._when_awake(lambda: self._release(epoch, tasks, asked)))
             case Follow(epoch=epoch, tasks=tasks):
                 self._follow(epoch, tasks)
             case Drain():
                 self.line.through(lambda: self._when_awake(self._drain))
-            case Lead():
+            case Lead() | Revoke():
                 return
 
     def _open(self, task: TaskId) -> None:
@@ -173,6 +180,9 @@ class Worker:
     def die(self, code: int) -> None:
         """The process is gone, and the kernel says so."""
         if not self.alive:
+            return
+        if self.stuck:
+            self.was_killed = True
             return
         self.alive = False
         self.ended()

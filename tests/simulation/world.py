@@ -51,7 +51,10 @@ class World:
         self.clock = Clock(random.Random(self.seed))
         self.clock.publish = self.publish
         self.clock.announce = self.announce
-        self.settings = make_settings({"id": "shop", "crash_loop_deaths": 4, "crash_loop_window": 10.0})
+        # In every third world a task that is not given back is fenced while there are faults.
+        drain = 3.0 if self.seed % 3 == 0 else 25.0
+        options = {"id": "shop", "crash_loop_deaths": 4, "crash_loop_window": 10.0, "drain_timeout": drain}
+        self.settings = make_settings(options)
 
     def trace(self, line: str) -> None:
         """One line of what happens; the digest of all lines is the same for the same seed."""
@@ -89,7 +92,9 @@ class World:
         last = self.brokers.control[-1] if self.brokers.control else None
         node = Node.make(self.settings, identity, Snapshots(facts), slots=self.workers, now=self.clock.now, last=last)
         disk = self.disks.setdefault(name, set())
-        host = Host(Line(name, self.brokers, self.clock, disk, self.check), node, self.trace)
+        host = Host(
+            Line(name, self.brokers, self.clock, disk, self.check), node, self.trace, is_large=self.seed % 2 == 1
+        )
         self.hosts[name] = host
         self.trace(f"{name} starts as {identity.instance}")
         host.start()

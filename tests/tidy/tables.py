@@ -45,6 +45,7 @@ PURE = (
     "*/errors.py",
     "*/faust_names.py",
     "*/checks.py",
+    "coordinator/streamcluster_coordinator/control_packing.py",
     "coordinator/streamcluster_coordinator/control_record.py",
     "coordinator/streamcluster_coordinator/host_report.py",
     "coordinator/streamcluster_coordinator/status.py",
