@@ -149,14 +149,9 @@ def _hasty(view: View, term: Leadership, reports: dict[str, HostReport]) -> list
 
 
 def _late(view: View, term: Leadership) -> frozenset[SlotId]:
-    """Slots that have not given a task back in time, although their hosts live: no kill was of use, or none was tried.
-
-    At least once no fence is to be had: only the kernel's word frees the task.
-    """
+    """Slots that have not given a task back in time, although their hosts live: no kill was of use, or none tried."""
     now = view.now - view.absence
     term.asked = {one: term.asked.get(one, now) for one in term.snapshot.revoking.items()}
-    if not view.settings.exactly_once:
-        return frozenset()
     patience = fence_seconds(view.settings)
     late = [task for (task, _), since in term.asked.items() if now - since >= patience]
     return frozenset(SlotId.parse(term.snapshot.owners[task]) for task in late)

@@ -17,7 +17,7 @@ from typing import TypeVar
 from streamcluster.assignment import assign
 from streamcluster.ids import SlotId, TaskId
 from streamcluster_coordinator.control_record import Shape, Snapshot, encode_snapshot
-from streamcluster_coordinator.host_report import HostReport, SlotReport
+from streamcluster_coordinator.host_report import HostReport, HostRows, SlotReport
 from streamcluster_coordinator.machine_plan import Draft, Facts, catch_up, draft_of, finished, plan, situation_of
 from streamcluster_coordinator.status import TaskStatus
 
@@ -53,12 +53,21 @@ class Cluster:
             for slot, state in copies:
                 host, _, number = slot.rpartition("/")
                 if host in told:
-                    status = TaskStatus(task=text, slot=int(number), state=state, lag={"log": 0}, stored=RECORDS)
+                    load = 10.0 if state == "running" else 0.0
+                    status = TaskStatus(
+                        task=text,
+                        slot=int(number),
+                        state=state,
+                        lag={"log": 0},
+                        stored=RECORDS,
+                        events_per_second=load,
+                    )
                     told[host].append(status)
         return Facts(
             tasks=self.tasks,
             stateless=frozenset(),
-            reports={host: self._report(host, tuple(told[host])) for host in self.hosts},
+            reports={host: self._report(host) for host in self.hosts},
+            rows={host: HostRows(tasks=tuple(told[host])) for host in self.hosts},
             dead=self.dead,
             fenced=self.fenced,
             targets=self.targets,
@@ -66,7 +75,7 @@ class Cluster:
             warmups_max=self.warmups,
         )
 
-    def _report(self, host: str, tasks: tuple[TaskStatus, ...]) -> HostReport:
+    def _report(self, host: str) -> HostReport:
         return HostReport(
             host=host,
             instance=host,
@@ -78,8 +87,6 @@ class Cluster:
             shape=EMPTY.shape,
             rack=f"r{int(host[1:]) % self.racks}" if self.racks else None,
             slots=tuple(SlotReport(number=number, ready=True, fenced=True) for number in range(self.slots)),
-            tasks=tasks,
-            load={one.task: 10.0 for one in tasks if one.state == "running"},
         )
 
     def go_on(self) -> None:
