@@ -10,7 +10,10 @@ from collections.abc import Callable
 
 import pytest
 
+from streamcluster import App, Stream
 from streamcluster.engine.cache_budget import ENTRY_OVERHEAD_BYTES, CacheBudget, ShardMemory
+from streamcluster.stores import MemoryShard, MemoryStore
+from streamcluster.testing import Driver
 
 ENTRY = 100 + ENTRY_OVERHEAD_BYTES
 COMMIT = 500
@@ -177,3 +180,67 @@ def test_a_forgotten_key_is_not_remembered_by_a_former_value() -> None:
     shard.forget("k")
     with pytest.raises(KeyError):
         shard.recall("k")
+
+
+class CountedShard:
+    """A shard in memory whose reads are counted."""
+
+    def __init__(self, reads: list[bytes], shard: MemoryShard) -> None:
+        self._reads = reads
+        self._shard = shard
+        self.scan = shard.scan
+
+    def get(self, key: bytes) -> bytes | None:
+        """The committed value, or None."""
+        self._reads.append(key)
+        return self._shard.get(key)
+
+
+class CountedStore:
+    """A store in memory whose reads are counted."""
+
+    def __init__(self, reads: list[bytes], tables: list[str]) -> None:
+        store = MemoryStore(tables)
+        self.write, self.restore, self.forget, self.close = store.write, store.restore, store.forget, store.close
+        self.changelog_next_offset = store.changelog_next_offset
+        self._shards = {table: CountedShard(reads, store.shard(table)) for table in tables}
+
+    def shard(self, table: str) -> CountedShard:
+        """The shard of `table`."""
+        return self._shards[table]
+
+
+@pytest.mark.parametrize("kind", [int, list])
+def test_a_hot_table_gets_the_budget_of_those_beside_it(kind: type) -> None:
+    """3 tables over 4 tasks, one hot: its 2,000 entries fit the budget of the worker, not a twelfth of it each."""
+    reads: list[bytes] = []
+    app = App("a", table_cache_bytes=600_000 if kind is int else 1_500_000)
+    hot = app.Table("hot", default=kind)
+    cold = [app.Table("cold1", default=int), app.Table("cold2", default=int)]
+
+    @app.agent(app.topic("events", key_type=str, value_type=int))
+    async def use(stream: Stream[int]) -> None:
+        async for key, value in stream.items():
+            if kind is int:
+                hot[key] += 1
+            else:
+                hot[key].append(value)
+            for table in cold if value else ():
+                table[f"{value}-{key}"] = value
+
+    def feed(driver: Driver, turn: int) -> None:
+        for number in range(2000):
+            message = {"key": b"%d" % number, "value": b"%d" % (turn if number % 10 == 0 else 0)}
+            driver.logs.append("events", message, 0.0)
+        driver.advance(0.0)
+
+    with Driver(app, partitions=4, make_store=lambda _, tables: CountedStore(reads, tables)) as driver:
+        for turn in range(1, 8):
+            feed(driver, turn)
+        warm = len(reads)
+        for turn in range(8, 12):
+            feed(driver, turn)
+        assert len(reads) - warm < 0.05 * 4 * 2000
+        table = driver.table("hot")
+    assert len(table) == 2000
+    assert {value if kind is int else len(value) for value in table.values()} == {11}

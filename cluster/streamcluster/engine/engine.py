@@ -17,6 +17,7 @@ from ..ids import TP, TaskId
 from ..limits import letter_bytes_max
 from ..stores import TaskStore
 from ..topology import Topology
+from .cache_budget import CacheBudget
 from .clock import Clock
 from .functions import Functions
 from .instance import Instance
@@ -63,6 +64,7 @@ class Engine:
             app, plan.functions, clock, self.outbox, recovery.function_failed, recovery.function_ended
         )
         self.recovery.functions = self.functions
+        self._cache = CacheBudget(app.conf.table_cache_bytes)
         attach_tables(plan, self.tasks, topology)
 
     # Tasks
@@ -194,12 +196,11 @@ class Engine:
     def committed(self, commit: Commit) -> None:
         """`commit` is in Kafka and in the stores."""
         self.in_flight = None
-        shard_count = sum(len(task.shards) for task in self.tasks.values())
-        share = self.app.conf.table_cache_bytes // max(1, shard_count)
         for cut in commit.tasks:
             if cut.task in self.tasks:
                 self.tasks[cut.task].in_transaction = False
-                self.tasks[cut.task].committed(cut, share)
+                self.tasks[cut.task].committed(cut)
+        self._cache.trim([shard.memory for task in self.tasks.values() for shard in task.shards.values()])
         self.recovery.step(None)
 
     def uncommitted_count(self) -> int:

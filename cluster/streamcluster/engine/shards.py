@@ -7,11 +7,12 @@ only ever has committed state (I2). A rollback drops the memory, and the next re
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from ..stores import Shard
 from ..tables import IMMUTABLE
+from .cache_budget import ShardMemory
 
 Encode = Callable[[Any], bytes | None]
 Decode = Callable[[bytes], Any]
@@ -23,7 +24,6 @@ class _Deleted:
 
 
 DELETED = _Deleted()
-ENTRY_OVERHEAD_BYTES = 200  # Two dict slots, the key and the value as Python objects; measured with tracemalloc.
 SCAN_ROWS = 1000
 
 
@@ -40,9 +40,9 @@ class CachedShard:
         "baseline",
         "decode_key",
         "dirty",
-        "entry_bytes",
         "inflight",
         "lent",
+        "memory",
         "objects",
         "touched",
         "values",
@@ -63,18 +63,18 @@ class CachedShard:
         # decode_key: a key from its bytes in the changelog.
         self._encode_key, self.decode_key = key_coder
         self._encode_value, self._decode_value = value_coder
+        self.memory = ShardMemory(lambda: chain(self.dirty, self.touched))
         # Immutable values by key; the hot path reads this and nothing else.
-        self.values: dict[Any, Any] = {}
+        self.values = self.memory.values
         # Values that can be changed in place, with the encoding that each was last known by.
-        self.objects: dict[Any, Any] = {}
-        self.baseline: dict[Any, bytes | None] = {}
+        self.objects = self.memory.objects
+        self.baseline = self.memory.baseline
         # Defaults handed out for missing keys since the cut, as they were then.
         self.lent: dict[Any, bytes | None] = {}
         # What was written since the cut, and which objects were handed out since the cut.
         self.dirty: dict[Any, Any] = {}
         self.touched: dict[Any, Any] = {}
         self.inflight: Changes = {}
-        self.entry_bytes = 100
 
     # What a table calls
 
@@ -86,6 +86,11 @@ class CachedShard:
             pass
         if key in self.objects:
             value = self.touched[key] = self.objects[key]
+            return value
+        if key in self.memory.old:
+            value = self.memory.recall(key)
+            if type(value) not in IMMUTABLE:
+                self.touched[key] = value
             return value
         return self._load(key)
 
@@ -104,6 +109,7 @@ class CachedShard:
         if encoded is None:
             raise KeyError(key)
         value = self._decode_value(encoded)
+        self.memory.came(len(data) + len(encoded), 1)
         if type(value) in IMMUTABLE:
             self.values[key] = value
         else:
@@ -125,7 +131,7 @@ class CachedShard:
     def delete(self, key: Any) -> None:
         """Remove `key`; KeyError when there is none."""
         self.stored(key)
-        self.values.pop(key, None)
+        self.memory.forget(key)
         self._drop_object(key)
         self.dirty[key] = DELETED
 
@@ -184,8 +190,8 @@ class CachedShard:
         self.inflight = changes
         if changes:
             sample = list(islice(changes.items(), 100))
-            size = sum(len(data) + len(value or b"") for data, value in sample) // len(sample)
-            self.entry_bytes = size + ENTRY_OVERHEAD_BYTES
+            size = sum(len(data) + len(value or b"") for data, value in sample)
+            self.memory.came(size * len(changes) // len(sample), len(changes))
         return changes
 
     def _encoded_changes(self) -> Changes:
@@ -201,21 +207,13 @@ class CachedShard:
                 changes[encode_key(key) or b""] = encoded
         return changes
 
-    def committed(self, bytes_max: int) -> None:
-        """The last cut is in the store: forget clean entries while the cache is above its share of memory."""
+    def committed(self) -> None:
+        """The last cut is in the store."""
         self.inflight = {}
-        # An estimate of what the cache holds, from the average size of what was last written.
-        excess = (len(self.values) + len(self.objects)) * self.entry_bytes - bytes_max
-        if excess <= 0:
-            return
-        clean_max = excess // self.entry_bytes + 1
-        for key in [k for k in islice(self.values, clean_max) if k not in self.dirty]:
-            del self.values[key]
-        for key in [k for k in islice(self.objects, clean_max) if k not in self.dirty and k not in self.touched]:
-            self._drop_object(key)
 
     def rollback(self) -> None:
         """Forget everything that is not committed; no commit may be in flight."""
-        for memory in (self.values, self.objects, self.baseline, self.lent, self.dirty, self.touched):
+        self.memory.clear()
+        for memory in (self.lent, self.dirty, self.touched):
             memory.clear()
         self.inflight = {}

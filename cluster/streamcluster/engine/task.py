@@ -84,13 +84,13 @@ class RunningTask:
         changes = {name: changed for name, shard in self.shards.items() if (changed := shard.cut())}
         return TaskCommit(task=self.id, offsets=offsets, outputs=self.outbox.swap(), changes=changes)
 
-    def committed(self, commit: TaskCommit, cache_bytes_max: int) -> None:
+    def committed(self, commit: TaskCommit) -> None:
         """`commit` is in Kafka and in the store."""
         for tp, position in commit.offsets.items():
             self.partitions[tp].committed = position
             self.partitions[tp].forget_skips()
         for shard in self.shards.values():
-            shard.committed(cache_bytes_max)
+            shard.committed()
 
     async def stop(self) -> None:
         """Cancel every coroutine."""
