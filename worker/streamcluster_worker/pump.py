@@ -59,7 +59,7 @@ class Pump:
         """One turn: take what is there, let the agents run, deal with failures, commit when it is due."""
         engine = self._engine
         engine.changed.clear()
-        records = [] if self._must_wait() else self.source.poll()
+        records = [] if self._must_wait() else self.source.poll(engine.backlog.room)
         if records:
             engine.feed(records)  # type: ignore[arg-type]  # the client's stub lets every method return None
             self._clients.heard()
@@ -73,16 +73,20 @@ class Pump:
         if engine.recovery.failures:
             await self.recover()
         self._pacing.loaded(saturated=self.source.is_full(records))
+        full = engine.overfull()
         await self._hand_over(at_once=not self._settings.exactly_once and len(records) < BUSY_RECORDS)
         if not self.commits.in_flight() and self._is_due():
             await self._start_commit()
-        self.source.pause_only(engine.overfull())
+        self.source.pause_only(full)
         if not records:
             await self._wait()
 
     def _must_wait(self) -> bool:
         """Results pile up behind a commit: do not add to them."""
-        return self.commits.in_flight() and output_count(self._engine) > 4 * self._settings.producer_flush_records
+        if not self.commits.in_flight():
+            return False
+        much = output_count(self._engine) > 4 * self._settings.producer_flush_records
+        return much or self._engine.backlog.done >= 2 * self._settings.commit_events_max
 
     def _has_much(self) -> bool:
         """There is enough output for a hand-over, or a sender that waits for one."""
@@ -101,7 +105,7 @@ class Pump:
         urgent = (
             engine.late_is_resting()
             or engine.outbox.is_full()
-            or engine.uncommitted_count() > self._settings.commit_events_max
+            or max(engine.backlog.done, engine.uncommitted_count()) >= self._settings.commit_events_max
         )
         if now < self._pacing.due() and not urgent:
             return False

@@ -25,11 +25,25 @@ ENDS_SECONDS = 0.2
 class Source:
     """The partitions that this worker reads."""
 
-    __slots__ = ("_batch", "_consumer", "_ends", "_idle", "_look_at", "_paused", "_pool", "_wake", "assigned", "ended")
+    __slots__ = (
+        "_asked",
+        "_batch",
+        "_consumer",
+        "_ends",
+        "_idle",
+        "_look_at",
+        "_paused",
+        "_pool",
+        "_wake",
+        "assigned",
+        "ended",
+    )
 
     def __init__(self, consumer: Consumer, settings: Settings, wake: Callable[[], None]) -> None:
         self._consumer = consumer
         self._batch = settings.consumer_batch_records_max
+        # How much the last poll asked for.
+        self._asked = self._batch
         self._wake = wake
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="poll")
         self._idle: asyncio.Future[list[Message]] | None = None
@@ -41,20 +55,24 @@ class Source:
         # Partitions whose end was reached by the last poll: the offset there, beyond transaction markers.
         self.ended: dict[TP, int] = {}
 
-    def poll(self) -> list[Message]:
+    def poll(self, room: Callable[[int], int]) -> list[Message]:
         """The next records, without waiting.
+
+        Args:
+            room: how many of so many records may come.
 
         Raises:
             ResetNeeded, BrokerUnreachable, ConfigurationError: the consumer reported an error that it does not heal.
         """
+        self._asked = room(self._batch)
         if self._idle is not None:
             if not self._idle.done():
                 return []
             messages, self._idle = self._idle.result(), None
             # One record woke us; those behind it are there too.
-            messages += self._consumer.consume(self._batch, 0)
+            messages += self._consumer.consume(self._asked, 0)
         elif self.assigned:
-            messages = self._consumer.consume(self._batch, 0)
+            messages = self._consumer.consume(self._asked, 0)
         else:
             return []
         # Here, where no other thread is in the consumer: who finds one there waits for it (confluent-kafka 2.16).
@@ -68,8 +86,8 @@ class Source:
         return messages
 
     def is_full(self, records: list[Message]) -> bool:
-        """Whether `records` is as much as one poll may give."""
-        return len(records) >= self._batch
+        """Whether `records` is as much as the last poll might give."""
+        return len(records) >= self._asked
 
     def _without_errors(self, messages: list[Message]) -> list[Message]:
         records: list[Message] = []

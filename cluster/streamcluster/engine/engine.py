@@ -17,6 +17,7 @@ from ..ids import TP, TaskId
 from ..limits import letter_bytes_max
 from ..stores import TaskStore
 from ..topology import Topology
+from .backlog import Backlog, PartitionBacklog
 from .cache_budget import CacheBudget
 from .clock import Clock
 from .functions import Functions
@@ -64,6 +65,8 @@ class Engine:
             app, plan.functions, clock, self.outbox, recovery.function_failed, recovery.function_ended
         )
         self.recovery.functions = self.functions
+        # What was consumed and is not committed; as of the last call of `overfull`.
+        self.backlog = Backlog(app.conf.stream_buffer_records_max, app.conf.stream_buffer_bytes_max)
         self._cache = CacheBudget(app.conf.table_cache_bytes)
         attach_tables(plan, self.tasks, topology)
 
@@ -128,9 +131,13 @@ class Engine:
             source.advance(offset)
 
     def overfull(self) -> set[TP]:
-        """Partitions with more waiting records than the settings allow: the shell pauses them."""
-        bound = self.app.conf.stream_buffer_records_max
-        full = {tp for task in self.tasks.values() for tp, p in task.partitions.items() if p.backlog() > bound}
+        """Look at what waits, and say which partitions must pause so that the worker stays within its settings."""
+        waiting: dict[TP, PartitionBacklog] = {}
+        for partition in self._routes.values():
+            if not partition.backlog.is_empty():
+                partition.settle()
+                waiting[partition.tp] = partition.backlog
+        full = set(self.backlog.look(waiting, len(self._routes)))
         if full and self._shared:
             self.recovery.unread({tp.topic for tp in full})
         return full
