@@ -74,7 +74,7 @@ def test_a_partition_that_is_read_again_starts_afresh() -> None:
 
 def test_one_partition_alone_may_have_half_of_the_buffer() -> None:
     """What the one leaves free is for those that come later."""
-    backlog = Backlog(1000, UNBOUNDED)
+    backlog = Backlog(1000, UNBOUNDED, UNBOUNDED)
     assert backlog.look({tp(0): waiting(500)}, 1) == frozenset()
     assert backlog.look({tp(0): waiting(501)}, 1) == {tp(0)}
 
@@ -82,16 +82,16 @@ def test_one_partition_alone_may_have_half_of_the_buffer() -> None:
 def test_the_fullest_pause_and_the_others_go_on() -> None:
     """As the worker's buffer fills, partitions pause from the fullest on."""
     held = {tp(0): waiting(250), tp(1): waiting(200), tp(2): waiting(20), tp(3): waiting(1)}
-    assert Backlog(1000, UNBOUNDED).look(held, 100) == {tp(0), tp(1)}
+    assert Backlog(1000, UNBOUNDED, UNBOUNDED).look(held, 100) == {tp(0), tp(1)}
     held = {tp(0): waiting(250), tp(1): waiting(100), tp(2): waiting(20), tp(3): waiting(1)}
-    assert Backlog(1000, UNBOUNDED).look(held, 100) == {tp(0)}
+    assert Backlog(1000, UNBOUNDED, UNBOUNDED).look(held, 100) == {tp(0)}
     held = {tp(0): waiting(150), tp(1): waiting(150), tp(2): waiting(20), tp(3): waiting(1)}
-    assert Backlog(1000, UNBOUNDED).look(held, 100) == frozenset()
+    assert Backlog(1000, UNBOUNDED, UNBOUNDED).look(held, 100) == frozenset()
 
 
 def test_a_paused_partition_resumes_well_below_where_it_paused() -> None:
     """Each resume fetches again what the client had, so partitions do not flap at the bound."""
-    backlog = Backlog(1000, UNBOUNDED)
+    backlog = Backlog(1000, UNBOUNDED, UNBOUNDED)
     assert backlog.look({tp(0): waiting(600)}, 1) == {tp(0)}
     assert backlog.look({tp(0): waiting(400)}, 1) == {tp(0)}
     assert backlog.look({tp(0): waiting(330)}, 1) == frozenset()
@@ -100,7 +100,7 @@ def test_a_paused_partition_resumes_well_below_where_it_paused() -> None:
 
 def test_bytes_are_bounded_too() -> None:
     """A few large records fill the buffer as many small ones do, and then less is consumed at once."""
-    backlog = Backlog(1000, 64_000)
+    backlog = Backlog(1000, 64_000, UNBOUNDED)
     assert backlog.room(10_000) == 250
     assert backlog.look({tp(0): waiting(10, 33_000)}, 1) == {tp(0)}
     assert backlog.room(10_000) == 16_000 // 3300
@@ -113,9 +113,31 @@ def test_done_and_uncommitted_records_pause_nothing() -> None:
     part = PartitionBacklog()
     part.add(0, 5000, 5000, 0)
     part.settle(5000, 1000)
-    backlog = Backlog(1000, UNBOUNDED)
+    backlog = Backlog(1000, UNBOUNDED, UNBOUNDED)
     assert backlog.look({tp(0): part}, 1) == frozenset()
     assert (backlog.records, backlog.done) == (0, 4000)
+
+
+def test_a_look_is_due_when_something_may_have_to_be_done() -> None:
+    """At a sixteenth of the buffer, in records or bytes, when the commit may be due, and while something is paused."""
+    backlog = Backlog(1600, 16_000, 1000)
+    backlog.fed(100, 1000)
+    assert not backlog.must_look()
+    backlog.fed(1, 0)
+    assert backlog.must_look()
+    backlog.look({}, 1)
+    assert not backlog.must_look()
+    backlog.fed(0, 1001)
+    assert backlog.must_look()
+    part = PartitionBacklog()
+    part.add(0, 950, 950, 0)
+    part.settle(950, 0)
+    backlog.look({tp(0): part}, 1)
+    assert not backlog.must_look()
+    backlog.fed(50, 0)
+    assert backlog.must_look()
+    assert backlog.look({tp(0): waiting(1000)}, 1) == {tp(0)}
+    assert backlog.must_look()
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -127,8 +149,8 @@ def test_two_hundred_partitions_stay_within_the_bounds_and_none_starves(seed: in
     hanging = set(rnd.sample(range(count), rnd.choice([1, 50, 190, 199])))
     # Those that hang may be the first, so that they find all of the buffer free.
     first = rnd.random() < 0.5
-    total = 20 if records_max <= 1000 else 500
-    backlog = Backlog(records_max, bytes_max)
+    total = 20 if records_max <= 1000 else 60
+    backlog = Backlog(records_max, bytes_max, UNBOUNDED)
     # How large records are is known from those before; the first ones may be as much as one poll brings.
     backlog.look({tp(0): waiting(1, size)}, count)
     parts = [PartitionBacklog() for _ in range(count)]
@@ -138,13 +160,16 @@ def test_two_hundred_partitions_stay_within_the_bounds_and_none_starves(seed: in
     while any(done[number] < total for number in others):
         turn += 1
         assert turn < (total + 50) * count, "somebody starves"
-        paused = backlog.look({tp(n): part for n, part in enumerate(parts) if not part.is_empty()}, count)
-        assert backlog.records <= max(records_max, count)
-        assert backlog.bytes <= max(bytes_max, count * size)
+        for number, part in enumerate(parts):
+            part.settle(done[number], done[number])
+        assert sum(part.waiting_records for part in parts) <= max(records_max, count)
+        assert sum(part.waiting_bytes for part in parts) <= max(bytes_max, count * size)
+        if backlog.must_look():
+            backlog.look({tp(n): part for n, part in enumerate(parts) if not part.is_empty()}, count)
         room = backlog.room(10_000)
         # What hangs leaves each of the others as much as is kept for it.
         assert room >= min(records_max, bytes_max // size) // (4 * count)
-        ready = deque(n for n in range(count) if tp(n) not in paused and fed[n] < total)
+        ready = deque(n for n in range(count) if tp(n) not in backlog.paused and fed[n] < total)
         ready.rotate(0 if first else rnd.randrange(count))
         if first:
             ready = deque(sorted(ready, key=lambda n: n not in hanging))
@@ -152,11 +177,9 @@ def test_two_hundred_partitions_stay_within_the_bounds_and_none_starves(seed: in
             number = ready.popleft()
             records = min(room, total - fed[number], rnd.choice([1, 10, 500]))
             parts[number].add(fed[number], fed[number] + records, records, records * size)
+            backlog.fed(records, records * size)
             fed[number] += records
             room -= records
         for number in others:
             if rnd.random() < 0.5:
                 done[number] += rnd.randint(0, fed[number] - done[number])
-            parts[number].settle(done[number], done[number])
-        for number in hanging:
-            parts[number].settle(0, 0)

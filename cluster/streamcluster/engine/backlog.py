@@ -39,6 +39,7 @@ class PartitionBacklog:
         "_done_total",
         "_waiting",
         "_waiting_total",
+        "added_bytes",
         "done_records",
         "waiting_bytes",
         "waiting_records",
@@ -50,6 +51,8 @@ class PartitionBacklog:
         self._waiting: deque[Span] = deque()
         self._done_total = 0
         self._waiting_total = [0, 0]
+        # Of the last `add`.
+        self.added_bytes = 0
         # As of the last `settle`.
         self.waiting_records = 0
         self.waiting_bytes = 0
@@ -61,6 +64,7 @@ class PartitionBacklog:
 
     def add(self, start: int, end: int, records: int, size: int) -> None:
         """So many records from offset `start` to before `end` were consumed, behind all others."""
+        self.added_bytes = size
         self._waiting_total[0] += records
         self._waiting_total[1] += size
         last = self._waiting[-1] if self._waiting else None
@@ -110,35 +114,64 @@ class Backlog:
     beforehand, so that partitions which never move on cannot take all there is; the last quarter is for what one poll
     brings more than that. A partition of which nothing waits never pauses.
 
+    A look takes 2 us a partition, so it is taken when so much was consumed that something may have to be done.
+
     Args:
         records_max: how many records may wait, over all partitions.
         bytes_max: how many bytes of keys and values they may have.
+        events_max: how many may be done and not committed, before a commit is due.
     """
 
     __slots__ = (
         "_bytes_max",
+        "_events_max",
+        "_fed_bytes",
+        "_fed_records",
+        "_free_bytes",
+        "_free_records",
+        "_own_bytes",
+        "_own_records",
         "_record_bytes",
         "_records_max",
-        "_room_bytes",
-        "_room_records",
         "bytes",
         "done",
         "paused",
         "records",
     )
 
-    def __init__(self, records_max: int, bytes_max: int) -> None:
+    def __init__(self, records_max: int, bytes_max: int, events_max: int) -> None:
         self._records_max = records_max
         self._bytes_max = bytes_max
-        self._room_records = records_max // 4
-        self._room_bytes = bytes_max // 4
-        # The average record that waited last.
-        self._record_bytes = 0
-        # As of the last look: what waits, and what is done and not committed.
+        self._events_max = events_max
+        # What was consumed since the last look.
+        self._fed_records = 0
+        self._fed_bytes = 0
+        # As of the last look: what waits, what is done and not committed, the average record that waited last, what is
+        # left of the pool, and what each partition may have beside it.
         self.records = 0
         self.bytes = 0
         self.done = 0
+        self._record_bytes = 0
+        self._free_records = records_max // 2
+        self._free_bytes = bytes_max // 2
+        self._own_records = 0
+        self._own_bytes = 0
         self.paused: frozenset[TP] = frozenset()
+
+    def fed(self, records: int, size: int) -> None:
+        """So many records were consumed, with so many bytes."""
+        self._fed_records += records
+        self._fed_bytes += size
+
+    def must_look(self) -> bool:
+        """Something may have to be paused, resumed or committed."""
+        records = self.records + self._fed_records
+        return (
+            bool(self.paused)
+            or records > self._records_max // 16
+            or self.bytes + self._fed_bytes > self._bytes_max // 16
+            or self.done + records >= self._events_max
+        )
 
     def look(self, partitions: Mapping[TP, PartitionBacklog], count: int) -> frozenset[TP]:
         """The partitions that must pause now.
@@ -147,25 +180,24 @@ class Backlog:
             partitions: all that are not empty, settled.
             count: how many the worker has.
         """
+        self._fed_records = self._fed_bytes = 0
         self.records = sum([one.waiting_records for one in partitions.values()])
         self.bytes = sum([one.waiting_bytes for one in partitions.values()])
         self.done = sum([one.done_records for one in partitions.values()])
         if self.records:
             self._record_bytes = self.bytes // self.records
-        own_records = self._records_max // (4 * max(1, count))
-        own_bytes = self._bytes_max // (4 * max(1, count))
+        own_records = self._own_records = self._records_max // (4 * max(1, count))
+        own_bytes = self._own_bytes = self._bytes_max // (4 * max(1, count))
         taken_records = sum([max(0, one.waiting_records - own_records) for one in partitions.values()])
         taken_bytes = sum([max(0, one.waiting_bytes - own_bytes) for one in partitions.values()])
-        free_records = max(0, self._records_max // 2 - taken_records)
-        free_bytes = max(0, self._bytes_max // 2 - taken_bytes)
-        self._room_records = max(own_records, free_records // 2)
-        self._room_bytes = max(own_bytes, free_bytes // 2)
+        self._free_records = max(0, self._records_max // 2 - taken_records)
+        self._free_bytes = max(0, self._bytes_max // 2 - taken_bytes)
         # What is paused goes on at half of where it paused: a client that resumes fetches again what it had.
         self.paused = frozenset(
             tp
             for tp, one in partitions.items()
-            if one.waiting_records * (part := 2 if tp in self.paused else 1) > own_records + free_records
-            or one.waiting_bytes * part > own_bytes + free_bytes
+            if one.waiting_records * (part := 2 if tp in self.paused else 1) > own_records + self._free_records
+            or one.waiting_bytes * part > own_bytes + self._free_bytes
         )
         return self.paused
 
@@ -174,4 +206,6 @@ class Backlog:
 
         So the buffer holds at most its bound, or one record of each partition where that is more.
         """
-        return max(1, min(records_max, self._room_records, self._room_bytes // max(1, self._record_bytes)))
+        records = max(self._own_records, (self._free_records - self._fed_records) // 2)
+        size = max(self._own_bytes, (self._free_bytes - self._fed_bytes) // 2)
+        return max(1, min(records_max, records, size // max(1, self._record_bytes)))

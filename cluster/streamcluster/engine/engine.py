@@ -65,8 +65,10 @@ class Engine:
             app, plan.functions, clock, self.outbox, recovery.function_failed, recovery.function_ended
         )
         self.recovery.functions = self.functions
-        # What was consumed and is not committed; as of the last call of `overfull`.
-        self.backlog = Backlog(app.conf.stream_buffer_records_max, app.conf.stream_buffer_bytes_max)
+        # What was consumed and is not committed; as of the last look of `overfull`.
+        self.backlog = Backlog(
+            app.conf.stream_buffer_records_max, app.conf.stream_buffer_bytes_max, app.conf.commit_events_max
+        )
         self._cache = CacheBudget(app.conf.table_cache_bytes)
         attach_tables(plan, self.tasks, topology)
 
@@ -122,6 +124,7 @@ class Engine:
             source = self._routes.get((topic, partition))
             if source is not None:
                 self.events_total += source.feed(records[start:end])
+                self.backlog.fed(end - start, source.backlog.added_bytes)
             start = end
 
     def advance(self, tp: TP, offset: int) -> None:
@@ -131,7 +134,9 @@ class Engine:
             source.advance(offset)
 
     def overfull(self) -> set[TP]:
-        """Look at what waits, and say which partitions must pause so that the worker stays within its settings."""
+        """Which partitions must pause so that the worker stays within its settings; costs a look now and then."""
+        if not self.backlog.must_look():
+            return set()
         waiting: dict[TP, PartitionBacklog] = {}
         for partition in self._routes.values():
             if not partition.backlog.is_empty():

@@ -20,7 +20,7 @@ from .backlog import PartitionBacklog
 from .intake import RunIntake, position_of
 from .values import Committed
 
-SIZE_SAMPLE = 32
+SIZE_SAMPLE = 8
 Reject = Callable[[TP, KafkaRecord, str, Exception], bool]
 # What is done with a record that is not handed out: its dead letter, for example. False: it must not be passed.
 Aside = Callable[[KafkaRecord], bool]
