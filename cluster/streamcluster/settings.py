@@ -43,7 +43,7 @@ LEAST: dict[float, tuple[str, ...]] = {
         *("version", "workers", "topic_partitions", "topic_replication_factor", "topic_min_insync_replicas"),
         *("commit_events_max", "consumer_batch_records_max", "stream_buffer_records_max", "outbox_records_max"),
         *("producer_flush_records", "consumer_prefetch_bytes", "store_write_buffer_bytes", "crash_loop_deaths"),
-        *("standby_lag_max", "standby_warmups_max"),
+        *("standby_lag_max", "standby_warmups_max", "stream_buffer_bytes_max"),
     ),
     # A record has a key, a value, headers, and a batch around it.
     1024: ("producer_max_request_size",),
@@ -118,6 +118,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     store_block_cache_bytes: int = 64 * 1024 * 1024
     store_write_buffer_bytes: int = 64 * 1024 * 1024
     stream_buffer_records_max: int = 50_000
+    stream_buffer_bytes_max: int = 64 * 1024 * 1024
     # Records that a task may have sent to one topic before `await topic.send` waits for Kafka to take them.
     outbox_records_max: int = 100_000
 

@@ -36,9 +36,9 @@ class ScheduledReads:
         self.ended = reads.ended
         self.calm = False
 
-    def poll(self) -> list[KafkaRecord]:
+    def poll(self, room: Callable[[int], int]) -> list[KafkaRecord]:
         """Some of what is there."""
-        records = self._reads.poll()
+        records = self._reads.poll(room)
         if self.calm or not records:
             return records
         count = self._chance.randrange(len(records) + 1)

@@ -51,7 +51,8 @@ class Fold:
 
 def make_app() -> App:
     """Agents that sum, collect in place, regroup and batch over one topic, and one of which fails at times."""
-    app = App("fold")
+    # A cache for a few entries, so that those which are not committed stay beside others that come and go.
+    app = App("fold", table_cache_bytes=1500)
     numbers = app.topic("numbers", key_type=str, value_type=int)
     out = app.topic("out", key_type=str, value_type=int, partitions=PARTITIONS)
     sums = app.Table("sums", default=int)

@@ -190,3 +190,16 @@ async def send_what_is_refused(stream: streamcluster.Stream[str]) -> None:
             timestamp=float(number) if word == "at" else None,
             partition=int(number) if word == "part" else None,
         )
+
+
+# One that leaves nothing behind but its position.
+
+taking = App(f"{PREFIX}taking", broker="kafka://", store="rocksdb://")
+taking_in = taking.topic(topic("in"), key_type=str, value_type=str, value_serializer="raw")
+
+
+@taking.agent(taking_in)
+async def take_all(stream: streamcluster.Stream[str]) -> None:
+    """Take everything."""
+    async for _ in stream:
+        continue

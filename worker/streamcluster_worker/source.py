@@ -27,6 +27,7 @@ class Source:
     """The partitions that this worker reads: `Reads` of the pump. heard: called when records came."""
 
     __slots__ = (
+        "_asked",
         "_batch",
         "_consumer",
         "_ends",
@@ -46,6 +47,8 @@ class Source:
     ) -> None:
         self._consumer = consumer
         self._batch = settings.consumer_batch_records_max
+        # How much the last poll asked for.
+        self._asked = self._batch
         self._wake = wake
         self._heard = heard
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="poll")
@@ -61,13 +64,17 @@ class Source:
         # Partitions whose end was reached by the last poll: the offset there, beyond transaction markers.
         self.ended: dict[TP, int] = {}
 
-    def poll(self) -> list[KafkaRecord]:
+    def poll(self, room: Callable[[int], int]) -> list[KafkaRecord]:
         """The next records, without waiting.
+
+        Args:
+            room: how many of so many records may come.
 
         Raises:
             ResetNeeded, BrokerUnreachable, ConfigurationError: the consumer reported an error that it does not heal.
         """
         messages: list[Message] = []
+        self._asked = room(self._batch)
         if self._idle is not None:
             if not self._idle.done():
                 return []
@@ -78,7 +85,7 @@ class Source:
                 self._move()
         if self.assigned:
             # One record woke us; those behind it are there too.
-            messages += self._consumer.consume(self._batch, 0)
+            messages += self._consumer.consume(self._asked, 0)
         if (now := time.monotonic()) >= self._look_at:
             self._look_at = now + ENDS_SECONDS
             self._ends = {tp: end_seen(self._consumer, tp) for tp in self.assigned}
@@ -91,8 +98,8 @@ class Source:
         return messages  # type: ignore[return-value]  # the client's stub lets every method return None
 
     def is_full(self, records: list[KafkaRecord]) -> bool:
-        """Whether `records` is as much as one poll may give."""
-        return len(records) >= self._batch
+        """Whether `records` is as much as the last poll might give."""
+        return len(records) >= self._asked
 
     def _without_errors(self, messages: list[Message]) -> list[Message]:
         records: list[Message] = []

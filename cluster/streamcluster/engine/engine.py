@@ -17,6 +17,8 @@ from ..limits import letter_bytes_max
 from ..stores import StoreFailed, TaskStore
 from ..tables import Table
 from ..topology import Topology
+from .backlog import Backlog, PartitionBacklog
+from .cache_budget import CacheBudget
 from .clock import Clock
 from .functions import Functions
 from .hand import Hand
@@ -69,6 +71,11 @@ class Engine:
         self.functions = self.recovery.functions = Functions(
             app, plan.functions, clock, self.outbox, self.recovery.function_failed, self.recovery.function_ended
         )
+        # What was consumed and is not committed; as of the last look of `overfull`.
+        self.backlog = Backlog(
+            app.conf.stream_buffer_records_max, app.conf.stream_buffer_bytes_max, app.conf.commit_events_max
+        )
+        self._cache = CacheBudget(app.conf.table_cache_bytes)
         attach_tables(plan, self.tasks, topology)
 
     def _rested(self) -> None:
@@ -179,6 +186,7 @@ class Engine:
             source = self._routes.get((topic, partition))
             if source is not None:
                 self.events_total += source.feed(records[start:end])
+                self.backlog.fed(end - start, source.backlog.added_bytes)
             start = end
 
     def advance(self, tp: TP, offset: int) -> None:
@@ -188,9 +196,15 @@ class Engine:
             source.advance(offset)
 
     def overfull(self) -> set[TP]:
-        """Partitions with more waiting records than the settings allow: the shell pauses them."""
-        bound = self.app.conf.stream_buffer_records_max
-        full = {tp for task in self.tasks.values() for tp, p in task.partitions.items() if p.backlog() > bound}
+        """Which partitions must pause so that the worker stays within its settings; costs a look now and then."""
+        if not self.backlog.must_look():
+            return set()
+        waiting: dict[TP, PartitionBacklog] = {}
+        for partition in self._routes.values():
+            if not partition.backlog.is_empty():
+                partition.settle()
+                waiting[partition.tp] = partition.backlog
+        full = set(self.backlog.look(waiting, len(self._routes)))
         if full and self._shared:
             self.recovery.unread({tp.topic for tp in full})
         return full
@@ -199,8 +213,8 @@ class Engine:
 
     def committed(self) -> None:
         """The commit in flight is in Kafka and in the stores."""
-        shard_count = sum(len(task.shards) for task in self.tasks.values())
-        self.transaction.committed(self.app.conf.table_cache_bytes // max(1, shard_count))
+        self.transaction.committed()
+        self._cache.trim([shard.memory for task in self.tasks.values() for shard in task.shards.values()])
         self.step()
 
     def step(self) -> None:

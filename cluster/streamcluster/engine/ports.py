@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from ..current import KafkaRecord
@@ -19,8 +19,8 @@ class Reads(Protocol):
     # Partitions whose end was reached since they were last looked at: the offset there, beyond transaction markers.
     ended: dict[TP, int]
 
-    def poll(self) -> list[KafkaRecord]:
-        """The next records, without waiting."""
+    def poll(self, room: Callable[[int], int]) -> list[KafkaRecord]:
+        """The next records, without waiting. room: how many of so many may come."""
         ...
 
     def poll_when_idle(self) -> None:

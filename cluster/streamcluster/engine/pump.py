@@ -115,7 +115,7 @@ class Pump:
         """
         engine = self._engine
         engine.changed.clear()
-        records = [] if self._must_wait() else self._reads.poll()
+        records = [] if self._must_wait() else self._reads.poll(engine.backlog.room)
         if records:
             engine.feed(records)
         for tp, offset in self._reads.ended.items():
@@ -127,11 +127,12 @@ class Pump:
         engine.step()
         self._recover()
         self._pacing.loaded(saturated=self._reads.is_full(records))
+        full = engine.overfull()
         if self._job is None:
             self._write(len(records), commits=commits)
         elif self._beside is None and self._writes.outputs_landed and self._is_hand_over_due(len(records)):
             self._beside = self._hand_over()
-        self._reads.pause_only(engine.overfull())
+        self._reads.pause_only(full)
         for waiter in self._turned:
             if not waiter.done():
                 waiter.set_result(None)
@@ -145,8 +146,10 @@ class Pump:
 
     def _must_wait(self) -> bool:
         """Results pile up behind a commit: do not add to them."""
-        transaction = self._engine.transaction
-        return self._job is not None and transaction.output_count() > 4 * self._settings.producer_flush_records
+        if self._job is None:
+            return False
+        much = self._engine.transaction.output_count() > 4 * self._settings.producer_flush_records
+        return much or self._engine.backlog.done >= 2 * self._settings.commit_events_max
 
     async def _wait(self) -> None:
         """Nothing to take: sleep until a record, an agent, the commit in flight or the next commit's time wakes us."""
@@ -194,7 +197,7 @@ class Pump:
             self._urgent
             or engine.transaction.late_is_ready()
             or engine.outbox.is_full()
-            or ready > self._settings.commit_events_max
+            or max(ready, engine.backlog.done) >= self._settings.commit_events_max
         )
         if now < self._pacing.due() and not urgent:
             return False

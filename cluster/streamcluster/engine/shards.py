@@ -8,12 +8,13 @@ A rollback drops the memory, and the next read finds the committed state again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from ..errors import UnencodableEntry
 from ..stores import Shard, StoreFailed
 from ..tables import IMMUTABLE
+from .cache_budget import ShardMemory
 
 Encode = Callable[[Any], bytes | None]
 Decode = Callable[[bytes], Any]
@@ -25,7 +26,6 @@ class _Deleted:
 
 
 DELETED = _Deleted()
-ENTRY_OVERHEAD_BYTES = 200  # Two dict slots, the key and the value as Python objects; measured with tracemalloc.
 SCAN_ROWS = 1000
 
 
@@ -47,9 +47,9 @@ class CachedShard:
         "deleted",
         "dirty",
         "encode_value",
-        "entry_bytes",
         "inflight",
         "lent",
+        "memory",
         "name",
         "objects",
         "staged",
@@ -79,10 +79,11 @@ class CachedShard:
         self._encode_key, self.decode_key = key_coder
         self.encode_value, self._decode_value = value_coder
         # Immutable values by key; the hot path reads this and nothing else.
-        self.values: dict[Any, Any] = {}
+        self.memory = ShardMemory(self._uncommitted)
+        self.values = self.memory.values
         # Values that can be changed in place, with the encoding that each was last known by.
-        self.objects: dict[Any, Any] = {}
-        self.baseline: dict[Any, bytes | None] = {}
+        self.objects = self.memory.objects
+        self.baseline = self.memory.baseline
         # Defaults handed out for missing keys and not written, as they were then.
         self.lent: dict[Any, bytes | None] = {}
         # Keys deleted since the cut.
@@ -93,7 +94,6 @@ class CachedShard:
         self.staged: Changes = {}
         self.inflight: Changes = {}
         self.views: list[ShardView] = []
-        self.entry_bytes = 100
 
     def view(self) -> ShardView:
         """A new view, for one coroutine."""
@@ -101,12 +101,19 @@ class CachedShard:
         self.views.append(view)
         return view
 
+    def _uncommitted(self) -> Iterable[Any]:
+        """The keys that are written or may be changed in place, and not staged yet."""
+        views = [keys for view in self.views for keys in (view.dirty, view.touched)]
+        return chain(self.dirty, self.touched, *views)
+
     # Reading
 
     def load(self, key: Any) -> Any:
-        """Bring the committed value of `key` into the cache; KeyError when there is none."""
+        """Bring the value of `key` into the cache, or make it young there; KeyError when there is none."""
         if key in self.deleted:
             raise KeyError(key)
+        if key in self.memory.old:
+            return self.memory.recall(key)
         data = self._encode_key(key) or b""
         if data in self.staged:
             encoded = self.staged[data]
@@ -117,6 +124,7 @@ class CachedShard:
         if encoded is None:
             raise KeyError(key)
         value = self._decode_value(encoded)
+        self.memory.came(len(data) + len(encoded), 1)
         if type(value) in IMMUTABLE:
             self.values[key] = value
         else:
@@ -257,8 +265,8 @@ class CachedShard:
         if changes:
             self.staged = {**self.staged, **changes} if self.staged else changes
             sample = list(islice(changes.items(), 100))
-            size = sum(len(data) + len(value or b"") for data, value in sample) // len(sample)
-            self.entry_bytes = size + ENTRY_OVERHEAD_BYTES
+            size = sum(len(data) + len(value or b"") for data, value in sample)
+            self.memory.came(size * len(changes) // len(sample), len(changes))
 
     def seal(self) -> Changes:
         """What is staged is in the commit that starts now."""
@@ -266,27 +274,15 @@ class CachedShard:
         self.inflight, self.staged = self.staged, {}
         return self.inflight
 
-    def committed(self, bytes_max: int) -> None:
-        """The last commit is in the store: forget clean entries while the cache is above its share of memory."""
+    def committed(self) -> None:
+        """The last commit is in the store."""
         self.inflight = {}
-        # An estimate of what the cache holds, from the average size of what was last written.
-        excess = (len(self.values) + len(self.objects)) * self.entry_bytes - bytes_max
-        if excess <= 0:
-            return
-        clean_max = excess // self.entry_bytes + 1
-        dirty = [self.dirty, *(view.dirty for view in self.views)]
-        touched = [self.touched, *(view.touched for view in self.views)]
-        for key in [k for k in islice(self.values, clean_max) if not any(k in keys for keys in dirty)]:
-            del self.values[key]
-        kept = [*dirty, *touched]
-        for key in [k for k in islice(self.objects, clean_max) if not any(k in keys for keys in kept)]:
-            self.drop_object(key)
 
     def rollback(self) -> None:
         """Forget everything that is not committed; no commit with it may be in flight."""
         assert not self.inflight, "a store is written only behind its commit"
-        for memory in (self.values, self.objects, self.baseline, self.lent):
-            memory.clear()
+        self.memory.clear()
+        self.lent.clear()
         self.deleted.clear()
         self.dirty = {}
         self.touched = {}
@@ -352,7 +348,7 @@ class ShardView:
     def delete(self, key: Any) -> None:
         """Remove `key`; KeyError when there is none."""
         self.stored(key)
-        self.values.pop(key, None)
+        self._shard.memory.forget(key)
         self._shard.drop_object(key)
         self._deleted.add(key)
         self.dirty[key] = DELETED

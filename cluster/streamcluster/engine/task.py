@@ -204,7 +204,7 @@ class RunningTask:
             if changes := shard.seal():
                 commit.changes[name] = changes
 
-    def committed(self, commit: TaskCommit, cache_bytes_max: int) -> None:
+    def committed(self, commit: TaskCommit) -> None:
         """`commit` is in Kafka and in the store."""
         for tp, position in commit.offsets.items():
             partition = self.partitions[tp]
@@ -212,7 +212,7 @@ class RunningTask:
             partition.committed = position
             partition.forget_skips()
         for shard in self.shards.values():
-            shard.committed(cache_bytes_max)
+            shard.committed()
         until = self.strict_until
         if until is not None and all(self.partitions[tp].committed.next_offset >= at for tp, at in until.items()):
             self.set_strict(None)

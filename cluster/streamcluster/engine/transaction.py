@@ -211,13 +211,13 @@ class Transaction:
             self.in_flight = commit
         return commit
 
-    def committed(self, cache_bytes: int) -> Commit:
-        """The commit in flight is in Kafka and in the stores. cache_bytes: of one shard."""
+    def committed(self) -> Commit:
+        """The commit in flight is in Kafka and in the stores."""
         commit, self.in_flight = self.in_flight, None
         assert commit is not None
         for cut in commit.tasks:
             if cut.task in self._tasks:
-                self._tasks[cut.task].committed(cut, cache_bytes)
+                self._tasks[cut.task].committed(cut)
         return commit
 
     def abort(self) -> set[TaskId]:

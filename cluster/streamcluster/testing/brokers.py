@@ -29,8 +29,8 @@ class SimulatedReads:
         self.positions: dict[TP, int] = {}
         self.paused: set[TP] = set()
 
-    def poll(self) -> list[KafkaRecord]:
-        """The next records."""
+    def poll(self, room: Callable[[int], int]) -> list[KafkaRecord]:
+        """The next records, however many."""
         records: list[KafkaRecord] = []
         for tp, position in self.positions.items():
             if tp not in self.paused:
