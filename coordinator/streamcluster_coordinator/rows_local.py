@@ -12,12 +12,12 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from streamcluster.ids import Slot, SlotId, TaskId
-from streamcluster.messages import ReadTable, Rows
+from streamcluster.messages import READ_SECONDS, ReadTable, Rows
 
 from .ownership import Ownership
 from .status import GetRows, RowsAnswer
 
-LOCAL_SECONDS = 2.5
+LOCAL_SECONDS = READ_SECONDS
 # A page of large values ends early. Workers end theirs there too, so an answer has at most about twice as many.
 PAGE_BYTES_MAX = 8 * 1024 * 1024
 

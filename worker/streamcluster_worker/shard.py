@@ -6,8 +6,10 @@ Offsets live in the default column family and go into the same WriteBatch as the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import count, islice
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -24,6 +26,7 @@ from rocksdict import (
 )
 
 from streamcluster.ids import TaskId
+from streamcluster.stores import StoreClosed
 
 from .store_errors import CorruptStore, StoreUnavailable, store_error
 
@@ -126,13 +129,27 @@ class RocksShard:
             raise store_error(self._path, error) from error
         return value
 
-    def scan(self, after: bytes | None = None, *, rows_max: int = 1000) -> list[tuple[bytes, bytes]]:
-        """Rows in key order (bytewise), those with key > after (all when None), at most rows_max."""
+    def scan(
+        self, after: bytes | None = None, *, rows_max: int = 1000, bytes_max: int | None = None
+    ) -> list[tuple[bytes, bytes]]:
+        """Rows in key order (bytewise), those with key > after (all when None), at most rows_max.
+
+        bytes_max: end behind the row with which keys and values reach so many bytes; None: never.
+        """
         # The least key that is greater than `after` is `after` and one zero byte.
         family = self._family
         try:
             rows = family.items() if after is None else family.items(from_key=after + b"\0")
-            return list(islice(rows, rows_max))  # type: ignore[arg-type]  # in raw mode keys are bytes
+            first = islice(rows, rows_max)
+            if bytes_max is None:
+                return list(first)  # type: ignore[arg-type]  # in raw mode keys are bytes
+            found, size = [], 0
+            for row in first:
+                found.append(row)
+                size += len(row[0]) + len(row[1])  # type: ignore[arg-type]  # as above
+                if size >= bytes_max:
+                    break
+            return found  # type: ignore[return-value]  # as above
         except Exception as error:
             raise store_error(self._path, error) from error
 
@@ -152,7 +169,7 @@ class RocksShard:
 class RocksStore:
     """All shards of one task, in one database. One thread at a time may write; reads may run beside it."""
 
-    __slots__ = ("_db", "_families", "_memory", "_offsets", "_path", "_restoring", "_shards")
+    __slots__ = ("_db", "_families", "_memory", "_offsets", "_path", "_reading", "_restoring", "_shards")
 
     def __init__(self, path: Path, db: Rdict, memory: Memory, tables: Sequence[str]) -> None:
         self._path = path
@@ -161,6 +178,8 @@ class RocksStore:
         self._families: dict[str, ColumnFamily] = {}
         self._shards: dict[str, RocksShard] = {}
         self._offsets: dict[str, int] = {}
+        # Held by whoever reads from another thread, and by what would pull the database away under that.
+        self._reading = threading.Lock()
         # Tables with the options of a restore.
         self._restoring: set[str] = set()
         for table in tables:
@@ -251,23 +270,32 @@ class RocksStore:
         self._offsets.pop(table, None)
         self._empty(table)
 
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """While this is held, another thread may read the shards; `close` waits for its end. Raises StoreClosed."""
+        with self._reading:
+            if self._db is None:
+                raise StoreClosed
+            yield
+
     def close(self) -> None:
-        """Release every handle, so that another process may open the store. Closing twice is fine.
+        """Release every handle, so that another process may open the store. Closing twice is fine. Waits for reads.
 
         Raises:
             StoreUnavailable: the last writes did not reach the disk; their changelog offsets did not either (I2).
         """
-        db, self._db = self._db, None
-        # RocksDB unlocks when the last of these is gone, and close() alone does not do it.
-        if db is None:
-            return
-        for shard in self._shards.values():
-            shard.release()
-        self._families.clear()
-        try:
-            db.close()
-        except Exception as error:
-            raise store_error(self._path, error) from error
+        with self._reading:
+            db, self._db = self._db, None
+            # RocksDB unlocks when the last of these is gone, an iterator too, and close() alone does not do it.
+            if db is None:
+                return
+            for shard in self._shards.values():
+                shard.release()
+            self._families.clear()
+            try:
+                db.close()
+            except Exception as error:
+                raise store_error(self._path, error) from error
 
     def _tune(self, table: str, options: dict[str, str]) -> None:
         try:
@@ -279,14 +307,15 @@ class RocksStore:
         """Make the column family of `table` anew."""
         name = _FAMILY_PREFIX + table
         db = self._open_db()
-        self._families.pop(table)
-        try:
-            db.drop_column_family(name)
-            family = db.create_column_family(name, self._memory.options())
-        except Exception as error:
-            raise store_error(self._path, error) from error
-        self._families[table] = db.get_column_family_handle(name)
-        self._shards[table].reopen(family)
+        with self._reading:
+            self._families.pop(table)
+            try:
+                db.drop_column_family(name)
+                family = db.create_column_family(name, self._memory.options())
+            except Exception as error:
+                raise store_error(self._path, error) from error
+            self._families[table] = db.get_column_family_handle(name)
+            self._shards[table].reopen(family)
 
     def _commit(self, batch: WriteBatch, next_offsets: Mapping[str, int]) -> None:
         """Write `batch` and the offsets as one; remember the offsets once they are written."""
@@ -327,20 +356,6 @@ def read_offsets(path: Path, tables: Sequence[str], owner: Identity) -> dict[str
     finally:
         db.close()
     return {table: int(offset) for table, offset in found.items() if offset is not None}
-
-
-def set_aside(path: Path) -> Path:
-    """Rename a store that cannot be used to `<name>.corrupt-<n>`, so that nothing is lost, and return the new path."""
-    for n in count(1):
-        aside = path.with_name(f"{path.name}.corrupt-{n}")
-        if aside.exists():
-            continue
-        try:
-            path.rename(aside)
-        except OSError as error:
-            raise StoreUnavailable(path, f"cannot be renamed to {aside} ({error.strerror})") from error
-        return aside
-    raise AssertionError("count() does not end")
 
 
 def _offset_key(table: str) -> bytes:

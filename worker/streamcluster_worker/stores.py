@@ -8,6 +8,7 @@ import os
 import struct
 import threading
 from collections.abc import Iterable
+from itertools import count
 from pathlib import Path
 
 from streamcluster.ids import TaskId
@@ -15,7 +16,7 @@ from streamcluster.settings import Settings
 from streamcluster.stores import MemoryStore, StoreFailed, TaskStore
 from streamcluster.topology import Topology
 
-from .shard import Memory, RocksStore, identity, read_offsets, set_aside
+from .shard import Memory, RocksStore, identity, read_offsets
 from .store_errors import CorruptStore, StoreUnavailable
 
 logger = logging.getLogger("streamcluster")
@@ -123,6 +124,20 @@ class Stores:
             except (CorruptStore, StoreUnavailable) as error:
                 logger.debug("task %s: its store is left out of the inventory: %s", task, error)
         return found
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a store that cannot be used to `<name>.corrupt-<n>`, so that nothing is lost, and return the new path."""
+    for n in count(1):
+        aside = path.with_name(f"{path.name}.corrupt-{n}")
+        if aside.exists():
+            continue
+        try:
+            path.rename(aside)
+        except OSError as error:
+            raise StoreUnavailable(path, f"cannot be renamed to {aside} ({error.strerror})") from error
+        return aside
+    raise AssertionError("count() does not end")
 
 
 def _is_free(path: Path) -> bool:
