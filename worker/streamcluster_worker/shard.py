@@ -28,7 +28,7 @@ from rocksdict import (
 from streamcluster.ids import TaskId
 from streamcluster.stores import StoreClosed
 
-from .store_errors import CorruptStore, StoreUnavailable, store_error
+from .store_errors import CorruptStore, StoreUnavailable, store_error, too_many_files
 
 FORMAT_VERSION = 1
 _FORMAT_KEY = b"format"
@@ -77,7 +77,9 @@ def identity(app_id: str, cluster_id: str, task: TaskId) -> Identity:
 class Memory:
     """What all stores of one process share: one block cache, one budget of write buffers (invariant I7)."""
 
-    def __init__(self, block_cache_bytes: int, write_buffer_bytes: int) -> None:
+    def __init__(self, block_cache_bytes: int, write_buffer_bytes: int, open_files_max: int = -1) -> None:
+        """open_files_max: of each store; -1: as many as it likes."""
+        self._open_files_max = open_files_max
         self._cache = Cache(block_cache_bytes)
         # No stalls: past its budget the manager makes databases flush, and writes never wait for one another.
         self._buffers = WriteBufferManager(write_buffer_bytes, False)
@@ -87,6 +89,9 @@ class Memory:
         options = Options(raw_mode=True)
         options.create_if_missing(True)
         options.create_missing_column_families(True)
+        options.set_max_open_files(self._open_files_max)
+        # With the default, 64 parts of the cache keep one file each whatever the maximum is.
+        options.set_table_cache_num_shard_bits(1)
         options.set_write_buffer_size(_MEMTABLE_BYTES)
         options.set_write_buffer_manager(self._buffers)
         options.set_max_total_wal_size(_LOG_BYTES)
@@ -132,19 +137,15 @@ class RocksShard:
     def scan(
         self, after: bytes | None = None, *, rows_max: int = 1000, bytes_max: int | None = None
     ) -> list[tuple[bytes, bytes]]:
-        """Rows in key order (bytewise), those with key > after (all when None), at most rows_max.
-
-        bytes_max: end behind the row with which keys and values reach so many bytes; None: never.
-        """
+        """Rows in key order (bytewise) with key > after, at most rows_max, or up to the one that reaches bytes_max."""
         # The least key that is greater than `after` is `after` and one zero byte.
         family = self._family
         try:
             rows = family.items() if after is None else family.items(from_key=after + b"\0")
-            first = islice(rows, rows_max)
             if bytes_max is None:
-                return list(first)  # type: ignore[arg-type]  # in raw mode keys are bytes
+                return list(islice(rows, rows_max))  # type: ignore[arg-type]  # in raw mode keys are bytes
             found, size = [], 0
-            for row in first:
+            for row in islice(rows, rows_max):
                 found.append(row)
                 size += len(row[0]) + len(row[1])  # type: ignore[arg-type]  # as above
                 if size >= bytes_max:
@@ -210,7 +211,8 @@ class RocksStore:
             path.mkdir(parents=True, exist_ok=True)
             fresh = not any(path.iterdir())
         except OSError as error:
-            raise StoreUnavailable(path, f"not usable as a state directory ({error.strerror})") from error
+            reason = too_many_files(error) or f"not usable as a state directory ({error.strerror})"
+            raise StoreUnavailable(path, reason) from error
         db = _open_database(path, tables, memory, fresh=fresh)
         try:
             _check_identity(path, db, owner, fresh=fresh)
