@@ -51,6 +51,7 @@ from .effects import Effects
 from .kafka_errors import RecordRefused, ResetNeeded
 from .outage import Outage
 from .own_tasks import REOPEN_PAUSE_SECONDS, REOPEN_PAUSE_SECONDS_MAX, OwnTasks, Stop, failed, tps_of
+from .purge import Purge
 from .queries import Queries
 from .reports import make_report
 from .restore import Restorer
@@ -95,6 +96,7 @@ class Worker:
         self._leads_changed = True
         self._outage = Outage(self._pool)
         self._queries = Queries(plan, config.topology, config.settings, send)
+        self._purge = Purge(config.settings, config.topology)
 
     # Messages
 
@@ -121,6 +123,8 @@ class Worker:
 
     def report(self) -> None:
         """Send a heartbeat; none while the loop that does the work stands, however well this one turns."""
+        partitions = (one for task in self._engine.tasks.values() for one in task.partitions.items())
+        self._purge.look((tp, partition.committed.next_offset) for tp, partition in partitions)
         broker, note = self._outage.state(self._session.clients if self._session is not None else None)
         slot, session, stores = self._config.slot, self._session, self._stores
         now = self._loop.time()
@@ -348,6 +352,7 @@ class Worker:
     async def end(self) -> None:
         """Let go of every handle, without a commit."""
         self._queries.end()
+        self._purge.end()
         await self._effects.end()
         await self._engine.functions.stop()
         await self._drop_session()
