@@ -246,6 +246,7 @@ def _repartition_spec(name: str, source: Topic, destination: Topic, group_by: Gr
         like=() if partitions else source.names[:1],
         config={"cleanup.policy": "delete", "retention.ms": "-1", **destination.topic_config()},
         used_by=(name,),
+        purge=group_by.through is None,
     )
 
 
@@ -297,7 +298,11 @@ def _is_filled(cell: Any) -> bool:
 
 
 def _declared(app: App, plan: Plan, agents: list[AgentSpec], repartitions: dict[str, TopicSpec]) -> Declared:
-    topics: dict[str, TopicSpec] = dict(repartitions)
+    # A topic that the user has named too is the user's.
+    named = {name for topic in app.topics for name in topic.names}
+    topics = {
+        name: structs.replace(spec, purge=spec.purge and name not in named) for name, spec in repartitions.items()
+    }
     for topic in {id(topic): topic for topic in [*_sources(plan)]}.values():
         users = tuple(unit.name for unit in plan.units if unit.topic is topic)
         for name in _names(topic):

@@ -16,6 +16,8 @@ from .topology import Declared, Topology
 
 # The lag of a standby that has not seen the end of its changelogs yet: more than any log can have.
 LAG_UNKNOWN = 1 << 53
+# How long a coordinator waits for the Rows of a worker; later ones nobody wants.
+READ_SECONDS = 2.5
 
 TaskState = Literal["restoring", "running", "failing", "paused", "closing", "standby"]
 

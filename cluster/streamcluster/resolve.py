@@ -238,6 +238,7 @@ class _Resolution:
             # The broker's default for topics that are not there yet.
             ahead_ms_max=int(config.get("message.timestamp.after.max.ms", _HOUR_MS)) if keeps_ours else None,
             behind_ms_max=int(behind) if keeps_ours and behind is not None else None,
+            purge=spec.purge,
         )
 
     def _known(self, name: str) -> int:

@@ -39,6 +39,7 @@ LEAST: dict[float, tuple[str, ...]] = {
         *("heartbeat_interval", "stall_timeout", "crash_loop_window", "transaction_timeout"),
         *("host_timeout", "host_heartbeat"),
     ),
+    0.1: ("repartition_purge_interval",),
     1: (
         *("version", "workers", "topic_partitions", "topic_replication_factor", "topic_min_insync_replicas"),
         *("commit_events_max", "consumer_batch_records_max", "stream_buffer_records_max", "outbox_records_max"),
@@ -143,6 +144,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     stall_timeout: float = 60.0
     stall_report: float = 10.0
     heartbeat_interval: float = 0.5
+    # How often what is read and committed is deleted from the topics that group_by made.
+    repartition_purge_interval: float = 30.0
     crash_loop_deaths: int = 5
     crash_loop_window: float = 60.0
     log_format: Literal["auto", "text", "json"] = "auto"

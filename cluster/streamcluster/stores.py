@@ -6,8 +6,10 @@ Two implementations: `MemoryStore` here, and RocksDB in `streamcluster_worker.sh
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from .errors import StreamclusterError
@@ -17,6 +19,10 @@ class StoreFailed(StreamclusterError):
     """A store cannot be read or written: the disk's fault or the operator's, never that of the event at hand."""
 
 
+class StoreClosed(Exception):
+    """The store was closed before it could be read: its task is on its way to another owner."""
+
+
 class Shard(Protocol):
     """One table's part for one task: reads only. Each method may raise StoreFailed."""
 
@@ -24,8 +30,13 @@ class Shard(Protocol):
         """The committed value, or None."""
         ...
 
-    def scan(self, after: bytes | None = None, *, rows_max: int = 1000) -> list[tuple[bytes, bytes]]:
-        """Rows in key order (bytewise), those with key > after (all when None), at most rows_max."""
+    def scan(
+        self, after: bytes | None = None, *, rows_max: int = 1000, bytes_max: int | None = None
+    ) -> list[tuple[bytes, bytes]]:
+        """Rows in key order (bytewise), those with key > after (all when None), at most rows_max.
+
+        bytes_max: end behind the row with which keys and values reach so many bytes; None: never.
+        """
         ...
 
 
@@ -59,37 +70,94 @@ class TaskStore(Protocol):
         """Empty the shard and its offset, before a restore from the beginning."""
         ...
 
+    def reading(self) -> AbstractContextManager[None]:
+        """While this is held, shards may be read in a thread that does not own the store; `close` waits for its end.
+
+        So it may be held for one short read at a time. The owner needs it for no read of its own.
+
+        Raises:
+            StoreClosed: it is too late.
+        """
+        ...
+
     def close(self) -> None:
-        """Release every handle, so that another process may open the store."""
+        """Release every handle, so that another process may open the store. Waits for reads."""
         ...
 
 
 class MemoryShard:
-    """One table's rows in a dict."""
+    """One table's rows in a dict, and their keys in order from the first scan on."""
 
-    __slots__ = ("rows",)
+    __slots__ = ("_added", "_ordered", "rows")
 
     def __init__(self) -> None:
         self.rows: dict[bytes, bytes] = {}
+        # Keys in order, some of which may be deleted by now, and those that came since. None before the first scan.
+        self._ordered: list[bytes] | None = None
+        self._added: list[bytes] = []
 
     def get(self, key: bytes) -> bytes | None:
         """The committed value, or None."""
         return self.rows.get(key)
 
-    def scan(self, after: bytes | None = None, *, rows_max: int = 1000) -> list[tuple[bytes, bytes]]:
-        """Rows in key order, those with key > after (all when None), at most rows_max. Costs a pass over all keys."""
-        later = self.rows if after is None else (key for key in self.rows if key > after)
-        return [(key, self.rows[key]) for key in heapq.nsmallest(rows_max, later)]
+    def scan(
+        self, after: bytes | None = None, *, rows_max: int = 1000, bytes_max: int | None = None
+    ) -> list[tuple[bytes, bytes]]:
+        """Rows in key order, those with key > after (all when None), at most rows_max.
+
+        bytes_max: end behind the row with which keys and values reach so many bytes; None: never. Costs a pass over
+        all keys when some came since the last scan.
+        """
+        ordered, rows = self._in_order(), self.rows
+        found: list[tuple[bytes, bytes]] = []
+        size = 0
+        for at in range(0 if after is None else bisect_right(ordered, after), len(ordered)):
+            if len(found) >= rows_max or (bytes_max is not None and size >= bytes_max):
+                break
+            if (value := rows.get(ordered[at])) is not None:
+                found.append((ordered[at], value))
+                size += len(ordered[at]) + len(value)
+        return found
+
+    def _in_order(self) -> list[bytes]:
+        if self._ordered is None or len(self._ordered) > 2 * len(self.rows) + 1000:
+            self._ordered = sorted(self.rows)
+        elif self._added:
+            # Two runs in order, which Python's sort merges in one pass. A key that was deleted and came again is twice.
+            self._added.sort()
+            self._ordered = list(dict.fromkeys(sorted(self._ordered + self._added)))
+        self._added = []
+        return self._ordered
+
+    def apply(self, changes: Iterable[tuple[bytes, bytes | None]]) -> None:
+        """Set and delete (None) keys, in this order."""
+        rows, added = self.rows, self._added
+        keeps_order = self._ordered is not None
+        for key, value in changes:
+            if value is None:
+                rows.pop(key, None)
+                continue
+            if keeps_order and key not in rows:
+                added.append(key)
+            rows[key] = value
+
+    def clear(self) -> None:
+        """Have no row."""
+        self.rows.clear()
+        self._ordered, self._added = None, []
 
 
 class MemoryStore:
     """A store that lives as long as its process: for tests, and for tables that are quick to restore."""
 
-    __slots__ = ("_next_offsets", "_shards")
+    __slots__ = ("_closed", "_next_offsets", "_reading", "_shards")
 
     def __init__(self, tables: Sequence[str]) -> None:
         self._shards = {table: MemoryShard() for table in tables}
         self._next_offsets: dict[str, int] = {}
+        # Held by whoever reads from another thread, and by every change.
+        self._reading = threading.Lock()
+        self._closed = False
 
     def shard(self, table: str) -> MemoryShard:
         """The shard of `table`; the same object each time."""
@@ -99,8 +167,9 @@ class MemoryStore:
         self, changes: Mapping[str, Mapping[bytes, bytes | None]], changelog_next_offsets: Mapping[str, int]
     ) -> None:
         """Apply one commit."""
-        for table, rows in changes.items():
-            self._apply(table, rows.items())
+        with self._reading:
+            for table, rows in changes.items():
+                self._shards[table].apply(rows.items())
         self._next_offsets.update(changelog_next_offsets)
 
     def changelog_next_offset(self, table: str) -> int | None:
@@ -109,21 +178,25 @@ class MemoryStore:
 
     def restore(self, table: str, records: Sequence[tuple[bytes, bytes | None]], next_offset: int) -> None:
         """Apply a batch of changelog records in changelog order (later ones win) and remember `next_offset`."""
-        self._apply(table, records)
+        with self._reading:
+            self._shards[table].apply(records)
         self._next_offsets[table] = next_offset
 
     def forget(self, table: str) -> None:
         """Empty the shard and its offset, before a restore from the beginning."""
-        self._shards[table].rows.clear()
+        with self._reading:
+            self._shards[table].clear()
         self._next_offsets.pop(table, None)
 
-    def close(self) -> None:
-        """Nothing to release: the rows go with the object."""
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """While this is held, another thread may read the shards. Raises StoreClosed."""
+        with self._reading:
+            if self._closed:
+                raise StoreClosed
+            yield
 
-    def _apply(self, table: str, rows: Iterable[tuple[bytes, bytes | None]]) -> None:
-        target = self._shards[table].rows
-        for key, value in rows:
-            if value is None:
-                target.pop(key, None)
-            else:
-                target[key] = value
+    def close(self) -> None:
+        """Refuse other threads from now on; the rows go with the object."""
+        with self._reading:
+            self._closed = True

@@ -24,6 +24,7 @@ class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
     create: streamcluster may create it when it is missing.
     like: names of the topics whose partition count this one must share ("" entries never occur).
     used_by: names of the agents or tables, for messages.
+    purge: what this app has read and committed may be deleted: it made the topic for itself.
     """
 
     name: str
@@ -34,6 +35,7 @@ class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
     like: tuple[str, ...] = ()
     config: dict[str, str] = {}
     used_by: tuple[str, ...] = ()
+    purge: bool = False
 
 
 class AgentSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +72,7 @@ class ResolvedTopic(msgspec.Struct, frozen=True, kw_only=True):
     """A topic with its partition count.
 
     message_bytes_max: the topic's own limit on one record batch. ahead_ms_max, behind_ms_max: how far a timestamp may
-    be from the broker's clock. None: no limit that is known.
+    be from the broker's clock. None: no limit that is known. purge: as in TopicSpec.
     """
 
     name: str
@@ -82,6 +84,7 @@ class ResolvedTopic(msgspec.Struct, frozen=True, kw_only=True):
     message_bytes_max: int | None = None
     ahead_ms_max: int | None = None
     behind_ms_max: int | None = None
+    purge: bool = False
 
 
 class ResolvedTable(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from zlib import crc32
 
 from streamcluster.ids import Slot, SlotId, TaskId
 
@@ -99,6 +100,12 @@ def all_tasks(group: int) -> frozenset[TaskId]:
 def of_group(tasks: Iterable[TaskId], group: int) -> frozenset[TaskId]:
     """Those of the group."""
     return frozenset(task for task in tasks if task.group == group)
+
+
+def mark_of(places: Mapping[TaskId, object]) -> str:
+    """Eight letters that change when a task does its place: rows that move between pages are missing, or twice."""
+    text = " ".join(f"{task}={place}" for task, place in sorted(places.items()))
+    return f"{crc32(text.encode()):08x}"
 
 
 def named(tasks: Iterable[TaskId]) -> str:

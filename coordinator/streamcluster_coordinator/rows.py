@@ -2,7 +2,7 @@
 
 A key is looked for at all owners at once. Where an owner did not answer, standbys of its tasks are asked, and their
 word is marked with how far behind they are. A page walks the hosts in the order of their names, owners only; its cursor
-is the host and that host's own cursor. How one host asks its workers is in rows_local.
+is a mark of who had which tasks, the host, and that host's own cursor. How one host asks its workers is in rows_local.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from streamcluster.ids import TaskId
 from streamcluster.messages import Rows
 from streamcluster.topology import Topology
 
-from .ownership import Ownership, Peer, all_tasks, named, of_group
+from .ownership import Ownership, Peer, all_tasks, mark_of, named, of_group
 from .peer_port import PeerError
-from .rows_local import PAGE_BYTES_MAX, LocalRows, Send, first_found, size_of, together
+from .rows_local import MOVED, PAGE_BYTES_MAX, LocalRows, Send, first_found, size_of, together
 from .status import ROWS_SECONDS, GetRows, RowsAnswer
 
 # For another host, which waits LOCAL_SECONDS for its workers.
@@ -117,13 +117,18 @@ class TableReader:
         hosts: dict[str, Peer | None] = {peer.host: peer for peer in ownership.peers if of_group(peer.owned, group)}
         if ownership.tasks(group):
             hosts[ownership.host] = None
-        start, slash, after = (request.after or "").partition("/")
+        places = {task: host for host, peer in hosts.items() if peer for task in of_group(peer.owned, group)}
+        mark = mark_of({**places, **dict.fromkeys(ownership.tasks(group), ownership.host)})
+        marked, slash, rest = (request.after or "").partition("/")
+        start, _, after = rest.partition("/")
         if request.after is not None and (not slash or start not in hosts):
             return RowsAnswer(error=f"there is nothing at {request.after!r} now: begin again without it")
+        if request.after is not None and marked != mark:
+            return _passing(MOVED)
         found: list[tuple[str, str]] = []
         for host in sorted(host for host in hosts if host >= start):
             if len(found) >= request.rows_max or size_of(found) > PAGE_BYTES_MAX:
-                return RowsAnswer(rows=tuple(found), after=f"{host}/")
+                return RowsAnswer(rows=tuple(found), after=f"{mark}/{host}/")
             page = msgspec.structs.replace(
                 request, after=after or None if host == start else None, rows_max=request.rows_max - len(found)
             )
@@ -136,7 +141,7 @@ class TableReader:
                 return _passing(f"host {host} does not have {named(gone)} any more")
             found += answer.rows
             if answer.after is not None:
-                return RowsAnswer(rows=tuple(found), after=f"{host}/{answer.after}")
+                return RowsAnswer(rows=tuple(found), after=f"{mark}/{host}/{answer.after}")
         return RowsAnswer(rows=tuple(found))
 
     async def _ask(self, peer: Peer | None, request: GetRows, group: int) -> RowsAnswer:

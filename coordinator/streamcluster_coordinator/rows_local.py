@@ -1,7 +1,7 @@
 """Reads of tables from this host's own workers: which ones to ask, and what their answers cover.
 
 A key is in one shard, and its worker knows that better than we do: all workers are asked, the owner answers. A page
-walks the workers in slot order; its cursor is the slot and that worker's own cursor.
+walks the workers in slot order; its cursor is a mark of who had which tasks, the slot, and that worker's own cursor.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from streamcluster.ids import Slot, SlotId, TaskId
-from streamcluster.messages import ReadTable, Rows
+from streamcluster.messages import READ_SECONDS, ReadTable, Rows
 
-from .ownership import Ownership
+from .ownership import Ownership, mark_of
 from .status import GetRows, RowsAnswer
 
-LOCAL_SECONDS = 2.5
+LOCAL_SECONDS = READ_SECONDS
 # A page of large values ends early. Workers end theirs there too, so an answer has at most about twice as many.
 PAGE_BYTES_MAX = 8 * 1024 * 1024
+MOVED = "tasks of it have moved since the page before: begin again from the first"
 
 Send = Callable[[Slot, ReadTable], bool]
 
@@ -68,19 +69,22 @@ class LocalRows:
         return RowsAnswer(source=source, lag=lag, tasks=names_of(tasks & kept))
 
     async def _page(self, request: GetRows, slots: dict[Slot, frozenset[TaskId]], host: str) -> RowsAnswer:
-        start, after = _cursor(request.after)
+        mark = mark_of({task: slot for slot, tasks in slots.items() for task in tasks})
+        marked, start, after = _cursor(request.after)
+        if request.after is not None and marked != mark:
+            return RowsAnswer(error=MOVED, passing=True)
         tasks = names_of(itertools.chain(*slots.values()))
         found: list[tuple[str, str]] = []
         for slot in (slot for slot in slots if slot >= start):
             if len(found) >= request.rows_max or size_of(found) > PAGE_BYTES_MAX:
-                return RowsAnswer(rows=tuple(found), after=f"{slot}:", tasks=tasks)
+                return RowsAnswer(rows=tuple(found), after=f"{mark}:{slot}:", tasks=tasks)
             rows_max = request.rows_max - len(found)
             rows = await self._ask(slot, str(SlotId(host, slot)), request, after if slot == start else None, rows_max)
             if rows.error is not None:
                 return RowsAnswer(error=rows.error, passing=rows.passing)
             found += rows.rows
             if rows.after is not None:
-                return RowsAnswer(rows=tuple(found), after=f"{slot}:{rows.after}", tasks=tasks)
+                return RowsAnswer(rows=tuple(found), after=f"{mark}:{slot}:{rows.after}", tasks=tasks)
         return RowsAnswer(rows=tuple(found), tasks=tasks)
 
     async def _ask(self, slot: Slot, name: str, request: GetRows, after: str | None, rows_max: int = 1) -> Rows:
@@ -145,7 +149,8 @@ def size_of(rows: Iterable[tuple[str, str]]) -> int:
     return sum(len(key) + len(value) for key, value in rows)
 
 
-def _cursor(text: str | None) -> tuple[int, str | None]:
-    """`3:abc` is slot 3 after abc; `3:` is slot 3 from its start."""
-    slot, _, after = (text or "").partition(":")
-    return (int(slot) if slot.isdecimal() else 0), (after or None)
+def _cursor(text: str | None) -> tuple[str, int, str | None]:
+    """`7fe1:3:abc` is slot 3 after abc, as long as the mark is 7fe1; `7fe1:3:` is slot 3 from its start."""
+    mark, _, rest = (text or "").partition(":")
+    slot, _, after = rest.partition(":")
+    return mark, (int(slot) if slot.isdecimal() else 0), (after or None)

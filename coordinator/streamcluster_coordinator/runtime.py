@@ -34,6 +34,7 @@ from .machine_election import Identity
 from .machine_events import EndAtOnce, ReportHeard, SnapshotRead
 from .machine_node import Node
 from .machine_status import Facts, Snapshots
+from .open_files import raise_file_limit, refuse_too_few_files
 from .peer_auth import Secret
 from .topics import Brokers, Cluster
 
@@ -54,6 +55,8 @@ def run(app: str, overrides: dict[str, object], *, say: Presenter, fleet: Fleet 
     Raises:
         StreamclusterError: it cannot start; the error has the message and the exit code.
     """
+    # Before the fork server starts, so that workers have it too.
+    raise_file_limit()
     with opened_fleet(app, fleet) as fleet:
         description = describe(fleet, app, overrides)
         settings = description.settings
@@ -63,6 +66,7 @@ def run(app: str, overrides: dict[str, object], *, say: Presenter, fleet: Fleet 
             brokers = Brokers(settings)
             cluster = brokers.connect()
             topology = prepare_topics(description, brokers, cluster, say)
+            refuse_too_few_files(settings, topology)
             return _join(app, settings, topology, cluster, secret=secret, directory=directory, fleet=fleet, say=say)
 
 

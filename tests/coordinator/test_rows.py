@@ -295,7 +295,7 @@ def test_page_without_an_owner_of_some_task_is_an_error() -> None:
     assert page(cluster, "a").error == "no worker has task 4_2 at the moment"
 
 
-@pytest.mark.parametrize("after", ["c/0:", "z/0:1", "3:abc", "/", ""])
+@pytest.mark.parametrize("after", ["1/c/0:", "1/z/0:1", "3:abc", "/", ""])
 def test_cursor_that_leads_nowhere_is_refused(after: str) -> None:
     """A host without tasks, and what was never a cursor."""
     assert page(three_hosts(), "a", after=after).error == f"there is nothing at {after!r} now: begin again without it"
@@ -306,7 +306,28 @@ def test_page_of_large_values_ends_early(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(rows_local, "PAGE_BYTES_MAX", 3)
     monkeypatch.setattr(rows_module, "PAGE_BYTES_MAX", 3)
 
-    assert page(three_hosts(), "c") == RowsAnswer(rows=(("a0", "a0"), ("b0", "b0")), after="a/1:")
+    first = page(three_hosts(), "c")
+    assert first.rows == (("a0", "a0"), ("b0", "b0"))
+    assert page(three_hosts(), "c", after=first.after).rows == (("a3", "a3"),)
+
+
+@pytest.mark.parametrize("within_the_host", [True, False])
+def test_page_behind_one_after_which_a_task_moved_is_an_error(*, within_the_host: bool) -> None:
+    """Its rows would be missing, or come twice, and nobody would know."""
+    cluster = three_hosts()
+    first = page(cluster, "a", rows_max=1)
+    assert first.after is not None
+    assert page(cluster, "a", after=first.after, rows_max=1).error is None
+
+    to = cluster["a"].workers if within_the_host else cluster["b"].workers
+    moved = cluster["a"].workers[1].owns
+    cluster["a"].workers[1].owns = {}
+    to[5] = Worker(owns=moved)
+    again = page(cluster, "a", after=first.after, rows_max=1)
+    assert (again.error, again.passing) == (
+        "tasks of it have moved since the page before: begin again from the first",
+        True,
+    )
 
 
 def test_unknown_table_names_those_that_are_there() -> None:

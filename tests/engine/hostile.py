@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 
 from streamcluster.current import KafkaRecord
 from streamcluster.engine.outbox import Outputs
@@ -138,10 +139,12 @@ class BrittleShard:
         self._store.fail_if_broken("get")
         return self._shard.get(key)
 
-    def scan(self, after: bytes | None = None, *, rows_max: int = 1000) -> list[tuple[bytes, bytes]]:
+    def scan(
+        self, after: bytes | None = None, *, rows_max: int = 1000, bytes_max: int | None = None
+    ) -> list[tuple[bytes, bytes]]:
         """Rows, or a disk's error."""
         self._store.fail_if_broken("scan")
-        return self._shard.scan(after, rows_max=rows_max)
+        return self._shard.scan(after, rows_max=rows_max, bytes_max=bytes_max)
 
 
 class BrittleStore:
@@ -179,6 +182,10 @@ class BrittleStore:
     def forget(self, table: str) -> None:
         """Empty it."""
         self._store.forget(table)
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Nobody reads it from another thread."""
+        return self._store.reading()
 
     def close(self) -> None:
         """Nothing to release."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.process.checker import Row
 from tests.process.conftest import StartApp
 from tests.process.records import Reader, send, values
 from tests.process.running import Running
+from tests.process.waiting import eventually
 
 STALL: dict[str, Any] = {"stall_timeout": 3, "stall_report": 1}
 Sent = list[Row]
@@ -114,4 +116,31 @@ def test_a_killed_worker_keeps_its_tasks_and_restores_only_the_tail(
 
     assert worker.tasks == tasks
     assert "signal 9" in (worker.last_death or "")
+    assert_once(reader, topic_prefix, run, sent)
+
+
+def test_a_stopped_coordinator_holds_up_no_event(
+    running: StartApp, reader: Reader, feed: Callable[[str, int], Sent], topic_prefix: str
+) -> None:
+    """Its sockets are full of heartbeats after 2 s (here; usually tens), and events go on to be committed."""
+    sent = feed("before", 20)
+    run = running("obedient", heartbeat_interval=0.005)
+    run.start()
+    run.until_caught_up()
+    pids = [run.pid_of(slot) for slot in range(2)]
+
+    run.signal(signal.SIGSTOP)
+    begin, turn = time.monotonic(), 0
+
+    def all_is_committed() -> bool:
+        return reader.count(f"{topic_prefix}out") == len(sent)
+
+    while time.monotonic() < begin + 6:
+        sent += feed(f"turn {turn} ", 20)
+        turn += 1
+        eventually(all_is_committed, 10.0, "it is committed", run.log_end)
+    run.signal(signal.SIGCONT)
+
+    run.until_caught_up()
+    assert [run.pid_of(slot) for slot in range(2)] == pids
     assert_once(reader, topic_prefix, run, sent)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamcluster.stores import MemoryStore, TaskStore
+from streamcluster.stores import MemoryStore, StoreClosed, TaskStore
 from streamcluster_worker.shard import Memory, RocksStore
 
 MakeStore = Callable[[list[str]], TaskStore]
@@ -83,6 +84,40 @@ def test_scan_starts_behind_a_key_that_is_not_there(make_store: MakeStore) -> No
     store.write({"a": {b"a": b"1", b"c": b"3"}}, {"a": 1})
     assert store.shard("a").scan(b"b") == [(b"c", b"3")]
     assert store.shard("a").scan(b"c") == []
+
+
+def test_scan_ends_behind_the_row_that_reaches_its_bytes(make_store: MakeStore) -> None:
+    """One row at least, so that whoever pages gets on."""
+    store = make_store(["a"])
+    store.write({"a": {b"%d" % number: b"12345" for number in range(9)}}, {"a": 1})
+    shard = store.shard("a")
+    assert [len(shard.scan(bytes_max=bytes_max)) for bytes_max in (1, 6, 7, 12, 1000)] == [1, 1, 2, 2, 9]
+
+
+def test_scan_finds_keys_that_were_deleted_and_written_again_once(make_store: MakeStore) -> None:
+    """Between two scans keys go, come and come back; the order of the second is still that of the keys."""
+    store = make_store(["a"])
+    store.write({"a": {b"%02d" % number: b"1" for number in range(9)}}, {"a": 1})
+    assert len(store.shard("a").scan()) == 9
+    store.write({"a": {b"03": None, b"05": None, b"11": b"2"}}, {"a": 2})
+    store.write({"a": {b"03": b"3", b"035": b"3", b"00": b"3"}}, {"a": 3})
+    later = [b"02", b"03", b"035", b"04", b"06", b"07", b"08", b"11"]
+    assert [key for key, _ in store.shard("a").scan(b"01")] == later
+
+
+def test_close_waits_for_a_reader_and_refuses_the_next(make_store: MakeStore) -> None:
+    """What another thread reads is there until it has read it; then nothing is."""
+    store = make_store(["a"])
+    store.write({"a": {b"k": b"1"}}, {"a": 1})
+    with ThreadPoolExecutor(1) as pool:
+        with store.reading():
+            closing = pool.submit(store.close)
+            with pytest.raises(TimeoutError):
+                closing.result(0.05)
+            assert store.shard("a").get(b"k") == b"1"
+        closing.result(10)
+    with pytest.raises(StoreClosed), store.reading():
+        pass
 
 
 def test_offsets_are_per_table_and_absent_at_first(make_store: MakeStore) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from streamcluster.errors import BrokerUnreachable
 from streamcluster.ids import TP, TaskId
 from streamcluster.settings import Settings
 from streamcluster_coordinator.broker import Broker
+from streamcluster_coordinator.broker.ports import free_ports
 from streamcluster_worker.clients import Clients
+from streamcluster_worker.kafka import Connection, cluster_id_of, open_producer
 from streamcluster_worker.positions import start_positions
 
 NODE = 1
@@ -37,3 +41,23 @@ def test_a_loop_goes_on_reading_while_positions_are_waited_for(own_broker: Broke
         own_broker.resume(NODE)
         assert asking.result(SECONDS)[TaskId(1, 0)].positions[TP(topic, 0)].next_offset == 0
     clients.close()
+
+
+def test_cluster_that_does_not_say_its_id_is_not_another_one() -> None:
+    """An answer is made up by nobody: with an empty id every store on this disk would count as another cluster's."""
+    [port] = free_ports(1)
+    settings = Settings(id="shop", broker=f"kafka://127.0.0.1:{port}")
+    producer = open_producer(settings, Connection())
+
+    with pytest.raises(BrokerUnreachable, match=r"said within 0.1 s which cluster it belongs to"):
+        cluster_id_of(producer, settings, 0.1)
+
+
+def test_clients_know_the_id_of_their_cluster(broker_url: str, topic_prefix: str) -> None:
+    """It is what stores on disk are compared with."""
+    settings = Settings(id=f"{topic_prefix}app", broker=broker_url, processing_guarantee="at_least_once")
+    clients = Clients.open(settings, f"{topic_prefix}slot", SECONDS, 1_000_000)
+    clients.close()
+
+    admin = AdminClient({"bootstrap.servers": broker_url.removeprefix("kafka://")})
+    assert clients.cluster_id == admin.list_topics(timeout=SECONDS).cluster_id

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from streamcluster.ids import TaskId
-from streamcluster_worker.shard import Memory, RocksStore, identity, set_aside
+from streamcluster_worker.shard import Memory, RocksStore, identity
 from streamcluster_worker.store_errors import CorruptStore, StoreUnavailable
+from streamcluster_worker.stores import set_aside
 
 MIB = 1024 * 1024
 OWNER = identity("shop", "cluster-1", TaskId(4, 1))

@@ -12,6 +12,7 @@ from .committer import Committer
 from .kafka import (
     Connection,
     Consumer,
+    cluster_id_of,
     connect,
     is_answered,
     open_consumer,
@@ -75,7 +76,7 @@ class Clients:
             committer=Committer(settings, producer, group, outputs),
             offsets=Offsets(settings, connection),
             dead_letters=settings.dead_letters,
-            cluster_id=producer.cluster_id(timeout) or "",
+            cluster_id=cluster_id_of(producer, settings, timeout),
         )
 
     def heard(self) -> None:

@@ -27,6 +27,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import TopicMetadata  # type: ignore[attr-defined]  # its stub forgets it
 
+from streamcluster.errors import BrokerUnreachable
 from streamcluster.ids import TP
 from streamcluster.settings import Settings
 
@@ -203,6 +204,19 @@ def connect(
         return asked
 
     return retry(what, ask, time.monotonic() + timeout, ("retriable", "unreachable"))
+
+
+def cluster_id_of(client: Producer, settings: Settings, timeout: float) -> str:
+    """The id of the cluster that answers. Raises BrokerUnreachable: none does, and nothing may be taken for its id."""
+    text = f"no broker at {settings.broker} said within {timeout:g} s which cluster it belongs to"
+    try:
+        # Some versions of the client have no answer, others raise.
+        found = client.cluster_id(timeout)
+    except KafkaException as error:
+        raise BrokerUnreachable(f"{text} ({error_of(error).str()}).") from error
+    if not found:
+        raise BrokerUnreachable(f"{text}.")
+    return found
 
 
 def find_leaders(consumer: Consumer, topics: Iterable[str]) -> None:

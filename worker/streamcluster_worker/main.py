@@ -36,6 +36,8 @@ from .runtime import Worker
 
 logger = logging.getLogger("streamcluster")
 PR_SET_PDEATHSIG = 1
+# For a coordinator that is busy; one that is stopped learns less.
+LAST_WORDS_SECONDS = 5.0
 
 
 def probe(app: str, sock: socket.socket, overrides: bytes) -> None:
@@ -115,6 +117,8 @@ async def _run(config: WorkerConfig, sock: socket.socket) -> int:
         trace = "".join(traceback.format_exception(error))
         link.send(Failed(exit_code=1, text=f"worker {config.slot} failed: {error!r}", traceback=trace))
         return 1
+    finally:
+        await link.flush(LAST_WORDS_SECONDS)
     return ExitCode.DRAINED
 
 

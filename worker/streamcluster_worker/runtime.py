@@ -51,7 +51,8 @@ from .effects import Effects
 from .kafka_errors import RecordRefused, ResetNeeded
 from .outage import Outage
 from .own_tasks import REOPEN_PAUSE_SECONDS, REOPEN_PAUSE_SECONDS_MAX, OwnTasks, Stop, failed, tps_of
-from .queries import read_standby, read_table
+from .purge import Purge
+from .queries import Queries
 from .reports import make_report
 from .restore import Restorer
 from .session import Session, open_clients
@@ -94,6 +95,8 @@ class Worker:
         self._leader = config.leader
         self._leads_changed = True
         self._outage = Outage(self._pool)
+        self._queries = Queries(plan, config.topology, config.settings, send)
+        self._purge = Purge(config.settings, config.topology)
 
     # Messages
 
@@ -112,16 +115,16 @@ class Worker:
             case Lead():
                 self._leader = message.leader
                 self._leads_changed = True
-            case ReadTable(standby=True):
-                follower = self._session.follower if self._session is not None else None
-                answer = self._loop.run_in_executor(self._pool, read_standby, self._engine, follower, message)
-                answer.add_done_callback(lambda done: self._send(done.result()))
             case ReadTable():
-                self._send(read_table(self._engine, message, self._life.states))
+                stores = self._stores.open_stores if self._stores is not None else {}
+                follower = self._session.follower if self._session is not None else None
+                self._queries.ask(message, self._life.states, stores, follower)
         self._engine.changed.set()
 
     def report(self) -> None:
         """Send a heartbeat; none while the loop that does the work stands, however well this one turns."""
+        partitions = (one for task in self._engine.tasks.values() for one in task.partitions.items())
+        self._purge.look((tp, partition.committed.next_offset) for tp, partition in partitions)
         broker, note = self._outage.state(self._session.clients if self._session is not None else None)
         slot, session, stores = self._config.slot, self._session, self._stores
         now = self._loop.time()
@@ -348,6 +351,8 @@ class Worker:
 
     async def end(self) -> None:
         """Let go of every handle, without a commit."""
+        self._queries.end()
+        self._purge.end()
         await self._effects.end()
         await self._engine.functions.stop()
         await self._drop_session()

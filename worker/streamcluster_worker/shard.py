@@ -6,8 +6,10 @@ Offsets live in the default column family and go into the same WriteBatch as the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import count, islice
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -24,8 +26,9 @@ from rocksdict import (
 )
 
 from streamcluster.ids import TaskId
+from streamcluster.stores import StoreClosed
 
-from .store_errors import CorruptStore, StoreUnavailable, store_error
+from .store_errors import CorruptStore, StoreUnavailable, store_error, too_many_files
 
 FORMAT_VERSION = 1
 _FORMAT_KEY = b"format"
@@ -74,7 +77,9 @@ def identity(app_id: str, cluster_id: str, task: TaskId) -> Identity:
 class Memory:
     """What all stores of one process share: one block cache, one budget of write buffers (invariant I7)."""
 
-    def __init__(self, block_cache_bytes: int, write_buffer_bytes: int) -> None:
+    def __init__(self, block_cache_bytes: int, write_buffer_bytes: int, open_files_max: int = -1) -> None:
+        """open_files_max: of each store; -1: as many as it likes."""
+        self._open_files_max = open_files_max
         self._cache = Cache(block_cache_bytes)
         # No stalls: past its budget the manager makes databases flush, and writes never wait for one another.
         self._buffers = WriteBufferManager(write_buffer_bytes, False)
@@ -84,6 +89,9 @@ class Memory:
         options = Options(raw_mode=True)
         options.create_if_missing(True)
         options.create_missing_column_families(True)
+        options.set_max_open_files(self._open_files_max)
+        # With the default, 64 parts of the cache keep one file each whatever the maximum is.
+        options.set_table_cache_num_shard_bits(1)
         options.set_write_buffer_size(_MEMTABLE_BYTES)
         options.set_write_buffer_manager(self._buffers)
         options.set_max_total_wal_size(_LOG_BYTES)
@@ -126,13 +134,23 @@ class RocksShard:
             raise store_error(self._path, error) from error
         return value
 
-    def scan(self, after: bytes | None = None, *, rows_max: int = 1000) -> list[tuple[bytes, bytes]]:
-        """Rows in key order (bytewise), those with key > after (all when None), at most rows_max."""
+    def scan(
+        self, after: bytes | None = None, *, rows_max: int = 1000, bytes_max: int | None = None
+    ) -> list[tuple[bytes, bytes]]:
+        """Rows in key order (bytewise) with key > after, at most rows_max, or up to the one that reaches bytes_max."""
         # The least key that is greater than `after` is `after` and one zero byte.
         family = self._family
         try:
             rows = family.items() if after is None else family.items(from_key=after + b"\0")
-            return list(islice(rows, rows_max))  # type: ignore[arg-type]  # in raw mode keys are bytes
+            if bytes_max is None:
+                return list(islice(rows, rows_max))  # type: ignore[arg-type]  # in raw mode keys are bytes
+            found, size = [], 0
+            for row in islice(rows, rows_max):
+                found.append(row)
+                size += len(row[0]) + len(row[1])  # type: ignore[arg-type]  # as above
+                if size >= bytes_max:
+                    break
+            return found  # type: ignore[return-value]  # as above
         except Exception as error:
             raise store_error(self._path, error) from error
 
@@ -152,7 +170,7 @@ class RocksShard:
 class RocksStore:
     """All shards of one task, in one database. One thread at a time may write; reads may run beside it."""
 
-    __slots__ = ("_db", "_families", "_memory", "_offsets", "_path", "_restoring", "_shards")
+    __slots__ = ("_db", "_families", "_memory", "_offsets", "_path", "_reading", "_restoring", "_shards")
 
     def __init__(self, path: Path, db: Rdict, memory: Memory, tables: Sequence[str]) -> None:
         self._path = path
@@ -161,6 +179,8 @@ class RocksStore:
         self._families: dict[str, ColumnFamily] = {}
         self._shards: dict[str, RocksShard] = {}
         self._offsets: dict[str, int] = {}
+        # Held by whoever reads from another thread, and by what would pull the database away under that.
+        self._reading = threading.Lock()
         # Tables with the options of a restore.
         self._restoring: set[str] = set()
         for table in tables:
@@ -191,7 +211,8 @@ class RocksStore:
             path.mkdir(parents=True, exist_ok=True)
             fresh = not any(path.iterdir())
         except OSError as error:
-            raise StoreUnavailable(path, f"not usable as a state directory ({error.strerror})") from error
+            reason = too_many_files(error) or f"not usable as a state directory ({error.strerror})"
+            raise StoreUnavailable(path, reason) from error
         db = _open_database(path, tables, memory, fresh=fresh)
         try:
             _check_identity(path, db, owner, fresh=fresh)
@@ -251,23 +272,32 @@ class RocksStore:
         self._offsets.pop(table, None)
         self._empty(table)
 
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """While this is held, another thread may read the shards; `close` waits for its end. Raises StoreClosed."""
+        with self._reading:
+            if self._db is None:
+                raise StoreClosed
+            yield
+
     def close(self) -> None:
-        """Release every handle, so that another process may open the store. Closing twice is fine.
+        """Release every handle, so that another process may open the store. Closing twice is fine. Waits for reads.
 
         Raises:
             StoreUnavailable: the last writes did not reach the disk; their changelog offsets did not either (I2).
         """
-        db, self._db = self._db, None
-        # RocksDB unlocks when the last of these is gone, and close() alone does not do it.
-        if db is None:
-            return
-        for shard in self._shards.values():
-            shard.release()
-        self._families.clear()
-        try:
-            db.close()
-        except Exception as error:
-            raise store_error(self._path, error) from error
+        with self._reading:
+            db, self._db = self._db, None
+            # RocksDB unlocks when the last of these is gone, an iterator too, and close() alone does not do it.
+            if db is None:
+                return
+            for shard in self._shards.values():
+                shard.release()
+            self._families.clear()
+            try:
+                db.close()
+            except Exception as error:
+                raise store_error(self._path, error) from error
 
     def _tune(self, table: str, options: dict[str, str]) -> None:
         try:
@@ -279,14 +309,15 @@ class RocksStore:
         """Make the column family of `table` anew."""
         name = _FAMILY_PREFIX + table
         db = self._open_db()
-        self._families.pop(table)
-        try:
-            db.drop_column_family(name)
-            family = db.create_column_family(name, self._memory.options())
-        except Exception as error:
-            raise store_error(self._path, error) from error
-        self._families[table] = db.get_column_family_handle(name)
-        self._shards[table].reopen(family)
+        with self._reading:
+            self._families.pop(table)
+            try:
+                db.drop_column_family(name)
+                family = db.create_column_family(name, self._memory.options())
+            except Exception as error:
+                raise store_error(self._path, error) from error
+            self._families[table] = db.get_column_family_handle(name)
+            self._shards[table].reopen(family)
 
     def _commit(self, batch: WriteBatch, next_offsets: Mapping[str, int]) -> None:
         """Write `batch` and the offsets as one; remember the offsets once they are written."""
@@ -327,20 +358,6 @@ def read_offsets(path: Path, tables: Sequence[str], owner: Identity) -> dict[str
     finally:
         db.close()
     return {table: int(offset) for table, offset in found.items() if offset is not None}
-
-
-def set_aside(path: Path) -> Path:
-    """Rename a store that cannot be used to `<name>.corrupt-<n>`, so that nothing is lost, and return the new path."""
-    for n in count(1):
-        aside = path.with_name(f"{path.name}.corrupt-{n}")
-        if aside.exists():
-            continue
-        try:
-            path.rename(aside)
-        except OSError as error:
-            raise StoreUnavailable(path, f"cannot be renamed to {aside} ({error.strerror})") from error
-        return aside
-    raise AssertionError("count() does not end")
 
 
 def _offset_key(table: str) -> bytes:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import resource
 import struct
 import threading
 from collections.abc import Iterable
+from itertools import count
 from pathlib import Path
 
 from streamcluster.ids import TaskId
+from streamcluster.open_files import open_files_max
 from streamcluster.settings import Settings
 from streamcluster.stores import MemoryStore, StoreFailed, TaskStore
 from streamcluster.topology import Topology
 
-from .shard import Memory, RocksStore, identity, read_offsets, set_aside
+from .shard import Memory, RocksStore, identity, read_offsets
 from .store_errors import CorruptStore, StoreUnavailable
 
 logger = logging.getLogger("streamcluster")
@@ -54,7 +57,11 @@ class Stores:
 
     def _open_rocks(self, task: TaskId, tables: list[str]) -> RocksStore:
         if self._memory is None:
-            self._memory = Memory(self._settings.store_block_cache_bytes, self._settings.store_write_buffer_bytes)
+            settings, (limit, _) = self._settings, resource.getrlimit(resource.RLIMIT_NOFILE)
+            workers = settings.workers or len(os.sched_getaffinity(0))
+            # The kernel knows no infinity of files, but its word for it does not count as a number.
+            files = open_files_max(self._topology, workers, limit) if limit != resource.RLIM_INFINITY else -1
+            self._memory = Memory(settings.store_block_cache_bytes, settings.store_write_buffer_bytes, files)
         self._directory.mkdir(parents=True, exist_ok=True)
         path = self._directory / str(task)
         owner = identity(self._settings.app_id, self._cluster_id, task)
@@ -123,6 +130,20 @@ class Stores:
             except (CorruptStore, StoreUnavailable) as error:
                 logger.debug("task %s: its store is left out of the inventory: %s", task, error)
         return found
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a store that cannot be used to `<name>.corrupt-<n>`, so that nothing is lost, and return the new path."""
+    for n in count(1):
+        aside = path.with_name(f"{path.name}.corrupt-{n}")
+        if aside.exists():
+            continue
+        try:
+            path.rename(aside)
+        except OSError as error:
+            raise StoreUnavailable(path, f"cannot be renamed to {aside} ({error.strerror})") from error
+        return aside
+    raise AssertionError("count() does not end")
 
 
 def _is_free(path: Path) -> bool:
