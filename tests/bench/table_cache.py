@@ -48,7 +48,7 @@ class CountedStore:
 
     def __init__(self, store: TaskStore, tables: list[str]) -> None:
         self.write, self.restore, self.forget, self.close = store.write, store.restore, store.forget, store.close
-        self.changelog_next_offset = store.changelog_next_offset
+        self.changelog_next_offset, self.reading = store.changelog_next_offset, store.reading
         self.shards = {table: CountedShard(store.shard(table)) for table in tables}
 
     def shard(self, table: str) -> CountedShard:

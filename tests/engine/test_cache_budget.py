@@ -202,7 +202,7 @@ class CountedStore:
     def __init__(self, reads: list[bytes], tables: list[str]) -> None:
         store = MemoryStore(tables)
         self.write, self.restore, self.forget, self.close = store.write, store.restore, store.forget, store.close
-        self.changelog_next_offset = store.changelog_next_offset
+        self.changelog_next_offset, self.reading = store.changelog_next_offset, store.reading
         self._shards = {table: CountedShard(reads, store.shard(table)) for table in tables}
 
     def shard(self, table: str) -> CountedShard:

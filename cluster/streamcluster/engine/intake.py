@@ -123,7 +123,9 @@ class RunIntake:
             if self._wants_kept(deadline):
                 return None
             await self._rest(None if deadline is None or self.held else deadline - self.now())
-        run = self._pop()
+        run = self._next()
+        assert run is not None
+        self.queue.remove(run)
         if self._single_left or self.strict:
             run = self._single(run)
         if self._enter is not None:
@@ -137,14 +139,6 @@ class RunIntake:
         if self.only is None:
             return self.queue[0] if self.queue else None
         return next((run for run in self.queue if run.task == self.only), None)
-
-    def _pop(self) -> Run:
-        if self.only is None:
-            return self.queue.popleft()
-        run = self._next()
-        assert run is not None
-        self.queue.remove(run)
-        return run
 
     def _single(self, run: Run) -> Run:
         """The first event of the run; the others wait."""
@@ -253,6 +247,13 @@ class RunIntake:
     def held(self) -> bool:
         """It comes to rest after the current event, or rests already."""
         return bool(self._holders)
+
+    def take_only(self, task: TaskId | None) -> None:
+        """Hand out runs of this task alone, from the next event on, since one of it is tried; None: of all again."""
+        if task is not None and self.cursor.run is not None:
+            self._put_back(self.cursor.run)
+        self.only = task
+        self.wake()
 
     def hold(self, by: Hashable) -> None:
         """Come to rest after the current event, until all who asked for it have released it.

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Literal
 
 from ..current import KafkaRecord
-from ..ids import TP, TaskId
+from ..ids import TP
 from .clock import Clock
 from .coroutine import Coroutine, holds_back
 from .task import RunningTask
@@ -56,7 +56,7 @@ class Trial:
         """(Re)start with the replay of what comes before the first suspect, after a rollback."""
         if self.phase != "stopped":
             self.phase = "replay"
-        self._set_only(None)
+        self._take_all()
         self._set_gates()
         self.task.set_flush(True)
 
@@ -106,7 +106,7 @@ class Trial:
             if not waiting and partition.end_behind_gate <= offset:
                 return False
             if waiting and waiting[0].offset() == offset:
-                if may_try and not any(coroutine.intake.kept.events for coroutine in self._own()):
+                if may_try and not any(map(_buffers, self.task.coroutines)):
                     self._try_after_pause()
                 return False
         return self._next_suspect()
@@ -135,28 +135,28 @@ class Trial:
         """Hand out the suspect."""
         partition = self.task.partitions[self.suspects[0][0]]
         self.phase = "alone"
-        self._set_only(self.task.id)
+        self._take_only_own()
         partition.dispatch([partition.gated.pop(0)])
 
-    def _own(self) -> list[Coroutine]:
-        """The coroutines that the suspect is tried in."""
-        units = self._units.get(self.suspects[0], ())
-        return [coroutine for coroutine in self.task.coroutines if coroutine.unit_name in units]
-
-    def _set_only(self, task: TaskId | None) -> None:
+    def _take_only_own(self) -> None:
+        """Have streams that go over several tasks take nothing else meanwhile."""
         for coroutine in self.task.coroutines:
-            coroutine.intake.only = task
-            coroutine.intake.wake()
+            coroutine.intake.take_only(self.task.id)
+
+    def _take_all(self) -> None:
+        for coroutine in self.task.coroutines:
+            if coroutine.intake.only == self.task.id:
+                coroutine.intake.take_only(None)
 
     def end(self) -> None:
         """The task is closed."""
         self.phase = "stopped"
-        self._set_only(None)
+        self._take_all()
 
     def _next_suspect(self) -> bool:
         self._units.pop(self.suspects.popleft(), None)
         self.phase = "replay"
-        self._set_only(None)
+        self._take_all()
         if self.suspects:
             self._set_gates()
             return False
@@ -164,3 +164,8 @@ class Trial:
         for partition in self.task.partitions.values():
             partition.open_gate()
         return True
+
+
+def _buffers(coroutine: Coroutine) -> bool:
+    """take() has events in its buffer, that the next one would be in a batch with."""
+    return bool(coroutine.intake.kept.events) and not coroutine.intake.kept.handed_out
