@@ -53,13 +53,15 @@ class Engine:
         self.moves = 0
         self.events_total = 0
         records_max = app.conf.outbox_records_max if outbox_records_max is None else outbox_records_max
-        self._make_outbox = partial(Outbox, records_max, self.changed.set)
+        self._make_outbox = partial(Outbox, records_max, self._sender_waits)
         self.outbox = self._make_outbox()
         self._routes: dict[tuple[str, int], SourcePartition] = {}
         self._tables: dict[str, Table[object, object]] = {table.name: table for table in plan.tables}
         letters = next((topic for topic in topology.topics if topic.name == app.conf.dead_letters), None)
         self.recovery = Recovery(app, clock, self.tasks, self.changed, letter_bytes_max(app.conf, letters))
-        self._shared = self.recovery.shared = make_shared(plan, clock, self._rested, self.recovery.report, self.outbox)
+        self._shared = self.recovery.shared = make_shared(
+            plan, clock, self._rested, self._touch, self.recovery.report, self.outbox
+        )
         self.transaction = Transaction(
             self.tasks,
             self._shared,
@@ -81,6 +83,14 @@ class Engine:
     def _rested(self) -> None:
         self.moves += 1
         self.changed.set()
+
+    def _sender_waits(self) -> None:
+        self.transaction.sender_waits = True
+        self.changed.set()
+
+    def _touch(self, task: TaskId) -> None:
+        if task in self.tasks:
+            self.transaction.touch(self.tasks[task])
 
     # Tasks
 
@@ -119,7 +129,12 @@ class Engine:
         name = f"{unit.name}#{number}/{unit.concurrency}" if unit.concurrency > 1 else unit.name
         views = {table: shard.view() for table, shard in running.shards.items()}
         hand = Hand(self._make_outbox(behind=running.outbox), running.outbox, views.values())
-        instance = Instance(unit, name, running.id, hand, self.clock, self._rested, self.recovery.report)
+
+        def rested() -> None:
+            self.transaction.touch(running)
+            self._rested()
+
+        instance = Instance(unit, name, running.id, hand, self.clock, rested, self.recovery.report)
         for table, view in views.items():
             instance.set_shard(self._tables[table].shard_var, view)
         return instance
@@ -186,6 +201,7 @@ class Engine:
             source = self._routes.get((topic, partition))
             if source is not None:
                 self.events_total += source.feed(records[start:end])
+                self._touch(source.task)
                 self.backlog.fed(end - start, source.backlog.added_bytes)
             start = end
 
@@ -194,6 +210,7 @@ class Engine:
         source = self._routes.get(tp)
         if source is not None:
             source.advance(offset)
+            self._touch(source.task)
 
     def overfull(self) -> set[TP]:
         """Which partitions must pause so that the worker stays within its settings; costs a look now and then."""

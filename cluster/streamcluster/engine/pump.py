@@ -212,9 +212,11 @@ class Pump:
         engine = self._engine
         self._urgent = False
         self._swept_moves = engine.moves
-        self._last_sweep = now
+        sweep = now > self._last_sweep + SWEEP_SECONDS
+        if sweep:
+            self._last_sweep = now
         recommit = now > self._next_recommit
-        commit = engine.transaction.seal(all_offsets=recommit)
+        commit = engine.transaction.seal(everything=sweep, all_offsets=recommit)
         if recommit:
             self._next_recommit = now + RECOMMIT_SECONDS
         if commit.is_empty():

@@ -37,6 +37,7 @@ class SharedSource:
         "_reader",
         "_tables",
         "_tokens",
+        "_touch",
         "_worker_outbox",
         "failed",
         "function",
@@ -51,10 +52,13 @@ class SharedSource:
         tables: tuple[Table[object, object], ...],
         clock: Clock,
         on_rest: Callable[[], None],
+        touch: Callable[[TaskId], None],
         fail: Callable[[Failure], None],
         worker_outbox: Outbox,
     ) -> None:
+        """touch: called with a task when an event of it is finished."""
         self.shared = shared
+        self._touch = touch
         self._tables = tables
         self._fail = fail
         self._worker_outbox = worker_outbox
@@ -107,16 +111,22 @@ class SharedSource:
 
     def _settle(self) -> bool:
         """The event in hand is finished; False when what it wrote cannot be committed, which is its failure."""
-        for part in self.parts.values():
-            if self.intake.strict and not self.failed:
-                try:
-                    part.hand.check()
-                except UnencodableEntry as error:
-                    suspects = self.intake.suspects()
-                    self.failed = bool(suspects)
-                    self._fail(Failure(self.shared.name, self.shared.policy, part.task, suspects, error))
-            if not self.failed:
-                part.hand.settle()
+        # It sends and writes where it is; what it did in other tasks is settled since it left them.
+        task = self.intake.cursor.task
+        part = None if task is None else self.parts.get(task)
+        if part is None:
+            return not self.failed
+        if self.intake.strict and not self.failed:
+            try:
+                part.hand.check()
+            except UnencodableEntry as error:
+                suspects = self.intake.suspects()
+                self.failed = bool(suspects)
+                self._fail(Failure(self.shared.name, self.shared.policy, part.task, suspects, error))
+        if not self.failed:
+            part.hand.settle()
+            for finished in {part.task, *self.in_hand()}:
+                self._touch(finished)
         return not self.failed
 
     @property
@@ -180,10 +190,15 @@ class SharedPart:
 
 
 def make_shared(
-    plan: Plan, clock: Clock, on_rest: Callable[[], None], fail: Callable[[Failure], None], outbox: Outbox
+    plan: Plan,
+    clock: Clock,
+    on_rest: Callable[[], None],
+    touch: Callable[[TaskId], None],
+    fail: Callable[[Failure], None],
+    outbox: Outbox,
 ) -> list[SharedSource]:
     """The running side of every shared stream of the app."""
-    return [SharedSource(shared, plan.tables, clock, on_rest, fail, outbox) for shared in plan.shared]
+    return [SharedSource(shared, plan.tables, clock, on_rest, touch, fail, outbox) for shared in plan.shared]
 
 
 def readers_of(sources: list[SharedSource], topic: str) -> list[Reader]:

@@ -15,7 +15,7 @@ It knows no Kafka and no clock: `pump.py` decides when.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from ..ids import TaskId
 from .coroutine import holds_back
@@ -44,10 +44,12 @@ class Transaction:
         "_outbox",
         "_shared",
         "_tasks",
+        "_touched",
         "exactly_once",
         "in_flight",
         "late",
         "parts",
+        "sender_waits",
         "unfinished",
     )
 
@@ -67,6 +69,10 @@ class Transaction:
         self._cut_failed = cut_failed
         self._entries_max = entries_max
         self.exactly_once = exactly_once
+        # The tasks that may have something to cut: of 200, most have not at most moments.
+        self._touched: dict[TaskId, RunningTask] = {}
+        # A sender has begun to wait for room since it was last looked at.
+        self.sender_waits = False
         # Who has taken part since the last seal, and what with.
         self.parts: dict[TaskId, TaskCommit] = {}
         # Tasks whose output in it goes beyond their part: an event that is not finished sent it.
@@ -88,17 +94,25 @@ class Transaction:
 
     def ready_count(self) -> int:
         """Output records and table entries that the next commit can take."""
-        tasks = (task for task in self._tasks.values() if task.id not in self.late and not task.stopped)
+        tasks = [task for task in self._touched.values() if task.id not in self.late and not task.stopped]
         return self._outbox.count() + sum(task.uncommitted_count() for task in tasks)
 
     def output_count(self) -> int:
         """Records that finished events have sent and that Kafka has not been given."""
         staged = sum(sum(map(len, part.outputs.values())) for part in self.parts.values())
-        return staged + sum(task.output_count() for task in self._tasks.values() if not task.stopped)
+        return staged + sum(task.output_count() for task in self._touched.values() if not task.stopped)
 
     def senders_wait(self) -> bool:
         """A sender waits for room that a hand-over may give."""
-        return any(map(self._waits, self._tasks.values()))
+        if not self.sender_waits:
+            return False
+        full = [
+            task
+            for task in self._tasks.values()
+            if any([coroutine.hand.outbox.is_full() for coroutine in task.coroutines])  # noqa: C419 (faster)
+        ]
+        self.sender_waits = bool(full)
+        return any(map(self._waits, full))
 
     def _waits(self, task: RunningTask) -> bool:
         """A sender of this task waits for room, and nothing but its own event is in the way of a cut."""
@@ -109,10 +123,14 @@ class Transaction:
 
     # Cutting
 
-    def _take(self, *, all_offsets: bool = False) -> None:
-        """Cut every task that can be cut: first all are encoded, then all are cut."""
+    def touch(self, task: RunningTask) -> None:
+        """Something has happened in this task that a commit may have to carry."""
+        self._touched[task.id] = task
+
+    def _take(self, tasks: Collection[RunningTask], *, all_offsets: bool = False) -> None:
+        """Cut every one of these tasks that can be cut: first all are encoded, then all are cut."""
         encoded: dict[TaskId, Encoded] = {}
-        for task in self._tasks.values():
+        for task in tasks:
             if task.stopped or task.failed():
                 continue
             for coroutine in task.coroutines:
@@ -128,6 +146,7 @@ class Transaction:
         able = self._unbound(set(encoded))
         for task_id in able:
             self._add(self._tasks[task_id].cut(encoded[task_id], all_offsets=all_offsets))
+            self._touched.pop(task_id, None)
             self.unfinished.discard(task_id)
             if task_id in self.late:
                 self.late.discard(task_id)
@@ -168,17 +187,18 @@ class Transaction:
         """Take out output that may go to Kafka before the commit. What is finished first; then what has no room."""
         outputs: Outputs = {}
         if self.exactly_once:
-            self._take()
+            self._take(list(self._touched.values()))
             for part in self.parts.values():
                 merge(outputs, part.outputs)
                 part.outputs = {}
         else:
-            for task in self._tasks.values():
+            for task in self._touched.values():
                 if not task.stopped and not task.failed():
                     task.settle()
                     merge(outputs, task.take_outputs())
-        for task in self._tasks.values():
-            self._relieve(task, outputs)
+        if self.senders_wait():
+            for task in self._tasks.values():
+                self._relieve(task, outputs)
         return outputs
 
     def _relieve(self, task: RunningTask, outputs: Outputs) -> None:
@@ -193,13 +213,16 @@ class Transaction:
                 merge(outputs, coroutine.hand.give_early(binds=self.exactly_once))
         self._wait_for(task)
 
-    def seal(self, *, all_offsets: bool = False) -> Commit:
+    def seal(self, *, everything: bool = False, all_offsets: bool = False) -> Commit:
         """Cut what can be cut and take everything out, to be committed. Empty while an event binds the transaction.
 
-        all_offsets: also positions that did not move.
+        Args:
+            everything: look at tasks too in which nothing is known to have happened.
+            all_offsets: also positions that did not move.
         """
         assert self.in_flight is None, "one commit at a time"
-        self._take(all_offsets=all_offsets)
+        tasks = self._tasks if everything or all_offsets else self._touched
+        self._take(list(tasks.values()), all_offsets=all_offsets)
         if self.unfinished:
             return Commit()
         parts, self.parts = self.parts, {}
@@ -231,3 +254,4 @@ class Transaction:
         """The task is closed, or rolled back: what was late in it is no more."""
         self.late.discard(task)
         self.unfinished.discard(task)
+        self._touched.pop(task, None)
