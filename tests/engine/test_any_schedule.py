@@ -59,6 +59,7 @@ def make_app(case: Case) -> App:
         error_retries=chance.choice([0, 1, 2]),
         error_backoff=chance.choice([0.0, 0.5]),
         producer_flush_records=chance.choice([2, 5, 20_000]),
+        stream_buffer_records_max=chance.choice([2, 6, 50_000]),
     )
     numbers = app.topic("n", key_type=str, value_type=int)
     out = app.topic("out", key_type=str, value_type=int, partitions=1)

@@ -70,7 +70,7 @@ async def work(driver: Driver, hanging: int, check: tuple[int, int]) -> int:
                 room -= len(records)
         for _ in range(3):
             await asyncio.sleep(0)
-        paused = engine.overfull()
+        paused = engine.overfull(lambda _: None)
         if turn % 5 == 0:
             held = set(in_memory(engine))
             assert len(held) <= check[0]
@@ -106,10 +106,10 @@ def test_events_since_the_last_commit_are_counted() -> None:
         for value in (1, 2, 3):
             driver.send("numbers", value=value, partition=0, commit=False)
         driver.send("numbers", value=4, partition=1, commit=False)
-        engine.overfull()
+        engine.overfull(lambda _: None)
         assert (engine.backlog.done, engine.backlog.records) == (4, 0)
         driver.send("numbers", value=5, partition=1)
         driver.advance(0.0)
-        engine.overfull()
+        engine.overfull(lambda _: None)
         # take() has them in hand: they are not committed, as for all its events.
         assert engine.backlog.done == 5

@@ -41,11 +41,14 @@ class PartitionBacklog:
         "_waiting_total",
         "added_bytes",
         "done_records",
+        "record_bytes",
         "waiting_bytes",
         "waiting_records",
     )
 
     def __init__(self) -> None:
+        # An average record, as of the last `add`.
+        self.record_bytes = 0
         # Spans that are done and not committed, and those behind them, the first of which may be done in part.
         self._done: deque[Span] = deque()
         self._waiting: deque[Span] = deque()
@@ -65,6 +68,7 @@ class PartitionBacklog:
     def add(self, start: int, end: int, records: int, size: int) -> None:
         """So many records from offset `start` to before `end` were consumed, behind all others."""
         self.added_bytes = size
+        self.record_bytes = size // max(1, records)
         self._waiting_total[0] += records
         self._waiting_total[1] += size
         last = self._waiting[-1] if self._waiting else None
@@ -96,8 +100,13 @@ class PartitionBacklog:
             self.waiting_bytes -= int(first.size * part)
             self.done_records += int(first.records * (part - first.part_before(committed)))
 
+    def count_apart(self, records: int) -> None:
+        """So many records wait beside those that were added, until the next `settle`."""
+        self.waiting_records += records
+        self.waiting_bytes += records * self.record_bytes
+
     def clear(self) -> None:
-        """The partition is read again from its committed position."""
+        """The partition is read again from somewhere else."""
         self._done.clear()
         self._waiting.clear()
         self._done_total = self.done_records = 0

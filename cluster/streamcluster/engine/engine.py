@@ -7,6 +7,7 @@ failures: recovery says which tasks must roll back and where the consumer must g
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 
 from ..app import App
@@ -23,6 +24,8 @@ from .clock import Clock
 from .functions import Functions
 from .hand import Hand
 from .instance import Instance
+from .lagging import Lagging
+from .late import LateTasks
 from .local_tables import attach_tables, make_shards
 from .outbox import Outbox
 from .partition import Reader, Reject, SourcePartition
@@ -56,6 +59,7 @@ class Engine:
         self._make_outbox = partial(Outbox, records_max, self._sender_waits)
         self.outbox = self._make_outbox()
         self._routes: dict[tuple[str, int], SourcePartition] = {}
+        self.lagging = Lagging(clock, self._routes, self.changed.set)
         self._tables: dict[str, Table[object, object]] = {table.name: table for table in plan.tables}
         letters = next((topic for topic in topology.topics if topic.name == app.conf.dead_letters), None)
         self.recovery = Recovery(app, clock, self.tasks, self.changed, letter_bytes_max(app.conf, letters))
@@ -70,6 +74,7 @@ class Engine:
             entries_max=app.conf.commit_events_max,
             exactly_once=app.conf.exactly_once,
         )
+        self.late = LateTasks(clock, self.tasks, self.transaction, self.recovery, self.changed.set)
         self.functions = self.recovery.functions = Functions(
             app, plan.functions, clock, self.outbox, self.recovery.function_failed, self.recovery.function_ended
         )
@@ -212,8 +217,18 @@ class Engine:
             source.advance(offset)
             self._touch(source.task)
 
-    def overfull(self) -> set[TP]:
-        """Which partitions must pause so that the worker stays within its settings; costs a look now and then."""
+    def overfull(self, rewind: Callable[[dict[TP, int]], None]) -> set[TP]:
+        """Which partitions must pause so that the worker stays within its settings; costs a look now and then.
+
+        rewind: called with where the consumer must go on, for readers that are left behind, or rejoin.
+        """
+        full = self._overfull()
+        if moves := self.lagging.look(full):
+            rewind(moves)
+            full = self._overfull()
+        return full
+
+    def _overfull(self) -> set[TP]:
         if not self.backlog.must_look():
             return set()
         waiting: dict[TP, PartitionBacklog] = {}

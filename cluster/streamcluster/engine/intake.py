@@ -228,9 +228,9 @@ class RunIntake:
         """Resting, with nothing queued that it may hand out."""
         return self._waiter is not None and (not self.queue or self._stopped)
 
-    def one_at_a_time(self) -> None:
-        """From the next event on, hand out one at a time for a while."""
-        self._single_left = SINGLE_EVENTS
+    def one_at_a_time(self, count: int = 0) -> None:
+        """From the next event on, hand out `count` one at a time, and more for a while."""
+        self._single_left = max(self._single_left, count + SINGLE_EVENTS)
 
     def push(self, run: Run) -> None:
         """Add a run behind the others."""

@@ -25,12 +25,14 @@ Reject = Callable[[TP, KafkaRecord, str, Exception], bool]
 # What is done with a record that is not handed out: its dead letter, for example. False: it must not be passed.
 Aside = Callable[[KafkaRecord], bool]
 Asides = list[tuple[KafkaRecord, Aside]]
+# Records and their values, and those that cannot be decoded.
+Decoded = tuple[list[KafkaRecord], list[Any], list[tuple[KafkaRecord, Exception]]]
 
 
 class Reader:
     """One coroutine that reads a partition. share: (its number, how many there are) under `concurrency=`."""
 
-    __slots__ = ("intake", "name", "share", "topic", "unit")
+    __slots__ = ("intake", "kept", "lags", "name", "next_offset", "share", "topic", "unit")
 
     def __init__(self, name: str, unit: str, topic: Topic, intake: RunIntake, share: tuple[int, int] | None) -> None:
         self.name = name
@@ -38,6 +40,15 @@ class Reader:
         self.topic = topic
         self.intake = intake
         self.share = share
+        # What it is given next: what is before that it has, or is past.
+        self.next_offset = 0
+        # It is left behind (lagging.py), and is given nothing for now; how much it had waiting when that began.
+        self.lags = False
+        self.kept = 0
+
+    def waiting_count(self, tp: TP) -> int:
+        """Events of the partition that wait for it."""
+        return sum([len(run.values) for run in self.intake.queue if run.tp == tp])
 
 
 class SourcePartition:
@@ -88,6 +99,13 @@ class SourcePartition:
         ahead = _ahead_of(self.committed)
         for reader in self.readers:
             reader.intake.done[self.tp] = self.committed.next_offset + ahead.get(short_name(reader.name), 0)
+            reader.next_offset = reader.intake.done[self.tp]
+            reader.lags = False
+
+    @property
+    def front(self) -> int:
+        """Behind everything that any reader was given; the consumer goes back from there for one that was not."""
+        return max([self.next_offset, *(reader.next_offset for reader in self.readers)])
 
     def feed(self, records: list[KafkaRecord]) -> int:
         """Take records in offset order and hand them to the readers; returns how many were new.
@@ -100,6 +118,8 @@ class SourcePartition:
             records = [record for record in records if record.offset() >= self.next_offset]
             if not records:
                 return 0
+        front = self.front
+        new = len(records) if records[0].offset() >= front else sum([record.offset() >= front for record in records])
         self.next_offset = records[-1].offset() + 1
         self.backlog.add(records[0].offset(), self.next_offset, len(records), _size_of(records))
         if self.gate is not None:
@@ -108,7 +128,7 @@ class SourcePartition:
             records = [record for record in records if record.offset() < gate]
         if records:
             self.dispatch(records)
-        return len(records)
+        return new
 
     def open_gate(self) -> None:
         """Let everything pass again."""
@@ -129,23 +149,38 @@ class SourcePartition:
             return
         self.next_offset = offset
         for reader in self.readers:
-            decode_key = reader.topic.coders.decode_key
-            reader.intake.push(Run(self.task, self.tp, [], [], offset, decode_key))
+            if not reader.lags and offset > reader.next_offset:
+                reader.next_offset = offset
+                decode_key = reader.topic.coders.decode_key
+                reader.intake.push(Run(self.task, self.tp, [], [], offset, decode_key))
 
     def dispatch(self, records: list[KafkaRecord]) -> None:
-        """Decode once per topic declaration and push a run to each reader."""
+        """Decode once per topic declaration and push a run to each reader, but those that have it or are left behind.
+
+        What does not decode is put aside once per declaration, where its first reader comes to it.
+        """
         behind = records[-1].offset() + 1
-        decoded: dict[int, tuple[list[KafkaRecord], list[Any]]] = {}
+        decoded: dict[int, Decoded] = {}
+        declarations: set[int] = set()
         for reader in self.readers:
             key = id(reader.topic)
-            asides: Asides = []
+            is_first = key not in declarations
+            declarations.add(key)
+            begin = reader.next_offset
+            if reader.lags or behind <= begin:
+                continue
+            reader.next_offset = behind
             if key not in decoded:
-                decoded[key] = self._decode(reader, records, asides)
-            taken, values = decoded[key]
+                decoded[key] = _decode(reader.topic, records)
+            taken, values, undecodable = decoded[key]
+            asides: Asides = []
+            if is_first and undecodable:
+                rejected = [(record, error) for record, error in undecodable if record.offset() >= begin]
+                asides += [(record, partial(self._reject_for, reader.unit, error)) for record, error in rejected]
             if self.skips:
-                asides += self._given_up(reader, records)
-            if len(self.readers) > 1 or self.skips:
-                taken, values = self._select(reader, taken, values)
+                asides += self._given_up(reader, records, begin)
+            if len(self.readers) > 1 or self.skips or records[0].offset() < begin:
+                taken, values = self._select(reader, taken, values, begin)
             if asides:
                 self._push_around(reader, taken, values, asides, behind)
             else:
@@ -171,40 +206,11 @@ class SourcePartition:
             start = end
         reader.intake.push(Run(self.task, self.tp, records[start:], values[start:], behind, decode_key))
 
-    def _decode(
-        self, reader: Reader, records: list[KafkaRecord], asides: Asides
-    ) -> tuple[list[KafkaRecord], list[Any]]:
-        decode = reader.topic.coders.decode_value
-        try:
-            return records, [decode(record.value()) for record in records]
-        except Exception:  # noqa: BLE001 (codecs are user code; the offender is found one by one)
-            return self._decode_each(reader, records, asides)
-
-    def _decode_each(
-        self, reader: Reader, records: list[KafkaRecord], asides: Asides
-    ) -> tuple[list[KafkaRecord], list[Any]]:
-        """The slow way, after a batch did not decode: tombstones pass as None, what is undecodable is put aside."""
-        decode = reader.topic.coders.decode_value
-        taken: list[KafkaRecord] = []
-        values: list[Any] = []
-        for record in records:
-            data = record.value()
-            try:
-                value = None if data is None else decode(data)
-            except Exception as error:  # noqa: BLE001 (codecs are user code)
-                if record.offset() >= reader.intake.done.get(self.tp, 0):
-                    asides.append((record, partial(self._reject_for, reader.unit, error)))
-                continue
-            taken.append(record)
-            values.append(value)
-        return taken, values
-
     def _reject_for(self, unit: str, error: Exception, record: KafkaRecord) -> bool:
         return self._reject(self.tp, record, unit, error)
 
-    def _given_up(self, reader: Reader, records: list[KafkaRecord]) -> Asides:
-        """The records that this reader's unit has given up on, and that it is not past."""
-        begin = reader.intake.done.get(self.tp, 0)
+    def _given_up(self, reader: Reader, records: list[KafkaRecord], begin: int) -> Asides:
+        """The records from `begin` on that this reader's unit has given up on."""
         return [
             (record, self.skips[record.offset()][reader.unit])
             for record in records
@@ -214,10 +220,11 @@ class SourcePartition:
         ]
 
     def _select(
-        self, reader: Reader, records: list[KafkaRecord], values: list[Any]
+        self, reader: Reader, records: list[KafkaRecord], values: list[Any], begin: int
     ) -> tuple[list[KafkaRecord], list[Any]]:
-        """What of a decoded batch is for this reader: not done yet, not given up on, and of its share of the keys."""
-        begin = reader.intake.done.get(self.tp, 0)
+        """What of a decoded batch is for this reader: from `begin` on, not given up on, of its share of the keys."""
+        if not self.skips and reader.share is None and records and records[0].offset() >= begin:
+            return records[:], values[:]
         pairs = [
             (record, value)
             for record, value in zip(records, values, strict=True)
@@ -233,10 +240,38 @@ class SourcePartition:
             self.skips = {o: units for o, units in self.skips.items() if o >= self.committed.next_offset}
 
     def settle(self) -> None:
-        """Bring `backlog` up to date. A record waits until the slowest reader is done with its run."""
-        fallback = self.committed.next_offset
-        done = min([reader.intake.done.get(self.tp, fallback) for reader in self.readers], default=self.next_offset)
-        self.backlog.settle(done, fallback)
+        """Bring `backlog` up to date. A record waits until the slowest reader is done with its run.
+
+        Of readers that are not where the consumer is, what they have waiting is counted apart.
+        """
+        committed = self.committed.next_offset
+        there = self._there()
+        if len(there) < len(self.readers):
+            ahead = _ahead_of(self.committed)
+            committed += min([ahead.get(short_name(reader.name), 0) for reader in there], default=0)
+        done = min([reader.intake.done.get(self.tp, committed) for reader in there], default=self.next_offset)
+        self.backlog.settle(done, committed)
+        if len(there) < len(self.readers):
+            self.backlog.count_apart(
+                sum(reader.waiting_count(self.tp) for reader in self.readers if reader not in there)
+            )
+
+    def _there(self) -> list[Reader]:
+        """The readers that take what the consumer reads next."""
+        return [reader for reader in self.readers if not reader.lags and reader.next_offset <= self.next_offset]
+
+    def go_on(self) -> bool:
+        """Read on where the first of those readers is that are not left behind; False when the consumer is there."""
+        position = min(reader.next_offset for reader in self.readers if not reader.lags)
+        # What waits behind a gate has been read, and so has all before it.
+        if self.gated or position == self.next_offset:
+            return False
+        self.next_offset = position
+        self.backlog.clear()
+        slowest = min(self._there(), key=lambda reader: reader.intake.done[self.tp])
+        if count := slowest.waiting_count(self.tp):
+            self.backlog.add(slowest.intake.done[self.tp], position, count, count * self.backlog.record_bytes)
+        return True
 
     def position(self) -> Committed:
         """The oldest unfinished offset over all readers; readers that are ahead of it are noted in the metadata (I5).
@@ -255,6 +290,32 @@ def _size_of(records: list[KafkaRecord]) -> int:
     sample = records[:: len(records) // SIZE_SAMPLE + 1]
     size = sum([len(record.value() or b"") + len(record.key() or b"") for record in sample])
     return size * len(records) // len(sample)
+
+
+def _decode(topic: Topic, records: list[KafkaRecord]) -> Decoded:
+    decode = topic.coders.decode_value
+    try:
+        return records, [decode(record.value()) for record in records], []
+    except Exception:  # noqa: BLE001 (codecs are user code; the offender is found one by one)
+        return _decode_each(topic, records)
+
+
+def _decode_each(topic: Topic, records: list[KafkaRecord]) -> Decoded:
+    """The slow way, after a batch did not decode: tombstones pass as None."""
+    decode = topic.coders.decode_value
+    taken: list[KafkaRecord] = []
+    values: list[Any] = []
+    undecodable: list[tuple[KafkaRecord, Exception]] = []
+    for record in records:
+        data = record.value()
+        try:
+            value = None if data is None else decode(data)
+        except Exception as error:  # noqa: BLE001 (codecs are user code)
+            undecodable.append((record, error))
+            continue
+        taken.append(record)
+        values.append(value)
+    return taken, values, undecodable
 
 
 def short_name(reader: str) -> str:

@@ -125,9 +125,10 @@ class Pump:
         await asyncio.sleep(0)
         self._end_job()
         engine.step()
+        engine.late.look()
         self._recover()
         self._pacing.loaded(saturated=self._reads.is_full(records))
-        full = engine.overfull()
+        full = engine.overfull(self._rewind)
         if self._job is None:
             self._write(len(records), commits=commits)
         elif self._beside is None and self._writes.outputs_landed and self._is_hand_over_due(len(records)):

@@ -88,14 +88,14 @@ class Recovery:
         self.last_error[task.id] = repr(error)
         if task.strict_until is None:
             logger.warning("task %s: %r; its events since the last commit are done again, one by one", task.id, error)
-            self.replays[task.id] = {tp: partition.next_offset for tp, partition in task.partitions.items()}
+            self.replays[task.id] = {tp: partition.front for tp, partition in task.partitions.items()}
             self._changed.set()
             return
         # It passed when its event ended: a codec that does not always say the same. Each of the events is a suspect.
         suspects = [
             (tp, offset)
             for tp, partition in task.partitions.items()
-            for offset in range(partition.committed.next_offset, partition.next_offset)
+            for offset in range(partition.committed.next_offset, partition.front)
         ]
         for unit in sorted({reader.unit for partition in task.partitions.values() for reader in partition.readers}):
             self.report(Failure(unit, policy_of(None, self._app.conf), task.id, suspects, error))
