@@ -198,6 +198,7 @@ class Pump:
             self._urgent
             or engine.transaction.late_is_ready()
             or engine.outbox.is_full()
+            or any(trial.waits_for_commit() for trial in engine.recovery.trials.values())
             or max(ready, engine.backlog.done) >= self._settings.commit_events_max
         )
         if now < self._pacing.due() and not urgent:

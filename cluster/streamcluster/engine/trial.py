@@ -95,9 +95,7 @@ class Trial:
         Returns:
             True when the trial is over and the task has gone back to normal.
         """
-        if self.phase in ("waiting", "stopped") or self.task.failed() or self.task.stopped or self.task.closing:
-            return False
-        if not is_clean or not all(map(self._lets_go_on, self.task.coroutines)):
+        if not is_clean or not self._may_go_on():
             return False
         if self.phase == "replay":
             tp, offset = self.suspects[0]
@@ -110,6 +108,16 @@ class Trial:
                     self._try_after_pause()
                 return False
         return self._next_suspect()
+
+    def _may_go_on(self) -> bool:
+        """The current phase is over, but for the commit of what was done in it."""
+        if self.phase in ("waiting", "stopped") or self.task.failed() or self.task.stopped or self.task.closing:
+            return False
+        return all(map(self._lets_go_on, self.task.coroutines))
+
+    def waits_for_commit(self) -> bool:
+        """Only a commit is missing for the trial to go on, and all that is behind the suspect waits for it."""
+        return self._may_go_on() and not self.task.is_clean()
 
     def _lets_go_on(self, coroutine: Coroutine) -> bool:
         """The coroutine has done what came before the suspect, or the suspect; others may be at an event, and wait."""
