@@ -146,6 +146,10 @@ class Released(_Message, frozen=True, kw_only=True):
     tasks: tuple[TaskId, ...]
 
 
+# What `error` of a task has in it that works, but has had an event in hand for long; the text changes as time passes.
+LONG_EVENT = "has been running for"
+
+
 class TaskReport(msgspec.Struct, frozen=True, kw_only=True):
     """Facts of one task. lag: records behind per source topic; restored/restore_total: records of its changelogs.
 

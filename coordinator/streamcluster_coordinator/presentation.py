@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 from streamcluster.logs import configure_logging
+from streamcluster.messages import LONG_EVENT
 
 from .status import Status, TaskStatus, WorkerStatus
 
@@ -105,6 +106,9 @@ def _task_changes(before: dict[str, TaskStatus], tasks: tuple[TaskStatus, ...]) 
         if old is not None and (old.slot, old.state, old.error) == (task.slot, task.state, task.error):
             continue
         if task.error is not None:
+            if LONG_EVENT in task.error:
+                # The worker has told of it, once.
+                continue
             text = f"task {task.task} is {task.state}: {task.error}"
             yield Change("error", text, {"task": task.task, "state": task.state, "error": task.error})
         elif task.slot is not None and task.state in _TASK_VERBS and (task.state != "restoring" or task.restore_total):

@@ -7,6 +7,7 @@ import io
 import msgspec
 import pytest
 
+from streamcluster.messages import LONG_EVENT
 from streamcluster_coordinator.presentation import BarStream, Restore, banner, changes, count, seconds
 from streamcluster_coordinator.status import Status, TaskStatus, WorkerStatus
 
@@ -75,6 +76,13 @@ def test_a_failing_task_shows_its_error() -> None:
     assert lines(RUNNING, msgspec.structs.replace(RUNNING, tasks=(TASKS[0], failing))) == [
         ("error", "task 4_1 is failing: KeyError: 'x' in agent count"),
     ]
+
+
+def test_an_event_that_runs_for_long_is_left_to_its_worker() -> None:
+    """The worker says it once; its text changes with every second, which is not a line each."""
+    for seconds_ in (12, 13):
+        long = msgspec.structs.replace(TASKS[1], error=f"event clicks[3]@1234 of shop.enrich {LONG_EVENT} {seconds_} s")
+        assert lines(RUNNING, msgspec.structs.replace(RUNNING, tasks=(TASKS[0], long))) == []
 
 
 def test_broker_loss_and_return_are_said() -> None:

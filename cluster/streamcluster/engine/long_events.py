@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..ids import TP, TaskId
+from ..messages import LONG_EVENT
 from .coroutine import event_in_hand
 from .task import RunningTask
 
@@ -28,7 +29,7 @@ class LongEvent:
 
     def describe(self, now: float) -> str:
         """For people."""
-        return f"event {self.tp}@{self.offset} of {self.unit} has been running for {now - self.since:.0f} s"
+        return f"event {self.tp}@{self.offset} of {self.unit} {LONG_EVENT} {now - self.since:.0f} s"
 
 
 class LongEvents:
