@@ -22,6 +22,7 @@ from streamcluster.errors import StreamclusterError
 from streamcluster_coordinator.broker import Broker
 
 from .bench import GUARANTEES, Bench, Sizes, quick_sizes
+from .holdups import measure_holdups
 from .hosts import CASES as HOSTS_CASES
 from .hosts import measure_hosts
 from .latency import measure_latency
@@ -38,6 +39,7 @@ CASES: dict[str, Callable[[Bench], None]] = {
     "restore": measure_restore,
     "kill": measure_kill,
     "start": measure_start,
+    "holdups": measure_holdups,
 }
 # All cases with several hosts, which share one cluster.
 HOSTS = "hosts"

@@ -30,6 +30,7 @@ class Application:
         work: the name of the app in apps.py.
         settings: what the operator sets, by name; without them the defaults count.
         host: its name, where several share the app; None: it runs alone, under the machine's name.
+        module: where the app is; workers: how many of them it starts with.
     """
 
     def __init__(
@@ -41,6 +42,9 @@ class Application:
         directory: Path,
         settings: dict[str, str],
         host: str | None = None,
+        *,
+        module: str = "apps",
+        workers: int = WORKERS,
     ) -> None:
         self.group = app_id(work, run)
         place = directory / run / (host or "")
@@ -48,14 +52,23 @@ class Application:
         self._state.mkdir(parents=True, exist_ok=True)
         self._log = place / "log"
         self._asked = make_settings({"id": self.group, "state_dir": str(self._state)}, source="bench")
-        self._environment = {
+        self.environment = {
             "BENCH_RUN": run,
             "BENCH_SOURCE": source,
             **{f"STREAMCLUSTER_{name.upper()}": value for name, value in settings.items()},
         }
-        self._command = ["-m", "streamcluster", "start", "-A", f"tests.bench.apps:{work}", "--workers", str(WORKERS)]
+        self._command = [
+            "-m",
+            "streamcluster",
+            "start",
+            "-A",
+            f"tests.bench.{module}:{work}",
+            "--workers",
+            str(workers),
+        ]
         self._command += ["--broker", f"kafka://{bootstrap}", "--state-dir", str(self._state), "--log-format", "json"]
         self._command += ["--host", host] if host is not None else []
+        self._workers = workers
         self.started_at = 0.0
         self._processes: Processes | None = None
 
@@ -68,7 +81,7 @@ class Application:
     def start(self) -> None:
         """Start it; returns at once."""
         self.started_at = time.monotonic()
-        self._processes = Processes([self._command], self._environment, self._log)
+        self._processes = Processes([self._command], self.environment, self._log)
 
     def status(self) -> Status | None:
         """What the coordinator says; None while nobody answers."""
@@ -101,7 +114,7 @@ class Application:
 
     def wait_until_running(self, timeout_s: float = START_TIMEOUT_S) -> Status:
         """Wait until every task runs."""
-        return self.wait_for(all_run, "running", timeout_s)
+        return self.wait_for(lambda status: all_run(status, self._workers), "running", timeout_s)
 
     def stop(self) -> None:
         """Drain and end. Raises RuntimeError when it does not exit with 0."""
@@ -125,7 +138,7 @@ class Application:
             shutil.rmtree(self._state / self.group / "tasks" / task, ignore_errors=True)
 
 
-def all_run(status: Status) -> bool:
+def all_run(status: Status, count: int = WORKERS) -> bool:
     """Every task is owned and runs, and every worker is there."""
     workers = [worker.state for worker in status.workers]
-    return workers == ["running"] * WORKERS and bool(status.tasks) and all(t.state == "running" for t in status.tasks)
+    return workers == ["running"] * count and bool(status.tasks) and all(t.state == "running" for t in status.tasks)

@@ -37,6 +37,9 @@ class Sizes:
     hosts_rows: int = 5_000_000
     hosts_rate: int = 20_000
     idle_s: float = 30.0
+    # How long a slow event is looked at beside a busy agent, and one that never ends.
+    holdup_s: float = 30.0
+    endless_s: float = 75.0
 
 
 def quick_sizes() -> Sizes:
@@ -56,6 +59,8 @@ def quick_sizes() -> Sizes:
         hosts_rows=20_000,
         hosts_rate=2_000,
         idle_s=1.0,
+        holdup_s=5.0,
+        endless_s=8.0,
     )
 
 

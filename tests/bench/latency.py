@@ -41,7 +41,7 @@ def measure_latency(bench: Bench) -> None:
 def _measure_direct(bench: Bench) -> None:
     """What producer, broker and observer take among themselves: the floor under the other figures."""
     source = bench.empty_input("paced")
-    consumer = _consumer(bench.bootstrap, source)
+    consumer = observer(bench.bootstrap, source)
     try:
         arrivals = _paced(bench, lambda: None, consumer, source, "keyed")
     finally:
@@ -54,7 +54,7 @@ def _measure(bench: Bench, work: str, kind: str, guarantee: str) -> None:
     source, output = bench.empty_input("paced"), output_topic(work, run)
     bench.topics.create(output)
     app = bench.application(work, run, source, processing_guarantee=guarantee)
-    consumer = _consumer(bench.bootstrap, output)
+    consumer = observer(bench.bootstrap, output)
     try:
         app.start()
         app.wait_until_running()
@@ -77,7 +77,7 @@ def _add(bench: Bench, case: str, arrivals: list[tuple[int, int]]) -> None:
     bench.report.add(case, "max ms", max(delays), note)
 
 
-def _consumer(bootstrap: str, topic: str) -> Consumer:
+def observer(bootstrap: str, topic: str) -> Consumer:
     """A consumer of the whole output, from its beginning."""
     consumer = Consumer(
         {

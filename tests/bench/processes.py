@@ -102,6 +102,11 @@ class Processes:
         times = [psutil.Process(root.pid).cpu_times() for root in self._roots]
         return sum(one.user + one.system for one in times)
 
+    def signal(self, number: int) -> None:
+        """Send a signal to the processes that were started."""
+        for root in self._roots:
+            root.send_signal(number)
+
     def stop(self) -> list[int]:
         """SIGTERM to the roots, SIGKILL to what is left after a while; return the roots' exit codes."""
         self.look_for_children()

@@ -40,6 +40,15 @@ ASKED: dict[tuple[str, str], tuple[str, float]] = {
     ("kill", "back to speed s"): ("<=", 2),
     ("start", "first commit s"): ("<=", 3),
     ("start", "idle unique MB/worker"): ("<=", 80),
+    **{
+        (f"holdups {work}", figure): ("<=", value)
+        for work in ("other_group", "same_task", "same_topic", "function", "endless", "callback", "store")
+        for figure, value in (("median age s", 0.25), ("worst age s", 1))
+    },
+    ("holdups endless", "named in status"): (">=", 1),
+    ("holdups endless", "named in log"): ("<=", 1),
+    ("holdups unencodable", "all committed s"): ("<=", 5),
+    ("holdups unencodable", "doubled"): ("<=", 0),
     ("join", "no commit s"): ("<=", 1.5),
     ("join", "back: no commit s"): ("<=", 1.5),
     ("join", "restored records/task"): ("<=", TAIL_RECORDS),

@@ -33,9 +33,9 @@ class Topics:
         self.bootstrap = bootstrap
         self._admin = AdminClient({"bootstrap.servers": bootstrap})
 
-    def create(self, *names: str) -> None:
-        """Make `names` with PARTITIONS partitions, never cut by the broker; a topic that is there is an error."""
-        new = [NewTopic(name, PARTITIONS, 1, config={"retention.ms": "-1"}) for name in names]
+    def create(self, *names: str, partitions: int = PARTITIONS) -> None:
+        """Make `names`, never cut by the broker; a topic that is there is an error."""
+        new = [NewTopic(name, partitions, 1, config={"retention.ms": "-1"}) for name in names]
         for future in self._admin.create_topics(new).values():
             future.result(REQUEST_TIMEOUT_S)
 
