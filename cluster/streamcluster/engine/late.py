@@ -9,6 +9,7 @@ as long as it has written nothing itself. If it has, its task waits for it.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Mapping
 
 from ..ids import TP, TaskId
@@ -80,7 +81,8 @@ class LateTasks:
         tp, offset = event
         text = "event %s@%d of %s takes long: it is begun again, so that what others have done can be committed"
         logger.info(text, tp, offset, coroutine.unit_name)
-        coroutine.intake.one_at_a_time(offset - task.partitions[tp].committed.next_offset)
+        # For good: so a coroutine has its task rolled back once, and others of it are begun again at most so often.
+        coroutine.intake.one_at_a_time(sys.maxsize)
         task.stop_taking()
         self._recovery.replay(task.id)
 
