@@ -229,8 +229,10 @@ class RunIntake:
         return self._waiter is not None and (not self.queue or self._stopped)
 
     def one_at_a_time(self) -> None:
-        """From the next event on, hand out one at a time for a while."""
+        """From the next event on, also of the run in hand, hand out one at a time for a while."""
         self._single_left = SINGLE_EVENTS
+        if self.cursor.run is not None:
+            self._put_back(self.cursor.run)
 
     def push(self, run: Run) -> None:
         """Add a run behind the others."""
