@@ -1,6 +1,7 @@
 """What tests share: one real Kafka per session, started when the first test asks for it, and topics on it.
 
-`STREAMCLUSTER_TEST_BROKER=host:port` uses a running broker instead, which saves the start while developing.
+`STREAMCLUSTER_TEST_BROKER=host:port` uses a running broker instead, which saves the start while developing; with
+`--one-broker` the processes of pytest-xdist share one.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from hypothesis import HealthCheck, settings
 
 from streamcluster_coordinator.broker import Broker
 from tests.process import topics
+from tests.quick import Quick
 
 REUSED_BROKER = "STREAMCLUSTER_TEST_BROKER"
 
@@ -30,13 +32,50 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-# Files that take minutes: begun first, nobody waits for them in the end.
-_LONGEST = ("test_broker.py", "test_secured_brokers.py", "test_state.py", "test_reset.py", "test_follow.py")
+# What takes long is begun first, so that nobody waits for it in the end; what is not named here takes seconds.
+_LONGEST = (
+    "hosts/test_many_hosts.py",
+    "bench/test_quick.py",
+    "ledger/test_ledger.py",
+    "memory/",
+    "simulation/test_simulation.py",
+    "process/",
+    "kafka/",
+    "broker/test_broker.py",
+    "worker/test_offsets.py",
+    "worker/test_failover.py",
+    "coordinator/test_control_",
+    "worker/",
+    "cli/",
+)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What the tests' own switches are."""
+    parser.addoption("--quick", action="store_true", help="only tests that need no broker and start no process")
+    parser.addoption("--one-broker", action="store_true", help="start one broker for all processes of the run")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A quick run has a plugin of its own, and with one broker the processes of the run are told of it."""
+    if config.getoption("--quick"):
+        config.pluginmanager.register(Quick())
+    is_child = hasattr(config, "workerinput")
+    if config.getoption("--one-broker") and not is_child and REUSED_BROKER not in os.environ:
+        own = Broker()
+        own.start_all()
+        config.add_cleanup(own.stop_all)
+        os.environ[REUSED_BROKER] = own.bootstrap
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The order of tests, as far as it is not that of their names."""
-    items.sort(key=lambda item: item.path.name not in _LONGEST)
+
+    def rank(item: pytest.Item) -> int:
+        path = item.path.relative_to(config.rootpath / "tests").as_posix()
+        return next((rank for rank, begin in enumerate(_LONGEST) if path.startswith(begin)), len(_LONGEST))
+
+    items.sort(key=rank)
 
 
 @dataclass(frozen=True, slots=True)

@@ -284,6 +284,19 @@ def test_bad_disk_costs_a_restore_and_no_event(make: Make, guarantee: str, broke
     assert bool(swallowed) == (broken != "write")
 
 
+def test_event_is_committed_though_the_next_of_its_run_never_ends(make: Make) -> None:
+    """[C2] It was in progress when a commit was due, so it counts alone and not with the run that it came in."""
+    slow = Slow()
+    hand = make(slow.app, partitions=1)
+    hand.send("numbers", ("a", 0), ("a", 0))
+    hand.step(seconds=1.0)
+    slow.gate[0].set()
+    hand.step(seconds=1.0)
+    assert len(slow.gate) == 2
+    assert hand.out("out") == [("a", 0)]
+    assert hand.position("numbers", 0) == 1
+
+
 def test_coroutine_that_does_not_end_keeps_its_error(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """[C8] The operator reads an AppError that names the agent, not a group of exceptions."""
     monkeypatch.setattr("streamcluster.engine.instance.CANCEL_SECONDS_MAX", 0.05)

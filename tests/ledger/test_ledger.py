@@ -14,7 +14,7 @@ from tests.ledger.checks import CHECKS
 from tests.ledger.report import text_of, times_of
 from tests.ledger.trial import Options, run_trial
 
-SECONDS = float(os.environ.get("STREAMCLUSTER_LEDGER_SECONDS", "180"))
+SECONDS = float(os.environ.get("STREAMCLUSTER_LEDGER_SECONDS", "45"))
 # Start, drain, reading back and judging on a busy machine.
 AROUND_SECONDS = 400
 

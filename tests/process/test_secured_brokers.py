@@ -55,7 +55,7 @@ RIGHTS: tuple[Right, ...] = (
     (ResourceType.GROUP, APP, BEGINNING, (READ,)),
 )
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("secured_brokers")]
 
 
 @dataclass(frozen=True, slots=True)

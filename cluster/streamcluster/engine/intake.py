@@ -15,8 +15,8 @@ from ..current import Cursor, Kept, Run
 from ..ids import TP, TaskId
 from .clock import Clock
 
-# A coroutine that was met in the middle of an event gets so many events one at a time: that costs 2.5 us each, nothing
-# beside an await, and one that awaits seldom is soon as fast again as one that never does.
+# So many events come one at a time at the start, and again after a coroutine was met in the middle of an event. That
+# costs 2.5 us each, nothing beside an await, and one that awaits seldom is soon as fast again as one that never does.
 SINGLE_EVENTS = 1000
 # A long run is cut into pieces of so many events before single ones are cut off: each cut copies what is left.
 PIECE_EVENTS = 64
@@ -79,7 +79,7 @@ class RunIntake:
         self._waiter: asyncio.Future[None] | None = None
         # A run said that it must not be passed, or the last event failed by what it wrote.
         self._stopped = False
-        self._single_left = 0
+        self._single_left = SINGLE_EVENTS
         # Every event comes alone, and what it wrote is looked at when it ends.
         self.strict = False
         # While set, only this task's runs are handed out: an event of it is tried alone.
@@ -228,9 +228,11 @@ class RunIntake:
         """Resting, with nothing queued that it may hand out."""
         return self._waiter is not None and (not self.queue or self._stopped)
 
-    def one_at_a_time(self, count: int = 0) -> None:
-        """From the next event on, hand out `count` one at a time, and more for a while."""
-        self._single_left = max(self._single_left, count + SINGLE_EVENTS)
+    def one_at_a_time(self, count: int = SINGLE_EVENTS) -> None:
+        """Hand out so many events one at a time, from the one behind the event in hand on."""
+        self._single_left = max(self._single_left, count)
+        if self.cursor.run is not None:
+            self._put_back(self.cursor.run)
 
     def push(self, run: Run) -> None:
         """Add a run behind the others."""
