@@ -163,6 +163,27 @@ def test_value_that_cannot_be_encoded_costs_few_commits(make: Make) -> None:
     assert hand.worker.pump.commits_total < 10
 
 
+def test_events_that_are_looked_at_one_by_one_are_committed_meanwhile(make: Make) -> None:
+    """[C7] A long way to the bad value holds up neither the loop nor the commits on that way."""
+    app = App("a")
+    odd = app.Table("odd", value_type=object)
+
+    @app.agent(app.topic("numbers", key_type=str, value_type=int), name="odd")
+    async def write(stream: Stream[int]) -> None:
+        async for _, value in stream.items():
+            odd[str(value)] = object() if value == 2999 else value
+
+    hand = make(app, partitions=1)
+    hand.send("numbers", *[("a", n) for n in range(3000)])
+    hand.step(4)
+    positions = []
+    for _ in range(60):
+        hand.step(1)
+        positions.append(hand.position("numbers", 0))
+    assert len([position for position in set(positions) if 0 < position < 2999]) > 5
+    assert positions[-1] == 3000
+
+
 def test_in_place_change_that_cannot_be_encoded_is_found(make: Make) -> None:
     """[C7] The same for a list that grew in place: nobody wrote the table, and the event is found."""
     app = App("a")

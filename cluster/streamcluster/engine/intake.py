@@ -20,13 +20,15 @@ from .clock import Clock
 SINGLE_EVENTS = 1000
 # A long run is cut into pieces of so many events before single ones are cut off: each cut copies what is left.
 PIECE_EVENTS = 64
+# After so many events of which each is looked at, others have a turn.
+STRICT_EVENTS = 64
 
 
 class RunIntake:
     """Implements `streams.Intake`.
 
     Args:
-        on_rest: called when the coroutine comes to rest.
+        on_rest: called when the coroutine comes to rest, and when others have a turn between two of its events.
         settle: called when every event that was handed out is finished, before the next one, while events come one at
             a time. False: the last event failed by what it wrote, and nothing more may be handed out.
         enter: called with each run that is handed out.
@@ -42,6 +44,7 @@ class RunIntake:
         "_settles",
         "_single_left",
         "_stopped",
+        "_strict_count",
         "_waiter",
         "cursor",
         "done",
@@ -82,6 +85,7 @@ class RunIntake:
         self._single_left = SINGLE_EVENTS
         # Every event comes alone, and what it wrote is looked at when it ends.
         self.strict = False
+        self._strict_count = 0
         # While set, only this task's runs are handed out: an event of it is tried alone.
         self.only: TaskId | None = None
         # Runs were finished and not settled since.
@@ -118,6 +122,12 @@ class RunIntake:
     async def next_run(self, timeout: float | None = None) -> Run | None:
         """Finish the run in hand and wait for the next one; None on time-out, or when kept events are wanted."""
         self.finish()
+        if self.strict:
+            self._strict_count += 1
+            if self._strict_count % STRICT_EVENTS == 0:
+                # What each event wrote is encoded, so thousands of them take seconds: the loop must turn meanwhile.
+                self._on_rest()
+                await asyncio.sleep(0)
         deadline = None if timeout is None else self.now() + timeout
         while not self._may_enter():
             if self._wants_kept(deadline):
