@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamcluster.engine.in_hand import InHand, Note, after_death, after_marked_death, size_of, suspicion_of
+from streamcluster.engine.in_hand import ANYBODY, InHand, Note, after_death, after_marked_death, size_of, suspicion_of
 from streamcluster.engine.in_hand import unit_number as number_of
 from streamcluster.ids import TP
 
@@ -65,6 +65,13 @@ def test_a_marked_event_is_the_killer_and_the_others_stay_suspects() -> None:
     assert suspicion_of(note, 12, DEATH).killer == 13
     assert suspicion_of(note, 12, DEATH).suspects_next == 20
     assert suspicion_of(note, 14, DEATH).killer is None
+
+
+def test_an_event_that_kills_two_units_nobody_gets() -> None:
+    """Otherwise they take turns: the note has room for one of them."""
+    note = after_marked_death(Note(14, 0, 12, 2, 10, 20, 14, 5), 13, 6)
+
+    assert (note.killer_next, note.killer_unit) == (14, ANYBODY)
 
 
 def test_a_position_that_was_set_back_makes_nobody_a_suspect() -> None:

@@ -20,6 +20,8 @@ from ..ids import TP
 
 # Deaths in a row at one position, which make everything that was handed out there a suspect.
 DEATHS_SUSPICIOUS = 2
+# Stands for a unit's number: an event that killed a codec, or two units.
+ANYBODY = 0
 _HEADER = struct.Struct("<32s3q168s")
 _MARK = struct.Struct("<3q")
 _MARK_AT = 32
@@ -34,7 +36,7 @@ class Note:
 
     handed_next, decoding_next: how far records were handed out, and given to a codec that has not come back;
     deaths: in a row, while `deaths_at` was the committed position; suspects_next: how far any of them had handed out;
-    killer_next: behind the event that is known to kill; killer_unit: whose, as `unit_number` says, 0 for the codec.
+    killer_next: behind the event that is known to kill; killer_unit: whose, as `unit_number` says, or `ANYBODY`.
     """
 
     handed_next: int = 0
@@ -73,7 +75,12 @@ def after_death(note: Note) -> Note:
 
 
 def after_marked_death(note: Note, offset: int, unit: int) -> Note:
-    """The process died while this event was tried alone: it is the killer. The other suspects stay what they are."""
+    """The process died while this event was tried alone: it is the killer. The other suspects stay what they are.
+
+    One that kills a second unit before it is committed, without the first, nobody is to have.
+    """
+    if note.killer_next == offset + 1 and note.killer_unit != unit:
+        unit = ANYBODY
     suspects_next = max(note.suspects_next, offset + 1)
     return replace(
         note, handed_next=0, decoding_next=0, suspects_next=suspects_next, killer_next=offset + 1, killer_unit=unit

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from ..current import Run
 from ..ids import TP
 from .clock import Clock
-from .in_hand import InHand, unit_number
+from .in_hand import ANYBODY, InHand, unit_number
 
 logger = logging.getLogger("streamcluster")
 # How long the others wait for a suspect that does not come, or does not end. One that runs for longer kills late, if at
@@ -26,12 +26,10 @@ PATIENCE_SECONDS = 10.0
 
 # Has an intake look again; False: nobody waits there.
 Wake = Callable[[], bool]
-# The number of the codec, where a unit's stands otherwise.
-CODEC = 0
 
 
 class Killer:
-    """An event not to be handed out again. unit: to whom, as `in_hand.unit_number` says; `CODEC`: to anybody."""
+    """An event not to be handed out again. unit: to whom, as `in_hand.unit_number` says, or `ANYBODY`."""
 
     __slots__ = ("offset", "unit", "why")
 
@@ -168,7 +166,7 @@ class Caution:
     def decode(self, tp: TP, offset: int) -> None:
         """While there are suspects: a codec gets this record alone. Whoever has a suspect in hand stands still."""
         if offset < self.suspects.get(tp, 0):
-            self._in_hand.mark(tp, offset, CODEC)
+            self._in_hand.mark(tp, offset, ANYBODY)
         else:
             self._in_hand.unmark()
 

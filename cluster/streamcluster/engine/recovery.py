@@ -20,8 +20,8 @@ from ..stores import StoreFailed
 from .clock import Clock
 from .dead_letters import dead_letter
 from .functions import Functions
-from .in_hand import unit_number
-from .killers import CODEC, Killer
+from .in_hand import ANYBODY, unit_number
+from .killers import Killer
 from .partition import SourcePartition
 from .shared import SharedSource
 from .task import RunningTask
@@ -171,12 +171,12 @@ class Recovery:
         policies: of each unit; what no codec may see again is for the settings to say.
         """
         units = {reader.unit for reader in partition.readers}
-        if killer.unit == CODEC:
+        if killer.unit == ANYBODY:
             partition.undecodable.add(killer.offset)
         else:
             units = {unit for unit in units if unit_number(unit) == killer.unit}
         for unit in units:
-            policy = policy_of(None, self._app.conf) if killer.unit == CODEC else policies[unit]
+            policy = policy_of(None, self._app.conf) if killer.unit == ANYBODY else policies[unit]
             suspects = [(partition.tp, killer.offset)]
             failure = Failure(unit, policy, task.id, suspects, KilledWorker(killer.why))
             aside = partial(self._give_up_killer, task, partition.tp, failure)
