@@ -22,6 +22,9 @@ logger = logging.getLogger("streamcluster")
 # How long the others wait for a suspect that does not come, or does not end. One that runs for longer kills late, if at
 # all, and holding everybody up costs more than what it would tell.
 PATIENCE_SECONDS = 10.0
+# How long all suspects together may keep them waiting: ten thousand take seconds; a reader far behind the others
+# of its partition has more of them.
+WHOLE_SECONDS = 60.0
 
 
 # Has an intake look again; False: nobody waits there.
@@ -42,7 +45,18 @@ class Killer:
 class Caution:
     """Who may have an event in hand. While `suspects` is empty all may, and it only notes how far that goes."""
 
-    __slots__ = ("_clock", "_in_hand", "_killers", "_later", "_mark", "_moved_at", "_waiting", "holder", "suspects")
+    __slots__ = (
+        "_began_at",
+        "_clock",
+        "_in_hand",
+        "_killers",
+        "_later",
+        "_mark",
+        "_moved_at",
+        "_waiting",
+        "holder",
+        "suspects",
+    )
 
     def __init__(self, in_hand: InHand, clock: Clock) -> None:
         self._in_hand = in_hand
@@ -57,7 +71,8 @@ class Caution:
         # What wakes those that wait for their turn, in that order, and those that have no suspect to hand out.
         self._waiting: dict[Wake, None] = {}
         self._later: dict[Wake, None] = {}
-        # When a suspect came or went last.
+        # When there were suspects first, and when one came or went last.
+        self._began_at = 0.0
         self._moved_at = 0.0
 
     # Partitions
@@ -68,6 +83,7 @@ class Caution:
         if found.suspects_next is None:
             return None
         if not self.suspects:
+            self._began_at = self._clock.now()
             text = "the worker died twice at %s@%d, and perhaps elsewhere: all that it had in hand is done one by one"
             logger.warning(text, tp, committed)
         self.suspects[tp] = found.suspects_next
@@ -189,9 +205,9 @@ class Caution:
                 self._wake_all()
         elif are_tried:
             self._moved_at = self._clock.now()
-        elif self._clock.now() - self._moved_at > PATIENCE_SECONDS:
-            text = "the events that may have killed the worker keep others waiting for %.0f s: all go on together"
-            logger.warning(text, PATIENCE_SECONDS)
+        elif self._clock.now() > min(self._moved_at + PATIENCE_SECONDS, self._began_at + WHOLE_SECONDS):
+            text = "the events that may have killed the worker have kept others waiting for %.0f s: all go on together"
+            logger.warning(text, self._clock.now() - self._began_at)
             self.suspects.clear()
             self._killers.clear()
             self._release()
