@@ -89,6 +89,13 @@ class UnencodableEntry(StreamclusterError):
         self.key = key
 
 
+class KilledWorker(StreamclusterError):
+    """An event that the worker's process did not survive, also when it was tried alone. why: how the process ended."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"killed the worker twice: {why}")
+
+
 class ImproperlyConfigured(ConfigurationError):
     """Faust's name for a wrong declaration."""
 

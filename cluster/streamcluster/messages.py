@@ -29,7 +29,8 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=F
 class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """All that a worker process is started with. state_dir: this app's own directory on this host.
 
-    inventory: say once with Stored which state is on this host's disk.
+    inventory: say once with Stored which state is on this host's disk. death: why the process before this one in the
+    slot died, when an event may have done that: nobody ended it, and it did not say why; or it hung.
     """
 
     app: str
@@ -40,6 +41,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     state_dir: str
     transactional_id: str
     inventory: bool = False
+    death: str | None = None
 
 
 class Description(_Message, frozen=True, kw_only=True):

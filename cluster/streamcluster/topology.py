@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from .ids import TaskId
+from .ids import TP, TaskId
 
 
 class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,6 +112,10 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
         """Names of the topics that `task` reads, sorted."""
         read = ("source", "repartition")
         return sorted(t.name for t in self.topics if t.role in read and t.partitions == task.group)
+
+    def source_partitions(self) -> list[TP]:
+        """Every partition that a task reads, in order."""
+        return [TP(topic, task.partition) for task in self.tasks() for topic in self.sources(task)]
 
     def tables_of(self, task: TaskId) -> list[ResolvedTable]:
         """The tables that have a shard in `task`."""

@@ -188,8 +188,8 @@ class Coordination:
 
     def _perform(self, effect: ev.Effect, group: asyncio.TaskGroup) -> None:
         match effect:
-            case ev.Spawn(slot, inventory):
-                self._spawn(slot, inventory=inventory)
+            case ev.Spawn(slot, inventory, death):
+                self._spawn(slot, inventory=inventory, death=death)
             case ev.Send(slot, message):
                 self._send_to(slot, message)
             case ev.Kill(slot):
@@ -210,7 +210,7 @@ class Coordination:
             case _:
                 assert_never(effect)
 
-    def _spawn(self, slot: Slot, *, inventory: bool) -> None:
+    def _spawn(self, slot: Slot, *, inventory: bool, death: str | None) -> None:
         owner = SlotId(self.node.identity.host, slot)
         config = WorkerConfig(
             app=self.app,
@@ -222,6 +222,7 @@ class Coordination:
             state_dir=str(self.directory),
             transactional_id=slot_transactional_id(self.settings.app_id, owner),
             inventory=inventory,
+            death=death,
         )
         try:
             process = self.fleet.start_worker(msgspec.msgpack.encode(config))

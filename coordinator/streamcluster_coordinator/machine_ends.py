@@ -39,7 +39,9 @@ def worker_gone(state: State, event: WorkerGone) -> list[Effect]:
     free_all(state, place, fenced=is_definite)
     place.move("gone", state.now)
     failure, reason = place.failure, _reason(place, event)
+    place.death = reason if _may_be_killed_by_event(place, event) and not asked_to_end else None
     place.pid = place.report = place.failure = place.cause = None
+    place.hung = False
     if not asked_to_end and not (state.stop is not None and event.code == -SIGKILL):
         place.restarts += 1
         place.last_death = reason
@@ -47,6 +49,13 @@ def worker_gone(state: State, event: WorkerGone) -> list[Effect]:
     if state.stop is not None:
         state.stop.cut_short |= event.code == ExitCode.TEMPORARY_FAILURE or (had_tasks and not asked_to_end)
     return _next(state, place, event.code, failure, asked_to_end=asked_to_end)
+
+
+def _may_be_killed_by_event(place: Place, event: WorkerGone) -> bool:
+    """Not what we end on purpose, nor what says why it ends, nor what ended with the fork server."""
+    if place.failure is not None or event.code in (None, ExitCode.FENCED, ExitCode.BROKER_UNREACHABLE):
+        return False
+    return place.cause is None or place.hung
 
 
 def _next(
@@ -106,7 +115,7 @@ def start(state: State, place: Place) -> list[Effect]:
     if not state.registered or not place.move("start", state.now):
         return []
     inventory, state.has_inventory = not state.has_inventory, True
-    return [Spawn(place.slot, inventory)]
+    return [Spawn(place.slot, inventory, place.death)]
 
 
 def _reason(place: Place, event: WorkerGone) -> str:

@@ -243,11 +243,12 @@ Event = LocalEvent | ClusterEvent
 class Spawn:
     """Start a process in this slot; answer with WorkerStarted, or WorkerGone when there can be none.
 
-    inventory: it says what lies on this host's disk.
+    inventory: it says what lies on this host's disk. death: why the one before died, when an event may have done that.
     """
 
     slot: Slot
     inventory: bool = False
+    death: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

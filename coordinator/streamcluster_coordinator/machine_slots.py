@@ -73,8 +73,11 @@ class Place:
     report: Report | None = None
     # What the process said before it exits.
     failure: WorkerFailed | None = None
-    # Why we killed it, for the line about its death.
+    # Why we killed it, for the line about its death, and whether that was because it hung.
     cause: str | None = None
+    hung: bool = False
+    # Why the last process died, when an event may have done that: the next one is told.
+    death: str | None = None
     # Whether tasks may be placed here before a process is ready: not for new slots and not in a crash loop.
     proven: bool = True
     # To be emptied and taken away.

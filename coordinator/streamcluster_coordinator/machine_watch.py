@@ -95,6 +95,7 @@ def _listen(state: State, place: Place) -> list[Effect]:
     silence = state.now - place.heard
     if silence >= settings.stall_timeout:
         cause = f"killed after {settings.stall_timeout:.0f} s without a heartbeat; its stacks are in the log"
+        place.hung = True
         return kill(state, place, cause)
     if silence >= settings.stall_report and place.move("silent", state.now):
         text = (

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from streamcluster import App
 from streamcluster.current import Cursor, KafkaRecord
 from streamcluster.engine.clock import LoopClock
+from streamcluster.engine.in_hand import InHand
 from streamcluster.engine.intake import RunIntake
+from streamcluster.engine.killers import Caution
 from streamcluster.engine.partition import Reader, SourcePartition
 from streamcluster.engine.values import Committed
 from streamcluster.ids import TP, TaskId
@@ -21,6 +23,7 @@ from streamcluster.topics import Topic
 
 TASK = TaskId(1, 0)
 HERE = TP("t", 0)
+CAUTION = Caution(InHand.in_memory([HERE]), LoopClock())
 
 
 def records(offsets: list[int]) -> list[KafkaRecord]:
@@ -38,9 +41,9 @@ def topic() -> Topic:
 
 def partition_of(made: Topic, names: list[str]) -> tuple[SourcePartition, dict[str, RunIntake]]:
     """A partition with one reader per name."""
-    intakes = {name: RunIntake(Cursor(name, TASK), LoopClock(), lambda: None, lambda: True) for name in names}
+    intakes = {name: RunIntake(Cursor(name, TASK), LoopClock(), lambda: None, lambda: True, CAUTION) for name in names}
     readers = [Reader(name, name, made, intake, None) for name, intake in intakes.items()]
-    return SourcePartition(TASK, HERE, readers, Committed(0), lambda *_: True), intakes
+    return SourcePartition(TASK, HERE, readers, Committed(0), lambda *_: True, CAUTION), intakes
 
 
 GAPS = st.lists(st.integers(1, 3), min_size=1, max_size=30)
@@ -164,7 +167,7 @@ def test_metadata_of_other_tools_is_ignored() -> None:
     """Offsets committed by hand may carry any text: it counts as no reader being ahead."""
     for metadata in ("", "by hand", "[1]", '"x"', '{"one": "far"}', '{"gone": 5}'):
         made = topic()
-        intake = RunIntake(Cursor("one", TASK), LoopClock(), lambda: None, lambda: True)
+        intake = RunIntake(Cursor("one", TASK), LoopClock(), lambda: None, lambda: True, CAUTION)
         readers = [Reader("one", "one", made, intake, None)]
-        partition = SourcePartition(TASK, HERE, readers, Committed(7, metadata), lambda *_: True)
+        partition = SourcePartition(TASK, HERE, readers, Committed(7, metadata), lambda *_: True, CAUTION)
         assert partition.position() == Committed(7)

@@ -110,7 +110,37 @@ def block_the_loop() -> None:
         continue
 
 
-# The same with the policy `stop`.
+# An agent that records kill, beside one that they do not.
+
+killed = App(f"{PREFIX}killed", broker="kafka://", store="rocksdb://")
+killed_in = killed.topic(topic("in"), key_type=str, value_type=str, value_serializer="raw")
+killed_out = killed.topic(topic("out"), key_type=str, value_type=str, value_serializer="raw")
+killed_copies = killed.topic(topic("copies"), key_type=str, value_type=str, value_serializer="raw")
+killed_seen = killed.Table("seen", default=int)
+
+
+@killed.agent(killed_in, name="fragile")
+async def fragile(stream: streamcluster.Stream[str]) -> None:
+    """Count and send on; `die N` then kills its process with that signal, `exit N` ends it, and `await` takes long."""
+    async for key, value in stream.items():
+        killed_seen[key] += 1
+        await killed_out.send(key=key, value=value)
+        if value.startswith("await"):
+            await asyncio.sleep(0.05)
+        if "die " in value:
+            os.kill(os.getpid(), int(value.split()[-1]))
+        if value.startswith("exit "):
+            os._exit(int(value.split()[-1]))
+
+
+@killed.agent(killed_in, name="copy")
+async def copy(stream: streamcluster.Stream[str]) -> None:
+    """Send on."""
+    async for key, value in stream.items():
+        await killed_copies.send(key=key, value=value)
+
+
+# The same as `obedient` with the policy `stop`.
 
 stopping = App(f"{PREFIX}stopping", broker="kafka://", store="rocksdb://", error_action="stop", error_retries=0)
 stopping_orders = stopping.topic(topic("in"), key_type=str, value_type=str, value_serializer="raw")

@@ -48,6 +48,7 @@ from streamcluster.stores import StoreFailed
 
 from . import lifecycle as life
 from .effects import Effects
+from .in_hand_file import open_in_hand
 from .kafka_errors import RecordRefused, ResetNeeded
 from .outage import Outage
 from .own_tasks import REOPEN_PAUSE_SECONDS, REOPEN_PAUSE_SECONDS_MAX, OwnTasks, Stop, failed, tps_of
@@ -74,7 +75,7 @@ class Worker:
         self._app = app
         self._pid = pid
         self._send = send
-        self._engine = Engine(app, plan, config.topology, LoopClock())
+        self._engine = Engine(app, plan, config.topology, LoopClock(), in_hand=open_in_hand(config))
         self._life = life.Lifecycle()
         self._events: deque[life.Event] = deque()
         self._loop = asyncio.get_running_loop()
@@ -356,6 +357,7 @@ class Worker:
         await self._effects.end()
         await self._engine.functions.stop()
         await self._drop_session()
+        self._engine.caution.end()
         self._pool.shutdown(wait=False)
 
 

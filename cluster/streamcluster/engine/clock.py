@@ -20,7 +20,7 @@ class Clock(Protocol):
 
     def now(self) -> float: ...
 
-    def call_later(self, seconds: float, fun: Callable[[], None]) -> Alarm: ...
+    def call_later(self, seconds: float, fun: Callable[[], object]) -> Alarm: ...
 
 
 class LoopClock:
@@ -32,7 +32,7 @@ class LoopClock:
         """Monotonic seconds."""
         return asyncio.get_running_loop().time()
 
-    def call_later(self, seconds: float, fun: Callable[[], None]) -> Alarm:
+    def call_later(self, seconds: float, fun: Callable[[], object]) -> Alarm:
         """Call `fun` in `seconds`."""
         return asyncio.get_running_loop().call_later(max(0.0, seconds), fun)
 

@@ -23,7 +23,9 @@ from .cache_budget import CacheBudget
 from .clock import Clock
 from .functions import Functions
 from .hand import Hand
+from .in_hand import InHand
 from .instance import Instance
+from .killers import Caution
 from .lagging import Lagging
 from .late import LateTasks
 from .local_tables import attach_tables, make_shards
@@ -40,10 +42,18 @@ class Engine:
     """Runs the tasks that the shell opens. Everything happens on one event loop.
 
     outbox_records_max: bound of each task's output per topic; the setting of that name when None.
+    in_hand: notes that outlive the process, of all that `topology.source_partitions` has; none that do when None.
     """
 
     def __init__(
-        self, app: App, plan: Plan, topology: Topology, clock: Clock, *, outbox_records_max: int | None = None
+        self,
+        app: App,
+        plan: Plan,
+        topology: Topology,
+        clock: Clock,
+        *,
+        outbox_records_max: int | None = None,
+        in_hand: InHand | None = None,
     ) -> None:
         self.app = app
         self.plan = plan
@@ -63,8 +73,9 @@ class Engine:
         self._tables: dict[str, Table[object, object]] = {table.name: table for table in plan.tables}
         letters = next((topic for topic in topology.topics if topic.name == app.conf.dead_letters), None)
         self.recovery = Recovery(app, clock, self.tasks, self.changed, letter_bytes_max(app.conf, letters))
+        self.caution = Caution(in_hand or InHand.in_memory(topology.source_partitions()), clock)
         self._shared = self.recovery.shared = make_shared(
-            plan, clock, self._rested, self._touch, self.recovery.report, self.outbox
+            plan, clock, self._rested, self._touch, self.recovery.report, self.outbox, self.caution
         )
         self.transaction = Transaction(
             self.tasks,
@@ -84,6 +95,9 @@ class Engine:
         )
         self._cache = CacheBudget(app.conf.table_cache_bytes)
         attach_tables(plan, self.tasks, topology)
+        # Unit -> what is done with an event that it cannot process.
+        self._policies = {unit.name: unit.policy for unit in plan.units}
+        self._policies |= {stream.name: stream.policy for stream in plan.shared}
 
     def _rested(self) -> None:
         self.moves += 1
@@ -115,6 +129,7 @@ class Engine:
         self._add_instances(running, sources, readers)
         self._add_shared(running, sources)
         self._add_partitions(running, readers, positions, reject)
+        self._be_careful(running)
         self.tasks[task] = running
         running.start()
 
@@ -139,7 +154,7 @@ class Engine:
             self.transaction.touch(running)
             self._rested()
 
-        instance = Instance(unit, name, running.id, hand, self.clock, rested, self.recovery.report)
+        instance = Instance(unit, name, running.id, hand, self.clock, rested, self.recovery.report, self.caution)
         for table, view in views.items():
             instance.set_shard(self._tables[table].shard_var, view)
         return instance
@@ -158,9 +173,22 @@ class Engine:
     ) -> None:
         for topic, those in readers.items():
             tp = TP(topic, running.id.partition)
-            partition = SourcePartition(running.id, tp, those, positions[tp], reject)
+            partition = SourcePartition(running.id, tp, those, positions[tp], reject, self.caution)
             running.partitions[tp] = partition
             self._routes[tp] = partition
+
+    def _be_careful(self, running: RunningTask) -> None:
+        """Find what may have killed this process's predecessor, and do not hand out again what is known to have."""
+        suspects: dict[TP, int] = {}
+        for tp, partition in running.partitions.items():
+            killer = self.caution.open(tp, partition.committed.next_offset)
+            if tp in self.caution.suspects:
+                suspects[tp] = self.caution.suspects[tp]
+            if killer is not None:
+                self.recovery.put_aside_killer(running, partition, killer, self._policies)
+        if suspects:
+            # What an event wrote is encoded while it is marked.
+            running.set_strict(suspects)
 
     async def close_task(self, task: TaskId) -> None:
         """End a task's coroutines and forget its uncommitted state; the store stays open, it is the shell's.
@@ -179,6 +207,7 @@ class Engine:
         self.recovery.forget(task)
         for tp in running.partitions:
             del self._routes[tp]
+            self.caution.close(tp)
         await self.recovery.reattach(sources, {task})
         for source in self._shared:
             source.parts.pop(task, None)
@@ -214,6 +243,7 @@ class Engine:
         """The log of `tp` ends at `offset`: what is below and was not delivered are transaction markers."""
         source = self._routes.get(tp)
         if source is not None:
+            self.caution.ended(tp, offset)
             source.advance(offset)
             self._touch(source.task)
 
@@ -245,7 +275,11 @@ class Engine:
 
     def committed(self) -> None:
         """The commit in flight is in Kafka and in the stores."""
-        self.transaction.committed()
+        commit = self.transaction.committed()
+        for cut in commit.tasks:
+            if cut.task in self.tasks:
+                for tp, position in cut.offsets.items():
+                    self.caution.committed(tp, position.next_offset)
         self._cache.trim([shard.memory for task in self.tasks.values() for shard in task.shards.values()])
         self.step()
 
@@ -253,9 +287,13 @@ class Engine:
         """Let trials of failing events go on; the shell calls it whenever coroutines have run."""
         if self.recovery.trials:
             self.recovery.step(self.transaction.has)
+        self.caution.step(are_tried=bool(self.recovery.trials))
 
     def idle(self) -> bool:
-        """Every coroutine rests with nothing queued."""
+        """Every coroutine rests with nothing queued that it may hand out."""
+        if self.caution.suspects:
+            resting = all(task.resting() for task in self.tasks.values())
+            return self.caution.holder is None and resting and all(source.resting for source in self._shared)
         return all(task.idle() for task in self.tasks.values()) and all(source.idle for source in self._shared)
 
 

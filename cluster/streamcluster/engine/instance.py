@@ -23,6 +23,7 @@ from ..topics import Topic
 from .clock import Clock, sleep
 from .hand import Hand
 from .intake import RunIntake
+from .killers import Caution
 from .outbox import Outbox, OutputRecord
 from .values import Failure
 
@@ -56,13 +57,14 @@ class Instance:
         clock: Clock,
         on_rest: Callable[[], None],
         fail: Callable[[Failure], None],
+        caution: Caution,
     ) -> None:
         self.unit = unit
         self.name = name
         self.task = task
         self.hand = hand
         cursor = Cursor(unit.name, task)
-        self.intake = RunIntake(cursor, clock, on_rest, self._settle)
+        self.intake = RunIntake(cursor, clock, on_rest, self._settle, caution)
         self._clock = clock
         self._fail = fail
         self._loop_task: asyncio.Task[None] | None = None

@@ -14,6 +14,7 @@ from collections.abc import Callable, Container, Hashable
 from ..current import Cursor, Kept, Run
 from ..ids import TP, TaskId
 from .clock import Clock
+from .killers import Caution
 
 # So many events come one at a time at the start, and again after a coroutine was met in the middle of an event. That
 # costs 2.5 us each, nothing beside an await, and one that awaits seldom is soon as fast again as one that never does.
@@ -33,9 +34,11 @@ class RunIntake:
             a time. False: the last event failed by what it wrote, and nothing more may be handed out.
         enter: called with each run that is handed out.
         settles: settle after every run, also while runs are handed out whole.
+        caution: says whether a run may be handed out now, and is told of each.
     """
 
     __slots__ = (
+        "_caution",
         "_clock",
         "_enter",
         "_holders",
@@ -65,6 +68,7 @@ class RunIntake:
         clock: Clock,
         on_rest: Callable[[], None],
         settle: Callable[[], bool],
+        caution: Caution,
         enter: Callable[[Run], None] | None = None,
         *,
         settles: bool = False,
@@ -76,6 +80,7 @@ class RunIntake:
         self._settle = settle
         self._enter = enter
         self._settles = settles
+        self._caution = caution
         # Who iterates, and what to call when its loop is left (leaving.py).
         self.reader: object = None
         self.leave: Callable[[], None] | None = None
@@ -106,6 +111,7 @@ class RunIntake:
         if not self.kept.handed_out:
             self.give_back()
         self.kept.clear()
+        self._caution.leave(self)
 
     def give_back(self, leaving: frozenset[TaskId] = frozenset()) -> None:
         """Queue the buffered events again, but those of the tasks that leave."""
@@ -136,8 +142,9 @@ class RunIntake:
         run = self._next()
         assert run is not None
         self.queue.remove(run)
-        if self._single_left or self.strict:
+        if self._single_left or self.strict or self._caution.suspects:
             run = self._single(run)
+        self._caution.enter(self, self.cursor.owner, run)
         if self._enter is not None:
             self._enter(run)
         self.cursor.run = run
@@ -146,13 +153,14 @@ class RunIntake:
 
     def _next(self) -> Run | None:
         """The run to hand out next."""
-        if self.only is None:
+        if self.only is None and not self._caution.suspects:
             return self.queue[0] if self.queue else None
-        return next((run for run in self.queue if run.task == self.only), None)
+        runs = (run for run in self.queue if self.only is None or run.task == self.only)
+        return self._caution.first(runs, self.wake) if self._caution.suspects else next(runs, None)
 
     def _single(self, run: Run) -> Run:
         """The first event of the run; the others wait."""
-        if not self.strict:
+        if self._single_left:
             self._single_left -= 1
         for count in (PIECE_EVENTS, 1):
             if len(run.values) > count:
@@ -163,7 +171,7 @@ class RunIntake:
         if self.held or not self.queue or self._stopped:
             return False
         run = self._next()
-        if run is None:
+        if run is None or (self._caution.suspects and not self._caution.is_free(run, self.wake)):
             return False
         before = run.before
         if before is None:
@@ -178,7 +186,8 @@ class RunIntake:
         """take() is to hand out what it has: time is up, a trial waits for it, or the next run must not pass it."""
         if self.held or not self.kept.events or self._stopped:
             return False
-        return self.flush or bool(self.queue) or (deadline is not None and self.now() >= deadline)
+        is_alone = self._caution.holder is self
+        return self.flush or is_alone or bool(self.queue) or (deadline is not None and self.now() >= deadline)
 
     async def _rest(self, seconds: float | None) -> None:
         waiter = self._waiter = asyncio.get_running_loop().create_future()
@@ -208,6 +217,8 @@ class RunIntake:
             self.done[run.tp] = max(run.next_offset, self.done.get(run.tp, 0))
             self.cursor.run = None
             self.cursor.iterator = iter(())
+        if not self.kept.events:
+            self._caution.leave(self)
 
     def _put_back(self, run: Run) -> None:
         count = self.cursor.consumed_count()
@@ -227,6 +238,7 @@ class RunIntake:
         self._stopped = self.unsettled = False
         self.cursor.run = None
         self.cursor.iterator = iter(())
+        self._caution.leave(self)
 
     @property
     def resting(self) -> bool:
@@ -250,10 +262,12 @@ class RunIntake:
         if not self.held:
             self.wake()
 
-    def wake(self) -> None:
-        """Let the coroutine look again."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+    def wake(self) -> bool:
+        """Let the coroutine look again. False: nobody waits."""
+        if self._waiter is None or self._waiter.done():
+            return False
+        self._waiter.set_result(None)
+        return True
 
     @property
     def held(self) -> bool:

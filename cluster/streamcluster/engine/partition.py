@@ -18,6 +18,7 @@ from ..ids import TP, TaskId
 from ..topics import Topic
 from .backlog import PartitionBacklog
 from .intake import RunIntake
+from .killers import Caution
 from .values import Committed
 
 SIZE_SAMPLE = 8
@@ -55,6 +56,7 @@ class SourcePartition:
     """One partition of one task. Positions are "next" offsets: the record to read next."""
 
     __slots__ = (
+        "_caution",
         "_reject",
         "backlog",
         "committed",
@@ -67,14 +69,18 @@ class SourcePartition:
         "stopped",
         "task",
         "tp",
+        "undecodable",
     )
 
-    def __init__(self, task: TaskId, tp: TP, readers: list[Reader], committed: Committed, reject: Reject) -> None:
+    def __init__(
+        self, task: TaskId, tp: TP, readers: list[Reader], committed: Committed, reject: Reject, caution: Caution
+    ) -> None:
         self.task = task
         self.tp = tp
         self.readers = readers
         self.committed = committed
         self._reject = reject
+        self._caution = caution
         self.next_offset = committed.next_offset
         # While a failing event is tried, records from `gate` on wait in `gated`.
         self.gate: int | None = None
@@ -87,6 +93,8 @@ class SourcePartition:
         self.skips: dict[int, dict[str, Aside]] = {}
         # Everything from the committed position on, as far as it was consumed.
         self.backlog = PartitionBacklog()
+        # Of those, the ones that no codec may see again: it killed the process.
+        self.undecodable: set[int] = set()
         self.rewind()
 
     def rewind(self) -> None:
@@ -162,6 +170,7 @@ class SourcePartition:
         behind = records[-1].offset() + 1
         decoded: dict[int, Decoded] = {}
         declarations: set[int] = set()
+        self._caution.decoding(self.tp, behind)
         for reader in self.readers:
             key = id(reader.topic)
             is_first = key not in declarations
@@ -171,7 +180,7 @@ class SourcePartition:
                 continue
             reader.next_offset = behind
             if key not in decoded:
-                decoded[key] = _decode(reader.topic, records)
+                decoded[key] = self._decode(reader.topic, records)
             taken, values, undecodable = decoded[key]
             asides: Asides = []
             if is_first and undecodable:
@@ -186,6 +195,7 @@ class SourcePartition:
             else:
                 run = Run(self.task, self.tp, taken, values, behind, reader.topic.coders.decode_key)
                 reader.intake.push(run)
+        self._caution.decoding(self.tp, 0)
 
     def _push_around(
         self, reader: Reader, records: list[KafkaRecord], values: list[Any], asides: Asides, behind: int
@@ -205,6 +215,16 @@ class SourcePartition:
             reader.intake.push(Run(self.task, self.tp, [], [], offset + 1, decode_key, before))
             start = end
         reader.intake.push(Run(self.task, self.tp, records[start:], values[start:], behind, decode_key))
+
+    def _decode(self, topic: Topic, records: list[KafkaRecord]) -> Decoded:
+        """Decode them, one by one with a mark at each while the process is feared for."""
+        if self.undecodable:
+            records = [record for record in records if record.offset() not in self.undecodable]
+        if not self._caution.suspects:
+            return _decode(topic, records)
+        found = _decode_each(topic, records, lambda offset: self._caution.decode(self.tp, offset))
+        self._caution.decoded()
+        return found
 
     def _reject_for(self, unit: str, error: Exception, record: KafkaRecord) -> bool:
         return self._reject(self.tp, record, unit, error)
@@ -238,6 +258,7 @@ class SourcePartition:
         """Events that were given up on and are committed need not be remembered."""
         if self.skips:
             self.skips = {o: units for o, units in self.skips.items() if o >= self.committed.next_offset}
+            self.undecodable &= self.skips.keys()
 
     def settle(self) -> None:
         """Bring `backlog` up to date. A record waits until the slowest reader is done with its run.
@@ -297,17 +318,18 @@ def _decode(topic: Topic, records: list[KafkaRecord]) -> Decoded:
     try:
         return records, [decode(record.value()) for record in records], []
     except Exception:  # noqa: BLE001 (codecs are user code; the offender is found one by one)
-        return _decode_each(topic, records)
+        return _decode_each(topic, records, lambda _: None)
 
 
-def _decode_each(topic: Topic, records: list[KafkaRecord]) -> Decoded:
-    """The slow way, after a batch did not decode: tombstones pass as None."""
+def _decode_each(topic: Topic, records: list[KafkaRecord], begin: Callable[[int], None]) -> Decoded:
+    """The slow way, after a batch did not decode: tombstones pass as None. begin: told the offset of each before."""
     decode = topic.coders.decode_value
     taken: list[KafkaRecord] = []
     values: list[Any] = []
     undecodable: list[tuple[KafkaRecord, Exception]] = []
     for record in records:
         data = record.value()
+        begin(record.offset())
         try:
             value = None if data is None else decode(data)
         except Exception as error:  # noqa: BLE001 (codecs are user code)

@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 from ..app import App
 from ..coding import explain
 from ..current import KafkaRecord
-from ..errors import AppError
+from ..errors import AppError, KilledWorker
 from ..ids import TP, TaskId
-from ..policies import policy_of
+from ..policies import ErrorPolicy, policy_of
 from ..stores import StoreFailed
 from .clock import Clock
 from .dead_letters import dead_letter
 from .functions import Functions
+from .in_hand import ANYBODY, unit_number
+from .killers import Killer
+from .partition import SourcePartition
 from .shared import SharedSource
 from .task import RunningTask
 from .trial import Trial
@@ -158,6 +162,28 @@ class Recovery:
         """A record does not decode: do what the settings say with it. False when that is to stop."""
         policy = policy_of(None, self._app.conf)
         return self._give_up(task, tp, record, Failure(unit, policy, task.id, [(tp, record.offset())], error))
+
+    def put_aside_killer(
+        self, task: RunningTask, partition: SourcePartition, killer: Killer, policies: Mapping[str, ErrorPolicy]
+    ) -> None:
+        """Hand the event out no more to the unit that it killed the process in: its policy says what is done instead.
+
+        policies: of each unit; what no codec may see again is for the settings to say.
+        """
+        units = {reader.unit for reader in partition.readers}
+        if killer.unit == ANYBODY:
+            partition.undecodable.add(killer.offset)
+        else:
+            units = {unit for unit in units if unit_number(unit) == killer.unit}
+        for unit in units:
+            policy = policy_of(None, self._app.conf) if killer.unit == ANYBODY else policies[unit]
+            suspects = [(partition.tp, killer.offset)]
+            failure = Failure(unit, policy, task.id, suspects, KilledWorker(killer.why))
+            aside = partial(self._give_up_killer, task, partition.tp, failure)
+            partition.skips.setdefault(killer.offset, {})[unit] = aside
+
+    def _give_up_killer(self, task: RunningTask, tp: TP, failure: Failure, record: KafkaRecord) -> bool:
+        return self._give_up(task, tp, record, failure)
 
     def _give_up(self, task: RunningTask, tp: TP, record: KafkaRecord, failure: Failure) -> bool:
         """Do what the policy says with a record that cannot be processed; False when that is to stop."""

@@ -21,6 +21,7 @@ from ..topics import Topic
 from .clock import Clock
 from .hand import Hand
 from .intake import RunIntake
+from .killers import Caution
 from .outbox import Outbox
 from .partition import Reader
 from .values import Failure
@@ -55,6 +56,7 @@ class SharedSource:
         touch: Callable[[TaskId], None],
         fail: Callable[[Failure], None],
         worker_outbox: Outbox,
+        caution: Caution,
     ) -> None:
         """touch: called with a task when an event of it is finished."""
         self.shared = shared
@@ -71,7 +73,8 @@ class SharedSource:
         self.function: str | None = None
         # Its function failed at an event, and the rollback is still to come.
         self.failed = False
-        self.intake = RunIntake(Cursor(shared.name, None), clock, on_rest, self._settle, self._enter_run, settles=True)
+        cursor = Cursor(shared.name, None)
+        self.intake = RunIntake(cursor, clock, on_rest, self._settle, caution, self._enter_run, settles=True)
         self.intake.kept.enter = self._enter
         self.intake.leave = self._leave
         shared.stream.source.intake = self.intake
@@ -196,9 +199,10 @@ def make_shared(
     touch: Callable[[TaskId], None],
     fail: Callable[[Failure], None],
     outbox: Outbox,
+    caution: Caution,
 ) -> list[SharedSource]:
     """The running side of every shared stream of the app."""
-    return [SharedSource(shared, plan.tables, clock, on_rest, touch, fail, outbox) for shared in plan.shared]
+    return [SharedSource(shared, plan.tables, clock, on_rest, touch, fail, outbox, caution) for shared in plan.shared]
 
 
 def readers_of(sources: list[SharedSource], topic: str) -> list[Reader]:

@@ -15,6 +15,7 @@ import msgspec
 
 from ..app import App
 from ..engine.engine import Engine
+from ..engine.in_hand import InHand
 from ..engine.pacing import Pacing
 from ..engine.ports import Reads, Writes
 from ..engine.pump import Pump
@@ -52,6 +53,8 @@ class Simulation:
         self.writes: SimulatedWrites
         # What stands between the pump and the logs: nothing, but for tests that delay and lose what it asks for.
         self.outbox_records_max = sys.maxsize
+        # What the next `open` knows of the process before it.
+        self.in_hand: InHand | None = None
         self.through: Callable[[SimulatedReads, SimulatedWrites], tuple[Reads, Writes]] = lambda reads, writes: (
             reads,
             writes,
@@ -64,7 +67,14 @@ class Simulation:
     async def open(self) -> None:
         """Start every task from its committed position, and the app's functions."""
         app, conf = self._app, self._app.conf
-        self.engine = Engine(app, self._plan, self._topology, self._clock, outbox_records_max=self.outbox_records_max)
+        self.engine = Engine(
+            app,
+            self._plan,
+            self._topology,
+            self._clock,
+            outbox_records_max=self.outbox_records_max,
+            in_hand=self.in_hand,
+        )
         self.reads = SimulatedReads(self.logs)
         changelogs = {table.name: table.changelog for table in self._topology.tables}
         self.writes = SimulatedWrites(

@@ -111,7 +111,7 @@ class SimulatedClock:
         """Seconds since the driver was made."""
         return self._now
 
-    def call_later(self, seconds: float, fun: Callable[[], None]) -> SimulatedAlarm:
+    def call_later(self, seconds: float, fun: Callable[[], object]) -> SimulatedAlarm:
         """Call `fun` when time has moved by `seconds`."""
         self._count += 1
         alarm = SimulatedAlarm(fun)
@@ -138,8 +138,8 @@ class SimulatedAlarm:
 
     __slots__ = ("fun",)
 
-    def __init__(self, fun: Callable[[], None]) -> None:
-        self.fun: Callable[[], None] | None = fun
+    def __init__(self, fun: Callable[[], object]) -> None:
+        self.fun: Callable[[], object] | None = fun
 
     def cancel(self) -> None:
         """Do not ring."""
