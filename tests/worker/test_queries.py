@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from streamcluster import App
 from streamcluster.freeze import Plan, freeze
 from streamcluster.ids import TaskId
 from streamcluster.messages import ReadTable, Rows, ToCoordinator
-from streamcluster.stores import MemoryStore, TaskStore
+from streamcluster.stores import MemoryStore, StoreFailed, TaskStore
 from streamcluster.topology import ResolvedTable, ResolvedTopic, Topology
 from streamcluster_worker import queries
 from streamcluster_worker.lifecycle import State
@@ -66,7 +67,10 @@ class Asker:
         self.states = dict(RUNNING)
         self._number = 0
         self._waiting: dict[int, asyncio.Future[Rows]] = {}
-        self.queries = Queries(plan, TOPOLOGY, App("shop").conf, self._received)
+        self.failed: list[TaskId] = []
+        self.queries = Queries(
+            plan, TOPOLOGY, App("shop").conf, self._received, lambda task, _: self.failed.append(task)
+        )
 
     def _received(self, message: ToCoordinator) -> None:
         assert isinstance(message, Rows)
@@ -272,3 +276,25 @@ def test_too_many_questions_are_refused_and_the_loop_goes_on(make_stores: Make) 
         assert (await asker.ask()).error is None
 
     asking(stores, ask)
+
+
+@pytest.mark.parametrize("question", [{}, {"key": "1"}])
+def test_store_that_cannot_be_read_is_told_of_and_asked_again_later(question: dict[str, object]) -> None:
+    """Nobody else may read what is damaged for long; whoever asks waits for the restore."""
+
+    broken = True
+
+    class Unreadable(MemoryStore):
+        @contextmanager
+        def reading(self) -> Iterator[None]:
+            if broken:
+                raise StoreFailed("damaged")
+            yield
+
+    stores: dict[TaskId, TaskStore] = {TASKS[0]: MemoryStore(["seen"]), TASKS[1]: Unreadable(["seen"])}
+
+    async def use(asker: Asker) -> None:
+        answer = await asker.ask(**question)
+        assert (answer.passing, asker.failed) == (True, [TASKS[1]])
+
+    asking(stores, use)
