@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,12 +16,14 @@ from streamcluster import App
 from streamcluster.freeze import Plan, freeze
 from streamcluster.ids import TaskId
 from streamcluster.messages import ReadTable, Rows, ToCoordinator
-from streamcluster.stores import MemoryStore, StoreFailed, TaskStore
+from streamcluster.stores import MemoryStore, TaskStore
 from streamcluster.topology import ResolvedTable, ResolvedTopic, Topology
 from streamcluster_worker import queries
 from streamcluster_worker.lifecycle import State
 from streamcluster_worker.queries import QUESTIONS_MAX, Queries
 from streamcluster_worker.shard import Memory, RocksStore
+from streamcluster_worker.store_errors import CorruptStore
+from tests.worker.damaging import damaged
 
 MIB = 1024 * 1024
 GROUP = 2
@@ -278,23 +280,18 @@ def test_too_many_questions_are_refused_and_the_loop_goes_on(make_stores: Make) 
     asking(stores, ask)
 
 
-@pytest.mark.parametrize("question", [{}, {"key": "1"}])
-def test_store_that_cannot_be_read_is_told_of_and_asked_again_later(question: dict[str, object]) -> None:
+@pytest.mark.parametrize("question", [{}, {"key": "3000"}])
+def test_store_that_cannot_be_read_is_told_of_and_asked_again_later(
+    tmp_path: Path, question: dict[str, object]
+) -> None:
     """Nobody else may read what is damaged for long; whoever asks waits for the restore."""
-
-    broken = True
-
-    class Unreadable(MemoryStore):
-        @contextmanager
-        def reading(self) -> Iterator[None]:
-            if broken:
-                raise StoreFailed("damaged")
-            yield
-
-    stores: dict[TaskId, TaskStore] = {TASKS[0]: MemoryStore(["seen"]), TASKS[1]: Unreadable(["seen"])}
+    store = damaged(tmp_path / "s", "seen")
+    stores: dict[TaskId, TaskStore] = {TASKS[0]: MemoryStore(["seen"]), TASKS[1]: store}
 
     async def use(asker: Asker) -> None:
         answer = await asker.ask(**question)
         assert (answer.passing, asker.failed) == (True, [TASKS[1]])
 
     asking(stores, use)
+    with contextlib.suppress(CorruptStore):
+        store.close()

@@ -17,6 +17,7 @@ from streamcluster.ids import TaskId
 from streamcluster_worker.shard import Memory, RocksShard, RocksStore, identity
 from streamcluster_worker.store_errors import CorruptStore, StoreUnavailable
 from streamcluster_worker.stores import set_aside
+from tests.worker.damaging import damaged
 
 MIB = 1024 * 1024
 OWNER = identity("shop", "cluster-1", TaskId(4, 1))
@@ -134,20 +135,6 @@ def test_damaged_store_is_corrupt_and_can_be_set_aside(tmp_path: Path, memory: M
     assert set_aside(path).name == "s.corrupt-2"
 
 
-def damaged(path: Path, memory: Memory) -> RocksStore:
-    """An open store whose rows are all in files, and every block of these has changed."""
-    store = RocksStore.open(path, ["a"], memory)
-    store.write({"a": {b"%06d" % number: b"v" * 50 for number in range(5_000)}}, {"a": 1})
-    store.close()
-    store = RocksStore.open(path, ["a"], memory)
-    for file in path.glob("*.sst"):
-        with file.open("r+b") as opened:
-            for at in range(0, file.stat().st_size, 100):
-                opened.seek(at)
-                opened.write(b"\xff")
-    return store
-
-
 @pytest.mark.parametrize(
     "read",
     [
@@ -162,7 +149,7 @@ def test_damage_under_an_open_store_is_an_error_and_its_lock_is_free_after_the_c
 ) -> None:
     """A scan does not end early as if nothing followed; whoever keeps the error keeps nobody from the path."""
     path = tmp_path / "s"
-    store = damaged(path, Memory(0, MIB))
+    store = damaged(path, "a")
     with pytest.raises(CorruptStore) as caught:
         read(store.shard("a"))
     with contextlib.suppress(CorruptStore):
