@@ -1,4 +1,4 @@
-"""The ledger from the command line: exactly once under random faults, judged by ten checks, with recovery times.
+"""The ledger from the command line: exactly once under random faults, judged by eleven checks, with recovery times.
 
     python -m tests.ledger --seed 7 --seconds 300 --hosts 1 --brokers 3 --workers 2 --rate 2000 --report ledger.json
 
@@ -19,7 +19,7 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 
 from streamcluster.errors import StreamclusterError
-from tests.ledger.faults import BROKER_FAULTS, WORKER_AND_HOST_FAULTS
+from tests.ledger.faults import BROKER_FAULTS, EVENT_AND_STORE_FAULTS, WORKER_AND_HOST_FAULTS
 from tests.ledger.report import replay_command, text_of, times_of, write_json
 from tests.ledger.trial import Options, Result, run_trial
 
@@ -42,7 +42,7 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
         "--only",
         action="append",
         default=[],
-        choices=[*WORKER_AND_HOST_FAULTS, *BROKER_FAULTS],
+        choices=[*WORKER_AND_HOST_FAULTS, *EVENT_AND_STORE_FAULTS, *BROKER_FAULTS],
         help="Only this fault.",
     )
     parser.add_argument(

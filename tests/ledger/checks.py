@@ -1,4 +1,4 @@
-"""The judge of the ledger: ten checks of what was seen, each with a name. Pure: no Kafka, no process, no clock.
+"""The judge of the ledger: eleven checks of what was seen, each with a name. Pure: no Kafka, no process, no clock.
 
 A check says in words what is wrong, and nothing when all is well. Each looks at its own property only, so that the name
 of a red check says what kind of fault it is: a lost record is no matter of order, for example.
@@ -11,8 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, pairwise
 from typing import TypeVar
 
+import msgspec
+
+from tests.ledger.checks_letters import dead_letters, flood_is_whole
 from tests.ledger.checks_running import is_live, no_needless_restore, single_owner
-from tests.ledger.folds import ProfileHistory, firsts, fold, merged, movements_of, newest, posted_of
+from tests.ledger.folds import ProfileHistory, firsts, fold, merged, movements_of, newest, posted_of, rows_of
 from tests.ledger.values import POSTED, Cut, Log, Observed, digest
 
 # Of many violations of one kind so many are named.
@@ -44,6 +47,7 @@ def no_loss(observed: Observed) -> Iterator[str]:
         passed = _posted_ids(observed.outputs["out2"].get(partition, Log()))
         if lost := _minus(firsts(log).values(), passed):
             yield f"out2[{partition}]: {len(lost)} first movements are lost, ids {lost[:NAMED_MAX]}"
+    yield from flood_is_whole(observed, too_few=True)
 
 
 def no_duplicates(observed: Observed) -> Iterator[str]:
@@ -60,6 +64,7 @@ def no_duplicates(observed: Observed) -> Iterator[str]:
         right = list(firsts(observed.grouped.get(partition, Log())).values())
         if extra := _minus(_posted_ids(log), right):
             yield f"out2[{partition}]: {len(extra)} records too many, ids {extra[:NAMED_MAX]}"
+    yield from flood_is_whole(observed, too_few=False)
 
 
 def in_order(observed: Observed) -> Iterator[str]:
@@ -117,6 +122,7 @@ def is_isolated(observed: Observed) -> Iterator[str]:
     """6. A concurrent read_committed reader saw a prefix of what counts: no aborted record, and never went back."""
     topics: dict[str, Mapping[int, Log]] = {
         "grouped": observed.grouped,
+        "dead": {0: observed.letters_log},
         **observed.outputs,
         **{f"changelog:{table}": logs for table, logs in observed.changelogs.items()},
     }
@@ -156,13 +162,14 @@ CHECKS: Mapping[str, Callable[[Observed], Iterable[str]]] = {
     "single ownership": single_owner,
     "liveness": is_live,
     "no needless restore": no_needless_restore,
+    "dead letters": dead_letters,
 }
 
 
 def _pairs(observed: Observed) -> Iterator[tuple[str, int, list[int], list[int]]]:
     """Output, partition, ids that must be there, ids that are there: of the outputs that mirror the input."""
     for partition in sorted({*observed.inputs, *chain(*(observed.outputs[name] for name in POSTED))}):
-        sent = [movement.id for movement in movements_of(observed.inputs.get(partition, Log()))]
+        sent = [movement.id for _, movement in rows_of(observed.inputs.get(partition, Log()))]
         for name in POSTED:
             log = observed.outputs[name].get(partition, Log())
             yield name, partition, sent, _posted_ids(log)
@@ -199,7 +206,10 @@ def _same_order(what: str, right: Sequence[int], came: Sequence[int]) -> Iterato
 def _results_fold(observed: Observed, partition: int, log: Log) -> Iterator[str]:
     """The n-th sum and count of each account; the echo is what came, key and value."""
     right = fold(log)
-    account_of = {movement.id: row for movement, row in zip(movements_of(log), log.rows(), strict=True)}
+    # Without what must be refused: what came of it is a duplicate, and no matter of state.
+    account_of = {
+        movement.id: row for movement, row in zip(movements_of(log), log.rows(), strict=True) if not movement.is_bad
+    }
     for name, wrong in (
         ("out1", lambda row, posted: row != account_of[posted.id]),
         ("out3", lambda _, posted: posted.total != right.totals[posted.id]),
@@ -240,6 +250,7 @@ def _tables_agree(observed: Observed) -> Iterator[str]:
     right: dict[str, dict[str, str]] = {
         "sums": {f'"{key}"': str(total) for one in folds for key, total in one.sums.items()},
         "windows": {f'"{key}"': str(count) for one in folds for key, count in one.counts.items()},
+        "recent": {f'"{key}"': msgspec.json.encode(ids).decode() for one in folds for key, ids in one.recent.items()},
         "profiles": {f'"{key}"': f'"{value.decode()}"' for key, value in merged(observed.names).items()},
         "orders": {key: str(id) for log in observed.grouped.values() for key, id in firsts(log).items()},
     }
@@ -278,7 +289,7 @@ def _stores_are_prefixes(observed: Observed) -> Iterator[str]:
 
 def _effects_are_whole(observed: Observed, cut: Cut, partition: int, done: int) -> Iterator[str]:
     """The committed offset says how many movements are done; each output has these and no other."""
-    right = {movement.id for movement in movements_of(observed.inputs[partition])[:done]}
+    right = {movement.id for _, movement in rows_of(observed.inputs[partition], done)}
     for name in POSTED:
         log = observed.outputs[name].get(partition, Log())
         came = {*_posted_ids(log)[: log.count_before(cut.ends.get((name, partition), 0))]}
@@ -287,6 +298,11 @@ def _effects_are_whole(observed: Observed, cut: Cut, partition: int, done: int) 
                 f"{cut.name}: input[{partition}] is committed up to {cut.posted.get(partition, 0)}, and {name} differs "
                 f"in {len(torn)} movements, ids {torn[:NAMED_MAX]}"
             )
+    refused = {movement.id for movement in movements_of(observed.inputs[partition])[:done] if movement.is_bad}
+    end = cut.ends.get(("dead", 0), 0)
+    told = {one.id for one in observed.letters if (one.topic, one.partition) == ("in", partition) and one.at < end}
+    if torn := sorted(refused ^ told):
+        yield f"{cut.name}: the dead letters of input[{partition}] differ in movements {torn[:NAMED_MAX]}"
 
 
 def _text(table: Mapping[str, bytes]) -> dict[str, str]:

@@ -18,15 +18,17 @@ from streamcluster.engine.partition import short_name
 from streamcluster.ids import TaskId
 from streamcluster_coordinator.control_record import control_topic
 from streamcluster_worker.shard import Memory, RocksStore, identity
+from tests.ledger.folds import decode_movement
 from tests.ledger.hosts import Host
-from tests.ledger.values import OUTPUTS, TABLES, Claim, CommitSeen, Cut, Log, StoreCopy
-from tests.process.records import REQUEST_SECONDS, Reader
+from tests.ledger.values import OUTPUTS, TABLES, Claim, CommitSeen, Cut, Letter, Log, StoreCopy
+from tests.process.records import REQUEST_SECONDS, Reader, headers_of
 
 SCAN_SECONDS = 300.0
 OFFSETS_TOPIC = "__consumer_offsets"
 # A shard that is only read needs little.
 _STORE_BYTES = 8 * 1024 * 1024
 _ASK_SECONDS = 2.0
+ERROR_CHARACTERS = 500
 
 
 class _Claimed(msgspec.Struct):
@@ -46,9 +48,11 @@ class Names:
     app_id: str
 
     def topic(self, name: str) -> str:
-        """Where the ledger's `in`, `names`, `out1` ..., `grouped` and `changelog:TABLE` are."""
+        """Where the ledger's `in`, `names`, `out1` ..., `grouped`, `dead` and `changelog:TABLE` are."""
         if name == "grouped":
             return f"{self.prefix}take_first-{self.prefix}in-order-repartition"
+        if name == "dead":
+            return f"{self.app_id}-dead-letter"
         if name.startswith("changelog:"):
             return f"{self.app_id}-{name.removeprefix('changelog:')}-changelog"
         return f"{self.prefix}{name}"
@@ -56,7 +60,7 @@ class Names:
     @property
     def written(self) -> list[str]:
         """What the app writes in transactions."""
-        return ["grouped", *OUTPUTS, *(f"changelog:{table}" for table in TABLES)]
+        return ["grouped", "dead", *OUTPUTS, *(f"changelog:{table}" for table in TABLES)]
 
     @property
     def read(self) -> list[str]:
@@ -75,6 +79,31 @@ def logs_of(reader: Reader, topic: str) -> dict[int, Log]:
 
     reader.scan(topic, take, SCAN_SECONDS)
     return logs
+
+
+def letters_of(reader: Reader, names: Names) -> list[Letter]:
+    """Every dead letter, by what it says of itself."""
+    found: list[Letter] = []
+    ours = {names.topic(name): name for name in names.read}
+
+    def take(_: int, message: Message) -> None:
+        headers, value, at = headers_of(message), message.value(), message.offset()
+        assert at is not None
+        topic = headers["dead-letter-topic"].decode()
+        found.append(
+            Letter(
+                at=at,
+                id=decode_movement(value).id if value is not None else -1,
+                agent=headers["dead-letter-agent"].decode().removeprefix(names.prefix),
+                topic=ours.get(topic, topic),
+                partition=int(headers["dead-letter-partition"]),
+                offset=int(headers["dead-letter-offset"]),
+                error=headers["dead-letter-error"].decode()[:ERROR_CHARACTERS],
+            )
+        )
+
+    reader.scan(names.topic("dead"), take, SCAN_SECONDS)
+    return found
 
 
 def cut_of(reader: Reader, names: Names, name: str) -> Cut:

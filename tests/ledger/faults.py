@@ -29,6 +29,14 @@ BROKER_FAULTS: Mapping[str, tuple[int, tuple[float, ...]]] = {
     "pause all brokers": (1, (3.0, 12.0, 20.0)),
     "kill all brokers": (1, (1.0, 10.0)),
 }
+EVENT_AND_STORE_FAULTS: Mapping[str, tuple[int, tuple[float, ...]]] = {
+    "bad value": (3, (0.0,)),
+    # The longest is more than transaction_timeout, the others are more and less than half of it (hosts.SETTINGS).
+    "hanging event": (3, (1.0, 7.0, 14.0)),
+    "damaged store": (2, (0.0,)),
+    # The longer one is more than a worker waits for a disk (own_tasks.DISK_SECONDS).
+    "full disk": (1, (2.0, 20.0)),
+}
 # Relative to the mean gap: faults overlap at times, and at times all is calm for a while.
 GAP_MIN, GAP_MAX = 0.1, 3.0
 
@@ -56,7 +64,7 @@ def schedule(
         kinds: only these; all when empty.
     """
     source = random.Random(seed)
-    offered = {**WORKER_AND_HOST_FAULTS, **(BROKER_FAULTS if with_brokers else {})}
+    offered = {**WORKER_AND_HOST_FAULTS, **EVENT_AND_STORE_FAULTS, **(BROKER_FAULTS if with_brokers else {})}
     deck_of = [kind for kind, (cards, _) in offered.items() for _ in range(cards) if not kinds or kind in kinds]
     if not deck_of:
         raise ValueError(f"none of {list(kinds)} is a fault of this run, which has {list(offered)}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from tests.ledger.values import Log, Logs, Movement, Posted, window_key
+from tests.ledger.values import RECENT, Log, Logs, Movement, Posted, window_key
 
 decode_movement = msgspec.json.Decoder(Movement).decode
 decode_posted = msgspec.json.Decoder(Posted).decode
@@ -18,6 +18,12 @@ decode_posted = msgspec.json.Decoder(Posted).decode
 def movements_of(log: Log) -> list[Movement]:
     """The decoded values of an input or of the repartitioned topic."""
     return [decode_movement(value) for value in log.values if value is not None]
+
+
+def rows_of(log: Log, count: int | None = None) -> list[tuple[str, Movement]]:
+    """Keys with decoded values of an input, or of its first `count` records, without what agent `post` must refuse."""
+    rows = zip(log.keys[:count], movements_of(log), strict=False)
+    return [(key, movement) for key, movement in rows if not movement.is_bad]
 
 
 def posted_of(log: Log) -> list[Posted]:
@@ -33,20 +39,22 @@ class Fold:
     windows: dict[int, tuple[str, int]] = field(default_factory=dict)
     sums: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
+    recent: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, account: str, movement: Movement) -> None:
         """One movement more."""
         self.sums[account] += movement.amount
         window = window_key(account, movement.at)
         self.counts[window] += 1
+        self.recent[account] = [*self.recent[account], movement.id][-RECENT:]
         self.totals[movement.id] = self.sums[account]
         self.windows[movement.id] = (window, self.counts[window])
 
 
 def fold(log: Log, count: int | None = None) -> Fold:
-    """Fold a partition, or its first `count` movements."""
+    """Fold a partition, or its first `count` records, without what must be refused."""
     folded = Fold()
-    for account, movement in zip(log.keys[:count], movements_of(log), strict=False):
+    for account, movement in rows_of(log, count):
         folded.add(account, movement)
     return folded
 
@@ -55,7 +63,8 @@ def firsts(log: Log) -> dict[str, int]:
     """Order -> id of its first movement, in the order of the repartitioned topic."""
     found: dict[str, int] = {}
     for order, movement in zip(log.keys, movements_of(log), strict=True):
-        found.setdefault(order, movement.id)
+        if not movement.is_bad_order:
+            found.setdefault(order, movement.id)
     return found
 
 

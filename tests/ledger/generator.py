@@ -11,6 +11,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import msgspec
 
@@ -28,18 +29,30 @@ def account_name(number: int) -> str:
     return f"account{number}"
 
 
-def movements(seed: int, accounts: int, now: Callable[[], float] = time.monotonic) -> Iterator[Row]:
-    """Movements without an end; `at` is the time at which each is taken."""
+class Wish(NamedTuple):
+    """A movement that is to do something else, too. account: a number."""
+
+    do: str
+    account: int
+
+
+def movements(
+    seed: int, accounts: int, now: Callable[[], float] = time.monotonic, wishes: deque[Wish] | None = None
+) -> Iterator[Row]:
+    """Movements without an end; `at` is the time at which each is taken. Wishes that are there come first."""
     source = random.Random(seed)
     sequence = [0] * accounts
     recent: deque[int] = deque(maxlen=RECENT_ORDERS)
     for number in itertools.count():
         account = source.randrange(accounts)
+        do = ""
+        if wishes:
+            do, account = wishes.popleft()
         sequence[account] += 1
         order = source.choice(recent) if recent and source.random() < REPEATED else number
         recent.append(order)
         amount = source.randrange(1, 100)
-        movement = Movement(id=number, seq=sequence[account], order=order, amount=amount, at=round(now(), 4))
+        movement = Movement(id=number, seq=sequence[account], order=order, amount=amount, at=round(now(), 4), do=do)
         yield Row(account_name(account), msgspec.json.encode(movement))
 
 

@@ -358,6 +358,12 @@ def memory_is_not_bounded(run: Observed, pick: Pick) -> Observed:
 
 
 @mutation("no needless restore")
+def restores_are_not_seen(run: Observed, pick: Pick) -> Observed:
+    """Looks and tasks name the host in two ways."""
+    return replace(run, restores=[])
+
+
+@mutation("no needless restore")
 def restore_from_zero(run: Observed, pick: Pick) -> Observed:
     """The store was there, and the whole changelog was read."""
     return replace(run, restores=[*run.restores, Restored("one", "4_2", 201, restored=1_000_000, tail_max=100)])

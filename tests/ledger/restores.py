@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from tests.ledger.values import GROUPED_PARTITIONS, TABLES, Restored
+from tests.ledger.values import GROUPED_PARTITIONS, TABLES, Damage, Restored
 from tests.ledger.watching import Look, Owner, Positions
 
 # A store may be behind by the commit that was being answered when its process went, which the reader that tells
@@ -32,13 +32,28 @@ class _Stay:
     over_at: float | None = None
 
 
-def restores_of(looks: Sequence[Look], positions: Mapping[tuple[str, int], Positions]) -> list[Restored]:
-    """Every such start, in the order of its end.
+def restores_of(
+    looks: Sequence[Look], positions: Mapping[tuple[str, int], Positions], damages: Sequence[Damage] = ()
+) -> list[Restored]:
+    """Every such start.
 
     Args:
         looks: of all hosts, by time.
         positions: of each changelog and partition.
+        damages: each excuses one restore of its store, and those before it that did not come to their end.
     """
+    found: list[Restored] = []
+    open_damages = list(damages)
+    for one in sorted(_starts(looks, positions), key=lambda start: start.at):
+        excuses = [it for it in open_damages if (it.host, it.task) == (one.host, one.task) and it.at <= one.at]
+        is_excused = bool(excuses) and one.restored > one.tail_max
+        found.append(replace(one, is_excused=is_excused))
+        if is_excused and one.ran:
+            open_damages = [it for it in open_damages if it not in excuses]
+    return found
+
+
+def _starts(looks: Sequence[Look], positions: Mapping[tuple[str, int], Positions]) -> list[Restored]:
     found: list[Restored] = []
     stays: dict[tuple[str, str], _Stay] = {}
     for look in looks:
@@ -86,7 +101,7 @@ def _restored(host: str, task: str, stay: _Stay, positions: Mapping[tuple[str, i
     logs = [positions.get((f"changelog:{table}", int(partition)), Positions()) for table in tables]
     assert stay.missing_since is not None
     tail = sum(_end_at(log, stay.restored_at) - _stored_at(log, stay.missing_since) for log in logs)
-    return Restored(host, task, stay.pid, stay.restored, tail + SLACK_RECORDS)
+    return Restored(host, task, stay.pid, stay.restored, tail + SLACK_RECORDS, stay.restored_at, stay.ran)
 
 
 def _stored_at(log: Positions, moment: float) -> int:

@@ -5,20 +5,24 @@ It shares no fold with the checker: commits, rollbacks and markers are played th
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 
-from tests.ledger.generator import first_profiles, later_profiles, movements
+from tests.ledger.generator import Wish, first_profiles, later_profiles, movements
 from tests.ledger.values import (
+    BAD_ORDER,
     GROUPED_PARTITIONS,
     OUTPUTS,
     PARTITIONS,
+    RECENT,
     TABLES,
     Claim,
     CommitSeen,
     Cut,
+    Letter,
     Log,
     Observed,
     Restored,
@@ -30,6 +34,9 @@ from tests.ledger.values import (
 from tests.process.checker import Row
 
 CLOCK_STEP = 0.05
+FLOODING = "hang flooded 1 10"
+# A share of the movements is refused, or does more than the others.
+SPECIAL, SPECIALS = 0.15, ("bad value", BAD_ORDER, "hang sent 1", FLOODING)
 Place = tuple[str, int]
 
 
@@ -46,7 +53,7 @@ class Play:
     # Table -> partition -> keys that the open commit has changed.
     changed: defaultdict[Place, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
     commits: defaultdict[Place, list[CommitSeen]] = field(default_factory=lambda: defaultdict(list))
-    by: dict[int, int] = field(default_factory=dict)
+    letters: list[Letter] = field(default_factory=list)
 
     def write(self, topic: str, partition: int, key: str, value: str | bytes, *, transactional: bool = True) -> None:
         """Append one record."""
@@ -61,15 +68,34 @@ class Play:
         self.tables[table][key] = value
         self.changed[table, partition][key] = value
 
+    def refuse(self, agent: str, topic: str, partition: int, offset: int, row: Row) -> None:
+        """The dead letter of a record."""
+        assert row.value is not None
+        id = json.loads(row.value)["id"]
+        self.letters.append(Letter(self.ends["dead", 0], id, agent, topic, partition, offset, "told to"))
+        self.write("dead", 0, row.key, row.value)
+
+    def group(self, row: Row) -> None:
+        """What agent `take_first` does with one movement before it is repartitioned."""
+        assert row.value is not None
+        order = json.loads(row.value)["order"]
+        self.write("grouped", order % GROUPED_PARTITIONS, str(order), row.value)
+
     def post(self, partition: int, row: Row, *, by: int) -> None:
         """What agent `post` does with one movement."""
         assert row.value is not None
         movement = json.loads(row.value)
+        if movement.get("do") == FLOODING:
+            for number in range(10):
+                self.write("flood", partition, row.key, json.dumps({"id": movement["id"], "count": number}))
         total = movement["amount"] + int(self.tables["sums"].get(json.dumps(row.key), "0"))
         self.put("sums", partition, json.dumps(row.key), str(total))
         window = f"{row.key}|{int(movement['at'] // 10) * 10}"
         count = 1 + int(self.tables["windows"].get(json.dumps(window), "0"))
         self.put("windows", partition, json.dumps(window), str(count))
+        ids = json.loads(self.tables["recent"].get(json.dumps(row.key), "[]"))
+        ids = [*ids, movement["id"]][-RECENT:]
+        self.put("recent", partition, json.dumps(row.key), json.dumps(ids, separators=(",", ":")))
         profile_of = self.tables["profiles"].get(json.dumps(row.key), '"0 "')
         id = movement["id"]
         self.write("out1", partition, row.key, row.value)
@@ -77,12 +103,17 @@ class Play:
         self.write("out4", partition, row.key, json.dumps({"id": id, "window": window, "count": count}))
         version = int(json.loads(profile_of).split(" ")[0])
         self.write("out5", partition, row.key, json.dumps({"id": id, "version": version}))
-        self.write("grouped", movement["order"] % GROUPED_PARTITIONS, str(movement["order"]), row.value)
 
-    def take_first(self, partition: int, key: str, value: bytes) -> None:
+    def take_first(self, partition: int, offset: int, row: Row) -> None:
         """What agent `take_first` does with one repartitioned movement."""
-        id = json.loads(value)["id"]
+        key, value = row
+        assert value is not None
+        movement = json.loads(value)
+        id = movement["id"]
         if key not in self.tables["orders"]:
+            if movement.get("do") == BAD_ORDER:
+                self.refuse("take_first", "grouped", partition, offset, row)
+                return
             self.put("orders", partition, key, str(id))
             self.write("out2", partition, key, json.dumps({"id": id}))
 
@@ -110,7 +141,9 @@ def play(seed: int, steps: int, accounts: int) -> tuple[Play, dict[tuple[int, in
     """Steps of some movements each, a commit after each; half of the way all is cut off, and other processes go on."""
     run = Play(random.Random(seed), accounts)
     clock = iter(range(1_000_000))
-    rows = movements(seed, accounts, lambda: next(clock) * CLOCK_STEP)
+    wishes: deque[Wish] = deque()
+    specials = itertools.cycle(SPECIALS)
+    rows = movements(seed, accounts, lambda: next(clock) * CLOCK_STEP, wishes)
     updates = later_profiles(seed, accounts)
     acked: dict[tuple[int, int], Row] = {}
     waiting = [(number % PARTITIONS, row) for number, row in enumerate(first_profiles(accounts))]
@@ -125,17 +158,23 @@ def play(seed: int, steps: int, accounts: int) -> tuple[Play, dict[tuple[int, in
             run.put("profiles", partition, json.dumps(row.key), json.dumps(row.value.decode()))
         waiting = []
         for _ in range(run.source.randrange(1, 12)):
+            if run.source.random() < SPECIAL:
+                wishes.append(Wish(next(specials), run.source.randrange(accounts)))
             row = next(rows)
             partition = _partition(row.key)
-            acked[partition, run.ends["in", partition]] = row
+            offset = run.ends["in", partition]
+            acked[partition, offset] = row
             assert row.value is not None
             run.write("in", partition, row.key, row.value, transactional=False)
-            run.post(partition, row, by=partition + (100 if step < steps // 2 else 200))
+            if json.loads(row.value).get("do") == "bad value":
+                run.refuse("post", "in", partition, offset, row)
+            else:
+                run.post(partition, row, by=partition + (100 if step < steps // 2 else 200))
+            run.group(row)
         for partition in range(GROUPED_PARTITIONS):
             log = run.logs["grouped", partition]
-            for key, value in log.rows()[grouped_done[partition] :]:
-                assert value is not None
-                run.take_first(partition, key, value)
+            for index in range(grouped_done[partition], len(log)):
+                run.take_first(partition, log.offsets[index], Row(log.keys[index], log.values[index]))
             grouped_done[partition] = len(log)
             run.commit_input("grouped", partition)
         for partition in range(PARTITIONS):
@@ -172,6 +211,8 @@ def right_history(seed: int = 7, steps: int = 30, accounts: int = 12) -> Observe
         names=run.of("names", PARTITIONS),
         grouped=run.of("grouped", GROUPED_PARTITIONS),
         outputs=outputs,
+        letters=run.letters,
+        letters_log=run.logs["dead", 0],
         changelogs=changelogs,
         tables=run.tables,
         stores=stores,
@@ -179,7 +220,7 @@ def right_history(seed: int = 7, steps: int = 30, accounts: int = 12) -> Observe
         sights={
             place: Sight(list(log.offsets), [digest(*row) for row in log.rows()])
             for place, log in run.logs.items()
-            if place[0].startswith(("out", "grouped", "changelog"))
+            if place[0].startswith(("out", "flood", "grouped", "dead", "changelog"))
         },
         ends={place: (end, end) for place, end in run.ends.items()},
         claims=[Claim(1, 1, "first"), Claim(1, 1, "first"), Claim(2, 2, "second")],

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.ledger.faults import BROKER_FAULTS, GAP_MAX, GAP_MIN, WORKER_AND_HOST_FAULTS, schedule
+from tests.ledger.faults import (
+    BROKER_FAULTS,
+    EVENT_AND_STORE_FAULTS,
+    GAP_MAX,
+    GAP_MIN,
+    WORKER_AND_HOST_FAULTS,
+    schedule,
+)
 
 
 @given(seed=st.integers(), seconds=st.floats(0, 2_000), mean_gap=st.floats(0.5, 60))
@@ -32,13 +39,14 @@ def test_a_longer_run_begins_like_a_shorter_one() -> None:
 
 def test_every_kind_comes_before_any_comes_again_out_of_turn() -> None:
     """One deck has all kinds; without own brokers none of theirs."""
-    offered = {**WORKER_AND_HOST_FAULTS, **BROKER_FAULTS}
+    ours = {**WORKER_AND_HOST_FAULTS, **EVENT_AND_STORE_FAULTS}
+    offered = {**ours, **BROKER_FAULTS}
     cards = sum(count for count, _ in offered.values())
 
     first = schedule(3, 10_000, 5, with_brokers=True)[:cards]
 
     assert {fault.kind for fault in first} == {*offered}
-    assert {fault.kind for fault in schedule(3, 10_000, 5, with_brokers=False)} == {*WORKER_AND_HOST_FAULTS}
+    assert {fault.kind for fault in schedule(3, 10_000, 5, with_brokers=False)} == {*ours}
 
 
 def test_only_kinds_that_a_run_has_can_be_asked_for() -> None:

@@ -10,6 +10,7 @@ from tests.ledger.chaos import Done
 from tests.ledger.faults import Fault
 from tests.ledger.recovery import Seen, distribution, recoveries
 from tests.ledger.restores import SLACK_RECORDS, restores_of
+from tests.ledger.values import Damage
 from tests.ledger.watching import Arrivals, Look, Owner, Positions
 
 OLD, NEW = 10, 20
@@ -152,3 +153,21 @@ def test_what_was_aborted_is_read_past() -> None:
     (found,) = restores_of(looks(), {("changelog:sums", 0): log})
 
     assert found.tail_max == SLACK_RECORDS + (9_000 - 949)
+
+
+def test_a_damaged_store_excuses_one_whole_restore() -> None:
+    """Also one in several parts, each by a process that died meanwhile; a later one needs a damage of its own."""
+    all_of_it = 1_000_000
+    again = [
+        *looks()[:3],
+        Look(110.0, "one", {"4_0": Owner(30, "restoring", all_of_it)}),
+        Look(111.0, "one", {"4_0": Owner(31, "restoring", 0)}),
+        Look(130.0, "one", {"4_0": Owner(31, "running", all_of_it)}),
+        Look(140.0, "one", {"4_0": Owner(None, "waiting", 3)}),
+        Look(141.0, "one", {"4_0": Owner(32, "running", all_of_it)}),
+    ]
+
+    found = restores_of(again, positions(), [Damage(99.0, "one", "4_0"), Damage(99.0, "one", "4_1")])
+
+    assert [(one.pid, one.is_excused) for one in found] == [(NEW, False), (30, True), (31, True), (32, False)]
+    assert not any(one.is_excused for one in restores_of(again, positions(), [Damage(150.0, "one", "4_0")]))

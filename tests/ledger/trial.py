@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -21,13 +21,26 @@ from tests.ledger.broker_faults import BrokerFaults
 from tests.ledger.chaos import Action, Chaos, Done
 from tests.ledger.checks import verdict
 from tests.ledger.checks_running import calm_stretches
-from tests.ledger.collecting import Names, brokers_of, claims_of, cluster_id_of, commits_of, cut_of, logs_of, stores_of
+from tests.ledger.collecting import (
+    Names,
+    brokers_of,
+    claims_of,
+    cluster_id_of,
+    commits_of,
+    cut_of,
+    letters_of,
+    logs_of,
+    stores_of,
+)
+from tests.ledger.event_faults import EventFaults
 from tests.ledger.faults import Fault, schedule
-from tests.ledger.generator import first_profiles, later_profiles, movements
+from tests.ledger.folds import movements_of
+from tests.ledger.generator import Wish, first_profiles, later_profiles, movements
 from tests.ledger.host_faults import HostFaults
 from tests.ledger.hosts import Host, Hosts, shared_secret
 from tests.ledger.recovery import Recovery, Seen, recoveries
 from tests.ledger.restores import restores_of
+from tests.ledger.store_faults import StoreFaults, own_disks
 from tests.ledger.values import (
     GROUPED_PARTITIONS,
     OUTPUTS,
@@ -43,7 +56,7 @@ from tests.process.running import is_running
 from tests.process.waiting import eventually, pause
 
 Say = Callable[[str], object]
-TABLES_OF = {str(PARTITIONS): ["sums", "windows", "profiles"], str(GROUPED_PARTITIONS): ["orders"]}
+TABLES_OF = {str(PARTITIONS): ["sums", "windows", "profiles", "recent"], str(GROUPED_PARTITIONS): ["orders"]}
 START_SECONDS = 60.0
 SETTLE_SECONDS = 120.0
 # After the stop of every process: its transactions end when their time-out (hosts.SETTINGS) is over.
@@ -135,18 +148,21 @@ class Trial:
                 for name in (f"host{number}" for number in range(1, options.hosts + 1))
             ]
         )
+        stack.enter_context(own_disks([host.run.state_dir for host in self.hosts.all]))
         stack.callback(self.hosts.close)
         self.names = Names(prefix, self.hosts.all[0].run.app_id)
         self._stack = stack
         self.reader = self._opened_reader()
         partitions = dict.fromkeys(self.names.written, PARTITIONS)
-        partitions |= dict.fromkeys(("out2", "grouped", "changelog:orders"), GROUPED_PARTITIONS)
+        partitions |= dict.fromkeys(("out2", "grouped", "changelog:orders"), GROUPED_PARTITIONS) | {"dead": 1}
         self.watcher = Watcher(
             bootstrap, {self.names.topic(name): (name, count) for name, count in partitions.items()}, timed="out3"
         )
+        self._wishes: deque[Wish] = deque()
+        self._stores = StoreFaults(self.hosts, self.names.app_id)
         self.chaos = Chaos(self._actions(stack), say)
         # One iterator each, so that a feed can go on where another one was stopped.
-        self._movements = movements(options.seed, options.accounts)
+        self._movements = movements(options.seed, options.accounts, wishes=self._wishes)
         self._profiles = later_profiles(options.seed, options.accounts)
 
     def run(self) -> Result:
@@ -195,7 +211,8 @@ class Trial:
         return self.chaos.done
 
     def _actions(self, stack: ExitStack) -> dict[str, Action]:
-        actions = {**HostFaults(self.hosts).actions()}
+        events = EventFaults(self._wishes, self.options.accounts)
+        actions = {**HostFaults(self.hosts).actions(), **events.actions(), **self._stores.actions()}
         if self._broker is not None:
             brokers = BrokerFaults(self._broker, self.hosts)
             stack.callback(brokers.close)
@@ -282,6 +299,9 @@ class Trial:
             self._say(f"it has not caught up: {str(late)[-2000:]}")
         self._say("draining, and reading everything back")
         tables = {name: self.hosts.table(name) if caught_up is not None else {} for name in TABLES}
+        if caught_up is not None:
+            # A store that was damaged may have been read here for the first time, and is restored.
+            self.hosts.until_caught_up(self.reader, SETTLE_SECONDS)
         codes = self.hosts.drain()
         for host in self.hosts.all:
             host.sampler.stop()
@@ -304,6 +324,8 @@ class Trial:
             names=logs_of(self.reader, topic("names")),
             grouped=logs_of(self.reader, topic("grouped")),
             outputs=outputs,
+            letters=letters_of(self.reader, self.names),
+            letters_log=logs_of(self.reader, topic("dead"))[0],
             changelogs=changelogs,
             tables=tables,
             stores=stores_of(self.hosts.all, self.names, cluster_id_of(self._bootstrap), TABLES_OF),
@@ -314,7 +336,7 @@ class Trial:
             commits=commits_of(self.reader, self.names),
             usage=self._usage(),
             faults=[(one.at, one.undone_at or one.at) for one in self.chaos.done],
-            restores=restores_of(self._looks(), self.watcher.positions),
+            restores=restores_of(self._looks(), self.watcher.positions, self._stores.damages),
             caught_up_seconds=caught_up,
             catch_up_seconds_max=self.options.catch_up_seconds,
             exit_codes=codes,
@@ -342,6 +364,11 @@ def evidence_of(observed: Observed) -> dict[str, int]:
         "commits": sum(len(commits) for commits in observed.commits.values()),
         "claims": len(observed.claims),
         "restores": len(observed.restores),
+        "restores of damaged stores": sum(one.is_excused for one in observed.restores),
+        "dead letters": len(observed.letters),
+        "hanging events": sum(
+            movement.do.startswith("hang ") for log in observed.inputs.values() for movement in movements_of(log)
+        ),
         "records restored": sum(one.restored for one in observed.restores),
         "stores on disk": len(observed.stores),
         "records seen meanwhile": sum(len(sight.offsets) for sight in observed.sights.values()),

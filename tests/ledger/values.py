@@ -17,20 +17,44 @@ WINDOW_SECONDS = 10
 PARTITIONS = 4
 # Another count than the input's, so that the repartitioned half is other tasks, perhaps of other workers.
 GROUPED_PARTITIONS = 6
-TABLES = ("sums", "windows", "profiles", "orders")
-OUTPUTS = ("out1", "out2", "out3", "out4", "out5")
+TABLES = ("sums", "windows", "profiles", "recent", "orders")
+OUTPUTS = ("out1", "out2", "out3", "out4", "out5", "flood")
 # What agent `post` writes for each event, all in one transaction, on the event's own partition.
 POSTED = ("out1", "out3", "out4", "out5")
+# Table `recent` has so many of an account's newest movements, in a list that is changed in place.
+RECENT = 3
 
 
-class Movement(msgspec.Struct, frozen=True):
-    """An input. id: unique in the run; seq: counts per account from 1; at: seconds of the sender's monotonic clock."""
+BAD_ORDER = "bad order"
+
+
+class Movement(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An input. id: unique in the run; seq: counts per account from 1; at: seconds of the sender's monotonic clock.
+
+    do: what else its processing does: `bad WHERE`, `hang WHERE SECONDS` or `hang flooded SECONDS RECORDS`.
+    """
 
     id: int
     seq: int
     order: int
     amount: int
     at: float
+    do: str = ""
+
+    @property
+    def is_bad(self) -> bool:
+        """Agent `post` must fail on it."""
+        return self.do.startswith("bad ") and self.do != BAD_ORDER
+
+    @property
+    def flood(self) -> int:
+        """So many records it sends before it hangs."""
+        return int(self.do.rpartition(" ")[2]) if self.do.startswith("hang flooded ") else 0
+
+    @property
+    def is_bad_order(self) -> bool:
+        """Agent `take_first` must fail on it."""
+        return self.do == BAD_ORDER
 
 
 class Posted(msgspec.Struct, frozen=True):
@@ -114,6 +138,28 @@ class StoreCopy:
     rows: Mapping[bytes, bytes]
 
 
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A dead letter. id: of its movement; agent: short name; topic, partition, offset: where its record is."""
+
+    at: int
+    id: int
+    agent: str
+    topic: str
+    partition: int
+    offset: int
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Files of a task's store were damaged by a fault. at: seconds of the monotonic clock."""
+
+    at: float
+    host: str
+    task: str
+
+
 @dataclass(slots=True)
 class Sight:
     """What a concurrent reader saw of one partition: offsets in the order of their arrival, and hashes of the rows."""
@@ -151,13 +197,19 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """One start of a task where its store was: records replayed, and how many could be missing at most."""
+    """One start of a task where its store was: records replayed, and how many could be missing at most.
+
+    at: when it ran first, or was begun, if it never ran. is_excused: the store's files had been damaged before.
+    """
 
     host: str
     task: str
     pid: int
     restored: int
     tail_max: int
+    at: float = 0.0
+    ran: bool = True
+    is_excused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +226,8 @@ class Observed:
     names: Logs
     grouped: Logs
     outputs: Mapping[str, Logs]
+    letters: Sequence[Letter]
+    letters_log: Log
     changelogs: Mapping[str, Logs]
     tables: Mapping[str, Mapping[str, str]]
     stores: Sequence[StoreCopy]

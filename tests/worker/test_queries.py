@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import subprocess
 import sys
 import threading
@@ -21,6 +22,8 @@ from streamcluster_worker import queries
 from streamcluster_worker.lifecycle import State
 from streamcluster_worker.queries import QUESTIONS_MAX, Queries
 from streamcluster_worker.shard import Memory, RocksStore
+from streamcluster_worker.store_errors import CorruptStore
+from tests.worker.damaging import damaged
 
 MIB = 1024 * 1024
 GROUP = 2
@@ -66,7 +69,10 @@ class Asker:
         self.states = dict(RUNNING)
         self._number = 0
         self._waiting: dict[int, asyncio.Future[Rows]] = {}
-        self.queries = Queries(plan, TOPOLOGY, App("shop").conf, self._received)
+        self.failed: list[TaskId] = []
+        self.queries = Queries(
+            plan, TOPOLOGY, App("shop").conf, self._received, lambda task, _: self.failed.append(task)
+        )
 
     def _received(self, message: ToCoordinator) -> None:
         assert isinstance(message, Rows)
@@ -272,3 +278,20 @@ def test_too_many_questions_are_refused_and_the_loop_goes_on(make_stores: Make) 
         assert (await asker.ask()).error is None
 
     asking(stores, ask)
+
+
+@pytest.mark.parametrize("question", [{}, {"key": "3000"}])
+def test_store_that_cannot_be_read_is_told_of_and_asked_again_later(
+    tmp_path: Path, question: dict[str, object]
+) -> None:
+    """Nobody else may read what is damaged for long; whoever asks waits for the restore."""
+    store = damaged(tmp_path / "s", "seen")
+    stores: dict[TaskId, TaskStore] = {TASKS[0]: MemoryStore(["seen"]), TASKS[1]: store}
+
+    async def use(asker: Asker) -> None:
+        answer = await asker.ask(**question)
+        assert (answer.passing, asker.failed) == (True, [TASKS[1]])
+
+    asking(stores, use)
+    with contextlib.suppress(CorruptStore):
+        store.close()

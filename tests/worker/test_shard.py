@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from streamcluster.ids import TaskId
-from streamcluster_worker.shard import Memory, RocksStore, identity
+from streamcluster_worker.shard import Memory, RocksShard, RocksStore, identity
 from streamcluster_worker.store_errors import CorruptStore, StoreUnavailable
 from streamcluster_worker.stores import set_aside
+from tests.worker.damaging import damaged
 
 MIB = 1024 * 1024
 OWNER = identity("shop", "cluster-1", TaskId(4, 1))
@@ -130,6 +133,31 @@ def test_damaged_store_is_corrupt_and_can_be_set_aside(tmp_path: Path, memory: M
     assert sorted(file.name for file in aside.iterdir() if file.name not in ("LOCK", "LOG")) == names
     RocksStore.open(path, ["a"], memory).close()
     assert set_aside(path).name == "s.corrupt-2"
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda shard: shard.get(b"003000"),
+        lambda shard: shard.scan(rows_max=10_000),
+        lambda shard: shard.scan(b"002000", rows_max=10),
+        lambda shard: shard.scan(b"002000", rows_max=10, bytes_max=100),
+    ],
+)
+def test_damage_under_an_open_store_is_an_error_and_its_lock_is_free_after_the_close(
+    tmp_path: Path, read: Callable[[RocksShard], object]
+) -> None:
+    """A scan does not end early as if nothing followed; whoever keeps the error keeps nobody from the path."""
+    path = tmp_path / "s"
+    store = damaged(path, "a")
+    with pytest.raises(CorruptStore) as caught:
+        read(store.shard("a"))
+    with contextlib.suppress(CorruptStore):
+        store.close()
+    set_aside(path)
+
+    RocksStore.open(path, ["a"], Memory(0, MIB)).close()
+    assert caught.value.path == path
 
 
 def test_path_that_is_a_file_is_unavailable(tmp_path: Path, memory: Memory) -> None:

@@ -10,8 +10,9 @@ import asyncio
 import base64
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +24,7 @@ from streamcluster.ids import TaskId
 from streamcluster.messages import READ_SECONDS, ReadTable, Rows, ToCoordinator
 from streamcluster.plain import dumps
 from streamcluster.settings import Settings
-from streamcluster.stores import StoreClosed, TaskStore
+from streamcluster.stores import StoreClosed, StoreFailed, TaskStore
 from streamcluster.topology import ResolvedTable, Topology
 
 from .follow import Follower
@@ -60,13 +61,19 @@ class Queries:
     """Answers one question after the other, in a thread of its own that begins with the first of them."""
 
     def __init__(
-        self, plan: Plan, topology: Topology, settings: Settings, send: Callable[[ToCoordinator], None]
+        self,
+        plan: Plan,
+        topology: Topology,
+        settings: Settings,
+        send: Callable[[ToCoordinator], None],
+        failed: Callable[[TaskId, StoreFailed], None],
     ) -> None:
-        """On the loop. send: called there, with each answer."""
+        """On the loop. send: called there, with each answer; failed: too, for a store that cannot be read."""
         self._plan = plan
         self._settings = settings
         self._tables = {table.name: table for table in topology.tables}
         self._send = send
+        self._failed = failed
         self._loop = asyncio.get_running_loop()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="queries")
         # How many are asked and not answered.
@@ -127,13 +134,15 @@ class Queries:
             found = look()
             coder = self._coder(request.table)
             if request.key is not None:
-                rows = _one(request, request.key, found, coder)
+                rows = self._one(request, request.key, found, coder)
             elif found.away:
                 rows = _passing(request, f"{', '.join(sorted(found.away))} yet")
             else:
                 rows = self._page(request, found.stores, coder)
         except StoreClosed:
             return _passing(request, "a task of the table leaves this worker")
+        except StoreFailed:
+            return _passing(request, "a task of the table has a store that cannot be read, and is restored")
         except Exception as error:  # noqa: BLE001 (the thread's boundary; key, cursor, codecs and disk are others')
             return Rows(request=request.request, error=f"table {request.table!r}: {error}")
         return msgspec.structs.replace(rows, lag=found.lag)
@@ -157,7 +166,7 @@ class Queries:
             # Ends: each turn either moves `after` on, or is the last.
             while start is None or task >= start:
                 began = time.monotonic()
-                with store.reading():
+                with self._reading(task, store):
                     piece = store.shard(request.table).scan(
                         after, rows_max=min(PIECE_ROWS, rows_max - len(rows)), bytes_max=PIECE_BYTES
                     )
@@ -173,6 +182,32 @@ class Queries:
                 if self._ended.wait(time.monotonic() - began):
                     raise StoreClosed
         return Rows(request=request.request, rows=tuple(rows))
+
+    def _one(self, request: ReadTable, text: str, found: _Found, coder: _Coder) -> Rows:
+        key = coder.encode_key(coder.decode_key(text.encode())) or b""
+        away = list(found.away)
+        for task, store in sorted(found.stores.items()):
+            try:
+                with self._reading(task, store):
+                    value = store.shard(request.table).get(key)
+            except StoreClosed:
+                away.append(f"task {task} does not run")
+                continue
+            if value is not None:
+                return Rows(request=request.request, rows=((text, _json(coder.decode_value(value))),))
+        if away:
+            return _passing(request, f"{', '.join(sorted(away))} yet")
+        return Rows(request=request.request, owner=False)
+
+    @contextmanager
+    def _reading(self, task: TaskId, store: TaskStore) -> Iterator[None]:
+        """Read; have a store that cannot be read opened anew, or else nobody may notice for long."""
+        try:
+            with store.reading():
+                yield
+        except StoreFailed as error:
+            self._loop.call_soon_threadsafe(self._failed, task, error)
+            raise
 
 
 def _owned(table: ResolvedTable, states: Mapping[TaskId, State], stores: Mapping[TaskId, TaskStore]) -> _Found:
@@ -199,23 +234,6 @@ def _followed(table: ResolvedTable, follower: Follower) -> _Found:
         else:
             found.away.append(f"the store of task {task} is not open")
     return found
-
-
-def _one(request: ReadTable, text: str, found: _Found, coder: _Coder) -> Rows:
-    key = coder.encode_key(coder.decode_key(text.encode())) or b""
-    away = list(found.away)
-    for task, store in sorted(found.stores.items()):
-        try:
-            with store.reading():
-                value = store.shard(request.table).get(key)
-        except StoreClosed:
-            away.append(f"task {task} does not run")
-            continue
-        if value is not None:
-            return Rows(request=request.request, rows=((text, _json(coder.decode_value(value))),))
-    if away:
-        return _passing(request, f"{', '.join(sorted(away))} yet")
-    return Rows(request=request.request, owner=False)
 
 
 def _passing(request: ReadTable, reason: str) -> Rows:

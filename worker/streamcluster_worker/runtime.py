@@ -96,7 +96,7 @@ class Worker:
         self._leader = config.leader
         self._leads_changed = True
         self._outage = Outage(self._pool)
-        self._queries = Queries(plan, config.topology, config.settings, send)
+        self._queries = Queries(plan, config.topology, config.settings, send, self._unreadable)
         self._purge = Purge(config.settings, config.topology)
 
     # Messages
@@ -121,6 +121,10 @@ class Worker:
                 follower = self._session.follower if self._session is not None else None
                 self._queries.ask(message, self._life.states, stores, follower)
         self._engine.changed.set()
+
+    def _unreadable(self, task: TaskId, error: StoreFailed) -> None:
+        if task in self._engine.tasks:
+            self._engine.recovery.store_failed(self._engine.tasks[task], error)
 
     def report(self) -> None:
         """Send a heartbeat; none while the loop that does the work stands, however well this one turns."""
@@ -161,6 +165,9 @@ class Worker:
             raise Stop(failed(ExitCode.CONFIGURATION, str(error))) from error
         except RecordRefused as error:
             raise Stop(failed(ExitCode.CRASH_LOOP, str(error))) from error
+        except StoreFailed as error:
+            # A disk's fault ends no more than this worker.
+            raise Stop(failed(1, str(error), error)) from error
 
     async def _turn(self) -> None:
         try:

@@ -121,16 +121,14 @@ class RocksShard:
         self._family = family
         self._path = path
 
+    # Whoever keeps an error keeps the frames that it passed, and with `family` in one the database and its lock.
     def get(self, key: bytes) -> bytes | None:
-        """The committed value, or None.
-
-        Raises:
-            CorruptStore, StoreUnavailable: as `RocksStore.open` says.
-        """
+        """The committed value, or None. Raises CorruptStore, StoreUnavailable: as `RocksStore.open` says."""
         family = self._family
         try:
             value: bytes | None = family.get(key)
         except Exception as error:
+            del family
             raise store_error(self._path, error) from error
         return value
 
@@ -138,21 +136,29 @@ class RocksShard:
         self, after: bytes | None = None, *, rows_max: int = 1000, bytes_max: int | None = None
     ) -> list[tuple[bytes, bytes]]:
         """Rows in key order (bytewise) with key > after, at most rows_max, or up to the one that reaches bytes_max."""
-        # The least key that is greater than `after` is `after` and one zero byte.
-        family = self._family
+        family, start = self._family, b"" if after is None else after + b"\0"  # the least key that is greater
+        found, size = list[tuple[bytes, bytes]](), 0
         try:
-            rows = family.items() if after is None else family.items(from_key=after + b"\0")
-            if bytes_max is None:
-                return list(islice(rows, rows_max))  # type: ignore[arg-type]  # in raw mode keys are bytes
-            found, size = [], 0
-            for row in islice(rows, rows_max):
-                found.append(row)
+            for row in islice(family.items(from_key=start), rows_max):
+                found.append(row)  # type: ignore[arg-type]  # in raw mode keys are bytes
                 size += len(row[0]) + len(row[1])  # type: ignore[arg-type]  # as above
-                if size >= bytes_max:
+                if bytes_max is not None and size >= bytes_max:
                     break
-            return found  # type: ignore[return-value]  # as above
+            if len(found) < rows_max:
+                self._find_end(found[-1][0] + b"\0" if found else start)
         except Exception as error:
+            del family
             raise store_error(self._path, error) from error
+        return found
+
+    def _find_end(self, key: bytes) -> None:
+        """Raise when there is something from `key` on that cannot be read: `items` ends there as it does at the end."""
+        rows = self._family.iter()
+        try:
+            rows.seek(key)
+            rows.status()
+        finally:
+            del rows
 
     def reopen(self, family: Rdict) -> None:
         """Read from `family` from now on: the column family was dropped and made anew."""
@@ -160,7 +166,10 @@ class RocksShard:
 
     def tune(self, options: dict[str, str]) -> None:
         """Change RocksDB's options of this column family."""
-        self._family.set_options(options)
+        try:
+            self._family.set_options(options)
+        except Exception as error:
+            raise store_error(self._path, error) from error
 
     def release(self) -> None:
         """Let go of the database; reading afterwards is a mistake and raises AttributeError."""
@@ -231,7 +240,7 @@ class RocksStore:
         """Apply one commit in one atomic write (I2)."""
         # The first commit after a restore: merge what has piled up.
         while self._restoring:
-            self._tune(self._restoring.pop(), _SERVING)
+            self._shards[self._restoring.pop()].tune(_SERVING)
         self._write(changes, changelog_next_offsets)
 
     def _write(
@@ -259,7 +268,7 @@ class RocksStore:
         Fastest with 5,000 records a call.
         """
         if table not in self._restoring:
-            self._tune(table, _RESTORING)
+            self._shards[table].tune(_RESTORING)
             self._restoring.add(table)
         self._write({table: dict(records)}, {table: next_offset})
 
@@ -299,25 +308,17 @@ class RocksStore:
             except Exception as error:
                 raise store_error(self._path, error) from error
 
-    def _tune(self, table: str, options: dict[str, str]) -> None:
-        try:
-            self._shards[table].tune(options)
-        except Exception as error:
-            raise store_error(self._path, error) from error
-
     def _empty(self, table: str) -> None:
         """Make the column family of `table` anew."""
         name = _FAMILY_PREFIX + table
-        db = self._open_db()
         with self._reading:
             self._families.pop(table)
             try:
-                db.drop_column_family(name)
-                family = db.create_column_family(name, self._memory.options())
+                self._open_db().drop_column_family(name)
+                self._shards[table].reopen(self._open_db().create_column_family(name, self._memory.options()))
             except Exception as error:
                 raise store_error(self._path, error) from error
-            self._families[table] = db.get_column_family_handle(name)
-            self._shards[table].reopen(family)
+            self._families[table] = self._open_db().get_column_family_handle(name)
 
     def _commit(self, batch: WriteBatch, next_offsets: Mapping[str, int]) -> None:
         """Write `batch` and the offsets as one; remember the offsets once they are written."""

@@ -6,6 +6,7 @@ import fcntl
 import logging
 import os
 import resource
+import shutil
 import struct
 import threading
 from collections.abc import Iterable
@@ -65,6 +66,7 @@ class Stores:
         self._directory.mkdir(parents=True, exist_ok=True)
         path = self._directory / str(task)
         owner = identity(self._settings.app_id, self._cluster_id, task)
+        was_there = path.exists()
         try:
             return RocksStore.open(path, tables, self._memory, owner)
         except CorruptStore as error:
@@ -72,7 +74,13 @@ class Stores:
             logger.warning(
                 "task %s: %s It is set aside as %s, and the state is restored from the changelogs.", task, error, aside
             )
-            return RocksStore.open(path, tables, self._memory, owner)
+        except StoreUnavailable:
+            if not was_there:
+                # Of a database that never was; the next try would take it for one that is damaged.
+                shutil.rmtree(path, ignore_errors=True)
+            raise
+        # Not while the error is at hand: frames that it passed may hold the old database, and with it the lock.
+        return RocksStore.open(path, tables, self._memory, owner)
 
     def close(self, task: TaskId) -> None:
         """Close the store of `task`, if it is open."""
@@ -80,7 +88,7 @@ class Stores:
         if store is not None:
             try:
                 store.close()
-            except StoreUnavailable as error:
+            except StoreFailed as error:
                 # Nothing is lost by it: the store says how far it has come, and the rest is in the changelogs.
                 logger.warning("task %s: its store was not closed cleanly: %s", task, error)
 
