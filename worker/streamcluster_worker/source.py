@@ -144,6 +144,9 @@ class Source:
     def _move(self) -> None:
         """Change the assignment; the thread must be at home."""
         moves, self._moves = self._moves, {}
+        # librdkafka 2.16 keeps a pause over a new assignment.
+        if held := [TopicPartition(tp.topic, tp.partition) for tp in sorted(self._paused & moves.keys())]:
+            self._consumer.resume(held)
         leaving = [TopicPartition(tp.topic, tp.partition) for tp in moves if tp in self.assigned]
         if leaving:
             self._consumer.incremental_unassign(leaving)
