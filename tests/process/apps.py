@@ -222,6 +222,26 @@ async def send_what_is_refused(stream: streamcluster.Stream[str]) -> None:
         )
 
 
+# One that looks at all of a table before its first event.
+
+looking = App(f"{PREFIX}looking", broker="kafka://", store="rocksdb://")
+looking_in = looking.topic(topic("in"), key_type=str, value_type=str, value_serializer="raw")
+looked_at = looking.Table("seen", default=int)
+
+
+@looked_at.on_recover
+def look() -> None:
+    """Read every row that is here."""
+    assert all(count > 0 for _, count in looked_at.items())
+
+
+@looking.agent(looking_in)
+async def count_seen(stream: streamcluster.Stream[str]) -> None:
+    """Count."""
+    async for key, _ in stream.items():
+        looked_at[key] += 1
+
+
 # One that leaves nothing behind but its position.
 
 taking = App(f"{PREFIX}taking", broker="kafka://", store="rocksdb://")

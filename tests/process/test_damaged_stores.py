@@ -34,6 +34,17 @@ def flip(path: Path) -> None:
         file.write(data)
 
 
+def flip_rows(path: Path) -> None:
+    """Leave what is read when the store is opened: the end of a file, and the small one that says whose it is."""
+    if (size := path.stat().st_size) < 4096:
+        return
+    end = path.read_bytes()[size // 2 :]
+    flip(path)
+    with path.open("r+b") as file:
+        file.seek(size // 2)
+        file.write(end)
+
+
 def halve(path: Path) -> None:
     """Cut it in half."""
     os.truncate(path, path.stat().st_size // 2)
@@ -99,4 +110,21 @@ def test_a_damage_that_a_query_finds_is_restored(running: StartApp, topics: str,
 
     assert run.table("seen") == {row.key: 1 for row in EVERY_KEY}
     eventually(lambda: "2_0.corrupt-1" in run.log(), 10, "the store is set aside", run.log_end)
+    assert run.drain() == ExitCode.DRAINED, run.log_end()
+
+
+def test_a_damage_that_a_callback_finds_is_restored(running: StartApp, topics: str, bootstrap: str) -> None:
+    """`on_recover` reads a store that was opened and cannot be read: it is called again after the restore."""
+    run = running("looking", **SMALL)
+    start_with_rows(run, f"{topics}in", bootstrap)
+    assert run.drain() == ExitCode.DRAINED, run.log_end()
+    damage(run, "2_0", flip_rows)
+
+    run.start(1)
+    send(bootstrap, f"{topics}in", EVERY_KEY)
+    status = run.until_caught_up()
+
+    assert run.table("seen") == {row.key: 2 for row in EVERY_KEY}
+    assert "2_0.corrupt-1" in run.log()
+    assert status.workers[0].restarts == 0, run.log_end()
     assert run.drain() == ExitCode.DRAINED, run.log_end()

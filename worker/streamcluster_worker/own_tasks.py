@@ -170,11 +170,19 @@ class OwnTasks:
         # Again: rows that came back from a changelog count as much as those that were on this disk.
         refuse_lost_offsets(self._settings, start, store, [table.name for table in tables])
         self._engine.open_task(task, store, start.positions)
-        for table in tables:
-            for callback in self._app.tables[table.name].recover_callbacks:
-                result = callback()
-                if inspect.isawaitable(result):
-                    await result
+        try:
+            for table in tables:
+                for callback in self._app.tables[table.name].recover_callbacks:
+                    result = callback()
+                    if inspect.isawaitable(result):
+                        await result
+        except Exception:
+            failing = [one.id for one in self._engine.tasks.values() if one.store_error is not None]
+            if not failing:
+                raise
+            # It has read a store that is damaged, of any task that is here. That is opened anew, and this called again.
+            if task in failing:
+                return
         session.pump.start_task(self._engine.tasks[task])
         await self._app.on_partitions_assigned.send_async(self._app, assigned=tps_of(self._config, (task,)))
         if all(state in ("running", "standby") for state in self._states.values()):
