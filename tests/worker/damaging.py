@@ -10,9 +10,9 @@ MIB = 1024 * 1024
 
 
 def damaged(path: Path, table: str) -> RocksStore:
-    """An open store whose rows, 000000 to 004999, are all in files, of which every block has changed."""
+    """An open store whose rows, 100000 to 104999, are all in files, of which every block has changed."""
     store = RocksStore.open(path, [table], Memory(0, MIB))
-    store.write({table: {b"%06d" % number: b"1" * 50 for number in range(5_000)}}, {table: 1})
+    store.write({table: {b"%d" % (100_000 + number): b"1" * 50 for number in range(5_000)}}, {table: 1})
     store.close()
     store = RocksStore.open(path, [table], Memory(0, MIB))
     for file in path.glob("*.sst"):

@@ -138,10 +138,10 @@ def test_damaged_store_is_corrupt_and_can_be_set_aside(tmp_path: Path, memory: M
 @pytest.mark.parametrize(
     "read",
     [
-        lambda shard: shard.get(b"003000"),
+        lambda shard: shard.get(b"103000"),
         lambda shard: shard.scan(rows_max=10_000),
-        lambda shard: shard.scan(b"002000", rows_max=10),
-        lambda shard: shard.scan(b"002000", rows_max=10, bytes_max=100),
+        lambda shard: shard.scan(b"102000", rows_max=10),
+        lambda shard: shard.scan(b"102000", rows_max=10, bytes_max=100),
     ],
 )
 def test_damage_under_an_open_store_is_an_error_and_its_lock_is_free_after_the_close(
