@@ -203,6 +203,8 @@ class OwnTasks:
             self._starts.pop(task, None)
 
         def close_stores() -> None:
+            # One that was granted and taken back before it was opened is followed still.
+            session.follower.leave(tasks)
             for task in tasks:
                 stores.close(task)
 

@@ -235,7 +235,8 @@ class Worker:
             case life.TellReady(number):
                 self._send(Ready(slot=self._config.slot, pid=self._pid, session=number))
             case life.TellFollowing(epoch, tasks):
-                self._effects.begin(tasks, lambda: self._tell(Following(epoch=epoch, tasks=tasks)))
+                # Others may open what is followed no more, once they are told.
+                self._effects.begin(("following",), lambda: self._tell(Following(epoch=epoch, tasks=tasks)))
             case life.TellReleased(epoch, tasks):
                 self._send(Released(epoch=epoch, tasks=tasks))
                 self._effects.begin(tasks, lambda: self._tell_app_revoked(tasks))
@@ -245,7 +246,9 @@ class Worker:
                 # Each by itself: one whose event takes long keeps no other from its next owner.
                 for task in tasks:
                     self._effects.begin((task,), partial(self._own.perform, life.Close((task,))))
-            case life.Open(tasks) | life.Follow(tasks) | life.Unfollow(tasks):
+            case life.Follow(tasks) | life.Unfollow(tasks):
+                self._effects.begin((*tasks, "following"), lambda: self._own.perform(effect))
+            case life.Open(tasks):
                 self._effects.begin(tasks, lambda: self._own.perform(effect))
             case life.Reopen(task) | life.Restore(task) | life.Run(task):
                 self._effects.begin((task,), lambda: self._own.perform(effect))
