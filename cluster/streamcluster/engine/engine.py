@@ -32,6 +32,7 @@ from .local_tables import attach_tables, make_shards
 from .outbox import Outbox
 from .partition import Reader, Reject, SourcePartition
 from .recovery import Recovery
+from .shards import ShardView
 from .shared import SharedPart, is_named, make_shared, readers_of
 from .task import RunningTask
 from .transaction import Transaction
@@ -147,8 +148,7 @@ class Engine:
 
     def _make_instance(self, running: RunningTask, unit: Unit, number: int) -> Instance:
         name = f"{unit.name}#{number}/{unit.concurrency}" if unit.concurrency > 1 else unit.name
-        views = {table: shard.view() for table, shard in running.shards.items()}
-        hand = Hand(self._make_outbox(behind=running.outbox), running.outbox, views.values())
+        hand, views = self._make_hand(running)
 
         def rested() -> None:
             self.transaction.touch(running)
@@ -159,12 +159,16 @@ class Engine:
             instance.set_shard(self._tables[table].shard_var, view)
         return instance
 
+    def _make_hand(self, running: RunningTask) -> tuple[Hand, dict[str, ShardView]]:
+        """What a new coroutine of this task sends and writes with: its hand, and the views in it by table."""
+        views = {table: shard.view() for table, shard in running.shards.items()}
+        return Hand(self._make_outbox(behind=running.outbox), running.outbox, views.values()), views
+
     def _add_shared(self, running: RunningTask, sources: list[str]) -> None:
         """What the streams of app.stream that read one of these topics do in this task."""
         for source in self._shared:
             if any(is_named(source.shared.topic, topic) for topic in sources):
-                views = {table: shard.view() for table, shard in running.shards.items()}
-                hand = Hand(self._make_outbox(behind=running.outbox), running.outbox, views.values())
+                hand, views = self._make_hand(running)
                 part = source.parts[running.id] = SharedPart(source, running.id, hand, views)
                 running.coroutines.append(part)
 

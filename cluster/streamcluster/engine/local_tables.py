@@ -13,7 +13,7 @@ from ..ids import TaskId
 from ..limits import limits_of
 from ..settings import Settings
 from ..stores import StoreFailed, TaskStore
-from ..tables import IMMUTABLE, Table
+from ..tables import IMMUTABLE
 from ..topology import ResolvedTable, Topology
 from .shards import CachedShard
 from .task import RunningTask
@@ -97,8 +97,3 @@ def attach_tables(plan: Plan, tasks: dict[TaskId, RunningTask], topology: Topolo
         if table.name not in resolved:
             raise AppError(f"table {table.name!r} is declared but not in the topology: it was declared too late.")
         table.local = LocalTable(resolved[table.name], tasks)
-
-
-def find_table(plan: Plan, name: str) -> Table[Any, Any] | None:
-    """The declared table of this name."""
-    return next((table for table in plan.tables if table.name == name), None)
