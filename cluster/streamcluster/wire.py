@@ -7,6 +7,8 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from .outside import Unreadable, parse
+
 M = TypeVar("M")
 FRAME_BYTES_MAX = 64 * 1024 * 1024
 _encoder = msgspec.msgpack.Encoder()
@@ -49,6 +51,7 @@ class FrameReader(Generic[M]):
             body = bytes(self._buffer[4 : 4 + size])
             del self._buffer[: 4 + size]
             try:
-                yield self._decoder.decode(body)
-            except msgspec.MsgspecError as error:
+                message = parse(self._decoder.decode, body, FRAME_BYTES_MAX)
+            except Unreadable as error:
                 raise FrameError(f"not a message of this protocol: {error}") from error
+            yield message

@@ -41,6 +41,8 @@ PURE = (
     "*/topology.py",
     "cluster/streamcluster/open_files.py",
     "*/messages.py",
+    "cluster/streamcluster/outside.py",
+    "cluster/streamcluster/printable.py",
     "*/wire.py",
     "*/settings.py",
     "*/ids.py",

@@ -1,0 +1,29 @@
+"""Text for people: what a terminal or a log would act on, written as escapes.
+
+Keys, reasons, names and tracebacks hold what others have written; all of it passes here before it is shown.
+"""
+
+from __future__ import annotations
+
+import re
+
+# C0, DEL, C1, lone surrogates, the line and paragraph separators, and marks that turn the direction of text.
+_ACTING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_ACTING_IN_LINES = re.compile(_ACTING.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
+_INDENT = "  "
+
+
+def printable(text: str) -> str:
+    """One line that no terminal acts on, and that every encoding of Unicode takes."""
+    return _ACTING.sub(_escape, text)
+
+
+def printable_lines(text: str) -> str:
+    """The same of several lines (a traceback): each is indented, so that none looks like a line of the log."""
+    lines = _ACTING_IN_LINES.sub(_escape, text).split("\n")
+    return "\n".join(_INDENT + line for line in lines)
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
