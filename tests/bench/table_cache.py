@@ -21,7 +21,8 @@ from streamcluster.ids import TP, TaskId
 from streamcluster.stores import Shard, TaskStore
 from streamcluster.testing import Driver
 from streamcluster.testing.topics import SimulatedRecord
-from streamcluster_worker.shard import Memory, RocksStore
+from streamcluster_worker.shard import RocksStore
+from streamcluster_worker.store_memory import Memory
 
 TASKS = 16
 KEYS = 200_000

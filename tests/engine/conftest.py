@@ -12,7 +12,8 @@ from streamcluster import App
 from streamcluster.ids import TaskId
 from streamcluster.stores import MemoryStore, TaskStore
 from streamcluster.testing import Driver
-from streamcluster_worker.shard import Memory, RocksStore
+from streamcluster_worker.shard import RocksStore
+from streamcluster_worker.store_memory import Memory
 
 MIB = 1024 * 1024
 

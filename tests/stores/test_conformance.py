@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamcluster.stores import MemoryStore, StoreClosed, TaskStore
-from streamcluster_worker.shard import Memory, RocksStore
+from streamcluster_worker.shard import RocksStore
+from streamcluster_worker.store_memory import Memory
 
 MakeStore = Callable[[list[str]], TaskStore]
 MIB = 1024 * 1024

@@ -22,7 +22,7 @@ ALLOWED_IN: dict[str, tuple[str, ...]] = {
         "coordinator/streamcluster_coordinator/demo*.py",
         "coordinator/streamcluster_coordinator/reset*.py",
     ),
-    "rocksdict": ("worker/streamcluster_worker/shard.py",),
+    "rocksdict": ("worker/streamcluster_worker/shard.py", "worker/streamcluster_worker/store_memory.py"),
     "uvloop": ("worker/streamcluster_worker/main.py",),
     "streamcluster_worker": ("coordinator/streamcluster_coordinator/fleet*.py",),
     # Launchers: `python -m streamcluster` and `App.main()` start the CLI when called; nothing else looks up.

@@ -22,8 +22,9 @@ from streamcluster.settings import bootstrap_servers
 from streamcluster.stores import MemoryStore, TaskStore
 from streamcluster_worker.follow import Standing
 from streamcluster_worker.restore import Restorer
-from streamcluster_worker.shard import Memory, RocksStore
+from streamcluster_worker.shard import RocksStore
 from streamcluster_worker.store_errors import CorruptStore
+from streamcluster_worker.store_memory import Memory
 from tests.conftest import MakeTopic
 from tests.process.waiting import eventually
 from tests.worker.changelogs import abort, commit, trim
@@ -33,7 +34,8 @@ MIB = 1024 * 1024
 OPEN_AND_PRINT = """
 import sys
 from pathlib import Path
-from streamcluster_worker.shard import Memory, RocksStore
+from streamcluster_worker.shard import RocksStore
+from streamcluster_worker.store_memory import Memory
 store = RocksStore.open(Path(sys.argv[1]), ["t"], Memory(1 << 20, 1 << 20))
 print(store.shard("t").scan())
 """
@@ -46,7 +48,8 @@ from streamcluster.settings import Settings
 from streamcluster_worker.follow import Follower
 from streamcluster_worker.kafka import Connection
 from streamcluster_worker.offsets import Offsets
-from streamcluster_worker.shard import Memory, RocksStore
+from streamcluster_worker.shard import RocksStore
+from streamcluster_worker.store_memory import Memory
 
 class Here:
     def open(self, task):

@@ -13,7 +13,8 @@ from streamcluster.ids import TP
 from streamcluster.settings import make_settings
 from streamcluster.stores import MemoryStore, TaskStore
 from streamcluster_worker.positions import Start, has_rows, refuse_lost_offsets
-from streamcluster_worker.shard import Memory, RocksStore
+from streamcluster_worker.shard import RocksStore
+from streamcluster_worker.store_memory import Memory
 
 MIB = 1024 * 1024
 TABLES = ["a", "b"]

@@ -21,8 +21,9 @@ from streamcluster.topology import ResolvedTable, ResolvedTopic, Topology
 from streamcluster_worker import queries
 from streamcluster_worker.lifecycle import State
 from streamcluster_worker.queries import QUESTIONS_MAX, Queries
-from streamcluster_worker.shard import Memory, RocksStore
+from streamcluster_worker.shard import RocksStore
 from streamcluster_worker.store_errors import CorruptStore
+from streamcluster_worker.store_memory import Memory
 from tests.worker.damaging import damaged
 
 MIB = 1024 * 1024
@@ -39,7 +40,8 @@ Make = Callable[[], dict[TaskId, TaskStore]]
 OPEN = """
 import sys
 from pathlib import Path
-from streamcluster_worker.shard import Memory, RocksStore
+from streamcluster_worker.shard import RocksStore
+from streamcluster_worker.store_memory import Memory
 RocksStore.open(Path(sys.argv[1]), ["seen"], Memory(1 << 20, 1 << 20)).close()
 """
 

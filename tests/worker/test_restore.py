@@ -17,7 +17,8 @@ from streamcluster_worker.changelogs import Plan, plan
 from streamcluster_worker.kafka import Connection, open_transactional_producer
 from streamcluster_worker.offsets import Offsets
 from streamcluster_worker.restore import Restorer
-from streamcluster_worker.shard import Memory, RocksStore
+from streamcluster_worker.shard import RocksStore
+from streamcluster_worker.store_memory import Memory
 from tests.worker.changelogs import Rows, abort, commit, trim
 
 MakeTopic = Callable[..., str]

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from streamcluster.ids import TaskId
-from streamcluster_worker.shard import Memory, RocksShard, RocksStore, identity
+from streamcluster_worker.shard import RocksShard, RocksStore, identity
 from streamcluster_worker.store_errors import CorruptStore, StoreUnavailable
+from streamcluster_worker.store_memory import Memory
 from streamcluster_worker.stores import set_aside
 from tests.worker.damaging import damaged
 
@@ -25,7 +26,8 @@ OWNER = identity("shop", "cluster-1", TaskId(4, 1))
 OPEN_AND_PRINT = """
 import sys
 from pathlib import Path
-from streamcluster_worker.shard import Memory, RocksStore
+from streamcluster_worker.shard import RocksStore
+from streamcluster_worker.store_memory import Memory
 store = RocksStore.open(Path(sys.argv[1]), ["a"], Memory(1 << 20, 1 << 20))
 print(store.shard("a").scan(), store.changelog_next_offset("a"))
 """
@@ -33,7 +35,8 @@ print(store.shard("a").scan(), store.changelog_next_offset("a"))
 WRITE_FOREVER = """
 import sys
 from pathlib import Path
-from streamcluster_worker.shard import Memory, RocksStore
+from streamcluster_worker.shard import RocksStore
+from streamcluster_worker.store_memory import Memory
 store = RocksStore.open(Path(sys.argv[1]), ["a", "b"], Memory(1 << 20, 1 << 20))
 number = store.changelog_next_offset("a") or 0
 while True:
@@ -172,7 +175,8 @@ def test_write_to_a_full_disk_is_unavailable(tmp_path: Path, memory: Memory) -> 
     code = """
 import resource, signal, sys
 from pathlib import Path
-from streamcluster_worker.shard import Memory, RocksStore
+from streamcluster_worker.shard import RocksStore
+from streamcluster_worker.store_memory import Memory
 from streamcluster_worker.store_errors import StoreUnavailable
 store = RocksStore.open(Path(sys.argv[1]), ["a"], Memory(1 << 20, 1 << 20))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

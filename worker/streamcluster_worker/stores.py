@@ -19,8 +19,9 @@ from streamcluster.settings import Settings
 from streamcluster.stores import MemoryStore, StoreFailed, TaskStore
 from streamcluster.topology import Topology
 
-from .shard import Memory, RocksStore, identity, read_offsets
+from .shard import RocksStore, identity, read_offsets
 from .store_errors import CorruptStore, StoreUnavailable
+from .store_memory import Memory
 
 logger = logging.getLogger("streamcluster")
 
