@@ -190,3 +190,26 @@ def test_what_is_not_followed_any_more_is_free(one_worker: MakeWorker, bootstrap
     standby.send(Drain())
     standby.wait_for(Drained)
     assert standby.wait() == 0
+
+
+def test_a_standby_that_is_granted_and_revoked_at_once_is_free(
+    one_worker: MakeWorker, bootstrap: str, topic_prefix: str
+) -> None:
+    """Taken back before they are opened, tasks are followed no more either: another worker of the host has them."""
+    worker = one_worker("obedient")
+    owner, standby = worker.start("a"), worker.start("b")
+    owner.send(Grant(epoch=1, tasks=worker.tasks))
+    send(bootstrap, f"{topic_prefix}in", rows(100))
+    follow_to_the_end(standby, wait_caught_up(owner, bootstrap, 2), 5)
+    owner.process.kill()
+    owner.process.wait(30)
+    fence(worker, "a")
+
+    standby.send(Grant(epoch=6, tasks=worker.tasks), Revoke(epoch=7, tasks=worker.tasks))
+    for task in worker.tasks:
+        standby.wait_for(Released, partial(releases, 7, task))
+
+    (worker.directory / "c").symlink_to(worker.directory / "b")
+    other = worker.start("c")
+    other.send(Grant(epoch=8, tasks=worker.tasks))
+    wait_caught_up(other, bootstrap, 2)

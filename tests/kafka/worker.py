@@ -63,9 +63,9 @@ class Link:
         while data := self._sock.recv(1 << 16):
             self.said += frames.feed(data)
 
-    def send(self, message: ToWorker) -> None:
-        """Say something to the worker."""
-        self._sock.sendall(encode_frame(message))
+    def send(self, *messages: ToWorker) -> None:
+        """Say something to the worker; several things at once, as it hears what came while it was busy."""
+        self._sock.sendall(b"".join(map(encode_frame, messages)))
 
     def wait_for(self, kind: type[M], fits: Callable[[M], bool] = lambda _: True, what: str = "") -> M:
         """Wait for a message that fits, also among those that came before."""
