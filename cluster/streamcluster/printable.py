@@ -24,6 +24,29 @@ def printable_lines(text: str) -> str:
     return "\n".join(_INDENT + line for line in lines)
 
 
+def printable_message(text: str) -> str:
+    """The same of a message: its first line where it stands, those that follow indented."""
+    return printable_lines(text).removeprefix(_INDENT)
+
+
+def printable_json(text: str) -> str:
+    """JSON that no terminal acts on, and that means what it meant: encoders write none but C0 as escapes."""
+    return _ACTING_IN_LINES.sub(_escape_in_json, text)
+
+
+def encodable(text: str) -> str:
+    """The same text in a form that UTF-8 has: for messages and files, where nothing but lone surrogates does harm."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode(errors="backslashreplace").decode()
+    return text
+
+
 def _escape(found: re.Match[str]) -> str:
     code = ord(found[0])
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def _escape_in_json(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"

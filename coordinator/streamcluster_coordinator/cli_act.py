@@ -19,7 +19,7 @@ from streamcluster.freeze import freeze
 from streamcluster.settings import Settings
 from streamcluster.topics import Topic
 
-from .cli_target import Target, client_timeout, json_option, print_json, targets_app
+from .cli_target import Target, client_timeout, json_option, print_json, say, targets_app
 from .instance import instance_lock, state_entries
 from .running import directory_of
 from .topics_client import client_config, delete_group, delete_topics, partition_count, reach, send_record
@@ -60,7 +60,7 @@ def send(
     if as_json:
         print_json({"topic": topic.name, "partition": found_partition, "offset": offset})
     else:
-        click.echo(f"{topic.name}[{found_partition}]@{offset}")
+        say(f"{topic.name}[{found_partition}]@{offset}")
     return 0
 
 
@@ -182,14 +182,14 @@ def reset(target: Target, offsets: bool, topics: bool, yes: bool, as_json: bool)
             topics=_internal_topics(app) if topics else (),
         )
         if not yes:
-            click.echo("This removes:\n  " + "\n  ".join(removal.lines()), err=True)
+            say("This removes:\n  " + "\n  ".join(removal.lines()), err=True)
             click.confirm("Go on?", abort=True, err=True)
         removed = _remove(removal, settings, client_timeout(target.overrides, settings))
     if as_json:
         print_json(removed)
     else:
         for what, names in removed.items():
-            click.echo(f"removed {what}: {', '.join(names) or 'nothing was there'}")
+            say(f"removed {what}: {', '.join(names) or 'nothing was there'}")
     return 0
 
 

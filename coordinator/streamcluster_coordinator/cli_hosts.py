@@ -11,7 +11,7 @@ import msgspec
 from streamcluster.ids import SlotId, TaskId
 from streamcluster.settings import is_host_name
 
-from .cli_target import Target, json_option, print_json, targets_app
+from .cli_target import Target, json_option, print_json, say, targets_app
 from .running import ask_leader
 from .status import Ask
 
@@ -109,9 +109,9 @@ def _ask(target: Target, question: Ask, then: str, *, as_json: bool) -> int:
         print_json({**msgspec.structs.asdict(question), **msgspec.structs.asdict(answer)})
     elif answer.error is None:
         said = answer.text.removesuffix(".") or f"{question.kind}: the leader has decided so"
-        click.echo(f"{said}. {then}")
+        say(f"{said}. {then}")
     if answer.error is not None:
-        click.echo(f"streamcluster: {question.kind} is refused: {answer.error}", err=True)
+        say(f"streamcluster: {question.kind} is refused: {answer.error}", err=True)
         return 1
     return 0
 

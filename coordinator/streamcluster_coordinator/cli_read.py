@@ -17,10 +17,11 @@ from rich.text import Text
 from streamcluster.app import App
 from streamcluster.errors import AppError, ConfigurationError
 from streamcluster.freeze import freeze
+from streamcluster.printable import printable, printable_json
 from streamcluster.settings import Settings
 from streamcluster.topology import Declared
 
-from .cli_target import Target, json_option, print_json, targets_app
+from .cli_target import Target, json_option, print_json, say, targets_app
 from .running import NotRunning, ask_rows, ask_status
 from .status import RowsAnswer
 from .status_view import aligned, status_text
@@ -120,9 +121,13 @@ def table(target: Target, name: str, key: str | None, limit: int, after: str | N
         rows = [{"key": msgspec.Raw(key.encode()), "value": msgspec.Raw(value.encode())} for key, value in page.rows]
         print_json({"table": name, "rows": rows, "after": page.after})
         return 0
-    _show(("KEY", "VALUE"), [(_plain(key), value) for key, value in page.rows], f"Table {name!r} is empty.")
+    _show(
+        ("KEY", "VALUE"),
+        [(_plain(key), printable_json(value)) for key, value in page.rows],
+        f"Table {name!r} is empty.",
+    )
     if page.after is not None:
-        click.echo(f"There are more rows: --after '{page.after}', or a larger --limit.", err=True)
+        say(f"There are more rows: --after '{page.after}', or a larger --limit.", err=True)
     return 0
 
 
@@ -139,17 +144,17 @@ def _show_key(settings: Settings, name: str, keys: list[str], *, as_json: bool) 
             row = {"key": msgspec.Raw(found.encode()), "value": msgspec.Raw(value.encode())}
             print_json({"table": name, **row, "source": answer.source, "lag": answer.lag})
         else:
-            click.echo(value)
+            click.echo(printable_json(value))
         return 0
     _mark(answers[0])
-    click.echo(f"streamcluster: table {name!r} has no key {_plain(keys[0])}", err=True)
+    say(f"streamcluster: table {name!r} has no key {_plain(keys[0])}", err=True)
     return 1
 
 
 def _mark(answer: RowsAnswer) -> None:
     """Say when it is not the owner's word."""
     if answer.lag is not None:
-        click.echo(f"from the standby {answer.source}, at most {answer.lag} changelog records behind", err=True)
+        say(f"from the standby {answer.source}, at most {answer.lag} changelog records behind", err=True)
 
 
 def key_texts(key_type: Any, text: str) -> list[str]:
@@ -198,7 +203,7 @@ def _watch(settings: Settings, *, as_json: bool) -> None:
     snapshot = ask_status(settings)
     if as_json:
         while True:
-            click.echo(msgspec.json.encode(snapshot))
+            click.echo(printable_json(msgspec.json.encode(snapshot).decode()))
             time.sleep(WATCH_SECONDS)
             snapshot = ask_status(settings)
     try:
@@ -208,7 +213,7 @@ def _watch(settings: Settings, *, as_json: bool) -> None:
                 try:
                     text = status_text(ask_status(settings))
                 except NotRunning as error:
-                    text = f"{error}\nStill looking; Ctrl-C ends this."
+                    text = f"{printable(str(error))}\nStill looking; Ctrl-C ends this."
                 live.update(Text(text), refresh=True)
     except KeyboardInterrupt:
         return
