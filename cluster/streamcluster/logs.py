@@ -16,7 +16,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from .printable import encodable, printable, printable_json, printable_lines, printable_message
+from .printable import encodable, printable, printable_json, printable_lines, printable_message, repr_of, text_of
 
 EventDict = MutableMapping[str, object]
 OWN_LOGGERS = ("streamcluster", "streamcluster_worker", "streamcluster_coordinator")
@@ -144,18 +144,13 @@ def json_line(event: EventDict) -> str:
     try:
         line = msgspec.json.encode(ordered, enc_hook=str)
     except Exception:  # noqa: BLE001 (values are others': lone surrogates, depth, a __str__ that raises; a line is said)
-        line = msgspec.json.encode({encodable(str(name)): encodable(_text_of(one)) for name, one in ordered.items()})
+        line = msgspec.json.encode(
+            {
+                encodable(str(name)): encodable(one if isinstance(one, str) else repr_of(one))
+                for name, one in ordered.items()
+            }
+        )
     return printable_json(line.decode())
-
-
-def _text_of(value: object) -> str:
-    """What a value says of itself, whatever that does."""
-    if isinstance(value, str):
-        return value
-    try:
-        return repr(value)
-    except Exception as error:  # noqa: BLE001 (others' code)
-        return f"<a {type(value).__name__} that cannot be shown: {type(error).__name__}>"
 
 
 def text_line(event: EventDict, *, colour: bool) -> str:
@@ -177,11 +172,7 @@ def text_line(event: EventDict, *, colour: bool) -> str:
         parts.append(f"worker {slot}:")
     if logger and logger.partition(".")[0] not in OWN_LOGGERS:
         parts.append(f"{printable(logger)}:")
-    parts.append(printable_message(_text_of(fields.pop("event", ""))))
-    parts += [printable(f"{name}={_shown(value)}") for name, value in fields.items()]
+    parts.append(printable_message(text_of(fields.pop("event", ""))))
+    parts += [printable(f"{name}={repr_of(value)}") for name, value in fields.items()]
     line = " ".join(parts)
     return f"{line}\n{printable_lines(str(traceback))}" if traceback else line
-
-
-def _shown(value: object) -> str:
-    return repr(value) if isinstance(value, str) else _text_of(value)

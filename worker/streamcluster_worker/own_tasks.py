@@ -216,7 +216,7 @@ def tps_of(config: WorkerConfig, tasks: tuple[TaskId, ...]) -> set[TP]:
     return {TP(topic, task.partition) for task in tasks for topic in config.topology.sources(task)}
 
 
-def failed(code: int, text: str, error: Exception | None = None) -> Failed:
+def failed(code: int, text: str, error: BaseException | None = None) -> Failed:
     """A worker's last word."""
     trace = "".join(traceback.format_exception(error)) if error is not None else None
     return Failed(exit_code=int(code), text=text, traceback=trace)
