@@ -17,6 +17,7 @@ from rich.text import Text
 from streamcluster.app import App
 from streamcluster.errors import AppError, ConfigurationError
 from streamcluster.freeze import freeze
+from streamcluster.messages import UNREADABLE
 from streamcluster.printable import printable, printable_json
 from streamcluster.settings import Settings
 from streamcluster.topology import Declared
@@ -118,12 +119,11 @@ def table(target: Target, name: str, key: str | None, limit: int, after: str | N
         return _show_key(settings, name, key_texts(app.tables[name].key_type, key), as_json=as_json)
     page = ask_rows(settings, name, after=after, rows_max=limit)
     if as_json:
-        rows = [{"key": msgspec.Raw(key.encode()), "value": msgspec.Raw(value.encode())} for key, value in page.rows]
-        print_json({"table": name, "rows": rows, "after": page.after})
+        print_json({"table": name, "rows": [_as_json(*row) for row in page.rows], "after": page.after})
         return 0
     _show(
         ("KEY", "VALUE"),
-        [(_plain(key), printable_json(value)) for key, value in page.rows],
+        [(_plain(key), _as_text(value)) for key, value in page.rows],
         f"Table {name!r} is empty.",
     )
     if page.after is not None:
@@ -141,10 +141,11 @@ def _show_key(settings: Settings, name: str, keys: list[str], *, as_json: bool) 
         _mark(answer)
         [(found, value)] = answer.rows
         if as_json:
-            row = {"key": msgspec.Raw(found.encode()), "value": msgspec.Raw(value.encode())}
-            print_json({"table": name, **row, "source": answer.source, "lag": answer.lag})
-        else:
+            print_json({"table": name, **_as_json(found, value), "source": answer.source, "lag": answer.lag})
+        elif not value.startswith(UNREADABLE):
             click.echo(printable_json(value))
+        if value.startswith(UNREADABLE):
+            raise ConfigurationError(f"table {name!r}, key {_plain(found)}: {_as_text(value)}")
         return 0
     _mark(answers[0])
     say(f"streamcluster: table {name!r} has no key {_plain(keys[0])}", err=True)
@@ -155,6 +156,19 @@ def _mark(answer: RowsAnswer) -> None:
     """Say when it is not the owner's word."""
     if answer.lag is not None:
         say(f"from the standby {answer.source}, at most {answer.lag} changelog records behind", err=True)
+
+
+def _as_json(key: str, value: str) -> dict[str, object]:
+    """A row: its key, and its value or why that cannot be read."""
+    if value.startswith(UNREADABLE):
+        return {"key": msgspec.Raw(key.encode()), "error": value.removeprefix(UNREADABLE)}
+    return {"key": msgspec.Raw(key.encode()), "value": msgspec.Raw(value.encode())}
+
+
+def _as_text(value: str) -> str:
+    if value.startswith(UNREADABLE):
+        return f"cannot be read: {value.removeprefix(UNREADABLE)}"
+    return printable_json(value)
 
 
 def key_texts(key_type: Any, text: str) -> list[str]:
