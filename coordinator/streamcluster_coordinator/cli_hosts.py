@@ -15,6 +15,7 @@ from .cli_target import Target, json_option, print_json, say, targets_app
 from .running import ask_leader
 from .status import Ask
 
+_DIGITS_MAX = 10
 _WATCH = "`streamcluster status --watch` shows it."
 
 
@@ -41,9 +42,11 @@ def as_place(context: click.Context, parameter: click.Parameter, text: str) -> s
 def as_task(_context: click.Context, parameter: click.Parameter, text: str) -> str:
     """Callback of an argument that is a task."""
     group, _, partition = text.partition("_")
-    if not (group.isdecimal() and partition.isdecimal() and int(partition) < int(group)):
+    # Longer numbers than any partition has.
+    is_short = max(len(group), len(partition)) <= _DIGITS_MAX
+    if not (is_short and group.isdecimal() and partition.isdecimal() and int(partition) < int(group)):
         raise click.BadParameter(
-            f"{text!r} is not a task: write it as `streamcluster status` does, for example 8_3.", param=parameter
+            f"{text!r:.100} is not a task: write it as `streamcluster status` does, for example 8_3.", param=parameter
         )
     return str(TaskId.parse(text))
 

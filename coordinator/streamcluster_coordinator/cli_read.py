@@ -15,10 +15,11 @@ from rich.live import Live
 from rich.text import Text
 
 from streamcluster.app import App
-from streamcluster.errors import AppError, ConfigurationError
+from streamcluster.errors import AppError, ConfigurationError, StreamclusterError
 from streamcluster.freeze import freeze
 from streamcluster.messages import UNREADABLE
-from streamcluster.printable import printable, printable_json
+from streamcluster.outside import Unreadable, parse
+from streamcluster.printable import encodable, printable, printable_json, repr_of
 from streamcluster.settings import Settings
 from streamcluster.topology import Declared
 
@@ -28,13 +29,29 @@ from .status import RowsAnswer
 from .status_view import aligned, status_text
 
 WATCH_SECONDS = 0.5
+# No command line is longer.
+_KEY_BYTES_MAX = 1 << 22
 
 
 def declared(target: Target) -> tuple[App, Declared]:
     """The app and what its code declares; no broker is asked."""
     app, _ = target.load()
-    _, found = asyncio.run(freeze(app))
-    return app, found
+    return app, declaration(app, target.reference)
+
+
+def declaration(app: App, reference: str) -> Declared:
+    """What the code of the app declares.
+
+    Raises:
+        AppError: it fails when it is asked.
+    """
+    try:
+        return asyncio.run(freeze(app))[1]
+    except StreamclusterError:
+        raise
+    except Exception as error:
+        text = f"-A {reference}: the code before an agent's first event failed: {repr_of(error)}"
+        raise AppError(text) from error
 
 
 def _show(header: Sequence[str], rows: Sequence[Sequence[str]], nothing: str) -> None:
@@ -177,22 +194,28 @@ def key_texts(key_type: Any, text: str) -> list[str]:
     Raises:
         ConfigurationError: keys of this type are JSON, and the text is not.
     """
+    if encodable(text) != text:
+        raise ConfigurationError("KEY is not text in UTF-8: write other bytes as \\x and two digits, as pages do.")
     quoted = msgspec.json.encode(text).decode()
     if key_type in (str, bytes):
         return [quoted]
     try:
-        msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
+        parse(msgspec.json.decode, text.encode(), _KEY_BYTES_MAX)
+    except Unreadable as error:
         if key_type is not None:
             kind = getattr(key_type, "__name__", str(key_type))
-            raise ConfigurationError(f"KEY {text!r} is not the JSON text of a {kind}: {error}.") from error
+            raise ConfigurationError(f"KEY {text!r:.200} is not the JSON text of a {kind}: {error}.") from error
         return [quoted]
     return [text] if key_type is not None else [quoted, text]
 
 
 def _plain(key: str) -> str:
     """A JSON key for people: text without its quotes."""
-    decoded = msgspec.json.decode(key)
+    try:
+        decoded = parse(msgspec.json.decode, key.encode(), len(key) * 4)
+    except Unreadable:
+        # Deeper than this process reads; it is JSON.
+        return key
     return decoded if isinstance(decoded, str) else key
 
 

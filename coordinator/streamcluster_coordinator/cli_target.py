@@ -5,6 +5,7 @@ It decides precedence of `-A` (after the command, before it, $STREAMCLUSTER_APP)
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -87,7 +88,11 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON (
 
 def print_json(answer: object) -> None:
     """One JSON document on stdout."""
-    click.echo(printable_json(msgspec.json.format(msgspec.json.encode(answer, enc_hook=str), indent=2).decode()))
+    document = msgspec.json.encode(answer, enc_hook=str)
+    # A value of a table may be deeper than what lays it out goes.
+    with contextlib.suppress(RecursionError):
+        document = msgspec.json.format(document, indent=2)
+    click.echo(printable_json(document.decode()))
 
 
 def say(text: str, *, err: bool = False) -> None:
