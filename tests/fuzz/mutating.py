@@ -141,7 +141,8 @@ def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _leaf(random: Random, form: Format) -> Any:
-    return random.choice((*_LEAVES, *form.hostile))
+    # A copy, or later changes would be made to the constant.
+    return _copied(random.choice((*_LEAVES, *form.hostile)))
 
 
 def _changed_tree(random: Random, tree: Any, form: Format) -> Any:
