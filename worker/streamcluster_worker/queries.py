@@ -193,7 +193,7 @@ class Queries:
                     break
                 after = piece[-1][0]
                 for key, value in piece:
-                    row = self._row(key, value, coder)
+                    row = shown_row(key, value, coder, self._row_bytes_max)
                     rows.append(row)
                     size += len(row[0]) + len(row[1])
                 if len(rows) >= rows_max or size > ROWS_BYTES_MAX:
@@ -216,27 +216,12 @@ class Queries:
                 continue
             for value in values:
                 if value is not None:
-                    return Rows(request=request.request, rows=((text, self._shown(coder.decode_value, value)),))
+                    return Rows(
+                        request=request.request, rows=((text, _shown(coder.decode_value, value, self._row_bytes_max)),)
+                    )
         if away:
             return _passing(request, f"{', '.join(sorted(away))} yet")
         return Rows(request=request.request, owner=False)
-
-    def _row(self, key: bytes, value: bytes, coder: _Coder) -> tuple[str, str]:
-        """As it is shown; one that somebody else has written may be anything, and costs the page nothing."""
-        shown = self._shown(coder.decode_key, key)
-        if not shown.startswith(UNREADABLE):
-            return shown, self._shown(coder.decode_value, value)
-        return _json(key[:ODD_KEY_BYTES_MAX]), f"{UNREADABLE}the key: {shown.removeprefix(UNREADABLE)}"
-
-    def _shown(self, decode: Callable[[bytes], Any], data: bytes) -> str:
-        """JSON, or UNREADABLE and why."""
-        try:
-            shown = parse(lambda data: _json(decode(data)), data, self._row_bytes_max)
-        except Unreadable as error:
-            return f"{UNREADABLE}{encodable(str(error))}"
-        if len(shown) > SHOWN_CHARS_MAX:
-            return f"{UNREADABLE}{len(shown)} characters of JSON, and at most {SHOWN_CHARS_MAX} are shown"
-        return shown
 
     @contextmanager
     def _reading(self, task: TaskId, store: TaskStore) -> Iterator[None]:
@@ -294,6 +279,25 @@ def _read_cursor(text: str | None) -> tuple[TaskId | None, bytes | None]:
         return TaskId.parse(task), base64.b64decode(key, altchars=b"-_", validate=True)
     except ValueError:
         raise ValueError(f"{text!r} is not a cursor: begin again without it") from None
+
+
+def shown_row(key: bytes, value: bytes, coder: _Coder, bytes_max: int) -> tuple[str, str]:
+    """A row as it is shown; one that somebody else has written may be anything, and costs the page nothing."""
+    shown = _shown(coder.decode_key, key, bytes_max)
+    if not shown.startswith(UNREADABLE):
+        return shown, _shown(coder.decode_value, value, bytes_max)
+    return _json(key[:ODD_KEY_BYTES_MAX]), f"{UNREADABLE}the key: {shown.removeprefix(UNREADABLE)}"
+
+
+def _shown(decode: Callable[[bytes], Any], data: bytes, bytes_max: int) -> str:
+    """JSON, or UNREADABLE and why."""
+    try:
+        shown = parse(lambda data: _json(decode(data)), data, bytes_max)
+    except Unreadable as error:
+        return f"{UNREADABLE}{encodable(str(error))}"
+    if len(shown) > SHOWN_CHARS_MAX:
+        return f"{UNREADABLE}{len(shown)} characters of JSON, and at most {SHOWN_CHARS_MAX} are shown"
+    return shown
 
 
 def _keys(key_type: Any, encode: Callable[[Any], bytes]) -> Callable[[bytes], list[bytes]]:
