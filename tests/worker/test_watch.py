@@ -7,13 +7,14 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 
 import pytest
 
 import streamcluster_worker
 from streamcluster_worker import main
+from streamcluster_worker.own_tasks import failed
 from streamcluster_worker.watch import OWN_THREAD, Watch
 
 SECONDS = 10.0
@@ -105,6 +106,27 @@ def test_what_users_start_is_said_and_ends_no_worker(caplog: pytest.LogCaptureFi
     assert watched(start) == [("the heartbeat", "KeyError('lost')")]
     assert sum("lost" in str(record.exc_info) for record in caplog.records) == 2
     assert "thread of the app has ended" in caplog.text
+
+
+def test_what_users_start_of_ours_ends_no_worker(caplog: pytest.LogCaptureFixture) -> None:
+    """`create_task(topic.send(...))` that nobody awaits fails for itself, though its code is ours."""
+    namespace: dict[str, Callable[[], Coroutine[None, None, None]]] = {}
+    exec("async def send(): raise KeyError('too large')", {"__name__": "streamcluster.topics"}, namespace)
+
+    def start(watch: Watch) -> object:
+        loop = asyncio.get_running_loop()
+        loop.create_task(namespace["send"]())  # noqa: RUF006 (as users do)
+        return loop.call_later(0.2, lambda: watch.task(fail_later(), "the heartbeat"))
+
+    assert watched(start) == [("the heartbeat", "KeyError('lost')")]
+    assert "never retrieved" in caplog.text
+
+
+def test_last_words_are_bounded() -> None:
+    """An error may be as long as the record that it is about."""
+    last = failed(1, "x" * 10**6, ValueError("y" * 10**6))
+    assert len(last.text) + len(last.traceback or "") < 110_000
+    assert (last.traceback or "").startswith("ValueError: y")
 
 
 def test_cancelled_is_no_fault() -> None:

@@ -16,7 +16,6 @@ import signal
 import socket
 import sys
 import time
-import traceback
 from collections.abc import Mapping
 
 import msgspec
@@ -33,7 +32,7 @@ from streamcluster.settings import Settings, make_settings
 from streamcluster.topology import Declared
 
 from .link import Link, send_blocking
-from .own_tasks import Stop
+from .own_tasks import Stop, failed
 from .runtime import Worker
 from .watch import Watch
 
@@ -63,8 +62,7 @@ def probe(app: str, sock: socket.socket, overrides: bytes) -> None:
         send_blocking(sock, Failed(exit_code=int(error.exit_code), text=str(error)))
     except Exception as error:  # noqa: BLE001 (the boundary to user code)
         text = f"app {app}: the code before an agent's first event failed: {repr_of(error)}"
-        trace = "".join(traceback.format_exception(error))
-        send_blocking(sock, Failed(exit_code=ExitCode.CONFIGURATION, text=text, traceback=trace))
+        send_blocking(sock, failed(ExitCode.CONFIGURATION, text, error))
 
 
 def settings_of(app: App, overrides: Mapping[str, object]) -> Settings:
@@ -119,8 +117,7 @@ async def _run(config: WorkerConfig, sock: socket.socket) -> int:
         link.send(Failed(exit_code=int(error.exit_code), text=str(error)))
         return int(error.exit_code)
     except Exception as error:  # noqa: BLE001 (the process boundary: our own mistake, said with its traceback)
-        trace = "".join(traceback.format_exception(error))
-        link.send(Failed(exit_code=1, text=f"worker {config.slot} failed: {repr_of(error)}", traceback=trace))
+        link.send(failed(1, f"worker {config.slot} failed: {repr_of(error)}", error))
         return 1
     finally:
         await link.flush(LAST_WORDS_SECONDS)

@@ -57,9 +57,9 @@ class Watch:
             self._loop.call_soon_threadsafe(self._ended, f"thread {name}", error)
 
     def _loop_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """What a callback raised, or a task that nobody has asked how it ended."""
+        """What a callback raised, or a task that nobody has asked how it ended: users may start those of ours, too."""
         error = context.get("exception")
-        if isinstance(error, BaseException) and _is_own(error.__traceback__):
+        if "handle" in context and isinstance(error, BaseException) and _is_own(error.__traceback__):
             self._ended(str(context.get("message", "a callback")), error)
         else:
             loop.default_exception_handler(context)
