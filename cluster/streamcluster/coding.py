@@ -17,6 +17,7 @@ import orjson
 from .codecs import JSON, RAW, Codec, get_codec, to_bytes
 from .errors import AppError
 from .plain import dumps, dumps_with, loads, record_encoder
+from .printable import printable, text_of
 from .record_options import options_of
 from .typed import converter, is_pydantic, json_decoder
 
@@ -114,7 +115,7 @@ def make_table_coder(
 
 def explain(error: Exception, data: bytes) -> str:
     """One line on why `data` could not be decoded: the error, and how the bytes begin."""
-    text = " ".join(f"{type(error).__name__}: {error}".split())[:EXPLAIN_TEXT_MAX]
+    text = printable(" ".join(f"{type(error).__name__}: {text_of(error)}".split()))[:EXPLAIN_TEXT_MAX]
     start = bytes(data[:EXPLAIN_BYTES_MAX])
     which = (
         "the bytes are" if len(data) <= EXPLAIN_BYTES_MAX else f"{len(data)} bytes, the first {EXPLAIN_BYTES_MAX} are"

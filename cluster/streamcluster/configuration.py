@@ -16,6 +16,8 @@ from pathlib import Path
 import msgspec
 
 from .errors import ConfigurationError
+from .outside import Unreadable, parse
+from .printable import encodable, repr_of
 from .settings import SETTING_NAMES, Settings, check_setting_name, hidden
 
 FILE_NAME = "streamcluster.toml"
@@ -24,6 +26,9 @@ PREFIX = "STREAMCLUSTER_"
 PROCESS_VARIABLES = ("STREAMCLUSTER_APP", "STREAMCLUSTER_CONFIG")
 PROCESS_VARIABLE_PREFIXES = ("STREAMCLUSTER_TEST_",)
 
+# A configuration has a few lines; so much of a value that does not fit is repeated.
+_FILE_BYTES_MAX = 1 << 20
+_SHOWN_CHARS_MAX = 200
 _SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)")
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
@@ -75,10 +80,13 @@ def _from_file(config_file: Path | None) -> dict[str, object]:
     if config_file is None and not path.is_file():
         return {}
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as opened:
+            data = opened.read(_FILE_BYTES_MAX + 1)
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot read the configuration file: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    try:
+        content = parse(lambda data: tomllib.loads(data.decode()), data, _FILE_BYTES_MAX)
+    except Unreadable as error:
         raise ConfigurationError(f"{path}: not a TOML file: {error}.") from error
     for name in content:
         check_setting_name(name, source=str(path))
@@ -110,12 +118,15 @@ def _typed(name: str, value: object, *, source: str) -> object:
     try:
         parsed = _parsed(value, wanted) if isinstance(value, str) else value
         return typing.cast(object, msgspec.convert(parsed, wanted))
-    except (ValueError, msgspec.MsgspecError) as error:
-        raise ConfigurationError(f"{source}: {name}={hidden(name, value)!r} does not fit: {error}.") from error
+    except (ValueError, RecursionError, OverflowError, msgspec.MsgspecError) as error:
+        shown = repr_of(hidden(name, value))
+        raise ConfigurationError(f"{source}: {name}={shown:.{_SHOWN_CHARS_MAX}} does not fit: {error}.") from error
 
 
 def _parsed(text: str, wanted: object) -> object:
     """Text as the type `wanted` (bool, number, duration, JSON object, None where allowed), or the text itself."""
+    if encodable(text) != text:
+        raise ValueError("it is not text in UTF-8")
     choices = typing.get_args(wanted)
     if type(None) in choices and text.strip().lower() in ("none", "null"):
         return None

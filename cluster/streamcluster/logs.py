@@ -16,6 +16,8 @@ from typing import Protocol
 import msgspec
 import structlog
 
+from .printable import encodable, printable, printable_json, printable_lines, printable_message, repr_of, text_of
+
 EventDict = MutableMapping[str, object]
 OWN_LOGGERS = ("streamcluster", "streamcluster_worker", "streamcluster_coordinator")
 _NAME = "streamcluster"
@@ -139,11 +141,23 @@ def json_line(event: EventDict) -> str:
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(seconds % 1 * 1000):03d}Z"
     ordered: dict[str, object] = {"ts": stamp, "level": fields.pop("level", "info"), "event": fields.pop("event", "")}
     ordered.update(fields)
-    return msgspec.json.encode(ordered, enc_hook=str).decode()
+    try:
+        line = msgspec.json.encode(ordered, enc_hook=str)
+    except Exception:  # noqa: BLE001 (values are others': lone surrogates, depth, a __str__ that raises; a line is said)
+        line = msgspec.json.encode(
+            {
+                encodable(str(name)): encodable(one if isinstance(one, str) else repr_of(one))
+                for name, one in ordered.items()
+            }
+        )
+    return printable_json(line.decode())
 
 
 def text_line(event: EventDict, *, colour: bool) -> str:
-    """One line for people: local time, level unless it is info, worker, message, extra facts; then any traceback."""
+    """One line for people: local time, level unless it is info, worker, message, extra facts; then any traceback.
+
+    Further lines of a message or a traceback are indented, so that no text of a record looks like a line of its own.
+    """
     fields = dict(event)
     seconds = fields.pop("ts")
     assert isinstance(seconds, float)
@@ -153,12 +167,12 @@ def text_line(event: EventDict, *, colour: bool) -> str:
     traceback = fields.pop("exception", None)
     parts = [time.strftime("%H:%M:%S", time.localtime(seconds))]
     if level != "info":
-        parts.append(f"{_COLOURS.get(level, '')}{level}{_RESET}" if colour and level in _COLOURS else level)
+        parts.append(f"{_COLOURS[level]}{level}{_RESET}" if colour and level in _COLOURS else printable(level))
     if slot is not None:
         parts.append(f"worker {slot}:")
     if logger and logger.partition(".")[0] not in OWN_LOGGERS:
-        parts.append(f"{logger}:")
-    parts.append(str(fields.pop("event", "")))
-    parts += [f"{name}={value!r}" for name, value in fields.items()]
+        parts.append(f"{printable(logger)}:")
+    parts.append(printable_message(text_of(fields.pop("event", ""))))
+    parts += [printable(f"{name}={repr_of(value)}") for name, value in fields.items()]
     line = " ".join(parts)
-    return f"{line}\n{traceback}" if traceback else line
+    return f"{line}\n{printable_lines(str(traceback))}" if traceback else line

@@ -18,6 +18,8 @@ from .topology import Declared, Topology
 LAG_UNKNOWN = 1 << 53
 # How long a coordinator waits for the Rows of a worker; later ones nobody wants.
 READ_SECONDS = 2.5
+# What the value of a row begins with, in place of JSON, when the row cannot be read: then follows why.
+UNREADABLE = "!"
 
 TaskState = Literal["restoring", "running", "failing", "paused", "closing", "standby"]
 
@@ -101,7 +103,8 @@ class ReadTable(_Message, frozen=True, kw_only=True):
     """Read one key, or a page of rows of a table's local shards.
 
     key: JSON text of the key, or None for a page. after: opaque cursor of the last page's Rows, None for the first.
-    standby: read the shards of which this worker is a standby, instead of its own.
+    standby: read the shards of which this worker is a standby, instead of its own. until: CLOCK_MONOTONIC of this
+    machine, in seconds, when the coordinator gives up.
     """
 
     request: int
@@ -110,6 +113,7 @@ class ReadTable(_Message, frozen=True, kw_only=True):
     after: str | None = None
     rows_max: int = 100
     standby: bool = False
+    until: float | None = None
 
 
 # Worker -> coordinator
@@ -184,7 +188,9 @@ class Report(_Message, frozen=True, kw_only=True):
 
 
 class Rows(_Message, frozen=True, kw_only=True):
-    """The answer to ReadTable: (JSON key, JSON value) pairs; owner False: the key's shard is not here.
+    """The answer to ReadTable: (JSON key, JSON value) pairs, or UNREADABLE and why it cannot be read for a value.
+
+    owner False: the key's shard is not here.
 
     after: pass it to get the next page, None when this was the last. error: why there are none.
     passing: the error goes away by itself, because a task of the table is on its way.

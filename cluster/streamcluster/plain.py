@@ -78,6 +78,14 @@ def dumps(value: Any) -> bytes:
     return dumps_with(value, _fragment_or_plain, orjson.OPT_UTC_Z)
 
 
+def dumps_any(value: Any) -> bytes:
+    """The same for showing what a table holds: also integers of any size, which tables take. Raises: anything."""
+    try:
+        return dumps(value)
+    except (TypeError, ValueError):
+        return _record_encoder.encode(value)
+
+
 def dumps_with(value: Any, default: Callable[[Any], Any], option: int) -> bytes:
     """orjson.dumps, with keys that are no text, and with the error that `default` raised.
 

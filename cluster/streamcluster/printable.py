@@ -6,6 +6,7 @@ Keys, reasons, names and tracebacks hold what others have written; all of it pas
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 # C0, DEL, C1, lone surrogates, the line and paragraph separators, and marks that turn the direction of text.
 _ACTING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -24,6 +25,46 @@ def printable_lines(text: str) -> str:
     return "\n".join(_INDENT + line for line in lines)
 
 
+def printable_message(text: str) -> str:
+    """The same of a message: its first line where it stands, those that follow indented."""
+    return printable_lines(text).removeprefix(_INDENT)
+
+
+def printable_json(text: str) -> str:
+    """JSON that no terminal acts on, and that means what it meant: encoders write none but C0 as escapes."""
+    return _ACTING_IN_LINES.sub(_escape_in_json, text)
+
+
+def encodable(text: str) -> str:
+    """The same text in a form that UTF-8 has: for messages and files, where nothing but lone surrogates does harm."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode(errors="backslashreplace").decode()
+    return text
+
+
+def text_of(value: object) -> str:
+    """str(value), whatever that does: errors and values may be of others' classes."""
+    return _said(str, value)
+
+
+def repr_of(value: object) -> str:
+    """repr(value), whatever that does."""
+    return _said(repr, value)
+
+
+def _said(of: Callable[[object], str], value: object) -> str:
+    try:
+        return of(value)
+    except Exception as error:  # noqa: BLE001 (others' code)
+        return f"<a {type(value).__name__} that cannot be shown: {type(error).__name__}>"
+
+
 def _escape(found: re.Match[str]) -> str:
     code = ord(found[0])
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def _escape_in_json(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"

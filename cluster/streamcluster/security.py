@@ -7,11 +7,12 @@ printed. It knows no Kafka client and opens no connection.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 from .errors import ConfigurationError
-from .settings import Settings, bootstrap_servers
+from .settings import HIDDEN, SECRET_FILES, Settings, bootstrap_servers, hidden
 
 ConnectionConfig = dict[str, str | int | float | bool]
 
@@ -195,7 +196,25 @@ def _content(setting: str, file: str, environ: Mapping[str, str]) -> str:
         raise ConfigurationError(f"{setting}: {path} is not text in UTF-8.") from None
     if not secret or "\n" in secret or len(content) > _SECRET_BYTES_MAX:
         raise ConfigurationError(f"{setting}: {path} must hold the secret alone, in one line.")
+    if "\0" in secret:
+        # librdkafka ends it there, without a word.
+        raise ConfigurationError(f"{setting}: the secret in {path} has a NUL character.")
     return secret
+
+
+def loose_secrets(settings: Settings, environ: Mapping[str, str] = os.environ) -> list[str]:
+    """A line for each file with a secret that every user of this machine may read.
+
+    Raises:
+        ConfigurationError: a file cannot be read (the operator).
+    """
+    names = {name: getattr(settings, name) for name in SECRET_FILES}
+    found = [(name, _found(name, file, environ).resolve()) for name, file in names.items() if file is not None]
+    return [
+        f"{name}: every user of this machine may read {path}: let the user of the app alone read it (chmod 600)"
+        for name, path in found
+        if path.stat().st_mode & stat.S_IROTH and all(folder.stat().st_mode & stat.S_IXOTH for folder in path.parents)
+    ]
 
 
 def _found(setting: str, name: str, environ: Mapping[str, str]) -> Path:
@@ -220,7 +239,10 @@ def _found(setting: str, name: str, environ: Mapping[str, str]) -> Path:
 
 def _unreadable(setting: str, path: Path, error: OSError) -> ConfigurationError:
     where = "" if path.is_absolute() else f" (looked for in {Path.cwd()} and in ${CREDENTIALS_DIRECTORY})"
+    # What names no file may be the secret itself, given in the wrong place.
+    is_name = isinstance(error, PermissionError) or hidden(setting, str(path)) != HIDDEN
+    shown = str(path) if is_name else "the file that it names"
     return ConfigurationError(
-        f"{setting}: {path} cannot be read: {error.strerror}{where}. "
+        f"{setting}: {shown} cannot be read: {error.strerror}{where}. "
         "Correct the path, or let the user that runs the app read it."
     )

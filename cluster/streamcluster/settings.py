@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from typing import Literal
 
@@ -23,7 +24,17 @@ SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"
 
 # Settings whose values are never shown, and what the names of such librdkafka options have in them.
 SECRET_SETTINGS = ("sasl_password", "ssl_key_password", "oauth_client_secret")
-_SECRET_WORDS = ("password", "secret", "pem", "oauthbearer.config", "jaas", "assertion")
+_SECRET_WORDS = (
+    *("password", "passwd", "passphrase", "secret", "pem", "oauthbearer.config", "jaas", "assertion", "token"),
+    *("credential", "private"),
+)
+# Settings that name a file with a secret, and what is a path for sure: people paste the secret itself.
+SECRET_FILES = (
+    *("sasl_password_file", "ssl_key_password_file", "oauth_client_secret_file", "cluster_secret_file"),
+    "ssl_key_location",
+)
+_PATH = re.compile(r"(?:~|\.{0,2})/[\w./ -]*\w")
+_PASSWORD_IN_URL = re.compile(r"://[^/]*@")
 HIDDEN = "***"
 HOST_NAME_MAX = 200
 PORT_MAX = 65_535
@@ -49,6 +60,11 @@ LEAST: dict[float, tuple[str, ...]] = {
     # A record has a key, a value, headers, and a batch around it.
     1024: ("producer_max_request_size",),
 }
+
+
+# The largest value that any machine could do something with -> settings; all other numbers end before JSON's do.
+MOST: dict[float, tuple[str, ...]] = {1_000: ("workers",), 1_000_000: ("topic_partitions",)}
+NUMBER_MAX = 2**53
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -180,10 +196,19 @@ def hidden(name: str, value: object) -> object:
     """The value of setting `name` as it may be shown to anybody."""
     if name in SECRET_SETTINGS and value is not None:
         return HIDDEN
+    if name in SECRET_FILES and value is not None and not (isinstance(value, str) and _PATH.fullmatch(value)):
+        return HIDDEN
     if name == "broker_options" and isinstance(value, Mapping):
-        return {key: HIDDEN if any(word in key for word in _SECRET_WORDS) else one for key, one in value.items()}
+        return {key: HIDDEN if _is_secret(str(key), one) else one for key, one in value.items()}
     # An option's text that is no object yet may have a password anywhere.
     return HIDDEN if name == "broker_options" else value
+
+
+def _is_secret(option: str, value: object) -> bool:
+    """Whether a librdkafka option's value may be one: librdkafka knows small letters only, people do not."""
+    if any(word in option.lower() for word in _SECRET_WORDS):
+        return True
+    return isinstance(value, str) and _PASSWORD_IN_URL.search(value) is not None
 
 
 SETTING_NAMES = tuple(Settings.__struct_fields__)
@@ -203,7 +228,7 @@ def make_settings(values: Mapping[str, object], *, source: str = "App(...)") -> 
         check_setting_name(name, source=source)
     try:
         settings = msgspec.convert(dict(values), Settings, strict=False)
-    except msgspec.ValidationError as error:
+    except (msgspec.MsgspecError, RecursionError, OverflowError) as error:
         raise ConfigurationError(f"{source}: {error}. See the README's list of settings.") from error
     return _checked(settings, source)
 
@@ -235,11 +260,8 @@ def _checked(settings: Settings, source: str) -> Settings:
         )
     if not settings.broker.startswith("kafka://"):
         raise ConfigurationError(f"{source}: broker={settings.broker!r} must look like 'kafka://host:9092'.")
-    for least, names in LEAST.items():
-        for name in names:
-            value = getattr(settings, name)
-            if value is not None and not least <= value < float("inf"):
-                raise ConfigurationError(f"{source}: {name}={value} must be at least {least}.")
+    _check_texts(settings, source)
+    _check_numbers(settings, source)
     copies, in_sync = settings.topic_replication_factor, settings.topic_min_insync_replicas
     if copies is not None and in_sync is not None and in_sync > copies:
         raise ConfigurationError(
@@ -248,6 +270,29 @@ def _checked(settings: Settings, source: str) -> Settings:
         )
     _check_hosts(settings, source)
     return settings
+
+
+def _check_texts(settings: Settings, source: str) -> None:
+    """Refuse NULs: paths end there for the kernel, and passwords for librdkafka."""
+    texts = [(name, getattr(settings, name)) for name in SETTING_NAMES]
+    texts += [("broker_options", text) for option in settings.broker_options.items() for text in option]
+    for name, text in texts:
+        if isinstance(text, str) and "\0" in text:
+            raise ConfigurationError(f"{source}: {name} must not hold a NUL character.")
+
+
+def _check_numbers(settings: Settings, source: str) -> None:
+    most_of = {name: most for most, names in MOST.items() for name in names}
+    for least, names in LEAST.items():
+        for name in names:
+            value = getattr(settings, name)
+            most = most_of.get(name, NUMBER_MAX)
+            if value is None or least <= value <= most:
+                continue
+            # A number of thousands of digits has no text.
+            shown = f"{name}={value}" if -NUMBER_MAX <= value <= NUMBER_MAX or value != value else name
+            bound = f"at most {most:,}" if value > most else f"at least {least}"
+            raise ConfigurationError(f"{source}: {shown} must be {bound}.")
 
 
 def _check_hosts(settings: Settings, source: str) -> None:

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from .outside import Unreadable, parse
+from .printable import encodable
 
 M = TypeVar("M")
 FRAME_BYTES_MAX = 64 * 1024 * 1024
@@ -19,11 +20,23 @@ class FrameError(ValueError):
 
 
 def encode_frame(message: object) -> bytes:
-    """One message as one frame."""
-    body = _encoder.encode(message)
+    """One message as one frame. Texts of others that UTF-8 does not have (lone surrogates) are sent as escapes."""
+    try:
+        body = _encoder.encode(message)
+    except UnicodeEncodeError:
+        body = _encoder.encode(_encodable(msgspec.to_builtins(message, builtin_types=(bytes,))))
     if len(body) > FRAME_BYTES_MAX:
         raise FrameError(f"a frame of {len(body)} bytes is larger than {FRAME_BYTES_MAX}")
     return len(body).to_bytes(4, "big") + body
+
+
+def _encodable(value: object) -> object:
+    """Plain data whose texts all have a form in UTF-8."""
+    if isinstance(value, str):
+        return encodable(value)
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(one) for key, one in value.items()}
+    return [_encodable(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 class FrameReader(Generic[M]):

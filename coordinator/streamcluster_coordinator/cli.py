@@ -5,19 +5,33 @@ Never a traceback but that of a user's app that does not import. What commands d
 
 from __future__ import annotations
 
+import io
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from streamcluster.errors import StreamclusterError
+from streamcluster.printable import printable, repr_of
 
 from . import cli_act, cli_hosts, cli_read, cli_run, cli_systemd
 from .cli_target import complain
 
 INTERRUPTED = 130
+FRAMES_SHOWN = 6
+
+
+class InternalError(StreamclusterError):
+    """A fault of streamcluster itself, with the places that its developers need."""
+
+    def __init__(self, error: Exception) -> None:
+        frames = traceback.extract_tb(error.__traceback__)[-FRAMES_SHOWN:]
+        places = ", ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
+        super().__init__(f"this is a fault of streamcluster, please report it: {repr_of(error)} (at {places})")
 
 
 def _version() -> str:
@@ -59,7 +73,9 @@ def run(arguments: Sequence[str]) -> int:
     except StreamclusterError as error:
         return complain(error)
     except click.ClickException as error:
-        error.show()
+        text = io.StringIO()
+        error.show(file=text)
+        click.echo("\n".join(map(printable, text.getvalue().splitlines())), err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("streamcluster: interrupted", err=True)
@@ -68,14 +84,25 @@ def run(arguments: Sequence[str]) -> int:
         # The reader of our output (`| head`) went away: nobody is left to tell, and that is no error.
         sys.stdout = None
         return 0
+    except Exception as error:  # noqa: BLE001 (the boundary of commands: a mistake of ours, in one line)
+        return complain(InternalError(error))
     return answer if isinstance(answer, int) else 0
 
 
 def main() -> NoReturn:
     """The console script, and `python -m streamcluster`."""
+    _take_any_text()
     sys.exit(run(sys.argv[1:]))
+
+
+def _take_any_text() -> None:
+    """What the terminal's encoding does not have is shown as an escape, not answered by an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def run_for_app(reference: str) -> NoReturn:
     """The same command line with `-A` set: what `app.main()` calls."""
+    _take_any_text()
     sys.exit(run(["-A", reference, *sys.argv[1:]]))

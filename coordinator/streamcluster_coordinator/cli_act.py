@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import difflib
 import shutil
 from dataclasses import dataclass, replace
@@ -14,15 +13,19 @@ import msgspec
 
 from streamcluster.app import App
 from streamcluster.coding import make_decoder
-from streamcluster.errors import AppError, ConfigurationError, DecodeError
-from streamcluster.freeze import freeze
+from streamcluster.errors import AppError, ConfigurationError
+from streamcluster.printable import text_of
 from streamcluster.settings import Settings
 from streamcluster.topics import Topic
 
-from .cli_target import Target, client_timeout, json_option, print_json, targets_app
+from .cli_read import declaration
+from .cli_target import Target, client_timeout, json_option, print_json, say, targets_app
 from .instance import instance_lock, state_entries
 from .running import directory_of
 from .topics_client import client_config, delete_group, delete_topics, partition_count, reach, send_record
+
+# How much of a value that does not fit is repeated.
+_SHOWN_CHARS_MAX = 200
 
 
 @click.command(short_help="Send one record to a topic or an agent.")
@@ -60,7 +63,7 @@ def send(
     if as_json:
         print_json({"topic": topic.name, "partition": found_partition, "offset": offset})
     else:
-        click.echo(f"{topic.name}[{found_partition}]@{offset}")
+        say(f"{topic.name}[{found_partition}]@{offset}")
     return 0
 
 
@@ -116,8 +119,10 @@ def encoded(topic: Topic, text: str, settings: Settings, *, part: str) -> bytes 
     encode = topic.coders.encode_key if is_key else topic.coders.encode_value
     try:
         return encode(_as_type(kind, text, plain_text=is_key))
-    except (DecodeError, ValueError, TypeError) as error:
-        raise ConfigurationError(f"topic {topic.name!r}: the {part} {text!r} does not fit: {error}.") from error
+    except Exception as error:
+        # Types and codecs are the app's, and decoders raise more than one class.
+        shown = f"{text!r:.{_SHOWN_CHARS_MAX}}"
+        raise ConfigurationError(f"topic {topic.name!r}: the {part} {shown} does not fit: {text_of(error)}.") from error
 
 
 def _as_type(kind: Any, text: str, *, plain_text: bool) -> object:
@@ -179,22 +184,22 @@ def reset(target: Target, offsets: bool, topics: bool, yes: bool, as_json: bool)
             directory=directory,
             entries=tuple(sorted(state_entries(directory))),
             group=settings.app_id if offsets else None,
-            topics=_internal_topics(app) if topics else (),
+            topics=_internal_topics(app, target.reference) if topics else (),
         )
         if not yes:
-            click.echo("This removes:\n  " + "\n  ".join(removal.lines()), err=True)
+            say("This removes:\n  " + "\n  ".join(removal.lines()), err=True)
             click.confirm("Go on?", abort=True, err=True)
         removed = _remove(removal, settings, client_timeout(target.overrides, settings))
     if as_json:
         print_json(removed)
     else:
         for what, names in removed.items():
-            click.echo(f"removed {what}: {', '.join(names) or 'nothing was there'}")
+            say(f"removed {what}: {', '.join(names) or 'nothing was there'}")
     return 0
 
 
-def _internal_topics(app: App) -> tuple[str, ...]:
-    _, found = asyncio.run(freeze(app))
+def _internal_topics(app: App, reference: str) -> tuple[str, ...]:
+    found = declaration(app, reference)
     return tuple(sorted(topic.name for topic in found.topics if topic.role in ("changelog", "repartition")))
 
 

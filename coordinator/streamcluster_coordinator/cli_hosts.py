@@ -11,10 +11,11 @@ import msgspec
 from streamcluster.ids import SlotId, TaskId
 from streamcluster.settings import is_host_name
 
-from .cli_target import Target, json_option, print_json, targets_app
+from .cli_target import Target, json_option, print_json, say, targets_app
 from .running import ask_leader
 from .status import Ask
 
+_DIGITS_MAX = 10
 _WATCH = "`streamcluster status --watch` shows it."
 
 
@@ -41,9 +42,11 @@ def as_place(context: click.Context, parameter: click.Parameter, text: str) -> s
 def as_task(_context: click.Context, parameter: click.Parameter, text: str) -> str:
     """Callback of an argument that is a task."""
     group, _, partition = text.partition("_")
-    if not (group.isdecimal() and partition.isdecimal() and int(partition) < int(group)):
+    # Longer numbers than any partition has.
+    is_short = max(len(group), len(partition)) <= _DIGITS_MAX
+    if not (is_short and group.isdecimal() and partition.isdecimal() and int(partition) < int(group)):
         raise click.BadParameter(
-            f"{text!r} is not a task: write it as `streamcluster status` does, for example 8_3.", param=parameter
+            f"{text!r:.100} is not a task: write it as `streamcluster status` does, for example 8_3.", param=parameter
         )
     return str(TaskId.parse(text))
 
@@ -109,9 +112,9 @@ def _ask(target: Target, question: Ask, then: str, *, as_json: bool) -> int:
         print_json({**msgspec.structs.asdict(question), **msgspec.structs.asdict(answer)})
     elif answer.error is None:
         said = answer.text.removesuffix(".") or f"{question.kind}: the leader has decided so"
-        click.echo(f"{said}. {then}")
+        say(f"{said}. {then}")
     if answer.error is not None:
-        click.echo(f"streamcluster: {question.kind} is refused: {answer.error}", err=True)
+        say(f"streamcluster: {question.kind} is refused: {answer.error}", err=True)
         return 1
     return 0
 

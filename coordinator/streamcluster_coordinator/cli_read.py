@@ -15,24 +15,43 @@ from rich.live import Live
 from rich.text import Text
 
 from streamcluster.app import App
-from streamcluster.errors import AppError, ConfigurationError
+from streamcluster.errors import AppError, ConfigurationError, StreamclusterError
 from streamcluster.freeze import freeze
+from streamcluster.messages import UNREADABLE
+from streamcluster.outside import Unreadable, parse
+from streamcluster.printable import encodable, printable, printable_json, repr_of
 from streamcluster.settings import Settings
 from streamcluster.topology import Declared
 
-from .cli_target import Target, json_option, print_json, targets_app
+from .cli_target import Target, json_option, print_json, say, targets_app
 from .running import NotRunning, ask_rows, ask_status
 from .status import RowsAnswer
 from .status_view import aligned, status_text
 
 WATCH_SECONDS = 0.5
+# No command line is longer.
+_KEY_BYTES_MAX = 1 << 22
 
 
 def declared(target: Target) -> tuple[App, Declared]:
     """The app and what its code declares; no broker is asked."""
     app, _ = target.load()
-    _, found = asyncio.run(freeze(app))
-    return app, found
+    return app, declaration(app, target.reference)
+
+
+def declaration(app: App, reference: str) -> Declared:
+    """What the code of the app declares.
+
+    Raises:
+        AppError: it fails when it is asked.
+    """
+    try:
+        return asyncio.run(freeze(app))[1]
+    except StreamclusterError:
+        raise
+    except Exception as error:
+        text = f"-A {reference}: the code before an agent's first event failed: {repr_of(error)}"
+        raise AppError(text) from error
 
 
 def _show(header: Sequence[str], rows: Sequence[Sequence[str]], nothing: str) -> None:
@@ -117,12 +136,15 @@ def table(target: Target, name: str, key: str | None, limit: int, after: str | N
         return _show_key(settings, name, key_texts(app.tables[name].key_type, key), as_json=as_json)
     page = ask_rows(settings, name, after=after, rows_max=limit)
     if as_json:
-        rows = [{"key": msgspec.Raw(key.encode()), "value": msgspec.Raw(value.encode())} for key, value in page.rows]
-        print_json({"table": name, "rows": rows, "after": page.after})
+        print_json({"table": name, "rows": [_as_json(*row) for row in page.rows], "after": page.after})
         return 0
-    _show(("KEY", "VALUE"), [(_plain(key), value) for key, value in page.rows], f"Table {name!r} is empty.")
+    _show(
+        ("KEY", "VALUE"),
+        [(_plain(key), _as_text(value)) for key, value in page.rows],
+        f"Table {name!r} is empty.",
+    )
     if page.after is not None:
-        click.echo(f"There are more rows: --after '{page.after}', or a larger --limit.", err=True)
+        say(f"There are more rows: --after '{page.after}', or a larger --limit.", err=True)
     return 0
 
 
@@ -136,20 +158,34 @@ def _show_key(settings: Settings, name: str, keys: list[str], *, as_json: bool) 
         _mark(answer)
         [(found, value)] = answer.rows
         if as_json:
-            row = {"key": msgspec.Raw(found.encode()), "value": msgspec.Raw(value.encode())}
-            print_json({"table": name, **row, "source": answer.source, "lag": answer.lag})
-        else:
-            click.echo(value)
+            print_json({"table": name, **_as_json(found, value), "source": answer.source, "lag": answer.lag})
+        elif not value.startswith(UNREADABLE):
+            click.echo(printable_json(value))
+        if value.startswith(UNREADABLE):
+            raise ConfigurationError(f"table {name!r}, key {_plain(found)}: {_as_text(value)}")
         return 0
     _mark(answers[0])
-    click.echo(f"streamcluster: table {name!r} has no key {_plain(keys[0])}", err=True)
+    say(f"streamcluster: table {name!r} has no key {_plain(keys[0])}", err=True)
     return 1
 
 
 def _mark(answer: RowsAnswer) -> None:
     """Say when it is not the owner's word."""
     if answer.lag is not None:
-        click.echo(f"from the standby {answer.source}, at most {answer.lag} changelog records behind", err=True)
+        say(f"from the standby {answer.source}, at most {answer.lag} changelog records behind", err=True)
+
+
+def _as_json(key: str, value: str) -> dict[str, object]:
+    """A row: its key, and its value or why that cannot be read."""
+    if value.startswith(UNREADABLE):
+        return {"key": msgspec.Raw(key.encode()), "error": value.removeprefix(UNREADABLE)}
+    return {"key": msgspec.Raw(key.encode()), "value": msgspec.Raw(value.encode())}
+
+
+def _as_text(value: str) -> str:
+    if value.startswith(UNREADABLE):
+        return f"cannot be read: {value.removeprefix(UNREADABLE)}"
+    return printable_json(value)
 
 
 def key_texts(key_type: Any, text: str) -> list[str]:
@@ -158,22 +194,28 @@ def key_texts(key_type: Any, text: str) -> list[str]:
     Raises:
         ConfigurationError: keys of this type are JSON, and the text is not.
     """
+    if encodable(text) != text:
+        raise ConfigurationError("KEY is not text in UTF-8: write other bytes as \\x and two digits, as pages do.")
     quoted = msgspec.json.encode(text).decode()
     if key_type in (str, bytes):
         return [quoted]
     try:
-        msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
+        parse(msgspec.json.decode, text.encode(), _KEY_BYTES_MAX)
+    except Unreadable as error:
         if key_type is not None:
             kind = getattr(key_type, "__name__", str(key_type))
-            raise ConfigurationError(f"KEY {text!r} is not the JSON text of a {kind}: {error}.") from error
+            raise ConfigurationError(f"KEY {text!r:.200} is not the JSON text of a {kind}: {error}.") from error
         return [quoted]
     return [text] if key_type is not None else [quoted, text]
 
 
 def _plain(key: str) -> str:
     """A JSON key for people: text without its quotes."""
-    decoded = msgspec.json.decode(key)
+    try:
+        decoded = parse(msgspec.json.decode, key.encode(), len(key) * 4)
+    except Unreadable:
+        # Deeper than this process reads; it is JSON.
+        return key
     return decoded if isinstance(decoded, str) else key
 
 
@@ -198,7 +240,7 @@ def _watch(settings: Settings, *, as_json: bool) -> None:
     snapshot = ask_status(settings)
     if as_json:
         while True:
-            click.echo(msgspec.json.encode(snapshot))
+            click.echo(printable_json(msgspec.json.encode(snapshot).decode()))
             time.sleep(WATCH_SECONDS)
             snapshot = ask_status(settings)
     try:
@@ -208,7 +250,7 @@ def _watch(settings: Settings, *, as_json: bool) -> None:
                 try:
                     text = status_text(ask_status(settings))
                 except NotRunning as error:
-                    text = f"{error}\nStill looking; Ctrl-C ends this."
+                    text = f"{printable(str(error))}\nStill looking; Ctrl-C ends this."
                 live.update(Text(text), refresh=True)
     except KeyboardInterrupt:
         return

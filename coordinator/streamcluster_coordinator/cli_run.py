@@ -9,10 +9,11 @@ from pathlib import Path
 import click
 
 from streamcluster.errors import ExitCode
+from streamcluster.security import loose_secrets
 
 from .broker import run_broker
 from .checking import error_of
-from .cli_target import Target, as_seconds, json_option, print_json, targets_app
+from .cli_target import Target, as_seconds, json_option, print_json, say, targets_app
 from .demo.show import show_demo
 from .notify import take_over_notifications
 from .presentation import make_presentation
@@ -53,8 +54,8 @@ def start(target: Target) -> int:
     # Until there is something to drain.
     signal.signal(signal.SIGTERM, _end_now)
     try:
-        say = take_over_notifications(presentation)
-        return run(target.reference, dict(target.overrides), say=say)
+        presenter = take_over_notifications(presentation)
+        return run(target.reference, dict(target.overrides), say=presenter)
     finally:
         presentation.close()
 
@@ -70,6 +71,8 @@ def _end_now(_number: int, _frame: object) -> None:
 def check(target: Target, as_json: bool) -> int:
     """Load the app, compare it with what the brokers have, and show its topology. Changes nothing."""
     description, found = check_app(target.reference, dict(target.overrides))
+    for text in loose_secrets(description.settings):
+        say(f"streamcluster: warning: {text}", err=True)
     problems = found if isinstance(found, list) else []
     topology = None if isinstance(found, list) else found
     if as_json:

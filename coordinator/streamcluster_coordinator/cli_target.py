@@ -5,6 +5,7 @@ It decides precedence of `-A` (after the command, before it, $STREAMCLUSTER_APP)
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -20,6 +21,7 @@ from streamcluster.app import App
 from streamcluster.configuration import operator_settings, parse_duration
 from streamcluster.errors import ConfigurationError, StreamclusterError
 from streamcluster.loading import load_app
+from streamcluster.printable import printable_json, printable_message
 from streamcluster.settings import SETTING_NAMES, Settings, make_settings
 
 APP_VARIABLE = "STREAMCLUSTER_APP"
@@ -86,7 +88,16 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON (
 
 def print_json(answer: object) -> None:
     """One JSON document on stdout."""
-    click.echo(msgspec.json.format(msgspec.json.encode(answer, enc_hook=str), indent=2))
+    document = msgspec.json.encode(answer, enc_hook=str)
+    # A value of a table may be deeper than what lays it out goes.
+    with contextlib.suppress(RecursionError):
+        document = msgspec.json.format(document, indent=2)
+    click.echo(printable_json(document.decode()))
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """One message for people, or several lines that each are one already: all that a command says passes here."""
+    click.echo(printable_message(text), err=err)
 
 
 def client_timeout(overrides: Mapping[str, object], settings: Settings) -> float:
@@ -98,8 +109,8 @@ def complain(error: StreamclusterError) -> int:
     """One message on stderr, after the traceback of an app that does not import; return the exit code."""
     traceback = getattr(error, "traceback", None)
     if isinstance(traceback, str):
-        click.echo(traceback, err=True)
+        say(traceback, err=True)
     kind = "configuration" if isinstance(error, ConfigurationError) else "error"
     sys.stdout.flush()
-    click.echo(f"streamcluster: {kind}: {error}", err=True)
+    say(f"streamcluster: {kind}: {error}", err=True)
     return int(error.exit_code)

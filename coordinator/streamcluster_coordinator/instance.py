@@ -22,7 +22,7 @@ SOCKET_NAME = "control.sock"
 def app_directory(settings: Settings, environ: Mapping[str, str] = os.environ) -> Path:
     """Where the app keeps its state on this host: the setting, else what systemd gives, else the user's state home."""
     if settings.state_dir:
-        root = Path(settings.state_dir).expanduser().absolute()
+        root = _expanded(settings.state_dir).absolute()
     elif environ.get("STATE_DIRECTORY"):
         # systemd lists several with colons; the first one is the unit's own.
         root = Path(environ["STATE_DIRECTORY"].split(":")[0])
@@ -31,6 +31,13 @@ def app_directory(settings: Settings, environ: Mapping[str, str] = os.environ) -
         # The specification wants relative paths ignored.
         root = (Path(home) if home and Path(home).is_absolute() else Path.home() / ".local/state") / "streamcluster"
     return root / settings.app_id
+
+
+def _expanded(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigurationError(f"state_dir={path!r}: {error}.") from error
 
 
 @contextmanager

@@ -23,6 +23,7 @@ WATCHDOG_VARIABLE = "WATCHDOG_USEC"
 WATCHDOG_PID_VARIABLE = "WATCHDOG_PID"
 # Snapshots come twice a second; a status line is for people.
 STATUS_SECONDS = 2.0
+_DIGITS_MAX = 20
 _NEVER = float("-inf")
 
 
@@ -121,7 +122,9 @@ def take_over_notifications(say: Presenter, environ: MutableMapping[str, str] = 
         say.line("warning", f"${SOCKET_VARIABLE} is {address!r}: only /path and @name are known. Nothing is notified.")
         return say
     is_ours = pid in ("", str(os.getpid()))
-    feed_seconds = int(interval) / 2_000_000 if interval.isdecimal() and int(interval) > 0 and is_ours else None
+    # Longer numbers than the manager has.
+    is_number = interval.isdecimal() and len(interval) <= _DIGITS_MAX
+    feed_seconds = int(interval) / 2_000_000 if is_number and int(interval) > 0 and is_ours else None
     return Notifier(say, address, feed_seconds)
 
 

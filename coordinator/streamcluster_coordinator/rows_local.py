@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
@@ -96,6 +97,7 @@ class LocalRows:
             after=after,
             rows_max=rows_max,
             standby=request.standby,
+            until=time.monotonic() + LOCAL_SECONDS,
         )
         if not self._send(slot, question):
             return Rows(request=number, owner=False, error=f"worker {name} is being replaced", passing=True)

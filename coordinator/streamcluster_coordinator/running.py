@@ -11,6 +11,7 @@ from pathlib import Path
 
 from streamcluster.errors import ConfigurationError, ExitCode, StreamclusterError, TryAgain
 from streamcluster.settings import Settings
+from streamcluster.wire import FrameError
 
 from .instance import app_directory
 from .ops import ask
@@ -63,14 +64,15 @@ def ask_rows(
 
 def ask_leader(settings: Settings, question: Ask) -> Asked:
     """What the leader says to an operator's wish; no answer in time is an answer too. Raises NotRunning."""
+    directory = directory_of(settings)
     try:
-        answer = ask(directory_of(settings), question)
+        answer = ask(directory, question)
     except TimeoutError:
         return Asked(
             error=f"no leader has answered within {LEADER_SECONDS:g} s. It may still be done: "
             "`streamcluster status` shows who leads and what moves"
         )
-    except (FileNotFoundError, ConnectionError, PermissionError) as error:
+    except (OSError, FrameError) as error:
         raise _not_running(settings, error) from error
     assert isinstance(answer, Asked)
     return answer
@@ -90,12 +92,13 @@ def all_rows(settings: Settings, table: str) -> Iterator[tuple[str, str]]:
 def _ask(settings: Settings, request: Request) -> Answer:
     try:
         return ask(directory_of(settings), request)
-    except (FileNotFoundError, ConnectionError, PermissionError, TimeoutError) as error:
+    except (OSError, FrameError) as error:
         raise _not_running(settings, error) from error
 
 
-def _not_running(settings: Settings, error: OSError) -> NotRunning:
-    reason = {FileNotFoundError: "", TimeoutError: " (it did not answer in time)"}.get(type(error), f" ({error})")
+def _not_running(settings: Settings, error: OSError | FrameError) -> NotRunning:
+    known: dict[type[Exception], str] = {FileNotFoundError: "", TimeoutError: " (it did not answer in time)"}
+    reason = known.get(type(error), f" ({error.strerror or error if isinstance(error, OSError) else error})")
     return NotRunning(
         f"{settings.app_id} is not running here{reason}: no coordinator answers in {directory_of(settings)}. "
         "Start it, or give the --state-dir that it was started with."

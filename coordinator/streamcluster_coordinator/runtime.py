@@ -16,7 +16,7 @@ from pathlib import Path
 
 from streamcluster.errors import ConfigurationError, ExitCode
 from streamcluster.messages import Description
-from streamcluster.security import cluster_secret
+from streamcluster.security import cluster_secret, loose_secrets
 from streamcluster.settings import Settings, bootstrap_servers, is_host_name
 from streamcluster.topology import Problem, Topology
 
@@ -62,6 +62,8 @@ def run(app: str, overrides: dict[str, object], *, say: Presenter, fleet: Fleet 
         settings = description.settings
         # Before anything is asked: a secret that cannot be read is the operator's mistake, and is said at once.
         secret = cluster_secret(settings)
+        for text in loose_secrets(settings):
+            say.line("warning", text)
         with instance_lock(app_directory(settings)) as directory:
             brokers = Brokers(settings)
             cluster = brokers.connect()

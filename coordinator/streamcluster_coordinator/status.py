@@ -136,7 +136,7 @@ class GetRows(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class RowsAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """(JSON key, JSON value) pairs; after: cursor of the next page; error: why there are none.
+    """(JSON key, JSON value) pairs, as Rows; after: cursor of the next page; error: why there are none.
 
     passing: the error goes away by itself, a task moves or a worker is busy: the same may be asked again.
     source: the slot that has the key, `a/0`, or a standby. lag: the standby is at most so many changelog records

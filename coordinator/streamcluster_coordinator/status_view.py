@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from streamcluster.printable import printable
 from streamcluster.settings import Settings
 from streamcluster.topology import Topology
 
@@ -19,7 +20,11 @@ _MEBIBYTE = 1024 * 1024
 
 
 def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """A table whose columns are as wide as their widest cell; empty columns are left out, the last is not padded."""
+    """A table whose columns are as wide as their widest cell; empty columns are left out, the last is not padded.
+
+    Cells are made printable first, so each row is one line.
+    """
+    rows = [[printable(cell) for cell in row] for row in rows]
     shown = [index for index in range(len(header)) if not rows or any(row[index] for row in rows)]
     widths = [max(len(row[index]) for row in (header, *rows)) for index in range(len(header))]
     for row in (header, *rows):
@@ -42,7 +47,8 @@ def status_text(status: Status) -> str:
         *(_move_lines(status) if shown else ()),
     ]
     troubles = list(_troubles(status, shown=shown))
-    return "\n".join([*lines, "", *troubles] if troubles else lines)
+    # Hosts, reasons and errors are what others have written.
+    return "\n".join(map(printable, [*lines, "", *troubles] if troubles else lines))
 
 
 def _host_lines(status: Status) -> Iterator[str]:

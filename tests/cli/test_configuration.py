@@ -130,7 +130,14 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
     [
         *((name, least - 1, f"must be at least {least}") for least, names in LEAST.items() for name in names),
         ("drain_timeout", float("nan"), "must be at least 0"),
-        ("drain_timeout", float("inf"), "must be at least 0"),
+        ("drain_timeout", float("inf"), "must be at most 9,007,199,254,740,992"),
+        ("workers", 1_001, "must be at most 1,000"),
+        pytest.param(*("workers", 16**4_000, "workers must be at most 1,000"), id="workers-hex"),
+        pytest.param(*("store_block_cache_bytes", 10**5_000, "must be at most"), id="digits"),
+        pytest.param(*("commit_events_max", -(10**5_000), "must be at least 1"), id="negative-digits"),
+        ("state_dir", "a\0b", "must not hold a NUL"),
+        ("sasl_password_file", "a\0b", "must not hold a NUL"),
+        ("sasl_password", "a\0b", "must not hold a NUL"),
         ("id", "", "cannot be part of a topic name"),
         ("id", "..", "cannot be part of a topic name"),
         ("id", "caf\u00e9", "cannot be part of a topic name"),
@@ -153,3 +160,44 @@ def test_every_number_has_its_least_value() -> None:
         if {int, float} & {field.type, *typing.get_args(field.type)}
     ]
     assert sorted(listed) == sorted(numbers)
+
+
+def nested(opening: str, closing: str) -> str:
+    """Deeper than decoders go."""
+    return opening * 5_000 + "1" + closing * 5_000
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"workers = " + b"9" * 5_000,
+        f"broker_options = {nested('[', ']')}".encode(),
+        f"workers = {nested('{a=', '}')}".encode(),
+        b'id = "\xff\xfe"',
+        b"# " + b"x" * (1 << 20),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, content: bytes) -> None:
+    """Depth, digits, bytes that are no text, size: one line that names the file."""
+    (tmp_path / "own.toml").write_bytes(content)
+    with pytest.raises(ConfigurationError, match=r"own\.toml: not a TOML file") as said:
+        operator_settings(tmp_path / "own.toml", {}, {})
+    assert len(str(said.value)) < 1_000
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("BROKER_OPTIONS", nested("[", "]")),
+        ("BROKER_OPTIONS", nested('{"a":', "}")),
+        ("WORKERS", "9" * 5_000),
+        ("STATE_DIR", "/tmp/\udcff"),
+        ("DRAIN_TIMEOUT", "9" * 5_000),
+    ],
+)
+def test_a_variable_that_no_decoder_takes_is_refused(variable: str, text: str) -> None:
+    """The message names it, and is short."""
+    with pytest.raises(ConfigurationError) as said:
+        make_settings({"id": "a", **operator_settings(None, {f"STREAMCLUSTER_{variable}": text}, {})})
+    assert variable.lower() in str(said.value)
+    assert len(str(said.value)) < 1_000

@@ -7,6 +7,7 @@ import json
 import logging
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -128,3 +129,59 @@ def test_structlog_users_get_the_same_lines() -> None:
     line = json.loads(done.stderr)
     assert (line["event"], line["sku"], line["amount"], line["level"]) == ("sold", "a1", 2, "info")
     assert done.stdout == ""
+
+
+class Unshowable:
+    """A value of a user whose text cannot be had."""
+
+    def __repr__(self) -> str:
+        raise ValueError("no")
+
+
+def logged(log_format: str, event: str, **facts: object) -> str:
+    """What is written of a line, with the traceback of an error whose text is the same."""
+    stream = io.StringIO()
+    with bare_logging():
+        configure_logging(log_format, "info", stream=stream)
+        try:
+            raise ValueError(event)
+        except ValueError:
+            logging.getLogger("streamcluster").exception("%s", event, extra=facts)
+    return stream.getvalue()
+
+
+def test_no_text_forges_a_line_of_the_log() -> None:
+    """Each line but the first is indented, and no control but a line's end is left: nothing looks like our own word."""
+    text = logged("text", "bad\n09:00:00 shop is running fine\r\x1b[2J\x9b2J\x7f", key="\x1b]0;x\x07")
+    first, *others = text.removesuffix("\n").split("\n")
+    assert first[8:] == r" error bad"
+    assert "  09:00:00 shop is running fine" in text
+    assert all(line.startswith("  ") for line in others)
+    assert not [one for one in text if unicodedata.category(one) == "Cc" and one != "\n"]
+
+
+def test_json_lines_hold_no_control() -> None:
+    """C1 and DEL too are escapes in JSON, which readers turn back."""
+    text = logged("json", "a\x9b2J\x7fb")
+    assert json.loads(text)["event"] == "a\x9b2J\x7fb"
+    assert not [one for one in text.removesuffix("\n") if unicodedata.category(one) == "Cc"]
+
+
+def nested() -> object:
+    """Deeper than encoders go."""
+    value: object = 1
+    for _ in range(100_000):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+@pytest.mark.parametrize("fact", ["\ud800", Unshowable(), {"a": "\udfff"}, 2**70, float("nan"), nested()])
+def test_what_cannot_be_encoded_costs_no_line(
+    log_format: str, fact: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Lone surrogates, depth, a repr that raises: the line is written, says its message, and can be encoded."""
+    text = logged(log_format, "it is \ud800", fact=fact)
+    text.encode()
+    assert "it is \\ud800" in text.replace("\\\\", "\\")
+    assert "Logging error" not in capsys.readouterr().err

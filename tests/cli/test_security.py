@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import ssl
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import streamcluster
 from streamcluster.configuration import operator_settings
 from streamcluster.errors import ConfigurationError, NotOffered
 from streamcluster.messages import Description
-from streamcluster.security import connection_config
+from streamcluster.security import cluster_secret, connection_config, loose_secrets
 from streamcluster.settings import Settings, make_settings
 from streamcluster.topology import Declared
 from streamcluster_coordinator import topics, topics_client
@@ -151,7 +152,7 @@ def test_what_does_not_go_together_is_said(settings: dict[str, Any], words: str)
     assert words in str(said.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"two\nlines\n", b"s3cret-pass\xff"])
+@pytest.mark.parametrize("content", [b"", b"\n", b"two\nlines\n", b"s3cret-pass\xff", b"s3cret\0pass"])
 def test_a_file_that_is_no_secret_is_refused_and_not_shown(tmp_path: Path, content: bytes) -> None:
     """Empty, several lines, or no text: the message has the path, and nothing of what is in it."""
     path = tmp_path / "password"
@@ -164,7 +165,10 @@ def test_a_file_that_is_no_secret_is_refused_and_not_shown(tmp_path: Path, conte
 
 def test_secrets_are_never_shown() -> None:
     """Neither repr nor rich show a password, wherever it was given; the rest is there, and workers get all of it."""
-    secret_options = ("sasl.password", "ssl.key.pem", "sasl.oauthbearer.client.secret", "sasl.oauthbearer.config")
+    secret_options = (
+        *("sasl.password", "ssl.key.pem", "sasl.oauthbearer.client.secret", "sasl.oauthbearer.config"),
+        *("SASL.Password", "Ssl.Key.Passphrase", "x.access.token", "aws.credentials", "x.private.key"),
+    )
     settings = make_settings(
         {
             "id": "shop",
@@ -172,7 +176,11 @@ def test_secrets_are_never_shown() -> None:
             "sasl_password": PASSWORD,
             "ssl_key_password": PASSWORD,
             "oauth_client_secret": PASSWORD,
-            "broker_options": {**dict.fromkeys(secret_options, PASSWORD), "fetch.wait.max.ms": 7},
+            "broker_options": {
+                **dict.fromkeys(secret_options, PASSWORD),
+                "schema.url": f"https://ann:{PASSWORD}@host/",
+                "fetch.wait.max.ms": 7,
+            },
         }
     )
     description = Description(settings=settings, declared=Declared(app_id="shop", topics=(), agents=(), tables=()))
@@ -235,3 +243,41 @@ def test_what_cannot_be_offered_says_why() -> None:
         streamcluster.App("shop", broker_credentials=unchecked)
     with pytest.raises(streamcluster.AppError, match="SASLCredentials"):
         streamcluster.App("shop", broker_credentials="ann:secret")
+
+
+@pytest.mark.parametrize("setting", ["sasl_password_file", "cluster_secret_file", "ssl_key_location"])
+@pytest.mark.parametrize(
+    "secret", ["s3cret-pass", "s3cret/pass+x=", "/s3cret+pass/x=", "-----BEGIN KEY-----\ns3cret\n"]
+)
+def test_a_secret_that_was_pasted_where_a_file_is_named_is_not_shown(setting: str, secret: str) -> None:
+    """Neither when the file is not found nor in what is said of the settings; a path that is one is shown."""
+    settings = make_settings({"id": "shop", "sasl_mechanism": "PLAIN", "sasl_username": "ann", setting: secret})
+    if setting == "ssl_key_location":
+        settings = msgspec.structs.replace(settings, ssl_certificate_location="/etc/hostname")
+    read = cluster_secret if setting == "cluster_secret_file" else connection_config
+    with pytest.raises(ConfigurationError, match=setting) as said:
+        read(settings, {})
+    assert "s3cret" not in str(said.value) + repr(settings)
+    with pytest.raises(ConfigurationError, match="/run/secrets/kafka"):
+        config_of(**SCRAM, sasl_password_file="/run/secrets/kafka")
+
+
+def test_a_secret_file_that_everybody_may_read_is_named(tmp_path: Path) -> None:
+    """A line for each; none for what a directory keeps others from."""
+    path = tmp_path / "password"
+    path.write_text(PASSWORD)
+    settings = make_settings({"id": "shop", **SCRAM, "sasl_password_file": str(path)})
+    folders = [path.parent, *path.parent.parents]
+    path.chmod(0o644)
+    open_to_all = [folder for folder in folders if folder.stat().st_mode & 0o001]
+    assert (loose_secrets(settings, {}) != []) == (open_to_all == folders)
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
+        Path(place).chmod(0o755)
+        other = Path(place) / "password"
+        other.write_text(PASSWORD)
+        other.chmod(0o644)
+        loose = make_settings({"id": "shop", **SCRAM, "sasl_password_file": str(other)})
+        [line] = loose_secrets(loose, {})
+        assert ("sasl_password_file" in line, str(other) in line, PASSWORD in line) == (True, True, False)
+        other.chmod(0o640)
+        assert loose_secrets(loose, {}) == []

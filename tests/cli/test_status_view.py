@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import msgspec
 
-from streamcluster_coordinator.status import Status, TaskStatus, WorkerStatus
+from streamcluster_coordinator.status import HostStatus, Status, TaskStatus, WorkerStatus
 from streamcluster_coordinator.status_view import aligned, status_text
 
 STATUS = Status(
@@ -68,3 +70,26 @@ def test_the_text_shows_restore_restarts_and_errors() -> None:
     assert "10 of 90, 1 min 10 s left" in text
     assert "worker 0 was replaced 2 times, the last time because: killed by signal 9" in text
     assert "task 4_1: KeyError: 'x'" in text
+
+
+HOSTILE = "\x1b]0;PWNED\x07\nshop is fine\x9b2J\x7f\u202e"
+
+
+def test_what_other_hosts_say_moves_no_cursor_and_forges_no_line() -> None:
+    """Names, machines, racks, addresses, reasons and errors come from reports of others."""
+    here = HostStatus(host="here", state="member", slots=1)
+    there = HostStatus(host=HOSTILE, state="member", slots=1, machine=HOSTILE, rack=HOSTILE, peer=HOSTILE)
+    worker = msgspec.structs.replace(STATUS.workers[0], restarts=1, last_death=HOSTILE, note=HOSTILE)
+    task = TaskStatus(task="4_1", slot=None, owner=HOSTILE, state="failing", error=HOSTILE)
+
+    text = status_text(msgspec.structs.replace(STATUS, hosts=(here, there), workers=(worker,), tasks=(task,)))
+    assert r"\x1b]0;PWNED\x07\x0ashop is fine\x9b2J\x7f\u202e" in text
+    assert not [one for one in text if unicodedata.category(one) in ("Cc", "Cf") and one != "\n"]
+    assert "shop is fine" not in [line[:12] for line in text.splitlines()]
+
+
+def test_keys_of_a_table_move_no_cursor() -> None:
+    """A key is what somebody has written; a row is one line."""
+    lines = list(aligned(("KEY", "VALUE"), [(HOSTILE, "1")]))
+    assert len("\n".join(lines).splitlines()) == 2
+    assert not [one for one in lines[1] if unicodedata.category(one) in ("Cc", "Cf")]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamcluster.printable import printable, printable_lines
+from streamcluster.printable import encodable, printable, printable_json, printable_lines, printable_message
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=60)
 
@@ -47,3 +49,28 @@ def test_lines_are_indented(text: str) -> None:
     shown.encode()
     assert all(line.startswith("  ") for line in shown.split("\n"))
     assert shown.count("\n") == text.count("\n")
+
+
+@given(ANY_TEXT)
+def test_a_message_begins_where_it_stands(text: str) -> None:
+    """A line of the log goes on with it; what follows the first line is indented."""
+    first, *others = printable_message(text).split("\n")
+    assert first == printable_lines(text).split("\n")[0][2:]
+    assert all(line.startswith("  ") for line in others)
+
+
+@given(st.text(max_size=60))
+def test_json_means_what_it_meant(text: str) -> None:
+    """DEL, C1 and marks are written as JSON writes them, so whoever reads it gets the same text."""
+    line = printable_json(msgspec.json.encode({"text": text}).decode())
+    assert json.loads(line) == {"text": text}
+    assert not any(unicodedata.category(one) in ("Cc", "Zl", "Zp") for one in line)
+
+
+@given(ANY_TEXT)
+def test_encodable_changes_lone_surrogates_only(text: str) -> None:
+    """What UTF-8 has stays as it is."""
+    shown = encodable(text)
+    shown.encode()
+    if not any("\ud800" <= one <= "\udfff" for one in text):
+        assert shown == text

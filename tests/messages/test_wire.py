@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 
 import msgspec
 import pytest
@@ -10,7 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamcluster.ids import TaskId
-from streamcluster.messages import Drain, Grant, Lead, ReadTable, Revoke, ToWorker
+from streamcluster.messages import (
+    Drain,
+    Failed,
+    Grant,
+    Lead,
+    ReadTable,
+    Report,
+    Revoke,
+    Rows,
+    TaskReport,
+    ToCoordinator,
+    ToWorker,
+)
 from streamcluster.wire import FRAME_BYTES_MAX, FrameError, FrameReader, encode_frame
 
 EPOCHS = st.integers(0, 2**40)
@@ -65,3 +78,18 @@ def test_unknown_message_is_refused() -> None:
     """A frame of another version's message is an error that says so."""
     with pytest.raises(FrameError, match="not a message"):
         list(reader().feed(encode_frame({"type": "FromTheFuture"})))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Failed(exit_code=1, text="it is \ud800", traceback="\udfff"),
+        Report(slot=1, tasks=(TaskReport(task=TaskId(4, 1), state="failing", error="\ud800"),), note="\udcff"),
+        Rows(request=7, rows=(("1", "2"),), error="\ud800"),
+    ],
+)
+def test_texts_that_utf8_does_not_have_are_sent_as_escapes(message: ToCoordinator) -> None:
+    """A lone surrogate, out of a repr or of JSON, costs a message nothing but that character."""
+    [received] = FrameReader(msgspec.msgpack.Decoder(ToCoordinator)).feed(encode_frame(message))
+    escaped = re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", repr(msgspec.to_builtins(message)))
+    assert repr(msgspec.to_builtins(received)).replace("\\\\", "\\") == escaped

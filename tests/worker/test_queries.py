@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -108,12 +109,12 @@ class Asker:
             between()
 
 
-def asking(stores: Mapping[TaskId, TaskStore], use: Callable[[Asker], object]) -> None:
-    """Run `use`, a coroutine function, with an asker."""
+def asking(stores: Mapping[TaskId, TaskStore], use: Callable[[Asker], object], **table: Any) -> None:
+    """Run `use`, a coroutine function, with an asker. table: options of the table."""
 
     async def run() -> None:
         app = App("shop")
-        app.Table("seen", default=int)
+        app.Table("seen", **{"default": int, **table})
         plan, _ = await freeze(app)
         asker = Asker(plan, stores)
         try:

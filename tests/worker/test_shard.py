@@ -12,11 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rocksdict import Options, Rdict
 
 from streamcluster.ids import TaskId
-from streamcluster_worker.shard import RocksShard, RocksStore, identity
+from streamcluster_worker.shard import RocksShard, RocksStore, read_offsets
 from streamcluster_worker.store_errors import CorruptStore, StoreUnavailable
 from streamcluster_worker.store_memory import Memory
+from streamcluster_worker.store_record import FORMAT_KEY, identity, offset_key
 from streamcluster_worker.stores import set_aside
 from tests.worker.damaging import damaged
 
@@ -161,6 +163,53 @@ def test_damage_under_an_open_store_is_an_error_and_its_lock_is_free_after_the_c
 
     RocksStore.open(path, ["a"], Memory(0, MIB)).close()
     assert caught.value.path == path
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (FORMAT_KEY, b"\xff\xfe"),
+        (FORMAT_KEY, b'{"app_id":"\xff"}'),
+        (FORMAT_KEY, b"[" * 5_000),
+        (FORMAT_KEY, b'{"app_id":"shop","cluster_id":"c","task":"4_1","format_version":' + b"9" * 5_000 + b"}"),
+        (FORMAT_KEY, b"x" * 100_000),
+        (offset_key("a"), b"-5"),
+        (offset_key("a"), b"five"),
+        (offset_key("a"), b"\xff"),
+        (offset_key("a"), b""),
+        (offset_key("a"), b" 5"),
+        (offset_key("a"), b"9" * 5_000),
+    ],
+)
+def test_records_of_a_store_that_are_none_make_it_corrupt(
+    tmp_path: Path, memory: Memory, key: bytes, value: bytes
+) -> None:
+    """What it says of itself is either as we write it or not believed: set aside, and restored."""
+    store = RocksStore.open(tmp_path / "s", ["a"], memory, OWNER)
+    store.write({"a": {b"k": b"1"}}, {"a": 9})
+    store.close()
+    families = {"table:a": Options(raw_mode=True)}
+    db = Rdict(str(tmp_path / "s"), Options(raw_mode=True), column_families=families)
+    db[key] = value
+    db.close()
+    with pytest.raises(CorruptStore):
+        RocksStore.open(tmp_path / "s", ["a"], memory, OWNER)
+    with pytest.raises(CorruptStore):
+        read_offsets(tmp_path / "s", ["a"], OWNER)
+    set_aside(tmp_path / "s")
+    RocksStore.open(tmp_path / "s", ["a"], memory, OWNER).close()
+
+
+@pytest.mark.parametrize("raw_mode", [True, False])
+def test_a_database_of_another_program_is_corrupt(tmp_path: Path, memory: Memory, raw_mode: bool) -> None:
+    """Also one in whose order of keys we cannot read: it is set aside, as the README says, and not tried for ever."""
+    db = Rdict(str(tmp_path / "s"), Options(raw_mode=raw_mode))
+    db[b"x"] = b"1"
+    db.close()
+    with pytest.raises(CorruptStore):
+        RocksStore.open(tmp_path / "s", ["a"], memory, OWNER)
+    with pytest.raises(CorruptStore):
+        read_offsets(tmp_path / "s", ["a"], OWNER)
 
 
 def test_path_that_is_a_file_is_unavailable(tmp_path: Path, memory: Memory) -> None:

@@ -17,6 +17,7 @@ from typing import Protocol, TypeVar
 from streamcluster.errors import BrokerUnreachable, StreamclusterError
 from streamcluster.ids import TP, TaskId
 from streamcluster.messages import LAG_UNKNOWN
+from streamcluster.printable import repr_of
 from streamcluster.security import QUIET_SECONDS
 from streamcluster.settings import Settings
 from streamcluster.stores import TaskStore
@@ -25,6 +26,7 @@ from .changelogs import Log, assign_only, offset_of, rows_of, runs_of, set_cours
 from .kafka import Connection, Consumer, Message, end_seen, open_follower_consumer
 from .kafka_errors import classify, error_for
 from .offsets import Offsets
+from .watch import OWN_THREAD
 
 _log = logging.getLogger("streamcluster.follow")
 _T = TypeVar("_T")
@@ -154,7 +156,7 @@ class Follower:
             self._followed[task] = followed
             self._lock.notify_all()
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="follow", daemon=True)
+                self._thread = threading.Thread(target=self._run, name=f"{OWN_THREAD}follow", daemon=True)
                 self._thread.start()
 
     def leave(self, tasks: Iterable[TaskId]) -> None:
@@ -204,7 +206,7 @@ class Follower:
                 _log.exception("following changelogs")
                 self._drop_consumer()
                 for followed in list(self._followed.values()):
-                    self._put_off(followed, repr(error))
+                    self._put_off(followed, repr_of(error))
         self._drop_consumer()
 
     def _step(self) -> None:

@@ -18,7 +18,7 @@ from streamcluster.messages import Report, Rows, ToCoordinator, ToWorker
 from streamcluster.wire import FrameReader, encode_frame
 
 READ_BYTES_MAX = 256 * 1024
-# Two pages of rows at least, of up to about 16 MB each. Other messages are small and answer what the coordinator said,
+# Many pages of rows, of about 1 MB each and a row. Other messages are small and answer what the coordinator said,
 # or come once in a session: beyond twice of this the coordinator is as good as gone.
 UNSENT_BYTES_MAX = 32 * 1024 * 1024
 

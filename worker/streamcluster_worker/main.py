@@ -15,7 +15,7 @@ import os
 import signal
 import socket
 import sys
-import traceback
+import time
 from collections.abc import Mapping
 
 import msgspec
@@ -27,17 +27,21 @@ from streamcluster.freeze import Plan, apply_limits, freeze
 from streamcluster.loading import AppNotImportable, load_app
 from streamcluster.logs import configure_logging
 from streamcluster.messages import Description, Failed, WorkerConfig
+from streamcluster.printable import repr_of
 from streamcluster.settings import Settings, make_settings
 from streamcluster.topology import Declared
 
 from .link import Link, send_blocking
-from .own_tasks import Stop
+from .own_tasks import Stop, failed
 from .runtime import Worker
+from .watch import Watch
 
 logger = logging.getLogger("streamcluster")
 PR_SET_PDEATHSIG = 1
 # For a coordinator that is busy; one that is stopped learns less.
 LAST_WORDS_SECONDS = 5.0
+# A report that cannot be made is said so often; heartbeats come twice a second.
+REPORT_FAULT_SECONDS = 60.0
 
 
 def probe(app: str, sock: socket.socket, overrides: bytes) -> None:
@@ -57,9 +61,8 @@ def probe(app: str, sock: socket.socket, overrides: bytes) -> None:
     except StreamclusterError as error:
         send_blocking(sock, Failed(exit_code=int(error.exit_code), text=str(error)))
     except Exception as error:  # noqa: BLE001 (the boundary to user code)
-        text = f"app {app}: the code before an agent's first event failed: {error!r}"
-        trace = "".join(traceback.format_exception(error))
-        send_blocking(sock, Failed(exit_code=ExitCode.CONFIGURATION, text=text, traceback=trace))
+        text = f"app {app}: the code before an agent's first event failed: {repr_of(error)}"
+        send_blocking(sock, failed(ExitCode.CONFIGURATION, text, error))
 
 
 def settings_of(app: App, overrides: Mapping[str, object]) -> Settings:
@@ -114,8 +117,7 @@ async def _run(config: WorkerConfig, sock: socket.socket) -> int:
         link.send(Failed(exit_code=int(error.exit_code), text=str(error)))
         return int(error.exit_code)
     except Exception as error:  # noqa: BLE001 (the process boundary: our own mistake, said with its traceback)
-        trace = "".join(traceback.format_exception(error))
-        link.send(Failed(exit_code=1, text=f"worker {config.slot} failed: {error!r}", traceback=trace))
+        link.send(failed(1, f"worker {config.slot} failed: {repr_of(error)}", error))
         return 1
     finally:
         await link.flush(LAST_WORDS_SECONDS)
@@ -135,7 +137,7 @@ async def _make_worker(config: WorkerConfig, link: Link) -> Worker:
 
 
 async def _work(worker: Worker, heartbeat_seconds: float) -> None:
-    heartbeat = asyncio.get_running_loop().create_task(_heartbeat(worker, heartbeat_seconds))
+    heartbeat = Watch(worker.part_ended).task(_heartbeat(worker, heartbeat_seconds), "the heartbeat")
     try:
         await worker.run()
     finally:
@@ -145,8 +147,16 @@ async def _work(worker: Worker, heartbeat_seconds: float) -> None:
 
 async def _heartbeat(worker: Worker, seconds: float) -> None:
     """Report from the loop that does the work: a loop that hangs does not report."""
+    said_at = float("-inf")
     while True:
-        worker.report()
+        try:
+            worker.report()
+        except Exception as error:
+            # A worker that works must not be taken for one that hangs, whatever is in its report.
+            if time.monotonic() - said_at >= REPORT_FAULT_SECONDS:
+                said_at = time.monotonic()
+                logger.exception("worker %d cannot say what it does", worker.slot)
+            worker.report_bare(error)
         await asyncio.sleep(seconds)
 
 

@@ -28,6 +28,9 @@ from .stores import Stores
 logger = logging.getLogger("streamcluster")
 REOPEN_PAUSE_SECONDS = 0.1
 REOPEN_PAUSE_SECONDS_MAX = 5.0
+# What the log gets of why a worker ends, and what `status`, and with it every other host.
+TRACEBACK_CHARS_MAX = 100_000
+TEXT_CHARS_MAX = 4_000
 # How long a disk that refuses is tried before the worker ends, so that its tasks may go to others.
 DISK_SECONDS = 15.0
 
@@ -216,7 +219,7 @@ def tps_of(config: WorkerConfig, tasks: tuple[TaskId, ...]) -> set[TP]:
     return {TP(topic, task.partition) for task in tasks for topic in config.topology.sources(task)}
 
 
-def failed(code: int, text: str, error: Exception | None = None) -> Failed:
-    """A worker's last word."""
-    trace = "".join(traceback.format_exception(error)) if error is not None else None
-    return Failed(exit_code=int(code), text=text, traceback=trace)
+def failed(code: int, text: str, error: BaseException | None = None) -> Failed:
+    """A worker's last word. An error of others may have a text without an end, and a message has one."""
+    trace = "".join(traceback.format_exception(error))[:TRACEBACK_CHARS_MAX] if error is not None else None
+    return Failed(exit_code=int(code), text=text[:TEXT_CHARS_MAX], traceback=trace)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from streamcluster.ids import TP
+from streamcluster.printable import repr_of
 from streamcluster.settings import Settings
 from streamcluster.topology import Topology
 
@@ -86,7 +87,7 @@ class Purge:
             self._said = False
         elif not self._said:
             self._said = True
-            reason = str(error) if isinstance(error, PurgeRefused) else repr(error)
+            reason = str(error) if isinstance(error, PurgeRefused) else repr_of(error)
             logger.warning(
                 "records that are done with stay in repartition topics: %s. It is tried again every %g s. "
                 "Brokers let those do it who have Delete on the topic.",

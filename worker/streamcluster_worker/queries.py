@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -18,11 +19,13 @@ from typing import Any
 
 import msgspec
 
-from streamcluster.coding import make_table_coder
+from streamcluster.coding import UNTYPED, make_decoder, make_table_coder
 from streamcluster.freeze import Plan
 from streamcluster.ids import TaskId
-from streamcluster.messages import READ_SECONDS, ReadTable, Rows, ToCoordinator
-from streamcluster.plain import dumps
+from streamcluster.messages import READ_SECONDS, UNREADABLE, ReadTable, Rows, ToCoordinator
+from streamcluster.outside import Unreadable, parse
+from streamcluster.plain import dumps_any
+from streamcluster.printable import encodable, text_of
 from streamcluster.settings import Settings
 from streamcluster.stores import StoreClosed, StoreFailed, TaskStore
 from streamcluster.topology import ResolvedTable, Topology
@@ -30,12 +33,19 @@ from streamcluster.topology import ResolvedTable, Topology
 from .follow import Follower
 from .lifecycle import State
 
-ROWS_BYTES_MAX = 8 * 1024 * 1024
+# A page of more ends early. It is made a message on the loop, which takes about 1 ms.
+ROWS_BYTES_MAX = 1024 * 1024
 # A coordinator asks for one page at a time for each of its askers; what is beyond this may ask again.
 QUESTIONS_MAX = 32
 # About 2 ms of work, which is how long the loop may have to wait for Python's lock; then a rest of the same length.
 PIECE_ROWS = 500
-PIECE_BYTES = 1024 * 1024
+PIECE_BYTES = 256 * 1024
+# Of what a question is refused for.
+ERROR_CHARS_MAX = 1_000
+# What a row may take of a frame, which a JSON text may need more of than its bytes in the changelog.
+SHOWN_CHARS_MAX = 8 * 1024 * 1024
+# What is shown of a key that is none of the table's.
+ODD_KEY_BYTES_MAX = 200
 
 
 @dataclass(slots=True)
@@ -52,7 +62,9 @@ class _Found:
 
 @dataclass(frozen=True, slots=True)
 class _Coder:
-    encode_key: Callable[[Any], bytes | None]
+    """keys: of JSON text, the bytes that it may stand for in the changelog, the likelier first."""
+
+    keys: Callable[[bytes], list[bytes]]
     decode_key: Callable[[bytes], Any]
     decode_value: Callable[[bytes], Any]
 
@@ -71,6 +83,8 @@ class Queries:
         """On the loop. send: called there, with each answer; failed: too, for a store that cannot be read."""
         self._plan = plan
         self._settings = settings
+        # No record of ours is larger: decoding one takes a few milliseconds, in which the loop has to wait.
+        self._row_bytes_max = settings.producer_max_request_size
         self._tables = {table.name: table for table in topology.tables}
         self._send = send
         self._failed = failed
@@ -101,6 +115,9 @@ class Queries:
             known = ", ".join(self._tables) or "none"
             text = f"there is no table {request.table!r}; there are: {known}"
             self._send(Rows(request=request.request, error=text))
+        elif request.until is not None and time.monotonic() > request.until:
+            # It lay in the socket for so long that nobody waits for the answer.
+            return
         elif self._waiting >= QUESTIONS_MAX:
             self._send(_passing(request, f"{self._waiting} questions wait at this worker"))
         elif request.standby and follower is None:
@@ -109,9 +126,8 @@ class Queries:
             look = (lambda: _followed(table, follower)) if request.standby and follower is not None else None
             owned = _owned(table, states, stores)
             self._waiting += 1
-            answer = self._loop.run_in_executor(
-                self._pool, self._answer, request, time.monotonic(), look or (lambda: owned)
-            )
+            until = time.monotonic() + READ_SECONDS if request.until is None else request.until
+            answer = self._loop.run_in_executor(self._pool, self._answer, request, until, look or (lambda: owned))
             answer.add_done_callback(self._answered)
 
     def _answered(self, answer: asyncio.Future[Rows | None]) -> None:
@@ -126,9 +142,9 @@ class Queries:
 
     # In the thread
 
-    def _answer(self, request: ReadTable, asked: float, look: Callable[[], _Found]) -> Rows | None:
+    def _answer(self, request: ReadTable, until: float, look: Callable[[], _Found]) -> Rows | None:
         """None: whoever asked has given up."""
-        if self._ended.is_set() or time.monotonic() - asked > READ_SECONDS:
+        if self._ended.is_set() or time.monotonic() > until:
             return None
         try:
             found = look()
@@ -138,13 +154,15 @@ class Queries:
             elif found.away:
                 rows = _passing(request, f"{', '.join(sorted(found.away))} yet")
             else:
-                rows = self._page(request, found.stores, coder)
+                rows = self._page(request, found.stores, coder, until)
+        except TimeoutError:
+            return None
         except StoreClosed:
             return _passing(request, "a task of the table leaves this worker")
         except StoreFailed:
             return _passing(request, "a task of the table has a store that cannot be read, and is restored")
         except Exception as error:  # noqa: BLE001 (the thread's boundary; key, cursor, codecs and disk are others')
-            return Rows(request=request.request, error=f"table {request.table!r}: {error}")
+            return Rows(request=request.request, error=f"table {request.table!r}: {text_of(error):.{ERROR_CHARS_MAX}}")
         return msgspec.structs.replace(rows, lag=found.lag)
 
     def _coder(self, name: str) -> _Coder:
@@ -153,10 +171,11 @@ class Queries:
             allow = self._settings.allow_pickle
             key = make_table_coder(table.key_type, table.key_serializer, allow_pickle=allow, is_key=True)
             value = make_table_coder(table.value_type, table.value_serializer, allow_pickle=allow)
-            self._coders[name] = _Coder(key[0], key[1], value[1])
+            self._coders[name] = _Coder(_keys(table.key_type, key[0]), key[1], value[1])
         return self._coders[name]
 
-    def _page(self, request: ReadTable, stores: Mapping[TaskId, TaskStore], coder: _Coder) -> Rows:
+    def _page(self, request: ReadTable, stores: Mapping[TaskId, TaskStore], coder: _Coder, until: float) -> Rows:
+        """Raises TimeoutError: nobody wants the rest."""
         start, start_key = _read_cursor(request.after)
         rows_max = max(1, request.rows_max)
         rows: list[tuple[str, str]] = []
@@ -174,27 +193,32 @@ class Queries:
                     break
                 after = piece[-1][0]
                 for key, value in piece:
-                    row = (_json(coder.decode_key(key)), _json(coder.decode_value(value)))
+                    row = shown_row(key, value, coder, self._row_bytes_max)
                     rows.append(row)
                     size += len(row[0]) + len(row[1])
                 if len(rows) >= rows_max or size > ROWS_BYTES_MAX:
                     return Rows(request=request.request, rows=tuple(rows), after=_cursor(task, after))
+                if time.monotonic() > until:
+                    raise TimeoutError
                 if self._ended.wait(time.monotonic() - began):
                     raise StoreClosed
         return Rows(request=request.request, rows=tuple(rows))
 
     def _one(self, request: ReadTable, text: str, found: _Found, coder: _Coder) -> Rows:
-        key = coder.encode_key(coder.decode_key(text.encode())) or b""
+        keys = parse(coder.keys, text.encode(), self._row_bytes_max)
         away = list(found.away)
         for task, store in sorted(found.stores.items()):
             try:
                 with self._reading(task, store):
-                    value = store.shard(request.table).get(key)
+                    values = [store.shard(request.table).get(key) for key in keys]
             except StoreClosed:
                 away.append(f"task {task} does not run")
                 continue
-            if value is not None:
-                return Rows(request=request.request, rows=((text, _json(coder.decode_value(value))),))
+            for value in values:
+                if value is not None:
+                    return Rows(
+                        request=request.request, rows=((text, _shown(coder.decode_value, value, self._row_bytes_max)),)
+                    )
         if away:
             return _passing(request, f"{', '.join(sorted(away))} yet")
         return Rows(request=request.request, owner=False)
@@ -257,5 +281,43 @@ def _read_cursor(text: str | None) -> tuple[TaskId | None, bytes | None]:
         raise ValueError(f"{text!r} is not a cursor: begin again without it") from None
 
 
+def shown_row(key: bytes, value: bytes, coder: _Coder, bytes_max: int) -> tuple[str, str]:
+    """A row as it is shown; one that somebody else has written may be anything, and costs the page nothing."""
+    shown = _shown(coder.decode_key, key, bytes_max)
+    if not shown.startswith(UNREADABLE):
+        return shown, _shown(coder.decode_value, value, bytes_max)
+    return _json(key[:ODD_KEY_BYTES_MAX]), f"{UNREADABLE}the key: {shown.removeprefix(UNREADABLE)}"
+
+
+def _shown(decode: Callable[[bytes], Any], data: bytes, bytes_max: int) -> str:
+    """JSON, or UNREADABLE and why."""
+    try:
+        shown = parse(lambda data: _json(decode(data)), data, bytes_max)
+    except Unreadable as error:
+        return f"{UNREADABLE}{encodable(str(error))}"
+    if len(shown) > SHOWN_CHARS_MAX:
+        return f"{UNREADABLE}{len(shown)} characters of JSON, and at most {SHOWN_CHARS_MAX} are shown"
+    return shown
+
+
+def _keys(key_type: Any, encode: Callable[[Any], bytes]) -> Callable[[bytes], list[bytes]]:
+    """From JSON to the bytes of a changelog: JSON to the type of the table's keys, and that as the table writes it."""
+    if key_type is bytes:
+        # Plain text; or as `_json` shows what is no text.
+        return lambda text: [encode(key) for key in dict.fromkeys(_bytes_of(msgspec.json.decode(text, type=str)))]
+    read = make_decoder(
+        None if key_type in UNTYPED else key_type, "json", default_serializer="json", allow_pickle=False
+    )
+    return lambda text: [encode(read(text))]
+
+
+def _bytes_of(text: str) -> list[bytes]:
+    escaped = re.split(rb"\\x([0-9a-f]{2})", text.encode())
+    unescaped = b"".join(bytes.fromhex(part.decode()) if at % 2 else part for at, part in enumerate(escaped))
+    return [text.encode(), unescaped]
+
+
 def _json(value: object) -> str:
-    return dumps(value).decode()
+    if isinstance(value, bytes):
+        value = value.decode(errors="backslashreplace")
+    return dumps_any(value).decode()

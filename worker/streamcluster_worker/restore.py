@@ -22,6 +22,7 @@ from .changelogs import Log, assign_only, offset_of, rows_of, runs_of, set_cours
 from .kafka import Connection, Consumer, KafkaError, Message, open_changelog_consumer
 from .kafka_errors import classify, error_for
 from .offsets import Offsets
+from .watch import OWN_THREAD
 
 _log = logging.getLogger("streamcluster.restore")
 # One fetch thread feeds all partitions, and two tasks keep it busy; more would only make the newest task wait. If they
@@ -91,7 +92,7 @@ class Restorer:
         self._width = _TASKS_AT_ONCE
         # The last look at the logs brought records.
         self.busy = False
-        self._thread = threading.Thread(target=self._run, name="restore", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"{OWN_THREAD}restore", daemon=True)
         self._thread.start()
 
     def start(self, task: TaskId, store: TaskStore, logs: Iterable[tuple[str, str, int]]) -> None:

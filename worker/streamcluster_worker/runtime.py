@@ -38,12 +38,14 @@ from streamcluster.messages import (
     ReadTable,
     Ready,
     Released,
+    Report,
     Revoke,
     Stored,
     ToCoordinator,
     ToWorker,
     WorkerConfig,
 )
+from streamcluster.printable import repr_of
 from streamcluster.stores import StoreFailed
 
 from . import lifecycle as life
@@ -62,6 +64,8 @@ from .stores import Stores
 logger = logging.getLogger("streamcluster")
 # A session that lasted so long has healed what ended the one before.
 CALM_SECONDS = 5.0
+# What a bare heartbeat shows of the error: its reader has one line for it.
+NOTE_CHARS_MAX = 300
 
 
 class Worker:
@@ -71,6 +75,7 @@ class Worker:
         self, config: WorkerConfig, app: App, plan: Plan, pid: int, send: Callable[[ToCoordinator], None]
     ) -> None:
         self._config = config
+        self.slot = config.slot
         self._settings = config.settings
         self._app = app
         self._pid = pid
@@ -131,13 +136,32 @@ class Worker:
         partitions = (one for task in self._engine.tasks.values() for one in task.partitions.items())
         self._purge.look((tp, partition.committed.next_offset) for tp, partition in partitions)
         broker, note = self._outage.state(self._session.clients if self._session is not None else None)
-        slot, session, stores = self._config.slot, self._session, self._stores
+        session, stores = self._session, self._stores
         now = self._loop.time()
         self._long_events.look(self._engine.tasks, now)
-        if session is not None and now - session.pump.turned_at > max(self._settings.heartbeat_interval, 1.0):
+        if self._stands():
             return
         events = {task: text for task in self._engine.tasks if (text := self._long_events.longest(task, now))}
-        self._send(make_report(slot, self._life, self._engine, session, stores, events, broker=broker, note=note))
+        self._send(make_report(self.slot, self._life, self._engine, session, stores, events, broker=broker, note=note))
+
+    def report_bare(self, error: Exception) -> None:
+        """Send a heartbeat that says only that the loop turns, and why it says no more."""
+        if not self._stands():
+            self._send(
+                Report(slot=self.slot, tasks=(), note=f"it cannot say what it does: {repr_of(error):.{NOTE_CHARS_MAX}}")
+            )
+
+    def _stands(self) -> bool:
+        """Whether the loop that does the work has not turned lately."""
+        since = self._session.pump.turned_at if self._session is not None else float("inf")
+        return self._loop.time() - since > max(self._settings.heartbeat_interval, 1.0)
+
+    def part_ended(self, name: str, error: BaseException) -> None:
+        """A part of this worker is no more, by a fault of ours: end as soon as the loop comes to it, to be replaced."""
+        text = f"{name} of worker {self.slot} has ended, which is a fault of streamcluster: {repr_of(error)}"
+        logger.error("%s", text)
+        self._stop = self._stop or Stop(failed(1, text, error))
+        self._engine.changed.set()
 
     # The loop
 
@@ -210,14 +234,14 @@ class Worker:
         recovery = self._engine.recovery
         if recovery.crash is not None:
             name, error = recovery.crash
-            raise Stop(failed(1, f"task {name} failed: {error!r}", error))
+            raise Stop(failed(1, f"task {name} failed: {repr_of(error)}", error))
         if recovery.stop_failure is None or self._stopping:
             return
         self._stopping = True
         failure = recovery.stop_failure
         wrong_app = isinstance(failure.error, ConfigurationError)
         where = ", ".join(f"{tp}@{offset}" for tp, offset in failure.suspects[:3]) or "its start"
-        text = f"{failure.unit} stops the app at {where}: {failure.error!r}"
+        text = f"{failure.unit} stops the app at {where}: {repr_of(failure.error)}"
         code = ExitCode.CONFIGURATION if wrong_app else ExitCode.CRASH_LOOP
         tasks = tuple(task for task, state in self._life.states.items() if state != "standby")
 
@@ -233,7 +257,7 @@ class Worker:
         """Perform an effect, behind those of the same tasks. What is told the coordinator does not wait."""
         match effect:
             case life.TellReady(number):
-                self._send(Ready(slot=self._config.slot, pid=self._pid, session=number))
+                self._send(Ready(slot=self.slot, pid=self._pid, session=number))
             case life.TellFollowing(epoch, tasks):
                 # Others may open what is followed no more, once they are told.
                 self._effects.begin(("following",), lambda: self._tell(Following(epoch=epoch, tasks=tasks)))

@@ -21,16 +21,13 @@ from rocksdict import (
     WriteBatch,
 )
 
-from streamcluster.ids import TaskId
 from streamcluster.stores import StoreClosed
 
 from .store_errors import CorruptStore, StoreUnavailable, store_error, too_many_files
 from .store_logs import mend_logs
 from .store_memory import Memory
+from .store_record import FORMAT_KEY, NOBODY, Identity, offset_key, read_identity, read_offset, refuse_another
 
-FORMAT_VERSION = 1
-_FORMAT_KEY = b"format"
-_OFFSET_PREFIX = b"next-offset:"
 # A table may be called "default", which is RocksDB's own column family.
 _FAMILY_PREFIX = "table:"
 # While a shard is restored its files pile up and are merged 32 at a time: 2.3 us of CPU a record, consuming included,
@@ -47,23 +44,6 @@ _SERVING = {
     "level0_slowdown_writes_trigger": "20",
     "level0_stop_writes_trigger": "36",
 }
-
-
-class Identity(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose state a database holds; written into it when it is made, compared whenever it is opened."""
-
-    app_id: str
-    cluster_id: str
-    task: str
-    format_version: int = FORMAT_VERSION
-
-
-NOBODY = Identity(app_id="", cluster_id="", task="")
-
-
-def identity(app_id: str, cluster_id: str, task: TaskId) -> Identity:
-    """The identity of the store of `task` of this app on this Kafka cluster."""
-    return Identity(app_id=app_id, cluster_id=cluster_id, task=str(task))
 
 
 class RocksShard:
@@ -149,9 +129,9 @@ class RocksStore:
         for table in tables:
             self._families[table] = db.get_column_family_handle(_FAMILY_PREFIX + table)
             self._shards[table] = RocksShard(db.get_column_family(_FAMILY_PREFIX + table), path)
-            stored = db.get(_offset_key(table))
+            stored = _next_offset(path, db, table)
             if stored is not None:
-                self._offsets[table] = int(stored)
+                self._offsets[table] = stored
             elif self._shards[table].scan(rows_max=1):
                 # A crash in the middle of forget() or of a first restore left rows that no offset vouches for.
                 self._empty(table)
@@ -231,7 +211,7 @@ class RocksStore:
         """Empty the shard and its offset, before a restore from the beginning."""
         # The offset goes first: rows without an offset are emptied by the next open, should we die in between.
         batch = WriteBatch(raw_mode=True)
-        batch.delete(_offset_key(table))
+        batch.delete(offset_key(table))
         self._apply(batch)
         self._offsets.pop(table, None)
         self._empty(table)
@@ -279,7 +259,7 @@ class RocksStore:
         """Write `batch` and the offsets as one; remember the offsets once they are written."""
         batch.set_default_column_family(None)
         for table, offset in next_offsets.items():
-            batch[_offset_key(table)] = b"%d" % offset
+            batch[offset_key(table)] = b"%d" % offset
         self._apply(batch)
         self._offsets.update(next_offsets)
 
@@ -307,17 +287,29 @@ def read_offsets(path: Path, tables: Sequence[str], owner: Identity) -> dict[str
     except Exception as error:
         raise store_error(path, error) from error
     try:
-        if db.get(_FORMAT_KEY) is None:
+        if _read(path, db, FORMAT_KEY) is None:
             raise CorruptStore(path, "it does not say whose it is")
         _check_identity(path, db, owner, fresh=False)
-        found = {table: db.get(_offset_key(table)) for table in tables}
+        found = {table: _next_offset(path, db, table) for table in tables}
     finally:
         db.close()
-    return {table: int(offset) for table, offset in found.items() if offset is not None}
+    return {table: offset for table, offset in found.items() if offset is not None}
 
 
-def _offset_key(table: str) -> bytes:
-    return _OFFSET_PREFIX + table.encode()
+def _read(path: Path, db: Rdict, key: bytes) -> bytes | None:
+    """A record of the store about itself. Raises as `RocksStore.open` says."""
+    try:
+        value: bytes | None = db.get(key)
+    except Exception as error:
+        del db
+        raise store_error(path, error) from error
+    return value
+
+
+def _next_offset(path: Path, db: Rdict, table: str) -> int | None:
+    """The changelog offset that `table` is at; None: it has none. Raises as `RocksStore.open` says."""
+    stored = _read(path, db, offset_key(table))
+    return None if stored is None else read_offset(path, table, stored)
 
 
 def _open_database(path: Path, tables: Sequence[str], memory: Memory, *, fresh: bool) -> Rdict:
@@ -335,21 +327,10 @@ def _open_database(path: Path, tables: Sequence[str], memory: Memory, *, fresh: 
 
 def _check_identity(path: Path, db: Rdict, owner: Identity, *, fresh: bool) -> None:
     """Compare the store's own record of what it is with `owner`; write it into a fresh store."""
-    stored = db.get(_FORMAT_KEY)
-    if stored is None:
-        if not fresh and any(True for _ in db.items()):
-            raise CorruptStore(path, "a RocksDB database that streamcluster did not make")
-        db.put(_FORMAT_KEY, msgspec.json.encode(owner))
+    stored = _read(path, db, FORMAT_KEY)
+    if stored is not None:
+        refuse_another(path, read_identity(path, stored), owner)
         return
-    try:
-        found = msgspec.json.decode(stored, type=Identity)
-    except msgspec.MsgspecError as error:
-        raise CorruptStore(path, f"its format record is not readable ({error})") from error
-    if found.format_version != FORMAT_VERSION:
-        raise CorruptStore(path, f"format {found.format_version}, and this version reads format {FORMAT_VERSION}")
-    if found != owner:
-        raise CorruptStore(
-            path,
-            f"it belongs to app {found.app_id!r}, task {found.task} on cluster {found.cluster_id!r}, "
-            f"not to app {owner.app_id!r}, task {owner.task} on cluster {owner.cluster_id!r}",
-        )
+    if not fresh and any(True for _ in db.items()):
+        raise CorruptStore(path, "a RocksDB database that streamcluster did not make")
+    db.put(FORMAT_KEY, msgspec.json.encode(owner))

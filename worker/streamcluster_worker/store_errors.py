@@ -35,6 +35,8 @@ def store_error(path: Path, error: Exception) -> CorruptStore | StoreUnavailable
         return StoreUnavailable(path, refused)
     if text.startswith("Corruption") or "checksum mismatch" in text or "No such file" in text:
         return CorruptStore(path, f"RocksDB finds it damaged ({text})")
+    if text.startswith("Invalid argument") and "existing comparator" in text:
+        return CorruptStore(path, f"a RocksDB database of another program ({text})")
     if "LOCK" in text:
         return StoreUnavailable(path, f"another process has it open ({text})")
     if "No space left" in text:

@@ -16,6 +16,7 @@ from ..current import KafkaRecord
 from ..errors import AppError, KilledWorker
 from ..ids import TP, TaskId
 from ..policies import ErrorPolicy, policy_of
+from ..printable import repr_of
 from ..stores import StoreFailed
 from .clock import Clock
 from .dead_letters import dead_letter
@@ -30,6 +31,8 @@ from .values import Failure
 
 Rewind = Callable[[dict[TP, int]], None]
 logger = logging.getLogger("streamcluster")
+# What a task's last error may take of a heartbeat; the log has all of it.
+ERROR_CHARS_MAX = 1_000
 
 
 class Recovery:
@@ -75,11 +78,11 @@ class Recovery:
         if failure.suspects:
             self.failures.append(failure)
         if failure.task is not None:
-            self.last_error[failure.task] = f"{failure.unit}: {failure.error!r}"
+            self.last_error[failure.task] = f"{failure.unit}: {repr_of(failure.error):.{ERROR_CHARS_MAX}}"
         trial = self.trials.get(failure.task) if failure.task is not None else None
         if trial is None:
             where = ", ".join(f"{tp}@{offset}" for tp, offset in failure.suspects[:3]) or "before its first event"
-            logger.warning("%s failed at %s: %r", failure.unit, where, failure.error, exc_info=failure.error)
+            logger.warning("%s failed at %s: %s", failure.unit, where, repr_of(failure.error), exc_info=failure.error)
 
     def _is_due_to_store(self, failure: Failure) -> bool:
         """The event read a store that failed, so what it did says nothing about it."""
@@ -89,7 +92,7 @@ class Recovery:
     def cut_failed(self, task: RunningTask, error: Exception) -> None:
         """Something that was put into a table cannot be committed: find the event that did it, one by one."""
         task.stop_taking()
-        self.last_error[task.id] = repr(error)
+        self.last_error[task.id] = repr_of(error)[:ERROR_CHARS_MAX]
         if task.strict_until is None:
             logger.warning("task %s: %r; its events since the last commit are done again, one by one", task.id, error)
             self.replays[task.id] = {tp: partition.front for tp, partition in task.partitions.items()}
@@ -266,7 +269,9 @@ class Recovery:
     def _stop_if_stopped(self, trial: Trial, failure: Failure) -> None:
         if trial.phase == "stopped":
             place = ", ".join(f"{tp}@{offset}" for tp, offset in failure.suspects)
-            logger.error("%s cannot process %s, and its policy is to stop: %r", failure.unit, place, failure.error)
+            logger.error(
+                "%s cannot process %s, and its policy is to stop: %s", failure.unit, place, repr_of(failure.error)
+            )
             self.stop_failure = self.stop_failure or failure
 
     async def _rollback(self, wanted: set[TaskId], replays: dict[TaskId, dict[TP, int] | None], rewind: Rewind) -> None:

@@ -1,0 +1,74 @@
+"""What a store says of itself: whose it is, in which format, and how far each table is. Others may have written it.
+
+It decides which of that is believed; what is not makes the store corrupt, to be set aside and restored.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from streamcluster.ids import TaskId
+from streamcluster.outside import Unreadable, parse
+
+from .store_errors import CorruptStore
+
+FORMAT_VERSION = 1
+FORMAT_KEY = b"format"
+_OFFSET_PREFIX = b"next-offset:"
+# Its texts are names of at most 250 characters.
+_FORMAT_BYTES_MAX = 16 * 1024
+_VERSION_MAX = 2**31
+_OFFSET_DIGITS_MAX = 19
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose state a database holds; written into it when it is made, compared whenever it is opened."""
+
+    app_id: str
+    cluster_id: str
+    task: str
+    format_version: Annotated[int, msgspec.Meta(ge=0, le=_VERSION_MAX)] = FORMAT_VERSION
+
+
+_identity_decoder = msgspec.json.Decoder(Identity)
+NOBODY = Identity(app_id="", cluster_id="", task="")
+
+
+def identity(app_id: str, cluster_id: str, task: TaskId) -> Identity:
+    """The identity of the store of `task` of this app on this Kafka cluster."""
+    return Identity(app_id=app_id, cluster_id=cluster_id, task=str(task))
+
+
+def refuse_another(path: Path, found: Identity, owner: Identity) -> None:
+    """Raise CorruptStore unless the store's own record of what it is says `owner`."""
+    if found.format_version != FORMAT_VERSION:
+        raise CorruptStore(path, f"format {found.format_version}, and this version reads format {FORMAT_VERSION}")
+    if found != owner:
+        raise CorruptStore(
+            path,
+            f"it belongs to app {found.app_id!r}, task {found.task} on cluster {found.cluster_id!r}, "
+            f"not to app {owner.app_id!r}, task {owner.task} on cluster {owner.cluster_id!r}",
+        )
+
+
+def read_identity(path: Path, data: bytes) -> Identity:
+    """A format record. Raises CorruptStore: it is none."""
+    try:
+        return parse(_identity_decoder.decode, data, _FORMAT_BYTES_MAX)
+    except Unreadable as error:
+        raise CorruptStore(path, f"its format record is not readable ({error})") from error
+
+
+def read_offset(path: Path, table: str, data: bytes) -> int:
+    """A changelog offset, as we write it: no sign, and no more digits than one has. Raises CorruptStore: it is none."""
+    if not (data.isdigit() and len(data) <= _OFFSET_DIGITS_MAX):
+        raise CorruptStore(path, f"its changelog offset of table {table!r} is {data[:_OFFSET_DIGITS_MAX]!r}")
+    return int(data)
+
+
+def offset_key(table: str) -> bytes:
+    """Where the changelog offset of `table` is, in the default column family."""
+    return _OFFSET_PREFIX + table.encode()
