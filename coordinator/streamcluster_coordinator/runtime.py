@@ -39,6 +39,8 @@ from .peer_auth import Secret
 from .topics import Brokers, Cluster
 
 APP_VARIABLE = "STREAMCLUSTER_APP"
+# As in the unit: what the app makes is its user's alone.
+PRIVATE_UMASK = 0o077
 # The CLI shares these names.
 __all__ = ["Presenter", "check", "run"]
 
@@ -55,7 +57,8 @@ def run(app: str, overrides: dict[str, object], *, say: Presenter, fleet: Fleet 
     Raises:
         StreamclusterError: it cannot start; the error has the message and the exit code.
     """
-    # Before the fork server starts, so that workers have it too.
+    # Before the fork server starts, so that workers have it too. RocksDB lets the umask decide who may read tables.
+    os.umask(PRIVATE_UMASK)
     raise_file_limit()
     with opened_fleet(app, fleet) as fleet:
         description = describe(fleet, app, overrides)
