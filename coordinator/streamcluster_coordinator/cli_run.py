@@ -32,6 +32,7 @@ LOG_LEVELS = click.Choice(["debug", "info", "warning", "error"])
 @click.option(
     "--advertise", metavar="HOST:PORT", help="Where other hosts may ask for rows of tables. Needs a shared secret."
 )
+@click.option("--listen", metavar="HOST:PORT", help="Where to open that port. Default: where it is advertised.")
 @click.option("--log-format", type=LOG_FORMATS, help="auto: text on a terminal, JSON lines otherwise.")
 @click.option("--log-level", type=LOG_LEVELS, help="Default: info.")
 @click.option(
