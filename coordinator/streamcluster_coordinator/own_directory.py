@@ -21,7 +21,13 @@ class NotOurs(Exception):
 
 
 def make_own(directory: Path) -> None:
-    """Make `directory` if need be, with all rights for us and none for others, and see that it is ours alone.
+    """Make `directory` if need be, with all rights for us and none for others. Raises as `check_own`."""
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    check_own(directory)
+
+
+def check_own(directory: Path) -> None:
+    """See that `directory` is ours alone.
 
     One that others may only read is closed to them. The one that it is in may be root's, and a group's to write; that
     group can then put another one in its place.
@@ -30,7 +36,6 @@ def make_own(directory: Path) -> None:
         NotOurs: another user owns it, others may write it, or others may replace it.
         OSError: it cannot be made or looked at.
     """
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     link = directory.lstat()
     if stat.S_ISLNK(link.st_mode) and link.st_uid not in (os.geteuid(), ROOT):
         raise NotOurs(f"{directory} is a link that {_user(link.st_uid)} made: remove it")
