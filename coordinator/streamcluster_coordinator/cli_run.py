@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from streamcluster.errors import ExitCode
+from streamcluster.printable import printable
 
 from .broker import run_broker
 from .checking import error_of
@@ -70,13 +71,17 @@ def _end_now(_number: int, _frame: object) -> None:
 @json_option
 def check(target: Target, as_json: bool) -> int:
     """Load the app, compare it with what the brokers have, and show its topology. Changes nothing."""
-    description, found = check_app(target.reference, dict(target.overrides))
+    description, found, warnings = check_app(target.reference, dict(target.overrides))
     problems = found if isinstance(found, list) else []
     topology = None if isinstance(found, list) else found
     if as_json:
-        print_json({"app": description.settings.app_id, "problems": problems, "topology": topology})
+        print_json(
+            {"app": description.settings.app_id, "problems": problems, "topology": topology, "warnings": warnings}
+        )
     elif topology is not None:
         click.echo(topology_text(topology, description.settings))
+    for warning in warnings:
+        click.echo(f"streamcluster: warning: {printable(warning)}", err=True)
     if problems:
         raise error_of(problems)
     return 0

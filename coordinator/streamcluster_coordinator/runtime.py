@@ -36,7 +36,9 @@ from .machine_node import Node
 from .machine_status import Facts, Snapshots
 from .open_files import raise_file_limit, refuse_too_few_files
 from .peer_auth import Secret
+from .rights import neighbour_warning, neighbours, rights_of
 from .topics import Brokers, Cluster
+from .topics_rights import refuse_missing_rights
 
 APP_VARIABLE = "STREAMCLUSTER_APP"
 # As in the unit: what the app makes is its user's alone.
@@ -69,19 +71,25 @@ def run(app: str, overrides: dict[str, object], *, say: Presenter, fleet: Fleet 
             brokers = Brokers(settings)
             cluster = brokers.connect()
             topology = prepare_topics(description, brokers, cluster, say)
+            refuse_missing_rights(brokers.admin, settings, rights_of(description.declared))
             refuse_too_few_files(settings, topology)
             return _join(app, settings, topology, cluster, secret=secret, directory=directory, fleet=fleet, say=say)
 
 
 def check(
     app: str, overrides: dict[str, object], *, fleet: Fleet | None = None
-) -> tuple[Description, Topology | list[Problem]]:
-    """Describe an app and compare it with the brokers. Changes nothing. Raises as `run`."""
+) -> tuple[Description, Topology | list[Problem], list[str]]:
+    """Describe an app and compare it with the brokers. Changes nothing. Raises as `run`.
+
+    Returns what it declares, how that is on the brokers, and warnings.
+    """
     with opened_fleet(app, fleet) as fleet:
         description = describe(fleet, app, overrides)
     brokers = Brokers(description.settings)
     brokers.connect()
-    return description, compare(description, brokers)
+    app_id = description.settings.app_id
+    near = neighbours(app_id, brokers.topics(()))
+    return description, compare(description, brokers), [neighbour_warning(app_id, one) for one in near]
 
 
 @contextmanager
