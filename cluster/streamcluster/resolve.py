@@ -266,4 +266,4 @@ def _unseen(settings: Settings) -> str:
     if settings.sasl_mechanism is None and settings.ssl_certificate_location is None:
         return ""
     who = settings.sasl_username or settings.oauth_client_id or "this client"
-    return f" If it is there, {who} has no right to see it: docs/security.md lists the rights."
+    return f" If it is there, {who} has no right to see it: `streamcluster rights` prints them."

@@ -151,6 +151,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     standby_warmups_max: int = 4
     # Where other hosts may ask this one for rows of tables, HOST:PORT; None: nowhere. They share a secret.
     advertise: str | None = None
+    # Where that port is opened, HOST:PORT; None: on the address that is advertised.
+    listen: str | None = None
     cluster_secret_file: str | None = None
 
     # Processes.
@@ -302,11 +304,16 @@ def _check_hosts(settings: Settings, source: str) -> None:
             f"{source}: host={settings.host!r} cannot name a host: use letters, digits, '.', '_' and '-', "
             f"at most {HOST_NAME_MAX}."
         )
-    if settings.advertise is not None:
-        try:
-            address_of(settings.advertise)
-        except ValueError as error:
-            raise ConfigurationError(f"{source}: advertise={error}.") from error
+    for name, address in (("advertise", settings.advertise), ("listen", settings.listen)):
+        if address is not None:
+            try:
+                address_of(address)
+            except ValueError as error:
+                raise ConfigurationError(f"{source}: {name}={error}.") from error
+    if settings.listen is not None and settings.advertise is None:
+        raise ConfigurationError(
+            f"{source}: listen={settings.listen} opens a port that no host is told of: set advertise=HOST:PORT too."
+        )
     # Two may be lost or late before a host is taken for dead. The rest is what 0.1 * 3 is off.
     if settings.host_heartbeat * 3 > settings.host_timeout * (1 + 1e-9):
         raise ConfigurationError(

@@ -18,7 +18,7 @@ import click
 from streamcluster.errors import StreamclusterError
 from streamcluster.printable import printable, repr_of
 
-from . import cli_act, cli_hosts, cli_read, cli_run, cli_systemd
+from . import cli_act, cli_hosts, cli_read, cli_rights, cli_run, cli_systemd
 from .cli_target import complain
 
 INTERRUPTED = 130
@@ -61,7 +61,7 @@ def command_line(reference: str | None) -> None:
     del reference
 
 
-GROUPS = (cli_run, cli_read, cli_hosts, cli_act, cli_systemd)
+GROUPS = (cli_run, cli_read, cli_hosts, cli_act, cli_rights, cli_systemd)
 for command in (command for group in GROUPS for command in group.COMMANDS):
     command_line.add_command(command)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from streamcluster.topics import Topic
 
 from .cli_read import declaration
 from .cli_target import Target, client_timeout, json_option, print_json, say, targets_app
-from .instance import instance_lock, state_entries
+from .instance import instance_lock, remove_state, state_entries
 from .running import directory_of
 from .topics_client import client_config, delete_group, delete_topics, partition_count, reach, send_record
 
@@ -154,10 +153,14 @@ class Removal:
     def lines(self) -> list[str]:
         """For the question before, in words."""
         return [
-            f"local state in {self.directory}: {', '.join(path.name for path in self.entries) or 'nothing is there'}",
+            f"local state in {self.directory}: {', '.join(map(_entry, self.entries)) or 'nothing is there'}",
             *([f"the committed offsets of group {self.group}: inputs are read from their start"] if self.group else []),
             *(f"topic {name} with all its records" for name in self.topics),
         ]
+
+
+def _entry(path: Path) -> str:
+    return f"{path.name} (a link; what it leads to stays)" if path.is_symlink() else path.name
 
 
 @click.command(short_help="Remove the state of an app that does not run.")
@@ -182,7 +185,7 @@ def reset(target: Target, offsets: bool, topics: bool, yes: bool, as_json: bool)
     with instance_lock(directory):
         removal = Removal(
             directory=directory,
-            entries=tuple(sorted(state_entries(directory))),
+            entries=tuple(state_entries(directory)),
             group=settings.app_id if offsets else None,
             topics=_internal_topics(app, target.reference) if topics else (),
         )
@@ -214,9 +217,9 @@ def _remove(removal: Removal, settings: Settings, timeout: float) -> dict[str, l
             removed["topics"] = delete_topics(admin, removal.topics, timeout)
     for path in removal.entries:
         try:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            remove_state(path)
         except OSError as error:
-            raise ConfigurationError(f"{path} cannot be removed: {error.strerror}.") from error
+            raise ConfigurationError(f"{error.filename or path} cannot be removed: {error.strerror}.") from error
     return {"state": [str(path) for path in removal.entries], **removed}
 
 

@@ -33,6 +33,7 @@ LOG_LEVELS = click.Choice(["debug", "info", "warning", "error"])
 @click.option(
     "--advertise", metavar="HOST:PORT", help="Where other hosts may ask for rows of tables. Needs a shared secret."
 )
+@click.option("--listen", metavar="HOST:PORT", help="Where to open that port. Default: where it is advertised.")
 @click.option("--log-format", type=LOG_FORMATS, help="auto: text on a terminal, JSON lines otherwise.")
 @click.option("--log-level", type=LOG_LEVELS, help="Default: info.")
 @click.option(
@@ -70,15 +71,18 @@ def _end_now(_number: int, _frame: object) -> None:
 @json_option
 def check(target: Target, as_json: bool) -> int:
     """Load the app, compare it with what the brokers have, and show its topology. Changes nothing."""
-    description, found = check_app(target.reference, dict(target.overrides))
-    for text in loose_secrets(description.settings):
-        say(f"streamcluster: warning: {text}", err=True)
+    description, found, seen = check_app(target.reference, dict(target.overrides))
+    warnings = [*loose_secrets(description.settings), *seen]
     problems = found if isinstance(found, list) else []
     topology = None if isinstance(found, list) else found
     if as_json:
-        print_json({"app": description.settings.app_id, "problems": problems, "topology": topology})
+        print_json(
+            {"app": description.settings.app_id, "problems": problems, "topology": topology, "warnings": warnings}
+        )
     elif topology is not None:
         click.echo(topology_text(topology, description.settings))
+    for warning in warnings:
+        say(f"streamcluster: warning: {warning}", err=True)
     if problems:
         raise error_of(problems)
     return 0

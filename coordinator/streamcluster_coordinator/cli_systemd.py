@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from streamcluster.errors import ConfigurationError
+from streamcluster.printable import printable
 
 from .cli_target import Target, targets_app
 from .systemd_unit import app_unit, is_in_home, template_unit
@@ -43,6 +44,9 @@ def systemd(target: Target) -> int:
     if options["config"]:
         command += ["--config", str(options["config"].absolute())]
     directory = str(Path.cwd())
+    if odd := [word for word in (*command, directory) if printable(word) != word]:
+        # A newline would begin a line of the unit.
+        raise ConfigurationError(f"a unit cannot have control characters in it: {printable(odd[0])}. Rename it.")
     click.echo(app_unit(settings, command, directory).text(), nl=False)
     for path in (command[0], directory):
         if is_in_home(path):

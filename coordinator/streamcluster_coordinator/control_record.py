@@ -148,7 +148,12 @@ def status_topic(app_id: str) -> str:
 
 def slot_transactional_id(app_id: str, slot: SlotId) -> str:
     """The transactional id of a slot: who owns it is the only one that can commit for the slot."""
-    return f"{app_id}-slot-{slot.host}-{slot.number}"
+    return f"{slot_prefix(app_id)}{slot.host}-{slot.number}"
+
+
+def slot_prefix(app_id: str) -> str:
+    """How the transactional ids of an app's slots begin."""
+    return f"{app_id}-slot-"
 
 
 def encode_snapshot(snapshot: Snapshot) -> bytes:

@@ -153,7 +153,8 @@ class Coordination:
         if address is None or secret is None:
             return None
         name, read = self.node.identity.host, self.answers.rows.read_local
-        return PeerPort(address, secret, app_id=self.settings.app_id, host=name, answer=read, say=self.say.line)
+        app_id, listen = self.settings.app_id, self.settings.listen
+        return PeerPort(address, secret, app_id=app_id, host=name, answer=read, say=self.say.line, listen=listen)
 
     def _tick(self) -> None:
         self.inbox.post(ev.Tick(time.monotonic()))

@@ -1,13 +1,16 @@
 """An app's own directory on this host, and the lock that lets one coordinator use it at a time.
 
-The kernel drops the lock with its owner, however that ends. What is in the directory is the workers' business, but for
-the names that are ours.
+The kernel drops the lock with its owner, however that ends. The directory is this user's alone. What is in it is the
+workers' business, but for the names that are ours, and for which names may be removed.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import re
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +18,13 @@ from pathlib import Path
 from streamcluster.errors import ConfigurationError
 from streamcluster.settings import Settings
 
+from .own_directory import NotOurs, close_to_others, make_own, open_own
+
 LOCK_NAME = "lock"
 SOCKET_NAME = "control.sock"
+# What workers keep there, and how their entries in it are named: stores of tasks, those that were set aside, and what
+# each slot has in hand.
+STATE = {"tasks": re.compile(r"\d+_\d+(\.corrupt-\d+)?"), "in_hand": re.compile(r"\d+")}
 
 
 def app_directory(settings: Settings, environ: Mapping[str, str] = os.environ) -> Path:
@@ -45,11 +53,18 @@ def instance_lock(directory: Path) -> Iterator[Path]:
     """Make the directory if need be and own it until the end of the block.
 
     Raises:
-        ConfigurationError: another process has it (with its pid), or it cannot be written (the operator).
+        ConfigurationError: another process has it (with its pid), it cannot be written, or somebody else can write it
+            (the operator).
     """
     try:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        make_own(directory)
+        for name in STATE:
+            close_to_others(directory / name)
+        lock = open_own(directory / LOCK_NAME, os.O_RDWR)
+    except NotOurs as error:
+        raise ConfigurationError(
+            f"the state directory {directory} is not safe: {error}. Or choose another one with --state-dir."
+        ) from error
     except OSError as error:
         raise _unusable(directory, error) from error
     try:
@@ -79,14 +94,32 @@ def _take(lock: int, directory: Path) -> None:
 
 
 def _unusable(directory: Path, error: OSError) -> ConfigurationError:
+    reason = "a link is in the place of a file" if error.errno == errno.ELOOP else error.strerror
     return ConfigurationError(
-        f"the state directory {directory} cannot be used: {error.strerror} ({error.filename or directory}). "
+        f"the state directory {directory} cannot be used: {reason} ({error.filename or directory}). "
         "Make it writable for this user, or choose another one with --state-dir."
     )
 
 
-def state_entries(directory: Path) -> Iterator[Path]:
-    """What the app has stored: all but the lock and the control socket."""
-    if not directory.is_dir():
+def state_entries(directory: Path) -> list[Path]:
+    """What the app has stored there, by the names that workers give it; nothing else is ours to remove."""
+    return [path for name in sorted(STATE) if (path := directory / name).is_symlink() or path.is_dir()]
+
+
+def remove_state(entry: Path) -> None:
+    """Remove one of `state_entries`: of a link the link, of a directory what workers have made in it.
+
+    Raises:
+        OSError: it cannot be removed, or has something in it that no worker made.
+    """
+    if entry.is_symlink():
+        entry.unlink()
         return
-    yield from (path for path in directory.iterdir() if path.name not in (LOCK_NAME, SOCKET_NAME))
+    for path in list(entry.iterdir()):
+        if not STATE[entry.name].fullmatch(path.name):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    entry.rmdir()

@@ -32,7 +32,7 @@ from .peer_auth import (
     hello,
     nonce_of_hello,
 )
-from .peer_sockets import listening_sockets
+from .peer_sockets import listening_sockets, listening_text
 from .status import GetRows, RowsAnswer
 
 M = TypeVar("M")
@@ -79,10 +79,32 @@ class Refusals:
 class PeerPort:
     """The server's side of one host."""
 
-    __slots__ = ("_advertise", "_answer", "_app_id", "_host", "_open", "_say", "_secret", "_servers", "refusals")
+    __slots__ = (
+        "_advertise",
+        "_answer",
+        "_app_id",
+        "_host",
+        "_listen",
+        "_open",
+        "_say",
+        "_secret",
+        "_servers",
+        "refusals",
+    )
 
-    def __init__(self, advertise: str, secret: Secret, *, app_id: str, host: str, answer: Answer, say: Say) -> None:
+    def __init__(
+        self,
+        advertise: str,
+        secret: Secret,
+        *,
+        app_id: str,
+        host: str,
+        answer: Answer,
+        say: Say,
+        listen: str | None = None,
+    ) -> None:
         self._advertise = advertise
+        self._listen = listen
         self._secret = secret
         self._app_id = app_id
         self._host = host
@@ -94,8 +116,10 @@ class PeerPort:
         self.refusals = Refusals()
 
     async def open(self) -> None:
-        """Listen. Raises ConfigurationError: the port cannot be had (the operator)."""
-        for sock in await listening_sockets(self._advertise):
+        """Listen, and say where. Raises ConfigurationError, TryAgain: the port cannot be had."""
+        sockets = await listening_sockets(self._advertise, self._listen)
+        self._say("info", f"listens for other hosts on {listening_text(sockets)}, which reach it as {self._advertise}")
+        for sock in sockets:
             self._servers.append(await asyncio.start_server(self._serve, sock=sock, limit=_BUFFER_BYTES_MAX))
 
     async def close(self) -> None:

@@ -36,9 +36,13 @@ from .machine_node import Node
 from .machine_status import Facts, Snapshots
 from .open_files import raise_file_limit, refuse_too_few_files
 from .peer_auth import Secret
+from .rights import neighbour_warning, neighbours, rights_of
 from .topics import Brokers, Cluster
+from .topics_rights import refuse_missing_rights
 
 APP_VARIABLE = "STREAMCLUSTER_APP"
+# As in the unit: what the app makes is its user's alone.
+PRIVATE_UMASK = 0o077
 # The CLI shares these names.
 __all__ = ["Presenter", "check", "run"]
 
@@ -55,7 +59,8 @@ def run(app: str, overrides: dict[str, object], *, say: Presenter, fleet: Fleet 
     Raises:
         StreamclusterError: it cannot start; the error has the message and the exit code.
     """
-    # Before the fork server starts, so that workers have it too.
+    # Before the fork server starts, so that workers have it too. RocksDB lets the umask decide who may read tables.
+    os.umask(PRIVATE_UMASK)
     raise_file_limit()
     with opened_fleet(app, fleet) as fleet:
         description = describe(fleet, app, overrides)
@@ -68,19 +73,25 @@ def run(app: str, overrides: dict[str, object], *, say: Presenter, fleet: Fleet 
             brokers = Brokers(settings)
             cluster = brokers.connect()
             topology = prepare_topics(description, brokers, cluster, say)
+            refuse_missing_rights(brokers.admin, settings, rights_of(description.declared))
             refuse_too_few_files(settings, topology)
             return _join(app, settings, topology, cluster, secret=secret, directory=directory, fleet=fleet, say=say)
 
 
 def check(
     app: str, overrides: dict[str, object], *, fleet: Fleet | None = None
-) -> tuple[Description, Topology | list[Problem]]:
-    """Describe an app and compare it with the brokers. Changes nothing. Raises as `run`."""
+) -> tuple[Description, Topology | list[Problem], list[str]]:
+    """Describe an app and compare it with the brokers. Changes nothing. Raises as `run`.
+
+    Returns what it declares, how that is on the brokers, and warnings.
+    """
     with opened_fleet(app, fleet) as fleet:
         description = describe(fleet, app, overrides)
     brokers = Brokers(description.settings)
     brokers.connect()
-    return description, compare(description, brokers)
+    app_id = description.settings.app_id
+    near = neighbours(app_id, brokers.topics(()))
+    return description, compare(description, brokers), [neighbour_warning(app_id, one) for one in near]
 
 
 @contextmanager

@@ -11,7 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import ConfigResource, ResourceType  # type: ignore[attr-defined]  # its stub forgets them
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub forgets them
+    AdminClient,
+    ConfigResource,
+    ResourceType,
+)
 from confluent_kafka.cimpl import NewTopic
 
 from streamcluster.errors import BrokerUnreachable, ConfigurationError
@@ -83,6 +87,11 @@ class Brokers:
         self._settings = settings
         self._news = News()
         self._admin = make_admin(client_config(settings), self._news)
+
+    @property
+    def admin(self) -> AdminClient:
+        """The client itself, for other questions."""
+        return self._admin
 
     def connect(self) -> Cluster:
         """Wait until a broker answers.
@@ -179,11 +188,26 @@ class Brokers:
                 if time.monotonic() >= deadline:
                     raise self._error("waiting for new topics", error) from error
                 continue
+            for name in names - found.keys():
+                self._refuse_hidden(name)
             names = {name for name in names if name not in found or not _has_leaders(found[name].partitions)}
             if names and time.monotonic() >= deadline:
                 listed = ", ".join(sorted(names))
                 raise BrokerUnreachable(f"topics were created, but have no leader yet: {listed}. Are all brokers up?")
             time.sleep(_POLL_SECONDS if names else 0)
+
+    def _refuse_hidden(self, name: str) -> None:
+        """A topic that we may make and not see would be waited for in vain."""
+        try:
+            error = self._admin.list_topics(name, timeout=TURN_SECONDS).topics[name].error
+        except KafkaException:
+            return
+        if error is not None and error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            raise ConfigurationError(
+                f"topic {name!r} was created at {self._settings.broker}, and is not for "
+                f"{self._settings.sasl_username or 'this client'} to read or write: `streamcluster rights` prints what "
+                "the app needs."
+            )
 
     def _error(self, what: str, error: KafkaException) -> ConfigurationError | BrokerUnreachable:
         facts = error.args[0]

@@ -28,6 +28,31 @@ def test_a_directory_has_one_owner_at_a_time(tmp_path: Path, monkeypatch: pytest
     claim(tmp_path).close()
 
 
+def test_a_directory_is_for_its_user_alone(tmp_path: Path) -> None:
+    """A new one, and one that others may read: nobody else sees the records. One that others may write is refused."""
+    for name, mode in (("new", None), ("open", 0o755), ("shared", 0o777)):
+        directory = tmp_path / name
+        if mode is not None:
+            directory.mkdir()
+            directory.chmod(mode)
+        if name == "shared":
+            with pytest.raises(ConfigurationError, match=r"shared is not safe: others may write .*Or give another one"):
+                claim(directory)
+        else:
+            claim(directory).close()
+            assert directory.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_lock_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    """What it leads to stays as it is."""
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "data").mkdir(mode=0o700)
+    (tmp_path / "data" / "lock").symlink_to(tmp_path / "victim")
+    with pytest.raises(ConfigurationError, match="cannot be used"):
+        claim(tmp_path / "data")
+    assert (tmp_path / "victim").read_text() == "precious"
+
+
 def test_a_directory_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
     """Nothing is written into it."""
     (tmp_path / "thesis.txt").write_text("important")

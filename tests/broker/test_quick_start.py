@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from streamcluster_coordinator.broker import Broker
-from streamcluster_coordinator.broker.installation import Installation, install
-from streamcluster_coordinator.broker.quick_start import quicker
+from streamcluster_coordinator.broker.installation import Installation, install, sha256_of
+from streamcluster_coordinator.broker.quick_start import cache_file, quicker
 
 
 @pytest.fixture
@@ -45,14 +45,61 @@ def test_it_is_learned_once_used_and_done_without_when_it_is_damaged(fresh: Inst
     assert quicker(fresh, said.append) == taught
     assert said == [line]
 
+    # As Java's own check lets it pass, and then does not start.
     (cache,) = fresh.jars[0].parent.parent.glob("*.aot")
-    cache.write_bytes(cache.read_bytes()[:100_000])
-    assert not mapped(taught)
+    with cache.open("r+b") as file:
+        file.seek(1_000_000)
+        file.write(bytes(256 * 1024))
+    without = quicker(fresh, said.append)
+    assert without == fresh
+    assert not mapped(without)
+    assert "is damaged and is removed" in said[1]
 
     # As after a lesson that brought nothing, which is not given again.
     cache.write_bytes(b"")
     assert quicker(fresh, said.append) == fresh
-    assert said == [line]
+    assert len(said) == 2
+
+
+@pytest.mark.skipif(cache_file(install()) is None, reason="this Java learns nothing")
+def test_what_java_learned_is_used_only_as_it_was_learned(fresh: Installation) -> None:
+    """With its digest beside it; changed, or without the digest, it is removed, and Kafka starts without."""
+    cache = cache_file(fresh)
+    assert cache is not None
+    digest = cache.with_suffix(".aot.sha256")
+    said: list[str] = []
+    for damage in ("none", "changed", "no digest"):
+        cache.write_bytes(b"learned" * 1000)
+        if damage != "no digest":
+            digest.write_text(sha256_of(cache))
+        if damage == "changed":
+            cache.write_bytes(b"learneD" * 1000)
+
+        found = quicker(fresh, said.append)
+
+        if damage == "none":
+            assert (f"-XX:AOTCache={cache}" in found.java_flags, said) == (True, [])
+        else:
+            assert found == fresh
+            assert not cache.exists()
+            assert not digest.exists()
+    assert [line.partition(" is ")[0] for line in said] == [str(cache)] * 2
+
+
+@pytest.mark.skipif(cache_file(install()) is None, reason="this Java learns nothing")
+def test_what_others_may_write_is_not_run(fresh: Installation) -> None:
+    """It is code: in a directory that others can write it is left alone, with its digest or without."""
+    cache = cache_file(fresh)
+    assert cache is not None
+    cache.write_bytes(b"theirs")
+    cache.with_suffix(".aot.sha256").write_text(sha256_of(cache))
+    cache.parent.chmod(0o777)
+    said: list[str] = []
+
+    assert quicker(fresh, said.append) == fresh
+
+    (line,) = said
+    assert "cannot be trusted: others may write" in line
 
 
 def test_an_older_java_is_left_alone(fresh: Installation, tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ SECRET = "sixteen-bytes-or-more"
         ("advertise", "a:", "has no port"),
         ("advertise", "a:0", "a port from 1 to 65535"),
         ("advertise", "a:65536", "a port from 1 to 65535"),
+        ("listen", "7070", "listen='7070' is not an address: write HOST:PORT"),
+        ("listen", "0.0.0.0:7070", "opens a port that no host is told of: set advertise=HOST:PORT too"),
         ("host_timeout", 0, "host_timeout=0.0 must be at least 0.001"),
         ("host_heartbeat", -1, "host_heartbeat=-1.0 must be at least 0.001"),
         ("host_heartbeat", 1.01, "host_heartbeat=1.01 must be at most a third of host_timeout=3"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from streamcluster.errors import ExitCode
 from streamcluster.loading import load_app
 from streamcluster.settings import Settings, make_settings
 from streamcluster_coordinator.systemd_unit import app_unit, quoted, template_unit
-from tests.cli.conftest import SHOP, Run, run
+from tests.cli.conftest import PYTHONPATH, SHOP, Run, run
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 DEPLOY = CHECKOUT / "deploy"
@@ -178,3 +180,27 @@ def test_the_container_file_copies_what_is_there() -> None:
 
     assert copied
     assert [name for name in copied if not (CHECKOUT / name).exists()] == []
+
+
+def test_unit_has_no_line_that_came_in_with_a_name(run: Run, tmp_path: Path) -> None:
+    """A newline in an option or in the directory's name is refused: it would begin a directive."""
+    line = "\nExecStartPre=true"
+    broker = run("systemd", "-A", "shop:app", "--broker", f"kafka://b:1{line}")
+    (tmp_path / f"prod{line}.toml").touch()
+    config = run("systemd", "-A", "shop:app", "--config", f"prod{line}.toml")
+    directory = tmp_path / f"shop{line}"
+    directory.mkdir()
+    place = subprocess.run(
+        [sys.executable, "-m", "streamcluster", "systemd", "-A", "shop:app"],
+        cwd=directory,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{tmp_path}{os.pathsep}{PYTHONPATH}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    for answer in (broker, config, place):
+        assert (answer.returncode, answer.stdout) == (78, "")
+        assert "cannot have control characters in it" in answer.stderr
+        assert len(answer.stderr.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""A secured Kafka of three nodes: SASL over TLS, rights as docs/security.md lists them, and who is not let in."""
+"""A secured Kafka of three nodes: SASL over TLS, the rights that `streamcluster rights` prints, who is not let in."""
 
 from __future__ import annotations
 
@@ -6,94 +6,31 @@ import base64
 import json
 import shutil
 import socket
-import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub forgets them  # type: ignore[attr-defined]  # its stub forgets them
-    AclBinding,
-    AclOperation,
-    AclPermissionType,
-    AdminClient,
-    ConfigResource,
-    ResourcePatternType,
-    ResourceType,
-)
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]  # its stub
 
 from streamcluster.errors import ExitCode
 from streamcluster.settings import Settings, make_settings
 from streamcluster_coordinator.broker import Broker, Secured
+from streamcluster_coordinator.rights import Right
 from streamcluster_coordinator.topics import Brokers
 from tests.process import topics
 from tests.process.checker import Row
 from tests.process.records import Reader, send
 from tests.process.running import Running
+from tests.process.secured import ADMIN_SECONDS, PASSWORD, SecuredKafka, give, make_certificates
 from tests.process.waiting import eventually
 
 APP = "secured-ledger"
 PREFIX = "secured-"
-PASSWORD = "pass-of-the-app"
-ADMIN_SECONDS = 30.0
-# What docs/security.md lists, for an app whose topics begin with PREFIX and that creates only what is its own.
-READ, WRITE, CREATE = AclOperation.READ, AclOperation.WRITE, AclOperation.CREATE
-CONFIGS, DESCRIBE = AclOperation.DESCRIBE_CONFIGS, AclOperation.DESCRIBE
-ONE, BEGINNING = ResourcePatternType.LITERAL, ResourcePatternType.PREFIXED
-Right = tuple[ResourceType, str, ResourcePatternType, tuple[AclOperation, ...]]
-RIGHTS: tuple[Right, ...] = (
-    (ResourceType.TOPIC, f"{PREFIX}in", ONE, (READ, CONFIGS)),
-    (ResourceType.TOPIC, f"{PREFIX}echo", ONE, (WRITE, CONFIGS)),
-    (ResourceType.TOPIC, f"{PREFIX}sums", ONE, (WRITE, CONFIGS)),
-    (ResourceType.TOPIC, f"{PREFIX}counts", ONE, (WRITE, CONFIGS)),
-    (ResourceType.TOPIC, f"{APP}-", BEGINNING, (READ, WRITE, CREATE, CONFIGS)),
-    (ResourceType.TOPIC, "tests.process.apps.count_shops-", BEGINNING, (READ, WRITE, CREATE, CONFIGS)),
-    (ResourceType.TRANSACTIONAL_ID, f"{APP}-", BEGINNING, (WRITE, DESCRIBE)),
-    (ResourceType.GROUP, APP, BEGINNING, (READ,)),
-)
-
 pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("secured_brokers")]
-
-
-@dataclass(frozen=True, slots=True)
-class SecuredKafka:
-    """The brokers, and the directory with the CA's certificate and the password."""
-
-    broker: Broker
-    directory: Path
-
-    @property
-    def url(self) -> str:
-        """The secured listener."""
-        return f"kafka://{self.broker.secured_bootstrap}"
-
-    def access(self, **changes: str) -> dict[str, str]:
-        """The settings of an app that is let in, with changes."""
-        access = {
-            "sasl_mechanism": "SCRAM-SHA-512",
-            "sasl_username": "app",
-            "sasl_password_file": str(self.directory / "password"),
-            "ssl_ca_location": str(self.directory / "ca.pem"),
-        }
-        return access | changes
-
-
-def make_certificates(directory: Path) -> None:
-    """A CA (ca.pem), a broker's key and certificate signed by it (broker.pem), and a CA that signed nothing."""
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True, timeout=30)
-
-    new = ("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-x509", "-days", "2")
-    for name in ("ca", "stranger"):
-        openssl(*new, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN=test {name}")
-    signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "subjectAltName=IP:127.0.0.1")
-    openssl(*new, *signed, "-keyout", "broker.key", "-out", "broker.crt", "-subj", "/CN=broker")
-    parts = [(directory / name).read_text() for name in ("broker.key", "broker.crt", "ca.pem")]
-    (directory / "broker.pem").write_text("".join(parts))
 
 
 @pytest.fixture(scope="module")
@@ -107,19 +44,14 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
     secured = Secured(directory / "broker.pem", {"app": PASSWORD, "nobody": PASSWORD}, rights=True)
     with Broker(brokers=3, secured=secured, start_timeout=150) as broker:
         topics.create(broker.bootstrap, [f"{PREFIX}{name}" for name in ("in", "echo", "sums", "counts")], 2, copies=3)
-        give(AdminClient({"bootstrap.servers": broker.bootstrap}), "User:app")
+        give(broker.bootstrap, "User:app", needed())
         yield SecuredKafka(broker, directory)
 
 
-def give(admin: AdminClient, principal: str, rights: Sequence[Right] = RIGHTS) -> None:
-    """Allow `principal` these operations."""
-    bindings = [
-        AclBinding(kind, name, pattern, principal, "*", operation, AclPermissionType.ALLOW)
-        for kind, name, pattern, operations in rights
-        for operation in operations
-    ]
-    for future in admin.create_acls(bindings).values():
-        future.result(ADMIN_SECONDS)
+def needed() -> list[Right]:
+    """What `streamcluster rights` prints."""
+    done = Running("ledger", PREFIX, "kafka://", Path("/nonexistent")).cli("rights", "--json")
+    return msgspec.json.decode(done.stdout, type=list[Right])
 
 
 @pytest.fixture
@@ -148,13 +80,13 @@ def config_of(admin: AdminClient, topic: str) -> Mapping[str, Any]:
 def test_an_app_runs_over_sasl_and_tls_with_the_rights_listed(kafka: SecuredKafka, start: Any) -> None:
     """From input to outputs, state and drain; what it created has three copies, two of which must have each record."""
     run = start(**kafka.access())
-    run.until_running()
+    run.until_running(120)
     send(kafka.broker.bootstrap, f"{PREFIX}in", [entry(number) for number in range(100)])
     reader = Reader(kafka.broker.bootstrap)
     try:
         outputs = [f"{PREFIX}{name}" for name in ("echo", "sums", "counts")]
         eventually(
-            lambda: [reader.count(name) for name in outputs] == [100] * 3, 30, "outputs are complete", run.log_end
+            lambda: [reader.count(name) for name in outputs] == [100] * 3, 60, "outputs are complete", run.log_end
         )
     finally:
         reader.close()
@@ -203,11 +135,8 @@ def test_a_missing_right_is_told(kafka: SecuredKafka, start: Any) -> None:
     assert run.wait() == ExitCode.CONFIGURATION
     assert "nobody has no right to see it" in run.log()
 
-    give(
-        AdminClient({"bootstrap.servers": kafka.broker.bootstrap}),
-        "User:nobody",
-        [right for right in RIGHTS if right[0] != ResourceType.TRANSACTIONAL_ID],
-    )
+    without = [right for right in needed() if right.resource != "transactional-id"]
+    give(kafka.broker.bootstrap, "User:nobody", without)
     run.start(1)
     assert run.wait() == ExitCode.CONFIGURATION
     assert f"transactional id '{APP}-ctl' cannot be used" in run.log()

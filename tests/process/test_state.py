@@ -55,8 +55,10 @@ def task_directories(run: Running) -> list[Path]:
 def test_a_deleted_state_directory_is_restored_from_the_changelog(
     counted: Counted, topic_prefix: str, bootstrap: str
 ) -> None:
-    """Every row is back before the first new event is counted."""
+    """Every row is back before the first new event is counted. No file of it was for other users to read."""
     run, before = counted
+    state = run.state_dir / run.app_id
+    assert [str(path) for path in [state, *state.rglob("*")] if path.stat().st_mode & 0o077] == []
     shutil.rmtree(run.state_dir)
 
     add(run, topic_prefix, bootstrap, before)

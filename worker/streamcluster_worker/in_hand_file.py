@@ -37,7 +37,7 @@ def open_in_hand(config: WorkerConfig) -> InHand:
 
 def _mapped(path: Path, size: int) -> mmap.mmap:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         if os.fstat(handle).st_size != size:
             # Of another shape of the app: there is nobody who has it mapped, the slot has one process at a time.

@@ -163,7 +163,7 @@ def _is_free(path: Path) -> bool:
     open itself: POSIX drops all its locks on a file when one handle of that file is closed.
     """
     try:
-        handle = os.open(path / "LOCK", os.O_RDWR)
+        handle = os.open(path / "LOCK", os.O_RDWR | os.O_NOFOLLOW)
     except OSError:
         return False
     try:

@@ -17,6 +17,7 @@ import msgspec
 
 from streamcluster.errors import ConfigurationError
 
+from ..own_directory import NotOurs, make_own, open_own
 from .config import DATA
 from .jars import KAFKA_VERSION
 
@@ -38,17 +39,22 @@ def claim(directory: Path) -> IO[str]:
     """Make the directory ours until the returned file, and every process that inherited it, is closed.
 
     Raises:
-        ConfigurationError: it cannot be written, has something else in it, or is in use.
+        ConfigurationError: it cannot be written, others can write it, it has something else in it, or is in use.
     """
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        foreign = [path for path in directory.iterdir() if path.name != _LOCK_FILE]
+        # Looked at before it is closed to others: it may be a folder of the user's, given by mistake.
+        foreign = [path for path in directory.iterdir() if path.name != _LOCK_FILE] if directory.exists() else []
         if foreign and not (directory / _CLUSTER_FILE).exists():
             raise ConfigurationError(
                 f"The data directory {directory} has something else in it ({foreign[0].name}): "
                 "give an empty or a new one."
             )
-        lock = (directory / _LOCK_FILE).open("a+")
+        make_own(directory)
+        lock = os.fdopen(open_own(directory / _LOCK_FILE, os.O_RDWR | os.O_APPEND), "a+")
+    except NotOurs as error:
+        raise ConfigurationError(
+            f"The data directory {directory} is not safe: {error}. Or give another one."
+        ) from error
     except OSError as error:
         raise ConfigurationError(
             f"The data directory {directory} cannot be used: {error.strerror}. "

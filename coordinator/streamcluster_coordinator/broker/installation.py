@@ -75,7 +75,7 @@ def install_jars(directory: Path, wanted: Mapping[str, str], fetch: Fetch, say: 
     """
     if find_damage(directory, wanted):
         try:
-            directory.parent.mkdir(parents=True, exist_ok=True)
+            directory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             with locked(directory.with_name(directory.name + ".lock")):
                 _install_locked(directory, wanted, fetch, say)
         except OSError as error:
@@ -95,7 +95,7 @@ def find_damage(directory: Path, wanted: Mapping[str, str]) -> list[str]:
         jar = directory / file_name(coordinate)
         if not jar.is_file():
             damage.append(f"{jar.name} is missing")
-        elif _sha256(jar) != digest:
+        elif sha256_of(jar) != digest:
             damage.append(f"{jar.name} is not what was published")
     return damage
 
@@ -183,7 +183,8 @@ def _system_javas() -> list[Path]:
     return named + ([Path(on_path)] if on_path else [])
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """The digest of a file, as hexadecimal text."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -191,6 +192,9 @@ def _sha256(path: Path) -> str:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold an exclusive lock between processes; the kernel frees it when we die."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(handle)

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from streamcluster.errors import StreamclusterError
 
+from ..own_directory import NotOurs, check_own
 from .config import JAVA_FLAGS
 from .datadir import claim, open_cluster
-from .installation import Installation, Say, locked
+from .installation import Installation, Say, locked, sha256_of
 from .jars import KAFKA_VERSION
 from .nodes import Nodes
 from .ports import plan_nodes
@@ -33,24 +34,34 @@ def quicker(installation: Installation, say: Say) -> Installation:
 
     say: called with one line when it takes long or fails.
     """
-    cache = _cache_file(installation)
+    cache = cache_file(installation)
     if cache is None:
         return installation
     try:
+        check_own(cache.parent)
         if not cache.exists():
             with locked(cache.with_suffix(".lock")):
                 if not cache.exists():
                     say("Starting Kafka once to let Java learn how: later starts take half as long.")
                     _learn(installation, cache)
         # An empty file says that it did not work here, and is not tried again.
-        flags = (f"-XX:AOTCache={cache}", "-Xlog:aot*=off") if cache.stat().st_size else ()
-        return replace(installation, java_flags=flags)
+        if not cache.stat().st_size:
+            return installation
+        if not _is_as_learned(cache):
+            say(f"{cache} is damaged and is removed: Kafka starts slowly this time, and learns anew the next.")
+            _forget(cache)
+            return installation
+        return replace(installation, java_flags=(f"-XX:AOTCache={cache}", "-Xlog:aot*=off"))
+    except NotOurs as error:
+        # It is code that Java runs.
+        say(f"Kafka starts slowly, since what Java learned cannot be trusted: {error}.")
+        return installation
     except OSError as error:
         say(f"Kafka starts slowly, since {cache} cannot be written ({error.strerror}).")
         return installation
 
 
-def _cache_file(installation: Installation) -> Path | None:
+def cache_file(installation: Installation) -> Path | None:
     """Where it is, or is to be; None for a Java that cannot do this."""
     release = installation.java.resolve().parent.parent / "release"
     version = re.search(r'^JAVA_VERSION="((\d+)[\w.+-]*)"', release.read_text(), re.M) if release.is_file() else None
@@ -83,4 +94,23 @@ def _learn(installation: Installation, cache: Path) -> None:
                 nodes.kill_all()
         if not learned.exists():
             learned.touch()
+        fresh = Path(scratch) / "digest"
+        fresh.write_text(sha256_of(learned))
+        # The digest first: a cache without one counts as damaged.
+        os.replace(fresh, _digest_file(cache))
         os.replace(learned, cache)
+
+
+def _digest_file(cache: Path) -> Path:
+    return cache.with_suffix(".aot.sha256")
+
+
+def _is_as_learned(cache: Path) -> bool:
+    """Whether no byte of it has changed: with half of it overwritten Java does not start at all, or worse."""
+    digest = _digest_file(cache)
+    return digest.is_file() and digest.read_text(errors="replace") == sha256_of(cache)
+
+
+def _forget(cache: Path) -> None:
+    for path in (cache, _digest_file(cache)):
+        path.unlink(missing_ok=True)
