@@ -73,6 +73,10 @@ class DecodeError(StreamclusterError):
     """A key or value is not what its type and codec say (the peer that wrote it must act)."""
 
 
+class UnreadableHeaders(DecodeError):
+    """A header's name is not UTF-8, so the Kafka client cannot read any header of the record."""
+
+
 class ValidationError(DecodeError):
     """A value decodes but does not fit its model: a missing field, a wrong type."""
 

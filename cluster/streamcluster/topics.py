@@ -11,7 +11,8 @@ from .coding import make_decoder, make_encoder
 from .current import OutboxLike, current_outbox
 from .errors import AppError, NotOffered
 from .faust_names import TOPIC, names_what_is_missing
-from .limits import Headers, TopicLimits, header_pairs, headers_size, limits_of
+from .headers import Headers, header_pairs, headers_size
+from .limits import TopicLimits, limits_of
 from .settings import Settings
 
 

@@ -6,8 +6,9 @@ import traceback
 from typing import Any
 
 from ..current import KafkaRecord
+from ..errors import UnreadableHeaders
+from ..headers import Pairs, headers_of, headers_size
 from ..ids import TP
-from ..limits import headers_size
 
 TRACEBACK_CHARS_MAX = 8000
 
@@ -18,10 +19,10 @@ def dead_letter(
     """The output record: original key, value and headers, and headers that say where it came from and why.
 
     bytes_max: of a letter. What does not fit is left out and named in a header: first the value, then the headers, then
-    the key. The record itself is still where the letter says that it is.
+    the key. So are headers that cannot be read. The record itself is still where the letter says that it is.
     """
     trace = "".join(traceback.format_exception(error))
-    why: list[tuple[str, bytes]] = [
+    why: Pairs = [
         ("dead-letter-topic", tp.topic.encode()),
         ("dead-letter-partition", str(tp.partition).encode()),
         ("dead-letter-offset", str(record.offset()).encode()),
@@ -29,9 +30,14 @@ def dead_letter(
         ("dead-letter-error", reason.encode(errors="replace")),
         ("dead-letter-traceback", trace[-TRACEBACK_CHARS_MAX:].encode(errors="replace")),
     ]
-    key, value, headers = record.key(), record.value(), list(record.headers() or ())
-    room = bytes_max - headers_size(why)
     left_out: list[str] = []
+    key, value = record.key(), record.value()
+    try:
+        headers = headers_of(record)
+    except UnreadableHeaders:
+        left_out.append("headers (they cannot be read)")
+        headers = []
+    room = bytes_max - headers_size(why)
     if len(key or b"") + len(value or b"") + headers_size(headers) > room:
         left_out.append(f"value ({len(value or b'')} bytes)")
         value = None

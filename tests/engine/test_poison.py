@@ -1,0 +1,148 @@
+"""Records that no honest producer writes, in the engine: their events fail, go by the policy, nothing else stops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamcluster import App, Event, Stream
+from streamcluster.headers import headers_size
+from streamcluster.ids import TP
+from streamcluster.testing import Driver
+from streamcluster.testing.topics import SimulatedRecord
+from tests.engine.conftest import Drive
+
+LEFT_OUT = "dead-letter-left-out"
+
+
+class BadHeaders:
+    """A record as confluent-kafka gives it of a header whose name is not UTF-8: whoever asks twice would be killed."""
+
+    def __init__(self, record: SimulatedRecord) -> None:
+        self._record = record
+        self._asked = 0
+        self._given: list[object] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._record, name)
+
+    def headers(self) -> object:
+        """SystemError, and then what kills."""
+        if self._given:
+            return self._given[0]
+        self._asked += 1
+        assert self._asked == 1, "asked again, which ends the process"
+        raise SystemError("returned a result with an exception set") from UnicodeDecodeError(
+            "utf-8", b"\xff", 0, 1, "?"
+        )
+
+    def set_headers(self, headers: object) -> None:
+        """What it says from now on."""
+        self._given = [headers]
+
+
+def feed(driver: Driver, values: list[bytes]) -> None:
+    """Have these values come in one batch; the headers of `bad` cannot be read."""
+    for value in values:
+        record = driver.logs.append("in", {"key": None, "value": value}, 0.0)
+        if value == b"bad":
+            driver.logs.logs[TP("in", 0)][-1] = BadHeaders(record)  # type: ignore[call-overload]
+    driver.advance(0.0)
+
+
+def forwards(app: App, _: list[Event]) -> None:
+    """Events are sent on as they are."""
+    out = app.topic("out", value_type=bytes)
+
+    @app.agent(app.topic("in", value_type=bytes))
+    async def send_on(stream: Stream[bytes]) -> None:
+        async for event in stream.events():
+            await event.forward(out)
+
+
+def groups(app: App, _: list[Event]) -> None:
+    """Events go through a repartition topic."""
+    out = app.topic("out", value_type=bytes)
+
+    @app.agent(app.topic("in", value_type=bytes))
+    async def regroup(stream: Stream[bytes]) -> None:
+        async for value in stream.group_by(lambda value: value, name="v"):
+            await out.send(value=value)
+
+
+def looks(app: App, _: list[Event]) -> None:
+    """The agent reads the headers."""
+    out = app.topic("out", value_type=bytes)
+
+    @app.agent(app.topic("in", value_type=bytes))
+    async def look(stream: Stream[bytes]) -> None:
+        async for event in stream.events():
+            await out.send(value=event.value, headers=event.headers)
+
+
+@pytest.mark.parametrize("declare", [forwards, groups, looks])
+def test_an_event_whose_headers_cannot_be_read_fails_where_they_are_needed(
+    drive: Drive, declare: Callable[[App, list[Event]], None]
+) -> None:
+    """It becomes a dead letter without headers, and its neighbours go through."""
+    app = App("a")
+    declare(app, [])
+    driver = drive(app)
+    feed(driver, [b"a", b"bad", b"b"])
+
+    (letter,) = driver.dead_letters()
+    assert letter.value == b"bad"
+    assert letter.headers[LEFT_OUT] == b"headers (they cannot be read)"
+    assert b"UnreadableHeaders" in letter.headers["dead-letter-error"]
+    assert [output.value for output in driver.output("out")] == [b"a", b"b"]
+
+
+def test_an_event_whose_headers_nobody_needs_does_not_fail(drive: Drive) -> None:
+    """Unreadable headers cost only whoever reads them."""
+    app = App("a")
+    seen: list[bytes] = []
+
+    @app.agent(app.topic("in", value_type=bytes))
+    async def read(stream: Stream[bytes]) -> None:
+        async for value in stream:
+            seen.append(value)
+
+    driver = drive(app)
+    feed(driver, [b"bad"])
+    assert (seen, driver.dead_letters()) == ([b"bad"], [])
+
+
+def zigzag(number: int) -> bytes:
+    """An integer as Kafka's records have it."""
+    left, out = number << 1 if number >= 0 else ~(number << 1), bytearray()
+    while left >= 0x80:
+        out.append(left & 0x7F | 0x80)
+        left >>= 7
+    return bytes([*out, left])
+
+
+def on_the_wire(pairs: list[tuple[str, bytes | None]]) -> bytes:
+    """Headers as Kafka's records have them."""
+    data = zigzag(len(pairs))
+    for name, value in pairs:
+        data += (
+            zigzag(len(name.encode())) + name.encode() + zigzag(-1 if value is None else len(value)) + (value or b"")
+        )
+    return data
+
+
+@given(st.lists(st.tuples(st.text(max_size=300), st.none() | st.binary(max_size=300)), min_size=1, max_size=200))
+def test_the_size_of_headers_is_what_they_take_on_the_wire(pairs: list[tuple[str, bytes | None]]) -> None:
+    """To the byte, whatever the names and values."""
+    assert headers_size(pairs) == len(on_the_wire(pairs))
+
+
+@pytest.mark.parametrize("length", [0, 63, 64, 8191, 8192, 1_048_575, 1_048_576])
+def test_the_size_of_long_headers_is_what_they_take_on_the_wire(length: int) -> None:
+    """Where a length needs another byte."""
+    pairs: list[tuple[str, bytes | None]] = [("n" * length, b"v" * length), ("é" * (length // 2), None)]
+    assert headers_size(pairs) == len(on_the_wire(pairs))
