@@ -113,9 +113,11 @@ def make_table_coder(
     return encode, decode
 
 
-def explain(error: Exception, data: bytes) -> str:
-    """One line on why `data` could not be decoded: the error, and how the bytes begin."""
+def explain(error: Exception, data: bytes | None) -> str:
+    """One line on why `data` could not be decoded: the error, and how the bytes begin, if there are any."""
     text = printable(" ".join(f"{type(error).__name__}: {text_of(error)}".split()))[:EXPLAIN_TEXT_MAX]
+    if data is None:
+        return text
     start = bytes(data[:EXPLAIN_BYTES_MAX])
     which = (
         "the bytes are" if len(data) <= EXPLAIN_BYTES_MAX else f"{len(data)} bytes, the first {EXPLAIN_BYTES_MAX} are"

@@ -73,6 +73,10 @@ class DecodeError(StreamclusterError):
     """A key or value is not what its type and codec say (the peer that wrote it must act)."""
 
 
+class UnreadableBatch(DecodeError):
+    """Records that the Kafka client cannot unpack: more than 100 MB in a batch, or no records at all."""
+
+
 class UnreadableHeaders(DecodeError):
     """A header's name is not UTF-8, so the Kafka client cannot read any header of the record."""
 

@@ -16,6 +16,8 @@ from .errors import UnreadableHeaders
 
 Headers = Mapping[str, str | bytes | None] | Sequence[tuple[str, str | bytes | None]]
 Pairs = list[tuple[str, bytes | None]]
+# librdkafka (2.16) shows a record with more as one without any.
+HEADERS_MAX = 100_000
 # Not `record.headers()`: the interpreter's own call does not always look at what the client says, and the error shows
 # up in the next call, whatever that is.
 _ask = methodcaller("headers")
@@ -54,7 +56,10 @@ def header_pairs(headers: Mapping[str, Any] | Sequence[tuple[Any, Any]]) -> Pair
 
     Raises:
         TypeError: a value that is neither text, bytes nor None.
+        ValueError: more than a client would show.
     """
+    if len(headers) > HEADERS_MAX:
+        raise ValueError(f"a record with {len(headers)} headers: clients show none of more than {HEADERS_MAX}.")
     pairs: Pairs = []
     for name, value in headers.items() if isinstance(headers, Mapping) else headers:
         if isinstance(value, str):

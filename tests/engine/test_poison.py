@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamcluster import App, Event, Stream
+from streamcluster import App, Codec, Event, Stream
+from streamcluster.engine.values import UnreadableRecord
+from streamcluster.errors import UnreadableBatch
 from streamcluster.headers import headers_size
 from streamcluster.ids import TP
+from streamcluster.settings import ErrorAction
 from streamcluster.testing import Driver
 from streamcluster.testing.topics import SimulatedRecord
 from tests.engine.conftest import Drive
@@ -114,6 +117,57 @@ def test_an_event_whose_headers_nobody_needs_does_not_fail(drive: Drive) -> None
     driver = drive(app)
     feed(driver, [b"bad"])
     assert (seen, driver.dead_letters()) == ([b"bad"], [])
+
+
+@pytest.mark.parametrize("action", ["dead_letter", "skip"])
+def test_what_cannot_be_unpacked_goes_by_the_policy_in_its_place(drive: Drive, action: ErrorAction) -> None:
+    """As a record that does not decode does: behind what was before it, whether a codec would take nothing or not."""
+    app = App("a", error_action=action)
+    seen: list[bytes | None] = []
+
+    @app.agent(app.topic("in", value_serializer=Codec(dumps=bytes, loads=lambda data: data)))
+    async def read(stream: Stream[bytes]) -> None:
+        async for value in stream:
+            seen.append(value)
+
+    driver = drive(app)
+    tp = TP("in", 0)
+    for number in range(6):
+        record = driver.logs.append("in", {"key": None, "value": b"%d" % number}, 0.0)
+        if number in (2, 3):
+            why = UnreadableBatch(f"the records at offsets 2 to {number} cannot be unpacked: too much")
+            driver.logs.logs[tp][-1] = UnreadableRecord(tp, record.offset(), why)  # type: ignore[call-overload]
+        if number in (2, 3, 5):
+            driver.advance(0.0)
+
+    assert (seen, driver.positions()[tp]) == ([b"0", b"1", b"4", b"5"], 6)
+    letters = driver.dead_letters() if action == "dead_letter" else []
+    assert [letter.headers["dead-letter-offset"] for letter in letters] == ([b"2", b"3"] if letters else [])
+    for letter in letters:
+        assert (letter.key, letter.value) == (None, None)
+        assert letter.headers[LEFT_OUT] == b"key, value, headers (they cannot be unpacked)"
+        assert b"UnreadableBatch: the records at offsets 2 to" in letter.headers["dead-letter-error"]
+    assert len(letters) == (2 if action == "dead_letter" else 0)
+
+
+def test_policy_stop_stops_at_what_cannot_be_unpacked(drive: Drive) -> None:
+    """As at a record that does not decode: what was before it is done, and the offset is not passed."""
+    app = App("a", error_action="stop")
+    seen: list[bytes] = []
+
+    @app.agent(app.topic("in", value_type=bytes))
+    async def read(stream: Stream[bytes]) -> None:
+        async for value in stream:
+            seen.append(value)
+
+    driver = drive(app)
+    driver.send("in", value=b"a")
+    tp = TP("in", 0)
+    driver.logs.append("in", {"key": None, "value": b"b"}, 0.0)
+    driver.logs.logs[tp][-1] = UnreadableRecord(tp, 1, UnreadableBatch("too much"))  # type: ignore[call-overload]
+    with pytest.raises(UnreadableBatch):
+        driver.advance(0.0)
+    assert (seen, driver.positions()[tp]) == ([b"a"], 1)
 
 
 def zigzag(number: int) -> bytes:

@@ -28,7 +28,9 @@ def send_with_headers(
     """Send one record whose headers' names are any bytes."""
     library = _library()
     pairs = list(headers)
-    producer = _open(library, {"bootstrap.servers": bootstrap, "message.max.bytes": "10000000"})
+    producer = _open(
+        library, {"bootstrap.servers": bootstrap, "message.max.bytes": "10000000", "compression.type": "lz4"}
+    )
     try:
         kept = library.rd_kafka_headers_new(len(pairs))
         for name, data in pairs:

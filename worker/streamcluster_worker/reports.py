@@ -91,8 +91,12 @@ def _task_report(
     stored = stores.position(task) if stores is not None else 0
     running = engine.tasks.get(task)
     if running is None:
-        return TaskReport(task=task, state=_SHOWN[state], restored=restored, restore_total=total, stored=stored)
-    failing = task in engine.recovery.trials or running.failed()
+        error = session.restorer.error(task) if session is not None else None
+        shown = _SHOWN[state]
+        return TaskReport(task=task, state=shown, restored=restored, restore_total=total, stored=stored, error=error)
+    # What cannot be unpacked, while the end of it is looked for.
+    unreadable = [str(b) for tp, b in session.source.unreadable.items() if tp in running.partitions] if session else []
+    failing = bool(unreadable) or task in engine.recovery.trials or running.failed()
     positions = {tp.topic: partition.committed.next_offset for tp, partition in running.partitions.items()}
     ends = {tp.topic: session.source.end_offset(tp) if session else None for tp in running.partitions}
     return TaskReport(
@@ -103,7 +107,7 @@ def _task_report(
         # What it took to come back: a restart is judged by it.
         restored=restored,
         restore_total=total,
-        error=engine.recovery.last_error.get(task) or event,
+        error=next(iter(unreadable), None) or engine.recovery.last_error.get(task) or event,
         stored=stored,
     )
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from ..current import KafkaRecord
 from ..errors import UnreadableHeaders
-from ..headers import Pairs, headers_of, headers_size
+from ..headers import HEADERS_MAX, Pairs, headers_of, headers_size
 from ..ids import TP
+from .values import UnreadableRecord
 
 TRACEBACK_CHARS_MAX = 8000
 
@@ -32,6 +33,8 @@ def dead_letter(
     ]
     left_out: list[str] = []
     key, value = record.key(), record.value()
+    if isinstance(record, UnreadableRecord):
+        left_out.append("key, value, headers (they cannot be unpacked)")
     try:
         headers = headers_of(record)
     except UnreadableHeaders:
@@ -41,8 +44,9 @@ def dead_letter(
     if len(key or b"") + len(value or b"") + headers_size(headers) > room:
         left_out.append(f"value ({len(value or b'')} bytes)")
         value = None
-    if len(key or b"") + headers_size(headers) > room:
-        left_out.append(f"headers ({headers_size(headers)} bytes)")
+    # With the reasons, and a name for what is left out.
+    if len(key or b"") + headers_size(headers) > room or len(headers) + len(why) >= HEADERS_MAX:
+        left_out.append(f"headers ({len(headers)} with {headers_size(headers)} bytes)")
         headers = []
     if len(key or b"") > room:
         left_out.append(f"key ({len(key or b'')} bytes)")

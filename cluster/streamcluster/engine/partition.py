@@ -19,7 +19,7 @@ from ..topics import Topic
 from .backlog import PartitionBacklog
 from .intake import RunIntake
 from .killers import Caution
-from .values import Committed
+from .values import Committed, UnreadableRecord
 
 SIZE_SAMPLE = 8
 Reject = Callable[[TP, KafkaRecord, str, Exception], bool]
@@ -58,6 +58,7 @@ class SourcePartition:
     __slots__ = (
         "_caution",
         "_reject",
+        "_unreadable_next",
         "backlog",
         "committed",
         "end_behind_gate",
@@ -95,6 +96,8 @@ class SourcePartition:
         self.backlog = PartitionBacklog()
         # Of those, the ones that no codec may see again: it killed the process.
         self.undecodable: set[int] = set()
+        # Behind the last place where the client could not unpack what is there.
+        self._unreadable_next = 0
         self.rewind()
 
     def rewind(self) -> None:
@@ -129,6 +132,8 @@ class SourcePartition:
         front = self.front
         new = len(records) if records[0].offset() >= front else sum([record.offset() >= front for record in records])
         self.next_offset = records[-1].offset() + 1
+        if type(records[-1]) is UnreadableRecord:
+            self._unreadable_next = self.next_offset
         self.backlog.add(records[0].offset(), self.next_offset, len(records), _size_of(records))
         if self.gate is not None:
             gate = self.gate
@@ -220,11 +225,16 @@ class SourcePartition:
         """Decode them, one by one with a mark at each while the process is feared for."""
         if self.undecodable:
             records = [record for record in records if record.offset() not in self.undecodable]
-        if not self._caution.suspects:
-            return _decode(topic, records)
-        found = _decode_each(topic, records, lambda offset: self._caution.decode(self.tp, offset))
-        self._caution.decoded()
-        return found
+        unreadable: list[tuple[KafkaRecord, Exception]] = []
+        if records and records[0].offset() < self._unreadable_next:
+            unreadable = [(record, record.why) for record in records if isinstance(record, UnreadableRecord)]
+            records = [record for record in records if not isinstance(record, UnreadableRecord)]
+        if self._caution.suspects:
+            taken, values, undecodable = _decode_each(topic, records, partial(self._caution.decode, self.tp))
+            self._caution.decoded()
+        else:
+            taken, values, undecodable = _decode(topic, records)
+        return taken, values, undecodable + unreadable
 
     def _reject_for(self, unit: str, error: Exception, record: KafkaRecord) -> bool:
         return self._reject(self.tp, record, unit, error)

@@ -190,7 +190,7 @@ class Recovery:
 
     def _give_up(self, task: RunningTask, tp: TP, record: KafkaRecord, failure: Failure) -> bool:
         """Do what the policy says with a record that cannot be processed; False when that is to stop."""
-        reason = explain(failure.error, record.value() or b"")
+        reason = explain(failure.error, record.value())
         place = f"{tp}@{record.offset()}"
         if failure.policy.action == "stop" or isinstance(failure.error, AppError):
             logger.error("%s cannot process %s and its policy is to stop: %s", failure.unit, place, reason)

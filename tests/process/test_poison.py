@@ -1,0 +1,156 @@
+"""Poison on real Kafka: records that no honest producer writes, on input topics, while good ones flow everywhere.
+
+Each costs its own event, which goes to the dead letters and is named: all else is committed, no worker dies, and after
+a restart the same holds.
+"""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+from confluent_kafka import Message
+
+from streamcluster.errors import ExitCode
+from tests.conftest import MakeTopic
+from tests.process.checker import Row
+from tests.process.conftest import StartApp
+from tests.process.poison import send_unpackable, send_with_headers
+from tests.process.records import Feed, Reader, headers_of, send
+from tests.process.running import Running, positions_of
+
+PARTITIONS = 4
+POISONED = 1
+RATE = 100
+COMMITTED_SECONDS = 10.0
+MANY = [(b"a", b"")] * 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Poison:
+    """What is written to partition POISONED of topic `topic`. letters: by agent, what is left out and what is why."""
+
+    topic: str
+    write: Callable[[str, str], object]
+    letters: dict[str, tuple[bytes, bytes]]
+
+
+def bad_header_names(bootstrap: str, topic: str) -> None:
+    """A value that decodes, and a header's name that is not UTF-8."""
+    send_with_headers(bootstrap, topic, POISONED, b"7", [(b"bad-\xff", b"v")])
+
+
+def bad_header_names_and_value(bootstrap: str, topic: str) -> None:
+    """The same of a value that does not decode."""
+    send_with_headers(bootstrap, topic, POISONED, b"{", [(b"bad-\xff", b"v")])
+
+
+def unpackable(bootstrap: str, topic: str) -> None:
+    """Three records in one batch that the client cannot unpack."""
+    send_unpackable(bootstrap, topic, POISONED, 3)
+
+
+def many_headers(bootstrap: str, topic: str) -> None:
+    """A value that decodes, with headers that take as much again."""
+    send_with_headers(bootstrap, topic, POISONED, b" " * 900_000 + b"7", MANY)
+
+
+def many_headers_and_value(bootstrap: str, topic: str) -> None:
+    """Larger than any letter."""
+    send_with_headers(bootstrap, topic, POISONED, b"{" * 1_150_000, MANY)
+
+
+def zip_bomb(bootstrap: str, topic: str) -> None:
+    """200 kB that become 200 MB."""
+    send(bootstrap, topic, [Row("k", gzip.compress(b"0" * 200_000_000))], POISONED)
+
+
+def deep_json(bootstrap: str, topic: str) -> None:
+    """JSON deeper than any decoder's stack."""
+    send(bootstrap, topic, [Row("k", gzip.compress(b"[" * 100_000))], POISONED)
+
+
+HEADERS_LEFT = b"headers (they cannot be read)"
+MANY_LEFT = b"headers (100000 with 300003 bytes)"
+POISONS = {
+    "header names": Poison(
+        "in",
+        bad_header_names,
+        {"counting": (HEADERS_LEFT, b"UnreadableHeaders"), "copying": (HEADERS_LEFT, b"UnreadableHeaders")},
+    ),
+    "header names and value": Poison(
+        "in", bad_header_names_and_value, {"counting": (HEADERS_LEFT, b"ValidationError")}
+    ),
+    "unpackable": Poison("in", unpackable, {"counting": (b"key, value, headers", b"cannot be unpacked")}),
+    "many headers": Poison(
+        "in", many_headers, {"counting": (MANY_LEFT, b"more than topic"), "copying": (MANY_LEFT, b"more than topic")}
+    ),
+    "many headers and value": Poison("in", many_headers_and_value, {"counting": (b"value", b"ValidationError")}),
+}
+
+
+def good(numbers: Iterator[int]) -> Iterator[Row]:
+    """Records for all partitions."""
+    return (Row(f"k{number}", b"%d" % number) for number in numbers)
+
+
+def until_passed(run: Running, reader: Reader, topics: list[str]) -> None:
+    """Wait until everything that is there now is committed, on every partition."""
+    ends = {(topic, number): reader.high(topic, number) for topic in topics for number in range(PARTITIONS)}
+    run.until(
+        lambda status: all(positions_of(status).get(at, 0) >= end for at, end in ends.items()),
+        f"positions pass {ends}",
+        COMMITTED_SECONDS,
+    )
+
+
+@pytest.mark.parametrize("poison", POISONS.values(), ids=POISONS.keys())
+def test_poison_costs_its_own_event(
+    running: StartApp, make_topic: MakeTopic, reader: Reader, topic_prefix: str, bootstrap: str, poison: Poison
+) -> None:
+    """All else is committed within 10 s, no worker dies, the poison is named; and a restart finds nothing of it."""
+    topics = [make_topic(f"{topic_prefix}{name}", PARTITIONS) for name in ("in", "zipped")]
+    for name in ("copies", "out"):
+        make_topic(f"{topic_prefix}{name}", PARTITIONS)
+    numbers = itertools.count()
+    feed = Feed(bootstrap, topics[0], good(numbers), rate=RATE)
+    run = running("tests.process.poisoned:app")
+    run.start(2)
+    run.until_running()
+    feed.start()
+    until_passed(run, reader, topics)
+    place = reader.high(f"{topic_prefix}{poison.topic}", POISONED)
+
+    poison.write(bootstrap, f"{topic_prefix}{poison.topic}")
+    places = range(place, reader.high(f"{topic_prefix}{poison.topic}", POISONED))
+    until_passed(run, reader, topics)
+    until_passed(run, reader, topics)
+    feed.stop()
+    status = run.until_caught_up()
+    assert [worker.restarts for worker in status.workers] == [0, 0]
+    assert f"{topic_prefix}{poison.topic}[{POISONED}]@" in run.log()
+    assert run.drain() == ExitCode.DRAINED
+    check_letters(reader, run, poison, places)
+
+    send(bootstrap, topics[0], list(itertools.islice(good(numbers), 100)))
+    run.start(2)
+    run.until_caught_up()
+    assert run.drain() == ExitCode.DRAINED
+    check_letters(reader, run, poison, places)
+    total = len(feed.acked) + 100
+    assert reader.count(f"{topic_prefix}copies") in (total, total + 1)
+
+
+def check_letters(reader: Reader, run: Running, poison: Poison, places: range) -> None:
+    """Every unit that failed has one letter, which says what it lacks, why, and where the record is."""
+    letters: list[Message] = [one for part in reader.messages(f"{run.app_id}-dead-letter").values() for one in part]
+    found = {str(headers_of(one)["dead-letter-agent"].decode()): headers_of(one) for one in letters}
+    assert len(letters) == len(poison.letters), found
+    for agent, (left_out, why) in poison.letters.items():
+        (headers,) = [found[name] for name in found if name.endswith(agent) or agent in name]
+        assert left_out in headers.get("dead-letter-left-out", b"")
+        assert why in headers["dead-letter-error"]
+        assert int(headers["dead-letter-offset"]) in places
