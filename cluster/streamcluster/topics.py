@@ -87,17 +87,13 @@ class Topic:
 
     def compile(self, settings: Settings, limits: TopicLimits | None = None) -> None:
         """Choose the codecs. Idempotent; limits: what the broker takes, where known."""
-        allow = settings.allow_pickle
         key, value = settings.key_serializer, settings.value_serializer
+        bounds = settings.codec_bounds
         self._coders = Coders(
-            decode_key=make_decoder(self.key_type, self.key_serializer, default_serializer=key, allow_pickle=allow),
-            decode_value=make_decoder(
-                self.value_type, self.value_serializer, default_serializer=value, allow_pickle=allow
-            ),
-            encode_key=make_encoder(self.key_type, self.key_serializer, default_serializer=key, allow_pickle=allow),
-            encode_value=make_encoder(
-                self.value_type, self.value_serializer, default_serializer=value, allow_pickle=allow
-            ),
+            decode_key=make_decoder(self.key_type, self.key_serializer, default_serializer=key, **bounds),
+            decode_value=make_decoder(self.value_type, self.value_serializer, default_serializer=value, **bounds),
+            encode_key=make_encoder(self.key_type, self.key_serializer, default_serializer=key, **bounds),
+            encode_value=make_encoder(self.value_type, self.value_serializer, default_serializer=value, **bounds),
             limits=limits or limits_of(settings),
         )
 
