@@ -170,6 +170,31 @@ def test_policy_stop_stops_at_what_cannot_be_unpacked(drive: Drive) -> None:
     assert (seen, driver.positions()[tp]) == ([b"a"], 1)
 
 
+@pytest.mark.parametrize("action", ["dead_letter", "skip"])
+def test_what_is_put_aside_counts_once_however_often_it_is_rolled_back(
+    drive: Drive, caplog: pytest.LogCaptureFixture, action: ErrorAction
+) -> None:
+    """A burst of undecodable records among events that fail: each failure rolls all of them back."""
+    app = App("a", error_action=action)
+
+    @app.agent(app.topic("in", value_type=int))
+    async def read(stream: Stream[int]) -> None:
+        async for value in stream:
+            if value < 0:
+                raise ValueError("no")
+
+    driver = drive(app)
+    for number in range(30):
+        driver.logs.append("in", {"key": None, "value": b"?" if number % 3 else b"%d" % (number % 2 - 1)}, 0.0)
+    driver.advance(0.0)
+    said = [record for record in caplog.records if "sends in[0]@" in record.message or "skips in[0]@" in record.message]
+    assert len(said) == 25
+    recovery = driver.worker.engine.recovery
+    assert recovery.rollbacks_total >= 5
+    letters = 25 if action == "dead_letter" else 0
+    assert (len(driver.output("a-dead-letter")), recovery.dead_letters_total) == (letters, letters)
+
+
 def zigzag(number: int) -> bytes:
     """An integer as Kafka's records have it."""
     left, out = number << 1 if number >= 0 else ~(number << 1), bytearray()

@@ -284,6 +284,7 @@ class Engine:
             if cut.task in self.tasks:
                 for tp, position in cut.offsets.items():
                     self.caution.committed(tp, position.next_offset)
+                    self.recovery.committed(tp, position.next_offset)
         self._cache.trim([shard.memory for task in self.tasks.values() for shard in task.shards.values()])
         self.step()
 

@@ -11,10 +11,13 @@ import zlib
 from bisect import bisect
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from ..current import KafkaRecord, Run
 from ..ids import TP, TaskId
+from ..outside import Unreadable, parse
 from ..topics import Topic
 from .backlog import PartitionBacklog
 from .intake import RunIntake
@@ -22,6 +25,9 @@ from .killers import Caution
 from .values import Committed, UnreadableRecord
 
 SIZE_SAMPLE = 8
+# Brokers take at most so much with an offset, by default (offset.metadata.max.bytes).
+METADATA_BYTES_MAX = 4096
+_decode_ahead = msgspec.json.Decoder(dict[str, Annotated[int, msgspec.Meta(gt=0, lt=2**62)]]).decode
 Reject = Callable[[TP, KafkaRecord, str, Exception], bool]
 # What is done with a record that is not handed out: its dead letter, for example. False: it must not be passed.
 Aside = Callable[[KafkaRecord], bool]
@@ -356,14 +362,13 @@ def short_name(reader: str) -> str:
 
 
 def _ahead_of(committed: Committed) -> dict[str, int]:
-    """Short name of a reader -> records ahead of the committed offset; another tool's metadata counts as none."""
+    """Short name of a reader -> records ahead of the committed offset; what we did not write counts as none."""
+    if not committed.metadata:
+        return {}
     try:
-        ahead = json.loads(committed.metadata) if committed.metadata else {}
-    except ValueError:
+        return parse(_decode_ahead, committed.metadata.encode(errors="replace"), METADATA_BYTES_MAX)
+    except Unreadable:
         return {}
-    if not isinstance(ahead, dict):
-        return {}
-    return {name: count for name, count in ahead.items() if isinstance(count, int)}
 
 
 def _has_share(share: tuple[int, int], key: bytes | None) -> bool:

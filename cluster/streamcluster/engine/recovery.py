@@ -65,6 +65,8 @@ class Recovery:
         self.dead_letters_total = 0
         self.rollbacks_total = 0
         self.last_error: dict[TaskId, str] = {}
+        # What was put aside and is not committed, by offset and unit: a rollback does it again, which is no news.
+        self._aside: dict[TP, set[tuple[int, str]]] = {}
 
     # Reports
 
@@ -190,6 +192,10 @@ class Recovery:
 
     def _give_up(self, task: RunningTask, tp: TP, record: KafkaRecord, failure: Failure) -> bool:
         """Do what the policy says with a record that cannot be processed; False when that is to stop."""
+        aside = self._aside.setdefault(tp, set())
+        is_news = (record.offset(), failure.unit) not in aside
+        aside.add((record.offset(), failure.unit))
+        level = logging.WARNING if is_news else logging.DEBUG
         reason = explain(failure.error, record.value())
         place = f"{tp}@{record.offset()}"
         if failure.policy.action == "stop" or isinstance(failure.error, AppError):
@@ -198,10 +204,10 @@ class Recovery:
             self._changed.set()
             return False
         if failure.policy.action == "skip":
-            logger.warning("%s skips %s: %s", failure.unit, place, reason)
+            logger.log(level, "%s skips %s: %s", failure.unit, place, reason)
             return True
         topic = self._app.conf.dead_letters
-        logger.warning("%s sends %s to %s: %s", failure.unit, place, topic, reason)
+        logger.log(level, "%s sends %s to %s: %s", failure.unit, place, topic, reason)
         letter = dead_letter(
             tp,
             record,
@@ -211,8 +217,15 @@ class Recovery:
             bytes_max=self._letter_bytes_max,
         )
         task.outbox.append(topic, letter)
-        self.dead_letters_total += 1
+        self.dead_letters_total += is_news
         return True
+
+    def committed(self, tp: TP, next_offset: int) -> None:
+        """The position is committed, and what was put aside before it."""
+        if tp in self._aside:
+            left = {(offset, unit) for offset, unit in self._aside.pop(tp) if offset >= next_offset}
+            if left:
+                self._aside[tp] = left
 
     # Rolling back
 
