@@ -97,6 +97,13 @@ class UnencodableEntry(StreamclusterError):
         self.key = key
 
 
+class CommitRefused(StreamclusterError):
+    """Kafka does not take a record that an event sent, however often it is tried: it is too large, for example."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"Kafka refused a record: {reason}")
+
+
 class KilledWorker(StreamclusterError):
     """An event that the worker's process did not survive, also when it was tried alone. why: how the process ended."""
 

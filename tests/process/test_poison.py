@@ -13,6 +13,13 @@ from dataclasses import dataclass
 
 import pytest
 from confluent_kafka import Message
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub forgets some of them
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
 
 from streamcluster.errors import ExitCode
 from tests.conftest import MakeTopic
@@ -142,6 +149,53 @@ def test_poison_costs_its_own_event(
     check_letters(reader, run, poison, places)
     total = len(feed.acked) + 100
     assert reader.count(f"{topic_prefix}copies") in (total, total + 1)
+
+
+@pytest.mark.parametrize("guarantee", ["exactly_once", "at_least_once"])
+def test_a_record_that_the_brokers_refuse_costs_its_own_event(
+    running: StartApp, make_topic: MakeTopic, reader: Reader, topic_prefix: str, bootstrap: str, guarantee: str
+) -> None:
+    """A topic takes less than it did when the app started: the event is found, and all others go on.
+
+    The dead letter of a record that is too large for that topic, too, has nothing of the record.
+    """
+    topics = [make_topic(f"{topic_prefix}{name}", PARTITIONS) for name in ("in", "zipped")]
+    for name in ("copies", "out"):
+        make_topic(f"{topic_prefix}{name}", PARTITIONS)
+    feed = Feed(bootstrap, topics[0], good(itertools.count()), rate=RATE)
+    run = running("tests.process.poisoned:app", processing_guarantee=guarantee)
+    run.start(2)
+    run.until_running()
+    for name in (f"{topic_prefix}copies", f"{run.app_id}-dead-letter"):
+        set_config(bootstrap, name, "max.message.bytes", "50000")
+    feed.start()
+    until_passed(run, reader, topics)
+
+    send(bootstrap, topics[0], [Row("k", b" " * 100_000 + b"1")], POISONED)
+    end = reader.high(topics[0], POISONED)
+    run.until(lambda status: positions_of(status).get((topics[0], POISONED), 0) >= end, "it is passed")
+    until_passed(run, reader, topics)
+    feed.stop()
+    status = run.until_caught_up()
+    assert [worker.restarts for worker in status.workers] == [0, 0]
+    assert "MSG_SIZE_TOO_LARGE" in run.log()
+    assert run.drain() == ExitCode.DRAINED
+    letters = [headers_of(one) for part in reader.messages(f"{run.app_id}-dead-letter").values() for one in part]
+    # Nobody knows which of the two agents sent what was refused.
+    assert sorted(letter["dead-letter-agent"].decode()[:8] for letter in letters) == ["copying", "counting"]
+    assert all(b"value (100001 bytes)" in letter["dead-letter-left-out"] for letter in letters)
+    copies = [message.value() for part in reader.messages(f"{topic_prefix}copies").values() for message in part]
+    assert set(copies) == {row.value for row in feed.acked.values()}
+    if guarantee == "exactly_once":
+        assert len(copies) == len(feed.acked)
+
+
+def set_config(bootstrap: str, topic: str, name: str, value: str) -> None:
+    """Change one setting of a topic."""
+    entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    admin.incremental_alter_configs([resource])[resource].result(30)
 
 
 def check_letters(reader: Reader, run: Running, poison: Poison, places: range) -> None:

@@ -13,8 +13,8 @@ Verdict = Literal["retriable", "fenced", "reset", "unreachable", "config", "miss
 """
 retriable: make the same call again; fenced: another owner took over, end; reset: close every handle, go back to the
 committed offsets (I3); unreachable: as reset, once brokers answer; config: no restart helps; missing: a topic,
-partition or position is gone; refused: the brokers do not take a record (too large): as reset, and not again;
-unreadable: the client cannot unpack a batch of records: ask for what is behind it.
+partition or position is gone; refused: the brokers do not take a record (too large): as reset, and its event is looked
+for; unreadable: the client cannot unpack a batch of records: ask for what is behind it.
 """
 
 

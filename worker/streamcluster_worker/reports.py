@@ -8,7 +8,7 @@ from typing import Literal
 
 from streamcluster.engine.engine import Engine
 from streamcluster.ids import TaskId
-from streamcluster.messages import LAG_UNKNOWN, Report, TaskReport, TaskState
+from streamcluster.messages import LAG_UNKNOWN, Report, Stored, TaskReport, TaskState
 from streamcluster.topology import Topology
 
 from .lifecycle import Lifecycle, State
@@ -120,3 +120,8 @@ def _resident_bytes() -> int:
 def reads_of(topology: Topology, task: TaskId) -> list[tuple[str, str, int]]:
     """(table, changelog topic, partition) of every shard of a task."""
     return [(table.name, table.changelog, task.partition) for table in topology.tables_of(task)]
+
+
+def stored_message(positions: Mapping[TaskId, int]) -> Stored:
+    """What is on this host's disk."""
+    return Stored(positions={str(task): position for task, position in positions.items()})

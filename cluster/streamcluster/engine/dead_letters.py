@@ -12,6 +12,9 @@ from ..ids import TP
 from .values import UnreadableRecord
 
 TRACEBACK_CHARS_MAX = 8000
+# As bytes_max: nothing of the record, and little of the reason.
+BARE = 0
+BARE_CHARS_MAX = 200
 
 
 def dead_letter(
@@ -22,14 +25,15 @@ def dead_letter(
     bytes_max: of a letter. What does not fit is left out and named in a header: first the value, then the headers, then
     the key. So are headers that cannot be read. The record itself is still where the letter says that it is.
     """
-    trace = "".join(traceback.format_exception(error))
+    trace = "".join(traceback.format_exception(error))[-(TRACEBACK_CHARS_MAX if bytes_max else BARE_CHARS_MAX) :]
+    reason = reason if bytes_max else reason[:BARE_CHARS_MAX]
     why: Pairs = [
         ("dead-letter-topic", tp.topic.encode()),
         ("dead-letter-partition", str(tp.partition).encode()),
         ("dead-letter-offset", str(record.offset()).encode()),
         ("dead-letter-agent", agent.encode()),
         ("dead-letter-error", reason.encode(errors="replace")),
-        ("dead-letter-traceback", trace[-TRACEBACK_CHARS_MAX:].encode(errors="replace")),
+        ("dead-letter-traceback", trace.encode(errors="replace")),
     ]
     left_out: list[str] = []
     key, value = record.key(), record.value()
