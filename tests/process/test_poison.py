@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
-from confluent_kafka import Message
+from confluent_kafka import Consumer, Message, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub forgets some of them
     AdminClient,
     AlterConfigOpType,
@@ -95,6 +95,8 @@ POISONS = {
     "many headers": Poison(
         "in", many_headers, {"counting": (MANY_LEFT, b"more than topic"), "copying": (MANY_LEFT, b"more than topic")}
     ),
+    "gzip": Poison("zipped", zip_bomb, {"unzipping": (b"", b"codec_unpacked_bytes_max")}),
+    "deep JSON": Poison("zipped", deep_json, {"unzipping": (b"", b"RecursionError")}),
     "many headers and value": Poison("in", many_headers_and_value, {"counting": (b"value", b"ValidationError")}),
 }
 
@@ -188,6 +190,28 @@ def test_a_record_that_the_brokers_refuse_costs_its_own_event(
     assert set(copies) == {row.value for row in feed.acked.values()}
     if guarantee == "exactly_once":
         assert len(copies) == len(feed.acked)
+
+
+def test_metadata_of_an_offset_that_nobody_can_read_counts_as_none(
+    running: StartApp, make_topic: MakeTopic, reader: Reader, topic_prefix: str, bootstrap: str
+) -> None:
+    """Whatever somebody committed with an offset, the app goes on from the offset."""
+    topics = [make_topic(f"{topic_prefix}{name}", PARTITIONS) for name in ("in", "zipped")]
+    for name in ("copies", "out"):
+        make_topic(f"{topic_prefix}{name}", PARTITIONS)
+    rows = list(itertools.islice(good(itertools.count()), 100))
+    send(bootstrap, topics[0], rows, POISONED)
+    run = running("tests.process.poisoned:app")
+    odd = ("[" * 4000, '{"a":' * 800, "\x01", '{"' + 'x" ' * 1000)
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": run.app_id})
+    offsets = [TopicPartition(topics[0], number, 0, odd[number]) for number in range(PARTITIONS)]
+    consumer.commit(offsets=offsets, asynchronous=False)
+    consumer.close()
+    run.start(2)
+    status = run.until_caught_up()
+    assert [worker.restarts for worker in status.workers] == [0, 0]
+    assert run.drain() == ExitCode.DRAINED
+    assert reader.count(f"{topic_prefix}copies") == len(rows)
 
 
 def set_config(bootstrap: str, topic: str, name: str, value: str) -> None:
