@@ -22,11 +22,12 @@ from tests.engine.conftest import Drive
 LEFT_OUT = "dead-letter-left-out"
 
 
-class BadHeaders:
-    """A record as confluent-kafka gives it of a header whose name is not UTF-8: whoever asks twice would be killed."""
+class Brittle:
+    """A record as confluent-kafka gives it; of a bad one, whoever asks twice for its headers would be killed."""
 
-    def __init__(self, record: SimulatedRecord) -> None:
+    def __init__(self, record: SimulatedRecord, *, is_bad: bool) -> None:
         self._record = record
+        self._is_bad = is_bad
         self._asked = 0
         self._given: list[object] = []
 
@@ -34,7 +35,9 @@ class BadHeaders:
         return getattr(self._record, name)
 
     def headers(self) -> object:
-        """SystemError, and then what kills."""
+        """None; or SystemError, and then what kills."""
+        if not self._is_bad:
+            return None
         if self._given:
             return self._given[0]
         self._asked += 1
@@ -52,8 +55,7 @@ def feed(driver: Driver, values: list[bytes]) -> None:
     """Have these values come in one batch; the headers of `bad` cannot be read."""
     for value in values:
         record = driver.logs.append("in", {"key": None, "value": value}, 0.0)
-        if value == b"bad":
-            driver.logs.logs[TP("in", 0)][-1] = BadHeaders(record)  # type: ignore[call-overload]
+        driver.logs.logs[TP("in", 0)][-1] = Brittle(record, is_bad=value == b"bad")  # type: ignore[call-overload]
     driver.advance(0.0)
 
 
