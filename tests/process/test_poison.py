@@ -22,6 +22,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub fo
 )
 
 from streamcluster.errors import ExitCode
+from streamcluster_coordinator.status import Status
 from tests.conftest import MakeTopic
 from tests.process.checker import Row
 from tests.process.conftest import StartApp
@@ -212,6 +213,37 @@ def test_metadata_of_an_offset_that_nobody_can_read_counts_as_none(
     assert [worker.restarts for worker in status.workers] == [0, 0]
     assert run.drain() == ExitCode.DRAINED
     assert reader.count(f"{topic_prefix}copies") == len(rows)
+
+
+def test_an_absurd_committed_offset_keeps_only_its_task_waiting(
+    running: StartApp, make_topic: MakeTopic, reader: Reader, topic_prefix: str, bootstrap: str
+) -> None:
+    """The task says where it is and where the log ends; the others run, and it does once the offset is right."""
+    topics = [make_topic(f"{topic_prefix}{name}", PARTITIONS) for name in ("in", "zipped")]
+    for name in ("copies", "out"):
+        make_topic(f"{topic_prefix}{name}", PARTITIONS)
+    run = running("tests.process.poisoned:app")
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": run.app_id})
+    consumer.commit(offsets=[TopicPartition(topics[0], POISONED, 10**15)], asynchronous=False)
+    for number in range(PARTITIONS):
+        send(bootstrap, topics[0], [Row("k", b"7")] * 10, number)
+    run.start(2)
+    others = {(topics[0], number): 10 for number in range(PARTITIONS) if number != POISONED}
+    said = f"{topics[0]}[{POISONED}]: group {run.app_id} has committed {10**15}, and the log ends at 10"
+
+    def is_said(status: Status) -> bool:
+        positions = positions_of(status)
+        waiting = [task for task in status.tasks if said in (task.error or "")]
+        return len(waiting) == 1 and all(positions.get(at, 0) >= end for at, end in others.items())
+
+    run.until(is_said, "one task says why it waits, and the others run")
+    assert f"cannot start: {said}" in run.log()
+    consumer.commit(offsets=[TopicPartition(topics[0], POISONED, 4)], asynchronous=False)
+    consumer.close()
+    status = run.until_caught_up()
+    assert [worker.restarts for worker in status.workers] == [0, 0]
+    assert run.drain() == ExitCode.DRAINED
+    assert reader.count(f"{topic_prefix}copies") == 36
 
 
 def set_config(bootstrap: str, topic: str, name: str, value: str) -> None:

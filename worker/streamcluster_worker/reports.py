@@ -39,7 +39,7 @@ def make_report(
     """A heartbeat with everything that `streamcluster status` shows of this worker.
 
     session: None while there are no clients; stores: None before there were any. note: why it does not work now.
-    events: what runs for long, by task.
+    events: what runs for long, or keeps a task from being opened, by task.
     """
     tasks = tuple(
         _standby_report(task, engine.topology, session, stores)
@@ -91,7 +91,7 @@ def _task_report(
     stored = stores.position(task) if stores is not None else 0
     running = engine.tasks.get(task)
     if running is None:
-        error = session.restorer.error(task) if session is not None else None
+        error = (session.restorer.error(task) if session is not None else None) or event
         shown = _SHOWN[state]
         return TaskReport(task=task, state=shown, restored=restored, restore_total=total, stored=stored, error=error)
     # What cannot be unpacked, while the end of it is looked for.

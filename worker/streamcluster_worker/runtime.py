@@ -142,6 +142,7 @@ class Worker:
         if self._stands():
             return
         events = {task: text for task in self._engine.tasks if (text := self._long_events.longest(task, now))}
+        events |= self._own.lost
         self._send(make_report(self.slot, self._life, self._engine, session, stores, events, broker=broker, note=note))
 
     def report_bare(self, error: Exception) -> None:

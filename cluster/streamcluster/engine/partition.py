@@ -113,7 +113,7 @@ class SourcePartition:
         self.backlog.clear()
         self.gated = []
         self.end_behind_gate = 0
-        ahead = _ahead_of(self.committed)
+        ahead = ahead_of(self.committed)
         for reader in self.readers:
             reader.intake.done[self.tp] = self.committed.next_offset + ahead.get(short_name(reader.name), 0)
             reader.next_offset = reader.intake.done[self.tp]
@@ -284,7 +284,7 @@ class SourcePartition:
         committed = self.committed.next_offset
         there = self._there()
         if len(there) < len(self.readers):
-            ahead = _ahead_of(self.committed)
+            ahead = ahead_of(self.committed)
             committed += min([ahead.get(short_name(reader.name), 0) for reader in there], default=0)
         done = min([reader.intake.done.get(self.tp, committed) for reader in there], default=self.next_offset)
         self.backlog.settle(done, committed)
@@ -361,7 +361,7 @@ def short_name(reader: str) -> str:
     return hashlib.blake2b(reader.encode(), digest_size=6).hexdigest()
 
 
-def _ahead_of(committed: Committed) -> dict[str, int]:
+def ahead_of(committed: Committed) -> dict[str, int]:
     """Short name of a reader -> records ahead of the committed offset; what we did not write counts as none."""
     if not committed.metadata:
         return {}
