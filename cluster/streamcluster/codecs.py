@@ -8,15 +8,20 @@ from __future__ import annotations
 import base64
 import difflib
 import gzip
+import io
 import pickle
+import zlib
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from .errors import ImproperlyConfigured, NotOffered
+from .errors import DecodeError, ImproperlyConfigured, NotOffered
 from .plain import dumps as dumps_json
 from .plain import loads as loads_json
+
+# zlib's word for gzip's header and check sum.
+_GZIP_BITS = 31
 
 
 class Codec:
@@ -97,13 +102,55 @@ def to_bytes(value: Any) -> bytes:
     return dumps_json(value)
 
 
+# Unless the setting codec_unpacked_bytes_max says otherwise: ten times the largest record by default.
+UNPACKED_BYTES_MAX = 10 * 1024 * 1024
+
+
+def pack(value: Any, bytes_max: int = UNPACKED_BYTES_MAX) -> bytes:
+    """gzip. Raises ValueError for what `unpack` would refuse."""
+    data = to_bytes(value)
+    if len(data) > bytes_max:
+        raise ValueError(f"{len(data)} bytes for gzip: {_too_large(bytes_max)}")
+    # mtime=0: the same value always gives the same bytes.
+    return gzip.compress(data, mtime=0)
+
+
+def unpack(data: bytes, bytes_max: int = UNPACKED_BYTES_MAX) -> bytes:
+    """What `gzip.decompress` gives, without ever making more than bytes_max of it.
+
+    Raises:
+        DecodeError: it would be more. EOFError, OSError, zlib.error: as `gzip.decompress`.
+    """
+    unpacked = _unpack_one(data, bytes_max + 1)
+    if unpacked is None:
+        # Several, one behind the other, or none: the library reads and says what it always did.
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+            unpacked = file.read(bytes_max + 1)
+    if len(unpacked) > bytes_max:
+        raise DecodeError(f"{len(data)} bytes of gzip: {_too_large(bytes_max)}")
+    return unpacked
+
+
+def _unpack_one(data: bytes, bytes_max: int) -> bytes | None:
+    """At most so much of what is in one gzip member; None: it is something else."""
+    one = zlib.decompressobj(wbits=_GZIP_BITS)
+    try:
+        unpacked = one.decompress(data, bytes_max)
+    except zlib.error:
+        return None
+    return unpacked if len(unpacked) == bytes_max or (one.eof and not one.unused_data) else None
+
+
+def _too_large(bytes_max: int) -> str:
+    return f"at most {bytes_max} unpacked bytes are taken (the setting codec_unpacked_bytes_max)"
+
+
 JSON = Codec(dumps=dumps_json, loads=loads_json)
 RAW = Codec(dumps=to_bytes, loads=bytes.__bytes__)
 BINARY = Codec(
     dumps=lambda value: base64.b64encode(to_bytes(value)), loads=lambda data: base64.b64decode(data, validate=True)
 )
-# mtime=0: the same value always gives the same bytes.
-GZIP = Codec(dumps=lambda value: gzip.compress(to_bytes(value), mtime=0), loads=gzip.decompress)
+GZIP = Codec(dumps=pack, loads=unpack)
 PICKLE = Codec(
     dumps=lambda value: base64.b64encode(pickle.dumps(value)),
     loads=lambda data: pickle.loads(base64.b64decode(data, validate=True)),
@@ -159,6 +206,20 @@ def _by_name(name: str) -> Codec:
     raise ImproperlyConfigured(
         f"there is no codec {name!r}.{hint} Known: {', '.join(sorted(codecs))}; add one with codecs.register."
     )
+
+
+def dumps_of(node: Codec, unpacked_bytes_max: int) -> Callable[[Any], bytes]:
+    """How one codec of a chain writes, within this bound where it packs."""
+    if node._functions[0] is pack:
+        return lambda value: pack(value, unpacked_bytes_max)
+    return node._dumps
+
+
+def loads_of(node: Codec, unpacked_bytes_max: int) -> Callable[[bytes], Any]:
+    """How one codec of a chain reads, within this bound where it unpacks."""
+    if node._functions[1] is unpack:
+        return lambda data: unpack(data, unpacked_bytes_max)
+    return node._loads
 
 
 def _is_pickle(node: Codec) -> bool:

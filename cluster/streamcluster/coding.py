@@ -14,7 +14,7 @@ from uuid import UUID
 import msgspec
 import orjson
 
-from .codecs import JSON, RAW, Codec, get_codec, to_bytes
+from .codecs import JSON, RAW, UNPACKED_BYTES_MAX, Codec, dumps_of, get_codec, loads_of, to_bytes
 from .errors import AppError
 from .plain import dumps, dumps_with, loads, record_encoder
 from .printable import printable, text_of
@@ -44,13 +44,18 @@ EXPLAIN_TEXT_MAX = 500
 
 
 def make_decoder(
-    type_: object | None, serializer: str | Codec | None, *, default_serializer: str | Codec, allow_pickle: bool
+    type_: object | None,
+    serializer: str | Codec | None,
+    *,
+    default_serializer: str | Codec,
+    allow_pickle: bool,
+    unpacked_bytes_max: int = UNPACKED_BYTES_MAX,
 ) -> Decode:
     """The function from the bytes of a record to a value of `type_`.
 
     Args:
         type_: None: what the codec gives. serializer: None: the type's own, else `default_serializer`.
-        allow_pickle: whether the codec may unpickle.
+        allow_pickle: whether the codec may unpickle. unpacked_bytes_max: what gzip may make of a key or value.
 
     Returns:
         A function that raises on bytes that it cannot read (any exception: see `explain`). It is never given None.
@@ -60,10 +65,10 @@ def make_decoder(
     """
     codec = _choose(type_, serializer, default_serializer, allow_pickle)
     first, *others = codec.nodes
-    inner = _decoder_of_one(type_, first)
+    inner = _decoder_of_one(type_, first, unpacked_bytes_max)
     if not others:
         return inner
-    outer = [node._loads for node in reversed(others)]
+    outer = [loads_of(node, unpacked_bytes_max) for node in reversed(others)]
 
     def decode(data: bytes) -> Any:
         for read in outer:
@@ -74,7 +79,12 @@ def make_decoder(
 
 
 def make_encoder(
-    type_: object | None, serializer: str | Codec | None, *, default_serializer: str | Codec, allow_pickle: bool
+    type_: object | None,
+    serializer: str | Codec | None,
+    *,
+    default_serializer: str | Codec,
+    allow_pickle: bool,
+    unpacked_bytes_max: int = UNPACKED_BYTES_MAX,
 ) -> Encode:
     """The function from a value to the bytes of a record; None gives None, whatever the type.
 
@@ -87,13 +97,18 @@ def make_encoder(
     if codec is RAW:
         return _encode_text if type_ is str else _encode_raw
     if codec.nodes[0] is JSON and type_ in UNTYPED:
-        return _untyped_encoder(_encoder_of_chain(type_, codec))
-    inner = _encoder_of_chain(type_, codec)
+        return _untyped_encoder(_encoder_of_chain(type_, codec, unpacked_bytes_max))
+    inner = _encoder_of_chain(type_, codec, unpacked_bytes_max)
     return lambda value: None if value is None else inner(value)
 
 
 def make_table_coder(
-    type_: object | None, serializer: str | Codec | None, *, allow_pickle: bool, is_key: bool = False
+    type_: object | None,
+    serializer: str | Codec | None,
+    *,
+    allow_pickle: bool,
+    is_key: bool = False,
+    unpacked_bytes_max: int = UNPACKED_BYTES_MAX,
 ) -> tuple[TableEncode, Decode]:
     """The functions between a table's keys (is_key) or values and the bytes of its changelog, by default JSON.
 
@@ -106,16 +121,20 @@ def make_table_coder(
     codec = _choose(type_, serializer, "json", allow_pickle)
     if codec is JSON and type_ in UNTYPED:
         return _encode_plain, _decode_plain_key if is_key else loads
-    encode = _encoder_of_chain(type_, codec)
-    decode = make_decoder(type_, codec, default_serializer="json", allow_pickle=allow_pickle)
+    encode = _encoder_of_chain(type_, codec, unpacked_bytes_max)
+    decode = make_decoder(
+        type_, codec, default_serializer="json", allow_pickle=allow_pickle, unpacked_bytes_max=unpacked_bytes_max
+    )
     if is_key and type_ not in RAW_DECODERS:
         return encode, lambda data: _hashable(decode(data))
     return encode, decode
 
 
-def explain(error: Exception, data: bytes) -> str:
-    """One line on why `data` could not be decoded: the error, and how the bytes begin."""
+def explain(error: Exception, data: bytes | None) -> str:
+    """One line on why `data` could not be decoded: the error, and how the bytes begin, if there are any."""
     text = printable(" ".join(f"{type(error).__name__}: {text_of(error)}".split()))[:EXPLAIN_TEXT_MAX]
+    if data is None:
+        return text
     start = bytes(data[:EXPLAIN_BYTES_MAX])
     which = (
         "the bytes are" if len(data) <= EXPLAIN_BYTES_MAX else f"{len(data)} bytes, the first {EXPLAIN_BYTES_MAX} are"
@@ -133,12 +152,12 @@ def _choose(type_: Any, serializer: str | Codec | None, default: str | Codec, al
     return get_codec(serializer or own or default, allow_pickle=allow_pickle)
 
 
-def _decoder_of_one(type_: Any, codec: Codec) -> Decode:
+def _decoder_of_one(type_: Any, codec: Codec, unpacked_bytes_max: int) -> Decode:
     if codec is RAW and type_ in RAW_DECODERS:
         return RAW_DECODERS[type_]
     if codec is JSON or codec is RAW:
         return loads if type_ in UNTYPED else json_decoder(type_)
-    read = codec._loads
+    read = loads_of(codec, unpacked_bytes_max)
     convert = _to_type(type_)
     return read if convert is None else lambda data: convert(read(data))
 
@@ -158,11 +177,11 @@ def _to_type(type_: Any) -> Callable[[Any], Any] | None:
     return to_type
 
 
-def _encoder_of_one(type_: Any, codec: Codec) -> Callable[[Any], bytes]:
+def _encoder_of_one(type_: Any, codec: Codec, unpacked_bytes_max: int) -> Callable[[Any], bytes]:
     if codec is RAW:
         return to_bytes
     if codec is not JSON:
-        return codec._dumps
+        return dumps_of(codec, unpacked_bytes_max)
     if type_ in UNTYPED:
         return dumps
     if is_pydantic(type_):
@@ -170,12 +189,12 @@ def _encoder_of_one(type_: Any, codec: Codec) -> Callable[[Any], bytes]:
     return record_encoder(type_)
 
 
-def _encoder_of_chain(type_: Any, codec: Codec) -> Callable[[Any], bytes]:
+def _encoder_of_chain(type_: Any, codec: Codec, unpacked_bytes_max: int) -> Callable[[Any], bytes]:
     first, *others = codec.nodes
-    inner = _encoder_of_one(type_, first)
+    inner = _encoder_of_one(type_, first, unpacked_bytes_max)
     if not others:
         return inner
-    outer = [node._dumps for node in others]
+    outer = [dumps_of(node, unpacked_bytes_max) for node in others]
 
     def encode(value: Any) -> bytes:
         data = inner(value)

@@ -73,6 +73,14 @@ class DecodeError(StreamclusterError):
     """A key or value is not what its type and codec say (the peer that wrote it must act)."""
 
 
+class UnreadableBatch(DecodeError):
+    """Records that the Kafka client cannot unpack: more than 100 MB in a batch, or no records at all."""
+
+
+class UnreadableHeaders(DecodeError):
+    """A header's name is not UTF-8, so the Kafka client cannot read any header of the record."""
+
+
 class ValidationError(DecodeError):
     """A value decodes but does not fit its model: a missing field, a wrong type."""
 
@@ -87,6 +95,13 @@ class UnencodableEntry(StreamclusterError):
         super().__init__(f"table {table!r}, key {shown}: {error!r}")
         self.table = table
         self.key = key
+
+
+class CommitRefused(StreamclusterError):
+    """Kafka does not take a record that an event sent, however often it is tried: it is too large, for example."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"Kafka refused a record: {reason}")
 
 
 class KilledWorker(StreamclusterError):

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 from .codecs import to_bytes
 from .current import KafkaRecord, Run, current_outbox, cursor_var
 from .faust_names import EVENT, names_what_is_missing
+from .headers import header_pairs, headers_of, headers_size
 from .ids import TP
-from .limits import header_pairs, headers_size
 
 
 class Destination(Protocol):
@@ -58,8 +58,13 @@ class Event:
 
     @property
     def headers(self) -> dict[str, bytes]:
-        """Headers by name; of several with one name, the last."""
-        return dict(self._record.headers() or ())
+        """Headers by name; of several with one name, the last.
+
+        Raises:
+            UnreadableHeaders: a name is not UTF-8, which the Kafka client cannot read.
+        """
+        headers: dict[str, Any] = dict(headers_of(self._record))
+        return headers
 
     @property
     def message(self) -> Message:
@@ -82,9 +87,7 @@ class Event:
         value = self.value if value is ... else value
         if isinstance(channel, str):
             raise TypeError(f"event.send({channel!r}): give a topic object, it has the codecs; forward() takes a name.")
-        await channel.send(
-            key=key, value=value, headers=list(self._record.headers() or ()) if headers is None else headers
-        )
+        await channel.send(key=key, value=value, headers=headers_of(self._record) if headers is None else headers)
 
     async def forward(self, channel: Destination | str, *, key: Any = ..., headers: Any = None) -> None:
         """Send the record on as it is, without decoding and encoding it again."""
@@ -94,8 +97,7 @@ class Event:
             "key": self._record.key() if key is ... else None if key is None else to_bytes(key),
             "value": self._record.value(),
         }
-        sent_headers = headers if headers is not None else self._record.headers()
-        pairs = header_pairs(sent_headers or ())
+        pairs = headers_of(self._record) if headers is None else header_pairs(headers)
         if pairs:
             message["headers"] = pairs
         coders = getattr(getattr(channel, "topic", channel), "coders", None)

@@ -7,14 +7,11 @@ the clock, which is read for records that bring a timestamp of their own.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from .settings import Settings
 from .topology import ResolvedTopic
 
-Headers = Mapping[str, str | bytes | None] | Sequence[tuple[str, str | bytes | None]]
 # Room for what a batch has around one record.
 BATCH_OVERHEAD_BYTES = 512
 # What a dead letter has on top of a record of any size: why and where.
@@ -90,24 +87,3 @@ def letter_bytes_max(settings: Settings, topic: ResolvedTopic | None) -> int:
     if topic is not None and topic.message_bytes_max is not None:
         most = min(most, topic.message_bytes_max)
     return most - BATCH_OVERHEAD_BYTES
-
-
-def header_pairs(headers: Mapping[str, Any] | Sequence[tuple[Any, Any]]) -> list[tuple[str, bytes | None]]:
-    """Headers as pairs of a name and bytes.
-
-    Raises:
-        TypeError: a value that is neither text, bytes nor None.
-    """
-    pairs: list[tuple[str, bytes | None]] = []
-    for name, value in headers.items() if isinstance(headers, Mapping) else headers:
-        if isinstance(value, str):
-            value = value.encode()
-        if not isinstance(name, str) or not isinstance(value, (bytes, type(None))):
-            raise TypeError(f"the header {name!r} is a {type(value).__name__}: give text or bytes.")
-        pairs.append((name, value))
-    return pairs
-
-
-def headers_size(pairs: Sequence[tuple[str, bytes | None]]) -> int:
-    """Bytes of names and values."""
-    return sum(len(name) + len(value or b"") for name, value in pairs)

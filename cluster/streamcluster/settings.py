@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -55,7 +55,7 @@ LEAST: dict[float, tuple[str, ...]] = {
         *("version", "workers", "topic_partitions", "topic_replication_factor", "topic_min_insync_replicas"),
         *("commit_events_max", "consumer_batch_records_max", "stream_buffer_records_max", "outbox_records_max"),
         *("producer_flush_records", "consumer_prefetch_bytes", "store_write_buffer_bytes", "crash_loop_deaths"),
-        *("standby_lag_max", "standby_warmups_max", "stream_buffer_bytes_max"),
+        *("standby_lag_max", "standby_warmups_max", "stream_buffer_bytes_max", "codec_unpacked_bytes_max"),
     ),
     # A record has a key, a value, headers, and a batch around it.
     1024: ("producer_max_request_size",),
@@ -113,6 +113,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     key_serializer: str = "raw"
     value_serializer: str = "json"
     allow_pickle: bool = False
+    # What the codec gzip may make of one key or value. None: 10 times producer_max_request_size.
+    codec_unpacked_bytes_max: int | None = None
 
     # Failing events (design.md, section 7).
     error_retries: int = 1
@@ -179,6 +181,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def exactly_once(self) -> bool:
         """Whether outputs are committed with changelogs and offsets; else only these are, and outputs leave at once."""
         return self.processing_guarantee == "exactly_once"
+
+    @property
+    def codec_bounds(self) -> dict[str, Any]:
+        """What coders may do with bytes that others wrote: arguments of the functions of `coding.py`."""
+        unpacked = self.codec_unpacked_bytes_max or 10 * self.producer_max_request_size
+        return {"allow_pickle": self.allow_pickle, "unpacked_bytes_max": unpacked}
 
     @property
     def dead_letters(self) -> str:

@@ -11,7 +11,8 @@ from .coding import make_decoder, make_encoder
 from .current import OutboxLike, current_outbox
 from .errors import AppError, NotOffered
 from .faust_names import TOPIC, names_what_is_missing
-from .limits import Headers, TopicLimits, header_pairs, headers_size, limits_of
+from .headers import Headers, header_pairs, headers_size
+from .limits import TopicLimits, limits_of
 from .settings import Settings
 
 
@@ -86,17 +87,13 @@ class Topic:
 
     def compile(self, settings: Settings, limits: TopicLimits | None = None) -> None:
         """Choose the codecs. Idempotent; limits: what the broker takes, where known."""
-        allow = settings.allow_pickle
         key, value = settings.key_serializer, settings.value_serializer
+        bounds = settings.codec_bounds
         self._coders = Coders(
-            decode_key=make_decoder(self.key_type, self.key_serializer, default_serializer=key, allow_pickle=allow),
-            decode_value=make_decoder(
-                self.value_type, self.value_serializer, default_serializer=value, allow_pickle=allow
-            ),
-            encode_key=make_encoder(self.key_type, self.key_serializer, default_serializer=key, allow_pickle=allow),
-            encode_value=make_encoder(
-                self.value_type, self.value_serializer, default_serializer=value, allow_pickle=allow
-            ),
+            decode_key=make_decoder(self.key_type, self.key_serializer, default_serializer=key, **bounds),
+            decode_value=make_decoder(self.value_type, self.value_serializer, default_serializer=value, **bounds),
+            encode_key=make_encoder(self.key_type, self.key_serializer, default_serializer=key, **bounds),
+            encode_value=make_encoder(self.value_type, self.value_serializer, default_serializer=value, **bounds),
             limits=limits or limits_of(settings),
         )
 

@@ -14,7 +14,7 @@ from streamcluster.engine.clock import LoopClock
 from streamcluster.engine.in_hand import InHand
 from streamcluster.engine.intake import RunIntake
 from streamcluster.engine.killers import Caution
-from streamcluster.engine.partition import Reader, SourcePartition
+from streamcluster.engine.partition import Reader, SourcePartition, short_name
 from streamcluster.engine.values import Committed
 from streamcluster.ids import TP, TaskId
 from streamcluster.streams import Source, Stream
@@ -163,9 +163,20 @@ def test_end_of_log_moves_the_position_without_an_event() -> None:
     asyncio.run(play())
 
 
+# What would not decode, or not be true.
+ODD_METADATA: tuple[str, ...] = (
+    "[" * 4000,
+    '{"a":' * 800,
+    "[" * 100_000,
+    "\udcff",
+    f'{{"{short_name("one")}": {"9" * 5000}}}',
+)
+ODD_METADATA += tuple(f'{{"{short_name("one")}": {count}}}' for count in ("-5", "1e400", "true", "2.5", "10e30"))
+
+
 def test_metadata_of_other_tools_is_ignored() -> None:
     """Offsets committed by hand may carry any text: it counts as no reader being ahead."""
-    for metadata in ("", "by hand", "[1]", '"x"', '{"one": "far"}', '{"gone": 5}'):
+    for metadata in ("", "by hand", "[1]", '"x"', '{"one": "far"}', '{"gone": 5}', *ODD_METADATA):
         made = topic()
         intake = RunIntake(Cursor("one", TASK), LoopClock(), lambda: None, lambda: True, CAUTION)
         readers = [Reader("one", "one", made, intake, None)]

@@ -14,8 +14,8 @@ __all__ = ["obedient"]
 _number = itertools.count()
 
 
-def _open_clients(config: WorkerConfig) -> clients.Clients:
-    made = session.open_clients(config)
+def _open_clients(config: WorkerConfig, batch_bytes_max: int) -> clients.Clients:
+    made = session.open_clients(config, batch_bytes_max)
     if next(_number) == 0:
         made.consumer = open_consumer(Settings(id="deaf", broker="kafka://127.0.0.1:1"), made.connection)
     return made

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-from streamcluster.errors import BrokerUnreachable, ConfigurationError, Fenced, StreamclusterError
+from streamcluster.errors import BrokerUnreachable, ConfigurationError, Fenced, StreamclusterError, UnreadableBatch
 
-Verdict = Literal["retriable", "fenced", "reset", "unreachable", "config", "missing", "refused"]
+Verdict = Literal["retriable", "fenced", "reset", "unreachable", "config", "missing", "refused", "unreadable"]
 """
 retriable: make the same call again; fenced: another owner took over, end; reset: close every handle, go back to the
 committed offsets (I3); unreachable: as reset, once brokers answer; config: no restart helps; missing: a topic,
-partition or position is gone; refused: the brokers do not take a record (too large): as reset, and not again.
+partition or position is gone; refused: the brokers do not take a record (too large): as reset, and its event is looked
+for; unreadable: the client cannot unpack a batch of records: ask for what is behind it.
 """
 
 
@@ -83,6 +84,8 @@ _MOVED = frozenset(
     }
 )
 _REFUSED = frozenset({"MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_RECORD", "INVALID_TIMESTAMP"})
+# A batch that unpacks to more than the client takes, is malformed, or is of a kind that the client does not know.
+_UNREADABLE = frozenset({"_BAD_COMPRESSION", "_BAD_MSG", "_NOT_IMPLEMENTED"})
 _MISSING = frozenset(
     {
         "UNKNOWN_TOPIC_OR_PART",
@@ -143,6 +146,7 @@ _TABLE: tuple[tuple[frozenset[str], Verdict], ...] = (
     (_CONFIG, "config"),
     (_REFUSED, "refused"),
     (_MISSING, "missing"),
+    (_UNREADABLE, "unreadable"),
 )
 
 
@@ -160,6 +164,8 @@ def error_for(what: str, error: ErrorFacts) -> StreamclusterError:
             return Fenced(f"{what}: another owner took over this transactional id: {reason}. This process must end.")
         case "config":
             return ConfigurationError(f"{what}: the brokers or librdkafka refuse it: {reason}. Check settings, rights.")
+        case "unreadable":
+            return UnreadableBatch(f"{what}: records that the Kafka client cannot unpack: {reason}.")
         case "retriable" if error.name() not in _UNREACHABLE:
             # Its retries are used up, or nobody would ask for an exception: brokers that have just come back and load
             # their state, for example.

@@ -10,6 +10,7 @@ import inspect
 import logging
 import traceback
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from streamcluster.app import App
 from streamcluster.engine.engine import Engine
@@ -33,6 +34,8 @@ TRACEBACK_CHARS_MAX = 100_000
 TEXT_CHARS_MAX = 4_000
 # How long a disk that refuses is tried before the worker ends, so that its tasks may go to others.
 DISK_SECONDS = 15.0
+# A task whose position is behind the end of its log is looked at again after so long.
+LOST_SECONDS = 5.0
 
 
 class Stop(Exception):
@@ -70,6 +73,8 @@ class OwnTasks:
         self._failing: dict[TaskId, tuple[float, float]] = {}
         # Stores that failed while they were restored.
         self.restore_errors: dict[TaskId, StoreFailed] = {}
+        # Why tasks cannot be opened.
+        self.lost: dict[TaskId, str] = {}
         # Whether an event was left unfinished since the drain began.
         self.cut_short = False
 
@@ -83,6 +88,7 @@ class OwnTasks:
         self._session = None
         self._starts.clear()
         self.restore_errors.clear()
+        self.lost.clear()
 
     def _handles(self) -> tuple[Session, Stores]:
         assert self._session is not None
@@ -124,7 +130,7 @@ class OwnTasks:
             session.follower.leave(tasks)
             partitions = {task: sorted(tps_of(self._config, (task,))) for task in tasks}
             starts = start_positions(session.clients, self._settings, partitions)
-            for task in tasks:
+            for task in (task for task in tasks if starts[task].lost is None):
                 tables = [table.name for table in self._config.topology.tables_of(task)]
                 refuse_lost_offsets(self._settings, starts[task], stores.open(task), tables)
             return starts
@@ -132,7 +138,9 @@ class OwnTasks:
         pause = REOPEN_PAUSE_SECONDS
         while any(self._states.get(task) == "opening" for task in tasks):
             try:
-                self._starts.update(await self._effects.in_thread(open_all))
+                found = await self._effects.in_thread(open_all)
+                tasks = self._leave_lost(tasks, found)
+                self._starts.update({task: found[task] for task in tasks})
                 break
             except StoreUnavailable as error:
                 self._give_up_disk(tasks, error)
@@ -140,6 +148,24 @@ class OwnTasks:
                 pause = min(REOPEN_PAUSE_SECONDS_MAX, pause * 2)
         for task in tasks:
             self._happened(life.Opened(task))
+
+    def _leave_lost(self, tasks: tuple[TaskId, ...], found: Mapping[TaskId, Start]) -> tuple[TaskId, ...]:
+        """Those of the tasks that can start; the others are looked at again later, and keep nobody waiting."""
+        for task in tasks:
+            before, text = self.lost.pop(task, None), found[task].lost
+            if text is not None:
+                self.lost[task] = text
+                if text != before:
+                    logger.error("task %s cannot start: %s", task, text)
+                self._effects.begin((task,), partial(self._open_later, task))
+        return tuple(task for task in tasks if task not in self.lost)
+
+    async def _open_later(self, task: TaskId) -> None:
+        await asyncio.sleep(LOST_SECONDS)
+        if self._states.get(task) == "opening":
+            await self._open((task,))
+        else:
+            self.lost.pop(task, None)
 
     def _give_up_disk(self, tasks: tuple[TaskId, ...], error: StoreFailed) -> None:
         """Raise Stop when the stores of these tasks have failed for too long: others may have a better disk."""

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from streamcluster.engine.partition import ahead_of
 from streamcluster.engine.values import Committed
 from streamcluster.errors import StateIncompatible
 from streamcluster.ids import TP, TaskId
@@ -30,10 +31,14 @@ def has_rows(store: TaskStore, tables: Iterable[str]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where a task starts. has_committed: at least one of the positions is a committed one."""
+    """Where a task starts. has_committed: at least one of the positions is a committed one.
+
+    lost: why it cannot start, since nobody knows where: a position is behind the end of its log.
+    """
 
     positions: dict[TP, Committed]
     has_committed: bool
+    lost: str | None = None
 
 
 def refuse_lost_offsets(settings: Settings, start: Start, store: TaskStore, tables: Iterable[str]) -> None:
@@ -58,23 +63,31 @@ def start_positions(clients: Clients, settings: Settings, tasks: Mapping[TaskId,
     find_leaders(clients.consumer, sorted({tp.topic for tp in tps}))
     committed = read_committed_positions(clients.group, tps, POSITIONS_SECONDS_MAX)
     begins = clients.offsets.begin_offsets(tps, POSITIONS_SECONDS_MAX)
-    ends: dict[TP, int] = {}
-    if settings.consumer_auto_offset_reset == "latest":
-        missing = [tp for tp in tps if committed[tp].offset is None]
-        ends = clients.offsets.end_offsets(missing, POSITIONS_SECONDS_MAX)
+    ends = clients.offsets.end_offsets(tps, POSITIONS_SECONDS_MAX)
+    where = ends if settings.consumer_auto_offset_reset == "latest" else begins
     return {
         task: Start(
-            {tp: _position(tp, committed[tp], begins[tp], ends.get(tp)) for tp in partitions},
+            {tp: _position(tp, committed[tp], begins[tp], ends[tp], where[tp]) for tp in partitions},
             has_committed=any(committed[tp].offset is not None for tp in partitions),
+            lost=next((text for tp in partitions if (text := _lost(settings, tp, committed[tp], ends[tp]))), None),
         )
         for task, partitions in tasks.items()
     }
 
 
-def _position(tp: TP, committed: kafka.Committed, begin: int, end: int | None) -> Committed:
-    """Where one partition starts. end: where a partition without a committed position does, if not at `begin`."""
+def _lost(settings: Settings, tp: TP, committed: kafka.Committed, end: int) -> str | None:
+    if committed.offset is None or committed.offset <= end:
+        return None
+    return (
+        f"{tp}: group {settings.app_id} has committed {committed.offset}, and the log ends at {end}: was the topic "
+        "made anew, or the offset committed by something else? Commit the one that belongs to the state"
+    )
+
+
+def _position(tp: TP, committed: kafka.Committed, begin: int, end: int, where: int) -> Committed:
+    """Where one partition starts. where: if it has no committed position."""
     if committed.offset is None:
-        return Committed(begin if end is None else end)
+        return Committed(where)
     if committed.offset < begin:
         logger.error(
             "%s: records %d to %d were deleted by the topic's retention before they were processed; going on at %d",
@@ -84,4 +97,8 @@ def _position(tp: TP, committed: kafka.Committed, begin: int, end: int | None) -
             begin,
         )
         return Committed(begin)
-    return Committed(committed.offset, committed.metadata)
+    found = Committed(committed.offset, committed.metadata)
+    if any(committed.offset + count > end for count in ahead_of(found).values()):
+        # Not ours, whatever it looks like: readers would wait for records up to there.
+        return Committed(committed.offset)
+    return found

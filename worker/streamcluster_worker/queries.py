@@ -168,9 +168,8 @@ class Queries:
     def _coder(self, name: str) -> _Coder:
         if name not in self._coders:
             table = next(table for table in self._plan.tables if table.name == name)
-            allow = self._settings.allow_pickle
-            key = make_table_coder(table.key_type, table.key_serializer, allow_pickle=allow, is_key=True)
-            value = make_table_coder(table.value_type, table.value_serializer, allow_pickle=allow)
+            key = make_table_coder(table.key_type, table.key_serializer, is_key=True, **self._settings.codec_bounds)
+            value = make_table_coder(table.value_type, table.value_serializer, **self._settings.codec_bounds)
             self._coders[name] = _Coder(_keys(table.key_type, key[0]), key[1], value[1])
         return self._coders[name]
 

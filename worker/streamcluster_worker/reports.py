@@ -8,7 +8,7 @@ from typing import Literal
 
 from streamcluster.engine.engine import Engine
 from streamcluster.ids import TaskId
-from streamcluster.messages import LAG_UNKNOWN, Report, TaskReport, TaskState
+from streamcluster.messages import LAG_UNKNOWN, Report, Stored, TaskReport, TaskState
 from streamcluster.topology import Topology
 
 from .lifecycle import Lifecycle, State
@@ -39,7 +39,7 @@ def make_report(
     """A heartbeat with everything that `streamcluster status` shows of this worker.
 
     session: None while there are no clients; stores: None before there were any. note: why it does not work now.
-    events: what runs for long, by task.
+    events: what runs for long, or keeps a task from being opened, by task.
     """
     tasks = tuple(
         _standby_report(task, engine.topology, session, stores)
@@ -91,8 +91,12 @@ def _task_report(
     stored = stores.position(task) if stores is not None else 0
     running = engine.tasks.get(task)
     if running is None:
-        return TaskReport(task=task, state=_SHOWN[state], restored=restored, restore_total=total, stored=stored)
-    failing = task in engine.recovery.trials or running.failed()
+        error = (session.restorer.error(task) if session is not None else None) or event
+        shown = _SHOWN[state]
+        return TaskReport(task=task, state=shown, restored=restored, restore_total=total, stored=stored, error=error)
+    # What cannot be unpacked, while the end of it is looked for.
+    unreadable = [str(b) for tp, b in session.source.unreadable.items() if tp in running.partitions] if session else []
+    failing = bool(unreadable) or task in engine.recovery.trials or running.failed()
     positions = {tp.topic: partition.committed.next_offset for tp, partition in running.partitions.items()}
     ends = {tp.topic: session.source.end_offset(tp) if session else None for tp in running.partitions}
     return TaskReport(
@@ -103,7 +107,7 @@ def _task_report(
         # What it took to come back: a restart is judged by it.
         restored=restored,
         restore_total=total,
-        error=engine.recovery.last_error.get(task) or event,
+        error=next(iter(unreadable), None) or engine.recovery.last_error.get(task) or event,
         stored=stored,
     )
 
@@ -116,3 +120,8 @@ def _resident_bytes() -> int:
 def reads_of(topology: Topology, task: TaskId) -> list[tuple[str, str, int]]:
     """(table, changelog topic, partition) of every shard of a task."""
     return [(table.name, table.changelog, task.partition) for table in topology.tables_of(task)]
+
+
+def stored_message(positions: Mapping[TaskId, int]) -> Stored:
+    """What is on this host's disk."""
+    return Stored(positions={str(task): position for task, position in positions.items()})

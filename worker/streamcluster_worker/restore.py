@@ -34,6 +34,9 @@ _BATCH_RECORDS = 5_000
 _IDLE_SECONDS = 0.05
 # A log that is trimmed while it is read is started again; more often than this, something else is wrong.
 _RESTARTS_MAX = 5
+# A log that cannot be unpacked is looked at again after so long: each look unpacks 100 MB, and only its retention or a
+# compaction may heal it.
+_UNREADABLE_PAUSE_SECONDS = 10.0
 
 
 @dataclass(slots=True)
@@ -46,6 +49,9 @@ class _Job:
     planned: bool = False
     cancelled: bool = False
     restarts: int = 0
+    # Why it does not get on, and time.monotonic() before which it is not tried again.
+    error: str | None = None
+    due: float = 0.0
 
     @property
     def finished(self) -> bool:
@@ -125,6 +131,11 @@ class Restorer:
         restored = sum(log.next_offset - log.first_offset for log in job.logs)
         return restored, sum(max(0, log.end_offset - log.first_offset) for log in job.logs)
 
+    def error(self, task: TaskId) -> str | None:
+        """Why the task does not get on; None while it does."""
+        job = self._jobs.get(task)
+        return None if job is None else job.error
+
     def stop(self, timeout: float = 5.0) -> None:
         """End the thread; tasks that are not done stay as far as they are."""
         with self._lock:
@@ -155,8 +166,13 @@ class Restorer:
         self._plan([job for job in jobs if not job.planned])
         for job in jobs:
             self._finish(job)
-        active = [job for job in jobs if not job.finished and not job.cancelled and job.planned][-self._width :]
+        now = time.monotonic()
+        able = [job for job in jobs if not job.finished and not job.cancelled and job.planned and job.due <= now]
+        active = able[-self._width :]
         if not active:
+            self.busy = False
+            with self._lock:
+                self._lock.wait(_IDLE_SECONDS)
             return
         consumer = self._assign(active)
         messages = consumer.consume(_BATCH_RECORDS, 0) or consumer.consume(1, _IDLE_SECONDS)
@@ -226,6 +242,7 @@ class Restorer:
             if not job.cancelled and next_offset > log.next_offset:
                 job.store.restore(log.table, rows, next_offset)
                 log.next_offset = next_offset
+                job.error = None
 
     def _trouble(self, job: _Job, log: Log, error: KafkaError) -> None:
         """An error that came in place of records: what heals by itself is only logged."""
@@ -239,6 +256,13 @@ class Restorer:
             self._drop_consumer()
         elif verdict in ("retriable", "unreachable"):
             _log.warning("%s: %s; trying again", what, error.str())
+        elif verdict == "unreadable":
+            # Never passed over: what is in it belongs to the table. The task waits, and the others go on.
+            reason = str(error_for(what, error))
+            if reason != job.error:
+                _log.error("%s The task waits until the changelog can be read", reason)
+            job.error = reason
+            job.due = time.monotonic() + _UNREADABLE_PAUSE_SECONDS
         else:
             self._fail([job], error_for(what, error))
 

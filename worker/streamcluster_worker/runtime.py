@@ -40,7 +40,6 @@ from streamcluster.messages import (
     Released,
     Report,
     Revoke,
-    Stored,
     ToCoordinator,
     ToWorker,
     WorkerConfig,
@@ -51,14 +50,14 @@ from streamcluster.stores import StoreFailed
 from . import lifecycle as life
 from .effects import Effects
 from .in_hand_file import open_in_hand
-from .kafka_errors import RecordRefused, ResetNeeded
+from .kafka_errors import ResetNeeded
 from .outage import Outage
 from .own_tasks import REOPEN_PAUSE_SECONDS, REOPEN_PAUSE_SECONDS_MAX, OwnTasks, Stop, failed, tps_of
 from .purge import Purge
 from .queries import Queries
-from .reports import make_report
+from .reports import make_report, stored_message
 from .restore import Restorer
-from .session import Session, open_clients
+from .session import Session, batch_bytes_max, open_clients, smaller_batch
 from .stores import Stores
 
 logger = logging.getLogger("streamcluster")
@@ -96,6 +95,7 @@ class Worker:
         # When the clients were opened last, and the pause before they were, if that was in haste.
         self._opened_at = float("-inf")
         self._pause = REOPEN_PAUSE_SECONDS
+        self._batch_bytes_max = batch_bytes_max(config)
         # Why a restore ended early, until the loop comes to it.
         self._restore_error: Exception | None = None
         self._leader = config.leader
@@ -142,6 +142,7 @@ class Worker:
         if self._stands():
             return
         events = {task: text for task in self._engine.tasks if (text := self._long_events.longest(task, now))}
+        events |= self._own.lost
         self._send(make_report(self.slot, self._life, self._engine, session, stores, events, broker=broker, note=note))
 
     def report_bare(self, error: Exception) -> None:
@@ -177,7 +178,7 @@ class Worker:
             if self._config.inventory:
                 assert self._stores is not None
                 found = self._loop.run_in_executor(self._pool, self._stores.unused)
-                found.add_done_callback(lambda done: self._send(_stored(done.result())))
+                found.add_done_callback(lambda done: self._send(stored_message(done.result())))
             self._app.on_worker_init.send(self._app)
             while True:
                 await self._turn()
@@ -187,8 +188,6 @@ class Worker:
             raise Stop(failed(ExitCode.STATE_INCOMPATIBLE, str(error))) from error
         except ConfigurationError as error:
             raise Stop(failed(ExitCode.CONFIGURATION, str(error))) from error
-        except RecordRefused as error:
-            raise Stop(failed(ExitCode.CRASH_LOOP, str(error))) from error
         except StoreFailed as error:
             # A disk's fault ends no more than this worker.
             raise Stop(failed(1, str(error), error)) from error
@@ -212,7 +211,7 @@ class Worker:
             await self._session.pump.turn()
             self._look_for_damage()
             self._check_failures()
-        except (Fenced, ConfigurationError, RecordRefused, StateIncompatible):
+        except (Fenced, ConfigurationError, StateIncompatible):
             raise
         except (ResetNeeded, BrokerUnreachable) as error:
             await self._reset(error)
@@ -314,7 +313,7 @@ class Worker:
 
     async def _open_clients(self) -> None:
         """Open every client; the first thing that this does is to fence whoever had the slot before."""
-        clients = await self._loop.run_in_executor(self._pool, open_clients, self._config)
+        clients = await self._loop.run_in_executor(self._pool, open_clients, self._config, self._batch_bytes_max)
         if self._stores is None:
             config = self._config
             self._stores = Stores(config.settings, config.topology, config.state_dir, clients.cluster_id)
@@ -333,6 +332,10 @@ class Worker:
         """
         logger.warning("%s", error)
         self._outage.began(error)
+        refused = error.reason if isinstance(error, ResetNeeded) and error.verdict == "refused" else None
+        if refused is not None:
+            self._engine.refused(refused)
+            self._batch_bytes_max = smaller_batch(self._batch_bytes_max)
         # Whether what a drain was committing counts, nobody knows.
         self._own.cut_short |= self._life.draining and bool(self._engine.tasks)
         lost = tuple(sorted(self._engine.tasks))
@@ -341,7 +344,7 @@ class Worker:
         if lost:
             await self._app.on_partitions_revoked.send_async(self._app, revoked=tps_of(self._config, lost))
         # What does not heal by a reset is not tried many times a second.
-        hasty = self._loop.time() - self._opened_at < CALM_SECONDS
+        hasty = self._loop.time() - self._opened_at < CALM_SECONDS and refused is None
         pause = self._pause = min(REOPEN_PAUSE_SECONDS_MAX, 2 * self._pause) if hasty else REOPEN_PAUSE_SECONDS
         if hasty:
             await asyncio.sleep(pause)
@@ -393,7 +396,3 @@ class Worker:
         await self._drop_session()
         self._engine.caution.end()
         self._pool.shutdown(wait=False)
-
-
-def _stored(positions: dict[TaskId, int]) -> Stored:
-    return Stored(positions={str(task): position for task, position in positions.items()})

@@ -17,6 +17,9 @@ from .source import Source
 from .stores import Stores
 from .writes import KafkaWrites
 
+# Batches of fewer bytes are not made smaller: one of a single record is taken or not.
+BATCH_BYTES_LEAST = 16 * 1024
+
 
 @dataclass(slots=True)
 class Session:
@@ -72,13 +75,22 @@ class Session:
         self.clients.close()
 
 
-def open_clients(config: WorkerConfig) -> Clients:
+def batch_bytes_max(config: WorkerConfig) -> int:
+    """How large a batch of records may be that every topic takes."""
+    limits = [topic.message_bytes_max for topic in config.topology.topics if topic.message_bytes_max is not None]
+    return min(limits, default=config.settings.producer_max_request_size)
+
+
+def smaller_batch(bytes_max: int) -> int:
+    """After brokers refused one: they do so whole, and a topic may take less than it did."""
+    return max(BATCH_BYTES_LEAST, bytes_max // 2)
+
+
+def open_clients(config: WorkerConfig, batch_bytes_max: int) -> Clients:
     """Open every client; the first thing that this does is to fence whoever had the slot before. Blocks.
 
     Raises:
         Fenced, BrokerUnreachable, ConfigurationError: as `Clients.open` says.
     """
     settings = config.settings
-    limits = [topic.message_bytes_max for topic in config.topology.topics if topic.message_bytes_max is not None]
-    batch_bytes_max = min(limits, default=settings.producer_max_request_size)
     return Clients.open(settings, config.transactional_id, settings.connect_timeout, batch_bytes_max)

@@ -7,20 +7,27 @@ consume(1, ...) (librdkafka waits for n records, so n is 1 there) and wakes the 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import cast
 
 from streamcluster.current import KafkaRecord
+from streamcluster.engine.values import UnreadableRecord
 from streamcluster.ids import TP
 from streamcluster.settings import Settings
 
 from .kafka import Consumer, KafkaError, Message, TopicPartition, end_seen
-from .kafka_errors import error_for
+from .kafka_errors import classify, error_for
+from .unreadable import Batch
 
+logger = logging.getLogger("streamcluster")
 IDLE_POLL_SECONDS = 0.1
 # How often the ends of the logs are noted, for reports.
 ENDS_SECONDS = 0.2
+# Answers of a partition that has no record at the offset that was asked for.
+_NOTHING_THERE = (KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSET_RESET)
 
 
 class Source:
@@ -37,9 +44,11 @@ class Source:
         "_moves",
         "_paused",
         "_pool",
+        "_said",
         "_wake",
         "assigned",
         "ended",
+        "unreadable",
     )
 
     def __init__(
@@ -63,6 +72,9 @@ class Source:
         self._look_at = 0.0
         # Partitions whose end was reached by the last poll: the offset there, beyond transaction markers.
         self.ended: dict[TP, int] = {}
+        # Batches that cannot be unpacked, while the first offset behind them is looked for; and where the log said so.
+        self.unreadable: dict[TP, Batch] = {}
+        self._said: dict[TP, int] = {}
 
     def poll(self, room: Callable[[int], int]) -> list[KafkaRecord]:
         """The next records, without waiting.
@@ -91,7 +103,7 @@ class Source:
             self._ends = {tp: end_seen(self._consumer, tp) for tp in self.assigned}
         # any(), not a comparison: KafkaError == None leaves an exception behind (confluent-kafka 2.16).
         # A list, not a generator: half the time a record.
-        if any([message.error() for message in messages]):  # noqa: C419
+        if self.unreadable or any([message.error() for message in messages]):  # noqa: C419
             messages = self._without_errors(messages)
         if messages:
             self._heard()
@@ -102,18 +114,58 @@ class Source:
         return len(records) >= self._asked
 
     def _without_errors(self, messages: list[Message]) -> list[Message]:
+        """The records, and what stands for those that cannot be unpacked."""
         records: list[Message] = []
+        # Read from somewhere else since: what follows here of these is from before.
+        moved: set[TP] = set()
         for message in messages:
-            error = message.error()
-            if error is None:
+            error, tp = message.error(), _tp(message)
+            if tp in moved:
+                continue
+            batch = self.unreadable.get(tp)
+            if batch is None and error is None:
                 records.append(message)
-            elif error.code() == KafkaError._PARTITION_EOF:
+            elif error is not None and classify(error) == "unreadable":
+                moved.add(tp)
+                records += self._look_behind(tp, batch, message, error)
+            elif batch is not None and (error is None or error.code() in _NOTHING_THERE):
+                moved.add(tp)
+                batch.is_behind()
+                records += self._look_on(batch)
+            elif error is not None and error.code() == KafkaError._PARTITION_EOF:
                 offset = message.offset()
                 assert offset is not None
-                self.ended[_tp(message)] = offset
-            elif not error.retriable():
+                self.ended[tp] = offset
+            elif error is not None and not error.retriable():
                 raise error_for(f"Reading {message.topic()}[{message.partition()}]", error)
         return records
+
+    def _look_behind(self, tp: TP, batch: Batch | None, message: Message, error: KafkaError) -> list[Message]:
+        """The client cannot unpack what is there: look for what is behind it."""
+        first = message.offset()
+        assert first is not None
+        if batch is None:
+            batch = self.unreadable[tp] = Batch.at(tp, first, f"{error.str()} ({error.name()})")
+            if self._said.get(tp) != first:
+                self._said[tp] = first
+                logger.warning("%s; looking for what is behind them", batch)
+        elif first == batch.first:
+            batch.is_inside()
+        else:
+            batch.is_behind(first)
+        return self._look_on(batch)
+
+    def _look_on(self, batch: Batch) -> list[Message]:
+        """Read where the search is; or, when it is over, from behind the batch: returns what stands for that."""
+        if not batch.is_found:
+            self._moves[batch.tp] = batch.asked
+            self._move()
+            return []
+        assert batch.behind is not None
+        del self.unreadable[batch.tp]
+        self._moves[batch.tp] = batch.behind
+        self._move()
+        return [cast(Message, UnreadableRecord(batch.tp, batch.behind - 1, batch.error()))]
 
     def poll_when_idle(self) -> None:
         """Let the thread wait for the next record, and wake the loop when it comes."""
@@ -126,6 +178,7 @@ class Source:
         """Read these partitions from these offsets, in addition to the others."""
         for tp, offset in positions.items():
             self._moves[tp] = offset
+            self.unreadable.pop(tp, None)
             # An end seen before a rewind must not move the position behind it.
             self.ended.pop(tp, None)
         self._move_when_home()
@@ -134,6 +187,7 @@ class Source:
         """Read these partitions no more."""
         for tp in tps:
             self._moves[tp] = None
+            self.unreadable.pop(tp, None)
             self.ended.pop(tp, None)
         self._move_when_home()
 

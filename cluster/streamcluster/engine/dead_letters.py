@@ -6,10 +6,15 @@ import traceback
 from typing import Any
 
 from ..current import KafkaRecord
+from ..errors import UnreadableHeaders
+from ..headers import HEADERS_MAX, Pairs, headers_of, headers_size
 from ..ids import TP
-from ..limits import headers_size
+from .values import UnreadableRecord
 
 TRACEBACK_CHARS_MAX = 8000
+# As bytes_max: nothing of the record, and little of the reason.
+BARE = 0
+BARE_CHARS_MAX = 200
 
 
 def dead_letter(
@@ -18,25 +23,34 @@ def dead_letter(
     """The output record: original key, value and headers, and headers that say where it came from and why.
 
     bytes_max: of a letter. What does not fit is left out and named in a header: first the value, then the headers, then
-    the key. The record itself is still where the letter says that it is.
+    the key. So are headers that cannot be read. The record itself is still where the letter says that it is.
     """
-    trace = "".join(traceback.format_exception(error))
-    why: list[tuple[str, bytes]] = [
+    trace = "".join(traceback.format_exception(error))[-(TRACEBACK_CHARS_MAX if bytes_max else BARE_CHARS_MAX) :]
+    reason = reason if bytes_max else reason[:BARE_CHARS_MAX]
+    why: Pairs = [
         ("dead-letter-topic", tp.topic.encode()),
         ("dead-letter-partition", str(tp.partition).encode()),
         ("dead-letter-offset", str(record.offset()).encode()),
         ("dead-letter-agent", agent.encode()),
         ("dead-letter-error", reason.encode(errors="replace")),
-        ("dead-letter-traceback", trace[-TRACEBACK_CHARS_MAX:].encode(errors="replace")),
+        ("dead-letter-traceback", trace.encode(errors="replace")),
     ]
-    key, value, headers = record.key(), record.value(), list(record.headers() or ())
-    room = bytes_max - headers_size(why)
     left_out: list[str] = []
+    key, value = record.key(), record.value()
+    if isinstance(record, UnreadableRecord):
+        left_out.append("key, value, headers (they cannot be unpacked)")
+    try:
+        headers = headers_of(record)
+    except UnreadableHeaders:
+        left_out.append("headers (they cannot be read)")
+        headers = []
+    room = bytes_max - headers_size(why)
     if len(key or b"") + len(value or b"") + headers_size(headers) > room:
         left_out.append(f"value ({len(value or b'')} bytes)")
         value = None
-    if len(key or b"") + headers_size(headers) > room:
-        left_out.append(f"headers ({headers_size(headers)} bytes)")
+    # With the reasons, and a name for what is left out.
+    if len(key or b"") + headers_size(headers) > room or len(headers) + len(why) >= HEADERS_MAX:
+        left_out.append(f"headers ({len(headers)} with {headers_size(headers)} bytes)")
         headers = []
     if len(key or b"") > room:
         left_out.append(f"key ({len(key or b'')} bytes)")

@@ -12,6 +12,7 @@ from functools import partial
 
 from ..app import App
 from ..current import KafkaRecord
+from ..errors import CommitRefused
 from ..freeze import Plan, Unit
 from ..ids import TP, TaskId
 from ..limits import letter_bytes_max
@@ -133,6 +134,7 @@ class Engine:
         self._be_careful(running)
         self.tasks[task] = running
         running.start()
+        self.recovery.opened(running)
 
     def _add_instances(self, running: RunningTask, sources: list[str], readers: dict[str, list[Reader]]) -> None:
         """A coroutine per unit that reads one of these topics, and more under `concurrency=`."""
@@ -217,6 +219,17 @@ class Engine:
             source.parts.pop(task, None)
         await running.stop()
 
+    def refused(self, reason: str) -> None:
+        """Kafka refused what was to be committed, for a record in it; now every task is closed and opened anew."""
+        members = self.transaction.parts.keys() | self.transaction.unfinished
+        in_flight = self.transaction.in_flight or Commit()
+        members |= {cut.task for cut in in_flight.tasks}
+        if not self.transaction.exactly_once:
+            # What was sent since the last commit may be of any of these.
+            members |= {task.id for task in self.tasks.values() if not task.is_clean()}
+        has_others = bool(in_flight.outputs)
+        self.recovery.refused(members, CommitRefused(reason), self._policies, has_others=has_others)
+
     def abandon(self) -> Commit | None:
         """Nothing of the open transaction, nor of the commit in flight, will be heard of again (I3). Returns that."""
         self.transaction.abort()
@@ -284,6 +297,7 @@ class Engine:
             if cut.task in self.tasks:
                 for tp, position in cut.offsets.items():
                     self.caution.committed(tp, position.next_offset)
+                    self.recovery.aside.committed(tp, position.next_offset)
         self._cache.trim([shard.memory for task in self.tasks.values() for shard in task.shards.values()])
         self.step()
 

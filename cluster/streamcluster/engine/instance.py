@@ -15,8 +15,8 @@ from ..current import Cursor, Run, cursor_var, outbox_var
 from ..errors import AppError, Skip, UnencodableEntry
 from ..events import Event
 from ..freeze import Unit
+from ..headers import have_headers, headers_of, headers_size
 from ..ids import TaskId
-from ..limits import headers_size
 from ..operators import Processor, apply
 from ..streams import Source, Stream
 from ..topics import Topic
@@ -212,7 +212,7 @@ class Instance:
             data = record.value() if as_it_is else coders.encode_value(value)
             key_data = coders.encode_key(key)
             message: OutputRecord = {"key": key_data, "value": data}
-            headers = record.headers() or []
+            headers = headers_of(record)
             if headers:
                 message["headers"] = headers
             size = len(key_data or b"") + len(data or b"") + headers_size(headers)
@@ -230,7 +230,7 @@ def _forward_run(run: Run, key_of: Callable[[Any], Any] | None, destination: Top
         keys = [encode_key(key_of(value)) for value in run.values]
     except Exception:  # noqa: BLE001 (user code; the offender is found one by one)
         return False
-    if any([record.headers() for record in records]):  # noqa: C419 (a list is faster than a generator)
+    if have_headers(records):
         return False
     values = [record.value() for record in records]
     largest = max(map(len, filter(None, values)), default=0) + max(map(len, filter(None, keys)), default=0)

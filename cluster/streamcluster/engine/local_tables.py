@@ -33,9 +33,8 @@ def make_shards(
     shards: dict[str, CachedShard] = {}
     for table in plan.tables:
         if table.name in here:
-            allow = settings.allow_pickle
-            key = make_table_coder(table.key_type, table.key_serializer, allow_pickle=allow, is_key=True)
-            value = make_table_coder(table.value_type, table.value_serializer, allow_pickle=allow)
+            key = make_table_coder(table.key_type, table.key_serializer, is_key=True, **settings.codec_bounds)
+            value = make_table_coder(table.value_type, table.value_serializer, **settings.codec_bounds)
             changelog = here[table.name]
             limits = limits_of(settings, changelogs[changelog])
             check = partial(limits.check_size, changelog)

@@ -11,17 +11,23 @@ import zlib
 from bisect import bisect
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from ..current import KafkaRecord, Run
 from ..ids import TP, TaskId
+from ..outside import Unreadable, parse
 from ..topics import Topic
 from .backlog import PartitionBacklog
 from .intake import RunIntake
 from .killers import Caution
-from .values import Committed
+from .values import Committed, UnreadableRecord
 
 SIZE_SAMPLE = 8
+# Brokers take at most so much with an offset, by default (offset.metadata.max.bytes).
+METADATA_BYTES_MAX = 4096
+_decode_ahead = msgspec.json.Decoder(dict[str, Annotated[int, msgspec.Meta(gt=0, lt=2**62)]]).decode
 Reject = Callable[[TP, KafkaRecord, str, Exception], bool]
 # What is done with a record that is not handed out: its dead letter, for example. False: it must not be passed.
 Aside = Callable[[KafkaRecord], bool]
@@ -58,6 +64,7 @@ class SourcePartition:
     __slots__ = (
         "_caution",
         "_reject",
+        "_unreadable_next",
         "backlog",
         "committed",
         "end_behind_gate",
@@ -95,6 +102,8 @@ class SourcePartition:
         self.backlog = PartitionBacklog()
         # Of those, the ones that no codec may see again: it killed the process.
         self.undecodable: set[int] = set()
+        # Behind the last place where the client could not unpack what is there.
+        self._unreadable_next = 0
         self.rewind()
 
     def rewind(self) -> None:
@@ -104,7 +113,7 @@ class SourcePartition:
         self.backlog.clear()
         self.gated = []
         self.end_behind_gate = 0
-        ahead = _ahead_of(self.committed)
+        ahead = ahead_of(self.committed)
         for reader in self.readers:
             reader.intake.done[self.tp] = self.committed.next_offset + ahead.get(short_name(reader.name), 0)
             reader.next_offset = reader.intake.done[self.tp]
@@ -129,6 +138,8 @@ class SourcePartition:
         front = self.front
         new = len(records) if records[0].offset() >= front else sum([record.offset() >= front for record in records])
         self.next_offset = records[-1].offset() + 1
+        if type(records[-1]) is UnreadableRecord:
+            self._unreadable_next = self.next_offset
         self.backlog.add(records[0].offset(), self.next_offset, len(records), _size_of(records))
         if self.gate is not None:
             gate = self.gate
@@ -220,11 +231,16 @@ class SourcePartition:
         """Decode them, one by one with a mark at each while the process is feared for."""
         if self.undecodable:
             records = [record for record in records if record.offset() not in self.undecodable]
-        if not self._caution.suspects:
-            return _decode(topic, records)
-        found = _decode_each(topic, records, lambda offset: self._caution.decode(self.tp, offset))
-        self._caution.decoded()
-        return found
+        unreadable: list[tuple[KafkaRecord, Exception]] = []
+        if records and records[0].offset() < self._unreadable_next:
+            unreadable = [(record, record.why) for record in records if isinstance(record, UnreadableRecord)]
+            records = [record for record in records if not isinstance(record, UnreadableRecord)]
+        if self._caution.suspects:
+            taken, values, undecodable = _decode_each(topic, records, partial(self._caution.decode, self.tp))
+            self._caution.decoded()
+        else:
+            taken, values, undecodable = _decode(topic, records)
+        return taken, values, undecodable + unreadable
 
     def _reject_for(self, unit: str, error: Exception, record: KafkaRecord) -> bool:
         return self._reject(self.tp, record, unit, error)
@@ -268,7 +284,7 @@ class SourcePartition:
         committed = self.committed.next_offset
         there = self._there()
         if len(there) < len(self.readers):
-            ahead = _ahead_of(self.committed)
+            ahead = ahead_of(self.committed)
             committed += min([ahead.get(short_name(reader.name), 0) for reader in there], default=0)
         done = min([reader.intake.done.get(self.tp, committed) for reader in there], default=self.next_offset)
         self.backlog.settle(done, committed)
@@ -345,15 +361,14 @@ def short_name(reader: str) -> str:
     return hashlib.blake2b(reader.encode(), digest_size=6).hexdigest()
 
 
-def _ahead_of(committed: Committed) -> dict[str, int]:
-    """Short name of a reader -> records ahead of the committed offset; another tool's metadata counts as none."""
+def ahead_of(committed: Committed) -> dict[str, int]:
+    """Short name of a reader -> records ahead of the committed offset; what we did not write counts as none."""
+    if not committed.metadata:
+        return {}
     try:
-        ahead = json.loads(committed.metadata) if committed.metadata else {}
-    except ValueError:
+        return parse(_decode_ahead, committed.metadata.encode(errors="replace"), METADATA_BYTES_MAX)
+    except Unreadable:
         return {}
-    if not isinstance(ahead, dict):
-        return {}
-    return {name: count for name, count in ahead.items() if isinstance(count, int)}
 
 
 def _has_share(share: tuple[int, int], key: bytes | None) -> bool:

@@ -20,7 +20,10 @@ class Reads(Protocol):
     ended: dict[TP, int]
 
     def poll(self, room: Callable[[int], int]) -> list[KafkaRecord]:
-        """The next records, without waiting. room: how many of so many may come."""
+        """The next records, without waiting. room: how many of so many may come.
+
+        An `UnreadableRecord` is the last of its partition in what one poll gives.
+        """
         ...
 
     def poll_when_idle(self) -> None:

@@ -13,20 +13,21 @@ from functools import partial
 from ..app import App
 from ..coding import explain
 from ..current import KafkaRecord
-from ..errors import AppError, KilledWorker
+from ..errors import AppError, CommitRefused, KilledWorker
 from ..ids import TP, TaskId
 from ..policies import ErrorPolicy, policy_of
 from ..printable import repr_of
 from ..stores import StoreFailed
 from .clock import Clock
-from .dead_letters import dead_letter
+from .dead_letters import BARE, dead_letter
 from .functions import Functions
 from .in_hand import ANYBODY, unit_number
 from .killers import Killer
 from .partition import SourcePartition
+from .put_aside import PutAside
 from .shared import SharedSource
 from .task import RunningTask
-from .trial import Trial
+from .trial import Search, Trial
 from .values import Failure
 
 Rewind = Callable[[dict[TP, int]], None]
@@ -65,6 +66,9 @@ class Recovery:
         self.dead_letters_total = 0
         self.rollbacks_total = 0
         self.last_error: dict[TaskId, str] = {}
+        self.aside = PutAside()
+        # Of tasks that are closed.
+        self._searches: dict[TaskId, Search] = {}
 
     # Reports
 
@@ -107,6 +111,54 @@ class Recovery:
         for unit in sorted({reader.unit for partition in task.partitions.values() for reader in partition.readers}):
             self.report(Failure(unit, policy_of(None, self._app.conf), task.id, suspects, error))
 
+    def refused(
+        self, members: set[TaskId], error: CommitRefused, policies: Mapping[str, ErrorPolicy], *, has_others: bool
+    ) -> None:
+        """Kafka took nothing of what these tasks had done: find the event, in groups, once they are opened anew.
+
+        has_others: functions of the worker had sent something with it.
+        """
+        for task in [self._tasks[task_id] for task_id in members & self._tasks.keys()]:
+            self.last_error[task.id] = str(error)
+            trial = self.trials.get(task.id)
+            if trial is None:
+                trial = self.trials[task.id] = Trial(task, self._clock, self._give_up, self._changed.set)
+            if trial.phase != "alone":
+                trial.suspect_all({tp: partition.front for tp, partition in task.partitions.items()})
+            elif trial.count > 1:
+                trial.halve()
+            elif members == {task.id} and not has_others:
+                self._blame(task, trial.suspects[0], error, policies)
+
+    def _blame(
+        self, task: RunningTask, suspect: tuple[TP, int], error: CommitRefused, policies: Mapping[str, ErrorPolicy]
+    ) -> None:
+        """Nothing but this event was in the commit: it is given up; or, if that was its dead letter, that is made anew.
+
+        It is not tried again, and all who read it give it up: nobody knows whose record it was.
+        """
+        tp, offset = suspect
+        units = sorted({reader.unit for reader in task.partitions[tp].readers})
+        failures = [Failure(unit, policies[unit], task.id, [suspect], error) for unit in units]
+        if not self.aside.has(tp, offset):
+            self.aside.blamed[suspect] = failures
+        elif suspect not in self.aside.bare:
+            self.aside.bare.add(suspect)
+        else:
+            logger.error("%s@%d: Kafka refuses its dead letter, even without the record: %s", tp, offset, error)
+            self.stop_failure = self.stop_failure or failures[0]
+
+    def opened(self, task: RunningTask) -> None:
+        """Go on with the search for an event whose record Kafka refused, where it was when the task was closed."""
+        for (tp, offset), failures in self.aside.blamed.items():
+            if tp in task.partitions and offset >= task.partitions[tp].committed.next_offset:
+                for failure in failures:
+                    aside = partial(self._give_up, task, tp, failure=failure)
+                    task.partitions[tp].skips.setdefault(offset, {})[failure.unit] = aside
+        if (search := self._searches.pop(task.id, None)) is not None:
+            trial = self.trials[task.id] = Trial(task, self._clock, self._give_up, self._changed.set, search)
+            trial.begin()
+
     def replay(self, task: TaskId) -> None:
         """The task must roll back, for no fault of an event."""
         self.replays.setdefault(task, None)
@@ -116,6 +168,8 @@ class Recovery:
         """The task is closed."""
         if (trial := self.trials.pop(task, None)) is not None:
             trial.end()
+            if trial.search.until:
+                self._searches[task] = trial.search
         self.replays.pop(task, None)
         self.failures = [failure for failure in self.failures if failure.task != task]
 
@@ -182,15 +236,14 @@ class Recovery:
             policy = policy_of(None, self._app.conf) if killer.unit == ANYBODY else policies[unit]
             suspects = [(partition.tp, killer.offset)]
             failure = Failure(unit, policy, task.id, suspects, KilledWorker(killer.why))
-            aside = partial(self._give_up_killer, task, partition.tp, failure)
+            aside = partial(self._give_up, task, partition.tp, failure=failure)
             partition.skips.setdefault(killer.offset, {})[unit] = aside
-
-    def _give_up_killer(self, task: RunningTask, tp: TP, failure: Failure, record: KafkaRecord) -> bool:
-        return self._give_up(task, tp, record, failure)
 
     def _give_up(self, task: RunningTask, tp: TP, record: KafkaRecord, failure: Failure) -> bool:
         """Do what the policy says with a record that cannot be processed; False when that is to stop."""
-        reason = explain(failure.error, record.value() or b"")
+        is_news = self.aside.note(tp, record.offset(), failure.unit)
+        level = logging.WARNING if is_news else logging.DEBUG
+        reason = explain(failure.error, record.value())
         place = f"{tp}@{record.offset()}"
         if failure.policy.action == "stop" or isinstance(failure.error, AppError):
             logger.error("%s cannot process %s and its policy is to stop: %s", failure.unit, place, reason)
@@ -198,20 +251,20 @@ class Recovery:
             self._changed.set()
             return False
         if failure.policy.action == "skip":
-            logger.warning("%s skips %s: %s", failure.unit, place, reason)
+            logger.log(level, "%s skips %s: %s", failure.unit, place, reason)
             return True
         topic = self._app.conf.dead_letters
-        logger.warning("%s sends %s to %s: %s", failure.unit, place, topic, reason)
+        logger.log(level, "%s sends %s to %s: %s", failure.unit, place, topic, reason)
         letter = dead_letter(
             tp,
             record,
             agent=failure.unit,
             error=failure.error,
             reason=reason,
-            bytes_max=self._letter_bytes_max,
+            bytes_max=BARE if (tp, record.offset()) in self.aside.bare else self._letter_bytes_max,
         )
         task.outbox.append(topic, letter)
-        self.dead_letters_total += 1
+        self.dead_letters_total += is_news
         return True
 
     # Rolling back
@@ -258,7 +311,7 @@ class Recovery:
             if trial is None:
                 task = self._tasks[failure.task]
                 trial = self.trials[task.id] = Trial(task, self._clock, self._give_up, self._changed.set)
-            if trial.phase == "alone" and trial.suspects[0] in failure.suspects:
+            if trial.phase == "alone" and trial.count == 1 and trial.suspects[0] in failure.suspects:
                 trial.failed_alone(failure)
                 self._stop_if_stopped(trial, failure)
             else:

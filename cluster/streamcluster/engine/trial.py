@@ -5,13 +5,17 @@
     alone    the suspect is processed with nothing else uncommitted, so a failure is its own, and then committed
     stopped  its policy says stop: the task stays where it is
 
+When a commit was refused nobody knows whose record it was: then groups of events are tried in place of one, and a group
+that fails is halved, down to the event. That goes on where it was when the task is closed and opened anew in between.
+
 When it succeeds, or its policy gives it up (dead letter, skip), the next suspect follows, and then the stream goes on.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -27,13 +31,40 @@ Suspect = tuple[TP, int]
 GiveUp = Callable[[RunningTask, TP, KafkaRecord, Failure], bool]
 
 
+@dataclass(slots=True)
+class Search:
+    """Every event before these positions is suspected. group: how many are tried next; 0: that is not known yet."""
+
+    until: dict[TP, int]
+    group: int = 0
+
+
 class Trial:
     """The trial of one task's suspects, oldest first."""
 
-    __slots__ = ("_attempts", "_clock", "_give_up", "_pause", "_units", "_wake", "phase", "suspects", "task")
+    __slots__ = (
+        "_attempts",
+        "_clock",
+        "_give_up",
+        "_pause",
+        "_units",
+        "_wake",
+        "count",
+        "phase",
+        "search",
+        "suspects",
+        "task",
+    )
 
-    def __init__(self, task: RunningTask, clock: Clock, give_up: GiveUp, wake: Callable[[], None]) -> None:
-        """wake: has `step` called soon."""
+    def __init__(
+        self,
+        task: RunningTask,
+        clock: Clock,
+        give_up: GiveUp,
+        wake: Callable[[], None],
+        search: Search | None = None,
+    ) -> None:
+        """wake: has `step` called soon. search: one to go on with."""
         self.task = task
         self._wake = wake
         # Oldest first, and whose they are.
@@ -45,17 +76,37 @@ class Trial:
         self._give_up = give_up
         # Seconds to wait before the suspect is tried again.
         self._pause = 0.0
+        self.search = search or Search({})
+        # How many of `suspects`, from the first on, are tried together.
+        self.count = 1
 
     def add(self, unit: str, suspects: Iterable[Suspect]) -> None:
         """More suspects of this unit: an earlier event failed while the records before a suspect were replayed."""
+        if self.search.until:
+            for tp, offset in suspects:
+                self.search.until[tp] = max(offset + 1, self.search.until.get(tp, 0))
+            self.halve()
+            return
         for suspect in suspects:
             self._units.setdefault(suspect, set()).add(unit)
         self.suspects = deque(sorted({*self.suspects, *suspects}))
+
+    def suspect_all(self, until: Mapping[TP, int]) -> None:
+        """Every event before these positions is a suspect: a commit with them was refused."""
+        for tp, offset in [*until.items(), *((tp, offset + 1) for tp, offset in self.suspects)]:
+            self.search.until[tp] = max(offset, self.search.until.get(tp, 0))
+
+    def halve(self) -> None:
+        """The group that was tried failed, by an event that is not known."""
+        self.search.group = max(1, self.count // 2)
 
     def begin(self) -> None:
         """(Re)start with the replay of what comes before the first suspect, after a rollback."""
         if self.phase != "stopped":
             self.phase = "replay"
+        if self.search.until:
+            # They are picked from what comes again.
+            self.suspects.clear()
         self._take_all()
         self._set_gates()
         self.task.set_flush(True)
@@ -77,6 +128,10 @@ class Trial:
 
     def _set_gates(self) -> None:
         """Let pass what is before the current suspect; hold back the other partitions of the task."""
+        if self.search.until:
+            for partition in self.task.partitions.values():
+                partition.gate = HELD_BACK
+            return
         suspect_tp, offset = self.suspects[0]
         for tp, partition in self.task.partitions.items():
             partition.gate = offset if tp == suspect_tp else HELD_BACK
@@ -97,7 +152,9 @@ class Trial:
         """
         if not is_clean or not self._may_go_on():
             return False
-        if self.phase == "replay":
+        if self.phase == "replay" and self.search.until and not self._pick():
+            return False
+        if self.phase == "replay" and self.suspects:
             tp, offset = self.suspects[0]
             partition = self.task.partitions[tp]
             waiting = partition.gated
@@ -121,9 +178,24 @@ class Trial:
 
     def _lets_go_on(self, coroutine: Coroutine) -> bool:
         """The coroutine has done what came before the suspect, or the suspect; others may be at an event, and wait."""
-        if coroutine.unit_name in self._units.get(self.suspects[0], ()):
+        if not self.suspects or coroutine.unit_name in self._units.get(self.suspects[0], ()):
             return coroutine.idle
         return coroutine.idle or (not coroutine.resting and not holds_back(coroutine))
+
+    def _pick(self) -> bool:
+        """Make the next group of events the suspects, none when all are through; False: they are still to come."""
+        for tp in sorted(self.search.until):
+            partition, end = self.task.partitions[tp], self.search.until[tp]
+            if found := [record.offset() for record in partition.gated if record.offset() < end]:
+                self.search.group = self.search.group or max(1, len(found) // 2)
+                self.suspects = deque([(tp, offset) for offset in found[: self.search.group]])
+                self.count = len(self.suspects)
+                self._units = {self.suspects[0]: {reader.unit for reader in partition.readers}}
+                return True
+            if not partition.gated and max(partition.next_offset, partition.end_behind_gate) < end:
+                return False
+            del self.search.until[tp]
+        return True
 
     def _try_after_pause(self) -> None:
         if self._pause:
@@ -140,11 +212,12 @@ class Trial:
             self._wake()
 
     def _try(self) -> None:
-        """Hand out the suspect."""
+        """Hand out the suspect, or the group."""
         partition = self.task.partitions[self.suspects[0][0]]
         self.phase = "alone"
         self._take_only_own()
-        partition.dispatch([partition.gated.pop(0)])
+        tried, partition.gated = partition.gated[: self.count], partition.gated[self.count :]
+        partition.dispatch(tried)
 
     def _take_only_own(self) -> None:
         """Have streams that go over several tasks take nothing else meanwhile."""
@@ -162,9 +235,15 @@ class Trial:
         self._take_all()
 
     def _next_suspect(self) -> bool:
-        self._units.pop(self.suspects.popleft(), None)
+        for _ in range(min(self.count, len(self.suspects))):
+            self._units.pop(self.suspects.popleft(), None)
+        self.count = 1
         self.phase = "replay"
         self._take_all()
+        if self.search.until:
+            self.search.group *= 2
+            self._wake()
+            return False
         if self.suspects:
             self._set_gates()
             return False

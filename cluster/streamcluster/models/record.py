@@ -7,7 +7,6 @@ Faust's model is described in faust_api.md, section 1.7. No topic, table or sett
 from __future__ import annotations
 
 import sys
-import zlib
 from functools import lru_cache
 from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
@@ -21,8 +20,6 @@ from ..record_options import OPTION_NAMES, RecordOptions, make_options, options_
 from ..typed import converter, json_decoder
 from .fields import prepare_fields
 
-# What codecs and decoders raise on bytes that they cannot read; RecursionError: nested too deeply.
-UNREADABLE = (ValueError, TypeError, EOFError, OSError, RecursionError, zlib.error)
 _M = TypeVar("_M", bound="RecordMeta")
 
 
@@ -171,7 +168,8 @@ class Record(msgspec.Struct, metaclass=RecordMeta, order=True):
             record: Self = decode(s)
         except msgspec.ValidationError as error:
             raise ValidationError(f"{cls.__name__}: {error}") from error
-        except UNREADABLE as error:
+        except Exception as error:
+            # No list: codecs are user code, and a decoder's error that nobody foresaw is one all the same.
             raise DecodeError(f"{cls.__name__}: {explain(error, s)}") from error
         return record
 

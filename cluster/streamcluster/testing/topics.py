@@ -46,6 +46,10 @@ class SimulatedRecord:
         """The headers, in order."""
         return list(self.header_list)
 
+    def set_headers(self, headers: object) -> None:
+        """Nobody has reason to: these can be read."""
+        raise NotImplementedError
+
     def timestamp(self) -> tuple[int, int]:
         """(kind: create time, milliseconds)."""
         return 1, self.timestamp_ms

@@ -1,0 +1,152 @@
+"""Batches that the client cannot unpack: where they end, what stands for them, and who waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from confluent_kafka import Consumer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamcluster.engine.values import UnreadableRecord
+from streamcluster.ids import TP, TaskId
+from streamcluster.settings import Settings
+from streamcluster.stores import MemoryStore
+from streamcluster_worker.follow import Follower
+from streamcluster_worker.kafka import Connection, open_consumer
+from streamcluster_worker.offsets import Offsets
+from streamcluster_worker.restore import Restorer
+from streamcluster_worker.source import Source
+from streamcluster_worker.unreadable import Batch
+from tests.conftest import MakeTopic
+from tests.process.checker import Row
+from tests.process.poison import send_unpackable
+from tests.process.records import send
+from tests.process.waiting import eventually
+from tests.worker.following import Shelf
+
+SECONDS = 60.0
+TASK, OTHER = TaskId(1, 0), TaskId(1, 1)
+
+
+@given(
+    first=st.integers(0, 10**12),
+    size=st.integers(1, 10**6),
+    other=st.none() | st.integers(0, 5),
+)
+def test_the_search_finds_the_first_offset_behind_the_batch(first: int, size: int, other: int | None) -> None:
+    """However many records it has, and whatever follows; in about two questions for each doubling."""
+    batch = Batch.at(TP("t", 0), first, "?")
+    end, questions = first + size, 0
+    while not batch.is_found:
+        questions += 1
+        assert questions <= 2 * size.bit_length() + 2
+        if batch.asked < end:
+            batch.is_inside()
+        elif other is not None and batch.asked >= end + other:
+            batch.is_behind(end + other)
+        else:
+            batch.is_behind()
+    assert batch.behind == end
+    assert f"offsets {first} to {end - 1} cannot be unpacked" in str(batch.error())
+
+
+@pytest.fixture
+def consumer(broker_url: str) -> Iterator[Consumer]:
+    """A consumer as a worker has it."""
+    one = open_consumer(Settings(id="shop", broker=broker_url), Connection())
+    yield one
+    one.close()
+
+
+@pytest.mark.parametrize("records", [1, 5])
+def test_source_gives_what_stands_for_a_batch_that_cannot_be_unpacked(
+    consumer: Consumer, make_topic: MakeTopic, topic_prefix: str, broker_url: str, records: int
+) -> None:
+    """In its place, once, and all else comes: before it, behind it, and of the other partition."""
+    bootstrap, topic = broker_url.removeprefix("kafka://"), make_topic(f"{topic_prefix}in", 2)
+    send(bootstrap, topic, [Row("k", b"a"), Row("k", b"b")], 0)
+    assert send_unpackable(bootstrap, topic, 0, records) == 2
+    send(bootstrap, topic, [Row("k", b"c")], 0)
+    assert send_unpackable(bootstrap, topic, 0) == 3 + records
+    send(bootstrap, topic, [Row("k", b"x")], 1)
+    came: dict[TP, list[int]] = {TP(topic, 0): [], TP(topic, 1): []}
+    stands: list[UnreadableRecord] = []
+
+    async def run() -> None:
+        source = Source(consumer, Settings(id="shop"), lambda: None, lambda: None)
+        source.assign(dict.fromkeys(came, 0))
+        async with asyncio.timeout(SECONDS):
+            while TP(topic, 0) not in source.ended:
+                for record in source.poll(lambda most: most):
+                    if isinstance(record, UnreadableRecord):
+                        stands.append(record)
+                    came[TP(record.topic(), record.partition())].append(record.offset())
+                source.poll_when_idle()
+                await asyncio.sleep(0)
+        assert source.ended[TP(topic, 0)] == 4 + records
+        source.close()
+
+    asyncio.run(run())
+    assert came == {TP(topic, 0): [0, 1, 1 + records, 2 + records, 3 + records], TP(topic, 1): [0]}
+    assert [one.offset() for one in stands] == [1 + records, 3 + records]
+    assert f"offsets 2 to {1 + records} cannot be unpacked" in str(stands[0].why)
+
+
+def test_a_changelog_that_cannot_be_unpacked_keeps_only_its_task_waiting(
+    make_topic: MakeTopic, topic_prefix: str, broker_url: str
+) -> None:
+    """That task is not restored, and says which topic, partition and offset it waits for; another one is."""
+    bootstrap, topic = broker_url.removeprefix("kafka://"), make_topic(f"{topic_prefix}log", 2)
+    for partition in (0, 1):
+        send(bootstrap, topic, [Row("k", b"a")], partition)
+    send_unpackable(bootstrap, topic, 0)
+    settings, connection = Settings(id="shop", broker=broker_url), Connection()
+    done: list[TaskId] = []
+    failed: list[tuple[TaskId, Exception]] = []
+    restorer = Restorer(
+        settings,
+        connection,
+        Offsets(settings, connection),
+        done=done.append,
+        failed=lambda task, error: failed.append((task, error)),
+    )
+    try:
+        restorer.start(TASK, MemoryStore(["t"]), [("t", topic, 0)])
+        error = eventually(lambda: restorer.error(TASK), SECONDS, "it says why it waits")
+        restorer.start(OTHER, MemoryStore(["t"]), [("t", topic, 1)])
+        eventually(lambda: done == [OTHER], SECONDS, "the other task is restored")
+        assert failed == []
+        assert error is not None
+        assert f"{topic}[0] at 1" in error
+        assert "_BAD_COMPRESSION" in error
+        assert restorer.progress(TASK) == (1, 2)
+    finally:
+        restorer.stop()
+
+
+def test_a_standby_of_a_changelog_that_cannot_be_unpacked_says_so(
+    make_topic: MakeTopic, topic_prefix: str, broker_url: str
+) -> None:
+    """It stays where that is, and another one gets to its end."""
+    bootstrap, topic = broker_url.removeprefix("kafka://"), make_topic(f"{topic_prefix}log", 2)
+    for partition in (0, 1):
+        send(bootstrap, topic, [Row("k", b"a")], partition)
+    send_unpackable(bootstrap, topic, 0)
+    settings, connection = Settings(id="shop", broker=broker_url), Connection()
+    follower = Follower(settings, connection, Offsets(settings, connection), Shelf(lambda _: MemoryStore(["t"])))
+    try:
+        follower.follow(TASK, [("t", topic, 0)])
+        follower.follow(OTHER, [("t", topic, 1)])
+
+        def is_said() -> bool:
+            stuck, fine = follower.standing(TASK), follower.standing(OTHER)
+            assert stuck is not None
+            assert fine is not None
+            return f"{topic}[0] at 1: records that" in (stuck.error or "") and fine.lag == {topic: 0}
+
+        eventually(is_said, SECONDS, "one says why it waits and the other is at the end")
+    finally:
+        follower.stop()
