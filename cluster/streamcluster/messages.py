@@ -6,11 +6,11 @@ assignment that it belongs to, and receivers drop older ones.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
-from .ids import TaskId
+from .ids import Count, Members, Number, TaskId, TaskName
 from .settings import Settings
 from .topology import Declared, Topology
 
@@ -64,7 +64,7 @@ class Grant(_Message, frozen=True, kw_only=True):
     """
 
     epoch: int
-    tasks: tuple[TaskId, ...]
+    tasks: Annotated[tuple[TaskId, ...], Members]
     session: int = 1
 
 
@@ -72,7 +72,7 @@ class Revoke(_Message, frozen=True, kw_only=True):
     """Commit, close and release these tasks; answer with Released. session: as in Grant."""
 
     epoch: int
-    tasks: tuple[TaskId, ...]
+    tasks: Annotated[tuple[TaskId, ...], Members]
     session: int = 1
 
 
@@ -84,7 +84,7 @@ class Follow(_Message, frozen=True, kw_only=True):
     """
 
     epoch: int
-    tasks: tuple[TaskId, ...]
+    tasks: Annotated[tuple[TaskId, ...], Members]
     session: int = 1
 
 
@@ -136,20 +136,20 @@ class Following(_Message, frozen=True, kw_only=True):
     """The answer to Follow: the worker is a standby of these tasks now, and the stores of all others are closed."""
 
     epoch: int
-    tasks: tuple[TaskId, ...]
+    tasks: Annotated[tuple[TaskId, ...], Members]
 
 
 class Stored(_Message, frozen=True, kw_only=True):
     """What is on this host's disk and in no worker's hands: "group_partition" -> sum of its changelog offsets."""
 
-    positions: dict[str, int]
+    positions: dict[TaskName, Number]
 
 
 class Released(_Message, frozen=True, kw_only=True):
     """These tasks are committed and closed; another worker may have them."""
 
     epoch: int
-    tasks: tuple[TaskId, ...]
+    tasks: Annotated[tuple[TaskId, ...], Members]
 
 
 # What `error` of a task has in it that works, but has had an event in hand for long; the text changes as time passes.
@@ -165,24 +165,24 @@ class TaskReport(msgspec.Struct, frozen=True, kw_only=True):
 
     task: TaskId
     state: TaskState
-    positions: dict[str, int] = {}
-    lag: dict[str, int] = {}
-    restored: int = 0
-    restore_total: int = 0
+    positions: dict[str, Number] = {}
+    lag: dict[str, Number] = {}
+    restored: Number = 0
+    restore_total: Number = 0
     error: str | None = None
-    stored: int = 0
+    stored: Number = 0
 
 
 class Report(_Message, frozen=True, kw_only=True):
     """A heartbeat from the worker's own loop, with what it does. Counters grow from 0 at the start of the process."""
 
     slot: int
-    tasks: tuple[TaskReport, ...]
-    events_total: int = 0
-    commits_total: int = 0
-    dead_letters_total: int = 0
-    rollbacks_total: int = 0
-    rss_bytes: int = 0
+    tasks: Annotated[tuple[TaskReport, ...], Members]
+    events_total: Count = 0
+    commits_total: Count = 0
+    dead_letters_total: Count = 0
+    rollbacks_total: Count = 0
+    rss_bytes: Count = 0
     broker: Literal["up", "down"] = "up"
     note: str | None = None
 
@@ -198,12 +198,12 @@ class Rows(_Message, frozen=True, kw_only=True):
     """
 
     request: int
-    rows: tuple[tuple[str, str], ...] = ()
+    rows: Annotated[tuple[tuple[str, str], ...], Members] = ()
     owner: bool = True
     after: str | None = None
     error: str | None = None
     passing: bool = False
-    lag: int | None = None
+    lag: Number | None = None
 
 
 class Drained(_Message, frozen=True, kw_only=True):

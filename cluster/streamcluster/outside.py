@@ -30,6 +30,8 @@ def parse(decode: Callable[[bytes], T], data: bytes, bytes_max: int) -> T:
         raise Unreadable(f"{len(data)} bytes, and at most {bytes_max} are taken")
     try:
         return decode(data)
+    except Unreadable:
+        raise
     except Exception as error:
         # No list: a decoder's error that nobody foresaw ended threads.
         raise Unreadable(f"{type(error).__name__}: {error!s:.{_WHY_CHARS_MAX}}") from error

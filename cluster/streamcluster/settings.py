@@ -156,6 +156,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # Where that port is opened, HOST:PORT; None: on the address that is advertised.
     listen: str | None = None
     cluster_secret_file: str | None = None
+    # Whether records of other hosts have to be signed with that secret. optional: while not all hosts have it.
+    cluster_signatures: Literal["required", "optional"] = "required"
 
     # Processes.
     workers: int | None = None

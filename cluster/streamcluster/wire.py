@@ -20,11 +20,18 @@ class FrameError(ValueError):
 
 
 def encode_frame(message: object) -> bytes:
-    """One message as one frame. Texts of others that UTF-8 does not have (lone surrogates) are sent as escapes."""
+    """One message as one frame. Texts of others that UTF-8 does not have (lone surrogates) are sent as escapes.
+
+    Raises:
+        FrameError: it is too large, or has a number that 64 bits do not hold.
+    """
     try:
-        body = _encoder.encode(message)
-    except UnicodeEncodeError:
-        body = _encoder.encode(_encodable(msgspec.to_builtins(message, builtin_types=(bytes,))))
+        try:
+            body = _encoder.encode(message)
+        except UnicodeEncodeError:
+            body = _encoder.encode(_encodable(msgspec.to_builtins(message, builtin_types=(bytes,))))
+    except (OverflowError, RecursionError) as error:
+        raise FrameError(f"a message cannot be written: {error!s:.300}") from error
     if len(body) > FRAME_BYTES_MAX:
         raise FrameError(f"a frame of {len(body)} bytes is larger than {FRAME_BYTES_MAX}")
     return len(body).to_bytes(4, "big") + body
@@ -42,22 +49,26 @@ def _encodable(value: object) -> object:
 class FrameReader(Generic[M]):
     """Collects received bytes and yields whole messages, in order."""
 
-    __slots__ = ("_buffer", "_decoder")
+    __slots__ = ("_buffer", "_decoder", "is_lost")
 
     def __init__(self, decoder: msgspec.msgpack.Decoder[M]) -> None:
         self._buffer = bytearray()
         self._decoder = decoder
+        # After a length above the bound: where the next frame begins is not known.
+        self.is_lost = False
 
     def feed(self, data: bytes) -> Iterator[M]:
         """Add `data` and yield each message that is complete now.
 
         Raises:
-            FrameError: a length above the bound, or a body that is not a known message.
+            FrameError: a length above the bound, or a body that is not a known message; what is behind that one
+                comes with the next call, if only of b"".
         """
         self._buffer += data
         while len(self._buffer) >= 4:
             size = int.from_bytes(self._buffer[:4], "big")
             if size > FRAME_BYTES_MAX:
+                self.is_lost = True
                 raise FrameError(f"a frame of {size} bytes is larger than {FRAME_BYTES_MAX}")
             if len(self._buffer) < 4 + size:
                 return

@@ -8,12 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import assert_never
 
+import msgspec
+
 from streamcluster.ids import Slot
 from streamcluster.messages import ToWorker
 from streamcluster.topology import Topology
 
 from . import machine_events as ev
 from .control_record import Snapshot
+from .dropped import Dropped
+from .host_report import REQUESTS_MAX
 from .host_report import Request as LeaderRequest
 from .inbox import Inbox
 from .machine_cluster_status import cluster_status, shown_status
@@ -33,6 +37,7 @@ class Answers:
     inbox: Inbox
     client: PeerClient | None
     send: Callable[[Slot, ToWorker], bool]
+    dropped: Dropped
     rows: TableReader = field(init=False)
     # Requests that the leader has not answered yet, by their id.
     waiting: dict[str, asyncio.Future[str]] = field(default_factory=dict)
@@ -62,7 +67,8 @@ class Answers:
         return shown_status(self._own_status(), self.node.view, self.node.identity.tasks)
 
     def _own_status(self) -> Status:
-        return self.node.snapshots.take(self.node.local.state)
+        own = self.node.snapshots.take(self.node.local.state)
+        return msgspec.structs.replace(own, dropped=self.dropped.shown())
 
     def ownership(self) -> Ownership:
         """Who has which tasks, now."""
@@ -90,6 +96,8 @@ class Answers:
 
     async def _ask_leader(self, request: Ask) -> Asked:
         """Hand it on with our reports, until the control log has the answer."""
+        if len(self.waiting) >= REQUESTS_MAX:
+            return Asked(error=f"{REQUESTS_MAX} requests of this host wait for the leader already: try again later")
         asked = LeaderRequest(id=uuid.uuid4().hex, kind=request.kind, target=request.target, task=request.task)
         self.waiting[asked.id] = asyncio.get_running_loop().create_future()
         self.inbox.post(ev.Asked(asked))

@@ -5,6 +5,8 @@ The coordinator on this host hands the question on; what the leader decides, and
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import click
 import msgspec
 
@@ -15,7 +17,6 @@ from .cli_target import Target, json_option, print_json, say, targets_app
 from .running import ask_leader
 from .status import Ask
 
-_DIGITS_MAX = 10
 _WATCH = "`streamcluster status --watch` shows it."
 
 
@@ -25,8 +26,6 @@ def as_slot(_context: click.Context, parameter: click.Parameter, text: str) -> s
         slot = SlotId.parse(text)
     except ValueError as error:
         raise click.BadParameter(f"{error}.", param=parameter) from error
-    if not is_host_name(slot.host):
-        raise click.BadParameter(f"{slot.host!r} cannot be the name of a host.", param=parameter)
     return str(slot)
 
 
@@ -41,14 +40,13 @@ def as_place(context: click.Context, parameter: click.Parameter, text: str) -> s
 
 def as_task(_context: click.Context, parameter: click.Parameter, text: str) -> str:
     """Callback of an argument that is a task."""
-    group, _, partition = text.partition("_")
-    # Longer numbers than any partition has.
-    is_short = max(len(group), len(partition)) <= _DIGITS_MAX
-    if not (is_short and group.isdecimal() and partition.isdecimal() and int(partition) < int(group)):
-        raise click.BadParameter(
-            f"{text!r:.100} is not a task: write it as `streamcluster status` does, for example 8_3.", param=parameter
-        )
-    return str(TaskId.parse(text))
+    with suppress(ValueError):
+        task = TaskId.parse(text)
+        if task.partition < task.group:
+            return str(task)
+    raise click.BadParameter(
+        f"{text!r:.100} is not a task: write it as `streamcluster status` does, for example 8_3.", param=parameter
+    )
 
 
 @click.command(short_help="Move all tasks away from a host or a slot.")

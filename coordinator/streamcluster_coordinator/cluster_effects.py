@@ -49,6 +49,12 @@ class ClusterEffects:
     )
     ended: bool = False
 
+    def deaf(self) -> str | None:
+        """What a thread did that is not there any more; None: both are."""
+        if not self.bus.is_listening():
+            return "hears other hosts"
+        return None if self.control.is_listening() else "reads the control topic"
+
     async def perform(self, effect: ev.Claim | ev.Write | ev.FenceSlot | ev.Confirm) -> None:
         """The answer comes as an event."""
         match effect:

@@ -24,6 +24,8 @@ from .control_fence import is_fenced, open_fencing
 from .control_reader import ControlReader
 from .control_record import SNAPSHOT_KEY, Snapshot, control_topic, encode_snapshot, slot_transactional_id
 from .control_watch import describe
+from .dropped import Dropped
+from .signatures import Signatures
 from .topics import client_config
 from .topics_connect import make_admin
 
@@ -32,6 +34,8 @@ _RETRY_SECONDS = 0.1
 # From its fence to its record a claim takes 0.1 to 0.3 s. Who is fenced gives it that time, and goes on leading when
 # no record comes: then it was an older leader that looked how its last write ended, or a claimer that died.
 _RIVAL_SECONDS = 1.0
+# A leader that runs writes its snapshot anew within this time when somebody else wrote to the topic.
+_ANEW_SECONDS = 5.0
 _REFUSED = ("MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_RECORD")
 
 
@@ -42,25 +46,32 @@ class Control:
 
     Args:
         settings: of the app.
-        on_snapshot: called in the reader's thread for each committed snapshot, ours too, in order. It must not raise.
-        on_failure: called in that thread, once: the topic was deleted, made anew, or written by something else.
+        signatures: of what is written and believed.
+        dropped: told of what is not used.
+        on_snapshot: called in the reader's thread for each committed snapshot, ours too, in order.
+        on_unread: called in that thread for each record that is passed over; the leader is to write a newer one.
+        on_failure: called in that thread, once: the topic was deleted, or made anew.
     """
 
-    __slots__ = ("_admin", "_producer", "_reader", "_settings", "_term", "_topic")
+    __slots__ = ("_admin", "_producer", "_reader", "_settings", "_signatures", "_term", "_topic")
 
     def __init__(
         self,
         settings: Settings,
+        signatures: Signatures,
+        dropped: Dropped,
         on_snapshot: Callable[[Snapshot], None],
+        on_unread: Callable[[], None],
         on_failure: Callable[[StateIncompatible], None],
     ) -> None:
         self._settings = settings
+        self._signatures = signatures
         self._topic = control_topic(settings.app_id)
         self._admin = make_admin(client_config(settings))
         self._producer: Producer | None = None
         # That we lead in; None: we do not, or not any more.
         self._term: int | None = None
-        self._reader = ControlReader(settings, self._admin, on_snapshot, on_failure)
+        self._reader = ControlReader(settings, self._admin, signatures, dropped, on_snapshot, on_unread, on_failure)
 
     @property
     def last(self) -> Snapshot | None:
@@ -90,6 +101,22 @@ class Control:
         """As `ControlReader.catch_up`."""
         return self._reader.catch_up(deadline)
 
+    def begin(self, deadline: float) -> Snapshot | None:
+        """As `catch_up`, once the newest record is readable. Raises StateIncompatible: it stays another one.
+
+        Of what was last written, nothing is known then, so epochs could be given twice. A leader that runs writes
+        what it knows anew.
+        """
+        self._reader.catch_up(deadline)
+        until = min(deadline, time.monotonic() + _ANEW_SECONDS)
+        if not self._reader.wait(lambda: self._reader.unread is None, until):
+            raise self._foreign()
+        return self._reader.last
+
+    def is_listening(self) -> bool:
+        """As `ControlReader.is_listening`."""
+        return self._reader.is_listening()
+
     def claim(self, make: Callable[[Snapshot | None], Snapshot], deadline: float) -> Snapshot:
         """Fence whoever leads, and lead with what `make` makes of the newest snapshot. Blocks.
 
@@ -111,6 +138,8 @@ class Control:
             self._reader.check()
             producer = open_fencing(self._settings, self._topic, deadline)
             last = self._reader.catch_up(deadline)
+            if last is None and self._reader.unread is not None:
+                raise self._foreign()
             # A try before this one, whose outcome was unknown, may have been committed after all.
             if made is None or last != made:
                 if made is not None and last != base:
@@ -172,6 +201,13 @@ class Control:
         self._step_down()
         self._reader.close()
 
+    def _foreign(self) -> StateIncompatible:
+        return StateIncompatible(
+            f"topic {self._topic!r} holds what no coordinator of this app writes: {self._reader.unread}. Is it another "
+            "app's topic? Choose another id. If somebody wrote there: stop every coordinator of the app, delete the "
+            "topic, and start again."
+        )
+
     def _step_down(self) -> None:
         self._producer = self._term = None
 
@@ -195,7 +231,7 @@ class Control:
             Fenced: it was not, for another producer was opened.
             BrokerUnreachable: as False, and it is too late to look.
         """
-        value = encode_snapshot(snapshot)
+        value = self._signatures.sign("snapshot", encode_snapshot(snapshot))
         try:
             producer.begin_transaction()
             # Without a callback for its outcome, which the commit has too: once fenced, both at once are too much for

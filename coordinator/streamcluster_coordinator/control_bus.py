@@ -11,16 +11,20 @@ import threading
 import time
 from collections.abc import Callable
 
+import msgspec
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from streamcluster.errors import BrokerUnreachable, ConfigurationError
+from streamcluster.outside import Unreadable
 from streamcluster.security import QUIET_SECONDS
 from streamcluster.settings import Settings
 
-from .control_reader import SILENT_MS
+from .control_reader import CANNOT_UNPACK, SILENT_MS
 from .control_record import status_topic
 from .control_topics import STATUS_BYTES_MAX
+from .dropped import Dropped
 from .host_report import HostReport, decode_report, encode_report
+from .signatures import Signatures
 from .topics import client_config
 
 logger = logging.getLogger("streamcluster.coordinator")
@@ -34,7 +38,6 @@ _QUEUE_KBYTES = 32 * 1024
 _LAST_WORDS_SECONDS = 1.0
 # For a thread that ends within _POLL_SECONDS: it must not meet a closed consumer, however busy the machine is.
 _THREAD_SECONDS = 10.0
-_SAY_EVERY_SECONDS = 60.0
 
 
 class StatusBus:
@@ -42,7 +45,9 @@ class StatusBus:
 
     Args:
         settings: of the app.
-        on_report: called in the bus's thread for each report, in the topic's order. It must not raise, nor wait.
+        signatures: of what is sent and believed.
+        dropped: told of what is not used.
+        on_report: called in the bus's thread for each report, in the topic's order. It must not wait.
 
     Raises:
         BrokerUnreachable: the topic's end was not known within connect_timeout.
@@ -51,25 +56,31 @@ class StatusBus:
 
     __slots__ = (
         "_consumer",
+        "_dropped",
         "_ended",
         "_failing_since",
         "_heard_at",
-        "_lost",
         "_on_report",
         "_producer",
         "_settings",
+        "_signatures",
         "_thread",
         "_topic",
-        "_unread",
     )
 
-    def __init__(self, settings: Settings, on_report: Callable[[HostReport], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        signatures: Signatures,
+        dropped: Dropped,
+        on_report: Callable[[HostReport], None],
+    ) -> None:
         self._settings = settings
         self._topic = status_topic(settings.app_id)
         self._on_report = on_report
         self._ended = False
-        self._unread = _Complaint("topic %s holds what is no report of this version of streamcluster: %d records (%s)")
-        self._lost = _Complaint("topic %s did not take %d of this host's reports (%s)")
+        self._signatures = signatures
+        self._dropped = dropped
         self._producer = self._open_producer()
         # time.monotonic() when reports began to be refused, all of them; None while they are taken.
         self._failing_since: float | None = None
@@ -96,20 +107,20 @@ class StatusBus:
             self._producer.produce(
                 self._topic,
                 key=report.host.encode(),
-                value=encode_report(report),
+                value=self._signatures.sign("report", encode_report(report)),
                 partition=0,
                 on_delivery=self._delivered,
             )
         except BufferError:
-            self._lost.add(self._topic, "too many wait for the brokers")
+            self._lose("too many wait for the brokers")
         except KafkaException as error:
             facts = error.args[0]
-            self._lost.add(self._topic, facts.str())
+            self._lose(facts.str())
             if facts.fatal() or facts.code() == KafkaError._FATAL:
                 self._producer = self._open_producer()
         except SystemError as error:
             # What the client's binding raises for a fatal error that meets a callback.
-            self._lost.add(self._topic, str(error.__cause__ or error))
+            self._lose(str(error.__cause__ or error))
             self._producer = self._open_producer()
 
     def close(self) -> None:
@@ -159,7 +170,7 @@ class StatusBus:
         if error is None:
             self._failing_since = None
             return
-        self._lost.add(self._topic, error.str())
+        self._lose(error.str())
         if self._failing_since is None:
             self._failing_since = time.monotonic()
 
@@ -180,47 +191,51 @@ class StatusBus:
                     raise BrokerUnreachable(f"the end of topic {self._topic!r} could not be read: {text}.") from error
             time.sleep(_RETRY_SECONDS)
 
+    def is_listening(self) -> bool:
+        """Whether the thread is there; when it is not, nobody is heard any more."""
+        return self._thread.is_alive()
+
+    def _lose(self, reason: str) -> None:
+        self._dropped.add(f"reports of this host to topic {self._topic}", reason)
+
     def _run(self) -> None:
         while not self._ended:
-            message = self._consumer.poll(_POLL_SECONDS)
-            if message is not None:
-                self._heard_at = time.monotonic()
-                self._take(message)
-            elif time.monotonic() - self._heard_at >= QUIET_SECONDS:
-                # Not even our own come: it may be deaf (see QUIET_SECONDS).
-                self._consumer.close()
-                self._consumer = self._open_consumer()
-                self._consumer.assign([TopicPartition(self._topic, 0, OFFSET_END)])
-                self._heard_at = time.monotonic()
+            try:
+                self._turn()
+            except Exception as error:  # noqa: BLE001 (the boundary of a thread without which this host is deaf)
+                self._dropped.add(f"topic {self._topic}", f"{type(error).__name__}: {error}", traceback=error)
+                time.sleep(_POLL_SECONDS)
 
-    def _take(self, message: Message) -> None:
-        error, value = message.error(), message.value()
-        if error is not None:
+    def _turn(self) -> None:
+        if time.monotonic() - self._heard_at >= QUIET_SECONDS:
+            # Not even our own come: it may be deaf (see QUIET_SECONDS).
+            self._heard_at = time.monotonic()
+            self._consumer.close()
+            self._consumer = self._open_consumer()
+            self._consumer.assign([TopicPartition(self._topic, 0, OFFSET_END)])
+        message = self._consumer.poll(_POLL_SECONDS)
+        if message is None:
+            return
+        error = message.error()
+        if error is None:
+            self._heard_at = time.monotonic()
+            self._take(message)
+        elif error.code() in CANNOT_UNPACK:
+            # The client would try it for ever. What lies between it and the end is late by now: reports are states.
+            self._dropped.add(f"topic {self._topic}", f"a batch at offset {message.offset()}: {error.str()}")
+            self._consumer.assign([TopicPartition(self._topic, 0, OFFSET_END)])
+        else:
             # It passes, or others say so: a host that hears nobody knows.
             logger.debug("reading topic %s: %s", self._topic, error.str())
+
+    def _take(self, message: Message) -> None:
+        try:
+            content, is_signed = self._signatures.check("report", message.value() or b"")
+            report = decode_report(content)
+        except Unreadable as error:
+            self._dropped.add(f"topic {self._topic}", f"the record at offset {message.offset()} is no report: {error}")
             return
-        report = decode_report(value) if value is not None else None
-        if report is None:
-            self._unread.add(self._topic, f"the last one at offset {message.offset()}")
-            return
+        if self._signatures.secret is not None and not is_signed:
+            # Our questions, and rows to us, do not go where somebody without the secret says.
+            report = msgspec.structs.replace(report, peer=None)
         self._on_report(report)
-
-
-class _Complaint:
-    """Counts what goes wrong, and says so at the first time and then once a minute at most."""
-
-    __slots__ = ("_count", "_said_at", "_text")
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        # Since it was said last.
-        self._count = 0
-        self._said_at: float | None = None
-
-    def add(self, topic: str, detail: str) -> None:
-        """One more."""
-        self._count += 1
-        now = time.monotonic()
-        if self._said_at is None or now >= self._said_at + _SAY_EVERY_SECONDS:
-            logger.warning(self._text, topic, self._count, detail)
-            self._count, self._said_at = 0, now

@@ -6,10 +6,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
+
+from streamcluster.ids import SlotName
 
 Standbys = Mapping[str, tuple[str, ...]]
+# A number of partitions, and a place in `slots`.
+Group = Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,9}\Z")]
+Place = Annotated[int, Meta(ge=0)]
 
 
 class Packed(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,9 +25,9 @@ class Packed(msgspec.Struct, frozen=True, kw_only=True):
     owned: group -> the owner of each partition from 0 on. followed: group -> the standby of each, or the list of them.
     """
 
-    slots: tuple[str, ...] = ()
-    owned: dict[str, list[int]] = {}
-    followed: dict[str, list[int | list[int]]] = {}
+    slots: tuple[SlotName, ...] = ()
+    owned: dict[Group, list[Place]] = {}
+    followed: dict[Group, list[Place | list[Place]]] = {}
 
 
 def pack(owners: Mapping[str, str], standbys: Standbys) -> Packed:

@@ -1,6 +1,7 @@
 """Reads the control topic in a thread of its own: each snapshot in order, and how far the log was read.
 
-Committed records only, so an open transaction of another leader is waited for. It decides nothing about leadership.
+Committed records only, so an open transaction of another leader is waited for. What is no snapshot, or none of a newer
+epoch, is passed over: the last readable one counts, and the leader writes it anew. It decides nothing about leadership.
 """
 
 from __future__ import annotations
@@ -22,11 +23,15 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from streamcluster.errors import BrokerUnreachable, StateIncompatible
+from streamcluster.outside import Unreadable
 from streamcluster.security import QUIET_SECONDS
 from streamcluster.settings import Settings
 
 from .control_record import Snapshot, control_topic, decode_snapshot
+from .control_skip import Skip
 from .control_watch import TopicWatch
+from .dropped import Dropped
+from .signatures import Signatures
 from .topics import Config, client_config
 
 logger = logging.getLogger("streamcluster.coordinator")
@@ -39,6 +44,7 @@ SILENT_MS = 6_000
 _ANSWER_SECONDS = 0.5
 # For a thread that ends within the ones above: it must not meet a closed consumer, however busy the machine is.
 _THREAD_SECONDS = 10.0
+CANNOT_UNPACK = (KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG)
 _LOST = (
     KafkaError._AUTO_OFFSET_RESET,
     KafkaError.OFFSET_OUT_OF_RANGE,
@@ -52,7 +58,10 @@ class ControlReader:
     Args:
         settings: of the app.
         admin: shared with others.
-        on_snapshot: called in the reader's thread for each committed snapshot, in order. It must not raise, nor wait.
+        signatures: of what is believed.
+        dropped: told of what is not used.
+        on_snapshot: called in the reader's thread for each committed snapshot, in order. It must not wait.
+        on_unread: called in the reader's thread for each record that is passed over.
         on_failure: called in the reader's thread, once, when the topic cannot be used any more; nothing is read then.
     """
 
@@ -62,27 +71,38 @@ class ControlReader:
         "_changed",
         "_consumer",
         "_consumer_config",
+        "_dropped",
         "_ended",
         "_heard_at",
         "_on_failure",
         "_on_snapshot",
+        "_on_unread",
+        "_signatures",
+        "_skip",
         "_thread",
         "_topic",
         "_watch",
         "failure",
         "last",
         "position",
+        "unread",
     )
 
     def __init__(
         self,
         settings: Settings,
         admin: AdminClient,
+        signatures: Signatures,
+        dropped: Dropped,
         on_snapshot: Callable[[Snapshot], None],
+        on_unread: Callable[[], None],
         on_failure: Callable[[StateIncompatible], None],
     ) -> None:
         self._topic = control_topic(settings.app_id)
+        self._signatures = signatures
+        self._dropped = dropped
         self._on_snapshot = on_snapshot
+        self._on_unread = on_unread
         self._on_failure = on_failure
         self._watch = TopicWatch(admin, self._topic)
         config = {
@@ -111,6 +131,10 @@ class ControlReader:
         self._changed = threading.Condition()
         self._ended = False
         self.last: Snapshot | None = None
+        # Why the newest record was passed over; None: it was not.
+        self.unread: str | None = None
+        # While the end of a batch that cannot be unpacked is looked for.
+        self._skip: Skip | None = None
         # Offset to read next; markers of transactions count.
         self.position = 0
         self.failure: StateIncompatible | None = None
@@ -184,15 +208,26 @@ class ControlReader:
         except KafkaException:
             self._asker = Consumer(self._asker_config)
 
+    def is_listening(self) -> bool:
+        """Whether the thread is there, or has said why it is not."""
+        return self._thread.is_alive() or self.failure is not None
+
     def _run(self) -> None:
         while not self._ended and self.failure is None:
-            if (reason := self._watch.look()) is not None:
-                self._fail(StateIncompatible(reason))
-            elif (message := self._consumer.poll(_POLL_SECONDS)) is not None:
-                self._heard_at = time.monotonic()
-                self._take(message)
-            elif time.monotonic() - self._heard_at >= QUIET_SECONDS:
-                self._see_that_it_hears()
+            try:
+                self._turn()
+            except Exception as error:  # noqa: BLE001 (the boundary of a thread without which this host is deaf)
+                self._dropped.add(f"topic {self._topic}", f"{type(error).__name__}: {error}", traceback=error)
+                time.sleep(_POLL_SECONDS)
+
+    def _turn(self) -> None:
+        if (reason := self._watch.look()) is not None:
+            self._fail(StateIncompatible(reason))
+        elif (message := self._consumer.poll(_POLL_SECONDS)) is not None:
+            self._heard_at = time.monotonic()
+            self._take(message)
+        elif time.monotonic() - self._heard_at >= QUIET_SECONDS:
+            self._see_that_it_hears()
 
     def _see_that_it_hears(self) -> None:
         try:
@@ -201,11 +236,20 @@ class ControlReader:
             old, self._consumer = self._consumer, Consumer(self._consumer_config)
             old.close()
             at = self.position or OFFSET_BEGINNING
-            self._consumer.assign([TopicPartition(self._topic, 0, at)])
+            self._read_from(self._skip.offset if self._skip is not None else at)
         self._heard_at = time.monotonic()
 
     def _take(self, message: Message) -> None:
         error, offset = message.error(), message.offset()
+        if error is not None and error.code() in CANNOT_UNPACK:
+            self._pass_over_batch(error)
+            return
+        if self._skip is not None and (error is None or error.code() in (*_LOST, KafkaError._PARTITION_EOF)):
+            is_first = self._skip.works()
+            self._read_from(self._skip.offset)
+            if is_first:
+                self._skip = None
+            return
         if error is not None and error.code() != KafkaError._PARTITION_EOF:
             self._took_error(error)
             return
@@ -215,13 +259,34 @@ class ControlReader:
             return
         try:
             # A record without a value is what no coordinator writes either.
-            snapshot = decode_snapshot(message.value() or b"", topic=self._topic)
-        except StateIncompatible as foreign:
-            self._fail(foreign)
-            return
-        self.last = snapshot
-        self._on_snapshot(snapshot)
+            self._took_snapshot(decode_snapshot(self._signatures.check("snapshot", message.value() or b"")[0]))
+        except Unreadable as foreign:
+            self._pass_over(f"the record at offset {offset} is no snapshot of who owns what: {foreign}")
         self._advance(offset + 1)
+
+    def _took_snapshot(self, snapshot: Snapshot) -> None:
+        last = self.last
+        if last is not None and (snapshot.term, snapshot.epoch) <= (last.term, last.epoch) and snapshot != last:
+            # No leader writes so. From an older one, epochs would be given twice.
+            raise Unreadable(f"term {snapshot.term}, epoch {snapshot.epoch} after term {last.term}, epoch {last.epoch}")
+        self.last, self.unread = snapshot, None
+        self._on_snapshot(snapshot)
+
+    def _pass_over(self, reason: str) -> None:
+        self.unread = reason
+        self._dropped.add(f"topic {self._topic}", reason)
+        self._on_unread()
+
+    def _pass_over_batch(self, error: KafkaError) -> None:
+        if self._skip is None:
+            self._pass_over(f"a batch at offset {self.position} cannot be unpacked: {error.str()}")
+            self._skip = Skip(self.position)
+        else:
+            self._skip.fails()
+        self._read_from(self._skip.offset)
+
+    def _read_from(self, offset: int) -> None:
+        self._consumer.assign([TopicPartition(self._topic, 0, offset)])
 
     def _took_error(self, error: KafkaError) -> None:
         logger.debug("reading topic %s: %s", self._topic, error.str())

@@ -1,17 +1,21 @@
 """What the control topic holds: one self-contained snapshot per epoch, of who leads and who owns which task.
 
 JSON, so that any Kafka tool shows it, with the tasks packed (control_packing.py); no deltas, so that compaction may cut
-the log anywhere (H8). It knows no client.
+the log anywhere (H8). What decodes can be used: ids are ids, numbers and names are bounded, and what is asked back has
+an owner. It knows no client.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from streamcluster.errors import StateIncompatible
-from streamcluster.ids import SlotId
+from streamcluster.ids import Count, HostName, SlotId, SlotName, SlotNumber, TaskName
+from streamcluster.outside import Unreadable, parse
 from streamcluster.topology import Topology
 
 from .control_packing import Packed, pack, unpack
@@ -22,17 +26,27 @@ SNAPSHOT_KEY = b"snapshot"
 SNAPSHOT_BYTES_MAX = 900_000
 MOVES_KEPT = 16
 ANSWERS_KEPT = 16
+# They are sentences that name hosts, all of them at times; each is in every snapshot for a while.
+ANSWER_CHARS_MAX = 2_000
 # Coordinators of a host that were replaced by a newer one of the same name, and are not listened to any more.
 SUPERSEDED_KEPT = 8
+# Slots of all hosts: more are made up. Their numbers have 120 kB in a snapshot.
+PLACES_MAX = 20_000
+# What machines, racks and addresses are called: a name in DNS has at most 253 characters.
+NAME_CHARS_MAX = 300
+Name = Annotated[str, Meta(max_length=NAME_CHARS_MAX)]
+# Names of coordinators that they give themselves.
+Instance = Annotated[str, Meta(max_length=64)]
+ProcessId = Annotated[int, Meta(ge=0, le=(1 << 31) - 1)]
 
 
 class Leader(msgspec.Struct, frozen=True, kw_only=True):
     """Who leads: a host's name, the coordinator process on it, and where that runs."""
 
-    host: str
-    instance: str
-    pid: int = 0
-    machine: str = ""
+    host: HostName
+    instance: Instance
+    pid: ProcessId = 0
+    machine: Name = ""
 
 
 class HostEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,12 +55,12 @@ class HostEntry(msgspec.Struct, frozen=True, kw_only=True):
     pid, machine: where its coordinator runs, for people; 0 and "" when the record's writer did not say.
     """
 
-    instance: str
-    slots: tuple[int, ...]
-    pid: int = 0
-    machine: str = ""
-    rack: str | None = None
-    superseded: tuple[str, ...] = ()
+    instance: Instance
+    slots: tuple[SlotNumber, ...]
+    pid: ProcessId = 0
+    machine: Name = ""
+    rack: Name | None = None
+    superseded: tuple[Instance, ...] = ()
 
     def in_place_of(self, before: HostEntry | None) -> HostEntry:
         """This entry where its name had `before`: another coordinator there is superseded by this one."""
@@ -61,7 +75,7 @@ class HostEntry(msgspec.Struct, frozen=True, kw_only=True):
 class Move(msgspec.Struct, frozen=True, kw_only=True):
     """A task that changed hands, for people. source, target: slots as text, "" for none."""
 
-    epoch: int
+    epoch: Count
     task: str
     source: str
     target: str
@@ -99,8 +113,8 @@ def shape_of(topology: Topology) -> Shape:
 class Roll(msgspec.Struct, frozen=True, kw_only=True):
     """A rolling restart of all hosts' workers: the hosts still to come, the one whose turn it is first in line."""
 
-    number: int
-    waiting: tuple[str, ...]
+    number: Count
+    waiting: tuple[HostName, ...]
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,20 +126,20 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     answers: request id -> what became of it, newest last.
     """
 
-    epoch: int
-    term: int
+    epoch: Count
+    term: Count
     leader: Leader | None
     cluster_id: str
     topic_id: str
     shape: Shape
-    hosts: dict[str, HostEntry] = {}
+    hosts: dict[HostName, HostEntry] = {}
     owners: dict[str, str] = {}
-    revoking: dict[str, int] = {}
+    revoking: dict[TaskName, Count] = {}
     standbys: dict[str, tuple[str, ...]] = {}
-    lead: str | None = None
-    successor: str | None = None
+    lead: SlotName | None = None
+    successor: HostName | None = None
     drained: tuple[str, ...] = ()
-    pins: dict[str, str] = {}
+    pins: dict[TaskName, SlotName] = {}
     moves: tuple[Move, ...] = ()
     answers: dict[str, str] = {}
     roll: Roll | None = None
@@ -133,7 +147,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Version(msgspec.Struct):
-    format_version: int = 0
+    format_version: Count = 0
 
 
 def control_topic(app_id: str) -> str:
@@ -170,22 +184,28 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
     return value
 
 
-def decode_snapshot(value: bytes, *, topic: str) -> Snapshot:
-    """Read a record. Raises StateIncompatible when another version of streamcluster wrote it (the operator)."""
-    try:
-        version = msgspec.json.decode(value, type=_Version).format_version
-        if version == FORMAT_VERSION:
-            owners, standbys = unpack(msgspec.json.decode(value, type=Packed))
-            plain = msgspec.json.decode(value, type=Snapshot)
-            return msgspec.structs.replace(plain, owners=owners, standbys=standbys)
-    except (msgspec.MsgspecError, IndexError) as error:
-        raise StateIncompatible(
-            f"topic {topic!r} holds what no coordinator writes ({error}). Is it another app's topic? Choose another id."
-        ) from error
-    raise StateIncompatible(
-        f"topic {topic!r} was written by another version of streamcluster (format {version}, this one knows "
-        f"{FORMAT_VERSION}). Run that version, or upgrade this one."
-    )
+_version_decoder = msgspec.json.Decoder(_Version)
+_packed_decoder = msgspec.json.Decoder(Packed)
+_snapshot_decoder = msgspec.json.Decoder(Snapshot)
+
+
+def decode_snapshot(value: bytes) -> Snapshot:
+    """Read a record. Raises Unreadable: no coordinator of this version wrote it; the text says what it is."""
+    return parse(_decode, value, SNAPSHOT_BYTES_MAX)
+
+
+def _decode(value: bytes) -> Snapshot:
+    version = _version_decoder.decode(value).format_version
+    if version != FORMAT_VERSION:
+        raise Unreadable(
+            f"another version of streamcluster wrote it (format {version:.0f}, this one knows {FORMAT_VERSION}): run "
+            "that version, or upgrade this one"
+        )
+    owners, standbys = unpack(_packed_decoder.decode(value))
+    plain = _snapshot_decoder.decode(value)
+    if lost := sorted(plain.revoking.keys() - owners.keys()):
+        raise Unreadable(f"task {lost[0]} is asked back, and nobody has it")
+    return msgspec.structs.replace(plain, owners=owners, standbys=standbys)
 
 
 def check_origin(last: Snapshot | None, cluster_id: str, topic_id: str, *, topic: str) -> None:

@@ -15,10 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Protocol, assert_never
+from typing import Any, Protocol, assert_never
 
 import msgspec
 
+from streamcluster.errors import ExitCode
 from streamcluster.ids import Slot, SlotId
 from streamcluster.messages import (
     Drained,
@@ -40,8 +41,10 @@ from . import machine_events as ev
 from .answers import Answers
 from .cluster_effects import ClusterEffects
 from .control_record import slot_transactional_id
+from .dropped import Dropped
 from .fleet import Fleet, Process, watch
 from .inbox import Inbox
+from .last_resort import effects_of
 from .link import Link
 from .machine_node import Node
 from .ops import ControlSocket
@@ -98,6 +101,7 @@ class Coordination:
     cluster: ClusterEffects
     inbox: Inbox
     say: Presenter
+    dropped: Dropped
     workers: dict[Slot, Worker] = field(default_factory=dict)
     # What runs beside the loop over events: ticks and snapshots.
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -109,16 +113,17 @@ class Coordination:
 
     def __post_init__(self) -> None:
         client = PeerClient(self.secret, self.settings.app_id) if self.secret is not None else None
-        self.answers = Answers(self.topology, self.node, self.inbox, client, self._send_to)
+        self.answers = Answers(self.topology, self.node, self.inbox, client, self._send_to, self.dropped)
 
     async def run(self) -> int:
         """Until the machine says Exit; returns its code. No process of ours is left when this ends, however it ends."""
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._unforeseen)
         # nohup: who starts us so wants no hang-up to mean anything.
         heard = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN or number != signal.SIGHUP]
         for number in heard:
             loop.add_signal_handler(number, self.inbox.post, _SIGNALS[number])
-        control_socket = ControlSocket(self.directory, self.answers.answer)
+        control_socket = ControlSocket(self.directory, self.answers.answer, self.dropped)
         port = self._peer_port()
         try:
             self.inbox.open()
@@ -153,11 +158,27 @@ class Coordination:
         if address is None or secret is None:
             return None
         name, read = self.node.identity.host, self.answers.rows.read_local
-        app_id, listen = self.settings.app_id, self.settings.listen
-        return PeerPort(address, secret, app_id=app_id, host=name, answer=read, say=self.say.line, listen=listen)
+        return PeerPort(
+            address,
+            secret,
+            app_id=self.settings.app_id,
+            host=name,
+            answer=read,
+            say=self.say.line,
+            dropped=self.dropped,
+            listen=self.settings.listen,
+        )
 
     def _tick(self) -> None:
         self.inbox.post(ev.Tick(time.monotonic()))
+        if (deaf := self.cluster.deaf()) is not None and not self.cluster.ended:
+            # A mistake of ours: with workers that go on it would be a host that hears nobody, for good.
+            self.inbox.post(ev.EndAtOnce(int(ExitCode.CRASH_LOOP), f"the thread that {deaf} has ended by itself"))
+
+    def _unforeseen(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A callback that raised, or a task whose end nobody looked at."""
+        error = context.get("exception")
+        self.dropped.add("the coordinator itself", f"{context['message']}: {error!r}", traceback=error)
 
     def _show(self) -> None:
         """What is shown here is what happens here."""
@@ -173,7 +194,7 @@ class Coordination:
                     logger.debug("event %s", event)
                 if isinstance(event, ev.SnapshotRead):
                     self.answers.decided(event.snapshot)
-                for effect in self.node.handle(event):
+                for effect in effects_of(self.node, event, self.dropped):
                     if not isinstance(effect, ev.Publish):
                         logger.debug("effect %s", effect)
                     self._perform(effect, group)

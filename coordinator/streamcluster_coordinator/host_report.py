@@ -2,19 +2,29 @@
 
 Reports are states, not news: whoever misses one has all of it with the next. What tasks do (`rows`) is the most of it
 and is not in each: it is as last told, and read only by who leads or is asked for the status. JSON, so that any Kafka
-tool shows it.
+tool shows it. What decodes can be used: ids are ids, numbers and names are bounded.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
-from .control_record import Shape
-from .status import TaskStatus, WorkerStatus
+from streamcluster.ids import Count, HostName, Number, SlotNumber, TaskName
+from streamcluster.outside import Unreadable, parse
+
+from .control_record import Instance, Name, ProcessId, Shape
+from .status import Target, TaskStatus, WorkerStatus
 
 REPORT_FORMAT = 2
+# Of a report, unpacked. One of a host with 10,000 tasks has 3 MB.
+REPORT_BYTES_MAX = 16 * 1024 * 1024
+# A worker is a process with a core and a slot; no machine has so many.
+SLOTS_MAX = 1_000
+# Questions to the leader that one host may have open. Each is in all its reports, and the answers in the snapshot.
+REQUESTS_MAX = 16
 # Rows that are as last told.
 UNCHANGED = msgspec.Raw(b"null")
 HostState = Literal["joining", "member", "leaving", "left"]
@@ -28,7 +38,7 @@ class SlotReport(msgspec.Struct, frozen=True, kw_only=True):
     holds: tasks that a process of the slot may still commit for, sorted; only told by `fenced` slots.
     """
 
-    number: int
+    number: SlotNumber
     ready: bool = False
     wanted: bool = True
     gone: bool = False
@@ -42,10 +52,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     kind: drain and undrain (target: host or slot), move (target: slot, task), unpin (task), restart.
     """
 
-    id: str
+    id: Annotated[str, Meta(max_length=64)]
     kind: Literal["drain", "undrain", "move", "unpin", "restart"]
-    target: str = ""
-    task: str = ""
+    target: Target = ""
+    task: Target = ""
 
 
 class HostRows(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +66,7 @@ class HostRows(msgspec.Struct, frozen=True, kw_only=True):
 
     workers: tuple[WorkerStatus, ...] = ()
     tasks: tuple[TaskStatus, ...] = ()
-    stored: dict[str, int] = {}
+    stored: dict[TaskName, Number] = {}
 
 
 class HostReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,19 +76,19 @@ class HostReport(msgspec.Struct, frozen=True, kw_only=True):
     rows: HostRows, not decoded.
     """
 
-    host: str
-    instance: str
-    pid: int
-    machine: str
-    sequence: int
-    epoch_read: int
+    host: HostName
+    instance: Instance
+    pid: ProcessId
+    machine: Name
+    sequence: Count
+    epoch_read: Count
     state: HostState
     shape: Shape | None
-    slots: tuple[SlotReport, ...]
-    rack: str | None = None
-    peer: str | None = None
-    roll_done: int = 0
-    requests: tuple[Request, ...] = ()
+    slots: Annotated[tuple[SlotReport, ...], Meta(max_length=SLOTS_MAX)]
+    rack: Name | None = None
+    peer: Name | None = None
+    roll_done: Count = 0
+    requests: Annotated[tuple[Request, ...], Meta(max_length=REQUESTS_MAX)] = ()
     rows: msgspec.Raw = UNCHANGED
     format_version: int = REPORT_FORMAT
 
@@ -92,13 +102,12 @@ def encode_report(report: HostReport) -> bytes:
     return msgspec.json.encode(report)
 
 
-def decode_report(value: bytes) -> HostReport | None:
-    """Read a record; None: it is no report of this version, which is no reason to stop."""
-    try:
-        report = _report_decoder.decode(value)
-    except msgspec.MsgspecError:
-        return None
-    return report if report.format_version == REPORT_FORMAT else None
+def decode_report(value: bytes) -> HostReport:
+    """Read a record. Raises Unreadable: it is no report of this version, which is no reason to stop."""
+    report = parse(_report_decoder.decode, value, REPORT_BYTES_MAX)
+    if report.format_version != REPORT_FORMAT:
+        raise Unreadable(f"format {report.format_version}, and this version knows {REPORT_FORMAT}")
+    return report
 
 
 def encode_rows(rows: HostRows) -> msgspec.Raw:
@@ -107,8 +116,5 @@ def encode_rows(rows: HostRows) -> msgspec.Raw:
 
 
 def decode_rows(rows: msgspec.Raw) -> HostRows:
-    """Read what is not UNCHANGED; empty when no coordinator of this version wrote it."""
-    try:
-        return _rows_decoder.decode(rows)
-    except msgspec.MsgspecError:
-        return HostRows()
+    """Read what is not UNCHANGED. Raises Unreadable: no coordinator of this version wrote it."""
+    return parse(_rows_decoder.decode, bytes(rows), REPORT_BYTES_MAX)

@@ -23,8 +23,14 @@ def assigned(view: View, identity: Identity, snapshot: Snapshot, *, was_register
     others = _has_others(view, identity, snapshot)
     if not is_registered:
         return Assigned(snapshot.epoch, {}, registered=was_registered, others=others)
-    owned = {task: slot for task, slot in snapshot.owners.items() if task not in snapshot.revoking}
-    followed = {task: slot for task, slots in snapshot.standbys.items() for slot in slots if _is_ours(slot, mine)}
+    known = {str(task) for task in identity.tasks}
+    owned = {task: slot for task, slot in snapshot.owners.items() if task in known and task not in snapshot.revoking}
+    followed = {
+        task: slot
+        for task, slots in snapshot.standbys.items()
+        for slot in slots
+        if _is_ours(slot, mine) and task in known
+    }
     leads = SlotId.parse(snapshot.lead) if snapshot.lead is not None else None
     return Assigned(
         epoch=snapshot.epoch,

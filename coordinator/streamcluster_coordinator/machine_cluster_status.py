@@ -122,4 +122,5 @@ def _host(name: str, view: View, snapshot: Snapshot) -> HostStatus:
         heard=round(view.silence(name), 1),
         drained=drained,
         peer=report.peer,
+        trouble=heard.trouble,
     )

@@ -171,6 +171,11 @@ class SnapshotRead:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordUnread:
+    """The control log's newest record is none that a leader wrote: the last snapshot is to be written anew."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReportHeard:
     """A record of the status topic, ours included, in the topic's order."""
 
@@ -235,7 +240,9 @@ LocalEvent = (
     | FewerWorkers
     | EndAtOnce
 )
-ClusterEvent = SnapshotRead | ReportHeard | Claimed | ClaimLost | Written | WriteLost | SlotFenced | Asked
+ClusterEvent = (
+    SnapshotRead | RecordUnread | ReportHeard | Claimed | ClaimLost | Written | WriteLost | SlotFenced | Asked
+)
 Event = LocalEvent | ClusterEvent
 
 

@@ -31,6 +31,8 @@ class Leadership:
     tasks: tuple[TaskId, ...]
     stateless: frozenset[TaskId]
     is_writing: bool = False
+    # Somebody else has written to the control log: compaction keeps the newest record alone, so that is to be ours.
+    is_covered: bool = False
     # What the write under way says, and what it will have decided beside the snapshot.
     draft: Draft | None = None
     pending: Snapshot | None = None
@@ -71,7 +73,7 @@ def lead(view: View, term: Leadership) -> list[Effect]:
     if not (term.fencing and term.pace.is_slow()):
         # Those of all slots of a host end within a moment, and one plan will do.
         term.settled = fenced
-    urgent = (term.snapshot.epoch, dead, hasty, late, term.settled, asked)
+    urgent = (term.snapshot.epoch, dead, hasty, late, term.settled, asked, term.is_covered)
     outlook = term.pace.outlook(view, urgent, reports, fenced, is_moving=bool(term.snapshot.revoking))
     if not term.pace.is_due(outlook, view.now):
         return said
@@ -93,8 +95,8 @@ def lead(view: View, term: Leadership) -> list[Effect]:
     plan(draft, facts)
     base = _with_lead(base, draft, facts)
     following = finished(draft, base)
-    if following != term.snapshot:
-        term.is_writing, term.draft = True, draft
+    if following != term.snapshot or term.is_covered:
+        term.is_writing, term.draft, term.is_covered = True, draft, False
         term.pending = replace(following, epoch=draft.epoch)
         return [*said, *requested, Write(term.pending)]
     return [*said, *_fences(term, draft, facts, late)]

@@ -77,6 +77,10 @@ class Node:
                 effects = self.local.handle(event)
             case ev.SnapshotRead(snapshot):
                 effects = self._read(snapshot)
+            case ev.RecordUnread():
+                if self.term is not None:
+                    self.term.is_covered = True
+                effects = []
             case ev.ReportHeard(report):
                 if not self.view.hear(report):
                     # A hundred hosts say every second that they live: it must cost next to nothing.

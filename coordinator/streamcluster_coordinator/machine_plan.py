@@ -20,7 +20,7 @@ from streamcluster.assignment import assign
 from streamcluster.ids import SlotId, TaskId
 from streamcluster.situation import Assignment, Place, Situation
 
-from .control_record import MOVES_KEPT, HostEntry, Move, Snapshot
+from .control_record import MOVES_KEPT, PLACES_MAX, HostEntry, Move, Snapshot
 from .host_report import HostReport, HostRows, SlotReport
 from .status import TaskStatus
 
@@ -127,6 +127,9 @@ def _register(draft: Draft, facts: Facts) -> None:
         if report.state == "left":
             continue
         slots = tuple(sorted(slot.number for slot in report.slots))
+        others = sum(len(entry.slots) for other, entry in draft.hosts.items() if other != name)
+        if len(slots) + others > PLACES_MAX:
+            continue
         entry = HostEntry(
             instance=report.instance, slots=slots, pid=report.pid, machine=report.machine, rack=report.rack
         )

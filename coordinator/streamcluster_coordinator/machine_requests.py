@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from streamcluster.ids import SlotId, TaskId
 
-from .control_record import ANSWERS_KEPT, Roll, Snapshot
+from .control_record import ANSWER_CHARS_MAX, ANSWERS_KEPT, Roll, Snapshot
 from .host_report import Request
 from .machine_events import Effect, Say
 from .machine_plan import Draft, Facts, is_drained
@@ -31,6 +31,7 @@ def take_requests(draft: Draft, facts: Facts, snapshot: Snapshot) -> tuple[Snaps
                 snapshot, answer = _take(draft, facts, snapshot, request)
             except Refused as refusal:
                 answer = f"refused: {refusal}"
+            answer = answer if len(answer) <= ANSWER_CHARS_MAX else f"{answer[: ANSWER_CHARS_MAX - 3]}..."
             answers = {**snapshot.answers, request.id: answer}
             kept = dict(list(answers.items())[-ANSWERS_KEPT:])
             snapshot = replace(snapshot, answers=kept)

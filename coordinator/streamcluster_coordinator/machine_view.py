@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from streamcluster.outside import Unreadable
 from streamcluster.settings import Settings
 
 from .control_record import Snapshot
@@ -18,6 +19,8 @@ from .host_report import UNCHANGED, HostReport, HostRows, decode_rows
 # many seconds without another such mistake it is trusted as before.
 STRIKES_MAX = 3
 STRIKE_SECONDS = 120.0
+# Hosts that are listened to at a time; more are made up. Their entries in a snapshot have 400 kB at the most.
+HOSTS_MAX = 300
 # When several hosts, and more than a third of all, fall silent at once, something between us is the likelier cause
 # (H11): they get so many times the time.
 MASS_FACTOR = 3.0
@@ -31,9 +34,13 @@ class Heard:
     at: float
     strikes: int = 0
     struck_at: float = 0.0
-    # Its newest rows, as they came; decoded when somebody asks for them.
+    # Its newest rows, as they came; decoded when somebody asks for them, and UNCHANGED then.
     told: msgspec.Raw = field(init=False)
     decoded: HostRows | None = None
+    # Why its newest rows cannot be read; None: they can, or nobody has asked for them.
+    trouble: str | None = None
+    # The sequence of the last report that was older than the newest.
+    older: int = -1
 
     def __post_init__(self) -> None:
         self.told = self.report.rows
@@ -42,15 +49,28 @@ class Heard:
         """A newer report of the same coordinator; False: it says nothing new."""
         before, self.report, self.at = self.report, report, now
         if report.rows != UNCHANGED:
-            self.told, self.decoded = report.rows, None
+            self.told = report.rows
             return True
         return msgspec.structs.replace(report, sequence=before.sequence, rows=before.rows) != before
 
     def rows(self) -> HostRows | None:
-        """Its newest rows; None: it has told none since we listen."""
-        if self.decoded is None and self.told != UNCHANGED:
-            self.decoded = decode_rows(self.told)
+        """Its newest rows that can be read; None: it has told none since we listen."""
+        if self.told != UNCHANGED:
+            told, self.told = self.told, UNCHANGED
+            try:
+                self.decoded, self.trouble = decode_rows(told), None
+            except Unreadable as error:
+                self.trouble = str(error)
         return self.decoded
+
+    def is_newer(self, report: HostReport) -> bool:
+        """Whether a report of the same coordinator is newer than the one that is known.
+
+        Reports that come twice are not. But two in a row that are older, one right after the other, are from the host
+        that goes on: somebody else has written one with a greater sequence, which must not silence it for good.
+        """
+        older, self.older = self.older, report.sequence
+        return report.sequence > self.report.sequence or report.sequence == older + 1
 
 
 @dataclass(slots=True)
@@ -117,14 +137,20 @@ class View:
         if leader is not None and (leader.host, leader.instance) == (report.host, report.instance):
             self.leader_at = self.now
         before = self.heard.get(report.host)
+        if before is None and len(self.heard) >= HOSTS_MAX and entry is None:
+            return False
         if before is None or before.report.instance != report.instance:
             self.heard[report.host] = Heard(report, self.now)
             return True
-        if report.sequence > before.report.sequence:
+        if before.is_newer(report):
             # Who was silent may have been taken for dead.
             is_news |= self.now - before.at >= self.settings.host_timeout
             is_news |= before.take(report, self.now)
         return is_news
+
+    def forget(self, host: str) -> None:
+        """What it said is not to be used."""
+        self.heard.pop(host, None)
 
     def is_cut_off(self) -> bool:
         """Our own reports do not come back: what we do not hear says nothing about others (H11)."""

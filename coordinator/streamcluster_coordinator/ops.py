@@ -16,8 +16,10 @@ from typing import Any, assert_never
 
 import msgspec
 
+from streamcluster.outside import Unreadable, parse
 from streamcluster.wire import FrameError, FrameReader, encode_frame
 
+from .dropped import Dropped
 from .instance import SOCKET_NAME
 from .status import LEADER_SECONDS, ROWS_SECONDS, Answer, Ask, Asked, GetRows, GetStatus, Request, RowsAnswer, Status
 
@@ -27,10 +29,20 @@ _MARGIN_SECONDS = 1.0
 _READ_BYTES_MAX = 256 * 1024
 # The kernel's limit on the path of a Unix socket.
 _PATH_BYTES_MAX = 107
+_PLACE = "the control socket"
 # A client that sends nothing is not waited for longer.
 _REQUEST_SECONDS = 5.0
 
+# Clients at a time. Each is a process of the same user, and holds a request and an answer in memory.
+CLIENTS_MAX = 64
+
 AnswerTo = Callable[[Request], Awaitable[Answer]]
+_request_decoder: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
+
+
+def decode_request(body: bytes) -> Request:
+    """What a client asks. Raises Unreadable."""
+    return parse(_request_decoder.decode, body, _READ_BYTES_MAX)
 
 
 @contextmanager
@@ -50,11 +62,13 @@ def _short_path(directory: Path) -> Iterator[str]:
 class ControlSocket:
     """The server's side. The caller holds the directory's lock, so a socket that is there is a dead one's."""
 
-    __slots__ = ("_answer", "_directory", "_server")
+    __slots__ = ("_answer", "_clients", "_directory", "_dropped", "_server")
 
-    def __init__(self, directory: Path, answer: AnswerTo) -> None:
+    def __init__(self, directory: Path, answer: AnswerTo, dropped: Dropped) -> None:
         self._directory = directory
         self._answer = answer
+        self._dropped = dropped
+        self._clients = 0
         self._server: asyncio.Server | None = None
 
     async def open(self) -> None:
@@ -78,26 +92,37 @@ class ControlSocket:
         (self._directory / SOCKET_NAME).unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._clients += 1
         try:
-            await self._converse(reader, writer)
+            if self._clients > CLIENTS_MAX:
+                self._dropped.add(_PLACE, f"{CLIENTS_MAX} clients are there already")
+            else:
+                await self._converse(reader, writer)
+        except (Unreadable, FrameError) as error:
+            # Not a client of ours, or an answer that cannot be written: it is closed.
+            self._dropped.add(_PLACE, str(error))
         except asyncio.CancelledError:
             # The coordinator ends. A handler that ends as cancelled makes asyncio print a traceback (Python 3.11).
             return
+        except Exception as error:  # noqa: BLE001 (the boundary of a conversation: asyncio would print it unbounded)
+            self._dropped.add(_PLACE, f"{type(error).__name__}: {error}", traceback=error)
         finally:
+            self._clients -= 1
             writer.close()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(_REQUEST_SECONDS):
                 size = int.from_bytes(await reader.readexactly(4), "big")
-                body = await reader.readexactly(min(size, _READ_BYTES_MAX))
-            request: Request = msgspec.msgpack.decode(body, type=Request)
-            answer = await self._answer(request)
+                if size > _READ_BYTES_MAX:
+                    raise Unreadable(f"a request of {size} bytes, and at most {_READ_BYTES_MAX} are taken")
+                body = await reader.readexactly(size)
+            answer = await self._answer(decode_request(body))
             writer.write(encode_frame(answer))
             async with asyncio.timeout(_REQUEST_SECONDS):
                 await writer.drain()
-        except (TimeoutError, ConnectionError, asyncio.IncompleteReadError, msgspec.MsgspecError, FrameError):
-            # Not a client of ours, or it went away: closing the connection says all there is to say.
+        except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
+            # It went away, or is slow: closing the connection says all there is to say.
             return
 
 

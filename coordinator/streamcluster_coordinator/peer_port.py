@@ -20,6 +20,7 @@ from streamcluster.errors import StreamclusterError
 from streamcluster.settings import address_of
 from streamcluster.wire import FRAME_BYTES_MAX, FrameError, FrameReader, encode_frame
 
+from .dropped import Dropped
 from .peer_auth import (
     HELLO_BYTES,
     NONCE_BYTES,
@@ -83,6 +84,7 @@ class PeerPort:
         "_advertise",
         "_answer",
         "_app_id",
+        "_dropped",
         "_host",
         "_listen",
         "_open",
@@ -101,6 +103,7 @@ class PeerPort:
         host: str,
         answer: Answer,
         say: Say,
+        dropped: Dropped,
         listen: str | None = None,
     ) -> None:
         self._advertise = advertise
@@ -110,6 +113,7 @@ class PeerPort:
         self._host = host
         self._answer = answer
         self._say = say
+        self._dropped = dropped
         self._servers: list[asyncio.Server] = []
         # The conversations that go on.
         self._open: set[asyncio.Task[None]] = set()
@@ -155,6 +159,8 @@ class PeerPort:
         except asyncio.CancelledError:
             # The port is closed. A handler that ends as cancelled makes asyncio print a traceback (Python 3.11).
             return
+        except Exception as error:  # noqa: BLE001 (the boundary of a conversation: asyncio would print it unbounded)
+            self._refuse(address, f"its question failed: {type(error).__name__}: {error}")
         finally:
             self._open.discard(task)
 
@@ -191,6 +197,7 @@ class PeerPort:
         await _send(writer, sealer.seal(encode_frame(answer)))
 
     def _refuse(self, address: str, reason: str) -> None:
+        self._dropped.count("the port for other hosts", f"{address}: {reason}")
         line = self.refusals.line(address, reason, asyncio.get_running_loop().time())
         if line is not None:
             self._say("warning", line)

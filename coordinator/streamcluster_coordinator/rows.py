@@ -84,7 +84,7 @@ class TableReader:
         answer = await first_found(asked)
         if answer.rows:
             return answer
-        away = all_tasks(group) - _looked_through(answer)
+        away = all_tasks(group) - looked_through(answer)
         # Every shard was looked through and none has the key: an answer too.
         return await self._standby_key(request, group, away, answer) if away else RowsAnswer()
 
@@ -103,7 +103,7 @@ class TableReader:
         if found:
             return min(found, key=lambda answer: answer.lag or 0)
         answer = together(answers)
-        if left := away - _looked_through(answer):
+        if left := away - looked_through(answer):
             why = together([owners, answer])
             if why.error is None:
                 return _passing(f"no worker has {named(left)} at the moment")
@@ -137,7 +137,7 @@ class TableReader:
             if answer.error is not None:
                 return RowsAnswer(error=answer.error, passing=answer.passing)
             wanted = ownership.tasks(group) if peer is None else of_group(peer.owned, group)
-            if gone := wanted - _looked_through(answer):
+            if gone := wanted - looked_through(answer):
                 return _passing(f"host {host} does not have {named(gone)} any more")
             found += answer.rows
             if answer.after is not None:
@@ -177,5 +177,6 @@ def _passing(reason: str) -> RowsAnswer:
     return RowsAnswer(error=reason, passing=True)
 
 
-def _looked_through(answer: RowsAnswer) -> frozenset[TaskId]:
+def looked_through(answer: RowsAnswer) -> frozenset[TaskId]:
+    """The tasks that an answer is about."""
     return frozenset(TaskId.parse(name) for name in answer.tasks)

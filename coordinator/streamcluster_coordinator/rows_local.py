@@ -21,6 +21,8 @@ from .status import GetRows, RowsAnswer
 LOCAL_SECONDS = READ_SECONDS
 # A page of large values ends early. Workers end theirs there too, so an answer has at most about twice as many.
 PAGE_BYTES_MAX = 8 * 1024 * 1024
+# Of the number of a slot in a cursor.
+_SLOT_DIGITS_MAX = 5
 MOVED = "tasks of it have moved since the page before: begin again from the first"
 
 Send = Callable[[Slot, ReadTable], bool]
@@ -71,7 +73,7 @@ class LocalRows:
 
     async def _page(self, request: GetRows, slots: dict[Slot, frozenset[TaskId]], host: str) -> RowsAnswer:
         mark = mark_of({task: slot for slot, tasks in slots.items() for task in tasks})
-        marked, start, after = _cursor(request.after)
+        marked, start, after = cursor_of(request.after)
         if request.after is not None and marked != mark:
             return RowsAnswer(error=MOVED, passing=True)
         tasks = names_of(itertools.chain(*slots.values()))
@@ -151,8 +153,9 @@ def size_of(rows: Iterable[tuple[str, str]]) -> int:
     return sum(len(key) + len(value) for key, value in rows)
 
 
-def _cursor(text: str | None) -> tuple[str, int, str | None]:
+def cursor_of(text: str | None) -> tuple[str, int, str | None]:
     """`7fe1:3:abc` is slot 3 after abc, as long as the mark is 7fe1; `7fe1:3:` is slot 3 from its start."""
     mark, _, rest = (text or "").partition(":")
     slot, _, after = rest.partition(":")
-    return mark, (int(slot) if slot.isdecimal() else 0), (after or None)
+    is_slot = slot.isascii() and slot.isdecimal() and len(slot) <= _SLOT_DIGITS_MAX
+    return mark, (int(slot) if is_slot else 0), (after or None)

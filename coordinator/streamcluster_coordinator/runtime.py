@@ -24,19 +24,21 @@ from .checking import compare, describe, error_of
 from .cluster_effects import ClusterEffects
 from .control import Control
 from .control_bus import StatusBus
-from .control_record import control_topic, shape_of
+from .control_record import NAME_CHARS_MAX, control_topic, shape_of
 from .control_topics import control_topic_problems, control_topics
 from .coordination import Coordination, Presenter
+from .dropped import Dropped
 from .fleet import Fleet
 from .inbox import Inbox
 from .instance import app_directory, instance_lock
 from .machine_election import Identity
-from .machine_events import EndAtOnce, ReportHeard, SnapshotRead
+from .machine_events import EndAtOnce, RecordUnread, ReportHeard, SnapshotRead
 from .machine_node import Node
 from .machine_status import Facts, Snapshots
 from .open_files import raise_file_limit, refuse_too_few_files
 from .peer_auth import Secret
 from .rights import neighbour_warning, neighbours, rights_of
+from .signatures import Signatures
 from .topics import Brokers, Cluster
 from .topics_rights import refuse_missing_rights
 
@@ -146,20 +148,25 @@ def _join(
     say: Presenter,
 ) -> int:
     """Read the control log, be a host of the cluster, and let go."""
-    inbox = Inbox()
+    inbox, dropped = Inbox(), Dropped()
+    held = Secret(secret.encode()) if secret is not None else None
+    signatures = Signatures(held, settings.app_id, required=settings.cluster_signatures == "required")
     deadline = time.monotonic() + settings.connect_timeout
     control = Control(
         settings,
+        signatures,
+        dropped,
         lambda snapshot: inbox.post_from_thread(SnapshotRead(snapshot)),
+        lambda: inbox.post_from_thread(RecordUnread()),
         lambda error: inbox.post_from_thread(EndAtOnce(int(ExitCode.STATE_INCOMPATIBLE), str(error))),
     )
-    bus = StatusBus(settings, lambda report: inbox.post_from_thread(ReportHeard(report)))
+    bus = StatusBus(settings, signatures, dropped, lambda report: inbox.post_from_thread(ReportHeard(report)))
     leads = False
     cluster_effects: ClusterEffects | None = None
     try:
         identity = _identity(settings, topology, cluster.cluster_id, control.topic_id(deadline))
         # Before the first decision, so that a log without a leader is one in which nobody ever led.
-        last = control.catch_up(deadline)
+        last = control.begin(deadline)
         slots = settings.workers or len(os.sched_getaffinity(0))
         node = Node.make(
             settings,
@@ -187,7 +194,8 @@ def _join(
             cluster=cluster_effects,
             inbox=inbox,
             say=say,
-            secret=Secret(secret.encode()) if secret is not None else None,
+            dropped=dropped,
+            secret=held,
         )
         code = asyncio.run(coordination.run())
         leads = node.term is not None
@@ -205,6 +213,10 @@ def _identity(settings: Settings, topology: Topology, cluster_id: str, topic_id:
     host = settings.host or machine
     if not is_host_name(host):
         raise ConfigurationError(f"this machine's name {host!r} cannot be a host's name: give one with --host NAME.")
+    for setting, text in (("rack", settings.rack), ("advertise", settings.advertise)):
+        if text is not None and len(text) > NAME_CHARS_MAX:
+            # No host would read our reports.
+            raise ConfigurationError(f"{setting} has {len(text)} characters, and at most {NAME_CHARS_MAX} are taken.")
     with_tables = {table.group for table in topology.tables}
     tasks = tuple(topology.tasks())
     return Identity(

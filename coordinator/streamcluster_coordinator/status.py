@@ -5,16 +5,23 @@ Values only; the runtime fills them, the CLI renders them (`--json` is `msgspec.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
+
+from streamcluster.ids import Count, Members, Number, SlotName, SlotNumber, TaskName
+
+# What a rate may be: far more than any machine does, and far from what floats cannot add up.
+PerSecond = Annotated[float, Meta(ge=0, le=1e18)]
+Seconds = Annotated[float, Meta(ge=0, le=1e18)]
 
 
 class StandbyStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A standby of a task. slot: `a/0`; lag: changelog records behind, None while unknown."""
 
-    slot: str
-    lag: int | None = None
+    slot: SlotName
+    lag: Number | None = None
 
 
 class TaskStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,36 +31,36 @@ class TaskStatus(msgspec.Struct, frozen=True, kw_only=True):
     events_per_second: how fast its positions moved in the last half minute; None: it was not seen for so long.
     """
 
-    task: str
-    slot: int | None
+    task: TaskName
+    slot: SlotNumber | None
     state: str
-    positions: dict[str, int] = {}
-    lag: dict[str, int] = {}
-    restored: int = 0
-    restore_total: int = 0
-    restore_eta: float | None = None
+    positions: dict[str, Number] = {}
+    lag: dict[str, Number] = {}
+    restored: Number = 0
+    restore_total: Number = 0
+    restore_eta: Seconds | None = None
     error: str | None = None
-    owner: str | None = None
-    stored: int = 0
-    events_per_second: float | None = None
+    owner: SlotName | None = None
+    stored: Number = 0
+    events_per_second: PerSecond | None = None
     standbys: tuple[StandbyStatus, ...] = ()
 
 
 class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One slot and the process in it. restarts: how often it was replaced; last_death: why, the last time."""
 
-    slot: int
-    pid: int | None
+    slot: SlotNumber
+    pid: Count | None
     state: Literal["starting", "running", "stalled", "backing_off", "draining", "gone"]
     leader: bool = False
     tasks: tuple[str, ...] = ()
-    events_total: int = 0
-    events_per_second: float = 0.0
-    commits_total: int = 0
-    dead_letters_total: int = 0
-    rollbacks_total: int = 0
-    rss_bytes: int = 0
-    restarts: int = 0
+    events_total: Count = 0
+    events_per_second: PerSecond = 0.0
+    commits_total: Count = 0
+    dead_letters_total: Count = 0
+    rollbacks_total: Count = 0
+    rss_bytes: Count = 0
+    restarts: Count = 0
     last_death: str | None = None
     note: str | None = None
     host: str = ""
@@ -61,7 +68,10 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One host. heard: seconds since its last report; state: as it says, or `silent`, `gone`."""
+    """One host. heard: seconds since its last report; state: as it says, or `silent`, `gone`.
+
+    trouble: what is wrong with its reports.
+    """
 
     host: str
     state: Literal["joining", "member", "leaving", "left", "silent", "gone"]
@@ -72,6 +82,15 @@ class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     heard: float | None = None
     drained: bool = False
     peer: str | None = None
+    trouble: str | None = None
+
+
+class DroppedStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What came from outside and was not used. place: where it came from; count: since the start; last: the newest."""
+
+    place: str
+    count: int
+    last: str
 
 
 class MoveStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,12 +128,21 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     term: int = 0
     hosts: tuple[HostStatus, ...] = ()
     moves: tuple[MoveStatus, ...] = ()
+    # Of this host: records, requests and answers of others that it could not read, or did not believe.
+    dropped: tuple[DroppedStatus, ...] = ()
 
 
 # Requests on the control socket (frames of wire.py, one answer each), and how long a coordinator may take for them:
 # rows of other hosts, from owners and then from standbys; a decision of the leader that the control log has.
 ROWS_SECONDS = 6.5
 LEADER_SECONDS = 20.0
+# What is asked for stays in reports and snapshots until it is answered, and is looked up in tables.
+TARGET_CHARS_MAX = 300
+KEY_CHARS_MAX = 64 * 1024
+# It has the key of the row before it, in base64, and what hosts and slots put in front: as long as a request may be.
+CURSOR_CHARS_MAX = 256 * 1024
+ROWS_MAX = 10_000
+Target = Annotated[str, Meta(max_length=TARGET_CHARS_MAX)]
 
 
 class GetStatus(msgspec.Struct, frozen=True, tag=True):
@@ -127,10 +155,10 @@ class GetRows(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     local: from workers of the host that is asked alone, as hosts ask each other. standby: then from its standbys.
     """
 
-    table: str
-    key: str | None = None
-    after: str | None = None
-    rows_max: int = 100
+    table: Target
+    key: Annotated[str, Meta(max_length=KEY_CHARS_MAX)] | None = None
+    after: Annotated[str, Meta(max_length=CURSOR_CHARS_MAX)] | None = None
+    rows_max: Annotated[int, Meta(ge=1, le=ROWS_MAX)] = 100
     local: bool = False
     standby: bool = False
 
@@ -143,12 +171,12 @@ class RowsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     behind; None: it is the owner's word. tasks: of a local answer, what was looked through.
     """
 
-    rows: tuple[tuple[str, str], ...] = ()
+    rows: Annotated[tuple[tuple[str, str], ...], Members] = ()
     after: str | None = None
     error: str | None = None
     source: str | None = None
-    lag: int | None = None
-    tasks: tuple[str, ...] = ()
+    lag: Number | None = None
+    tasks: Annotated[tuple[TaskName, ...], Members] = ()
     passing: bool = False
 
 
@@ -162,8 +190,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """
 
     kind: AskKind
-    target: str = ""
-    task: str = ""
+    target: Target = ""
+    task: Target = ""
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):

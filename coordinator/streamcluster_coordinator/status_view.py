@@ -151,6 +151,11 @@ def _troubles(status: Status, *, shown: bool) -> Iterator[str]:
     for task in status.tasks:
         if task.error is not None:
             yield f"task {task.task}: {task.error}"
+    for host in status.hosts:
+        if host.trouble is not None:
+            yield f"host {host.host}: what it tells of its workers and tasks cannot be read: {host.trouble}"
+    for dropped in status.dropped:
+        yield f"{dropped.place}: {count(dropped.count)} not used, the last: {dropped.last}"
 
 
 def topology_text(topology: Topology, settings: Settings) -> str:

@@ -71,7 +71,7 @@ class HostsWatch:
         while message is not None:
             value = message.value() if message.error() is None else None
             if value is not None:
-                self._timeline.records.append((time.monotonic(), decode_snapshot(value, topic=self._topic)))
+                self._timeline.records.append((time.monotonic(), decode_snapshot(value)))
             message = self._control.poll(0)
 
     def _look(self) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from streamcluster_coordinator.dropped import Dropped
 from streamcluster_coordinator.ops import ControlSocket
 from streamcluster_coordinator.status import Answer, Ask, Asked, GetRows, Request, RowsAnswer
 from tests.cli.conftest import Run
@@ -35,7 +36,7 @@ def coordinator(tmp_path: Path, answers: dict[Request, Answer]) -> Iterator[list
         return answers.get(request, RowsAnswer())
 
     async def serve() -> None:
-        server = ControlSocket(directory, answer)
+        server = ControlSocket(directory, answer, Dropped())
         await server.open()
         opened.set()
         await done.wait()
@@ -108,7 +109,7 @@ def test_refusal_ends_with_exit_code_1_and_its_reason(run: Run, tmp_path: Path) 
     [
         (("drain", "a/x"), 2, "'a/x' is not a slot: write HOST/NUMBER"),
         (("drain", "a b"), 2, "'a b' cannot be the name of a host"),
-        (("drain", "a/b/0"), 2, "'a/b' cannot be the name of a host"),
+        (("drain", "a/b/0"), 2, "'a/b/0' is not a slot"),
         (("move", "8_3", "b"), 2, "'b' is not a slot: write HOST/NUMBER"),
         (("move", "8_8", "b/0"), 2, "'8_8' is not a task"),
         (("unpin", "orders"), 2, "'orders' is not a task"),

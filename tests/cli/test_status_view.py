@@ -6,7 +6,7 @@ import unicodedata
 
 import msgspec
 
-from streamcluster_coordinator.status import HostStatus, Status, TaskStatus, WorkerStatus
+from streamcluster_coordinator.status import DroppedStatus, HostStatus, Status, TaskStatus, WorkerStatus
 from streamcluster_coordinator.status_view import aligned, status_text
 
 STATUS = Status(
@@ -93,3 +93,15 @@ def test_keys_of_a_table_move_no_cursor() -> None:
     lines = list(aligned(("KEY", "VALUE"), [(HOSTILE, "1")]))
     assert len("\n".join(lines).splitlines()) == 2
     assert not [one for one in lines[1] if unicodedata.category(one) in ("Cc", "Cf")]
+
+
+def test_what_was_not_used_is_shown_with_its_place_and_reason() -> None:
+    """Records of the app's own topics, and requests; and a host whose rows cannot be read."""
+    dropped = (DroppedStatus(place="topic shop-status", count=1_200, last="the record at offset 5 is no report"),)
+    hosts = (HostStatus(host="here", state="member", trouble="nonsense"),)
+    text = status_text(msgspec.structs.replace(STATUS, dropped=dropped, hosts=hosts))
+
+    assert text.splitlines()[-2:] == [
+        "host here: what it tells of its workers and tasks cannot be read: nonsense",
+        "topic shop-status: 1,200 not used, the last: the record at offset 5 is no report",
+    ]

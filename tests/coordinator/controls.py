@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 import msgspec
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from streamcluster.errors import Fenced, StateIncompatible
@@ -15,9 +16,13 @@ from streamcluster.settings import Settings, bootstrap_servers, make_settings
 from streamcluster_coordinator.control import Control
 from streamcluster_coordinator.control_record import Leader, Shape, Snapshot
 from streamcluster_coordinator.control_topics import control_topics
+from streamcluster_coordinator.dropped import Dropped
+from streamcluster_coordinator.peer_auth import Secret
+from streamcluster_coordinator.signatures import Signatures
 from streamcluster_coordinator.topics import Brokers, Cluster
 
 SECONDS = 30.0
+UNPACKED_BYTES = 150 << 20
 _FENCES_MAX = 3
 
 
@@ -41,6 +46,24 @@ def delete(settings: Settings, topic: str) -> None:
     admin.delete_topics([topic])[topic].result(SECONDS)
 
 
+def write_what_cannot_be_unpacked(settings: Settings, topic: str, records: int) -> None:
+    """One batch of a few kB that has more than 100 MB unpacked: brokers take it, and librdkafka does not."""
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap_servers(settings.broker),
+            "compression.type": "zstd",
+            "message.max.bytes": 1_000_000_000,
+            "batch.size": 1_000_000_000,
+            "queue.buffering.max.kbytes": 1_000_000,
+            "linger.ms": 5_000,
+        }
+    )
+    value = b"0" * (UNPACKED_BYTES // records)
+    for _ in range(records):
+        producer.produce(topic, key=b"snapshot", value=value, partition=0)
+    assert producer.flush(SECONDS) == 0
+
+
 @dataclass(slots=True)
 class Member:
     """A coordinator of that name, as far as the control topic goes."""
@@ -51,9 +74,20 @@ class Member:
     control: Control = field(init=False)
     heard: list[Snapshot] = field(default_factory=list)
     failures: list[StateIncompatible] = field(default_factory=list)
+    secret: Secret | None = None
+    dropped: Dropped = field(default_factory=Dropped)
+    # How many records it passed over.
+    unread: list[None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.control = Control(self.settings, self.heard.append, self.failures.append)
+        self.control = Control(
+            self.settings,
+            Signatures(self.secret, self.settings.app_id),
+            self.dropped,
+            self.heard.append,
+            lambda: self.unread.append(None),
+            self.failures.append,
+        )
 
     def claim(self) -> Snapshot:
         """Claim, and again if it is fenced, as coordinators do.
@@ -80,6 +114,10 @@ class Member:
             )
 
         return self.control.claim(make, soon())
+
+    def begin(self, seconds: float = SECONDS) -> Snapshot | None:
+        """The newest snapshot, as a coordinator that starts reads it."""
+        return self.control.begin(soon(seconds))
 
     def write(self, snapshot: Snapshot, seconds: float = SECONDS) -> Snapshot:
         """Write it, and return what the log has."""

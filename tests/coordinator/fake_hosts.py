@@ -15,6 +15,7 @@ from streamcluster.messages import ReadTable, Rows, ToCoordinator, ToWorker
 from streamcluster.topology import ResolvedTable, ResolvedTopic, Topology
 from streamcluster.wire import FrameReader, encode_frame
 from streamcluster_coordinator.broker.ports import free_ports
+from streamcluster_coordinator.dropped import Dropped
 from streamcluster_coordinator.link import Link
 from streamcluster_coordinator.ownership import Ownership, Peer
 from streamcluster_coordinator.peer_auth import Secret
@@ -150,7 +151,9 @@ async def running(cluster: Cluster, name: str, ports: dict[str, int]) -> AsyncIt
         for slot, worker in host.workers.items():
             links[slot] = await stack.enter_async_context(linked(worker, received))
         if host.port and host.up:
-            port = PeerPort(address, SECRET, app_id="shop", host=name, answer=answer, say=lambda *_: None)
+            port = PeerPort(
+                address, SECRET, app_id="shop", host=name, answer=answer, say=lambda *_: None, dropped=Dropped()
+            )
             await port.open()
             stack.push_async_callback(port.close)
         yield reader

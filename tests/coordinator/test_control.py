@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,6 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
 from streamcluster.errors import BrokerUnreachable, Fenced, StateIncompatible
 from streamcluster.ids import SlotId
+from streamcluster.outside import Unreadable
 from streamcluster.settings import Settings, bootstrap_servers
 from streamcluster_coordinator.control_fence import open_fencing
 from streamcluster_coordinator.control_record import (
@@ -19,11 +21,13 @@ from streamcluster_coordinator.control_record import (
     check_origin,
     control_topic,
     decode_snapshot,
+    encode_snapshot,
     slot_transactional_id,
 )
+from streamcluster_coordinator.peer_auth import Secret
 from streamcluster_coordinator.topics import Cluster
 from tests.conftest import MakeTopic
-from tests.coordinator.controls import SECONDS, MakeMember, Member, after, soon
+from tests.coordinator.controls import SECONDS, MakeMember, Member, after, soon, write_what_cannot_be_unpacked
 from tests.process.waiting import eventually
 
 
@@ -177,15 +181,17 @@ def test_a_claim_that_refuses_leaves_the_leader_in_place(make_member: MakeMember
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (b'{"format_version": 99}', r"another version of streamcluster \(format 99"),
-        (b"hello", "holds what no coordinator writes"),
-        (None, "holds what no coordinator writes"),
+        (b'{"format_version": 99}', r"another version of streamcluster wrote it \(format 99"),
+        (b"hello", "JSON is malformed"),
+        (None, "Input data was truncated"),
+        (b'{"format_version":3,"cluster_id":"\xff"}', "UnicodeDecodeError"),
+        (b'{"format_version":3,"x":' + b"[" * 5_000, "RecursionError"),
     ],
 )
-def test_foreign_records_are_refused(
+def test_foreign_records_are_passed_over_while_it_runs_and_refused_at_a_start(
     app: tuple[Settings, Cluster], make_member: MakeMember, value: bytes | None, text: str
 ) -> None:
-    """What another version or another program wrote is not guessed at, and a running coordinator hears of it."""
+    """What another version or program wrote is not guessed at; once the leader has written anew, it is history."""
     settings, _ = app
     running = make_member("a")
     one = running.claim()
@@ -193,13 +199,80 @@ def test_foreign_records_are_refused(
     producer.produce(control_topic(settings.app_id), key=b"leader", value=value)
     assert producer.flush(SECONDS) == 0
 
-    eventually(lambda: running.failures, SECONDS, "the failure was told")
-    with pytest.raises(StateIncompatible, match=text):
-        running.catch_up()
-    with pytest.raises(StateIncompatible, match=text):
-        make_member("b").claim()
-    assert running.heard == [one]
-    assert len(running.failures) == 1
+    eventually(lambda: running.unread, SECONDS, "it was told")
+    assert running.catch_up() == one
+    with pytest.raises(StateIncompatible, match=f"what no coordinator of this app writes.*offset 2.*{text}"):
+        make_member("b").begin()
+    two = running.write(after(one))
+    late = make_member("c")
+    assert late.begin() == two
+    # The next leader goes on from there: no epoch is given twice.
+    assert late.claim().epoch == two.epoch + 1
+    assert running.failures == late.failures == []
+    assert [(one.count, bool(re.search(text, one.last))) for one in late.dropped.shown()] == [(1, True)]
+
+
+@pytest.mark.parametrize("records", [1, 5])
+def test_a_batch_that_cannot_be_unpacked_is_passed_over(
+    app: tuple[Settings, Cluster], make_member: MakeMember, records: int
+) -> None:
+    """What is right behind it is read, by those that run and those that start; alone at the end it is refused."""
+    settings, _ = app
+    leader = make_member("a")
+    one = leader.claim()
+    write_what_cannot_be_unpacked(settings, control_topic(settings.app_id), records)
+    eventually(lambda: leader.unread, SECONDS, "it was told")
+    with pytest.raises(StateIncompatible, match="cannot be unpacked"):
+        make_member("b").begin()
+    two = leader.write(after(one))
+
+    assert leader.catch_up() == two
+    late = make_member("c")
+    assert late.begin() == two
+    assert late.heard == [one, two]
+    assert [member.dropped.shown()[0].count for member in (leader, late)] == [1, 1]
+
+
+def test_an_older_snapshot_is_passed_over(app: tuple[Settings, Cluster], make_member: MakeMember) -> None:
+    """Somebody has repeated it: from there on, epochs would be given twice."""
+    settings, _ = app
+    leader = make_member("a")
+    one = leader.claim()
+    two = leader.write(after(one))
+    producer = plain_producer(settings)
+    for old in (one, after(one, lead="x/0")):
+        producer.produce(control_topic(settings.app_id), key=b"snapshot", value=encode_snapshot(old))
+    assert producer.flush(SECONDS) == 0
+
+    eventually(lambda: len(leader.unread) == 2, SECONDS, "both were told")
+    assert leader.catch_up() == two
+    late = make_member("b")
+    assert late.claim().epoch == two.epoch + 1
+
+
+def test_with_a_secret_only_signed_snapshots_count(app: tuple[Settings, Cluster]) -> None:
+    """A newer one that anybody may have written changes nothing, and who has another secret does not start."""
+    settings, cluster = app
+    secret = Secret(b"a secret of all hosts")
+    leader = Member(settings, cluster, "a", secret=secret)
+    other = Member(settings, cluster, "b", secret=Secret(b"another secret of hosts"))
+    try:
+        one = leader.claim()
+        producer = plain_producer(settings)
+        value = encode_snapshot(after(one, owners={}, drained=("a",)))
+        producer.produce(control_topic(settings.app_id), key=b"snapshot", value=value)
+        assert producer.flush(SECONDS) == 0
+        eventually(lambda: leader.unread, SECONDS, "it was told")
+        two = leader.write(after(one))
+
+        assert leader.catch_up() == two
+        with pytest.raises(StateIncompatible, match="signed with another secret"):
+            other.begin()
+        with pytest.raises(StateIncompatible, match="signed with another secret"):
+            other.claim()
+    finally:
+        leader.control.close()
+        other.control.close()
 
 
 def test_a_snapshot_that_is_too_large_is_refused_before_it_is_sent(make_member: MakeMember) -> None:
@@ -240,5 +313,5 @@ def test_fenced_slots_can_commit_nothing(
 
 def test_what_is_no_snapshot_is_not_decoded() -> None:
     """Text that is no JSON."""
-    with pytest.raises(StateIncompatible, match="holds what no coordinator writes"):
-        decode_snapshot(b"hello", topic="t")
+    with pytest.raises(Unreadable, match="malformed"):
+        decode_snapshot(b"hello")

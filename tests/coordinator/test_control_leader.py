@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
@@ -15,6 +15,8 @@ from streamcluster_coordinator import control_reader
 from streamcluster_coordinator.broker import Broker
 from streamcluster_coordinator.control_reader import ControlReader
 from streamcluster_coordinator.control_record import Snapshot, control_topic
+from streamcluster_coordinator.dropped import Dropped
+from streamcluster_coordinator.signatures import unsigned
 from streamcluster_coordinator.topics import Cluster
 from tests.coordinator.controls import SECONDS, MakeMember, make_app, soon
 from tests.process.waiting import eventually
@@ -67,7 +69,7 @@ def test_a_reader_whose_clients_hear_nothing_has_others(
     admin = AdminClient({"bootstrap.servers": bootstrap_servers(settings.broker)})
     nowhere = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0, "group.id": "deaf"}
     deaf = Consumer(nowhere)
-    with closing(ControlReader(settings, admin, read.append, lambda _: None)) as reader:
+    with closing(reader_of(settings, admin, read.append)) as reader:
         assert reader.catch_up(soon()) == first
         hearing, reader._consumer = reader._consumer, deaf
         reader._asker = Consumer(nowhere)
@@ -81,6 +83,10 @@ def test_a_reader_whose_clients_hear_nothing_has_others(
     assert read == [first, second]
 
 
-def reader_of(settings: Settings, admin: AdminClient) -> ControlReader:
-    """One that nobody listens to."""
-    return ControlReader(settings, admin, lambda _: None, lambda _: None)
+def reader_of(
+    settings: Settings, admin: AdminClient, on_snapshot: Callable[[Snapshot], None] = lambda _: None
+) -> ControlReader:
+    """One that nobody else listens to."""
+    return ControlReader(
+        settings, admin, unsigned(settings.app_id), Dropped(), on_snapshot, lambda: None, lambda _: None
+    )

@@ -129,7 +129,7 @@ def test_h08_a_host_that_reads_the_last_snapshot_only_knows_all() -> None:
 
     assert whole.node.view.snapshot == last.node.view.snapshot
     assert whole.node.local.state.placement == last.node.local.state.placement
-    again = decode_snapshot(encode_snapshot(cluster.log[-1]), topic="shop-ctl")
+    again = decode_snapshot(encode_snapshot(cluster.log[-1]))
     assert again == cluster.log[-1]
 
 

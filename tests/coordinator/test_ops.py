@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import stat
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from streamcluster.wire import encode_frame
+from streamcluster_coordinator.dropped import Dropped
 from streamcluster_coordinator.ops import ControlSocket, ask
 from streamcluster_coordinator.status import Answer, Ask, Asked, GetRows, GetStatus, Request, RowsAnswer, Status
 
@@ -48,7 +50,7 @@ def test_socket_answers_requests_however_deep_the_directory_is(tmp_path: Path, d
     (directory / "control.sock").touch()  # of a coordinator that was killed
 
     async def talk() -> None:
-        server = ControlSocket(directory, answer)
+        server = ControlSocket(directory, answer, Dropped())
         await server.open()
         try:
             assert stat.S_IMODE((directory / "control.sock").stat().st_mode) == 0o600
@@ -76,7 +78,7 @@ def test_socket_survives_clients_that_talk_nonsense(tmp_path: Path) -> None:
             return sock.recv(100)
 
     async def talk() -> None:
-        server = ControlSocket(tmp_path, answer)
+        server = ControlSocket(tmp_path, answer, Dropped())
         await server.open()
         try:
             assert await asyncio.to_thread(nonsense) == b""
@@ -85,6 +87,56 @@ def test_socket_survives_clients_that_talk_nonsense(tmp_path: Path) -> None:
             await server.close()
 
     asyncio.run(talk())
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        encode_frame(Ask(kind="drain", target="x" * 200_000)),
+        encode_frame(Ask(kind="move", target="a/0", task="x" * 301)),
+        encode_frame(GetRows(table="counts", rows_max=10**9)),
+        encode_frame(GetRows(table="x" * 301)),
+        encode_frame(GetRows(table="counts", key="x" * 70_000)),
+        b"\x00\x00\x00\x05\xa4\xff\xff\xff\xff",
+        b"\x00\x00\x13\x88" + b"\x91" * 5_000,
+        b"\xff\xff\xff\xff",
+        encode_frame(GetRows(table="fails")),
+    ],
+    ids=["target", "task", "rows", "table", "key", "bytes", "deep", "size", "an answer that fails"],
+)
+def test_what_is_too_much_or_no_request_is_closed_and_counted(
+    tmp_path: Path, request_: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The next one is answered; nothing ends unseen in asyncio, and no more than one line a minute is logged."""
+    dropped = Dropped()
+
+    async def may_fail(request: Request) -> Answer:
+        if request == GetRows(table="fails"):
+            raise OverflowError("too large")
+        return await answer(request)
+
+    def send() -> bytes:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(5)
+            sock.connect(str(tmp_path / "control.sock"))
+            with contextlib.suppress(ConnectionError):
+                sock.sendall(request_)
+                return sock.recv(100)
+            return b""
+
+    async def talk() -> None:
+        server = ControlSocket(tmp_path, may_fail, dropped)
+        await server.open()
+        try:
+            for _ in range(3):
+                assert await asyncio.to_thread(send) == b""
+            assert await asyncio.to_thread(ask, tmp_path, GetStatus()) == STATUS
+        finally:
+            await server.close()
+
+    asyncio.run(talk())
+    assert [(one.place, one.count) for one in dropped.shown()] == [("the control socket", 3)]
+    assert [record.name for record in caplog.records] == ["streamcluster.coordinator"]
 
 
 def test_a_client_that_is_waiting_when_the_coordinator_ends_leaves_no_traceback(
@@ -100,7 +152,7 @@ def test_a_client_that_is_waiting_when_the_coordinator_ends_leaves_no_traceback(
             await asyncio.Event().wait()
             raise AssertionError("nobody sets it")
 
-        server = ControlSocket(tmp_path, never)
+        server = ControlSocket(tmp_path, never, Dropped())
         await server.open()
         await asyncio.to_thread(client.connect, str(tmp_path / "control.sock"))
         await asyncio.to_thread(client.sendall, encode_frame(GetStatus()))

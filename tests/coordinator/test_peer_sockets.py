@@ -11,6 +11,7 @@ import pytest
 
 from streamcluster.errors import ConfigurationError, TryAgain
 from streamcluster_coordinator.broker.ports import free_ports
+from streamcluster_coordinator.dropped import Dropped
 from streamcluster_coordinator.peer_auth import Secret
 from streamcluster_coordinator.peer_port import PeerPort
 from streamcluster_coordinator.peer_sockets import listening_sockets
@@ -72,6 +73,7 @@ def test_log_says_where_it_listens() -> None:
                 answer=nothing,
                 say=lambda level, text: lines.append(f"{level} {text}"),
                 listen=place,
+                dropped=Dropped(),
             )
             await port.open()
             await port.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streamcluster_coordinator import machine_events as ev
-from streamcluster_coordinator.control_record import ANSWERS_KEPT
+from streamcluster_coordinator.control_record import ANSWER_CHARS_MAX, ANSWERS_KEPT
 from streamcluster_coordinator.host_report import Request
 from tests.coordinator.fake_cluster import FakeCluster
 
@@ -35,6 +35,16 @@ REFUSED = [
     (Request(id="1", kind="move", target="b/0", task="9_0"), "there is no task '9_0'"),
     (Request(id="1", kind="unpin", task="2_0"), "task 2_0 was not moved by hand"),
 ]
+
+
+def test_an_answer_is_cut_however_long_the_question_is() -> None:
+    """It is in every snapshot for a while: a few long ones must not be too large for the topic."""
+    cluster = pair()
+    answer = ask(cluster, Request(id="1", kind="drain", target="x" * 900_000))
+
+    assert answer.startswith("refused: there is no host or slot 'xxx")
+    assert answer.endswith("...")
+    assert len(answer) == ANSWER_CHARS_MAX
 
 
 @pytest.mark.parametrize(("request_", "reason"), REFUSED, ids=[f"{r.kind}-{r.target}{r.task}" for r, _ in REFUSED])

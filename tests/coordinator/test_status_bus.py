@@ -18,9 +18,12 @@ from streamcluster_coordinator.broker import Broker
 from streamcluster_coordinator.control_bus import StatusBus
 from streamcluster_coordinator.control_record import status_topic
 from streamcluster_coordinator.control_topics import STATUS_BYTES_MAX, control_topics
+from streamcluster_coordinator.dropped import Dropped
 from streamcluster_coordinator.host_report import HostReport
+from streamcluster_coordinator.peer_auth import Secret
+from streamcluster_coordinator.signatures import Signatures, unsigned
 from streamcluster_coordinator.topics import Brokers, Cluster
-from tests.coordinator.controls import SECONDS, delete, make_app
+from tests.coordinator.controls import SECONDS, delete, make_app, write_what_cannot_be_unpacked
 from tests.process.waiting import eventually, pause
 
 MakeBus = Callable[[Settings], "Ear"]
@@ -31,7 +34,13 @@ class Ear:
 
     def __init__(self, settings: Settings) -> None:
         self.heard: list[tuple[str, int]] = []
-        self.bus = StatusBus(settings, lambda report: self.heard.append((report.host, report.sequence)))
+        self.dropped = Dropped()
+        self.bus = StatusBus(
+            settings,
+            unsigned(settings.app_id),
+            self.dropped,
+            lambda report: self.heard.append((report.host, report.sequence)),
+        )
 
     def expect(self, *last: tuple[str, int]) -> None:
         """Wait until these are the last that were heard."""
@@ -65,18 +74,19 @@ def make_bus() -> Iterator[MakeBus]:
         ear.bus.close()
 
 
-def report(host: str, sequence: int, machine: str = "") -> HostReport:
+def report(host: str, sequence: int, rows: str | None = None) -> HostReport:
     """A report of nothing."""
     return HostReport(
         host=host,
         instance=host,
         pid=1,
-        machine=machine,
+        machine="",
         sequence=sequence,
         epoch_read=0,
         state="member",
         shape=None,
         slots=(),
+        rows=msgspec.Raw(msgspec.json.encode(rows)),
     )
 
 
@@ -115,10 +125,77 @@ def test_what_is_no_report_is_passed_over_and_said_once(
         ear.expect(("a", 1))
 
     assert ear.heard == [("a", 1)]
-    assert [r.getMessage() for r in caplog.records] == [
-        f"topic {status_topic(settings.app_id)} holds what is no report of this version of streamcluster: 1 records "
-        "(the last one at offset 0)"
+    said = [r.getMessage() for r in caplog.records]
+    place = f"topic {status_topic(settings.app_id)}"
+    assert len(said) == 1
+    assert said[0].startswith(f"{place}: not used: the record at offset 0 is no report: DecodeError: JSON is malformed")
+    assert [(one.place, one.count) for one in ear.dropped.shown()] == [(place, 4)]
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_batch_that_cannot_be_unpacked_makes_nobody_deaf(settings: Settings, make_bus: MakeBus) -> None:
+    """The client tries it for ever, from each offset in it: its consumer is led past it, and it is named."""
+    a = make_bus(settings)
+    numbers = itertools.count(1)
+    publish_until_heard(a, a, numbers)
+    topic = status_topic(settings.app_id)
+    write_what_cannot_be_unpacked(settings, topic, 5)
+    publish_until_heard(a, a, numbers)
+
+    [dropped] = a.dropped.shown()
+    assert dropped.place == f"topic {topic}"
+    assert "Invalid compressed data" in dropped.last
+    # One that begins behind it is as any other.
+    b = make_bus(settings)
+    publish_until_heard(a, b, numbers)
+
+
+def test_an_error_that_nobody_foresaw_is_named_and_the_thread_goes_on(
+    settings: Settings, make_bus: MakeBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That record is lost, the next one is heard; a thread that did end would be seen."""
+    a = make_bus(settings)
+    numbers = itertools.count(1)
+    publish_until_heard(a, a, numbers)
+    with monkeypatch.context() as patched:
+        patched.setattr(control_bus, "decode_report", {}.__getitem__)
+        a.bus.publish(report("a", next(numbers)))
+        eventually(lambda: a.dropped.shown(), SECONDS, "it was named")
+    publish_until_heard(a, a, numbers)
+
+    assert "KeyError" in a.dropped.shown()[0].last
+    assert a.bus.is_listening()
+    a.bus.close()
+    assert not a.bus.is_listening()
+
+
+def test_what_is_not_signed_is_believed_or_not_and_sends_nobody_anywhere(settings: Settings, make_bus: MakeBus) -> None:
+    """With a secret, while signatures are optional: its address is not used. Required: nothing of it is."""
+    secret = Secret(b"a secret of all hosts")
+    peers: list[tuple[str, int, str | None]] = []
+    buses = [
+        StatusBus(
+            settings,
+            Signatures(secret, settings.app_id, required=required),
+            Dropped(),
+            lambda one: peers.append((one.host, one.sequence, one.peer)),
+        )
+        for required in (False, True)
     ]
+    without = make_bus(settings)
+    try:
+        told = msgspec.structs.replace(report("b", 1), peer="10.0.0.9:7070")
+
+        def heard() -> bool:
+            without.bus.publish(told)
+            buses[0].publish(msgspec.structs.replace(told, host="a"))
+            return len({*peers}) == 2 and peers.count(("a", 1, "10.0.0.9:7070")) > 1
+
+        eventually(heard, SECONDS, "both heard the signed one, one heard the other", lambda: str(peers), every=0.2)
+        assert {*peers} == {("a", 1, "10.0.0.9:7070"), ("b", 1, None)}
+    finally:
+        for bus in buses:
+            bus.close()
 
 
 @pytest.mark.usefixtures("patient")
@@ -133,7 +210,9 @@ def test_a_report_that_is_too_large_is_dropped_and_said(
         ear.expect(("a", 2))
 
     assert ear.heard == [("a", 2)]
-    assert "did not take 1 of this host's reports" in caplog.text
+    place = f"reports of this host to topic {status_topic(settings.app_id)}"
+    assert [(one.place, one.count) for one in ear.dropped.shown()] == [(place, 1)]
+    assert place in caplog.text
 
 
 def test_an_outage_costs_the_reports_of_its_time_only(own_broker: Broker, make_bus: MakeBus) -> None:
@@ -234,4 +313,4 @@ def test_no_broker_is_an_error_with_a_deadline() -> None:
     """Of the operator."""
     settings = make_settings({"id": "app", "broker": "kafka://127.0.0.1:1", "connect_timeout": 1.0})
     with pytest.raises(BrokerUnreachable, match="the end of topic 'app-status' could not be read"):
-        StatusBus(settings, print)
+        StatusBus(settings, unsigned("app"), Dropped(), print)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streamcluster.settings import make_settings
 from streamcluster_coordinator.control_record import HostEntry, Shape, Snapshot
-from streamcluster_coordinator.host_report import HostReport
-from streamcluster_coordinator.machine_view import STRIKE_SECONDS, STRIKES_MAX, View
+from streamcluster_coordinator.host_report import HostReport, HostRows, encode_rows
+from streamcluster_coordinator.machine_view import HOSTS_MAX, STRIKE_SECONDS, STRIKES_MAX, View
 
 SETTINGS = make_settings({"id": "shop"})
 
@@ -92,3 +93,40 @@ def test_nobody_is_dead_who_was_heard_within_the_time(steps: list[tuple[str, flo
 
         assert name not in view.dead(["a", "b", "c"])
         assert "a" not in view.dead(["a", "b", "c"])
+
+
+def test_a_forged_sequence_silences_a_host_for_two_reports_only() -> None:
+    """Reports that come twice, in disorder, are still passed over."""
+    view = View(make_settings({"id": "shop"}), "a", "a1", now=100.0)
+    for sequence in (5, 1 << 50, 6):
+        view.hear(report("b", sequence))
+    assert view.heard["b"].report.sequence == 1 << 50
+
+    view.hear(report("b", 7))
+    assert view.heard["b"].report.sequence == 7
+    view.hear(report("b", 7))
+    view.hear(report("b", 5))
+    assert view.heard["b"].report.sequence == 7
+
+
+def test_rows_that_cannot_be_read_leave_the_ones_before_and_are_named() -> None:
+    """The rest of the report counts."""
+    view = View(make_settings({"id": "shop"}), "a", "a1", now=100.0)
+    good = msgspec.structs.replace(report("b", 1), rows=encode_rows(HostRows(stored={"2_0": 5})))
+    view.hear(good)
+    assert view.heard["b"].rows() == HostRows(stored={"2_0": 5})
+    view.hear(msgspec.structs.replace(good, sequence=2, rows=msgspec.Raw(b'{"stored":{"nonsense":5}}')))
+
+    assert view.heard["b"].rows() == HostRows(stored={"2_0": 5})
+    assert "$.stored" in (view.heard["b"].trouble or "")
+    view.hear(msgspec.structs.replace(good, sequence=3))
+    assert view.heard["b"].rows() == HostRows(stored={"2_0": 5})
+    assert view.heard["b"].trouble is None
+
+
+def test_hosts_that_are_made_up_do_not_fill_the_memory() -> None:
+    """Those that the log has are heard all the same."""
+    view = View(make_settings({"id": "shop"}), "a", "a1", now=100.0)
+    for number in range(HOSTS_MAX + 10):
+        view.hear(report(f"x{number}"))
+    assert len(view.heard) == HOSTS_MAX

@@ -11,12 +11,15 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import random
+import resource
 import sys
 import time
 import traceback
 
 from .rows import Row, all_rows
 from .test_rows import change
+
+MEMORY_BYTES_MAX = 4 * 1024**3
 
 
 def run(row: Row, seed: int, seconds: float) -> tuple[int, bool]:
@@ -42,6 +45,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     options = parser.parse_args()
     rows = [row for row in all_rows() if fnmatch.fnmatch(row.name, options.row)]
+    # What takes memory without a bound ends this run, not the machine.
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
     failed = 0
     for row in rows:
         tried, holds = run(row, options.seed, options.minutes * 60 / len(rows))

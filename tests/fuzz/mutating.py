@@ -88,7 +88,8 @@ MSGPACK = Format(
         Raw(b"\xa2\xff\xfe"),
         Raw(b"\x91" * DEEP + b"\xc0"),
         Raw(b"\x81\xa1x" * DEEP + b"\xc0"),
-        Raw(b"\xdd\xff\xff\xff\xff"),
+        # An array that says to have 4 million members: should a decoder make room for them, it is for 34 MB.
+        Raw(b"\xdd\x00\x40\x00\x00"),
         Raw(b"\xc7\x00\x01"),
         Raw(b"\xd6\xff\xff\xff\xff\xff"),
     ),

@@ -18,7 +18,8 @@ class Row:
     """One decoder. check: decodes, and raises what must not be: anything that the decoder does not document.
 
     valid: bytes to begin with, which decode. form: the trees that they are; None: no trees. keeps_shape: they are only
-    changed as trees, where damaged bytes would hardly ever get as far as what is checked.
+    changed as trees, where damaged bytes would hardly ever get as far as what is checked. examples: in CI, for a second
+    or two.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Row:
     form: Format | None
     check: Callable[[bytes], None]
     keeps_shape: bool = False
+    examples: int = 150
 
 
 def all_rows() -> list[Row]:

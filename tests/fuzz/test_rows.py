@@ -15,8 +15,6 @@ from .mutating import damaged, damaged_tree
 from .rows import Row, all_rows
 
 ROWS = all_rows()
-# About a second for each row.
-EXAMPLES = 150
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
@@ -30,7 +28,7 @@ def test_what_is_valid_is_taken(row: Row) -> None:
 def test_damaged_bytes_are_a_value_or_the_documented_error(row: Row) -> None:
     """Changed as bytes and as trees."""
 
-    @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=row.examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(st.randoms(use_true_random=False))
     def holds(random: Random) -> None:
         data = change(random, row)

@@ -93,3 +93,27 @@ def test_texts_that_utf8_does_not_have_are_sent_as_escapes(message: ToCoordinato
     [received] = FrameReader(msgspec.msgpack.Decoder(ToCoordinator)).feed(encode_frame(message))
     escaped = re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", repr(msgspec.to_builtins(message)))
     assert repr(msgspec.to_builtins(received)).replace("\\\\", "\\") == escaped
+
+
+def test_an_array_that_says_to_be_endless_is_refused_at_its_length() -> None:
+    """Its members are not waited for."""
+    frame = encode_frame(Grant(epoch=1, tasks=()))
+    assert frame.count(b"\xa5tasks\x90") == 1
+    body = frame[4:].replace(b"\xa5tasks\x90", b"\xa5tasks\xdd\x00\x10\x00\x00")
+    with pytest.raises(FrameError, match=r"array.*of length <= 100000"):
+        list(reader().feed(len(body).to_bytes(4, "big") + body))
+
+
+def test_what_is_behind_a_bad_message_comes_with_the_next_call() -> None:
+    """Without any more bytes: a message must not wait for what may never come."""
+    frames = reader()
+    with pytest.raises(FrameError, match="not a message"):
+        list(frames.feed(encode_frame({"type": "FromTheFuture"}) + encode_frame(Drain())))
+    assert list(frames.feed(b"")) == [Drain()]
+    assert not frames.is_lost
+
+
+def test_a_number_that_64_bits_do_not_hold_is_a_frame_error() -> None:
+    """And no other error."""
+    with pytest.raises(FrameError, match="cannot be written"):
+        encode_frame(ReadTable(request=1 << 70, table="t"))

@@ -2,9 +2,9 @@
 
     python -m tests.simulation.scale --hosts 100 --tasks 10000
 
-Real nodes with real records: reports and snapshots are encoded and decoded as on the topics, and worker reports as on
-their sockets. The leader and one follower hear everything and are measured; the others hear the leader and themselves,
-which is what makes them report. Brokers and clients cost nothing here.
+Real nodes with real records: reports and snapshots are encoded, signed and decoded as on the topics, and reports of
+workers as on their sockets. The leader and one follower hear everything and are measured; the others hear the leader
+and themselves, which is what makes them report. Brokers and clients cost nothing here.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ from streamcluster_coordinator.machine_cluster_status import shown_status
 from streamcluster_coordinator.machine_election import Identity
 from streamcluster_coordinator.machine_node import Node
 from streamcluster_coordinator.machine_status import Facts, Snapshots
+from streamcluster_coordinator.peer_auth import Secret
+from streamcluster_coordinator.signatures import Signatures
 
+SIGNATURES = Signatures(Secret(b"a secret of all hosts"), "shop")
 TICKS_PER_SECOND = 5
 SHOWS_PER_SECOND = 2
 TOPICS_PER_TASK = 2
@@ -208,8 +211,7 @@ class Scale:
             for one in self.all:
                 if one.is_measured or one is sender or sender is self.all[0]:
                     with measured(one):
-                        report = decode_report(value)
-                    assert report is not None
+                        report = decode_report(SIGNATURES.check("report", value)[0])
                     self.tell(one, ev.ReportHeard(report))
 
     def tell(self, one: Simulated, event: ev.Event) -> None:
@@ -224,17 +226,17 @@ class Scale:
         match effect:
             case ev.Publish(report):
                 with measured(one):
-                    value = encode_report(report)
+                    value = SIGNATURES.sign("report", encode_report(report))
                 one.sent_bytes += len(value)
                 self.topic.append((one, value))
             case ev.Write(snapshot):
                 with measured(one):
-                    value = encode_snapshot(snapshot)
+                    value = SIGNATURES.sign("snapshot", encode_snapshot(snapshot))
                 self.control.append(snapshot)
                 self.tell(one, ev.Written(snapshot.epoch))
                 for other in self.all:
                     with measured(other):
-                        read = decode_snapshot(value, topic="shop-ctl")
+                        read = decode_snapshot(SIGNATURES.check("snapshot", value)[0])
                     self.tell(other, ev.SnapshotRead(read))
             case ev.FenceSlot(slot_id, epoch):
                 self.fenced.append((one, ev.SlotFenced(slot_id, epoch)))

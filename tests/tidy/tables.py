@@ -54,6 +54,7 @@ PURE = (
     "coordinator/streamcluster_coordinator/host_report.py",
     "coordinator/streamcluster_coordinator/status.py",
     "coordinator/streamcluster_coordinator/peer_auth.py",
+    "coordinator/streamcluster_coordinator/signatures.py",
     "coordinator/streamcluster_coordinator/ownership.py",
 )
 

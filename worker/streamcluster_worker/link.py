@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import logging
 import socket
 from collections.abc import Callable
 
 import msgspec
 
 from streamcluster.messages import Report, Rows, ToCoordinator, ToWorker
-from streamcluster.wire import FrameReader, encode_frame
+from streamcluster.wire import FrameError, FrameReader, encode_frame
+
+logger = logging.getLogger("streamcluster.worker")
 
 READ_BYTES_MAX = 256 * 1024
 # Many pages of rows, of about 1 MB each and a row. Other messages are small and answer what the coordinator said,
@@ -58,7 +61,7 @@ class Link:
 
     def _read(self) -> None:
         try:
-            data = self._socket.recv(READ_BYTES_MAX)
+            data: bytes | None = self._socket.recv(READ_BYTES_MAX)
         except BlockingIOError:
             return
         except ConnectionError:
@@ -67,8 +70,23 @@ class Link:
             self._loop.remove_reader(self._socket)
             self._gone()
             return
-        for message in self._reader.feed(data):
-            self._receive(message)
+        while data is not None:
+            data = self._receive_all(data)
+
+    def _receive_all(self, data: bytes) -> bytes | None:
+        """Receive what is whole now. Returns what to feed next; None: nothing before the socket has more."""
+        try:
+            for message in self._reader.feed(data):
+                self._receive(message)
+            return None
+        except FrameError as error:
+            # Those behind it do not wait for what may never come.
+            logger.error("a message of the coordinator is passed over: %s", error)
+        if self._reader.is_lost:
+            self._loop.remove_reader(self._socket)
+            self._gone()
+            return None
+        return b""
 
     def send(self, message: ToCoordinator) -> None:
         """Send one message, now or when there is room. A coordinator that is gone is noticed by the read side."""
