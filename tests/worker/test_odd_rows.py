@@ -70,7 +70,8 @@ def test_a_key_that_does_not_decode_is_shown(key: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [gzip.compress(b"7", mtime=0)[:-5], b"\x1f\x8b\x08\x00short", gzip.compress(b"7")[:-8] + b"12345678"]
+    "data",
+    [gzip.compress(b"7", mtime=0)[:-5], b"\x1f\x8b\x08\x00short", gzip.compress(b"7", mtime=0)[:-8] + b"12345678"],
 )
 def test_bad_gzip_is_a_row_with_its_error(data: bytes) -> None:
     """EOFError, BadGzipFile and zlib.error are nothing else than a wrong JSON text."""
