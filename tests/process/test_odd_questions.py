@@ -77,8 +77,11 @@ def test_odd_questions_hold_up_neither_heartbeats_nor_commits(
     assert max(taken) < ROWS_SECONDS + READ_SECONDS
     assert latest < LATE_SECONDS
     errors = [answer.error for answer in answers if isinstance(answer, RowsAnswer) and answer.error is not None]
-    assert len(errors) >= QUESTIONS // 2
-    assert any("questions wait at this worker" in error for error in errors)
+    closed = [answer for answer in answers if isinstance(answer, Exception)]
+    # Four of six kinds are no questions.
+    assert len(errors) + len(closed) >= QUESTIONS // 2
+    # Most askers find the socket full, so that fewer questions than a worker bears come through.
+    assert closed
     status = run.until_caught_up()
     assert (status.workers[0].restarts, status.workers[0].state) == (0, "running")
     assert "did not report" not in run.log()
