@@ -34,9 +34,11 @@ class Outbox:
         try:
             records = self.topics[topic]
         except KeyError:
-            records = self.topics[topic] = []
+            self.topics[topic] = [message]
+            # What is behind grows when this is moved there, and then this begins anew: no need to ask at each record.
+            return self.records_max < 1 or (self._behind is not None and self._behind.is_crowded(topic))
         records.append(message)
-        return len(records) > self.records_max or (self._behind is not None and self._behind.is_crowded(topic))
+        return len(records) > self.records_max
 
     def is_crowded(self, topic: str) -> bool:
         """More waits for `topic` than may."""
