@@ -81,9 +81,13 @@ class Committer:
         # Changelog partition -> offset of the last record of this commit.
         self._landed: dict[TP, int] = {}
 
-    def fits(self, outputs: Mapping[str, list[Record]]) -> bool:
-        """Whether `produce_early` of these would not have to wait for room."""
-        return self._outputs.has_room([record for topic in outputs.values() for record in topic])
+    def produce_at_once(self, outputs: Mapping[str, list[Record]]) -> bool:
+        """As `produce_early`, on the loop; False, with nothing done, when it would have to wait for room."""
+        if not self._outputs.reserve([record for topic in outputs.values() for record in topic]):
+            return False
+        self._produce(outputs, time.monotonic() + self._timeout, reserved=True)
+        self._outputs.poll()
+        return True
 
     def produce_early(self, outputs: Mapping[str, list[Record]]) -> None:
         """Hand outputs to librdkafka before their commit, so that the commit itself finds them sent.
@@ -155,11 +159,11 @@ class Committer:
             retry("Beginning a transaction", lambda _: self._producer.begin_transaction(), 0.0)
             self._begun = True
 
-    def _produce(self, outputs: Mapping[str, list[Record]], deadline: float) -> None:
+    def _produce(self, outputs: Mapping[str, list[Record]], deadline: float, *, reserved: bool = False) -> None:
         if self._settings.exactly_once:
             self._begin()
         for topic, records in outputs.items():
-            self._outputs.produce(topic, records, deadline)
+            self._outputs.produce(topic, records, deadline, reserved=reserved)
 
     def _write_rows(
         self, changelogs: Mapping[TP, list[Record]], offsets: Mapping[TP, tuple[int, str]], deadline: float

@@ -57,8 +57,12 @@ class Sender:
         # In a transaction nobody needs to look: one failed delivery makes the transaction uncommittable.
         self._missed = None if in_transaction else missed
 
-    def produce(self, topic: str, records: list[Record], deadline: float, partition: int = -1) -> None:
+    def produce(
+        self, topic: str, records: list[Record], deadline: float, partition: int = -1, *, reserved: bool = False
+    ) -> None:
         """Give records to librdkafka in order; one by one where a batch cannot carry what they have.
+
+        reserved: `reserve` has found room for them.
 
         produce_batch refuses timestamps, drops headers and does not look at a record's own partition (2.16).
         """
@@ -66,7 +70,8 @@ class Sender:
         special = any(len(record) > 2 and not _BATCH_HAS_NOT.isdisjoint(record) for record in records)
         for start in range(0, len(records), _BATCH_RECORDS):
             chunk = records[start : start + _BATCH_RECORDS]
-            self._make_room(chunk, deadline)
+            if not reserved:
+                self._make_room(chunk, deadline)
             if special:
                 self._produce_singly(topic, chunk, partition)
                 continue
@@ -144,20 +149,27 @@ class Sender:
             except BufferError as error:
                 raise _commit_error(f"Producing to {topic}", error) from error
 
-    def has_room(self, records: list[Record]) -> bool:
-        """Whether these can be taken at once, by our own bounds, which are half of librdkafka's."""
-        queued = len(self.producer)
-        if queued == 0:
-            self._queued_bytes = 0
-        fits = queued + len(records) <= PRODUCER_QUEUE_RECORDS
-        return fits and self._queued_bytes + _size_of(records) <= PRODUCER_QUEUE_BYTES
+    def reserve(self, records: list[Record]) -> bool:
+        """Whether these can be taken at once, by our own bounds, which are half of librdkafka's; then they count."""
+        size = _size_of(records)
+        if not self._has_room(len(records), size):
+            return False
+        self._queued_bytes += size
+        return True
 
     def _make_room(self, chunk: list[Record], deadline: float) -> None:
         """Wait until the queue has room for `chunk`."""
-        if not self.has_room(chunk):
+        size = _size_of(chunk)
+        if not self._has_room(len(chunk), size):
             self.flush(deadline)
             self._queued_bytes = 0
-        self._queued_bytes += _size_of(chunk)
+        self._queued_bytes += size
+
+    def _has_room(self, count: int, size: int) -> bool:
+        queued = len(self.producer)
+        if queued == 0:
+            self._queued_bytes = 0
+        return queued + count <= PRODUCER_QUEUE_RECORDS and self._queued_bytes + size <= PRODUCER_QUEUE_BYTES
 
 
 def give_up_if_deaf(settings: Settings, what: str, producer: Producer, seconds: float) -> None:

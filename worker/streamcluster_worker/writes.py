@@ -37,8 +37,7 @@ class KafkaWrites:
     def produce(self, outputs: Outputs) -> asyncio.Future[None] | None:
         """Put output into the open transaction: at once when the producer's queue has room, else in the thread."""
         committer = self._clients.committer
-        if committer.fits(outputs):
-            committer.produce_early(outputs)
+        if committer.produce_at_once(outputs):
             return None
         return self._loop.run_in_executor(self._pool, committer.produce_early, outputs)
 
