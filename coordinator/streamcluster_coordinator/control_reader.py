@@ -22,13 +22,13 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
+from streamcluster.batch_end import BatchEnd
 from streamcluster.errors import BrokerUnreachable, StateIncompatible
 from streamcluster.outside import Unreadable
 from streamcluster.security import QUIET_SECONDS
 from streamcluster.settings import Settings
 
 from .control_record import Snapshot, control_topic, decode_snapshot
-from .control_skip import Skip
 from .control_watch import TopicWatch
 from .dropped import Dropped
 from .signatures import Signatures
@@ -134,7 +134,7 @@ class ControlReader:
         # Why the newest record was passed over; None: it was not.
         self.unread: str | None = None
         # While the end of a batch that cannot be unpacked is looked for.
-        self._skip: Skip | None = None
+        self._skip: BatchEnd | None = None
         # Offset to read next; markers of transactions count.
         self.position = 0
         self.failure: StateIncompatible | None = None
@@ -245,10 +245,8 @@ class ControlReader:
             self._pass_over_batch(error)
             return
         if self._skip is not None and (error is None or error.code() in (*_LOST, KafkaError._PARTITION_EOF)):
-            is_first = self._skip.works()
-            self._read_from(self._skip.offset)
-            if is_first:
-                self._skip = None
+            self._skip.is_behind()
+            self._look_on(self._skip)
             return
         if error is not None and error.code() != KafkaError._PARTITION_EOF:
             self._took_error(error)
@@ -280,10 +278,15 @@ class ControlReader:
     def _pass_over_batch(self, error: KafkaError) -> None:
         if self._skip is None:
             self._pass_over(f"a batch at offset {self.position} cannot be unpacked: {error.str()}")
-            self._skip = Skip(self.position)
+            self._skip = BatchEnd(self.position)
         else:
-            self._skip.fails()
-        self._read_from(self._skip.offset)
+            self._skip.is_inside()
+        self._look_on(self._skip)
+
+    def _look_on(self, end: BatchEnd) -> None:
+        self._read_from(end.offset)
+        if end.is_found:
+            self._skip = None
 
     def _read_from(self, offset: int) -> None:
         self._consumer.assign([TopicPartition(self._topic, 0, offset)])

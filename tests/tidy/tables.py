@@ -41,6 +41,7 @@ PURE = (
     "*/topology.py",
     "cluster/streamcluster/open_files.py",
     "*/messages.py",
+    "cluster/streamcluster/batch_end.py",
     "cluster/streamcluster/outside.py",
     "cluster/streamcluster/printable.py",
     "*/wire.py",

@@ -39,17 +39,17 @@ TASK, OTHER = TaskId(1, 0), TaskId(1, 1)
 def test_the_search_finds_the_first_offset_behind_the_batch(first: int, size: int, other: int | None) -> None:
     """However many records it has, and whatever follows; in about two questions for each doubling."""
     batch = Batch.at(TP("t", 0), first, "?")
-    end, questions = first + size, 0
-    while not batch.is_found:
+    search, end, questions = batch.end, first + size, 0
+    while not search.is_found:
         questions += 1
         assert questions <= 2 * size.bit_length() + 2
-        if batch.asked < end:
-            batch.is_inside()
-        elif other is not None and batch.asked >= end + other:
-            batch.is_behind(end + other)
+        if search.offset < end:
+            search.is_inside()
+        elif other is not None and search.offset >= end + other:
+            search.is_behind(end + other)
         else:
-            batch.is_behind()
-    assert batch.behind == end
+            search.is_behind()
+    assert search.behind == end
     assert f"offsets {first} to {end - 1} cannot be unpacked" in str(batch.error())
 
 

@@ -130,7 +130,7 @@ class Source:
                 records += self._look_behind(tp, batch, message, error)
             elif batch is not None and (error is None or error.code() in _NOTHING_THERE):
                 moved.add(tp)
-                batch.is_behind()
+                batch.end.is_behind()
                 records += self._look_on(batch)
             elif error is not None and error.code() == KafkaError._PARTITION_EOF:
                 offset = message.offset()
@@ -150,22 +150,19 @@ class Source:
                 self._said[tp] = first
                 logger.warning("%s; looking for what is behind them", batch)
         elif first == batch.first:
-            batch.is_inside()
+            batch.end.is_inside()
         else:
-            batch.is_behind(first)
+            batch.end.is_behind(first)
         return self._look_on(batch)
 
     def _look_on(self, batch: Batch) -> list[Message]:
         """Read where the search is; or, when it is over, from behind the batch: returns what stands for that."""
-        if not batch.is_found:
-            self._moves[batch.tp] = batch.asked
-            self._move()
-            return []
-        assert batch.behind is not None
-        del self.unreadable[batch.tp]
-        self._moves[batch.tp] = batch.behind
+        self._moves[batch.tp] = batch.end.offset
         self._move()
-        return [cast(Message, UnreadableRecord(batch.tp, batch.behind - 1, batch.error()))]
+        if not batch.end.is_found:
+            return []
+        del self.unreadable[batch.tp]
+        return [cast(Message, UnreadableRecord(batch.tp, batch.end.offset - 1, batch.error()))]
 
     def poll_when_idle(self) -> None:
         """Let the thread wait for the next record, and wake the loop when it comes."""
