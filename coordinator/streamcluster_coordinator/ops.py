@@ -33,8 +33,10 @@ _PLACE = "the control socket"
 # A client that sends nothing is not waited for longer.
 _REQUEST_SECONDS = 5.0
 
-# Clients at a time. Each is a process of the same user, and holds a request and an answer in memory.
+# Clients at a time whose questions cost something, and all clients: who asks for the status only finds room beside
+# the others. Each is a process of the same user, and holds a request and an answer in memory.
 CLIENTS_MAX = 64
+_CONNECTIONS_MAX = 4 * CLIENTS_MAX
 
 AnswerTo = Callable[[Request], Awaitable[Answer]]
 _request_decoder: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
@@ -62,13 +64,13 @@ def _short_path(directory: Path) -> Iterator[str]:
 class ControlSocket:
     """The server's side. The caller holds the directory's lock, so a socket that is there is a dead one's."""
 
-    __slots__ = ("_answer", "_clients", "_directory", "_dropped", "_server")
+    __slots__ = ("_answer", "_clients", "_connections", "_directory", "_dropped", "_server")
 
     def __init__(self, directory: Path, answer: AnswerTo, dropped: Dropped) -> None:
         self._directory = directory
         self._answer = answer
         self._dropped = dropped
-        self._clients = 0
+        self._clients = self._connections = 0
         self._server: asyncio.Server | None = None
 
     async def open(self) -> None:
@@ -92,12 +94,11 @@ class ControlSocket:
         (self._directory / SOCKET_NAME).unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._clients += 1
+        self._connections += 1
         try:
-            if self._clients > CLIENTS_MAX:
-                self._dropped.add(_PLACE, f"{CLIENTS_MAX} clients are there already")
-            else:
-                await self._converse(reader, writer)
+            if self._connections > _CONNECTIONS_MAX:
+                raise Unreadable(f"{_CONNECTIONS_MAX} clients are there already")
+            await self._converse(reader, writer)
         except (Unreadable, FrameError) as error:
             # Not a client of ours, or an answer that cannot be written: it is closed.
             self._dropped.add(_PLACE, str(error))
@@ -107,7 +108,7 @@ class ControlSocket:
         except Exception as error:  # noqa: BLE001 (the boundary of a conversation: asyncio would print it unbounded)
             self._dropped.add(_PLACE, f"{type(error).__name__}: {error}", traceback=error)
         finally:
-            self._clients -= 1
+            self._connections -= 1
             writer.close()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -117,13 +118,24 @@ class ControlSocket:
                 if size > _READ_BYTES_MAX:
                     raise Unreadable(f"a request of {size} bytes, and at most {_READ_BYTES_MAX} are taken")
                 body = await reader.readexactly(size)
-            answer = await self._answer(decode_request(body))
+            answer = await self._answer_bounded(decode_request(body))
             writer.write(encode_frame(answer))
             async with asyncio.timeout(_REQUEST_SECONDS):
                 await writer.drain()
         except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
             # It went away, or is slow: closing the connection says all there is to say.
             return
+
+    async def _answer_bounded(self, request: Request) -> Answer:
+        if isinstance(request, GetStatus):
+            return await self._answer(request)
+        if self._clients >= CLIENTS_MAX:
+            raise Unreadable(f"{CLIENTS_MAX} clients are there already")
+        self._clients += 1
+        try:
+            return await self._answer(request)
+        finally:
+            self._clients -= 1
 
 
 def seconds_for(request: Request) -> float:

@@ -12,7 +12,7 @@ import pytest
 
 from streamcluster.wire import encode_frame
 from streamcluster_coordinator.dropped import Dropped
-from streamcluster_coordinator.ops import ControlSocket, ask
+from streamcluster_coordinator.ops import CLIENTS_MAX, ControlSocket, ask
 from streamcluster_coordinator.status import Answer, Ask, Asked, GetRows, GetStatus, Request, RowsAnswer, Status
 
 STATUS = Status(
@@ -164,3 +164,35 @@ def test_a_client_that_is_waiting_when_the_coordinator_ends_leaves_no_traceback(
         asyncio.run(end_while_it_waits(client))
 
     assert caplog.text == ""
+
+
+def test_who_asks_for_the_status_has_room_when_questions_fill_the_socket(tmp_path: Path) -> None:
+    """A person is not told that nothing runs because a dashboard asks too much."""
+
+    async def crowd() -> None:
+        asked, enough = asyncio.Semaphore(0), asyncio.Event()
+
+        async def slow(request: Request) -> Answer:
+            if isinstance(request, GetRows):
+                asked.release()
+                await enough.wait()
+            return await answer(request)
+
+        server = ControlSocket(tmp_path, slow, Dropped())
+        await server.open()
+        clients = [socket.socket(socket.AF_UNIX) for _ in range(CLIENTS_MAX)]
+        try:
+            for client in clients:
+                client.connect(str(tmp_path / "control.sock"))
+                client.sendall(encode_frame(GetRows(table="counts")))
+                await asyncio.wait_for(asked.acquire(), 5)
+            with pytest.raises(ConnectionError):
+                await asyncio.to_thread(ask, tmp_path, GetRows(table="counts"))
+            assert await asyncio.to_thread(ask, tmp_path, GetStatus()) == STATUS
+        finally:
+            enough.set()
+            for client in clients:
+                client.close()
+            await server.close()
+
+    asyncio.run(crowd())
