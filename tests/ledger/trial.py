@@ -113,12 +113,12 @@ class Result:
 
 
 @contextmanager
-def own_broker(options: Options) -> Iterator[Broker | None]:
-    """The run's own cluster; None when it has another one."""
+def own_broker(options: Options, directory: Path) -> Iterator[Broker | None]:
+    """The run's own cluster, with its data beside the hosts'; None when it has another one."""
     if not options.has_own_brokers:
         yield None
         return
-    with Broker(brokers=options.brokers) as broker:
+    with Broker(brokers=options.brokers, data_dir=directory) as broker:
         yield broker
 
 
@@ -129,7 +129,7 @@ class Trial:
         self.options = options
         self._directory = directory
         self._say = say
-        self._broker = stack.enter_context(own_broker(options))
+        self._broker = stack.enter_context(own_broker(options, directory / "kafka"))
         bootstrap = self._broker.bootstrap if self._broker is not None else options.bootstrap
         assert bootstrap is not None
         self._bootstrap = bootstrap
