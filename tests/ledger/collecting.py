@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -131,22 +132,49 @@ def ahead_of(metadata: str, agent: str) -> int:
     return found.get(short_name(agent), 0)
 
 
-def commits_of(reader: Reader, names: Names) -> dict[tuple[str, int], list[CommitSeen]]:
-    """The history of the group's committed offsets, from the topic in which the brokers keep them."""
-    ours = {names.topic(name): name for name in names.read}
-    found: dict[tuple[str, int], list[CommitSeen]] = {}
+class Commits:
+    """The history of the group's committed offsets, from the topic in which the brokers keep them.
 
-    def take(_: int, message: Message) -> None:
-        key, value = message.key(), message.value()
+    A thread reads it while the run goes on: brokers keep the last commit only.
+    """
+
+    def __init__(self, bootstrap: str, names: Names) -> None:
+        self._app_id, self._agent = names.app_id, f"{names.prefix}post"
+        self._ours = {names.topic(name): name for name in names.read}
+        self._next: dict[int, int] = {}
+        self._seen: dict[tuple[str, int], list[CommitSeen]] = {}
+        self._reader = Reader(bootstrap)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="commits", daemon=True)
+
+    def start(self) -> None:
+        """Follow it from now on; the topic must be there."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._ended.set()
+        self._thread.join()
+
+    def all(self, reader: Reader) -> dict[tuple[str, int], list[CommitSeen]]:
+        """Everything up to the last stable offset, by topic and partition."""
+        self.stop()
+        reader.scan(OFFSETS_TOPIC, self._take, SCAN_SECONDS, self._next)
+        return self._seen
+
+    def _follow(self) -> None:
+        self._reader.follow(OFFSETS_TOPIC, self._take, self._ended)
+
+    def _take(self, partition: int, message: Message) -> None:
+        key, value, at = message.key(), message.value(), message.offset()
+        assert at is not None
+        self._next[partition] = at + 1
         place = decode_offset_key(key) if key is not None else None
-        if place is None or value is None or place[0] != names.app_id or place[1] not in ours:
+        if place is None or value is None or place[0] != self._app_id or place[1] not in self._ours:
             return
         offset, metadata = decode_offset_value(value)
-        commit = CommitSeen(offset, offset + ahead_of(metadata, f"{names.prefix}post"))
-        found.setdefault((ours[place[1]], place[2]), []).append(commit)
-
-    reader.scan(OFFSETS_TOPIC, take, SCAN_SECONDS)
-    return found
+        commit = CommitSeen(offset, offset + ahead_of(metadata, self._agent))
+        self._seen.setdefault((self._ours[place[1]], place[2]), []).append(commit)
 
 
 def decode_offset_key(key: bytes) -> tuple[str, str, int] | None:

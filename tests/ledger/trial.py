@@ -22,11 +22,11 @@ from tests.ledger.chaos import Action, Chaos, Done
 from tests.ledger.checks import verdict
 from tests.ledger.checks_running import calm_stretches
 from tests.ledger.collecting import (
+    Commits,
     Names,
     brokers_of,
     claims_of,
     cluster_id_of,
-    commits_of,
     cut_of,
     letters_of,
     logs_of,
@@ -158,6 +158,7 @@ class Trial:
         self.watcher = Watcher(
             bootstrap, {self.names.topic(name): (name, count) for name, count in partitions.items()}, timed="out3"
         )
+        self.commits = Commits(bootstrap, self.names)
         self._wishes: deque[Wish] = deque()
         self._stores = StoreFaults(self.hosts, self.names.app_id)
         self.chaos = Chaos(self._actions(stack), say)
@@ -239,6 +240,8 @@ class Trial:
         self.hosts.start()
         self.hosts.until_running(START_SECONDS)
         self.watcher.start()
+        self.commits.start()
+        self._stack.callback(self.commits.stop)
         self.hosts.until_caught_up(self.reader, START_SECONDS + options.profiles / 10_000)
         self._say(f"{options.profiles:,} profiles are stored; {options.rate:,} movements a second from now on")
         updates = max(1, min(PROFILES_PER_SECOND_MAX, options.rate // 20))
@@ -333,7 +336,7 @@ class Trial:
             sights=dict(self.watcher.sights),
             ends=ends,
             claims=claims_of(self.reader, self.names),
-            commits=commits_of(self.reader, self.names),
+            commits=self.commits.all(self.reader),
             usage=self._usage(),
             faults=[(one.at, one.undone_at or one.at) for one in self.chaos.done],
             restores=restores_of(self._looks(), self.watcher.positions, self._stores.damages),

@@ -212,10 +212,20 @@ class Reader:
         self.scan(topic, lambda partition, message: found[partition].append(message))
         return found
 
-    def scan(self, topic: str, take: Callable[[int, Message], object], seconds: float = 2 * REQUEST_SECONDS) -> None:
-        """Hand over every committed record of a topic up to its last stable offset, with its partition."""
+    def scan(
+        self,
+        topic: str,
+        take: Callable[[int, Message], object],
+        seconds: float = 2 * REQUEST_SECONDS,
+        begin: Mapping[int, int] | None = None,
+    ) -> None:
+        """Hand over every committed record of a topic up to its last stable offset, with its partition.
+
+        begin: where to begin, if not with the oldest, by partition.
+        """
         count = self.partitions(topic)
-        self._consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in range(count)])
+        begins = [(begin or {}).get(number, OFFSET_BEGINNING) for number in range(count)]
+        self._consumer.assign([TopicPartition(topic, number, begins[number]) for number in range(count)])
         ended: set[int] = set()
         deadline = time.monotonic() + seconds
         while len(ended) < count:
@@ -228,6 +238,19 @@ class Reader:
                     take(partition, message)
                 elif error.code() == KafkaError._PARTITION_EOF:
                     ended.add(partition)
+        self._consumer.unassign()
+
+    def follow(self, topic: str, take: Callable[[int, Message], object], ended: threading.Event) -> None:
+        """Hand over every committed record of a topic from the oldest on, until `ended`."""
+        self._consumer.assign(
+            [TopicPartition(topic, number, OFFSET_BEGINNING) for number in range(self.partitions(topic))]
+        )
+        while not ended.is_set():
+            for message in self._consumer.consume(5000, 0.2):
+                partition = message.partition()
+                assert partition is not None
+                if message.error() is None:
+                    take(partition, message)
         self._consumer.unassign()
 
     def rows(self, topic: str) -> dict[int, list[Row]]:

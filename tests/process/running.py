@@ -223,9 +223,9 @@ class Running:
 
 
 def is_dead(process: psutil.Process) -> bool:
-    """Whether it does nothing any more; a dead one may wait for init to take note of it."""
+    """Whether it does nothing any more; a dead one may wait for init, and another may have its pid."""
     try:
-        return bool(process.status() == psutil.STATUS_ZOMBIE)
+        return not process.is_running() or bool(process.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
 

@@ -33,7 +33,7 @@ def test_a_loop_goes_on_reading_while_positions_are_waited_for(own_broker: Broke
 
     own_broker.pause(NODE)
     with ThreadPoolExecutor(1) as pool:
-        asking = pool.submit(start_positions, clients, settings, {TaskId(1, 0): [TP(topic, 0)]})
+        asking = pool.submit(start_positions, clients, settings, {TaskId(1, 0): [TP(topic, 0)]}, {})
         for _ in range(READS):
             clients.consumer.consume(1, 0.01)
         # With a consumer that both use, a read comes back after the answer.

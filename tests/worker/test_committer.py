@@ -9,9 +9,11 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from streamcluster.errors import BrokerUnreachable
-from streamcluster.ids import TP
+from streamcluster.ids import TP, TaskId
 from streamcluster.murmur2 import partition_for
 from streamcluster.settings import Settings
+from streamcluster_worker import positions
+from streamcluster_worker.clients import Clients
 from streamcluster_worker.kafka import (
     Connection,
     KafkaError,
@@ -245,3 +247,24 @@ def test_a_topic_that_is_gone_is_no_fault_of_the_record() -> None:
     assert not is_refused(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
     assert is_refused(KafkaError(KafkaError._UNKNOWN_PARTITION))
     assert is_refused(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
+
+
+def test_offsets_that_an_open_transaction_holds_back_are_not_called_a_dead_broker(
+    once: Bench, make_topic: MakeTopic, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who reads the message at night restarts the right thing."""
+    source = make_topic(f"{topic_prefix}in", 1)
+    producer = open_transactional_producer(once.settings, once.slot, once.connection, 30.0)
+    producer.begin_transaction()
+    held = [TopicPartition(source, 0, 5)]
+    producer.send_offsets_to_transaction(held, once.consumer.consumer_group_metadata(), 30.0)
+    monkeypatch.setattr(positions, "POSITIONS_SECONDS_MAX", 1.0)
+    clients = Clients.open(once.settings, f"{once.slot}-other", 30.0, 10**6)
+    try:
+        with pytest.raises(BrokerUnreachable, match=r"answers, and has held back .* 1 partitions"):
+            positions.start_positions(clients, once.settings, {TaskId(0, 0): [TP(source, 0)]}, {})
+        producer.abort_transaction(30.0)
+        found = positions.start_positions(clients, once.settings, {TaskId(0, 0): [TP(source, 0)]}, {})
+        assert not found[TaskId(0, 0)].has_committed
+    finally:
+        clients.close()

@@ -73,6 +73,8 @@ class OwnTasks:
         self._failing: dict[TaskId, tuple[float, float]] = {}
         # Stores that failed while they were restored.
         self.restore_errors: dict[TaskId, StoreFailed] = {}
+        # The last position that this worker has committed of each partition that it ever had, over all sessions.
+        self.committed: dict[TP, int] = {}
         # Why tasks cannot be opened.
         self.lost: dict[TaskId, str] = {}
         # Whether an event was left unfinished since the drain began.
@@ -129,7 +131,7 @@ class OwnTasks:
         def open_all() -> dict[TaskId, Start]:
             session.follower.leave(tasks)
             partitions = {task: sorted(tps_of(self._config, (task,))) for task in tasks}
-            starts = start_positions(session.clients, self._settings, partitions)
+            starts = start_positions(session.clients, self._settings, partitions, self.committed)
             for task in (task for task in tasks if starts[task].lost is None):
                 tables = [table.name for table in self._config.topology.tables_of(task)]
                 refuse_lost_offsets(self._settings, starts[task], stores.open(task), tables)

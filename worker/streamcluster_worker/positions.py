@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from streamcluster.engine.partition import ahead_of
 from streamcluster.engine.values import Committed
-from streamcluster.errors import StateIncompatible
+from streamcluster.errors import BrokerUnreachable, StateIncompatible
 from streamcluster.ids import TP, TaskId
 from streamcluster.settings import Settings
 from streamcluster.stores import TaskStore
 
 from . import kafka
 from .clients import Clients
-from .kafka import find_leaders, read_committed_positions
+from .kafka import find_group, find_leaders, read_committed_positions
 
 logger = logging.getLogger("streamcluster")
 POSITIONS_SECONDS_MAX = 30.0
@@ -53,15 +53,19 @@ def refuse_lost_offsets(settings: Settings, start: Start, store: TaskStore, tabl
     )
 
 
-def start_positions(clients: Clients, settings: Settings, tasks: Mapping[TaskId, list[TP]]) -> dict[TaskId, Start]:
+def start_positions(
+    clients: Clients, settings: Settings, tasks: Mapping[TaskId, list[TP]], confirmed: Mapping[TP, int]
+) -> dict[TaskId, Start]:
     """The positions to start from, of all tasks in one round trip. Blocks; to be called after the fence (H22).
 
     A partition without a committed position starts where consumer_auto_offset_reset says. One whose committed position
     has been deleted by retention starts at the oldest record that is left, and that is said.
+
+    confirmed: the last positions that this process has committed, which no later owner can have gone behind.
     """
     tps = [tp for partitions in tasks.values() for tp in partitions]
     find_leaders(clients.consumer, sorted({tp.topic for tp in tps}))
-    committed = read_committed_positions(clients.group, tps, POSITIONS_SECONDS_MAX)
+    committed = _committed(clients, settings, tps)
     begins = clients.offsets.begin_offsets(tps, POSITIONS_SECONDS_MAX)
     ends = clients.offsets.end_offsets(tps, POSITIONS_SECONDS_MAX)
     where = ends if settings.consumer_auto_offset_reset == "latest" else begins
@@ -69,13 +73,38 @@ def start_positions(clients: Clients, settings: Settings, tasks: Mapping[TaskId,
         task: Start(
             {tp: _position(tp, committed[tp], begins[tp], ends[tp], where[tp]) for tp in partitions},
             has_committed=any(committed[tp].offset is not None for tp in partitions),
-            lost=next((text for tp in partitions if (text := _lost(settings, tp, committed[tp], ends[tp]))), None),
+            lost=next(
+                filter(None, (_lost(settings, tp, committed[tp], ends[tp], confirmed) for tp in partitions)), None
+            ),
         )
         for task, partitions in tasks.items()
     }
 
 
-def _lost(settings: Settings, tp: TP, committed: kafka.Committed, end: int) -> str | None:
+def _committed(clients: Clients, settings: Settings, tps: list[TP]) -> dict[TP, kafka.Committed]:
+    try:
+        return read_committed_positions(clients.group, tps, POSITIONS_SECONDS_MAX)
+    except BrokerUnreachable as error:
+        find_group(settings, POSITIONS_SECONDS_MAX)
+        raise BrokerUnreachable(
+            f"The coordinator of group {settings.app_id} answers, and has held back the committed offsets of "
+            f"{len(tps)} partitions for {POSITIONS_SECONDS_MAX:.0f} s: a transaction that sets them has not ended. One "
+            f"of this app ends within {settings.transaction_timeout:.0f} s (transaction_timeout). If this goes on, "
+            "the broker has missed its end (Kafka 4 may, when it is killed and up again at once): restart the broker "
+            "that coordinates the group."
+        ) from error
+
+
+def _lost(settings: Settings, tp: TP, committed: kafka.Committed, end: int, confirmed: Mapping[TP, int]) -> str | None:
+    known = confirmed.get(tp)
+    # A log that ends before what was confirmed is another one than it was.
+    if known is not None and known <= end and (committed.offset is None or committed.offset < known):
+        return (
+            f"{tp}: group {settings.app_id} has committed {known}, and its coordinator says now "
+            f"{committed.offset if committed.offset is not None else 'nothing'}. Kafka 4 may forget commits when a "
+            "killed broker is up again within its session time-out; it reads them again when the broker that "
+            "coordinates the group is restarted. If you have set the position back: stop the app and start it"
+        )
     if committed.offset is None or committed.offset <= end:
         return None
     return (

@@ -321,7 +321,7 @@ class Worker:
         def restored(restorer: Restorer, task: TaskId, error: Exception | None) -> None:
             self._loop.call_soon_threadsafe(self._restore_ended, restorer, task, error)
 
-        self._session = Session.begin(self._engine, self._config, clients, self._stores, restored)
+        self._session = Session.begin(self._engine, self._config, clients, self._stores, self._own.committed, restored)
         self._own.enter(self._session, self._stores)
         self._opened_at = self._loop.time()
 

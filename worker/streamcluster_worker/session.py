@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from streamcluster.engine.engine import Engine
 from streamcluster.engine.pump import Pump
-from streamcluster.ids import TaskId
+from streamcluster.ids import TP, TaskId
 from streamcluster.messages import WorkerConfig
 
 from .clients import Clients
@@ -39,10 +39,12 @@ class Session:
         config: WorkerConfig,
         clients: Clients,
         stores: Stores,
+        committed: dict[TP, int],
         restored: Callable[[Restorer, TaskId, Exception | None], None],
     ) -> Session:
         """Build it over `clients`, on the loop.
 
+        committed: gets every position that this worker commits.
         restored: called from a thread when a task is restored, or cannot be; with the restorer, since one of an earlier
         session may still have something to say.
         """
@@ -56,7 +58,7 @@ class Session:
         )
         source = Source(clients.consumer, settings, engine.changed.set, clients.heard)
         changelogs = {table.name: table.changelog for table in config.topology.tables}
-        writes = KafkaWrites(changelogs, clients, stores.open_stores)
+        writes = KafkaWrites(changelogs, clients, stores.open_stores, committed)
         return cls(
             clients=clients,
             source=source,

@@ -18,14 +18,24 @@ from .clients import Clients
 
 
 class KafkaWrites:
-    """`Writes` of the pump. changelogs: table -> topic; stores: the open ones, now and later."""
+    """`Writes` of the pump.
 
-    __slots__ = ("_changelogs", "_clients", "_loop", "_pool", "_stores")
+    changelogs: table -> topic; stores: the open ones, now and later; committed: gets every position that is committed.
+    """
 
-    def __init__(self, changelogs: dict[str, str], clients: Clients, stores: dict[TaskId, TaskStore]) -> None:
+    __slots__ = ("_changelogs", "_clients", "_committed", "_loop", "_pool", "_stores")
+
+    def __init__(
+        self,
+        changelogs: dict[str, str],
+        clients: Clients,
+        stores: dict[TaskId, TaskStore],
+        committed: dict[TP, int],
+    ) -> None:
         self._changelogs = changelogs
         self._clients = clients
         self._stores = stores
+        self._committed = committed
         self._loop = asyncio.get_running_loop()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="commit")
 
@@ -73,6 +83,7 @@ class KafkaWrites:
                 tp = TP(self._changelogs[table], cut.task.partition)
                 changelogs[tp] = [{"key": key, "value": value} for key, value in changes.items()]
         landed = self._clients.committer.commit(outputs, changelogs, offsets)
+        self._committed.update({tp: offset for tp, (offset, _) in offsets.items()})
         failed: dict[TaskId, StoreFailed] = {}
         for cut in commit.tasks:
             if cut.changes:
