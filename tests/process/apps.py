@@ -11,6 +11,7 @@ from pathlib import Path
 
 import streamcluster
 from streamcluster import App
+from streamcluster.engine.pump import Pump
 from tests.process.checker import shop_of
 
 PREFIX = os.environ.get("PROCESS_TEST_PREFIX", "process-tests-")
@@ -91,7 +92,7 @@ seen = obedient.Table("seen", default=int)
 
 @obedient.agent(orders)
 async def obey(stream: streamcluster.Stream[str]) -> None:
-    """Count and send on; then `fail` raises, `hang once` blocks the loop, `big N` sends N bytes more."""
+    """Count and send on; then `fail` raises, `hang once` blocks the loop, `stand once` the pump, `big N` sends more."""
     async for key, value in stream.items():
         seen[key] += 1
         await done.send(key=key, value=value)
@@ -100,8 +101,15 @@ async def obey(stream: streamcluster.Stream[str]) -> None:
         if value == "hang once" and first_time("hung"):
             while True:
                 block_the_loop()
+        if value == "stand once" and first_time("stood"):
+            Pump.turn = stand  # type: ignore[method-assign]
         if value.startswith("big "):
             await done.send(key=key, value="b" * int(value.split()[1]))
+
+
+async def stand(_: Pump) -> None:
+    """A turn that waits for something that never comes, while the loop goes on: a mistake of ours, if there is one."""
+    await asyncio.Event().wait()
 
 
 def block_the_loop() -> None:

@@ -83,6 +83,24 @@ def test_a_busy_loop_in_an_agent_is_shown_and_ended(
     assert_once(reader, topic_prefix, run, sent)
 
 
+def test_a_worker_whose_pump_stands_is_replaced_though_its_loop_turns(
+    running: StartApp, reader: Reader, feed: Callable[[str, int], Sent], topic_prefix: str, bootstrap: str
+) -> None:
+    """It sends no heartbeat that would say that all is well (C2)."""
+    sent = feed("before", 50)
+    run = running("obedient", **STALL)
+    run.start()
+    run.until_caught_up()
+
+    send(bootstrap, f"{topic_prefix}in", [Row("k1", b"stand once")])
+    sent += [Row("k1", b"stand once"), *feed("after", 50)]
+    run.until(lambda status: any(worker.restarts for worker in status.workers), "the standing worker was replaced")
+    run.until_caught_up()
+
+    assert "without a heartbeat" in "".join(worker.last_death or "" for worker in run.until_running().workers)
+    assert_once(reader, topic_prefix, run, sent)
+
+
 def test_stacks_of_all_processes_on_usr1(running: StartApp, feed: Callable[[str, int], Sent]) -> None:
     """USR1 to the coordinator: it and each worker write their stacks, and go on."""
     feed("v", 10)
