@@ -16,13 +16,13 @@ from .kafka import Brokers, Unsafe
 from .run import run
 from .world import TASKS, World
 
-SEEDS = int(os.environ.get("STREAMCLUSTER_TEST_SEEDS", "500"))
+SEEDS = int(os.environ.get("STREAMCLUSTER_TEST_SEEDS", "250"))
 CHECKOUT = Path(__file__).parent.parent.parent
 
 
 @pytest.mark.timeout(600)
 def test_no_seed_is_unsafe_and_every_seed_comes_to_rest() -> None:
-    """500 schedules of crashes, pauses, cuts, namesakes and commands, by the command that also runs 100,000.
+    """250 schedules of crashes, pauses, cuts, namesakes and commands, by the command that also runs 100,000.
 
     In processes of its own: the one that runs tests may hold Kafka's handles, which do not survive a fork.
     """
