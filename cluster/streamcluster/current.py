@@ -6,13 +6,13 @@ them. Neither imports the other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextvars import ContextVar
-from operator import length_hint
 from typing import Any, Protocol
 
 from .errors import AppError
 from .ids import TP, TaskId
+from .output import AT_COMMIT, NOT_AT_COMMIT, OutputRecord
 
 
 class KafkaRecord(Protocol):
@@ -27,6 +27,12 @@ class KafkaRecord(Protocol):
     def headers(self) -> Any: ...
     def set_headers(self, headers: Any) -> Any: ...
     def timestamp(self) -> Any: ...
+
+
+def time_of(record: KafkaRecord) -> int:
+    """The record's timestamp in ms, as one that is sent of it gets it."""
+    milliseconds: int = record.timestamp()[1]
+    return milliseconds or NOT_AT_COMMIT
 
 
 class Run:
@@ -75,46 +81,22 @@ class Run:
         return None if data is None else self.decode_key(data)
 
 
-class Cursor:
-    """The event that a coroutine is at: the run in hand, and the iterator over its values.
-
-    The position is derived from how much the iterator has left, so the hot loop stores nothing per event.
-    """
-
-    __slots__ = ("iterator", "owner", "run", "task")
-
-    def __init__(self, owner: str, task: TaskId | None) -> None:
-        self.owner = owner
-        self.task = task
-        self.run: Run | None = None
-        self.iterator: Iterator[Any] = iter(())
-
-    def consumed_count(self) -> int:
-        """How many values of the run were handed out; the current event is the last of them."""
-        if self.run is None:
-            return 0
-        return len(self.run.values) - length_hint(self.iterator)
-
-    def index(self) -> int | None:
-        """The index of the current event in its run, None between events."""
-        count = self.consumed_count()
-        return count - 1 if count else None
-
-
 class Kept:
     """Events that take() has buffered: not finished, in the order of arrival. handed_out: the batch is in the body.
 
+    latest: the latest timestamp of the batch that is handed out, once somebody asked.
     bonds: tasks whose events were in one finished batch, so that what it did counts only if all of them are committed.
     enter: called with the task of a batch's last event when the batch is handed out: there its body writes.
     """
 
-    __slots__ = ("bonds", "enter", "events", "handed_out")
+    __slots__ = ("bonds", "enter", "events", "handed_out", "latest")
 
     def __init__(self, enter: Callable[[TaskId], None] | None = None) -> None:
         self.enter = enter
         self.events: list[tuple[Run, int]] = []
         self.handed_out = False
         self.bonds: list[frozenset[TaskId]] = []
+        self.latest: int | None = None
 
     def add(self, run: Run, index: int) -> None:
         """Buffer the event at `index` of `run`: the committable position stays before it."""
@@ -134,16 +116,72 @@ class Kept:
                 self.bonds.append(frozenset(tasks))
         self.events.clear()
         self.handed_out = False
+        self.latest = None
+
+    def timestamp(self) -> int:
+        """The latest timestamp of the batch, as Kafka Streams has it for what it makes of several events."""
+        if self.latest is None:
+            self.latest = max([run.records[index].timestamp()[1] for run, index in self.events]) or NOT_AT_COMMIT
+        return self.latest
 
     def offsets(self) -> list[tuple[TP, int]]:
         """Where the buffered events stand."""
         return [(run.tp, run.offset(index)) for run, index in self.events]
 
 
+class Cursor:
+    """The event that a coroutine is at: the run in hand, and the iterator over its values.
+
+    The position is derived from how much the iterator has left, so the hot loop stores nothing per event.
+    """
+
+    __slots__ = ("iterator", "kept", "owner", "run", "task")
+
+    def __init__(self, owner: str, task: TaskId | None) -> None:
+        self.owner = owner
+        self.task = task
+        # What take() has buffered, or handed out.
+        self.kept = Kept()
+        self.run: Run | None = None
+        # Over a list or a tuple: it knows how much is left.
+        self.iterator: Any = iter(())
+
+    def consumed_count(self) -> int:
+        """How many values of the run were handed out; the current event is the last of them."""
+        if self.run is None:
+            return 0
+        left: int = self.iterator.__length_hint__()
+        return len(self.run.values) - left
+
+    def index(self) -> int | None:
+        """The index of the current event in its run, None between events."""
+        count = self.consumed_count()
+        return count - 1 if count else None
+
+    def record(self) -> KafkaRecord | None:
+        """The record of the current event, None between events."""
+        index = self.index()
+        return None if self.run is None or index is None else self.run.records[index]
+
+    def timestamp(self) -> int:
+        """What is sent now is of this time, in ms: the current event's, the latest of a batch, else of the commit."""
+        if self.kept.handed_out:
+            return self.kept.timestamp()
+        if self.run is None:
+            return AT_COMMIT
+        try:
+            # `record` in one step, since this is done for each record that is sent: as many are left behind it.
+            record = self.run.records[~self.iterator.__length_hint__()]
+        except IndexError:
+            # Nothing of the run was handed out.
+            return AT_COMMIT
+        return record.timestamp()[1] or NOT_AT_COMMIT
+
+
 class OutboxLike(Protocol):
     """Where sends go until the commit that carries them."""
 
-    def append(self, topic: str, message: dict[str, Any]) -> bool:
+    def append(self, topic: str, record: OutputRecord) -> bool:
         """Add one record for `topic`; True when the sender had better wait for `room`."""
         ...
 

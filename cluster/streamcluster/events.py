@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from .codecs import to_bytes
-from .current import KafkaRecord, Run, current_outbox, cursor_var
+from .current import KafkaRecord, Run, current_outbox, cursor_var, time_of
 from .faust_names import EVENT, names_what_is_missing
 from .headers import header_pairs, headers_of, headers_size
 from .ids import TP
+from .output import BY_KEY
+from .topics import topic_of
 
 
 class Destination(Protocol):
@@ -82,30 +84,36 @@ class Event:
         )
 
     async def send(self, channel: Destination | str, *, key: Any = ..., value: Any = ..., headers: Any = None) -> None:
-        """Send this event on, with another key or value where given, encoded as `channel` says."""
+        """Send this event on, with another key or value where given, encoded as `channel` says.
+
+        It keeps its timestamp, and its headers unless others are given.
+        """
         key = self.key if key is ... else key
         value = self.value if value is ... else value
         if isinstance(channel, str):
             raise TypeError(f"event.send({channel!r}): give a topic object, it has the codecs; forward() takes a name.")
-        await channel.send(key=key, value=value, headers=headers_of(self._record) if headers is None else headers)
+        topic = topic_of("event.send", channel)
+        pairs = headers_of(self._record) if headers is None else headers
+        await topic.give(topic.prepare(key, value, headers=pairs, carried=time_of(self._record)))
 
     async def forward(self, channel: Destination | str, *, key: Any = ..., headers: Any = None) -> None:
-        """Send the record on as it is, without decoding and encoding it again."""
+        """Send the record on as it is, without decoding and encoding it again.
+
+        It keeps its timestamp, and its headers unless others are given.
+        """
         # An agent has a name of its own, which is not its topic's.
         name = channel if isinstance(channel, str) else getattr(channel, "topic", channel).name
-        message: dict[str, Any] = {
-            "key": self._record.key() if key is ... else None if key is None else to_bytes(key),
-            "value": self._record.value(),
-        }
+        key_data = self._record.key() if key is ... else None if key is None else to_bytes(key)
+        value_data = self._record.value()
         pairs = headers_of(self._record) if headers is None else header_pairs(headers)
-        if pairs:
-            message["headers"] = pairs
+        milliseconds = time_of(self._record)
         coders = getattr(getattr(channel, "topic", channel), "coders", None)
         if coders is not None:
-            size = len(message["key"] or b"") + len(message["value"] or b"") + headers_size(pairs)
+            size = len(key_data or b"") + len(value_data or b"") + headers_size(pairs)
             coders.limits.check_size(name, size)
+            milliseconds = coders.carried.of(milliseconds)
         outbox = current_outbox()
-        if outbox.append(name, message):
+        if outbox.append(name, (key_data, value_data, BY_KEY, milliseconds, pairs or None)):
             await outbox.room()
 
     def __repr__(self) -> str:

@@ -13,9 +13,9 @@ from typing import Any
 
 from .current import KafkaRecord
 from .errors import UnreadableHeaders
+from .output import Pairs
 
 Headers = Mapping[str, str | bytes | None] | Sequence[tuple[str, str | bytes | None]]
-Pairs = list[tuple[str, bytes | None]]
 # librdkafka (2.16) shows a record with more as one without any.
 HEADERS_MAX = 100_000
 # Not `record.headers()`: the interpreter's own call does not always look at what the client says, and the error shows

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from types import CoroutineType
 from typing import Any
 
+from .current import Run, time_of
 from .errors import Skip
+from .headers import headers_of
+from .output import OutputRecord
 from .topics import Topic
 
 
@@ -37,7 +40,8 @@ class Echo:
 class GroupBy:
     """Sends each event to a repartition topic under a new key; what follows reads that topic.
 
-    label: the part of the topic's name that says by what. through: the topic that `Stream.through` named, or None.
+    label: the part of the topic's name that says by what. is_field: the key is a field's value.
+    through: the topic that `Stream.through` named, or None.
     """
 
     label: str
@@ -45,20 +49,22 @@ class GroupBy:
     key_type: Any = None
     partitions: int | None = None
     through: Topic | None = None
+    is_field: bool = False
 
 
 Operator = Processor | Filter | Echo | GroupBy
 
 
-Echoed = tuple[Topic, Any, Any]
+# Where a value comes from: the run, and its index there. None: no record is behind it.
+Place = tuple[Run, int] | None
+# A topic, and what `echo` sends there.
+Echoed = tuple[Topic, OutputRecord]
 
 
-async def apply(
-    operators: tuple[Operator, ...], value: Any, key: Callable[[], Any], echoed: list[Echoed] | None = None
-) -> Any:
-    """Run `value` through the operators. key: gives the event's key when an operator needs it.
+async def apply(operators: tuple[Operator, ...], value: Any, place: Place, echoed: list[Echoed] | None = None) -> Any:
+    """Run `value` through the operators. place: the record that an operator may need.
 
-    echoed: collects (topic, key, value) of what `echo` would send, for a caller that sends it later.
+    echoed: collects what `echo` would send, for a caller that sends it later.
 
     Raises:
         Skip: an operator dropped the event.
@@ -76,11 +82,21 @@ async def apply(
                 raise Skip
         elif isinstance(operator, Echo):
             for topic in operator.topics:
+                record = _echo(topic, value, place)
                 if echoed is not None:
-                    echoed.append((topic, key(), value))
+                    echoed.append((topic, record))
                 else:
-                    await topic.send(key=key(), value=value)
+                    await topic.give(record)
     return value
+
+
+def _echo(topic: Topic, value: Any, place: Place) -> OutputRecord:
+    """The value as it is now, with the key, the timestamp and the headers of its record."""
+    if place is None:
+        return topic.prepare(None, value)
+    run, index = place
+    record = run.records[index]
+    return topic.prepare(run.key(index), value, headers=headers_of(record), carried=time_of(record))
 
 
 def after_repartition(operators: tuple[Operator, ...]) -> tuple[Operator, ...]:

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
 from .checks import Seconds, check_callable, check_count
-from .current import Cursor, Kept, Run
+from .current import Cursor, Kept, Run, current_outbox
 from .errors import AppError, NotOffered, Skip
 from .events import Destination, Event, current_event
 from .faust_names import STREAM, names_what_is_missing
@@ -106,7 +106,7 @@ class Stream(Generic[T]):
 
     def echo(self, *channels: Topic | Destination) -> Stream[T]:
         """Send every value to these topics and agents as well, with its key."""
-        return self._derive(Echo(tuple(topic_of("echo", channel) for channel in channels)))
+        return self._derive(Echo(tuple(topic_of("stream.echo", channel) for channel in channels)))
 
     def group_by(
         self,
@@ -131,7 +131,7 @@ class Stream(Generic[T]):
 
     def through(self, channel: Topic | str) -> Stream[T]:
         """Send every event to `channel` under its own key and go on reading from there."""
-        topic = topic_of("through", channel)
+        topic = topic_of("stream.through", channel)
         return self._derive(GroupBy(label=topic.name, key=None, through=topic))
 
     # Iteration
@@ -197,13 +197,14 @@ class Stream(Generic[T]):
 
 def _group_by(key: Any, name: str | None, topic: Topic | None, partitions: int | None) -> GroupBy:
     check_count("stream.group_by(): partitions", partitions)
-    topic = None if topic is None else topic_of("group_by(topic=...)", topic)
+    topic = None if topic is None else topic_of("stream.group_by(topic=...)", topic)
     getter = field_getter(key)
     if getter is not None:
         label = name or f"{field_owner(key)}.{field_name(key)}"
         owner = key.__objclass__ if hasattr(key, "__objclass__") else None
         key_type = inspect.get_annotations(owner, eval_str=True).get(str(field_name(key))) if owner else None
-        return GroupBy(label, getter, key_type if key_type in (str, bytes, int) else None, partitions, topic)
+        key_type = key_type if key_type in (str, bytes, int) else None
+        return GroupBy(label, getter, key_type, partitions, topic, is_field=True)
     if not callable(key):
         raise AppError(f"group_by({key!r}): give a field of the record (Order.account_id) or a function of the value.")
     label = name or str(getattr(key, "__name__", ""))
@@ -218,7 +219,7 @@ async def _iterate_local(iterable: Any, operators: tuple[Operator, ...]) -> Asyn
         raise AppError("app.stream(iterable): group_by and through need a topic as their source.")
     async for value in _as_async(iterable):
         try:
-            yield await apply(operators, value, lambda: None)
+            yield await apply(operators, value, None)
         except Skip:
             continue
 
@@ -259,7 +260,7 @@ async def _through(intake: Intake, operators: tuple[Operator, ...]) -> AsyncIter
             continue
         for index, value in enumerate(intake.cursor.iterator):
             try:
-                changed = await apply(operators, value, lambda: run.key(index)) if operators else value  # noqa: B023
+                changed = await apply(operators, value, (run, index)) if operators else value
             except Skip:
                 continue
             yield run, index, changed
@@ -304,7 +305,7 @@ async def _take(
             for index, value in enumerate(intake.cursor.iterator):
                 try:
                     if operators:
-                        value = await apply(operators, value, lambda: run.key(index), echoed)  # noqa: B023
+                        value = await apply(operators, value, (run, index), echoed)
                 except Skip:
                     if not batch:
                         _send_echoed(echoed)
@@ -328,6 +329,6 @@ async def _take(
 
 
 def _send_echoed(echoed: list[Echoed]) -> None:
-    for topic, key, value in echoed:
-        topic.send_soon(key=key, value=value)
+    for topic, record in echoed:
+        current_outbox().append(topic.name, record)
     echoed.clear()

@@ -8,11 +8,12 @@ from datetime import timedelta
 from typing import Any, NoReturn
 
 from .coding import make_decoder, make_encoder
-from .current import OutboxLike, current_outbox
+from .current import current_outbox, cursor_var, outbox_var
 from .errors import AppError, NotOffered
 from .faust_names import TOPIC, names_what_is_missing
 from .headers import Headers, header_pairs, headers_size
-from .limits import TopicLimits, limits_of
+from .limits import CarriedTime, TopicLimits, limits_of
+from .output import AT_COMMIT, BY_KEY, OutputRecord, Pairs
 from .settings import Settings
 
 
@@ -44,6 +45,7 @@ class Coders:
     encode_key: Callable[[Any], bytes | None]
     encode_value: Callable[[Any], bytes | None]
     limits: TopicLimits
+    carried: CarriedTime
 
 
 @names_what_is_missing(TOPIC, "topic")
@@ -89,12 +91,14 @@ class Topic:
         """Choose the codecs. Idempotent; limits: what the broker takes, where known."""
         key, value = settings.key_serializer, settings.value_serializer
         bounds = settings.codec_bounds
+        limits = limits or limits_of(settings)
         self._coders = Coders(
             decode_key=make_decoder(self.key_type, self.key_serializer, default_serializer=key, **bounds),
             decode_value=make_decoder(self.value_type, self.value_serializer, default_serializer=value, **bounds),
             encode_key=make_encoder(self.key_type, self.key_serializer, default_serializer=key, **bounds),
             encode_value=make_encoder(self.value_type, self.value_serializer, default_serializer=value, **bounds),
-            limits=limits or limits_of(settings),
+            limits=limits,
+            carried=CarriedTime(self.describe(), limits),
         )
 
     async def send(
@@ -111,17 +115,25 @@ class Topic:
         Args:
             key, value: encoded at once by this topic's codecs; None is sent as null (a tombstone).
             partition: None lets the key decide (murmur2, as in Java).
-            timestamp: seconds since the epoch; None is the time of the commit.
+            timestamp: seconds since the epoch. None: in an agent that of its event (of a batch of take() the latest),
+                elsewhere that of the commit.
             headers: name -> bytes or text, or pairs.
 
         Raises:
             AppError: outside of a running app. ValueError, TypeError: the topic does not take it: it is too large, for
                 a partition that is not there, or its timestamp is too far from now.
         """
-        outbox = current_outbox()
-        if self._append(outbox, key, value, partition, timestamp, headers):
+        outbox = outbox_var.get() or current_outbox()
+        record = self.prepare(key, value, partition, timestamp, headers)
+        if outbox.append(self.names[0] if self.names else self.name, record):
             await outbox.room()
         return SENT
+
+    async def give(self, record: OutputRecord) -> None:
+        """Send what `prepare` made."""
+        outbox = current_outbox()
+        if outbox.append(self.names[0] if self.names else self.name, record):
+            await outbox.room()
 
     def send_soon(
         self,
@@ -133,39 +145,56 @@ class Topic:
         headers: Headers | None = None,
     ) -> Sent:
         """`send` for code that cannot await; nothing holds it up when more is sent than Kafka takes."""
-        self._append(current_outbox(), key, value, partition, timestamp, headers)
+        outbox = current_outbox()
+        outbox.append(self.name, self.prepare(key, value, partition, timestamp, headers))
         return SENT
 
-    def _append(
+    def prepare(
         self,
-        outbox: OutboxLike,
         key: Any,
         value: Any,
-        partition: int | None,
-        timestamp: float | None,
-        headers: Headers | None,
-    ) -> bool:
+        partition: int | None = None,
+        timestamp: float | None = None,
+        headers: Headers | None = None,
+        carried: int | None = None,
+    ) -> OutputRecord:
+        """A record for this topic as it is now, encoded and checked. The parameters are those of `send`.
+
+        carried: milliseconds, which the record brings along from the one that it came from; None: the current event's.
+        """
         coders = self._coders or self.coders
         limits = coders.limits
         data = None if value is None else coders.encode_value(value)
         key_data = None if key is None else coders.encode_key(key)
         size = len(data or b"") + len(key_data or b"")
-        message: dict[str, Any] = {"key": key_data, "value": data}
-        if partition is not None:
+        if partition is None:
+            partition = BY_KEY
+        else:
             limits.check_partition(self.name, partition)
-            message["partition"] = partition
         if timestamp is not None:
-            message["timestamp"] = limits.milliseconds(self.name, timestamp)
+            carried = limits.milliseconds(self.name, timestamp)
+        else:
+            if carried is None:
+                cursor = cursor_var.get()
+                carried = AT_COMMIT if cursor is None else cursor.timestamp()
+            # The comparison of CarriedTime.of, in place of a call for each record.
+            if carried > coders.carried.sure:
+                carried = coders.carried.of(carried)
+        pairs: Pairs | None = None
         if headers:
-            pairs = message["headers"] = header_pairs(headers)
+            pairs = header_pairs(headers)
             size += headers_size(pairs)
         if size > limits.record_bytes_max:
             limits.check_size(self.name, size)
         if self.on_produce is not None:
             self.on_produce(
-                key=key, value=value, partition=partition, timestamp=timestamp, headers=message.get("headers", [])
+                key=key,
+                value=value,
+                partition=None if partition == BY_KEY else partition,
+                timestamp=timestamp,
+                headers=pairs or [],
             )
-        return outbox.append(self.names[0] if self.names else self.name, message)
+        return key_data, data, partition, carried, pairs
 
     def topic_config(self) -> dict[str, str]:
         """The configuration that the topic is created with."""
@@ -184,8 +213,8 @@ class Topic:
 
 
 def topic_of(operator: str, channel: object) -> Topic:
-    """The topic that a stream operator is given: itself, or that of an agent. Raises AppError for anything else."""
+    """The topic that a stream or an event is given: itself, or that of an agent. Raises AppError for anything else."""
     topic = getattr(channel, "topic", channel)
     if not isinstance(topic, Topic):
-        raise AppError(f"stream.{operator}({channel!r}): give a topic object, made with app.topic(...), or an agent.")
+        raise AppError(f"{operator}({channel!r}): give a topic object, made with app.topic(...), or an agent.")
     return topic

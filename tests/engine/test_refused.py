@@ -73,10 +73,10 @@ class Picky:
 
     def _is_too_large(self, outputs: Iterable[Outputs]) -> bool:
         return any(
-            len(record["value"] or b"") + sum(len(value) for _, value in record.get("headers", ())) > self.bytes_max
+            len(value or b"") + sum(len(data or b"") for _, data in headers or ()) > self.bytes_max
             for one in outputs
             for records in one.values()
-            for record in records
+            for _, value, _, _, headers in records
         )
 
 

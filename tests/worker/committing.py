@@ -8,6 +8,7 @@ from typing import Literal
 from confluent_kafka import Message, TopicPartition
 
 from streamcluster.ids import TP
+from streamcluster.output import OutputRecord, output_of
 from streamcluster.settings import Settings
 from streamcluster_worker.committer import Committer
 from streamcluster_worker.kafka import (
@@ -19,7 +20,6 @@ from streamcluster_worker.kafka import (
     read_committed_positions,
 )
 from streamcluster_worker.offsets import Offsets
-from streamcluster_worker.sender import Record
 
 Guarantee = Literal["exactly_once", "at_least_once"]
 SECONDS = 30.0
@@ -77,6 +77,6 @@ class Bench:
         return offset >= self.offsets.end_offsets([tp])[tp]
 
 
-def records(*values: bytes) -> list[Record]:
+def records(*values: bytes) -> list[OutputRecord]:
     """Records with one key."""
-    return [{"key": b"k", "value": value} for value in values]
+    return [output_of(b"k", value) for value in values]

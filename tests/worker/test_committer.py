@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, TopicPartition
 from streamcluster.errors import BrokerUnreachable
 from streamcluster.ids import TP, TaskId
 from streamcluster.murmur2 import partition_for
+from streamcluster.output import OutputRecord, output_of
 from streamcluster.settings import Settings
 from streamcluster_worker import positions
 from streamcluster_worker.clients import Clients
@@ -23,7 +24,7 @@ from streamcluster_worker.kafka import (
 )
 from streamcluster_worker.kafka_errors import RecordRefused, ResetNeeded
 from streamcluster_worker.offsets import Offsets
-from streamcluster_worker.sender import Record, is_refused
+from streamcluster_worker.sender import is_refused
 from tests.conftest import MakeTopic
 from tests.process.waiting import eventually
 from tests.worker.committing import Bench, records
@@ -69,11 +70,11 @@ def test_commit_keeps_order_with_headers_timestamps_and_partitions(
 ) -> None:
     """Records that a batch cannot carry stay between their neighbours and keep what they have."""
     out = make_topic(topic_prefix + "out", 2)
-    mixed: list[Record] = [
-        {"key": b"k", "value": b"0", "partition": 1},
-        {"key": None, "value": b"1", "partition": 1, "headers": [("h", b"\x00")]},
-        {"key": b"", "value": None, "partition": 1, "timestamp": 1234},
-        {"key": b"k", "value": b"3", "partition": 1},
+    mixed: list[OutputRecord] = [
+        output_of(b"k", b"0", partition=1),
+        output_of(None, b"1", partition=1, headers=[("h", b"\x00")]),
+        output_of(b"", None, partition=1, timestamp=1234),
+        output_of(b"k", b"3", partition=1),
     ]
     bench.committer().commit({out: mixed}, {}, {})
     found = bench.read(out, 2)
@@ -98,7 +99,7 @@ def test_commit_larger_than_the_queue_keeps_order(bench: Bench, make_topic: Make
 def test_record_goes_to_the_partition_it_names(bench: Bench, make_topic: MakeTopic, topic_prefix: str) -> None:
     """A record's own partition beats its key's, for each record of a list."""
     out = make_topic(topic_prefix + "out", 4)
-    named: list[Record] = [{"key": b"k", "value": b"%d" % n, "partition": n} for n in range(4)]
+    named: list[OutputRecord] = [output_of(b"k", b"%d" % n, partition=n) for n in range(4)]
     bench.committer().commit({out: named}, {}, {})
     assert {message.value(): message.partition() for message in bench.read(out, 4)} == {b"%d" % n: n for n in range(4)}
 
@@ -107,8 +108,8 @@ def test_keys_go_to_the_partitions_that_java_gives_them(bench: Bench, make_topic
     """Keys are placed by murmur2, the empty key too, alone and in batches; so other clients' records join ours."""
     out = make_topic(topic_prefix + "out", 7)
     keys = [b"", b"a", b"key-1", b"\xff\x00\x01", "schlüssel".encode()]
-    plain: list[Record] = [{"key": key, "value": b"v"} for key in keys]
-    dated: list[Record] = [{"key": key, "value": b"v", "timestamp": 1} for key in keys]
+    plain: list[OutputRecord] = [output_of(key, b"v") for key in keys]
+    dated: list[OutputRecord] = [output_of(key, b"v", timestamp=1) for key in keys]
     committer = bench.committer()
     committer.commit({out: plain}, {}, {})
     committer.commit({out: dated}, {}, {})
@@ -147,7 +148,7 @@ def test_record_over_the_client_limit_is_refused(bench: Bench, make_topic: MakeT
     out = make_topic(topic_prefix + "out", 1)
     committer = bench.committer()
     with pytest.raises(RecordRefused) as caught:
-        committer.commit({out: [*records(b"ok"), {"key": b"big", "value": b"x" * 2_000_000}]}, {}, {})
+        committer.commit({out: [*records(b"ok"), output_of(b"big", b"x" * 2_000_000)]}, {}, {})
     assert (caught.value.topic, caught.value.key, caught.value.verdict) == (out, b"big", "refused")
 
 
@@ -199,9 +200,9 @@ def test_begins_and_ends_of_many_partitions(once: Bench, make_topic: MakeTopic, 
     """An open transaction moves the end."""
     out = make_topic(topic_prefix + "out", 3)
     committer = once.committer()
-    committer.commit({out: [{"key": b"k", "value": b"1", "partition": 1}]}, {}, {})
+    committer.commit({out: [output_of(b"k", b"1", partition=1)]}, {}, {})
     tps = [TP(out, number) for number in range(3)]
-    committer.produce_early({out: [{"key": b"k", "value": b"2", "partition": 2}]})
+    committer.produce_early({out: [output_of(b"k", b"2", partition=2)]})
     deadline = time.monotonic() + 20
     while once.offsets.end_offsets(tps)[TP(out, 2)] == 0:
         assert time.monotonic() < deadline

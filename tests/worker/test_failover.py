@@ -9,6 +9,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from streamcluster.ids import TP
+from streamcluster.output import output_of
 from streamcluster.settings import Settings
 from streamcluster_coordinator.broker import Broker
 from streamcluster_worker.committer import Committer
@@ -95,7 +96,7 @@ def test_a_client_that_waits_for_a_dead_group_coordinator_is_given_up(cluster: B
     """It forgot that broker and waits for it (librdkafka issue 5511); a new one finds its successor."""
     slot = Slot(cluster, "forgotten")
     committer, changelog = slot.committer(), slot.not_led_by("log", slot.group_leader)
-    committer.commit({}, {changelog: [{"key": b"k", "value": b"1"}]}, {INPUT: (1, "")})
+    committer.commit({}, {changelog: [output_of(b"k", b"1")]}, {INPUT: (1, "")})
     dead = slot.group_leader
 
     cluster.kill(dead)
@@ -104,10 +105,10 @@ def test_a_client_that_waits_for_a_dead_group_coordinator_is_given_up(cluster: B
     assert slot.committed() == 1
     begin = time.monotonic()
     try:
-        committer.commit({}, {changelog: [{"key": b"k", "value": b"2"}]}, {INPUT: (2, "")})
+        committer.commit({}, {changelog: [output_of(b"k", b"2")]}, {INPUT: (2, "")})
     except ResetNeeded:
         slot.producer = slot.open(slot.transactional_id)
-        slot.committer().commit({}, {changelog: [{"key": b"k", "value": b"2"}]}, {INPUT: (2, "")})
+        slot.committer().commit({}, {changelog: [output_of(b"k", b"2")]}, {INPUT: (2, "")})
     took = time.monotonic() - begin
     assert slot.committed() == 2
     cluster.start(dead)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from streamcluster.ids import TP
+from streamcluster.output import OutputRecord
 from streamcluster.security import QUIET_SECONDS
 from streamcluster.settings import Settings
 
@@ -24,7 +25,7 @@ from .kafka import (
     retry,
 )
 from .kafka_errors import ResetNeeded, is_silence
-from .sender import Record, Sender, give_up_if_deaf
+from .sender import Sender, give_up_if_deaf
 
 # It takes milliseconds, and seconds while a new coordinator loads its groups: giving that up costs the transaction.
 _OFFSETS_SECONDS = 2.0
@@ -81,7 +82,7 @@ class Committer:
         # Changelog partition -> offset of the last record of this commit.
         self._landed: dict[TP, int] = {}
 
-    def produce_at_once(self, outputs: Mapping[str, list[Record]]) -> bool:
+    def produce_at_once(self, outputs: Mapping[str, list[OutputRecord]]) -> bool:
         """As `produce_early`, on the loop; False, with nothing done, when it would have to wait for room."""
         if not self._outputs.reserve([record for topic in outputs.values() for record in topic]):
             return False
@@ -89,7 +90,7 @@ class Committer:
         self._outputs.poll()
         return True
 
-    def produce_early(self, outputs: Mapping[str, list[Record]]) -> None:
+    def produce_early(self, outputs: Mapping[str, list[OutputRecord]]) -> None:
         """Hand outputs to librdkafka before their commit, so that the commit itself finds them sent.
 
         Raises:
@@ -100,8 +101,8 @@ class Committer:
 
     def commit(
         self,
-        outputs: Mapping[str, list[Record]],
-        changelogs: Mapping[TP, list[Record]],
+        outputs: Mapping[str, list[OutputRecord]],
+        changelogs: Mapping[TP, list[OutputRecord]],
         offsets: Mapping[TP, tuple[int, str]],
     ) -> dict[TP, int]:
         """Commit one step of the app.
@@ -159,14 +160,14 @@ class Committer:
             retry("Beginning a transaction", lambda _: self._producer.begin_transaction(), 0.0)
             self._begun = True
 
-    def _produce(self, outputs: Mapping[str, list[Record]], deadline: float, *, reserved: bool = False) -> None:
+    def _produce(self, outputs: Mapping[str, list[OutputRecord]], deadline: float, *, reserved: bool = False) -> None:
         if self._settings.exactly_once:
             self._begin()
         for topic, records in outputs.items():
             self._outputs.produce(topic, records, deadline, reserved=reserved)
 
     def _write_rows(
-        self, changelogs: Mapping[TP, list[Record]], offsets: Mapping[TP, tuple[int, str]], deadline: float
+        self, changelogs: Mapping[TP, list[OutputRecord]], offsets: Mapping[TP, tuple[int, str]], deadline: float
     ) -> dict[TP, int]:
         """Put them into the transaction, and end it."""
         self._begin()

@@ -6,11 +6,15 @@ It knows no commit and no offsets of the group; whether its records are in a tra
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any, cast
+from collections import deque
+from collections.abc import Callable, Iterable
+from itertools import repeat
+from operator import length_hint
+from typing import cast
 
 from streamcluster.errors import BrokerUnreachable, StreamclusterError
 from streamcluster.ids import TP
+from streamcluster.output import BY_KEY, OutputRecord
 from streamcluster.security import QUIET_SECONDS
 from streamcluster.settings import Settings
 
@@ -27,15 +31,13 @@ from .kafka import (
 from .kafka_errors import RecordRefused, ResetNeeded, classify, error_for
 from .kafka_settings import PRODUCER_QUEUE_BYTES, PRODUCER_QUEUE_RECORDS
 
-# {'key': bytes | None, 'value': bytes | None}, and when wanted 'headers', 'timestamp' (ms) and 'partition'.
-Record = dict[str, Any]
+OnDelivery = Callable[[KafkaError | None, Message], None]
 
 _BATCH_RECORDS = 5_000
 # For a question after an answer did not come: which topics are gone, whether anybody is there.
 _LOOK_SECONDS = 2.0
 # What a client gets to hear brokers again that have come back: it looks for them once a second.
 _AGAIN_HEARD_SECONDS = 5.0
-_BATCH_HAS_NOT = frozenset({"headers", "timestamp", "partition"})
 
 
 class Sender:
@@ -53,36 +55,52 @@ class Sender:
         # One failed delivery per kind of error. `dict.setdefault` is the callback: C code, no Python frame (0.15 us a
         # record). The stub wants a callback that returns None; librdkafka does not look at what it returns.
         self._misses: dict[KafkaError | None, Message] = {}
-        missed = cast(Callable[[KafkaError | None, Message], None], self._misses.setdefault)
+        missed = cast(OnDelivery, self._misses.setdefault)
         # In a transaction nobody needs to look: one failed delivery makes the transaction uncommittable.
         self._missed = None if in_transaction else missed
 
     def produce(
-        self, topic: str, records: list[Record], deadline: float, partition: int = -1, *, reserved: bool = False
+        self,
+        topic: str,
+        records: list[OutputRecord],
+        deadline: float,
+        partition: int = BY_KEY,
+        *,
+        reserved: bool = False,
     ) -> None:
-        """Give records to librdkafka in order; one by one where a batch cannot carry what they have.
+        """Give records to librdkafka in order. partition: of those that name none; reserved: `reserve` has found room.
 
-        reserved: `reserve` has found room for them.
-
-        produce_batch refuses timestamps, drops headers and does not look at a record's own partition (2.16).
+        Not produce_batch, which refuses timestamps, drops headers and does not look at a record's own partition (2.16).
+        Called from C, with its arguments by position, produce takes 0.35 us a record, and produce_batch 0.4 us.
         """
         self._written.add(topic)
-        special = any(len(record) > 2 and not _BATCH_HAS_NOT.isdisjoint(record) for record in records)
         for start in range(0, len(records), _BATCH_RECORDS):
             chunk = records[start : start + _BATCH_RECORDS]
             if not reserved:
                 self._make_room(chunk, deadline)
-            if special:
-                self._produce_singly(topic, chunk, partition)
-                continue
-            try:
-                taken = self.producer.produce_batch(topic, chunk, partition, self._missed)
-            except (KafkaException, BufferError) as error:
-                raise _commit_error(f"Producing to {topic}", error) from error
-            if taken != len(chunk):
-                _raise_refused(topic, chunk)
+            self._produce(topic, chunk, partition, self._missed)
 
-    def produce_landing(self, tp: TP, records: list[Record], deadline: float, landed: dict[TP, int]) -> None:
+    def _produce(self, topic: str, records: list[OutputRecord], partition: int, on_delivery: OnDelivery | None) -> None:
+        keys, values, partitions, timestamps, headers = zip(*records, strict=True)
+        where: Iterable[int] = partitions
+        if partition != BY_KEY:
+            where = [partition if own == BY_KEY else own for own in partitions]
+        left = iter(keys)
+        columns = [repeat(topic), values, left, where, repeat(None), repeat(on_delivery), timestamps]
+        if any(headers):
+            columns.append(headers)
+        try:
+            # A queue of length 0: runs through, and keeps nothing.
+            deque(map(self.producer.produce, *columns), maxlen=0)
+        except KafkaException as error:
+            facts = error_of(error)
+            if is_refused(facts):
+                raise RecordRefused(topic, keys[len(keys) - length_hint(left) - 1], facts.str()) from error
+            raise error_for(f"Producing to {topic}", facts) from error
+        except BufferError as error:
+            raise _commit_error(f"Producing to {topic}", error) from error
+
+    def produce_landing(self, tp: TP, records: list[OutputRecord], deadline: float, landed: dict[TP, int]) -> None:
         """Produce to one partition; after the flush, `landed` has the offset of the last record."""
 
         def noted(error: KafkaError | None, message: Message) -> None:
@@ -93,7 +111,9 @@ class Sender:
             assert offset is not None
             landed[tp] = offset
 
-        self.produce(tp.topic, [*records[:-1], {**records[-1], "callback": noted}], deadline, tp.partition)
+        self.produce(tp.topic, records[:-1], deadline, tp.partition)
+        self._make_room(records[-1:], deadline)
+        self._produce(tp.topic, records[-1:], tp.partition, noted)
 
     def flush(self, deadline: float) -> None:
         """Wait until every record has its answer."""
@@ -128,28 +148,7 @@ class Sender:
         # Not producer.close(): that aborts and flushes first, on a handle that may be in doubt, and waits for brokers.
         del self.producer
 
-    def _produce_singly(self, topic: str, records: list[Record], partition: int) -> None:
-        for record in records:
-            options = {"timestamp": record["timestamp"]} if record.get("timestamp") is not None else {}
-            try:
-                self.producer.produce(
-                    topic,
-                    value=record.get("value"),
-                    key=record.get("key"),
-                    partition=record.get("partition", partition),
-                    headers=record.get("headers"),
-                    on_delivery=record.get("callback", self._missed),
-                    **options,
-                )
-            except KafkaException as error:
-                facts = error_of(error)
-                if is_refused(facts):
-                    raise RecordRefused(topic, record.get("key"), facts.str()) from error
-                raise error_for(f"Producing to {topic}", facts) from error
-            except BufferError as error:
-                raise _commit_error(f"Producing to {topic}", error) from error
-
-    def reserve(self, records: list[Record]) -> bool:
+    def reserve(self, records: list[OutputRecord]) -> bool:
         """Whether these can be taken at once, by our own bounds, which are half of librdkafka's; then they count."""
         size = _size_of(records)
         if not self._has_room(len(records), size):
@@ -157,7 +156,7 @@ class Sender:
         self._queued_bytes += size
         return True
 
-    def _make_room(self, chunk: list[Record], deadline: float) -> None:
+    def _make_room(self, chunk: list[OutputRecord], deadline: float) -> None:
         """Wait until the queue has room for `chunk`."""
         size = _size_of(chunk)
         if not self._has_room(len(chunk), size):
@@ -213,17 +212,5 @@ def is_refused(error: KafkaError) -> bool:
     return classify(error) == "refused" or error.name() == "_UNKNOWN_PARTITION"
 
 
-def _raise_refused(topic: str, chunk: list[Record]) -> None:
-    """Raise for the first record of a batch that librdkafka did not take."""
-    for record in chunk:
-        error = record.pop("_error", None)
-        if error is None:
-            continue
-        if is_refused(error):
-            raise RecordRefused(topic, record.get("key"), error.str())
-        raise error_for(f"Producing to {topic}", error)
-    raise ResetNeeded(f"Producing to {topic}", "reset", "librdkafka took fewer records than it was given")
-
-
-def _size_of(records: list[Record]) -> int:
-    return sum([len(record["value"] or b"") + len(record["key"] or b"") for record in records])
+def _size_of(records: list[OutputRecord]) -> int:
+    return sum([len(record[0] or b"") + len(record[1] or b"") for record in records])

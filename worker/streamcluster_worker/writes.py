@@ -9,9 +9,10 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from streamcluster.engine.outbox import OutputRecord, Outputs, merge
+from streamcluster.engine.outbox import Outputs, merge
 from streamcluster.engine.values import Commit
 from streamcluster.ids import TP, TaskId
+from streamcluster.output import AT_COMMIT, BY_KEY, OutputRecord
 from streamcluster.stores import StoreFailed, TaskStore
 
 from .clients import Clients
@@ -81,7 +82,7 @@ class KafkaWrites:
             offsets.update({tp: (at.next_offset, at.metadata) for tp, at in cut.offsets.items()})
             for table, changes in cut.changes.items():
                 tp = TP(self._changelogs[table], cut.task.partition)
-                changelogs[tp] = [{"key": key, "value": value} for key, value in changes.items()]
+                changelogs[tp] = [(key, value, BY_KEY, AT_COMMIT, None) for key, value in changes.items()]
         landed = self._clients.committer.commit(outputs, changelogs, offsets)
         self._committed.update({tp: offset for tp, (offset, _) in offsets.items()})
         failed: dict[TaskId, StoreFailed] = {}

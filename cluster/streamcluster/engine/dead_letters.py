@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import traceback
-from typing import Any
 
 from ..current import KafkaRecord
 from ..errors import UnreadableHeaders
-from ..headers import HEADERS_MAX, Pairs, headers_of, headers_size
+from ..headers import HEADERS_MAX, headers_of, headers_size
 from ..ids import TP
+from ..output import OutputRecord, Pairs, output_of
 from .values import UnreadableRecord
 
 TRACEBACK_CHARS_MAX = 8000
@@ -19,8 +19,10 @@ BARE_CHARS_MAX = 200
 
 def dead_letter(
     tp: TP, record: KafkaRecord, *, agent: str, error: Exception, reason: str, bytes_max: int
-) -> dict[str, Any]:
+) -> OutputRecord:
     """The output record: original key, value and headers, and headers that say where it came from and why.
+
+    Its own time is that of the failure, so that no retention takes it for old; the record's is in a header.
 
     bytes_max: of a letter. What does not fit is left out and named in a header: first the value, then the headers, then
     the key. So are headers that cannot be read. The record itself is still where the letter says that it is.
@@ -31,6 +33,7 @@ def dead_letter(
         ("dead-letter-topic", tp.topic.encode()),
         ("dead-letter-partition", str(tp.partition).encode()),
         ("dead-letter-offset", str(record.offset()).encode()),
+        ("dead-letter-timestamp", str(record.timestamp()[1]).encode()),
         ("dead-letter-agent", agent.encode()),
         ("dead-letter-error", reason.encode(errors="replace")),
         ("dead-letter-traceback", trace.encode(errors="replace")),
@@ -57,4 +60,4 @@ def dead_letter(
         key = None
     if left_out:
         why.append(("dead-letter-left-out", ", ".join(left_out).encode()))
-    return {"key": key, "value": value, "headers": [*headers, *why]}
+    return output_of(key, value, headers=[*headers, *why])

@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Container, Hashable
 
-from ..current import Cursor, Kept, Run
+from ..current import Cursor, Run
 from ..ids import TP, TaskId
 from .clock import Clock
 from .killers import Caution
@@ -95,7 +95,7 @@ class RunIntake:
         self.only: TaskId | None = None
         # Runs were finished and not settled since.
         self.unsettled = False
-        self.kept = Kept()
+        self.kept = cursor.kept
         self.queue: deque[Run] = deque()
         # TP -> offset behind the last finished run.
         self.done: dict[TP, int] = {}

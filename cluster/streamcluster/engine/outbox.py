@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
-OutputRecord = dict[str, Any]
+from ..output import OutputRecord
+
 Outputs = dict[str, list[OutputRecord]]
 
 
 class Outbox:
-    """Output records by topic. Dictionaries as `Producer.produce_batch` takes them.
+    """Output records by topic.
 
     Args:
         records_max: bound per topic (I7): a sender that awaits is held up above it, until there is room again.
@@ -29,15 +29,15 @@ class Outbox:
         self._behind = behind
         self._waiting: list[asyncio.Future[None]] = []
 
-    def append(self, topic: str, message: OutputRecord) -> bool:
+    def append(self, topic: str, record: OutputRecord) -> bool:
         """Add one record; True when the sender had better wait for `room`."""
         try:
             records = self.topics[topic]
         except KeyError:
-            self.topics[topic] = [message]
+            self.topics[topic] = [record]
             # What is behind grows when this is moved there, and then this begins anew: no need to ask at each record.
             return self.records_max < 1 or (self._behind is not None and self._behind.is_crowded(topic))
-        records.append(message)
+        records.append(record)
         return len(records) > self.records_max
 
     def is_crowded(self, topic: str) -> bool:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from ..errors import UnreadableBatch
 from ..ids import TP, TaskId
+from ..output import OutputRecord
 from ..policies import ErrorPolicy
-from .outbox import OutputRecord
 from .shards import Changes
 
 

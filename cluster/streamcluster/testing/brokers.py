@@ -13,6 +13,7 @@ from ..current import KafkaRecord
 from ..engine.outbox import Outputs, merge
 from ..engine.values import Commit, Committed
 from ..ids import TP, TaskId
+from ..output import output_of
 from ..stores import StoreFailed, TaskStore
 from .topics import SimulatedLogs
 
@@ -124,15 +125,15 @@ class SimulatedWrites:
         return failed
 
     def _send(self, outputs: Outputs) -> None:
-        for topic, messages in outputs.items():
+        for topic, records in outputs.items():
             self._logs.partition_counts.setdefault(topic, 1)
-            for message in messages:
-                self._logs.append(topic, message, self._now())
+            for record in records:
+                self._logs.add(topic, record, self._now())
 
     def _send_changes(self, task: TaskId, changes: Mapping[str, Mapping[bytes, bytes | None]]) -> dict[str, int]:
         ends: dict[str, int] = {}
         for table, rows in changes.items():
             for key, value in rows.items():
-                message = {"key": key, "value": value, "partition": task.partition}
-                ends[table] = self._logs.append(self._changelogs[table], message, self._now()).offset() + 1
+                record = output_of(key, value, partition=task.partition)
+                ends[table] = self._logs.add(self._changelogs[table], record, self._now()).offset() + 1
         return ends

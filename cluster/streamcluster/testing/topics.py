@@ -9,6 +9,7 @@ from typing import Any
 
 from ..ids import TP
 from ..murmur2 import partition_for
+from ..output import AT_COMMIT, BY_KEY, OutputRecord, output_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class SimulatedRecord:
     at: int
     key_data: bytes | None
     value_data: bytes | None
-    header_list: tuple[tuple[str, bytes], ...]
+    header_list: tuple[tuple[str, bytes | None], ...]
     timestamp_ms: int
 
     def topic(self) -> str:
@@ -42,7 +43,7 @@ class SimulatedRecord:
         """The value's bytes."""
         return self.value_data
 
-    def headers(self) -> list[tuple[str, bytes]]:
+    def headers(self) -> list[tuple[str, bytes | None]]:
         """The headers, in order."""
         return list(self.header_list)
 
@@ -76,26 +77,28 @@ class SimulatedLogs:
     _round_robin: int = 0
 
     def append(self, topic: str, message: dict[str, Any], now: float) -> SimulatedRecord:
-        """Add an output record (as `Outbox` has them) to its partition."""
-        partition = message.get("partition")
-        key = message["key"]
+        """Add a record, given as the arguments of `output_of`, to its partition."""
+        return self.add(topic, output_of(**message), now)
+
+    def add(self, topic: str, output: OutputRecord, now: float) -> SimulatedRecord:
+        """Add an output record to its partition."""
+        key, value, partition, milliseconds, headers = output
         count = self.partition_counts[topic]
-        if partition is None and key is not None:
+        if partition == BY_KEY and key is not None:
             partition = partition_for(key, count)
-        elif partition is None:
+        elif partition == BY_KEY:
             partition = self._round_robin = (self._round_robin + 1) % count
         if not 0 <= partition < count:
             raise ValueError(f"topic {topic!r} has partitions 0 to {count - 1}, not {partition}.")
         tp = TP(topic, partition)
         log = self.logs.setdefault(tp, [])
-        milliseconds = message.get("timestamp")
         record = SimulatedRecord(
             tp=tp,
             at=len(log),
             key_data=key,
-            value_data=message["value"],
-            header_list=tuple(message.get("headers") or ()),
-            timestamp_ms=int(now * 1000) if milliseconds is None else milliseconds,
+            value_data=value,
+            header_list=tuple(headers or ()),
+            timestamp_ms=int(now * 1000) if milliseconds == AT_COMMIT else milliseconds,
         )
         log.append(record)
         return record
