@@ -31,6 +31,8 @@ from .topology import AgentSpec, Declared, TableSpec, TopicSpec, Topology
 PROBE_SECONDS_MAX = 10.0
 # Each takes up to 26 bytes of the 4096 that brokers allow for the metadata of an offset.
 READERS_MAX = 150
+# Records come here with the timestamps that they have: of any time, also ahead of the broker's clock.
+_ANY_TIME = {"message.timestamp.type": "CreateTime", "message.timestamp.after.max.ms": str(2**63 - 1)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +246,7 @@ def _repartition_spec(name: str, source: Topic, destination: Topic, group_by: Gr
         create=True,
         replicas=destination.replicas,
         like=() if partitions else source.names[:1],
-        config={"cleanup.policy": "delete", "retention.ms": "-1", **destination.topic_config()},
+        config={"cleanup.policy": "delete", "retention.ms": "-1", **_ANY_TIME, **destination.topic_config()},
         used_by=(name,),
         purge=group_by.through is None,
     )

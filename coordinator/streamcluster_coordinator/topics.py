@@ -35,6 +35,8 @@ _KEPT_CONFIGS = (
     "message.timestamp.after.max.ms",
     "message.timestamp.before.max.ms",
 )
+# Brokers before Kafka 3.6 do not know it, and take timestamps of any time.
+_DISPENSABLE_CONFIG = "message.timestamp.after.max.ms"
 # A cluster that is just starting refuses for a moment what it will grant.
 _PASSING = (
     KafkaError._TIMED_OUT,
@@ -166,6 +168,8 @@ class Brokers:
         if code == KafkaError.TOPIC_ALREADY_EXISTS:
             # Another coordinator of the app was quicker; it asked for the same.
             del left[name]
+        elif code == KafkaError.INVALID_CONFIG and (config := left[name].config or {}).pop(_DISPENSABLE_CONFIG, None):
+            left[name].config = config
         elif code not in _PASSING or time.monotonic() >= deadline:
             raise self._error(f"creating topic {name!r}", error) from error
 

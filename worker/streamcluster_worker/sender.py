@@ -86,7 +86,8 @@ class Sender:
         if partition != BY_KEY:
             where = [partition if own == BY_KEY else own for own in partitions]
         left = iter(keys)
-        columns = [repeat(topic), values, left, where, repeat(None), repeat(on_delivery), timestamps]
+        # By position: the sixth is the partitioner, which the client does not use.
+        columns = [repeat(topic), values, left, where, repeat(on_delivery), repeat(None), timestamps]
         if any(headers):
             columns.append(headers)
         try:
