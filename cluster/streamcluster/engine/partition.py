@@ -20,6 +20,7 @@ from ..ids import TP, TaskId
 from ..outside import Unreadable, parse
 from ..topics import Topic
 from .backlog import PartitionBacklog
+from .decoding import Decoded, Shared, decode, decode_each
 from .intake import RunIntake
 from .killers import Caution
 from .values import Committed, UnreadableRecord
@@ -32,8 +33,6 @@ Reject = Callable[[TP, KafkaRecord, str, Exception], bool]
 # What is done with a record that is not handed out: its dead letter, for example. False: it must not be passed.
 Aside = Callable[[KafkaRecord], bool]
 Asides = list[tuple[KafkaRecord, Aside]]
-# Records and their values, and those that cannot be decoded.
-Decoded = tuple[list[KafkaRecord], list[Any], list[tuple[KafkaRecord, Exception]]]
 
 
 class Reader:
@@ -174,12 +173,13 @@ class SourcePartition:
                 reader.intake.push(Run(self.task, self.tp, [], [], offset, decode_key))
 
     def dispatch(self, records: list[KafkaRecord]) -> None:
-        """Decode once per topic declaration and push a run to each reader, but those that have it or are left behind.
+        """Decode for each topic declaration and push a run to each reader, but those that have it or are left behind.
 
-        What does not decode is put aside once per declaration, where its first reader comes to it.
+        Readers of one declaration share values that cannot be changed; of others each agent has its own. What does not
+        decode is put aside once per declaration, where its first reader comes to it.
         """
         behind = records[-1].offset() + 1
-        decoded: dict[int, Decoded] = {}
+        decoded: dict[int, Shared] = {}
         declarations: set[int] = set()
         self._caution.decoding(self.tp, behind)
         for reader in self.readers:
@@ -190,11 +190,15 @@ class SourcePartition:
             if reader.lags or behind <= begin:
                 continue
             reader.next_offset = behind
-            if key not in decoded:
-                decoded[key] = self._decode(reader.topic, records)
-            taken, values, undecodable = decoded[key]
+            shared = decoded.get(key)
+            if shared is None:
+                shared = decoded[key] = Shared(reader.unit, self._decode(reader.topic, records))
+                undecodable = shared.decoded[2] if is_first else []
+            else:
+                undecodable = self._decode_again(shared, reader, records)
+            taken, values, _ = shared.decoded
             asides: Asides = []
-            if is_first and undecodable:
+            if undecodable:
                 rejected = [(record, error) for record, error in undecodable if record.offset() >= begin]
                 asides += [(record, partial(self._reject_for, reader.unit, error)) for record, error in rejected]
             if self.skips:
@@ -207,6 +211,21 @@ class SourcePartition:
                 run = Run(self.task, self.tp, taken, values, behind, reader.topic.coders.decode_key)
                 reader.intake.push(run)
         self._caution.decoding(self.tp, 0)
+
+    def _decode_again(
+        self, shared: Shared, reader: Reader, records: list[KafkaRecord]
+    ) -> list[tuple[KafkaRecord, Exception]]:
+        """Give the reader's agent values of its own, if it could see what others do to theirs.
+
+        Returns what did not decode this time, and did before: a codec may do that.
+        """
+        # The readers of one agent have the keys divided among them.
+        if shared.unit == reader.unit or shared.is_immutable():
+            return []
+        known = {record.offset() for record, _ in shared.decoded[2]}
+        shared.unit = reader.unit
+        shared.decoded = self._decode(reader.topic, records)
+        return [(record, error) for record, error in shared.decoded[2] if record.offset() not in known]
 
     def _push_around(
         self, reader: Reader, records: list[KafkaRecord], values: list[Any], asides: Asides, behind: int
@@ -236,10 +255,10 @@ class SourcePartition:
             unreadable = [(record, record.why) for record in records if isinstance(record, UnreadableRecord)]
             records = [record for record in records if not isinstance(record, UnreadableRecord)]
         if self._caution.suspects:
-            taken, values, undecodable = _decode_each(topic, records, partial(self._caution.decode, self.tp))
+            taken, values, undecodable = decode_each(topic, records, partial(self._caution.decode, self.tp))
             self._caution.decoded()
         else:
-            taken, values, undecodable = _decode(topic, records)
+            taken, values, undecodable = decode(topic, records)
         return taken, values, undecodable + unreadable
 
     def _reject_for(self, unit: str, error: Exception, record: KafkaRecord) -> bool:
@@ -327,33 +346,6 @@ def _size_of(records: list[KafkaRecord]) -> int:
     sample = records[:: len(records) // SIZE_SAMPLE + 1]
     size = sum([len(record.value() or b"") + len(record.key() or b"") for record in sample])
     return size * len(records) // len(sample)
-
-
-def _decode(topic: Topic, records: list[KafkaRecord]) -> Decoded:
-    decode = topic.coders.decode_value
-    try:
-        return records, [decode(record.value()) for record in records], []
-    except Exception:  # noqa: BLE001 (codecs are user code; the offender is found one by one)
-        return _decode_each(topic, records, lambda _: None)
-
-
-def _decode_each(topic: Topic, records: list[KafkaRecord], begin: Callable[[int], None]) -> Decoded:
-    """The slow way, after a batch did not decode: tombstones pass as None. begin: told the offset of each before."""
-    decode = topic.coders.decode_value
-    taken: list[KafkaRecord] = []
-    values: list[Any] = []
-    undecodable: list[tuple[KafkaRecord, Exception]] = []
-    for record in records:
-        data = record.value()
-        begin(record.offset())
-        try:
-            value = None if data is None else decode(data)
-        except Exception as error:  # noqa: BLE001 (codecs are user code)
-            undecodable.append((record, error))
-            continue
-        taken.append(record)
-        values.append(value)
-    return taken, values, undecodable
 
 
 def short_name(reader: str) -> str:

@@ -1,0 +1,58 @@
+"""From the records of a batch to values, and who may have the same ones. It knows no reader and no position."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..current import KafkaRecord
+from ..immutable import are_immutable
+from ..topics import Topic
+
+# Records and their values, and those that cannot be decoded.
+Decoded = tuple[list[KafkaRecord], list[Any], list[tuple[KafkaRecord, Exception]]]
+
+
+class Shared:
+    """What was decoded by one topic declaration, last for the readers of `unit`."""
+
+    __slots__ = ("_immutable", "decoded", "unit")
+
+    def __init__(self, unit: str, decoded: Decoded) -> None:
+        self.unit = unit
+        self.decoded = decoded
+        self._immutable: bool | None = None
+
+    def is_immutable(self) -> bool:
+        """No agent can change what another one gets of it."""
+        if self._immutable is None:
+            self._immutable = are_immutable(self.decoded[1])
+        return self._immutable
+
+
+def decode(topic: Topic, records: list[KafkaRecord]) -> Decoded:
+    """Decode them in one go."""
+    decode_value = topic.coders.decode_value
+    try:
+        return records, [decode_value(record.value()) for record in records], []
+    except Exception:  # noqa: BLE001 (codecs are user code; the offender is found one by one)
+        return decode_each(topic, records, lambda _: None)
+
+
+def decode_each(topic: Topic, records: list[KafkaRecord], begin: Callable[[int], None]) -> Decoded:
+    """The slow way, after a batch did not decode: tombstones pass as None. begin: told the offset of each before."""
+    decode_value = topic.coders.decode_value
+    taken: list[KafkaRecord] = []
+    values: list[Any] = []
+    undecodable: list[tuple[KafkaRecord, Exception]] = []
+    for record in records:
+        data = record.value()
+        begin(record.offset())
+        try:
+            value = None if data is None else decode_value(data)
+        except Exception as error:  # noqa: BLE001 (codecs are user code)
+            undecodable.append((record, error))
+            continue
+        taken.append(record)
+        values.append(value)
+    return taken, values, undecodable
