@@ -107,7 +107,7 @@ async def obey(stream: streamcluster.Stream[str]) -> None:
             await done.send(key=key, value="b" * int(value.split()[1]))
 
 
-async def stand(_: Pump) -> None:
+async def stand(self: Pump) -> None:
     """A turn that waits for something that never comes, while the loop goes on: a mistake of ours, if there is one."""
     await asyncio.Event().wait()
 
