@@ -15,11 +15,13 @@ from typing import NoReturn
 
 import click
 
-from streamcluster.errors import StreamclusterError
+from streamcluster.causes import cause_of, why
+from streamcluster.errors import ConfigurationError, StreamclusterError
 from streamcluster.printable import printable, repr_of
 
 from . import cli_act, cli_hosts, cli_read, cli_rights, cli_run, cli_systemd
 from .cli_target import complain
+from .standard_streams import drop_output, prepare_streams
 
 INTERRUPTED = 130
 FRAMES_SHOWN = 6
@@ -29,9 +31,21 @@ class InternalError(StreamclusterError):
     """A fault of streamcluster itself, with the places that its developers need."""
 
     def __init__(self, error: Exception) -> None:
-        frames = traceback.extract_tb(error.__traceback__)[-FRAMES_SHOWN:]
-        places = ", ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
-        super().__init__(f"this is a fault of streamcluster, please report it: {repr_of(error)} (at {places})")
+        text = f"this is a fault of streamcluster, please report it: {repr_of(error)}"
+        super().__init__(f"{text} (at {_places(error)})")
+
+
+class RefusedBySystem(ConfigurationError):
+    """What we asked of the machine and did not get, where nobody nearer has a better word for it."""
+
+    def __init__(self, error: OSError) -> None:
+        what = error.filename or "a file, a socket or the standard output"
+        super().__init__(f"{what}: {why(error)} (at {_places(error)})")
+
+
+def _places(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)[-FRAMES_SHOWN:]
+    return ", ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
 
 
 def _version() -> str:
@@ -68,6 +82,7 @@ for command in (command for group in GROUPS for command in group.COMMANDS):
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code."""
+    output = sys.stdout
     try:
         answer = command_line.main(args=list(arguments), prog_name="streamcluster", standalone_mode=False)
     except StreamclusterError as error:
@@ -80,10 +95,17 @@ def run(arguments: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("streamcluster: interrupted", err=True)
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output (`| head`) went away: nobody is left to tell, and that is no error.
-        sys.stdout = None
+    except SystemExit:
+        if sys.stdout is output:
+            raise
+        # Click has found the reader of our output (`| head`) gone: nobody is left to tell, and that is no error.
+        drop_output()
         return 0
+    except OSError as error:
+        code = complain(RefusedBySystem(error) if cause_of(error) is not None else InternalError(error))
+        # It may be the output that was refused.
+        drop_output()
+        return code
     except Exception as error:  # noqa: BLE001 (the boundary of commands: a mistake of ours, in one line)
         return complain(InternalError(error))
     return answer if isinstance(answer, int) else 0
@@ -91,18 +113,11 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> NoReturn:
     """The console script, and `python -m streamcluster`."""
-    _take_any_text()
+    prepare_streams()
     sys.exit(run(sys.argv[1:]))
-
-
-def _take_any_text() -> None:
-    """What the terminal's encoding does not have is shown as an escape, not answered by an error."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def run_for_app(reference: str) -> NoReturn:
     """The same command line with `-A` set: what `app.main()` calls."""
-    _take_any_text()
+    prepare_streams()
     sys.exit(run(["-A", reference, *sys.argv[1:]]))

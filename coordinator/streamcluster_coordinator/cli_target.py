@@ -24,6 +24,8 @@ from streamcluster.loading import load_app
 from streamcluster.printable import printable_json, printable_message
 from streamcluster.settings import SETTING_NAMES, Settings, make_settings
 
+from .standard_streams import drop_output
+
 APP_VARIABLE = "STREAMCLUSTER_APP"
 CONFIG_VARIABLE = "STREAMCLUSTER_CONFIG"
 # Seconds that a command other than `start` waits for a broker when no connect time-out is set.
@@ -106,11 +108,18 @@ def client_timeout(overrides: Mapping[str, object], settings: Settings) -> float
 
 
 def complain(error: StreamclusterError) -> int:
-    """One message on stderr, after the traceback of an app that does not import; return the exit code."""
+    """One message on stderr, after the traceback of an app that does not import; return the exit code.
+
+    The code says it too, so that nobody reads the message is no error of its own.
+    """
     traceback = getattr(error, "traceback", None)
-    if isinstance(traceback, str):
-        say(traceback, err=True)
     kind = "configuration" if isinstance(error, ConfigurationError) else "error"
-    sys.stdout.flush()
-    say(f"streamcluster: {kind}: {error}", err=True)
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    try:
+        if isinstance(traceback, str):
+            say(traceback, err=True)
+        say(f"streamcluster: {kind}: {error}", err=True)
+    except OSError:
+        drop_output()
     return int(error.exit_code)

@@ -19,6 +19,7 @@ from typing import Any, Protocol, assert_never
 
 import msgspec
 
+from streamcluster.causes import why_no_process
 from streamcluster.errors import ExitCode
 from streamcluster.ids import Slot, SlotId
 from streamcluster.messages import (
@@ -249,7 +250,7 @@ class Coordination:
         try:
             process = self.fleet.start_worker(msgspec.msgpack.encode(config))
         except OSError as error:
-            self.inbox.post(ev.WorkerGone(slot, None, None, f"no process could be started: {error.strerror or error}"))
+            self.inbox.post(ev.WorkerGone(slot, None, None, f"no process could be started: {why_no_process(error)}"))
             return
         link = Link(
             process.sock,

@@ -6,7 +6,6 @@ workers' business, but for the names that are ours, and for which names may be r
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import re
@@ -15,10 +14,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from streamcluster.causes import why
 from streamcluster.errors import ConfigurationError
 from streamcluster.settings import Settings
 
 from .own_directory import NotOurs, close_to_others, make_own, open_own
+from .places import state_root
 
 LOCK_NAME = "lock"
 SOCKET_NAME = "control.sock"
@@ -28,24 +29,8 @@ STATE = {"tasks": re.compile(r"\d+_\d+(\.corrupt-\d+)?"), "in_hand": re.compile(
 
 
 def app_directory(settings: Settings, environ: Mapping[str, str] = os.environ) -> Path:
-    """Where the app keeps its state on this host: the setting, else what systemd gives, else the user's state home."""
-    if settings.state_dir:
-        root = _expanded(settings.state_dir).absolute()
-    elif environ.get("STATE_DIRECTORY"):
-        # systemd lists several with colons; the first one is the unit's own.
-        root = Path(environ["STATE_DIRECTORY"].split(":")[0])
-    else:
-        home = environ.get("XDG_STATE_HOME")
-        # The specification wants relative paths ignored.
-        root = (Path(home) if home and Path(home).is_absolute() else Path.home() / ".local/state") / "streamcluster"
-    return root / settings.app_id
-
-
-def _expanded(path: str) -> Path:
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise ConfigurationError(f"state_dir={path!r}: {error}.") from error
+    """Where the app keeps its state on this host, under `state_root`. Raises ConfigurationError: nothing says where."""
+    return state_root(settings.state_dir or None, environ) / settings.app_id
 
 
 @contextmanager
@@ -94,10 +79,9 @@ def _take(lock: int, directory: Path) -> None:
 
 
 def _unusable(directory: Path, error: OSError) -> ConfigurationError:
-    reason = "a link is in the place of a file" if error.errno == errno.ELOOP else error.strerror
     return ConfigurationError(
-        f"the state directory {directory} cannot be used: {reason} ({error.filename or directory}). "
-        "Make it writable for this user, or choose another one with --state-dir."
+        f"the state directory {directory} cannot be used: {why(error)} ({error.filename or directory}). "
+        "It must be writable for this user; --state-dir chooses another one."
     )
 
 

@@ -10,7 +10,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,6 +37,7 @@ from .machine_node import Node
 from .machine_status import Facts, Snapshots
 from .open_files import raise_file_limit, refuse_too_few_files
 from .peer_auth import Secret
+from .places import use_socket_directory
 from .rights import neighbour_warning, neighbours, rights_of
 from .signatures import Signatures
 from .topics import Brokers, Cluster
@@ -64,7 +65,7 @@ def run(app: str, overrides: dict[str, object], *, say: Presenter, fleet: Fleet 
     # Before the fork server starts, so that workers have it too. RocksDB lets the umask decide who may read tables.
     os.umask(PRIVATE_UMASK)
     raise_file_limit()
-    with opened_fleet(app, fleet) as fleet:
+    with opened_fleet(app, fleet, overrides) as fleet:
         description = describe(fleet, app, overrides)
         settings = description.settings
         # Before anything is asked: a secret that cannot be read is the operator's mistake, and is said at once.
@@ -87,7 +88,7 @@ def check(
 
     Returns what it declares, how that is on the brokers, and warnings.
     """
-    with opened_fleet(app, fleet) as fleet:
+    with opened_fleet(app, fleet, overrides) as fleet:
         description = describe(fleet, app, overrides)
     brokers = Brokers(description.settings)
     brokers.connect()
@@ -97,10 +98,17 @@ def check(
 
 
 @contextmanager
-def opened_fleet(app: str, fleet: Fleet | None) -> Iterator[Fleet]:
-    """A fork server, which imports the app that the environment names; ended at the end."""
+def opened_fleet(app: str, fleet: Fleet | None, overrides: Mapping[str, object]) -> Iterator[Fleet]:
+    """A fork server, which imports the app that the environment names; ended at the end.
+
+    Raises:
+        ConfigurationError: there is no place for its socket.
+    """
     os.environ[APP_VARIABLE] = app
-    fleet = fleet or Fleet()
+    if fleet is None:
+        state_dir = overrides.get("state_dir")
+        use_socket_directory(str(state_dir) if state_dir else None)
+        fleet = Fleet()
     try:
         # A signal that was kept waiting ends this call when the fork server is already there.
         fleet.open()

@@ -67,7 +67,7 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     """The message has the path and the system's reason."""
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(ConfigurationError, match=r"file/data cannot be used: Not a directory"):
+    with pytest.raises(ConfigurationError, match=r"file/data cannot be used: a file is where a directory must be"):
         claim(tmp_path / "file" / "data")
 
 

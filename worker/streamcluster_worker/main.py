@@ -7,6 +7,7 @@ when the fork server ends, and the end of the socketpair ends it too.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import faulthandler
 import gc
@@ -88,8 +89,10 @@ def run(config_bytes: bytes, sock: socket.socket) -> None:
     configure_logging(config.settings.log_format, config.settings.log_level, slot=config.slot)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(_run(config, sock))
-    sys.stdout.flush()
-    sys.stderr.flush()
+    # Where they cannot be written, or user code has closed them, there is nobody to tell.
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stdout.flush()
+        sys.stderr.flush()
     # Not sys.exit: threads of clients that were left in doubt must not hold up the end.
     os._exit(code)
 

@@ -21,9 +21,10 @@ from rocksdict import (
     WriteBatch,
 )
 
+from streamcluster.causes import why
 from streamcluster.stores import StoreClosed
 
-from .store_errors import CorruptStore, StoreUnavailable, store_error, too_many_files
+from .store_errors import CorruptStore, StoreUnavailable, store_error
 from .store_logs import mend_logs
 from .store_memory import Memory
 from .store_record import FORMAT_KEY, NOBODY, Identity, offset_key, read_identity, read_offset, refuse_another
@@ -155,8 +156,7 @@ class RocksStore:
             fresh = not any(path.iterdir())
             mend_logs(path)
         except OSError as error:
-            reason = too_many_files(error) or f"not usable as a state directory ({error.strerror})"
-            raise StoreUnavailable(path, reason) from error
+            raise StoreUnavailable(path, f"not usable as a state directory: {why(error)}") from error
         db = _open_database(path, tables, memory, fresh=fresh)
         try:
             _check_identity(path, db, owner, fresh=fresh)

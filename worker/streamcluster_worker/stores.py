@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from itertools import count
 from pathlib import Path
 
+from streamcluster.causes import why
 from streamcluster.ids import TaskId
 from streamcluster.open_files import open_files_max
 from streamcluster.settings import Settings
@@ -151,7 +152,7 @@ def set_aside(path: Path) -> Path:
         try:
             path.rename(aside)
         except OSError as error:
-            raise StoreUnavailable(path, f"cannot be renamed to {aside} ({error.strerror})") from error
+            raise StoreUnavailable(path, f"cannot be renamed to {aside}: {why(error)}") from error
         return aside
     raise AssertionError("count() does not end")
 

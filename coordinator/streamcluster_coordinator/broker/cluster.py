@@ -9,7 +9,6 @@ import os
 import shlex
 import shutil
 import signal
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Self
 
 from streamcluster.errors import BrokerUnreachable, ConfigurationError
 
+from ..places import temporary_directory
 from .config import bootstrap, secured_bootstrap
 from .datadir import claim, open_cluster
 from .installation import Installation, Say, install
@@ -88,7 +88,7 @@ class Broker:
         if self._nodes is not None:
             raise ConfigurationError("This broker has been started already: stop it first.")
         installation = self.installation or _with_options(quicker(install(say=self.say), self.say))
-        directory = self.data_dir or Path(tempfile.mkdtemp(prefix="streamcluster-broker-"))
+        directory = self.data_dir or temporary_directory("streamcluster-broker-", "give a --data-dir")
         try:
             # Absolute, because the nodes run in directories of their own.
             directory = directory.absolute()

@@ -15,6 +15,7 @@ from typing import IO
 
 import msgspec
 
+from streamcluster.causes import why
 from streamcluster.errors import ConfigurationError
 
 from ..own_directory import NotOurs, make_own, open_own
@@ -56,10 +57,8 @@ def claim(directory: Path) -> IO[str]:
             f"The data directory {directory} is not safe: {error}. Or give another one."
         ) from error
     except OSError as error:
-        raise ConfigurationError(
-            f"The data directory {directory} cannot be used: {error.strerror}. "
-            "Give another one, or correct its permissions."
-        ) from error
+        text = f"The data directory {directory} cannot be used: {why(error)}. Or give another one."
+        raise ConfigurationError(text) from error
     _lock_or_refuse(lock, directory)
     return lock
 

@@ -20,8 +20,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from streamcluster.causes import why
 from streamcluster.errors import ConfigurationError
 
+from ..places import home
 from .jars import KAFKA_JARS, KAFKA_VERSION, file_name
 
 Say = Callable[[str], None]
@@ -65,7 +67,9 @@ def install(cache_dir: Path | None = None, say: Say = print) -> Installation:
 
 def default_cache_dir() -> Path:
     """The user's cache directory, by the XDG rules."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    named = os.environ.get("XDG_CACHE_HOME")
+    instead = "Say where with $XDG_CACHE_HOME, or set $HOME: 43 MB, once."
+    return Path(named) if named else home(os.environ, "Kafka's jars", instead) / ".cache"
 
 
 def install_jars(directory: Path, wanted: Mapping[str, str], fetch: Fetch, say: Say) -> tuple[Path, ...]:
@@ -80,8 +84,8 @@ def install_jars(directory: Path, wanted: Mapping[str, str], fetch: Fetch, say: 
                 _install_locked(directory, wanted, fetch, say)
         except OSError as error:
             raise ConfigurationError(
-                f"The cache directory {directory.parent} cannot be used ({error.strerror}). "
-                "Make it writable, or set XDG_CACHE_HOME to a directory that is."
+                f"The cache directory {directory.parent} cannot be used: {why(error)}. "
+                "Or set XDG_CACHE_HOME to a directory that this user can write."
             ) from error
     return tuple(directory / file_name(coordinate) for coordinate in wanted)
 

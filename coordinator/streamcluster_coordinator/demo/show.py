@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ import msgspec
 from streamcluster.errors import TryAgain
 
 from ..broker import KAFKA_VERSION, Broker
+from ..places import temporary_directory
 from ..presentation import count, seconds
 from ..running import NotRunning, all_rows, ask_status
 from ..status import Status, TaskStatus
@@ -72,7 +72,7 @@ def show_demo(*, workers: int, flights_max: int | None, keep: bool, say: Say) ->
         say: takes one line for the user.
     """
     source = flights_file()
-    directory = Path(tempfile.mkdtemp(prefix="streamcluster-demo-"))
+    directory = temporary_directory("streamcluster-demo-", "name one with $TMPDIR")
     try:
         say(f"Starting Apache Kafka {KAFKA_VERSION} on this machine, for this demo only.")
         with _term_interrupts(), Broker(data_dir=directory / "kafka", say=say) as broker:
