@@ -49,6 +49,7 @@ from .last_resort import effects_of
 from .link import Link
 from .machine_node import Node
 from .ops import ControlSocket
+from .orphans import REAP_SECONDS, is_init, reap_orphans
 from .peer_auth import Secret
 from .peer_port import PeerClient, PeerPort
 from .status import Status
@@ -138,6 +139,8 @@ class Coordination:
                     group.create_task(self._every(TICK_SECONDS, self._tick)),
                     group.create_task(self._every(SNAPSHOT_SECONDS, self._show)),
                 }
+                if is_init():
+                    self.tasks.add(group.create_task(self._every(REAP_SECONDS, self._reap)))
                 await self._work(group)
                 self.cluster.ended = True
                 for task in self.tasks:
@@ -175,6 +178,9 @@ class Coordination:
         if (deaf := self.cluster.deaf()) is not None and not self.cluster.ended:
             # A mistake of ours: with workers that go on it would be a host that hears nobody, for good.
             self.inbox.post(ev.EndAtOnce(int(ExitCode.CRASH_LOOP), f"the thread that {deaf} has ended by itself"))
+
+    def _reap(self) -> None:
+        reap_orphans(self.fleet.own_children())
 
     def _unforeseen(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """A callback that raised, or a task whose end nobody looked at."""

@@ -116,6 +116,12 @@ class Fleet:
             os.kill(pid, signal.SIGKILL)
             server._stop()  # type: ignore[attr-defined]
 
+    def own_children(self) -> set[int]:
+        """The children of this process that multiprocessing waits for."""
+        owners = (forkserver._forkserver, resource_tracker._resource_tracker)
+        pids = [getattr(owner, name, None) for owner in owners for name in ("_forkserver_pid", "_pid")]
+        return {pid for pid in pids if pid is not None}
+
     def start_worker(self, config: bytes) -> Process:
         """Start a worker. Blocks about a millisecond; longer while the fork server imports the app."""
         for pause in _RETRY_PAUSES:

@@ -59,9 +59,7 @@ def test_unusable_directory_says_where_and_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
     with (
-        pytest.raises(
-            ConfigurationError, match=r"file/app cannot be used: a file is where.*--state-dir"
-        ),
+        pytest.raises(ConfigurationError, match=r"file/app cannot be used: a file is where.*--state-dir"),
         instance_lock(tmp_path / "file/app"),
     ):
         pytest.fail("it was taken")
