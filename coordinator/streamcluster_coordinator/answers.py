@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import assert_never
 
 import msgspec
 
-from streamcluster.ids import Slot
+from streamcluster.ids import TP, Slot
 from streamcluster.messages import ToWorker
 from streamcluster.topology import Topology
 
 from . import machine_events as ev
+from .behind import Standing, with_standings
 from .control_record import Snapshot
 from .dropped import Dropped
 from .host_report import REQUESTS_MAX
@@ -30,7 +31,10 @@ from .status import LEADER_SECONDS, Answer, Ask, Asked, GetRows, GetStatus, Requ
 
 @dataclass(slots=True)
 class Answers:
-    """For one coordinator, on its loop. send: to one of our workers; False: there is none in that slot."""
+    """For one coordinator, on its loop. send: to one of our workers; False: there is none in that slot.
+
+    read_standings: what Kafka says of the partitions now; nothing when it does not answer.
+    """
 
     topology: Topology
     node: Node
@@ -38,6 +42,7 @@ class Answers:
     client: PeerClient | None
     send: Callable[[Slot, ToWorker], bool]
     dropped: Dropped
+    read_standings: Callable[[], Awaitable[Mapping[TP, Standing]]]
     rows: TableReader = field(init=False)
     # Requests that the leader has not answered yet, by their id.
     waiting: dict[str, asyncio.Future[str]] = field(default_factory=dict)
@@ -50,7 +55,7 @@ class Answers:
         """What the control socket asks."""
         match request:
             case GetStatus():
-                return self.status()
+                return await self._whole_status()
             case GetRows():
                 return await self.rows.read(request)
             case Ask():
@@ -61,6 +66,16 @@ class Answers:
     def status(self) -> Status:
         """The whole cluster, as this host knows it."""
         return cluster_status(self._own_status(), self.node.view, self.node.identity.tasks)
+
+    async def _whole_status(self) -> Status:
+        """The same, with Kafka's word on who is behind, unless no broker answers anyway."""
+        standings = await self.read_standings() if self.status().broker_state == "up" else {}
+        tasks = self.node.identity.tasks
+        sources = {
+            str(task): tuple(TP(topic, task.partition) for topic in self.topology.sources(task)) for task in tasks
+        }
+        from_begin = self.node.settings.consumer_auto_offset_reset == "earliest"
+        return with_standings(self.status(), sources, standings, from_begin=from_begin)
 
     def shown_status(self) -> Status:
         """What this host does, and how the whole cluster is."""

@@ -53,6 +53,7 @@ from .orphans import REAP_SECONDS, is_init, reap_orphans
 from .peer_auth import Secret
 from .peer_port import PeerClient, PeerPort
 from .status import Status
+from .topics_standings import StandingsReader
 
 logger = logging.getLogger("streamcluster.coordinator")
 # Stalls, deadlines and back-offs are seconds long; a fifth of one is exact enough.
@@ -112,10 +113,14 @@ class Coordination:
     # Opens the port for other hosts; None: there is none, or no secret to ask others with.
     secret: Secret | None = None
     answers: Answers = field(init=False)
+    standings: StandingsReader = field(init=False)
 
     def __post_init__(self) -> None:
         client = PeerClient(self.secret, self.settings.app_id) if self.secret is not None else None
-        self.answers = Answers(self.topology, self.node, self.inbox, client, self._send_to, self.dropped)
+        self.standings = StandingsReader(self.settings, self.topology.source_partitions())
+        self.answers = Answers(
+            self.topology, self.node, self.inbox, client, self._send_to, self.dropped, self.standings.read
+        )
 
     async def run(self) -> int:
         """Until the machine says Exit; returns its code. No process of ours is left when this ends, however it ends."""
@@ -152,6 +157,7 @@ class Coordination:
                 worker.link.close()
                 worker.process.kill_and_wait()
             await control_socket.close()
+            await self.standings.close()
             if port is not None:
                 await port.close()
             for number in heard:

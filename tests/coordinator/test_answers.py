@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from streamcluster.ids import TP
 from streamcluster_coordinator.answers import Answers
+from streamcluster_coordinator.behind import Standing
 from streamcluster_coordinator.dropped import Dropped
 from streamcluster_coordinator.host_report import REQUESTS_MAX
 from streamcluster_coordinator.inbox import Inbox
@@ -16,7 +18,12 @@ from tests.coordinator.fake_hosts import TOPOLOGY
 def answers(dropped: Dropped) -> Answers:
     """Of a host whose leader answers nothing."""
     node = FakeCluster().start("a").node
-    return Answers(TOPOLOGY, node, Inbox(), None, lambda *_: False, dropped)
+    return Answers(TOPOLOGY, node, Inbox(), None, lambda *_: False, dropped, no_standings)
+
+
+async def no_standings() -> dict[TP, Standing]:
+    """What Kafka says when it does not answer."""
+    return {}
 
 
 def test_too_many_open_requests_are_refused() -> None:

@@ -131,9 +131,9 @@ async def _turns() -> None:
 def test_records_from_before_the_position_are_dropped() -> None:
     """Leftovers of an earlier assignment never reach a reader."""
     partition, intakes = partition_of(topic(), ["one"])
-    assert partition.feed(records([0, 1, 2])) == 3
-    assert partition.feed(records([1, 2, 3])) == 1
-    assert partition.feed(records([0, 1])) == 0
+    partition.feed(records([0, 1, 2]))
+    partition.feed(records([1, 2, 3]))
+    partition.feed(records([0, 1]))
     assert [value for run in intakes["one"].queue for value in run.values] == [0, 1, 2, 3]
 
 

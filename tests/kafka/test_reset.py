@@ -78,8 +78,7 @@ def start_feed(broker: Broker, prefix: str, link: Link) -> Feed:
 
 def has_uncommitted(report: Report) -> bool:
     """Whether the next commit has something in it, after the first one."""
-    committed = sum(position for task in report.tasks for position in task.positions.values())
-    return report.commits_total > 0 and report.events_total > committed
+    return report.commits_total > 0 and any(any(task.lag.values()) for task in report.tasks)
 
 
 def released(link: Link) -> set[TaskId]:

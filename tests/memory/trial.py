@@ -77,7 +77,7 @@ def look(process: psutil.Process, seconds: float) -> tuple[int, int]:
 
 
 def events_of(run: Running) -> int:
-    """What the worker has taken."""
+    """What the worker has done."""
     return run.worker().events_total
 
 

@@ -66,6 +66,7 @@ class Engine:
         self.changed = asyncio.Event()
         # How often something happened that a commit may have to carry: an event came, a coroutine came to rest.
         self.moves = 0
+        # Done: finished by all who read them, and committed.
         self.events_total = 0
         records_max = app.conf.outbox_records_max if outbox_records_max is None else outbox_records_max
         self._make_outbox = partial(Outbox, records_max, self._sender_waits)
@@ -251,7 +252,7 @@ class Engine:
                 end += 1
             source = self._routes.get((topic, partition))
             if source is not None:
-                self.events_total += source.feed(records[start:end])
+                source.feed(records[start:end])
                 self._touch(source.task)
                 self.backlog.fed(end - start, source.backlog.added_bytes)
             start = end
@@ -295,7 +296,9 @@ class Engine:
         commit = self.transaction.committed()
         for cut in commit.tasks:
             if cut.task in self.tasks:
+                partitions = self.tasks[cut.task].partitions
                 for tp, position in cut.offsets.items():
+                    self.events_total += partitions[tp].done.committed(position.next_offset)
                     self.caution.committed(tp, position.next_offset)
                     self.recovery.aside.committed(tp, position.next_offset)
         self._cache.trim([shard.memory for task in self.tasks.values() for shard in task.shards.values()])

@@ -21,6 +21,7 @@ from ..outside import Unreadable, parse
 from ..topics import Topic
 from .backlog import PartitionBacklog
 from .decoding import Decoded, Shared, decode, decode_each
+from .done_count import DoneCount
 from .intake import RunIntake
 from .killers import Caution
 from .values import Committed, UnreadableRecord
@@ -66,6 +67,7 @@ class SourcePartition:
         "_unreadable_next",
         "backlog",
         "committed",
+        "done",
         "end_behind_gate",
         "gate",
         "gated",
@@ -99,6 +101,7 @@ class SourcePartition:
         self.skips: dict[int, dict[str, Aside]] = {}
         # Everything from the committed position on, as far as it was consumed.
         self.backlog = PartitionBacklog()
+        self.done = DoneCount()
         # Of those, the ones that no codec may see again: it killed the process.
         self.undecodable: set[int] = set()
         # Behind the last place where the client could not unpack what is there.
@@ -110,6 +113,7 @@ class SourcePartition:
         self.stopped = False
         self.next_offset = self.committed.next_offset
         self.backlog.clear()
+        self.done.rewind(self.next_offset)
         self.gated = []
         self.end_behind_gate = 0
         ahead = ahead_of(self.committed)
@@ -123,30 +127,33 @@ class SourcePartition:
         """Behind everything that any reader was given; the consumer goes back from there for one that was not."""
         return max([self.next_offset, *(reader.next_offset for reader in self.readers)])
 
-    def feed(self, records: list[KafkaRecord]) -> int:
-        """Take records in offset order and hand them to the readers; returns how many were new.
+    def feed(self, records: list[KafkaRecord]) -> None:
+        """Take records in offset order and hand them to the readers.
 
         Records below `next_offset` are leftovers of an earlier assignment and are dropped.
         """
         if self.stopped:
-            return 0
+            return
         if records[0].offset() < self.next_offset:
             records = [record for record in records if record.offset() >= self.next_offset]
             if not records:
-                return 0
-        front = self.front
-        new = len(records) if records[0].offset() >= front else sum([record.offset() >= front for record in records])
+                return
+        first, count = records[0].offset(), len(records)
         self.next_offset = records[-1].offset() + 1
+        known = self.done.end
+        # Some may come again, for a reader that was left behind.
+        new = count if first >= known else sum([record.offset() >= known for record in records])
+        if new:
+            self.done.fed(max(first, known), self.next_offset, new)
         if type(records[-1]) is UnreadableRecord:
             self._unreadable_next = self.next_offset
-        self.backlog.add(records[0].offset(), self.next_offset, len(records), _size_of(records))
+        self.backlog.add(first, self.next_offset, count, _size_of(records))
         if self.gate is not None:
             gate = self.gate
             self.gated += [record for record in records if record.offset() >= gate]
             records = [record for record in records if record.offset() < gate]
         if records:
             self.dispatch(records)
-        return new
 
     def open_gate(self) -> None:
         """Let everything pass again."""
