@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from .printable import text_of
+
 T = TypeVar("T")
 # What an explanation of somebody else's bytes may take of a line.
 _WHY_CHARS_MAX = 300
@@ -34,4 +36,4 @@ def parse(decode: Callable[[bytes], T], data: bytes, bytes_max: int) -> T:
         raise
     except Exception as error:
         # No list: a decoder's error that nobody foresaw ended threads.
-        raise Unreadable(f"{type(error).__name__}: {error!s:.{_WHY_CHARS_MAX}}") from error
+        raise Unreadable(f"{type(error).__name__}: {text_of(error):.{_WHY_CHARS_MAX}}") from error

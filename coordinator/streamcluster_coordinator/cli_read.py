@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
@@ -21,6 +21,8 @@ from streamcluster.messages import UNREADABLE
 from streamcluster.outside import Unreadable, parse
 from streamcluster.printable import encodable, printable, printable_json, repr_of
 from streamcluster.settings import Settings
+from streamcluster.shown import ESCAPED, key_texts
+from streamcluster.tables import Table
 from streamcluster.topology import Declared
 
 from .cli_target import Target, json_option, print_json, say, targets_app
@@ -29,8 +31,6 @@ from .status import RowsAnswer
 from .status_view import aligned, status_text
 
 WATCH_SECONDS = 0.5
-# No command line is longer.
-_KEY_BYTES_MAX = 1 << 22
 
 
 def declared(target: Target) -> tuple[App, Declared]:
@@ -133,7 +133,7 @@ def table(target: Target, name: str, key: str | None, limit: int, after: str | N
         hint = f" Did you mean {near[0]!r}?" if near else f" It has: {', '.join(sorted(app.tables)) or 'none'}."
         raise AppError(f"the app has no table {name!r}.{hint}")
     if key is not None:
-        return _show_key(settings, name, key_texts(app.tables[name].key_type, key), as_json=as_json)
+        return _show_key(settings, name, _key_texts(app.tables[name], key), as_json=as_json)
     page = ask_rows(settings, name, after=after, rows_max=limit)
     if as_json:
         print_json({"table": name, "rows": [_as_json(*row) for row in page.rows], "after": page.after})
@@ -143,9 +143,20 @@ def table(target: Target, name: str, key: str | None, limit: int, after: str | N
         [(_plain(key), _as_text(value)) for key, value in page.rows],
         f"Table {name!r} is empty.",
     )
+    _tell_of_escapes(text for row in page.rows for text in row)
     if page.after is not None:
         say(f"There are more rows: --after '{page.after}', or a larger --limit.", err=True)
     return 0
+
+
+def _key_texts(table: Table[Any, Any], text: str) -> list[str]:
+    """The JSON texts that a KEY may mean, the likelier first. Raises ConfigurationError: none of this table."""
+    if encodable(text) != text:
+        raise ConfigurationError("KEY is not text in UTF-8: write other bytes as \\x and two digits, as pages do.")
+    try:
+        return key_texts(table.key_type, table.key_serializer, text)
+    except ValueError as error:
+        raise ConfigurationError(f"table {table.name!r}: KEY {error}.") from error
 
 
 def _show_key(settings: Settings, name: str, keys: list[str], *, as_json: bool) -> int:
@@ -160,7 +171,8 @@ def _show_key(settings: Settings, name: str, keys: list[str], *, as_json: bool) 
         if as_json:
             print_json({"table": name, **_as_json(found, value), "source": answer.source, "lag": answer.lag})
         elif not value.startswith(UNREADABLE):
-            click.echo(printable_json(value))
+            click.echo(_as_text(value))
+            _tell_of_escapes([value])
         if value.startswith(UNREADABLE):
             raise ConfigurationError(f"table {name!r}, key {_plain(found)}: {_as_text(value)}")
         return 0
@@ -176,37 +188,25 @@ def _mark(answer: RowsAnswer) -> None:
 
 
 def _as_json(key: str, value: str) -> dict[str, object]:
-    """A row: its key, and its value or why that cannot be read."""
+    """A row: its key, and its value or why that cannot be read; which of them have bytes that are no text."""
+    escaped = [name for name, text in (("key", key), ("value", value)) if text.startswith(ESCAPED)]
+    row: dict[str, object] = {"key": msgspec.Raw(key.strip().encode())}
     if value.startswith(UNREADABLE):
-        return {"key": msgspec.Raw(key.encode()), "error": value.removeprefix(UNREADABLE)}
-    return {"key": msgspec.Raw(key.encode()), "value": msgspec.Raw(value.encode())}
+        row["error"] = value.removeprefix(UNREADABLE)
+    else:
+        row["value"] = msgspec.Raw(value.strip().encode())
+    return {**row, "escaped": escaped} if escaped else row
 
 
 def _as_text(value: str) -> str:
     if value.startswith(UNREADABLE):
         return f"cannot be read: {value.removeprefix(UNREADABLE)}"
-    return printable_json(value)
+    return printable_json(value.removeprefix(ESCAPED))
 
 
-def key_texts(key_type: Any, text: str) -> list[str]:
-    """The JSON texts that a KEY of the command line may mean, the likelier first.
-
-    Raises:
-        ConfigurationError: keys of this type are JSON, and the text is not.
-    """
-    if encodable(text) != text:
-        raise ConfigurationError("KEY is not text in UTF-8: write other bytes as \\x and two digits, as pages do.")
-    quoted = msgspec.json.encode(text).decode()
-    if key_type in (str, bytes):
-        return [quoted]
-    try:
-        parse(msgspec.json.decode, text.encode(), _KEY_BYTES_MAX)
-    except Unreadable as error:
-        if key_type is not None:
-            kind = getattr(key_type, "__name__", str(key_type))
-            raise ConfigurationError(f"KEY {text!r:.200} is not the JSON text of a {kind}: {error}.") from error
-        return [quoted]
-    return [text] if key_type is not None else [quoted, text]
+def _tell_of_escapes(texts: Iterable[str]) -> None:
+    if any(text.startswith(ESCAPED) for text in texts):
+        say("bytes that are no text are shown as \\x and two digits, as KEY takes them", err=True)
 
 
 def _plain(key: str) -> str:
@@ -216,7 +216,7 @@ def _plain(key: str) -> str:
     except Unreadable:
         # Deeper than this process reads; it is JSON.
         return key
-    return decoded if isinstance(decoded, str) else key
+    return decoded if isinstance(decoded, str) else key.removeprefix(ESCAPED)
 
 
 @click.command(short_help="Show what a running app does.")

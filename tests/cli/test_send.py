@@ -8,8 +8,8 @@ import pytest
 
 import streamcluster
 from streamcluster.errors import AppError, ConfigurationError
+from streamcluster.shown import key_texts
 from streamcluster_coordinator.cli_act import encoded, find_topic
-from streamcluster_coordinator.cli_read import key_texts
 
 
 class Order(streamcluster.Record):
@@ -97,10 +97,10 @@ def test_a_key_of_the_command_line_is_looked_up_in_the_likelier_form_first(
     kind: Any, text: str, expected: list[str]
 ) -> None:
     """Untyped keys may be text that looks like a number, or the number."""
-    assert key_texts(kind, text) == expected
+    assert key_texts(kind, None, text) == expected
 
 
 def test_a_key_that_cannot_be_of_its_type_is_refused() -> None:
     """`table totals AA` on int keys says what it needs."""
-    with pytest.raises(ConfigurationError, match="is not the JSON text of a int"):
-        key_texts(int, "AA")
+    with pytest.raises(ValueError, match="'AA' is no key of type int, which is a whole number: 5"):
+        key_texts(int, None, "AA")

@@ -31,6 +31,7 @@ from streamcluster.outside import Unreadable, parse
 from streamcluster.printable import text_of
 from streamcluster.security import connection_config
 from streamcluster.settings import address_of, is_host_name, make_settings
+from streamcluster.shown import key_reader
 from streamcluster_coordinator import cli, cli_hosts
 from streamcluster_coordinator.notify import take_over_notifications
 from streamcluster_coordinator.presentation import make_presentation
@@ -72,7 +73,11 @@ def row_of_a_table(type_: Any, serializer: str | None) -> Callable[[bytes], None
     """A row as `table` shows it, and a key as it is asked for."""
     key = make_table_coder(type_, serializer, allow_pickle=False, is_key=True)
     value = make_table_coder(type_, serializer, allow_pickle=False)
-    keys = queries._keys(type_, key[0])
+    read = key_reader(type_, serializer)
+
+    def keys(text: bytes) -> list[bytes]:
+        return [key[0](one) for one in read(text)]
+
     coder = queries._Coder(keys, key[1], value[1])
 
     def check(data: bytes) -> None:

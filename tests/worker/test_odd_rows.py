@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
+from streamcluster.codecs import Codec
 from streamcluster.coding import make_table_coder
 from streamcluster.messages import READ_SECONDS, UNREADABLE, Rows
+from streamcluster.shown import ESCAPED
 from streamcluster.stores import MemoryStore
 from streamcluster_worker.queries import QUESTIONS_MAX, ROWS_BYTES_MAX
 from streamcluster_worker.shard import RocksStore
@@ -59,6 +61,31 @@ def test_a_row_that_does_not_decode_is_shown_with_its_key_and_why(value: bytes, 
     assert one.rows == ((key, reason),)
 
 
+class Unsayable(Exception):
+    """An error that cannot be shown itself."""
+
+    def __str__(self) -> str:
+        """As careless as user code."""
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), Unsayable()])
+def test_codec_that_wants_to_end_the_process_costs_its_row(error: BaseException) -> None:
+    """Codecs are user code, and reading a table is nobody's reason to stop."""
+
+    def loads(data: bytes) -> str:
+        if data == b"bad":
+            raise error
+        return data.decode()
+
+    codec = Codec(dumps=str.encode, loads=loads)
+    [page, one] = answers({b'"bad"': b"bad", b'"ok"': b"fine"}, [{}, {"key": '"bad"'}], value_serializer=codec)
+    assert ('"ok"', '"fine"') in page.rows
+    [(_, reason)] = [row for row in page.rows if row[0] == '"bad"']
+    assert reason.startswith(f"{UNREADABLE}{type(error).__name__}")
+    assert one.rows == (('"bad"', reason),)
+
+
 @pytest.mark.parametrize("key", [b"{", b"\xff\xfe", b"[" * 5_000, b"\x1f\x8b\x08\x00short"])
 def test_a_key_that_does_not_decode_is_shown(key: bytes) -> None:
     """As its bytes, cut where they are many, and the error is named."""
@@ -88,7 +115,7 @@ def test_integers_of_any_size_are_shown() -> None:
 def test_bytes_are_shown_as_text_and_escapes() -> None:
     """Values that are no UTF-8."""
     [page] = answers({b'"a"': b"abc\xff", b'"b"': b"plain"}, [{}], value_type=bytes)
-    assert dict(page.rows) == {'"a"': '"abc\\\\xff"', '"b"': '"plain"'}
+    assert dict(page.rows) == {'"a"': ESCAPED + '"abc\\\\xff"', '"b"': '"plain"'}
 
 
 @pytest.mark.parametrize(

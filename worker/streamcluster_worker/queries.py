@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,14 +18,14 @@ from typing import Any
 
 import msgspec
 
-from streamcluster.coding import UNTYPED, make_decoder, make_table_coder
+from streamcluster.coding import make_table_coder
 from streamcluster.freeze import Plan
 from streamcluster.ids import TaskId
 from streamcluster.messages import READ_SECONDS, UNREADABLE, ReadTable, Rows, ToCoordinator
 from streamcluster.outside import Unreadable, parse
-from streamcluster.plain import dumps_any
 from streamcluster.printable import encodable, text_of
 from streamcluster.settings import Settings
+from streamcluster.shown import json_of, key_reader
 from streamcluster.stores import StoreClosed, StoreFailed, TaskStore
 from streamcluster.topology import ResolvedTable, Topology
 
@@ -170,7 +169,8 @@ class Queries:
             table = next(table for table in self._plan.tables if table.name == name)
             key = make_table_coder(table.key_type, table.key_serializer, is_key=True, **self._settings.codec_bounds)
             value = make_table_coder(table.value_type, table.value_serializer, **self._settings.codec_bounds)
-            self._coders[name] = _Coder(_keys(table.key_type, key[0]), key[1], value[1])
+            encode, read = key[0], key_reader(table.key_type, table.key_serializer)
+            self._coders[name] = _Coder(lambda text: [encode(one) for one in read(text)], key[1], value[1])
         return self._coders[name]
 
     def _page(self, request: ReadTable, stores: Mapping[TaskId, TaskStore], coder: _Coder, until: float) -> Rows:
@@ -285,38 +285,17 @@ def shown_row(key: bytes, value: bytes, coder: _Coder, bytes_max: int) -> tuple[
     shown = _shown(coder.decode_key, key, bytes_max)
     if not shown.startswith(UNREADABLE):
         return shown, _shown(coder.decode_value, value, bytes_max)
-    return _json(key[:ODD_KEY_BYTES_MAX]), f"{UNREADABLE}the key: {shown.removeprefix(UNREADABLE)}"
+    return json_of(key[:ODD_KEY_BYTES_MAX]), f"{UNREADABLE}the key: {shown.removeprefix(UNREADABLE)}"
 
 
 def _shown(decode: Callable[[bytes], Any], data: bytes, bytes_max: int) -> str:
     """JSON, or UNREADABLE and why."""
     try:
-        shown = parse(lambda data: _json(decode(data)), data, bytes_max)
+        shown = parse(lambda data: json_of(decode(data)), data, bytes_max)
     except Unreadable as error:
         return f"{UNREADABLE}{encodable(str(error))}"
+    except BaseException as error:  # noqa: BLE001 (a codec's SystemExit, for one: nobody may end this process by reading)
+        return f"{UNREADABLE}{encodable(f'{type(error).__name__}: {text_of(error):.{ERROR_CHARS_MAX}}')}"
     if len(shown) > SHOWN_CHARS_MAX:
         return f"{UNREADABLE}{len(shown)} characters of JSON, and at most {SHOWN_CHARS_MAX} are shown"
     return shown
-
-
-def _keys(key_type: Any, encode: Callable[[Any], bytes]) -> Callable[[bytes], list[bytes]]:
-    """From JSON to the bytes of a changelog: JSON to the type of the table's keys, and that as the table writes it."""
-    if key_type is bytes:
-        # Plain text; or as `_json` shows what is no text.
-        return lambda text: [encode(key) for key in dict.fromkeys(_bytes_of(msgspec.json.decode(text, type=str)))]
-    read = make_decoder(
-        None if key_type in UNTYPED else key_type, "json", default_serializer="json", allow_pickle=False
-    )
-    return lambda text: [encode(read(text))]
-
-
-def _bytes_of(text: str) -> list[bytes]:
-    escaped = re.split(rb"\\x([0-9a-f]{2})", text.encode())
-    unescaped = b"".join(bytes.fromhex(part.decode()) if at % 2 else part for at, part in enumerate(escaped))
-    return [text.encode(), unescaped]
-
-
-def _json(value: object) -> str:
-    if isinstance(value, bytes):
-        value = value.decode(errors="backslashreplace")
-    return dumps_any(value).decode()
