@@ -17,6 +17,7 @@ import msgspec
 import structlog
 
 from .printable import encodable, printable, printable_json, printable_lines, printable_message, repr_of, text_of
+from .repeats import Repeats
 
 EventDict = MutableMapping[str, object]
 OWN_LOGGERS = ("streamcluster", "streamcluster_worker", "streamcluster_coordinator")
@@ -53,6 +54,7 @@ def configure_logging(
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.set_name(_NAME)
     handler.setFormatter(_formatter(as_text=as_text, colour=terminal and "NO_COLOR" not in os.environ, slot=slot))
+    handler.addFilter(Repeats(OWN_LOGGERS, handler.handle))
     level = logging.getLevelName(log_level.upper())
     root = logging.getLogger()
     _remove_own(root)
@@ -68,6 +70,15 @@ def configure_logging(
         if others:
             logger.addHandler(handler)
     _configure_structlog()
+
+
+def finish_logging() -> None:
+    """Say what repeated lines were left out; at the end of a process."""
+    for logger in map(logging.getLogger, ("", *OWN_LOGGERS)):
+        for handler in logger.handlers:
+            for one in handler.filters:
+                if isinstance(one, Repeats):
+                    one.tell_all()
 
 
 def _remove_own(logger: logging.Logger) -> None:

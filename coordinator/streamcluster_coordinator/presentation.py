@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from streamcluster.logs import configure_logging
+from streamcluster.logs import configure_logging, finish_logging
 from streamcluster.messages import LONG_EVENT
 
 from .status import Status, TaskStatus, WorkerStatus
@@ -25,11 +25,15 @@ _SNAPSHOTS_PER_PROGRESS_LINE = 10
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One line: its level, its text, and the facts behind it for JSON."""
+    """One line: its level, its text, and the facts behind it for JSON.
+
+    place: what it is about, where the text has more in it that changes: lines about one place are counted together.
+    """
 
     level: str
     text: str
     facts: dict[str, object] = field(default_factory=dict)
+    place: str = ""
 
 
 def changes(before: Status | None, now: Status) -> Iterator[Change]:
@@ -110,7 +114,8 @@ def _task_changes(before: dict[str, TaskStatus], tasks: tuple[TaskStatus, ...]) 
                 # The worker has told of it, once.
                 continue
             text = f"task {task.task} is {task.state}: {task.error}"
-            yield Change("error", text, {"task": task.task, "state": task.state, "error": task.error})
+            of_task: dict[str, object] = {"task": task.task, "state": task.state, "error": task.error}
+            yield Change("error", text, of_task, f"task {task.task} is {task.state}")
         elif task.slot is not None and task.state in _TASK_VERBS and (task.state != "restoring" or task.restore_total):
             # A restore of nothing is over at once; one that turns out to be larger is shown with its progress.
             moved.setdefault((task.slot, task.state), []).append(task)
@@ -248,13 +253,16 @@ class Presentation:
 
     def close(self) -> None:
         """Leave the terminal clean."""
+        finish_logging()
         if self._bar is not None:
             self._bar.clear()
             self._bar.flush()
 
     def _say(self, change: Change) -> None:
         facts = change.facts if self._with_facts else {}
-        self._logger.log(_LEVELS.get(change.level, logging.INFO), "%s", change.text, extra=facts)
+        # The place is no part of the line: repeats.py looks at what comes first.
+        place = change.place or change.text
+        self._logger.log(_LEVELS.get(change.level, logging.INFO), "%.0s%s", place, change.text, extra=facts)
 
     def _show_restore(self, status: Status) -> None:
         restore = Restore.of(status)

@@ -26,7 +26,7 @@ from streamcluster.app import App
 from streamcluster.errors import ExitCode, StreamclusterError
 from streamcluster.freeze import Plan, apply_limits, freeze
 from streamcluster.loading import AppNotImportable, load_app
-from streamcluster.logs import configure_logging
+from streamcluster.logs import configure_logging, finish_logging
 from streamcluster.messages import Description, Failed, WorkerConfig
 from streamcluster.printable import repr_of
 from streamcluster.settings import Settings, make_settings
@@ -89,6 +89,7 @@ def run(config_bytes: bytes, sock: socket.socket) -> None:
     configure_logging(config.settings.log_format, config.settings.log_level, slot=config.slot)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(_run(config, sock))
+    finish_logging()
     # Where they cannot be written, or user code has closed them, there is nobody to tell.
     with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stdout.flush()
