@@ -19,6 +19,7 @@ from .errors import AppError
 from .plain import dumps, dumps_with, loads, record_encoder
 from .printable import printable, text_of
 from .record_options import options_of
+from .surrogates import lone_surrogate
 from .typed import converter, is_pydantic, json_decoder
 
 Decode = Callable[[bytes], Any]
@@ -130,9 +131,19 @@ def make_table_coder(
     return encode, decode
 
 
+def text_hint(type_: object | None, serializer: str | Codec | None, default_serializer: str | Codec) -> str | None:
+    """What to declare when values of this declaration turn out to be plain text; None: it reads no JSON text."""
+    if type_ not in (str, *UNTYPED) or _choose(type_, serializer, default_serializer, allow_pickle=True) is not JSON:
+        return None
+    what = 'value_type=str is a text in JSON ("hello", with its quotes)' if type_ is str else "values are JSON"
+    text = "" if type_ is str else "value_type=str, "
+    return f'{what}, and a value is none. If they are plain text, declare app.topic(..., {text}value_serializer="raw")'
+
+
 def explain(error: Exception, data: bytes | None) -> str:
     """One line on why `data` could not be decoded: the error, and how the bytes begin, if there are any."""
-    text = printable(" ".join(f"{type(error).__name__}: {text_of(error)}".split()))[:EXPLAIN_TEXT_MAX]
+    said = (lone_surrogate(error, data) if data is not None else None) or text_of(error)
+    text = printable(" ".join(f"{type(error).__name__}: {said}".split()))[:EXPLAIN_TEXT_MAX]
     if data is None:
         return text
     start = bytes(data[:EXPLAIN_BYTES_MAX])

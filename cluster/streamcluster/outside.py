@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from .printable import text_of
+from .surrogates import lone_surrogate
 
 T = TypeVar("T")
 # What an explanation of somebody else's bytes may take of a line.
@@ -36,4 +37,6 @@ def parse(decode: Callable[[bytes], T], data: bytes, bytes_max: int) -> T:
         raise
     except Exception as error:
         # No list: a decoder's error that nobody foresaw ended threads.
-        raise Unreadable(f"{type(error).__name__}: {text_of(error):.{_WHY_CHARS_MAX}}") from error
+        # Rows of tables are among what others have written.
+        said = lone_surrogate(error, data) or text_of(error)
+        raise Unreadable(f"{type(error).__name__}: {said:.{_WHY_CHARS_MAX}}") from error

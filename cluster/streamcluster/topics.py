@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, NoReturn
 
-from .coding import make_decoder, make_encoder
+from .coding import EXPLAIN_BYTES_MAX, make_decoder, make_encoder, text_hint
 from .current import current_outbox, cursor_var, outbox_var
 from .errors import AppError, NotOffered
 from .faust_names import TOPIC, names_what_is_missing
@@ -15,6 +16,8 @@ from .headers import Headers, header_pairs, headers_size
 from .limits import CarriedTime, TopicLimits, limits_of
 from .output import AT_COMMIT, BY_KEY, OutputRecord, Pairs
 from .settings import Settings
+
+logger = logging.getLogger("streamcluster")
 
 
 class Sent:
@@ -46,6 +49,8 @@ class Coders:
     encode_value: Callable[[Any], bytes | None]
     limits: TopicLimits
     carried: CarriedTime
+    # What to say, once, when a value does not decode.
+    hint: str | None = None
 
 
 @names_what_is_missing(TOPIC, "topic")
@@ -99,7 +104,14 @@ class Topic:
             encode_value=make_encoder(self.value_type, self.value_serializer, default_serializer=value, **bounds),
             limits=limits,
             carried=CarriedTime(self.describe(), limits),
+            hint=text_hint(self.value_type, self.value_serializer, value),
         )
+
+    def tell_hint(self, data: bytes) -> None:
+        """Say what may be wrong with the declaration, the first time that a value does not decode."""
+        hint, self.coders.hint = self.coders.hint, None
+        if hint is not None:
+            logger.warning("topic %s: %s: it begins with %r", self.describe(), hint, bytes(data[:EXPLAIN_BYTES_MAX]))
 
     async def send(
         self,

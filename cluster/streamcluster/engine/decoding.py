@@ -51,6 +51,7 @@ def decode_each(topic: Topic, records: list[KafkaRecord], begin: Callable[[int],
         try:
             value = None if data is None else decode_value(data)
         except Exception as error:  # noqa: BLE001 (codecs are user code)
+            topic.tell_hint(data or b"")
             undecodable.append((record, error))
             continue
         taken.append(record)
