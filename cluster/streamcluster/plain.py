@@ -142,8 +142,13 @@ def writes_metadata(type_: Any) -> bool:
 
 def reachable_options(type_: Any) -> tuple[RecordOptions, ...]:
     """The options of every record class that can be met in values of this type."""
+    return tuple(options for one in reachable_types(type_) if (options := options_of(one)) is not None)
+
+
+def reachable_types(type_: Any) -> tuple[type, ...]:
+    """Every class that can be met in values of this type, of records and of all else. Raises AppError."""
     try:
-        return _reachable_options(type_)
+        return _reachable_types(type_)
     except NameError as error:
         raise AppError(
             f"{type_!r}: its annotations name {error.name!r}, which does not exist in the module that declares it "
@@ -152,16 +157,16 @@ def reachable_options(type_: Any) -> tuple[RecordOptions, ...]:
 
 
 @lru_cache(maxsize=TYPES_CACHED_MAX)
-def _reachable_options(type_: Any) -> tuple[RecordOptions, ...]:
-    found: dict[Any, RecordOptions | None] = {}
+def _reachable_types(type_: Any) -> tuple[type, ...]:
+    found: dict[type, None] = {}
     waiting = [type_]
     while waiting:
         current = waiting.pop()
         if isinstance(current, type) and current not in found:
-            found[current] = options_of(current)
+            found[current] = None
             waiting.extend(_field_types(current))
         waiting.extend(typing.get_args(current))
-    return tuple(options for options in found.values() if options is not None)
+    return tuple(found)
 
 
 def _field_types(type_: type) -> list[Any]:

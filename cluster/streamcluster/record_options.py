@@ -31,6 +31,7 @@ class RecordOptions(msgspec.Struct, frozen=True, kw_only=True):
     namespace: the name written when include_metadata is on.
     coerce: accept "3" where an int is declared, in the constructor too (as in Faust).
     validation: as coerce, by Faust's name for it; both raise ValidationError when it cannot be done.
+    isodates: read dates in the forms of dates.py too: without a time, as seconds or milliseconds; so does coerce.
     coercions: type that JSON does not know -> function from the decoded value.
     abstract: a base that has no instances.
     """
@@ -42,7 +43,7 @@ class RecordOptions(msgspec.Struct, frozen=True, kw_only=True):
     validation: bool = False
     abstract: bool = False
     lazy_creation: bool = False
-    isodates: bool = True
+    isodates: bool = False
     decimals: bool = True
     coercions: dict[Any, Callable[[Any], Any]] = {}
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from .dates import asks_for_dates, converting_dates, has_dates, with_dates
 from .errors import AppError
 from .plain import TYPES_CACHED_MAX, reachable_options
 from .record_options import RecordOptions
@@ -40,20 +41,33 @@ def json_decoder(type_: Any) -> Callable[[bytes], Any]:
         return validate
     strict, hook = _rules(type_)
     try:
-        return msgspec.json.Decoder(type_, strict=strict, dec_hook=hook).decode
+        decode = msgspec.json.Decoder(type_, strict=strict, dec_hook=hook).decode
     except TypeError as error:
         raise AppError(_explain_type(type_, error)) from error
+    if not asks_for_dates(type_):
+        return decode
+    return with_dates(
+        type_, decode, lambda value: msgspec.convert(value, type_, strict=strict, dec_hook=hook, str_keys=True)
+    )
 
 
 @lru_cache(maxsize=TYPES_CACHED_MAX)
-def converter(type_: Any, *, strict: bool | None = None) -> Callable[[Any], Any]:
-    """The function from plain data (or a value that already is one) to this type; strict None: as the records say."""
+def converter(type_: Any, *, strict: bool | None = None, dates: bool = False) -> Callable[[Any], Any]:
+    """The function from plain data (or a value that already is one) to this type.
+
+    strict: None: as the records in it say. dates: in the forms of dates.py, also where no record in it asks.
+    """
     if is_pydantic(type_):
         validate: Callable[[Any], Any] = type_.model_validate
         return validate
     as_declared, hook = _rules(type_)
     strict = as_declared if strict is None else strict
-    return lambda value: msgspec.convert(value, type_, strict=strict, dec_hook=hook)
+
+    def convert(value: Any) -> Any:
+        return msgspec.convert(value, type_, strict=strict, dec_hook=hook)
+
+    is_wanted = has_dates(type_) if dates else asks_for_dates(type_)
+    return converting_dates(type_, convert, asks=dates) if is_wanted else convert
 
 
 def _rules(type_: Any) -> tuple[bool, Hook]:

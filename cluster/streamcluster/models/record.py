@@ -89,7 +89,7 @@ def _field_types(cls: type[msgspec.Struct]) -> tuple[tuple[str, Any], ...]:
 
 
 def _field_converter(cls: Any, type_: Any) -> Any:
-    return converter(type_, strict=not cls._options.lax)
+    return converter(type_, strict=not cls._options.lax, dates=cls._options.lax)
 
 
 def _coerce_fields(record: Record) -> None:
