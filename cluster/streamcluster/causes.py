@@ -12,7 +12,9 @@ import resource
 from .printable import text_of
 
 _FILES = "raise it with `ulimit -n`, or LimitNOFILE= in the systemd unit, or --ulimit nofile= of a container"
+_NO_THREAD = ("can't start new thread", "Failed to create thread", "failed to create broker thread")
 _PROCESSES = "raise `ulimit -u`, or TasksMax= in the systemd unit, or the pids limit of the container"
+NO_MORE_PROCESSES = f"this user or container may have no more processes and threads: {_PROCESSES}"
 _WRITABLE = "mount it writable, or put this on another one (in a container a volume, an emptyDir, or --tmpfs)"
 # In the order in which they are looked for in a text.
 _SENTENCES = {
@@ -33,13 +35,24 @@ _SENTENCES = {
 
 def cause_of(error: BaseException) -> str | None:
     """What the system refused, and what to do; None: that is not in this error, or nobody has a word for it."""
+    if isinstance(error, BaseExceptionGroup):
+        return next((cause for one in error.exceptions if (cause := cause_of(one)) is not None), None)
     number = error.errno if isinstance(error, OSError) else None
-    text = text_of(error)
-    for known, sentence in _SENTENCES.items():
-        if number == known or (number is None and os.strerror(known) in text):
-            limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-            return sentence.format(files=f"{limit:,}", user=f"user {os.geteuid()}")
-    return None
+    return cause_in(text_of(error)) if number is None else _said(_SENTENCES.get(number))
+
+
+def cause_in(text: str) -> str | None:
+    """The same of what a library says."""
+    if any(words in text for words in _NO_THREAD):
+        return NO_MORE_PROCESSES
+    return _said(next((said for number, said in _SENTENCES.items() if os.strerror(number) in text), None))
+
+
+def _said(sentence: str | None) -> str | None:
+    if sentence is None:
+        return None
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sentence.format(files=f"{limit:,}", user=f"user {os.geteuid()}")
 
 
 def why(error: OSError) -> str:
@@ -50,5 +63,5 @@ def why(error: OSError) -> str:
 def why_no_process(error: OSError) -> str:
     """The same of a process or thread that could not be started."""
     if error.errno == errno.EAGAIN:
-        return f"this user or container may have no more processes and threads: {_PROCESSES}"
+        return NO_MORE_PROCESSES
     return why(error)

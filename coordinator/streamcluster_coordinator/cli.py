@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import click
 
-from streamcluster.causes import cause_of, why
+from streamcluster.causes import cause_of
 from streamcluster.errors import ConfigurationError, StreamclusterError
 from streamcluster.printable import printable, repr_of
 
@@ -38,9 +38,10 @@ class InternalError(StreamclusterError):
 class RefusedBySystem(ConfigurationError):
     """What we asked of the machine and did not get, where nobody nearer has a better word for it."""
 
-    def __init__(self, error: OSError) -> None:
-        what = error.filename or "a file, a socket or the standard output"
-        super().__init__(f"{what}: {why(error)} (at {_places(error)})")
+    def __init__(self, error: Exception, cause: str) -> None:
+        unnamed = "a file, a socket or the standard output" if isinstance(error, OSError) else "a thread"
+        what = getattr(error, "filename", None) or unnamed
+        super().__init__(f"{what}: {cause} (at {_places(error)})")
 
 
 def _places(error: Exception) -> str:
@@ -101,13 +102,13 @@ def run(arguments: Sequence[str]) -> int:
         # Click has found the reader of our output (`| head`) gone: nobody is left to tell, and that is no error.
         drop_output()
         return 0
-    except OSError as error:
-        code = complain(RefusedBySystem(error) if cause_of(error) is not None else InternalError(error))
-        # It may be the output that was refused.
-        drop_output()
+    except Exception as error:  # noqa: BLE001 (the boundary of commands: the machine refuses, or a mistake of ours)
+        cause = cause_of(error)
+        code = complain(InternalError(error) if cause is None else RefusedBySystem(error, cause))
+        if isinstance(error, OSError):
+            # It may be the output that was refused.
+            drop_output()
         return code
-    except Exception as error:  # noqa: BLE001 (the boundary of commands: a mistake of ours, in one line)
-        return complain(InternalError(error))
     return answer if isinstance(answer, int) else 0
 
 

@@ -66,7 +66,8 @@ class StandingsReader:
         waiting = [task for task in (self._running, self._next) if task is not None and not task.done()]
         if waiting:
             await asyncio.wait(waiting)
-        await asyncio.get_running_loop().run_in_executor(self._pool, self._close)
+        if self._consumer is not None:
+            await asyncio.get_running_loop().run_in_executor(self._pool, self._close)
         self._pool.shutdown()
 
     # In the thread

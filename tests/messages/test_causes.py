@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streamcluster.causes import cause_of, why, why_no_process
+from streamcluster.causes import cause_in, cause_of, why, why_no_process
 from streamcluster_worker.store_errors import CorruptStore, StoreUnavailable, store_error
 
 CAUSES = [
@@ -62,4 +62,8 @@ def test_what_is_not_known_is_the_systems_own_word() -> None:
 def test_process_that_cannot_be_started_names_the_limit_of_processes() -> None:
     """EAGAIN of fork is no time-out."""
     assert "pids limit" in why_no_process(BlockingIOError(errno.EAGAIN, "x"))
+    assert "pids limit" in (cause_of(RuntimeError("can't start new thread")) or "")
+    assert "disk is full" in (cause_of(ExceptionGroup("many", [ValueError(), OSError(errno.ENOSPC, "x")])) or "")
+    librdkafka = "Failed to create producer: Failed to create thread: Resource temporarily unavailable (11)"
+    assert "pids limit" in (cause_in(librdkafka) or "")
     assert "the memory is used up" in why_no_process(OSError(errno.ENOMEM, "x"))

@@ -31,7 +31,7 @@ from streamcluster.errors import BrokerUnreachable
 from streamcluster.ids import TP
 from streamcluster.settings import Settings
 
-from .kafka_errors import Verdict, classify, error_for
+from .kafka_errors import Verdict, classify, client_error, error_for
 from .kafka_settings import (
     BATCH_BYTES_MAX,
     changelog_consumer_config,
@@ -396,4 +396,4 @@ def open_client(kind: type[_T], config: Mapping[str, object], connection: Connec
     try:
         return cast(Callable[..., _T], kind)({**config, "error_cb": connection.error_cb, "logger": _log})
     except KafkaException as error:
-        raise error_for("Making a Kafka client", error_of(error)) from error
+        raise client_error(error_of(error)) from error

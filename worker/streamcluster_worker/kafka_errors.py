@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
+from streamcluster.causes import cause_in
 from streamcluster.errors import BrokerUnreachable, ConfigurationError, Fenced, StreamclusterError, UnreadableBatch
 
 Verdict = Literal["retriable", "fenced", "reset", "unreachable", "config", "missing", "refused", "unreadable"]
@@ -148,6 +149,14 @@ _TABLE: tuple[tuple[frozenset[str], Verdict], ...] = (
     (_MISSING, "missing"),
     (_UNREADABLE, "unreadable"),
 )
+
+
+def client_error(error: ErrorFacts) -> StreamclusterError:
+    """The exception for a client that cannot be made: the machine gives too little, or the settings are wrong."""
+    what = "Making a Kafka client"
+    if (cause := cause_in(error.str())) is not None:
+        return ConfigurationError(f"{what}: {cause} ({error.str()}).")
+    return error_for(what, error)
 
 
 def error_for(what: str, error: ErrorFacts) -> StreamclusterError:
