@@ -99,6 +99,10 @@ class Drain(_Message, frozen=True, kw_only=True):
     """Stop intake, finish events, commit, close everything, then send Drained and exit 0."""
 
 
+class Tell(_Message, frozen=True, kw_only=True):
+    """Send a Report now: somebody asks for the status, and counts on what it says."""
+
+
 class ReadTable(_Message, frozen=True, kw_only=True):
     """Read one key, or a page of rows of a table's local shards.
 
@@ -218,5 +222,5 @@ class Failed(_Message, frozen=True, kw_only=True):
     traceback: str | None = None
 
 
-ToWorker = Grant | Revoke | Follow | Lead | Drain | ReadTable
+ToWorker = Grant | Revoke | Follow | Lead | Drain | Tell | ReadTable
 ToCoordinator = Ready | Released | Following | Stored | Report | Rows | Drained | Failed

@@ -11,7 +11,7 @@ from typing import assert_never
 import msgspec
 
 from streamcluster.ids import TP, Slot
-from streamcluster.messages import ToWorker
+from streamcluster.messages import Report, Tell, ToWorker
 from streamcluster.topology import Topology
 
 from . import machine_events as ev
@@ -23,10 +23,14 @@ from .host_report import Request as LeaderRequest
 from .inbox import Inbox
 from .machine_cluster_status import cluster_status, shown_status
 from .machine_node import Node
+from .machine_slots import State
 from .ownership import Ownership, peers_of
 from .peer_port import PeerClient
 from .rows import TableReader
 from .status import LEADER_SECONDS, Answer, Ask, Asked, GetRows, GetStatus, Request, Status
+
+# A worker whose loop turns tells within milliseconds; of one that hangs, what it said last is shown.
+TELL_SECONDS, _LOOK_SECONDS = 0.5, 0.005
 
 
 @dataclass(slots=True)
@@ -70,12 +74,27 @@ class Answers:
     async def _whole_status(self) -> Status:
         """The same, with Kafka's word on who is behind, unless no broker answers anyway."""
         standings = await self.read_standings() if self.status().broker_state == "up" else {}
+        # After that, so that what is committed by then is among the events that are counted.
+        await self._hear_workers()
         tasks = self.node.identity.tasks
         sources = {
             str(task): tuple(TP(topic, task.partition) for topic in self.topology.sources(task)) for task in tasks
         }
         from_begin = self.node.settings.consumer_auto_offset_reset == "earliest"
         return with_standings(self.status(), sources, standings, from_begin=from_begin)
+
+    async def _hear_workers(self) -> None:
+        """Have our workers say what they do now, and wait a moment for those that can."""
+        state = self.node.local.state
+        before = {place.slot: place.report for place in state.ordered() if place.state == "running"}
+        asked = {slot: report for slot, report in before.items() if self.send(slot, Tell())}
+        clock = asyncio.get_running_loop().time
+        until = clock() + TELL_SECONDS
+        while clock() < until:
+            asked = {slot: report for slot, report in asked.items() if _report_of(state, slot) is report}
+            if not asked:
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
 
     def shown_status(self) -> Status:
         """What this host does, and how the whole cluster is."""
@@ -133,3 +152,8 @@ class Answers:
             future = self.waiting.get(number)
             if future is not None and not future.done():
                 future.set_result(text)
+
+
+def _report_of(state: State, slot: Slot) -> Report | None:
+    place = state.places.get(slot)
+    return place.report if place is not None else None

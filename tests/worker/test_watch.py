@@ -183,7 +183,7 @@ def test_a_heartbeat_goes_on_whatever_a_report_raises(caplog: pytest.LogCaptureF
 
     async def run() -> list[str]:
         worker = Broken()
-        heartbeat = asyncio.create_task(main._heartbeat(worker, 0.01))  # type: ignore[arg-type]
+        heartbeat = asyncio.create_task(main._heartbeat(worker, 0.01, asyncio.Event()))  # type: ignore[arg-type]
         async with asyncio.timeout(SECONDS):
             await worker.enough.wait()
         heartbeat.cancel()
@@ -191,3 +191,19 @@ def test_a_heartbeat_goes_on_whatever_a_report_raises(caplog: pytest.LogCaptureF
 
     assert asyncio.run(run())[:3] == ["UnicodeEncodeError", "UnicodeEncodeError", "all"]
     assert caplog.text.count("worker 3 cannot say what it does") == 1
+
+
+def test_a_report_that_is_wanted_does_not_wait_for_its_time() -> None:
+    """Who asks for the status counts on what it says."""
+
+    async def run() -> list[str]:
+        worker, wanted = Broken(), asyncio.Event()
+        heartbeat = asyncio.create_task(main._heartbeat(worker, 1000 * SECONDS, wanted))  # type: ignore[arg-type]
+        async with asyncio.timeout(SECONDS):
+            while not worker.enough.is_set():
+                wanted.set()
+                await asyncio.sleep(0)
+        heartbeat.cancel()
+        return worker.said
+
+    assert asyncio.run(run())[-1] == "all"

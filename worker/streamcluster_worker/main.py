@@ -27,7 +27,7 @@ from streamcluster.errors import ExitCode, StreamclusterError
 from streamcluster.freeze import Plan, apply_limits, freeze
 from streamcluster.loading import AppNotImportable, load_app
 from streamcluster.logs import configure_logging, finish_logging
-from streamcluster.messages import Description, Failed, WorkerConfig
+from streamcluster.messages import Description, Failed, Tell, ToWorker, WorkerConfig
 from streamcluster.printable import repr_of
 from streamcluster.settings import Settings, make_settings
 from streamcluster.topology import Declared
@@ -101,17 +101,25 @@ def run(config_bytes: bytes, sock: socket.socket) -> None:
 async def _run(config: WorkerConfig, sock: socket.socket) -> int:
     """Work to the end, and say the last word: whatever goes wrong, the coordinator learns why."""
     workers: list[Worker] = []
+    # A report is wanted before it is due.
+    wanted = asyncio.Event()
+
+    def received(message: ToWorker) -> None:
+        if isinstance(message, Tell):
+            wanted.set()
+        else:
+            workers[0].receive(message)
 
     def gone() -> None:
         # The coordinator is dead: whatever is not committed by now is nobody's to commit.
         os._exit(1)
 
-    link = Link(sock, lambda message: workers[0].receive(message), gone)
+    link = Link(sock, received, gone)
     try:
         worker = await _make_worker(config, link)
         workers.append(worker)
         link.start()
-        await _work(worker, config.settings.heartbeat_interval)
+        await _work(worker, config.settings.heartbeat_interval, wanted)
     except Stop as stop:
         if stop.failed is None:
             return ExitCode.DRAINED
@@ -140,8 +148,8 @@ async def _make_worker(config: WorkerConfig, link: Link) -> Worker:
     return worker
 
 
-async def _work(worker: Worker, heartbeat_seconds: float) -> None:
-    heartbeat = Watch(worker.part_ended).task(_heartbeat(worker, heartbeat_seconds), "the heartbeat")
+async def _work(worker: Worker, heartbeat_seconds: float, wanted: asyncio.Event) -> None:
+    heartbeat = Watch(worker.part_ended).task(_heartbeat(worker, heartbeat_seconds, wanted), "the heartbeat")
     try:
         await worker.run()
     finally:
@@ -149,10 +157,11 @@ async def _work(worker: Worker, heartbeat_seconds: float) -> None:
         await worker.end()
 
 
-async def _heartbeat(worker: Worker, seconds: float) -> None:
-    """Report from the loop that does the work: a loop that hangs does not report."""
+async def _heartbeat(worker: Worker, seconds: float, wanted: asyncio.Event) -> None:
+    """Report from the loop that does the work: a loop that hangs does not report. wanted: do so at once."""
     said_at = float("-inf")
     while True:
+        wanted.clear()
         try:
             worker.report()
         except Exception as error:
@@ -161,7 +170,9 @@ async def _heartbeat(worker: Worker, seconds: float) -> None:
                 said_at = time.monotonic()
                 logger.exception("worker %d cannot say what it does", worker.slot)
             worker.report_bare(error)
-        await asyncio.sleep(seconds)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await wanted.wait()
 
 
 def _dump_stacks_on_signal(loop: asyncio.AbstractEventLoop) -> None:
