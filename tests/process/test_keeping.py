@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import socketserver
 import threading
 import time
@@ -78,19 +79,18 @@ def test_records_keep_timestamps_and_headers_on_every_way(
     assert reader.count(f"{run.app_id}-dead-letter") == 0
 
 
-class Parrot(socketserver.StreamRequestHandler):
-    """Says each line again."""
-
-    def handle(self) -> None:
-        """Serve one connection."""
-        for line in self.rfile:
-            self.wfile.write(line)
+def parrot(connection: socket.socket, *_: object) -> None:
+    """Say each line of one connection again."""
+    with connection.makefile("rwb") as lines:
+        for line in lines:
+            lines.write(line)
+            lines.flush()
 
 
 @pytest.fixture
 def parrots() -> Iterator[int]:
     """The port of a server of parrots."""
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Parrot) as server:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), parrot) as server:  # type: ignore[arg-type]  # a function is enough
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()

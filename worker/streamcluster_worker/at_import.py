@@ -86,10 +86,13 @@ def end_children() -> None:
 
 
 def _listens(number: int) -> bool:
+    duplicate = os.dup(number)
     try:
-        with socket.socket(fileno=os.dup(number)) as sock:
+        with socket.socket(fileno=duplicate) as sock:
             return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
     except OSError:
+        # It is no socket, and nobody else closes the copy.
+        os.close(duplicate)
         return False
 
 
