@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from tests.conftest import MakeTopic
 from tests.process.checker import Row
 from tests.process.conftest import StartApp
 from tests.process.records import Reader, send
-from tests.process.running import Running
+from tests.process.running import Running, is_running
 from tests.process.waiting import eventually
 
 HEADERS: list[tuple[str, bytes | None]] = [("h", b"1"), ("h", b"2"), ("null", None), ("raw", b"\xff\x00")]
@@ -87,15 +88,24 @@ def parrot(connection: socket.socket, *_: object) -> None:
             lines.flush()
 
 
-@pytest.fixture
-def parrots() -> Iterator[int]:
-    """The port of a server of parrots."""
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), parrot) as server:  # type: ignore[arg-type]  # a function is enough
-        server.daemon_threads = True
+@contextmanager
+def serving(port: int) -> Iterator[int]:
+    """A server of parrots at a port; 0: any."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", port), parrot, bind_and_activate=False) as server:  # type: ignore[arg-type]  # a function is enough
+        server.allow_reuse_address = server.daemon_threads = True
+        server.server_bind()
+        server.server_activate()
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         yield server.server_address[1]
         server.shutdown()
+
+
+@pytest.fixture
+def parrots() -> Iterator[int]:
+    """The port of a server of parrots."""
+    with serving(0) as port:
+        yield port
 
 
 def test_each_worker_has_a_connection_of_its_own(
@@ -125,6 +135,24 @@ def test_each_worker_has_a_connection_of_its_own(
     assert _answers(run) == {"right": 4000}
     assert run.drain() == ExitCode.DRAINED
     _check_numbers(reader, f"{topic_prefix}drawn", 3)
+
+
+def test_a_server_that_is_away_when_a_successor_imports_is_waited_for(
+    running: StartApp, make_topic: MakeTopic, monkeypatch: pytest.MonkeyPatch, topic_prefix: str
+) -> None:
+    """The app imported when it was started, so a failure later is no reason to stop all of it: the worker backs off."""
+    make_topic(f"{topic_prefix}questions", 2)
+    make_topic(f"{topic_prefix}drawn", 1)
+    with serving(0) as port:
+        monkeypatch.setenv("KEEPING_TEST_PORT", str(port))
+        run = running("tests.process.keeping_apps:asking")
+        run.start(1)
+        run.until_running()
+    os.kill(run.pid_of(0), signal.SIGKILL)
+    run.until_logged("It did import when the app was started")
+    with serving(port):
+        run.until(lambda status: status.workers[0].restarts > 1 and is_running(status), "it runs again")
+        assert run.drain() == ExitCode.DRAINED
 
 
 def test_workers_of_one_import_draw_different_numbers(

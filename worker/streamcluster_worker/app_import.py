@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from streamcluster.app import App
 from streamcluster.errors import StreamclusterError
-from streamcluster.loading import load_app
+from streamcluster.loading import AppNotImportable, load_app
 
 from .at_import import places_of_opening
 
@@ -45,10 +45,17 @@ class AppImport:
         )
 
 
-def load_or_why(app: str) -> App | StreamclusterError:
+def load_or_why(app: str) -> App | Exception:
     """The app, or why there is none."""
     try:
         return load_app(app)
+    except AppNotImportable as error:
+        if not APP_IMPORT.shared:
+            return error
+        # It connects to something, and could at the start: that is away, and a later process will find it again.
+        failure = RuntimeError(f"{error} It did import when the app was started")
+        failure.__cause__ = error.__cause__
+        return failure
     except StreamclusterError as error:
         return error
 

@@ -103,7 +103,7 @@ def run(config_bytes: bytes, sock: socket.socket) -> None:
     os._exit(code)
 
 
-async def _run(config: WorkerConfig, sock: socket.socket, app: App | StreamclusterError) -> int:
+async def _run(config: WorkerConfig, sock: socket.socket, app: App | Exception) -> int:
     """Work to the end, and say the last word: whatever goes wrong, the coordinator learns why."""
     workers: list[Worker] = []
 
@@ -133,9 +133,9 @@ async def _run(config: WorkerConfig, sock: socket.socket, app: App | Streamclust
     return ExitCode.DRAINED
 
 
-async def _make_worker(config: WorkerConfig, link: Link, app: App | StreamclusterError) -> Worker:
+async def _make_worker(config: WorkerConfig, link: Link, app: App | Exception) -> Worker:
     _dump_stacks_on_signal(asyncio.get_running_loop())
-    if isinstance(app, StreamclusterError):
+    if isinstance(app, Exception):
         raise app
     plan, _ = await _freeze(app, config.settings)
     apply_limits(app, plan, config.topology)
