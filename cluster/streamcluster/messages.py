@@ -47,10 +47,14 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Description(_Message, frozen=True, kw_only=True):
-    """What a probe process found out about an app: its settings under the operator's, and its declaration."""
+    """What a probe process found out about an app: its settings under the operator's, and its declaration.
+
+    notes: what the app's author should know, for example what its import opens.
+    """
 
     settings: Settings
     declared: Declared
+    notes: tuple[str, ...] = ()
 
 
 # Coordinator -> worker

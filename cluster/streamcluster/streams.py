@@ -116,7 +116,7 @@ class Stream(Generic[T]):
         topic: Topic | None = None,
         partitions: int | None = None,
     ) -> Stream[T]:
-        """Repartition by a new key, through an internal topic.
+        """Repartition by a new key, through an internal topic. Events whose key is None are all on one partition.
 
         Args:
             key: a field reference (`Order.account_id`), or a sync or async function of the value.

@@ -70,7 +70,7 @@ def run(app: str, overrides: dict[str, object], *, say: Presenter, fleet: Fleet 
         settings = description.settings
         # Before anything is asked: a secret that cannot be read is the operator's mistake, and is said at once.
         secret = cluster_secret(settings)
-        for text in loose_secrets(settings):
+        for text in (*description.notes, *loose_secrets(settings)):
             say.line("warning", text)
         with instance_lock(app_directory(settings)) as directory:
             brokers = Brokers(settings)
@@ -94,7 +94,8 @@ def check(
     brokers.connect()
     app_id = description.settings.app_id
     near = neighbours(app_id, brokers.topics(()))
-    return description, compare(description, brokers), [neighbour_warning(app_id, one) for one in near]
+    warnings = [*description.notes, *(neighbour_warning(app_id, one) for one in near)]
+    return description, compare(description, brokers), warnings
 
 
 @contextmanager

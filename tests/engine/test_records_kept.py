@@ -176,6 +176,27 @@ def test_what_an_agent_sends_is_of_its_events_time(drive: Drive) -> None:
     assert kept_of(driver, "out") == [(1_000_000_125, []), own, (999_995_125, []), own]
 
 
+def test_what_a_shared_stream_sends_is_of_its_events_time() -> None:
+    """In each of the tasks that it goes over, with echo too; behind its loop it is at no event."""
+    app = App("a")
+    out = app.topic("out", value_type=int, partitions=1)
+    stream = app.stream(app.topic("numbers", value_type=int)).echo(out)
+
+    @app.task
+    async def read() -> None:
+        async for value in stream:
+            await out.send(value=-value)
+            if value == 2:
+                break
+        await out.send(value=0)
+
+    with Driver(app, partitions=2, start_time=1000.0) as driver:
+        for value in (1, 2):
+            driver.send("numbers", value=value, partition=value - 1, timestamp=value, headers=HEADERS)
+        found = {output.value: (output.timestamp, len(output.headers)) for output in driver.output(out)}
+    assert found == {1: (1.0, 4), -1: (1.0, 0), 2: (2.0, 4), -2: (2.0, 0), 0: (1000.0, 0)}
+
+
 def test_what_a_batch_sends_is_of_its_latest_time(drive: Drive) -> None:
     """Also when the batch was handed out since time was up, with no event in hand."""
     app = App("a")

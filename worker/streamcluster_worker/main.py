@@ -25,15 +25,17 @@ import uvloop
 from streamcluster.app import App
 from streamcluster.errors import ExitCode, StreamclusterError
 from streamcluster.freeze import Plan, apply_limits, freeze
-from streamcluster.loading import AppNotImportable, load_app
+from streamcluster.loading import AppNotImportable
 from streamcluster.logs import configure_logging, finish_logging
 from streamcluster.messages import Description, Failed, Tell, ToWorker, WorkerConfig
 from streamcluster.printable import repr_of
 from streamcluster.settings import Settings, make_settings
 from streamcluster.topology import Declared
 
+from .app_import import APP_IMPORT, load_or_why
 from .link import Link, send_blocking
 from .own_tasks import Stop, failed
+from .randomness import GENERATORS
 from .runtime import Worker
 from .watch import Watch
 
@@ -53,10 +55,10 @@ def probe(app: str, sock: socket.socket, overrides: bytes) -> None:
         overrides: msgpack of setting name -> value: what the operator says.
     """
     try:
-        found = load_app(app)
+        found, notes = APP_IMPORT.load_and_tell(app)
         settings = settings_of(found, msgspec.msgpack.decode(overrides, type=dict[str, object]))
         _, declared = asyncio.run(_freeze(found, settings))
-        send_blocking(sock, Description(settings=settings, declared=declared))
+        send_blocking(sock, Description(settings=settings, declared=declared, notes=notes))
     except AppNotImportable as error:
         send_blocking(sock, Failed(exit_code=ExitCode.CONFIGURATION, text=str(error), traceback=error.traceback))
     except StreamclusterError as error:
@@ -87,8 +89,11 @@ def run(config_bytes: bytes, sock: socket.socket) -> None:
     os.setpgid(0, 0)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     configure_logging(config.settings.log_format, config.settings.log_level, slot=config.slot)
+    GENERATORS.reseed()
+    # Before there is an event loop, as in the fork server.
+    app = load_or_why(config.app)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        code = runner.run(_run(config, sock))
+        code = runner.run(_run(config, sock, app))
     finish_logging()
     # Where they cannot be written, or user code has closed them, there is nobody to tell.
     with contextlib.suppress(OSError, ValueError, AttributeError):
@@ -98,7 +103,7 @@ def run(config_bytes: bytes, sock: socket.socket) -> None:
     os._exit(code)
 
 
-async def _run(config: WorkerConfig, sock: socket.socket) -> int:
+async def _run(config: WorkerConfig, sock: socket.socket, app: App | Exception) -> int:
     """Work to the end, and say the last word: whatever goes wrong, the coordinator learns why."""
     workers: list[Worker] = []
     # A report is wanted before it is due.
@@ -116,7 +121,7 @@ async def _run(config: WorkerConfig, sock: socket.socket) -> int:
 
     link = Link(sock, received, gone)
     try:
-        worker = await _make_worker(config, link)
+        worker = await _make_worker(config, link, app)
         workers.append(worker)
         link.start()
         await _work(worker, config.settings.heartbeat_interval, wanted)
@@ -136,9 +141,10 @@ async def _run(config: WorkerConfig, sock: socket.socket) -> int:
     return ExitCode.DRAINED
 
 
-async def _make_worker(config: WorkerConfig, link: Link) -> Worker:
+async def _make_worker(config: WorkerConfig, link: Link, app: App | Exception) -> Worker:
     _dump_stacks_on_signal(asyncio.get_running_loop())
-    app = load_app(config.app)
+    if isinstance(app, Exception):
+        raise app
     plan, _ = await _freeze(app, config.settings)
     apply_limits(app, plan, config.topology)
     worker = Worker(config, app, plan, os.getpid(), link.send)
