@@ -151,6 +151,7 @@ def _troubles(status: Status, *, shown: bool) -> Iterator[str]:
     for task in status.tasks:
         if task.error is not None:
             yield f"task {task.task}: {task.error}"
+        yield from (f"task {task.task}: {text}" for text in task.said)
     for host in status.hosts:
         if host.trouble is not None:
             yield f"host {host.host}: what it tells of its workers and tasks cannot be read: {host.trouble}"
