@@ -41,7 +41,7 @@ from streamcluster.topology import Topology
 from . import machine_events as ev
 from .answers import Answers
 from .cluster_effects import ClusterEffects
-from .control_record import slot_transactional_id
+from .control_record import begun_of, slot_transactional_id
 from .dropped import Dropped
 from .fleet import Fleet, Process, watch
 from .inbox import Inbox
@@ -246,7 +246,7 @@ class Coordination:
                 assert_never(effect)
 
     def _spawn(self, slot: Slot, *, inventory: bool, death: str | None) -> None:
-        owner = SlotId(self.node.identity.host, slot)
+        owner, snapshot = SlotId(self.node.identity.host, slot), self.node.view.snapshot
         config = WorkerConfig(
             app=self.app,
             slot=slot,
@@ -258,6 +258,8 @@ class Coordination:
             transactional_id=slot_transactional_id(self.settings.app_id, owner),
             inventory=inventory,
             death=death,
+            begun=begun_of(snapshot, self.node.identity.shape),
+            read=snapshot.read if snapshot is not None else {},
         )
         try:
             process = self.fleet.start_worker(msgspec.msgpack.encode(config))
