@@ -95,6 +95,11 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
             *_differences("table", self.tables, other.tables),
         ]
 
+    def has_grown_from(self, other: Shape) -> bool:
+        """Whether it is `other` with more partitions of what is read, and the same tables."""
+        same = self.tables == other.tables and self.sources.keys() >= other.sources.keys()
+        return self != other and same and all(self.sources[name] >= count for name, count in other.sources.items())
+
 
 def _differences(kind: str, ours: Mapping[str, object], theirs: Mapping[str, object]) -> Iterable[str]:
     for name in sorted({**ours, **theirs}):

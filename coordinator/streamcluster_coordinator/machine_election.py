@@ -69,7 +69,9 @@ def should_claim(view: View, identity: Identity) -> bool:
 def _may_run(view: View, identity: Identity, snapshot: Snapshot) -> bool:
     """Whether hosts of the log's version are there, or might be: they are not heard before they report (H18)."""
     is_new = view.now - view.started_at <= view.settings.host_timeout
-    return bool(_others(view, identity)) or (is_new and bool(snapshot.hosts.keys() - {identity.host}))
+    # Those that join tell their shape: of our version each waits for the other otherwise.
+    ours = {report.host for report in view.fresh() if report.shape == identity.shape}
+    return bool(set(_others(view, identity)) - ours) or (is_new and bool(snapshot.hosts.keys() - {identity.host}))
 
 
 def _others(view: View, identity: Identity) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import time
 import uuid
@@ -45,6 +46,7 @@ from .signatures import Signatures
 from .topics import Brokers, Cluster
 from .topics_left import find_leftovers
 from .topics_rights import refuse_missing_rights
+from .topics_watch import TopicsWatch
 
 APP_VARIABLE = "STREAMCLUSTER_APP"
 # As in the unit: what the app makes is its user's alone.
@@ -80,22 +82,28 @@ def run(
             say.line("warning", text)
         with instance_lock(app_directory(settings)) as directory:
             brokers = Brokers(settings)
-            cluster = brokers.connect()
-            topology = prepare_topics(description, brokers, cluster, say)
-            refuse_missing_rights(brokers.admin, settings, rights_of(description.declared))
-            refuse_too_few_files(settings, topology)
-            return _join(
-                app,
-                settings,
-                topology,
-                cluster,
-                brokers,
-                secret=secret,
-                directory=directory,
-                fleet=fleet,
-                say=say,
-                leave=leave,
-            )
+            code: int | None = None
+            on_term = signal.getsignal(signal.SIGTERM)
+            while code is None:
+                # Again when partitions were added that are to be read; the loop of the run before has let go of it.
+                signal.signal(signal.SIGTERM, on_term)
+                cluster = brokers.connect()
+                topology = prepare_topics(description, brokers, cluster, say)
+                refuse_missing_rights(brokers.admin, settings, rights_of(description.declared))
+                refuse_too_few_files(settings, topology)
+                code = _join(
+                    app,
+                    description,
+                    topology,
+                    cluster,
+                    brokers,
+                    secret=secret,
+                    directory=directory,
+                    fleet=fleet,
+                    say=say,
+                    leave=leave,
+                )
+            return code
 
 
 def check(
@@ -114,7 +122,10 @@ def check(
     found = compare(description, brokers)
     warnings = [neighbour_warning(app_id, one) for one in neighbours(app_id, there)]
     left: list[Leftover] = []
-    if not isinstance(found, list) and control_topic(app_id) in there:
+    if isinstance(found, list):
+        return description, found, warnings, left
+    warnings += found.unread_texts()
+    if control_topic(app_id) in there:
         left = find_leftovers(description.settings, brokers, found, _last_snapshot(description.settings))
     return description, found, warnings, left
 
@@ -183,7 +194,7 @@ def _resolved(description: Description, brokers: Brokers) -> Topology:
 
 def _join(
     app: str,
-    settings: Settings,
+    description: Description,
     topology: Topology,
     cluster: Cluster,
     brokers: Brokers,
@@ -193,9 +204,9 @@ def _join(
     fleet: Fleet,
     say: Presenter,
     leave: bool,
-) -> int:
-    """Read the control log, be a host of the cluster, and let go."""
-    inbox, dropped = Inbox(), Dropped()
+) -> int | None:
+    """Read the control log, be a host of the cluster, and let go. None: do it again, partitions were added."""
+    settings, inbox, dropped = description.settings, Inbox(), Dropped()
     held = Secret(secret.encode()) if secret is not None else None
     signatures = Signatures(held, settings.app_id, required=settings.cluster_signatures == "required")
     deadline = time.monotonic() + settings.connect_timeout
@@ -238,10 +249,11 @@ def _join(
             say=say,
             dropped=dropped,
             secret=held,
+            watch=TopicsWatch(description, topology, say.line),
         )
         code = asyncio.run(coordination.run())
         leads = node.term is not None
-        return code
+        return None if coordination.begins_again(code) else code
     finally:
         if cluster_effects is not None:
             cluster_effects.close(leads=leads)

@@ -132,6 +132,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     moves: tuple[MoveStatus, ...] = ()
     # Of this host: records, requests and answers of others that it could not read, or did not believe.
     dropped: tuple[DroppedStatus, ...] = ()
+    # What is not read, and why.
+    notes: tuple[str, ...] = ()
 
 
 # Requests on the control socket (frames of wire.py, one answer each), and how long a coordinator may take for them:
