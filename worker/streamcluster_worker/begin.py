@@ -139,11 +139,13 @@ def _lost(app_id: str, tp: TP, at: int, log: Log) -> str:
 
 
 def _expired(app_id: str, tp: TP, log: Log, reset: Reset) -> Begin:
-    count = f"{log.end - log.begin:,} records, {log.begin} to {max(log.begin, log.end - 1)},"
-    then = "are not read" if reset == "latest" else "are read, whether they had been or not"
     at = log.end if reset == "latest" else log.begin
+    if log.begin == log.end:
+        return Begin(Committed(at), is_new=True, expired=True)
+    then = "are not read" if reset == "latest" else "are read, whether they had been or not"
     text = (
-        f"{tp}: {count} {then}: the position that {app_id} had is gone (offsets.retention.minutes of the brokers, or "
-        f"deleted by hand), so it begins as consumer_auto_offset_reset={reset} says, at {at}"
+        f"{tp}: {log.end - log.begin:,} records, {log.begin} to {log.end - 1}, {then}: the position that {app_id} had "
+        "is gone (it expired after the brokers' offsets.retention.minutes, somebody deleted it, or the topic was made "
+        f"anew), so reading begins at {at}, as consumer_auto_offset_reset={reset} says"
     )
     return Begin(Committed(at), is_new=True, said=text, expired=True)

@@ -54,9 +54,9 @@ def refuse_lost_offsets(settings: Settings, start: Start, store: TaskStore, tabl
     topics = ", ".join(map(str, lost[:3])) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
     raise StateIncompatible(
         f"The tables of app {settings.app_id} are not empty, but group {settings.app_id} has no committed offset for "
-        f"{topics}: they expired or were deleted, and reading from the start would count everything twice. Run "
-        "`streamcluster reset --offsets --topics` to start from nothing, or commit the offsets that belong to the "
-        "state (`kafka-consumer-groups --reset-offsets --to-offset`)."
+        f"{topics}: they expired or were deleted, or the topic was made anew, and reading from the start would count "
+        "everything twice. Run `streamcluster reset --offsets --topics` to start from nothing, or commit the offsets "
+        "that belong to the state (`kafka-consumer-groups --reset-offsets --to-offset`)."
     )
 
 
