@@ -70,6 +70,23 @@ def test_position_behind_the_end_is_no_place_to_begin() -> None:
     assert "--topic orders:0 --reset-offsets --to-earliest" in found.lost
 
 
+def test_topic_that_is_made_anew_under_the_app_is_read_from_its_beginning() -> None:
+    """Its log ends before what this process has committed, and Kafka deleted the position with the old topic."""
+    found = begin_of("shop", TP0, None, Log(0, 5), NOTHING, "latest", 45)
+
+    assert (found.position, found.is_new, found.expired, found.lost) == (Committed(0), True, True, None)
+    assert found.said is not None
+    assert found.said.startswith("orders[0]: the topic was deleted and made anew: shop had come to 45")
+
+
+def test_position_that_the_group_has_forgotten_is_waited_for() -> None:
+    """The log has what this process has committed, and the group's coordinator does not."""
+    for committed in (None, Committed(3)):
+        found = begin_of("shop", TP0, committed, Log(0, 50), KNOWN, "latest", 45)
+        assert found.lost is not None
+        assert "has committed 45, and its coordinator says now" in found.lost
+
+
 offsets = st.integers(0, 20)
 
 

@@ -89,6 +89,8 @@ def begin_of(
         return Begin(committed or Committed(confirmed), lost=_forgotten(app_id, tp, committed, confirmed))
     if committed is not None:
         return _go_on(app_id, tp, committed, log)
+    if confirmed is not None:
+        return _anew(app_id, tp, log, confirmed)
     if past.had_position(tp):
         return _expired(app_id, tp, log, reset)
     if tp.topic in past.internal:
@@ -136,6 +138,15 @@ def _lost(app_id: str, tp: TP, at: int, log: Log) -> str:
         f"`kafka-consumer-groups --bootstrap-server BROKER --group {app_id} --topic {tp.topic}:{tp.partition} "
         "--reset-offsets --to-earliest --execute`"
     )
+
+
+def _anew(app_id: str, tp: TP, log: Log, confirmed: int) -> Begin:
+    """All that is in the log came after the app had begun, whatever the setting says."""
+    text = (
+        f"{tp}: the topic was deleted and made anew: {app_id} had come to {confirmed}, and what followed is gone; "
+        f"the new one is read from its beginning at {log.begin}, {log.end - log.begin:,} records so far"
+    )
+    return Begin(Committed(log.begin), is_new=True, said=text, expired=True)
 
 
 def _expired(app_id: str, tp: TP, log: Log, reset: Reset) -> Begin:
