@@ -32,7 +32,8 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """All that a worker process is started with. state_dir: this app's own directory on this host.
 
     inventory: say once with Stored which state is on this host's disk. death: why the process before this one in the
-    slot died, when an event may have done that: nobody ended it, and it did not say why; or it hung.
+    slot died, when an event may have done that: nobody ended it, and it did not say why; or it hung. begun: topic ->
+    partitions that it had when the app began to read it. read: topic -> partitions in which the app had a position.
     """
 
     app: str
@@ -44,6 +45,8 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     transactional_id: str
     inventory: bool = False
     death: str | None = None
+    begun: dict[str, int] = {}
+    read: dict[str, int] = {}
 
 
 class Description(_Message, frozen=True, kw_only=True):
@@ -168,7 +171,7 @@ class TaskReport(msgspec.Struct, frozen=True, kw_only=True):
     """Facts of one task. lag: records behind per source topic; restored/restore_total: records of its changelogs.
 
     Of a standby, lag is per changelog, LAG_UNKNOWN at first, and error says why it does not get on. stored: sum of the
-    changelog offsets that the local store is at.
+    changelog offsets that the local store is at. said: what became of records when it was opened.
     """
 
     task: TaskId
@@ -179,6 +182,7 @@ class TaskReport(msgspec.Struct, frozen=True, kw_only=True):
     restore_total: Number = 0
     error: str | None = None
     stored: Number = 0
+    said: tuple[str, ...] = ()
 
 
 class Report(_Message, frozen=True, kw_only=True):

@@ -1,7 +1,9 @@
 """Joins what the code declares with what the brokers have: the frozen topology, or every problem at once.
 
 Pure: it creates nothing and asks nobody. A repartition topic takes its source's partition count, a changelog that of
-the topics that feed its table; both are checked when they exist.
+the topics that feed its table; both are checked when they exist. Kafka can add partitions to a topic and not take them
+away, and then new records of a key are elsewhere. What has no state reads the new ones; a table stays as it is, and of
+what feeds it the partitions are read that it has shards for (`ResolvedTopic.added` are not).
 """
 
 from __future__ import annotations
@@ -39,6 +41,24 @@ def resolve(declared: Declared, broker: Mapping[str, BrokerTopic], settings: Set
     return _Resolution(declared, broker, settings).run()
 
 
+def growth(before: Topology, now: Topology) -> list[str]:
+    """Topics that have got partitions which the app can read, a line for each; empty: none, or more than that changed.
+
+    Args:
+        before: what runs.
+        now: what would run with the topics as they are.
+    """
+    old = {topic.name: topic.partitions for topic in before.topics if topic.role in _READ}
+    new = {topic.name: topic.partitions for topic in now.topics if topic.role in _READ}
+    if before.tables != now.tables or any(new.get(name, 0) < count for name, count in old.items()):
+        return []
+    return [
+        f"topic {name!r} has {_partitions(new[name])} now, and had {count}"
+        for name, count in sorted(old.items())
+        if new[name] > count
+    ]
+
+
 @dataclass(slots=True)
 class _Resolution:
     """One pass over a declaration."""
@@ -52,11 +72,15 @@ class _Resolution:
     matches: dict[str, tuple[str, ...]] = field(default_factory=dict)
     # Partition counts found so far; None: a problem was noted, and what depends on it stays silent.
     counts: dict[str, int | None] = field(default_factory=dict)
+    # Topics that have more partitions than the tables that they feed have shards -> the count of those.
+    shards: dict[str, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
     def run(self) -> Topology | list[Problem]:
         """The answer."""
         self._expand_patterns()
+        for table in self.declared.tables:
+            self._find_shards(table)
         tables = {table.changelog: table for table in self.declared.tables}
         for name in sorted(self.specs):
             if name not in tables:
@@ -103,6 +127,19 @@ class _Resolution:
             if name not in self.specs or self.specs[name].role not in _READ:
                 self.specs[name] = found
 
+    def _find_shards(self, table: TableSpec) -> None:
+        """Note the topics that have got more partitions since the table's changelog was made."""
+        changelog = self.broker.get(table.changelog)
+        if changelog is None:
+            return
+        feeding = self._named(table.sources) or [name for name, spec in self.specs.items() if spec.role in _READ]
+        there = {name: self.broker[name].partitions for name in feeding if name in self.broker}
+        if not table.sources and len(set(there.values())) > 1:
+            return
+        for name in sorted(there):
+            if there[name] > changelog.partitions:
+                self.shards.setdefault(name, changelog.partitions)
+
     def _count(self, name: str) -> int | None:
         """The partition count of a topic that is no changelog; notes what is wrong, once."""
         if name in self.counts:
@@ -113,11 +150,15 @@ class _Resolution:
         existing = self.broker.get(name)
         if existing is None:
             self.counts[name] = self._missing(spec, wished)
-        elif wished is not None and existing.partitions != wished:
-            self._wrong_count(spec, existing.partitions, wished)
+        elif spec.partitions is not None and not self._may_have(spec, existing.partitions, spec.partitions):
+            self._wrong_count(spec, existing.partitions, spec.partitions)
         else:
-            self.counts[name] = existing.partitions
+            self.counts[name] = self.shards.get(name, existing.partitions)
         return self.counts[name]
+
+    def _may_have(self, spec: TopicSpec, existing: int, wished: int) -> bool:
+        """Whether a topic may have another count than it is created with: others' topics get partitions added."""
+        return existing == wished or (existing > wished and spec.role not in _OURS)
 
     def _like(self, spec: TopicSpec) -> int | None:
         counts = {name: count for name in self._named(spec.like) if (count := self._count(name)) is not None}
@@ -150,19 +191,18 @@ class _Resolution:
 
     def _wrong_count(self, spec: TopicSpec, existing: int, wished: int) -> None:
         if spec.role in _OURS:
-            reason = f"the topics that feed it have {wished}" if spec.partitions is None else f"{wished} are declared"
-            self._incompatible(spec, existing, wished, reason)
+            self._incompatible(spec, existing, wished, f"{wished} are declared", f"declare partitions={existing}")
         else:
             self._problem(
                 f"topic {spec.name!r} has {_partitions(existing)}, but the app declares partitions={wished}: declare "
                 f"partitions={existing}, or make a new topic with {_partitions(wished)}."
             )
 
-    def _incompatible(self, spec: TopicSpec, existing: int, wished: int, reason: str) -> None:
+    def _incompatible(self, spec: TopicSpec, existing: int, wished: int, reason: str, remedy: str) -> None:
         self._problem(
-            f"{spec.role} topic {spec.name!r} of an earlier run has {_partitions(existing)}, but {reason}. Bring back "
-            f"{_partitions(existing)}, or start from nothing with {_partitions(wished)}: `streamcluster reset "
-            "--offsets --topics` deletes what is stored.",
+            f"{spec.role} topic {spec.name!r} of an earlier run has {_partitions(existing)}, but {reason}. Either "
+            f"{remedy}, or start from nothing with {_partitions(wished)}: `streamcluster reset --offsets --topics` "
+            "deletes what is stored.",
             incompatible=True,
         )
 
@@ -210,7 +250,12 @@ class _Resolution:
             return
         existing = self.broker.get(spec.name)
         if existing is not None and existing.partitions != group:
-            self._incompatible(spec, existing.partitions, group, f"the topics that feed the table have {group}")
+            feeding = ", ".join(map(repr, self._named(table.sources))) or "the topics that the app reads"
+            more = existing.partitions > group
+            remedy = f"add partitions to {feeding} until there are {existing.partitions} (`kafka-topics --alter`)"
+            other = f"let the table be fed by topics with {_partitions(existing.partitions)}"
+            reason = f"what feeds the table has {group}"
+            self._incompatible(spec, existing.partitions, group, reason, remedy if more else other)
             return
         policy = existing.config.get("cleanup.policy", "compact") if existing is not None else "compact"
         if "compact" not in policy:
@@ -231,6 +276,7 @@ class _Resolution:
             name=spec.name,
             role=spec.role,
             partitions=self._known(spec.name),
+            added=existing.partitions - self._known(spec.name) if existing is not None and spec.role in _READ else 0,
             create=existing is None,
             replicas=spec.replicas,
             config=spec.config,

@@ -69,7 +69,7 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResolvedTopic(msgspec.Struct, frozen=True, kw_only=True):
-    """A topic with its partition count.
+    """A topic with its partition count; added: partitions beyond those, which are not read.
 
     message_bytes_max: the topic's own limit on one record batch. ahead_ms_max, behind_ms_max: how far a timestamp may
     be from the broker's clock. None: no limit that is known. purge: as in TopicSpec.
@@ -78,6 +78,7 @@ class ResolvedTopic(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     role: str
     partitions: int
+    added: int = 0
     create: bool = False
     replicas: int | None = None
     config: dict[str, str] = {}
@@ -116,6 +117,31 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
     def source_partitions(self) -> list[TP]:
         """Every partition that a task reads, in order."""
         return [TP(topic, task.partition) for task in self.tasks() for topic in self.sources(task)]
+
+    def unread(self) -> list[TP]:
+        """Partitions that were added to topics which feed tables, and are not read."""
+        return [
+            TP(topic.name, number)
+            for topic in self.topics
+            for number in range(topic.partitions, topic.partitions + topic.added)
+        ]
+
+    def unread_texts(self) -> list[str]:
+        """What is not read, and why, a line for each topic."""
+        return [self._unread_text(topic) for topic in self.topics if topic.added]
+
+    def _unread_text(self, topic: ResolvedTopic) -> str:
+        has, last = topic.partitions + topic.added, topic.partitions + topic.added - 1
+        added = f"partition {last} is" if topic.added == 1 else f"partitions {topic.partitions} to {last} are"
+        tables = ", ".join(table.name for table in self.tables if table.group == topic.partitions)
+        return (
+            f"topic {topic.name!r} has {has} partitions now, and {added} not read: they were added after tables "
+            f"({tables}) were made with {topic.partitions} shards, and Kafka puts new records of a key into another "
+            "partition than the ones before, so the entries of a key would be in two shards. Kafka cannot take the "
+            f"partitions away again. Let the app read a new topic with {has} partitions, under a new id, and copy the "
+            f"records there; or start from nothing with all {has}: stop all hosts, `streamcluster reset --offsets "
+            "--topics`, and start (what the topics still hold is processed again)"
+        )
 
     def tables_of(self, task: TaskId) -> list[ResolvedTable]:
         """The tables that have a shard in `task`."""

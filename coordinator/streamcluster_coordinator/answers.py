@@ -28,6 +28,7 @@ from .ownership import Ownership, peers_of
 from .peer_port import PeerClient
 from .rows import TableReader
 from .status import LEADER_SECONDS, Answer, Ask, Asked, GetRows, GetStatus, Request, Status
+from .topics_watch import TopicsWatch
 
 # A worker whose loop turns tells within milliseconds; of one that hangs, what it said last is shown.
 TELL_SECONDS, _LOOK_SECONDS = 0.5, 0.005
@@ -47,6 +48,7 @@ class Answers:
     send: Callable[[Slot, ToWorker], bool]
     dropped: Dropped
     read_standings: Callable[[], Awaitable[Mapping[TP, Standing]]]
+    watch: TopicsWatch | None = None
     rows: TableReader = field(init=False)
     # Requests that the leader has not answered yet, by their id.
     waiting: dict[str, asyncio.Future[str]] = field(default_factory=dict)
@@ -81,7 +83,10 @@ class Answers:
             str(task): tuple(TP(topic, task.partition) for topic in self.topology.sources(task)) for task in tasks
         }
         from_begin = self.node.settings.consumer_auto_offset_reset == "earliest"
-        return with_standings(self.status(), sources, standings, from_begin=from_begin)
+        status = with_standings(self.status(), sources, standings, from_begin=from_begin)
+        if self.watch is None:
+            return status
+        return msgspec.structs.replace(status, tasks=(*status.tasks, *self.watch.rows()), notes=tuple(self.watch.notes))
 
     async def _hear_workers(self) -> None:
         """Have our workers say what they do now, and wait a moment for those that can."""

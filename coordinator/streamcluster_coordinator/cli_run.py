@@ -8,13 +8,14 @@ from pathlib import Path
 
 import click
 
-from streamcluster.errors import ExitCode
+from streamcluster.errors import ConfigurationError, ExitCode
 from streamcluster.security import loose_secrets
 
 from .broker import run_broker
 from .checking import error_of
 from .cli_target import Target, as_seconds, json_option, print_json, say, targets_app
 from .demo.show import show_demo
+from .leftovers import refusal, texts
 from .notify import take_over_notifications
 from .presentation import make_presentation
 from .runtime import check as check_app
@@ -42,7 +43,8 @@ LOG_LEVELS = click.Choice(["debug", "info", "warning", "error"])
 @click.option(
     "--connect-timeout", callback=as_seconds, metavar="DURATION", help="To find a broker at the start. Default: 30s."
 )
-def start(target: Target) -> int:
+@click.option("--leave", is_flag=True, help="Go on without what an earlier version of the app left in its topics.")
+def start(target: Target, leave: bool) -> int:
     """Run an app on this host: a coordinator and its workers.
 
     SIGTERM or Ctrl-C drains (a second Ctrl-C stops now), SIGHUP restarts the workers one by one, SIGUSR1 logs the
@@ -56,7 +58,7 @@ def start(target: Target) -> int:
     signal.signal(signal.SIGTERM, _end_now)
     try:
         presenter = take_over_notifications(presentation)
-        return run(target.reference, dict(target.overrides), say=presenter)
+        return run(target.reference, dict(target.overrides), say=presenter, leave=leave)
     finally:
         presentation.close()
 
@@ -71,20 +73,21 @@ def _end_now(_number: int, _frame: object) -> None:
 @json_option
 def check(target: Target, as_json: bool) -> int:
     """Load the app, compare it with what the brokers have, and show its topology. Changes nothing."""
-    description, found, seen = check_app(target.reference, dict(target.overrides))
-    warnings = [*loose_secrets(description.settings), *seen]
+    description, found, seen, left = check_app(target.reference, dict(target.overrides))
+    app_id = description.settings.app_id
+    warnings = [*loose_secrets(description.settings), *seen, *texts(left, app_id)]
     problems = found if isinstance(found, list) else []
     topology = None if isinstance(found, list) else found
     if as_json:
-        print_json(
-            {"app": description.settings.app_id, "problems": problems, "topology": topology, "warnings": warnings}
-        )
+        print_json({"app": app_id, "problems": problems, "topology": topology, "warnings": warnings, "left": left})
     elif topology is not None:
         click.echo(topology_text(topology, description.settings))
     for warning in warnings:
         say(f"streamcluster: warning: {warning}", err=True)
     if problems:
         raise error_of(problems)
+    if left:
+        raise ConfigurationError(refusal(left, app_id))
     return 0
 
 

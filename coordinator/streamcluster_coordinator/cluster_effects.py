@@ -15,6 +15,7 @@ from functools import partial
 from typing import TypeVar
 
 from streamcluster.errors import BrokerUnreachable, ConfigurationError, ExitCode, Fenced, StateIncompatible
+from streamcluster.ids import SlotId
 
 from . import machine_events as ev
 from .control import Control
@@ -69,8 +70,13 @@ class ClusterEffects:
 
     async def _claim(self) -> None:
         make = partial(first_snapshot, identity=self.identity, slots=self.slots())
+
+        def claim() -> Snapshot:
+            self._fence_former_owners()
+            return self.control.claim(make, time.monotonic() + ASK_SECONDS)
+
         try:
-            snapshot = await self._in(self.writer, lambda: self.control.claim(make, time.monotonic() + ASK_SECONDS))
+            snapshot = await self._in(self.writer, claim)
             self.inbox.post(ev.Claimed(snapshot))
         except (Fenced, BrokerUnreachable) as error:
             logger.debug("the claim is lost: %s", error)
@@ -79,6 +85,18 @@ class ClusterEffects:
             self.inbox.post(ev.EndAtOnce(int(ExitCode.CONFIGURATION), str(error)))
         except StateIncompatible as error:
             self.inbox.post(ev.EndAtOnce(int(ExitCode.STATE_INCOMPATIBLE), str(error)))
+
+    def _fence_former_owners(self) -> None:
+        """Of a version with other tasks none may commit any more, though it is silent: ours read the same partitions.
+
+        On this host the kernel has said that they are gone.
+        """
+        last = self.control.last
+        if last is None or last.shape == self.identity.shape:
+            return
+        slots = {SlotId.parse(slot) for slot in last.owners.values()}
+        for slot in sorted(slot for slot in slots if slot.host != self.identity.host):
+            self.control.fence(slot, time.monotonic() + ASK_SECONDS)
 
     async def _write(self, snapshot: Snapshot) -> None:
         def write() -> None:

@@ -95,6 +95,11 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
             *_differences("table", self.tables, other.tables),
         ]
 
+    def has_grown_from(self, other: Shape) -> bool:
+        """Whether it is `other` with more partitions of what is read, and the same tables."""
+        same = self.tables == other.tables and self.sources.keys() >= other.sources.keys()
+        return self != other and same and all(self.sources[name] >= count for name, count in other.sources.items())
+
 
 def _differences(kind: str, ours: Mapping[str, object], theirs: Mapping[str, object]) -> Iterable[str]:
     for name in sorted({**ours, **theirs}):
@@ -124,6 +129,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     standbys: task -> slots. successor: who is to lead next, when leader is None.
     lead: the slot that runs what is marked on_leader. drained: hosts and slots that get no task. pins: by hand.
     answers: request id -> what became of it, newest last.
+    begun: topic -> partitions that it had when the app began to read it; later ones were added, and are read from their
+    beginning. read: topic -> partitions in which the app has had a position. left: topics of earlier versions of the
+    app that an operator wants left alone.
     """
 
     epoch: Count
@@ -143,7 +151,16 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     moves: tuple[Move, ...] = ()
     answers: dict[str, str] = {}
     roll: Roll | None = None
+    begun: dict[str, Count] = {}
+    read: dict[str, Count] = {}
+    left: tuple[str, ...] = ()
     format_version: int = FORMAT_VERSION
+
+
+def begun_of(last: Snapshot | None, shape: Shape) -> dict[str, int]:
+    """How many partitions each topic of `shape` had when the app began to read it, by the newest snapshot."""
+    before = {**last.shape.sources, **last.begun} if last is not None else {}
+    return {topic: min(count, before.get(topic, count)) for topic, count in shape.sources.items()}
 
 
 class _Version(msgspec.Struct):

@@ -41,7 +41,7 @@ from streamcluster.topology import Topology
 from . import machine_events as ev
 from .answers import Answers
 from .cluster_effects import ClusterEffects
-from .control_record import slot_transactional_id
+from .control_record import begun_of, slot_transactional_id
 from .dropped import Dropped
 from .fleet import Fleet, Process, watch
 from .inbox import Inbox
@@ -54,6 +54,7 @@ from .peer_auth import Secret
 from .peer_port import PeerClient, PeerPort
 from .status import Status
 from .topics_standings import StandingsReader
+from .topics_watch import TopicsWatch
 
 logger = logging.getLogger("streamcluster.coordinator")
 # Stalls, deadlines and back-offs are seconds long; a fifth of one is exact enough.
@@ -112,6 +113,11 @@ class Coordination:
     exit_code: int | None = None
     # Opens the port for other hosts; None: there is none, or no secret to ask others with.
     secret: Secret | None = None
+    # Looks for partitions that are added.
+    watch: TopicsWatch | None = None
+    # It ends so that the app begins again with partitions that were added; and whether somebody wants it to end.
+    has_grown: bool = False
+    told_to_end: bool = False
     answers: Answers = field(init=False)
     standings: StandingsReader = field(init=False)
 
@@ -119,7 +125,14 @@ class Coordination:
         client = PeerClient(self.secret, self.settings.app_id) if self.secret is not None else None
         self.standings = StandingsReader(self.settings, self.topology.source_partitions())
         self.answers = Answers(
-            self.topology, self.node, self.inbox, client, self._send_to, self.dropped, self.standings.read
+            self.topology,
+            self.node,
+            self.inbox,
+            client,
+            self._send_to,
+            self.dropped,
+            self.standings.read,
+            self.watch,
         )
 
     async def run(self) -> int:
@@ -129,7 +142,7 @@ class Coordination:
         # nohup: who starts us so wants no hang-up to mean anything.
         heard = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN or number != signal.SIGHUP]
         for number in heard:
-            loop.add_signal_handler(number, self.inbox.post, _SIGNALS[number])
+            loop.add_signal_handler(number, self._told, number)
         control_socket = ControlSocket(self.directory, self.answers.answer, self.dropped)
         port = self._peer_port()
         try:
@@ -146,6 +159,8 @@ class Coordination:
                 }
                 if is_init():
                     self.tasks.add(group.create_task(self._every(REAP_SECONDS, self._reap)))
+                if self.watch is not None:
+                    self.tasks.add(group.create_task(self.watch.run(self._grown)))
                 await self._work(group)
                 self.cluster.ended = True
                 for task in self.tasks:
@@ -178,6 +193,25 @@ class Coordination:
             dropped=self.dropped,
             listen=self.settings.listen,
         )
+
+    def _told(self, number: signal.Signals) -> None:
+        self.told_to_end |= number in (signal.SIGTERM, signal.SIGINT)
+        self.inbox.post(_SIGNALS[number])
+
+    def _grown(self, texts: list[str]) -> None:
+        """Partitions were added: end the run as if asked to."""
+        for text in texts:
+            self.say.line("warning", f"{text}: the workers begin again, to read all of them")
+        self.has_grown = True
+        self.inbox.post(ev.StopRequested())
+
+    def begins_again(self, code: int) -> bool:
+        """After the run: whether the app goes on with partitions that were added, seen here or by other hosts first."""
+        if self.told_to_end:
+            return False
+        if self.node.is_outgrown():
+            return code in (ExitCode.STATE_INCOMPATIBLE, ExitCode.DRAINED, ExitCode.TEMPORARY_FAILURE)
+        return self.has_grown and code in (ExitCode.DRAINED, ExitCode.TEMPORARY_FAILURE)
 
     def _tick(self) -> None:
         self.inbox.post(ev.Tick(time.monotonic()))
@@ -246,7 +280,7 @@ class Coordination:
                 assert_never(effect)
 
     def _spawn(self, slot: Slot, *, inventory: bool, death: str | None) -> None:
-        owner = SlotId(self.node.identity.host, slot)
+        owner, snapshot = SlotId(self.node.identity.host, slot), self.node.view.snapshot
         config = WorkerConfig(
             app=self.app,
             slot=slot,
@@ -258,6 +292,8 @@ class Coordination:
             transactional_id=slot_transactional_id(self.settings.app_id, owner),
             inventory=inventory,
             death=death,
+            begun=begun_of(snapshot, self.node.identity.shape),
+            read=snapshot.read if snapshot is not None else {},
         )
         try:
             process = self.fleet.start_worker(msgspec.msgpack.encode(config))

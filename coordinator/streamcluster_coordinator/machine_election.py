@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from streamcluster.ids import TaskId
 
-from .control_record import HostEntry, Leader, Shape, Snapshot, check_origin
+from .control_record import HostEntry, Leader, Shape, Snapshot, begun_of, check_origin
 from .machine_view import View
 
 # So long the next in line waits for the one before it.
@@ -24,7 +24,10 @@ LOST_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who this coordinator is, and where it works. tasks: all of the app; stateless: those without tables."""
+    """Who this coordinator is, and where it works. tasks: all of the app; stateless: those without tables.
+
+    left: topics of earlier versions of the app that the operator wants left alone.
+    """
 
     host: str
     instance: str
@@ -38,6 +41,7 @@ class Identity:
     stateless: frozenset[TaskId]
     rack: str | None = None
     peer: str | None = None
+    left: tuple[str, ...] = ()
 
 
 def should_claim(view: View, identity: Identity) -> bool:
@@ -65,7 +69,9 @@ def should_claim(view: View, identity: Identity) -> bool:
 def _may_run(view: View, identity: Identity, snapshot: Snapshot) -> bool:
     """Whether hosts of the log's version are there, or might be: they are not heard before they report (H18)."""
     is_new = view.now - view.started_at <= view.settings.host_timeout
-    return bool(_others(view, identity)) or (is_new and bool(snapshot.hosts.keys() - {identity.host}))
+    # Those that join tell their shape: of our version each waits for the other otherwise.
+    ours = {report.host for report in view.fresh() if report.shape == identity.shape}
+    return bool(set(_others(view, identity)) - ours) or (is_new and bool(snapshot.hosts.keys() - {identity.host}))
 
 
 def _others(view: View, identity: Identity) -> list[str]:
@@ -107,11 +113,20 @@ def first_snapshot(last: Snapshot | None, identity: Identity, slots: tuple[int, 
         leader=leader,
         successor=None,
         shape=identity.shape,
+        begun=begun_of(last, identity.shape),
+        read={topic: count for topic, count in last.read.items() if topic in identity.shape.sources},
+        left=_left(last, identity),
         hosts={**last.hosts, identity.host: entry},
         owners={task: slot for task, slot in last.owners.items() if task in known},
         revoking={task: at for task, at in last.revoking.items() if task in known},
         standbys={task: at for task, at in last.standbys.items() if task in known},
     )
+
+
+def _left(last: Snapshot, identity: Identity) -> tuple[str, ...]:
+    """What is declared again is not left alone any more."""
+    changelogs = {changelog for changelog, _ in identity.shape.tables.values()}
+    return tuple(sorted({*last.left, *identity.left} - identity.shape.sources.keys() - changelogs))
 
 
 def abdication(snapshot: Snapshot, successor: str | None) -> Snapshot:

@@ -6,7 +6,7 @@ next one starts from the log and the hosts' reports.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from streamcluster.ids import SlotId, TaskId
 
 from .control_record import Snapshot
-from .host_report import HostReport
+from .host_report import HostReport, HostRows
 from .machine_events import Effect, FenceSlot, Say, Write
 from .machine_pace import Pace
 from .machine_plan import Draft, Facts, draft_of, finished, is_broken, is_drained, plan, slot_report
@@ -93,7 +93,7 @@ def lead(view: View, term: Leadership) -> list[Effect]:
     draft = draft_of(term.snapshot, facts)
     base, requested = take_requests(draft, facts, term.snapshot)
     plan(draft, facts)
-    base = _with_lead(base, draft, facts)
+    base = _with_read(_with_lead(base, draft, facts), facts.rows.values())
     following = finished(draft, base)
     if following != term.snapshot or term.is_covered:
         term.is_writing, term.draft, term.is_covered = True, draft, False
@@ -188,6 +188,19 @@ def _with_lead(snapshot: Snapshot, draft: Draft, facts: Facts) -> Snapshot:
             if _can_lead(draft, facts, slot, must_be_ready=must_be_ready):
                 return replace(snapshot, lead=str(slot))
     return snapshot
+
+
+def _with_read(snapshot: Snapshot, rows: Iterable[HostRows]) -> Snapshot:
+    """Note the topics of which every partition has a position: one that has none later has lost it."""
+    sources = snapshot.shape.sources
+    if all(snapshot.read.get(topic, 0) >= count for topic, count in sources.items()):
+        return snapshot
+    seen: dict[str, set[int]] = {}
+    for row in (row for host in rows for row in host.tasks):
+        for topic in row.positions:
+            seen.setdefault(topic, set()).add(TaskId.parse(row.task).partition)
+    whole = {topic: count for topic, count in sources.items() if len(seen.get(topic, ())) >= count}
+    return replace(snapshot, read={**snapshot.read, **whole}) if whole else snapshot
 
 
 def _can_lead(draft: Draft, facts: Facts, slot: SlotId, *, must_be_ready: bool) -> bool:

@@ -181,15 +181,26 @@ class Node:
         return self.local.handle(assigned(view, me, snapshot, was_registered=self.was_registered))
 
     def _refused(self) -> list[Effect]:
-        """End when the cluster has other tasks or tables than we: it was there first, or went on without us (H18)."""
+        """End when the cluster has other tasks or tables than we: it was there first, or went on without us (H18).
+
+        Not while the others have yet to notice that partitions were added: they end their run, and we wait for that.
+        """
         snapshot = self.view.snapshot
+        if snapshot is not None and self.identity.shape.has_grown_from(snapshot.shape) and not self.was_registered:
+            return []
         if snapshot is None or snapshot.shape == self.identity.shape or self.local.state.stop is not None:
             return []
         if not self.was_registered and not is_led(self.view, snapshot):
             return []
-        return self.local.handle(
-            ev.EndAtOnce(int(ExitCode.STATE_INCOMPATIBLE), refused_text(self.view, self.identity, snapshot))
-        )
+        text = refused_text(self.view, self.identity, snapshot)
+        if self.is_outgrown():
+            text = "other hosts read partitions already that were added: this one begins again, to read them too"
+        return self.local.handle(ev.EndAtOnce(int(ExitCode.STATE_INCOMPATIBLE), text))
+
+    def is_outgrown(self) -> bool:
+        """Whether the cluster reads partitions that were added, of which this run does not know."""
+        snapshot = self.view.snapshot
+        return snapshot is not None and snapshot.shape.has_grown_from(self.identity.shape)
 
     # The status topic
 

@@ -158,6 +158,7 @@ class Snapshots:
             owner=owner,
             stored=report.stored,
             events_per_second=self._load(task, report, state.now),
+            said=report.said,
         )
 
     def _load(self, task: TaskId, report: TaskReport, now: float) -> float | None:

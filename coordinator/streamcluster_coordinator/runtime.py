@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from streamcluster.errors import ConfigurationError, ExitCode
@@ -24,13 +26,14 @@ from .checking import compare, describe, error_of
 from .cluster_effects import ClusterEffects
 from .control import Control
 from .control_bus import StatusBus
-from .control_record import NAME_CHARS_MAX, control_topic, shape_of
+from .control_record import NAME_CHARS_MAX, Snapshot, control_topic, shape_of
 from .control_topics import control_topic_problems, control_topics
 from .coordination import Coordination, Presenter
 from .dropped import Dropped
 from .fleet import Fleet
 from .inbox import Inbox
 from .instance import app_directory, instance_lock
+from .leftovers import Leftover, refusal, texts
 from .machine_election import Identity
 from .machine_events import EndAtOnce, RecordUnread, ReportHeard, SnapshotRead
 from .machine_node import Node
@@ -41,7 +44,9 @@ from .places import use_socket_directory
 from .rights import neighbour_warning, neighbours, rights_of
 from .signatures import Signatures
 from .topics import Brokers, Cluster
+from .topics_left import find_leftovers
 from .topics_rights import refuse_missing_rights
+from .topics_watch import TopicsWatch
 
 APP_VARIABLE = "STREAMCLUSTER_APP"
 # As in the unit: what the app makes is its user's alone.
@@ -50,7 +55,9 @@ PRIVATE_UMASK = 0o077
 __all__ = ["Presenter", "check", "run"]
 
 
-def run(app: str, overrides: dict[str, object], *, say: Presenter, fleet: Fleet | None = None) -> int:
+def run(
+    app: str, overrides: dict[str, object], *, say: Presenter, fleet: Fleet | None = None, leave: bool = False
+) -> int:
     """Run an app on this host until it ends; return the exit code.
 
     Args:
@@ -58,6 +65,7 @@ def run(app: str, overrides: dict[str, object], *, say: Presenter, fleet: Fleet 
         overrides: the operator's settings, which beat those of the code.
         say: shows lines and snapshots.
         fleet: starts the processes; another one in tests.
+        leave: go on without what earlier versions of the app left behind.
 
     Raises:
         StreamclusterError: it cannot start; the error has the message and the exit code.
@@ -74,28 +82,67 @@ def run(app: str, overrides: dict[str, object], *, say: Presenter, fleet: Fleet 
             say.line("warning", text)
         with instance_lock(app_directory(settings)) as directory:
             brokers = Brokers(settings)
-            cluster = brokers.connect()
-            topology = prepare_topics(description, brokers, cluster, say)
-            refuse_missing_rights(brokers.admin, settings, rights_of(description.declared))
-            refuse_too_few_files(settings, topology)
-            return _join(app, settings, topology, cluster, secret=secret, directory=directory, fleet=fleet, say=say)
+            code: int | None = None
+            on_term = signal.getsignal(signal.SIGTERM)
+            while code is None:
+                # Again when partitions were added that are to be read; the loop of the run before has let go of it.
+                signal.signal(signal.SIGTERM, on_term)
+                cluster = brokers.connect()
+                topology = prepare_topics(description, brokers, cluster, say)
+                refuse_missing_rights(brokers.admin, settings, rights_of(description.declared))
+                refuse_too_few_files(settings, topology)
+                code = _join(
+                    app,
+                    description,
+                    topology,
+                    cluster,
+                    brokers,
+                    secret=secret,
+                    directory=directory,
+                    fleet=fleet,
+                    say=say,
+                    leave=leave,
+                )
+            return code
 
 
 def check(
     app: str, overrides: dict[str, object], *, fleet: Fleet | None = None
-) -> tuple[Description, Topology | list[Problem], list[str]]:
+) -> tuple[Description, Topology | list[Problem], list[str], list[Leftover]]:
     """Describe an app and compare it with the brokers. Changes nothing. Raises as `run`.
 
-    Returns what it declares, how that is on the brokers, and warnings.
+    Returns what it declares, how that is on the brokers, warnings, and what earlier versions of it left.
     """
     with opened_fleet(app, fleet, overrides) as fleet:
         description = describe(fleet, app, overrides)
     brokers = Brokers(description.settings)
     brokers.connect()
     app_id = description.settings.app_id
-    near = neighbours(app_id, brokers.topics(()))
-    warnings = [*description.notes, *(neighbour_warning(app_id, one) for one in near)]
-    return description, compare(description, brokers), warnings
+    there = brokers.topics(())
+    found = compare(description, brokers)
+    warnings = [*description.notes, *(neighbour_warning(app_id, one) for one in neighbours(app_id, there))]
+    left: list[Leftover] = []
+    if isinstance(found, list):
+        return description, found, warnings, left
+    warnings += found.unread_texts()
+    if control_topic(app_id) in there:
+        left = find_leftovers(description.settings, brokers, found, _last_snapshot(description.settings))
+    return description, found, warnings, left
+
+
+def _last_snapshot(settings: Settings) -> Snapshot | None:
+    """What the app did last, as far as it can be read: whoever starts it is told why it cannot."""
+    secret = cluster_secret(settings)
+    signatures = Signatures(
+        Secret(secret.encode()) if secret is not None else None,
+        settings.app_id,
+        required=settings.cluster_signatures == "required",
+    )
+    control = Control(settings, signatures, Dropped(), lambda _: None, lambda: None, lambda _: None)
+    try:
+        return control.catch_up(time.monotonic() + settings.connect_timeout)
+    finally:
+        control.close()
 
 
 @contextmanager
@@ -147,28 +194,23 @@ def _resolved(description: Description, brokers: Brokers) -> Topology:
 
 def _join(
     app: str,
-    settings: Settings,
+    description: Description,
     topology: Topology,
     cluster: Cluster,
+    brokers: Brokers,
     *,
     secret: str | None,
     directory: Path,
     fleet: Fleet,
     say: Presenter,
-) -> int:
-    """Read the control log, be a host of the cluster, and let go."""
-    inbox, dropped = Inbox(), Dropped()
+    leave: bool,
+) -> int | None:
+    """Read the control log, be a host of the cluster, and let go. None: do it again, partitions were added."""
+    settings, inbox, dropped = description.settings, Inbox(), Dropped()
     held = Secret(secret.encode()) if secret is not None else None
     signatures = Signatures(held, settings.app_id, required=settings.cluster_signatures == "required")
     deadline = time.monotonic() + settings.connect_timeout
-    control = Control(
-        settings,
-        signatures,
-        dropped,
-        lambda snapshot: inbox.post_from_thread(SnapshotRead(snapshot)),
-        lambda: inbox.post_from_thread(RecordUnread()),
-        lambda error: inbox.post_from_thread(EndAtOnce(int(ExitCode.STATE_INCOMPATIBLE), str(error))),
-    )
+    control = _control(settings, signatures, dropped, inbox)
     bus = StatusBus(settings, signatures, dropped, lambda report: inbox.post_from_thread(ReportHeard(report)))
     leads = False
     cluster_effects: ClusterEffects | None = None
@@ -176,6 +218,8 @@ def _join(
         identity = _identity(settings, topology, cluster.cluster_id, control.topic_id(deadline))
         # Before the first decision, so that a log without a leader is one in which nobody ever led.
         last = control.begin(deadline)
+        left = _leave_behind(find_leftovers(settings, brokers, topology, last), settings.app_id, leave=leave, say=say)
+        identity = replace(identity, left=left)
         slots = settings.workers or len(os.sched_getaffinity(0))
         node = Node.make(
             settings,
@@ -205,16 +249,41 @@ def _join(
             say=say,
             dropped=dropped,
             secret=held,
+            watch=TopicsWatch(description, topology, say.line),
         )
         code = asyncio.run(coordination.run())
         leads = node.term is not None
-        return code
+        return None if coordination.begins_again(code) else code
     finally:
         if cluster_effects is not None:
             cluster_effects.close(leads=leads)
         else:
             bus.close()
             control.close()
+
+
+def _control(settings: Settings, signatures: Signatures, dropped: Dropped, inbox: Inbox) -> Control:
+    return Control(
+        settings,
+        signatures,
+        dropped,
+        lambda snapshot: inbox.post_from_thread(SnapshotRead(snapshot)),
+        lambda: inbox.post_from_thread(RecordUnread()),
+        lambda error: inbox.post_from_thread(EndAtOnce(int(ExitCode.STATE_INCOMPATIBLE), str(error))),
+    )
+
+
+def _leave_behind(found: list[Leftover], app_id: str, *, leave: bool, say: Presenter) -> tuple[str, ...]:
+    """The topics of earlier versions that hold records, if the operator wants to go on without them.
+
+    Raises:
+        ConfigurationError: they were not said to be left (the operator).
+    """
+    for text in texts(found, app_id):
+        say.line("warning" if leave else "error", f"left alone, as --leave says: {text}" if leave else text)
+    if found and not leave:
+        raise ConfigurationError(refusal(found, app_id))
+    return tuple(one.topic for one in found)
 
 
 def _identity(settings: Settings, topology: Topology, cluster_id: str, topic_id: str) -> Identity:

@@ -29,6 +29,7 @@ class TaskStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     slot: number of the slot on its host; owner: the whole name, `a/0`. stored: sum of its changelog offsets.
     events_per_second: how fast its positions moved in the last half minute; None: it was not seen for so long.
+    said: what became of records when it was opened: deleted before they were read, for example.
     """
 
     task: TaskName
@@ -44,6 +45,7 @@ class TaskStatus(msgspec.Struct, frozen=True, kw_only=True):
     stored: Number = 0
     events_per_second: PerSecond | None = None
     standbys: tuple[StandbyStatus, ...] = ()
+    said: tuple[str, ...] = ()
 
 
 class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,6 +132,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     moves: tuple[MoveStatus, ...] = ()
     # Of this host: records, requests and answers of others that it could not read, or did not believe.
     dropped: tuple[DroppedStatus, ...] = ()
+    # What is not read, and why.
+    notes: tuple[str, ...] = ()
 
 
 # Requests on the control socket (frames of wire.py, one answer each), and how long a coordinator may take for them:

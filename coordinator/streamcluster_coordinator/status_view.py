@@ -151,6 +151,8 @@ def _troubles(status: Status, *, shown: bool) -> Iterator[str]:
     for task in status.tasks:
         if task.error is not None:
             yield f"task {task.task}: {task.error}"
+        yield from (f"task {task.task}: {text}" for text in task.said)
+    yield from status.notes
     for host in status.hosts:
         if host.trouble is not None:
             yield f"host {host.host}: what it tells of its workers and tasks cannot be read: {host.trouble}"
@@ -164,7 +166,7 @@ def topology_text(topology: Topology, settings: Settings) -> str:
         (
             topic.name,
             topic.role.replace("_", " "),
-            str(topic.partitions),
+            f"{topic.partitions} of {topic.partitions + topic.added}" if topic.added else str(topic.partitions),
             "will be created" if topic.create else "there",
         )
         for topic in topology.topics

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from streamcluster import App
 from streamcluster.errors import ConfigurationError
 from streamcluster.freeze import freeze
-from streamcluster.ids import TaskId
+from streamcluster.ids import TP, TaskId
 from streamcluster.resolve import resolve
 from streamcluster.settings import make_settings
 from streamcluster.topology import AgentSpec, BrokerTopic, Declared, Problem, TableSpec, TopicSpec, Topology
@@ -148,19 +148,65 @@ def test_table_used_from_topics_of_different_counts_names_both() -> None:
 
 
 def test_internal_topic_of_another_count_is_incompatible_state() -> None:
-    """An earlier run's changelog or repartition topic does not fit: exit 65 with the way out."""
+    """An earlier run's topic does not fit what is declared: exit 65, with ways out that Kafka has."""
     app = declared(
         topic("orders"),
-        topic("by-account", "repartition", create=True, like=("orders",)),
+        topic("by-account", "repartition", create=True, partitions=4),
         changelog("orders"),
         tables=(counts("orders"),),
     )
 
-    problems = bad(resolve(app, brokers(orders=4, by_account=2, counts_changelog=3), SETTINGS))
+    problems = bad(resolve(app, brokers(orders=4, by_account=2, counts_changelog=6), SETTINGS))
 
     assert all(problem.incompatible for problem in problems)
     assert [problem.text.split("'")[1] for problem in problems] == ["by-account", "counts-changelog"]
     assert all("streamcluster reset --offsets --topics" in problem.text for problem in problems)
+    assert "declare partitions=2" in problems[0].text
+    assert "add partitions to 'orders' until there are 6" in problems[1].text
+
+
+def test_partitions_added_to_a_topic_are_read_where_there_is_no_state() -> None:
+    """The count is the brokers', also when it was declared; a repartition topic of an earlier run stays as it is."""
+    app = declared(
+        topic("orders", partitions=2),
+        topic("by-account", "repartition", create=True, like=("orders",)),
+        changelog("by-account"),
+        tables=(counts("by-account"),),
+    )
+
+    topology = good(resolve(app, brokers(orders=5, by_account=2, counts_changelog=2), SETTINGS))
+
+    assert {one.name: (one.partitions, one.added) for one in topology.topics} == {
+        "orders": (5, 0),
+        "by-account": (2, 0),
+        "counts-changelog": (2, 0),
+    }
+    assert topology.unread() == []
+    assert len(topology.tasks()) == 7
+
+
+def test_partitions_added_to_a_topic_that_feeds_a_table_are_not_read() -> None:
+    """The table keeps its shards; what is not read is known and said, with what can be done in Kafka."""
+    app = declared(topic("orders"), topic("clicks"), changelog("orders"), tables=(counts("orders"),))
+
+    topology = good(resolve(app, brokers(orders=5, clicks=7, counts_changelog=2), SETTINGS))
+
+    assert topology.unread() == [TP("orders", 2), TP("orders", 3), TP("orders", 4)]
+    assert topology.tables[0].group == 2
+    assert topology.tasks() == [*(TaskId(2, n) for n in range(2)), *(TaskId(7, n) for n in range(7))]
+    [text] = topology.unread_texts()
+    assert text.startswith("topic 'orders' has 5 partitions now, and partitions 2 to 4 are not read")
+    assert "tables (counts) were made with 2 shards" in text
+
+
+def test_table_that_no_agent_is_seen_to_use_keeps_its_shards() -> None:
+    """Its group was the only one."""
+    app = declared(topic("orders"), topic("clicks"), changelog(), tables=(counts(),))
+
+    topology = good(resolve(app, brokers(orders=3, clicks=3, counts_changelog=2), SETTINGS))
+
+    assert topology.unread() == [TP("clicks", 2), TP("orders", 2)]
+    assert topology.tables[0].group == 2
 
 
 def test_changelog_that_is_not_compacted_is_a_problem() -> None:

@@ -13,6 +13,7 @@ from streamcluster.ids import TP, TaskId
 from streamcluster.settings import Settings
 from streamcluster_coordinator.broker import Broker
 from streamcluster_coordinator.broker.ports import free_ports
+from streamcluster_worker.begin import Past
 from streamcluster_worker.clients import Clients
 from streamcluster_worker.kafka import Connection, cluster_id_of, open_producer
 from streamcluster_worker.positions import start_positions
@@ -33,7 +34,7 @@ def test_a_loop_goes_on_reading_while_positions_are_waited_for(own_broker: Broke
 
     own_broker.pause(NODE)
     with ThreadPoolExecutor(1) as pool:
-        asking = pool.submit(start_positions, clients, settings, {TaskId(1, 0): [TP(topic, 0)]}, {})
+        asking = pool.submit(start_positions, clients, settings, {TaskId(1, 0): [TP(topic, 0)]}, Past({}, {}), {}, {})
         for _ in range(READS):
             clients.consumer.consume(1, 0.01)
         # With a consumer that both use, a read comes back after the answer.

@@ -14,6 +14,7 @@ from streamcluster.murmur2 import partition_for
 from streamcluster.output import OutputRecord, output_of
 from streamcluster.settings import Settings
 from streamcluster_worker import positions
+from streamcluster_worker.begin import Past
 from streamcluster_worker.clients import Clients
 from streamcluster_worker.kafka import (
     Connection,
@@ -261,11 +262,12 @@ def test_offsets_that_an_open_transaction_holds_back_are_not_called_a_dead_broke
     producer.send_offsets_to_transaction(held, once.consumer.consumer_group_metadata(), 30.0)
     monkeypatch.setattr(positions, "POSITIONS_SECONDS_MAX", 1.0)
     clients = Clients.open(once.settings, f"{once.slot}-other", 30.0, 10**6)
+    tasks = {TaskId(0, 0): [TP(source, 0)]}
     try:
         with pytest.raises(BrokerUnreachable, match=r"answers, and has held back .* 1 partitions"):
-            positions.start_positions(clients, once.settings, {TaskId(0, 0): [TP(source, 0)]}, {})
+            positions.start_positions(clients, once.settings, tasks, Past({}, {}), {}, {})
         producer.abort_transaction(30.0)
-        found = positions.start_positions(clients, once.settings, {TaskId(0, 0): [TP(source, 0)]}, {})
+        found = positions.start_positions(clients, once.settings, tasks, Past({}, {}), {}, {})
         assert not found[TaskId(0, 0)].has_committed
     finally:
         clients.close()

@@ -47,11 +47,13 @@ class ResetNeeded(StreamclusterError):
     """A commit did not happen, or nobody knows whether it did: close all, open anew, start from the committed ones."""
 
     def __init__(self, what: str, verdict: Verdict, reason: str) -> None:
-        then = (
-            "Was the topic deleted? It must be made again, with the same partitions"
-            if verdict == "missing"
-            else "Going back to the last committed offsets with new connections"
-        )
+        then = "Going back to the last committed offsets with new connections"
+        if verdict == "missing":
+            then = "Was the topic deleted? It must be made again, with the same partitions"
+            if any(name in reason for name in _NO_OFFSET):
+                then = (
+                    "The records there are gone: deleted by retention, or with the topic. What was passed is said next"
+                )
         super().__init__(f"{what}: {reason}. {then}.")
         self.verdict = verdict
         self.reason = reason
@@ -100,6 +102,8 @@ _MISSING = frozenset(
         "_LOG_TRUNCATION",
     }
 )
+# Of those: the topic is there, and not the records.
+_NO_OFFSET = ("_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE", "_LOG_TRUNCATION")
 _CONFIG = frozenset(
     {
         "_AUTHENTICATION",

@@ -19,6 +19,7 @@ from streamcluster.messages import Failed, WorkerConfig
 from streamcluster.stores import StoreFailed
 
 from . import lifecycle as life
+from .begin import Begin, Past
 from .effects import Effects
 from .positions import Start, refuse_lost_offsets, start_positions
 from .reports import reads_of
@@ -36,6 +37,8 @@ TEXT_CHARS_MAX = 4_000
 DISK_SECONDS = 15.0
 # A task whose position is behind the end of its log is looked at again after so long.
 LOST_SECONDS = 5.0
+# What became of records when a task was opened stays in the status for so long.
+SAID_SECONDS = 3600.0
 
 
 class Stop(Exception):
@@ -69,6 +72,16 @@ class OwnTasks:
         self._session: Session | None = None
         self._stores: Stores | None = None
         self._starts: dict[TaskId, Start] = {}
+        self._past = Past(
+            config.begun,
+            config.read,
+            frozenset(topic.name for topic in config.topology.topics if topic.role == "repartition"),
+        )
+        # Where partitions begin that had no position, until that is committed; also over a session's end, since
+        # whether it was committed may not be known, and the log's end is somewhere else later.
+        self._decided: dict[TP, Begin] = {}
+        # What became of records, by task, and when that was said.
+        self._said: dict[TaskId, tuple[float, tuple[str, ...]]] = {}
         # Task -> when its store failed first and last, of a row of failures.
         self._failing: dict[TaskId, tuple[float, float]] = {}
         # Stores that failed while they were restored.
@@ -128,15 +141,24 @@ class OwnTasks:
         """Open stores and read positions, for all tasks in one round trip, off the loop; again while a disk refuses."""
         session, stores = self._handles()
 
+        def find_starts() -> dict[TaskId, Start]:
+            partitions = {task: sorted(tps_of(self._config, (task,))) for task in tasks}
+            return start_positions(
+                session.clients, self._settings, partitions, self._past, self._decided, self.committed
+            )
+
         def open_all() -> dict[TaskId, Start]:
             session.follower.leave(tasks)
-            partitions = {task: sorted(tps_of(self._config, (task,))) for task in tasks}
-            starts = start_positions(session.clients, self._settings, partitions, self.committed)
+            starts = find_starts()
             for task in (task for task in tasks if starts[task].lost is None):
                 tables = [table.name for table in self._config.topology.tables_of(task)]
                 refuse_lost_offsets(self._settings, starts[task], stores.open(task), tables)
             return starts
 
+        found: dict[TaskId, Start] = {}
+        if not any(self._states.get(task) == "opening" for task in tasks):
+            # They are asked back already. Whoever has them next may come to it much later, when the ends have moved.
+            found = await self._effects.in_thread(find_starts)
         pause = REOPEN_PAUSE_SECONDS
         while any(self._states.get(task) == "opening" for task in tasks):
             try:
@@ -148,8 +170,36 @@ class OwnTasks:
                 self._give_up_disk(tasks, error)
                 await asyncio.sleep(pause)
                 pause = min(REOPEN_PAUSE_SECONDS_MAX, pause * 2)
+        await self._commit_new({task: start for task, start in found.items() if start.lost is None})
         for task in tasks:
             self._happened(life.Opened(task))
+
+    async def _commit_new(self, starts: Mapping[TaskId, Start]) -> None:
+        """Commit where these tasks begin, as far as that was decided now, and say what became of records."""
+        waits: list[asyncio.Future[None]] = []
+        for task, start in starts.items():
+            self._decided.update(start.new)
+            if start.new:
+                done: asyncio.Future[None] = self._loop.create_future()
+                new = {tp: begin.position for tp, begin in start.new.items()}
+                self._engine.transaction.begin_at(task, new, partial(_resolve, done))
+                waits.append(done)
+        if waits:
+            self._engine.changed.set()
+            await asyncio.gather(*waits)
+        for task, start in starts.items():
+            for tp in start.positions:
+                self._decided.pop(tp, None)
+            for level, text in start.said:
+                logger.log(level, "%s", text)
+            if start.said:
+                self._said[task] = (self._loop.time(), tuple(text for _, text in start.said))
+
+    def said(self) -> dict[TaskId, tuple[str, ...]]:
+        """What became of records when tasks were opened; it is news for a while."""
+        now = self._loop.time()
+        self._said = {task: said for task, said in self._said.items() if now - said[0] < SAID_SECONDS}
+        return {task: texts for task, (_, texts) in self._said.items()}
 
     def _leave_lost(self, tasks: tuple[TaskId, ...], found: Mapping[TaskId, Start]) -> tuple[TaskId, ...]:
         """Those of the tasks that can start; the others are looked at again later, and keep nobody waiting."""
@@ -240,6 +290,11 @@ class OwnTasks:
                 stores.close(task)
 
         await self._effects.in_thread(close_stores)
+
+
+def _resolve(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)
 
 
 def tps_of(config: WorkerConfig, tasks: tuple[TaskId, ...]) -> set[TP]:

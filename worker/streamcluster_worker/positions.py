@@ -1,12 +1,11 @@
-"""Where a task starts to read: its committed positions, checked against what its topics still have."""
+"""Where tasks start to read: what the brokers have of their partitions, for `begin.py` to decide."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from streamcluster.engine.partition import ahead_of
 from streamcluster.engine.values import Committed
 from streamcluster.errors import BrokerUnreachable, StateIncompatible
 from streamcluster.ids import TP, TaskId
@@ -14,6 +13,7 @@ from streamcluster.settings import Settings
 from streamcluster.stores import TaskStore
 
 from . import kafka
+from .begin import Begin, Log, Past, begin_of
 from .clients import Clients
 from .kafka import find_group, find_leaders, read_committed_positions
 
@@ -33,34 +33,44 @@ def has_rows(store: TaskStore, tables: Iterable[str]) -> bool:
 class Start:
     """Where a task starts. has_committed: at least one of the positions is a committed one.
 
+    new: those that were decided now. expired: partitions that had a position once. said: what became of records, with
+    the level of each line.
     lost: why it cannot start, since nobody knows where: a position is behind the end of its log.
     """
 
     positions: dict[TP, Committed]
     has_committed: bool
+    new: dict[TP, Begin] = field(default_factory=dict)
+    expired: tuple[TP, ...] = ()
+    said: tuple[tuple[int, str], ...] = ()
     lost: str | None = None
 
 
 def refuse_lost_offsets(settings: Settings, start: Start, store: TaskStore, tables: Iterable[str]) -> None:
     """Raise StateIncompatible when there are results of events whose offsets are not there any more (H9)."""
-    if start.has_committed or not start.positions or not has_rows(store, tables):
+    lost = list(start.expired) if start.has_committed else sorted(start.positions)
+    if not lost or not has_rows(store, tables):
         return
-    topics = ", ".join(str(tp) for tp in sorted(start.positions)[:3])
+    topics = ", ".join(map(str, lost[:3])) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
     raise StateIncompatible(
         f"The tables of app {settings.app_id} are not empty, but group {settings.app_id} has no committed offset for "
-        f"{topics}: they expired or were deleted, and reading from the start would count everything twice. Run "
-        "`streamcluster reset --topics` to start afresh, or commit the offsets that belong to the state."
+        f"{topics}: they expired or were deleted, or the topic was made anew, and reading from the start would count "
+        "everything twice. Run `streamcluster reset --offsets --topics` to start from nothing, or commit the offsets "
+        "that belong to the state (`kafka-consumer-groups --reset-offsets --to-offset`)."
     )
 
 
 def start_positions(
-    clients: Clients, settings: Settings, tasks: Mapping[TaskId, list[TP]], confirmed: Mapping[TP, int]
+    clients: Clients,
+    settings: Settings,
+    tasks: Mapping[TaskId, list[TP]],
+    past: Past,
+    decided: Mapping[TP, Begin],
+    confirmed: Mapping[TP, int],
 ) -> dict[TaskId, Start]:
     """The positions to start from, of all tasks in one round trip. Blocks; to be called after the fence (H22).
 
-    A partition without a committed position starts where consumer_auto_offset_reset says. One whose committed position
-    has been deleted by retention starts at the oldest record that is left, and that is said.
-
+    decided: where this worker wanted to begin before, when nobody knows whether that was committed.
     confirmed: the last positions that this process has committed, which no later owner can have gone behind.
     """
     tps = [tp for partitions in tasks.values() for tp in partitions]
@@ -68,14 +78,26 @@ def start_positions(
     committed = _committed(clients, settings, tps)
     begins = clients.offsets.begin_offsets(tps, POSITIONS_SECONDS_MAX)
     ends = clients.offsets.end_offsets(tps, POSITIONS_SECONDS_MAX)
-    where = ends if settings.consumer_auto_offset_reset == "latest" else begins
+    reset = settings.consumer_auto_offset_reset
+    found: dict[TP, Begin] = {}
+    known: set[TP] = set()
+    for tp in tps:
+        at, log = committed[tp], Log(begins[tp], ends[tp])
+        position = Committed(at.offset, at.metadata) if at.offset is not None else None
+        if position is not None:
+            known.add(tp)
+        if position is None and tp in decided and log.begin <= decided[tp].position.next_offset <= log.end:
+            found[tp] = decided[tp]
+        else:
+            found[tp] = begin_of(settings.app_id, tp, position, log, past, reset, confirmed.get(tp))
     return {
         task: Start(
-            {tp: _position(tp, committed[tp], begins[tp], ends[tp], where[tp]) for tp in partitions},
-            has_committed=any(committed[tp].offset is not None for tp in partitions),
-            lost=next(
-                filter(None, (_lost(settings, tp, committed[tp], ends[tp], confirmed) for tp in partitions)), None
-            ),
+            {tp: found[tp].position for tp in partitions},
+            has_committed=not known.isdisjoint(partitions),
+            new={tp: found[tp] for tp in partitions if found[tp].is_new},
+            expired=tuple(tp for tp in partitions if found[tp].expired),
+            said=tuple((found[tp].level, text) for tp in partitions if (text := found[tp].said) is not None),
+            lost=next((text for tp in partitions if (text := found[tp].lost) is not None), None),
         )
         for task, partitions in tasks.items()
     }
@@ -93,41 +115,3 @@ def _committed(clients: Clients, settings: Settings, tps: list[TP]) -> dict[TP, 
             "the broker has missed its end (Kafka 4 may, when it is killed and up again at once): restart the broker "
             "that coordinates the group."
         ) from error
-
-
-def _lost(settings: Settings, tp: TP, committed: kafka.Committed, end: int, confirmed: Mapping[TP, int]) -> str | None:
-    known = confirmed.get(tp)
-    # A log that ends before what was confirmed is another one than it was.
-    if known is not None and known <= end and (committed.offset is None or committed.offset < known):
-        return (
-            f"{tp}: group {settings.app_id} has committed {known}, and its coordinator says now "
-            f"{committed.offset if committed.offset is not None else 'nothing'}. Kafka 4 may forget commits when a "
-            "killed broker is up again within its session time-out; it reads them again when the broker that "
-            "coordinates the group is restarted. If you have set the position back: stop the app and start it"
-        )
-    if committed.offset is None or committed.offset <= end:
-        return None
-    return (
-        f"{tp}: group {settings.app_id} has committed {committed.offset}, and the log ends at {end}: was the topic "
-        "made anew, or the offset committed by something else? Commit the one that belongs to the state"
-    )
-
-
-def _position(tp: TP, committed: kafka.Committed, begin: int, end: int, where: int) -> Committed:
-    """Where one partition starts. where: if it has no committed position."""
-    if committed.offset is None:
-        return Committed(where)
-    if committed.offset < begin:
-        logger.error(
-            "%s: records %d to %d were deleted by the topic's retention before they were processed; going on at %d",
-            tp,
-            committed.offset,
-            begin - 1,
-            begin,
-        )
-        return Committed(begin)
-    found = Committed(committed.offset, committed.metadata)
-    if any(committed.offset + count > end for count in ahead_of(found).values()):
-        # Not ours, whatever it looks like: readers would wait for records up to there.
-        return Committed(committed.offset)
-    return found

@@ -6,6 +6,8 @@ import resource
 from collections.abc import Mapping
 from typing import Literal
 
+from msgspec import structs
+
 from streamcluster.engine.engine import Engine
 from streamcluster.ids import TaskId
 from streamcluster.messages import LAG_UNKNOWN, Report, Stored, TaskReport, TaskState
@@ -32,6 +34,7 @@ def make_report(
     session: Session | None,
     stores: Stores | None,
     events: Mapping[TaskId, str],
+    said: Mapping[TaskId, tuple[str, ...]],
     *,
     broker: Literal["up", "down"],
     note: str | None,
@@ -39,12 +42,14 @@ def make_report(
     """A heartbeat with everything that `streamcluster status` shows of this worker.
 
     session: None while there are no clients; stores: None before there were any. note: why it does not work now.
-    events: what runs for long, or keeps a task from being opened, by task.
+    events: what runs for long, or keeps a task from being opened, by task. said: what became of records.
     """
     tasks = tuple(
         _standby_report(task, engine.topology, session, stores)
         if state == "standby"
-        else _task_report(task, state, engine, session, stores, events.get(task))
+        else structs.replace(
+            _task_report(task, state, engine, session, stores, events.get(task)), said=said.get(task, ())
+        )
         for task, state in sorted(lifecycle.states.items())
     )
     recovery = engine.recovery

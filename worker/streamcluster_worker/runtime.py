@@ -136,14 +136,16 @@ class Worker:
         partitions = (one for task in self._engine.tasks.values() for one in task.partitions.items())
         self._purge.look((tp, partition.committed.next_offset) for tp, partition in partitions)
         broker, note = self._outage.state(self._session.clients if self._session is not None else None)
-        session, stores = self._session, self._stores
+        session, stores, said = self._session, self._stores, self._own.said()
         now = self._loop.time()
         self._long_events.look(self._engine.tasks, now)
         if self._stands():
             return
         events = {task: text for task in self._engine.tasks if (text := self._long_events.longest(task, now))}
         events |= self._own.lost
-        self._send(make_report(self.slot, self._life, self._engine, session, stores, events, broker=broker, note=note))
+        self._send(
+            make_report(self.slot, self._life, self._engine, session, stores, events, said, broker=broker, note=note)
+        )
 
     def report_bare(self, error: Exception) -> None:
         """Send a heartbeat that says only that the loop turns, and why it says no more."""

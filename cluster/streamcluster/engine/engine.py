@@ -224,7 +224,8 @@ class Engine:
         """Kafka refused what was to be committed, for a record in it; now every task is closed and opened anew."""
         members = self.transaction.parts.keys() | self.transaction.unfinished
         in_flight = self.transaction.in_flight or Commit()
-        members |= {cut.task for cut in in_flight.tasks}
+        # Where a task begins, that is not open yet, nobody refuses.
+        members |= {cut.task for cut in in_flight.tasks} - self.transaction.first.keys()
         if not self.transaction.exactly_once:
             # What was sent since the last commit may be of any of these.
             members |= {task.id for task in self.tasks.values() if not task.is_clean()}
@@ -234,6 +235,7 @@ class Engine:
     def abandon(self) -> Commit | None:
         """Nothing of the open transaction, nor of the commit in flight, will be heard of again (I3). Returns that."""
         self.transaction.abort()
+        self.transaction.first.clear()
         in_flight, self.transaction.in_flight = self.transaction.in_flight, None
         return in_flight
 

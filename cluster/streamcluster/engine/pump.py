@@ -196,7 +196,7 @@ class Pump:
         ready = engine.transaction.ready_count()
         urgent = (
             self._urgent
-            or engine.transaction.late_is_ready()
+            or engine.transaction.is_awaited()
             or engine.outbox.is_full()
             or any(trial.waits_for_commit() for trial in engine.recovery.trials.values())
             or max(ready, engine.backlog.done) >= self._settings.commit_events_max

@@ -17,12 +17,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection
 
-from ..ids import TaskId
+from ..ids import TP, TaskId
 from .coroutine import holds_back
 from .outbox import Outbox, Outputs, merge
 from .shared import SharedSource
 from .task import Encoded, RunningTask
-from .values import Commit, TaskCommit
+from .values import Commit, Committed, TaskCommit
 
 logger = logging.getLogger("streamcluster")
 
@@ -46,6 +46,7 @@ class Transaction:
         "_tasks",
         "_touched",
         "exactly_once",
+        "first",
         "in_flight",
         "late",
         "parts",
@@ -80,6 +81,8 @@ class Transaction:
         # Tasks that could not be cut: those of their coroutines that are in the middle of an event rest after it.
         self.late: set[TaskId] = set()
         self.in_flight: Commit | None = None
+        # Tasks that are being opened: where they begin, to be committed before they read, and who waits for that.
+        self.first: dict[TaskId, tuple[dict[TP, Committed], Callable[[], None]]] = {}
 
     # Asking
 
@@ -88,9 +91,9 @@ class Transaction:
         flying = self.in_flight is not None and any(cut.task == task for cut in self.in_flight.tasks)
         return flying or task in self.parts or task in self.unfinished
 
-    def late_is_ready(self) -> bool:
-        """A task that could not be cut can be now, and those that rest in it wait for that."""
-        return any(task in self._tasks and self._tasks[task].is_cuttable() for task in self.late)
+    def is_awaited(self) -> bool:
+        """Somebody waits for a commit that is possible: those that rest in a task that was late, or a task to begin."""
+        return bool(self.first) or any(task in self._tasks and self._tasks[task].is_cuttable() for task in self.late)
 
     def ready_count(self) -> int:
         """Output records and table entries that the next commit can take."""
@@ -122,6 +125,10 @@ class Transaction:
         return not any(holds_back(coroutine) and coroutine not in waiting for coroutine in task.coroutines)
 
     # Cutting
+
+    def begin_at(self, task: TaskId, positions: dict[TP, Committed], done: Callable[[], None]) -> None:
+        """Commit where a task begins that is not open yet, with what comes next; then call `done`."""
+        self.first[task] = (positions, done)
 
     def touch(self, task: RunningTask) -> None:
         """Something has happened in this task that a commit may have to carry."""
@@ -229,6 +236,9 @@ class Transaction:
         for task_id, part in parts.items():
             if task_id in self._tasks:
                 self._tasks[task_id].seal(part)
+        for task_id, (positions, _) in self.first.items():
+            assert task_id not in parts, f"task {task_id} begins, and runs already"
+            parts[task_id] = TaskCommit(task_id, positions, {}, {})
         commit = Commit(tasks=[part for part in parts.values() if not part.is_empty()], outputs=self._outbox.swap())
         if not commit.is_empty():
             self.in_flight = commit
@@ -241,6 +251,8 @@ class Transaction:
         for cut in commit.tasks:
             if cut.task in self._tasks:
                 self._tasks[cut.task].committed(cut)
+            elif (begun := self.first.pop(cut.task, None)) is not None:
+                begun[1]()
         return commit
 
     def abort(self) -> set[TaskId]:

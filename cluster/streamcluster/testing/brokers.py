@@ -118,6 +118,8 @@ class SimulatedWrites:
         failed: dict[TaskId, StoreFailed] = {}
         for cut in commit.tasks:
             self.committed.update(cut.offsets)
+            if not cut.changes:
+                continue
             try:
                 self._stores[cut.task].write(cut.changes, ends[cut.task])
             except StoreFailed as error:

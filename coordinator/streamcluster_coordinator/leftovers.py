@@ -1,0 +1,105 @@
+"""What earlier versions of the app left behind: internal topics and positions that no declaration names any more.
+
+An agent with group_by that was renamed reads another topic, and what waits in the old one is read by nobody; a table
+that was renamed is empty. Nothing is deleted; the operator says what is meant. Pure: others ask the brokers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from streamcluster.topology import Topology
+
+from .control_record import Snapshot
+
+_REPARTITION = "-repartition"
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """One topic. records: how many wait in it, or stand for entries of a table; exact: False: it is at most so many.
+
+    owner: the agent that read it, or the table, by its old name; "" when that is not known.
+    """
+
+    topic: str
+    kind: Literal["repartition", "changelog", "source"]
+    owner: str
+    records: int
+    exact: bool = True
+
+
+def suspects(topology: Topology, there: Collection[str], last: Snapshot | None) -> tuple[set[str], dict[str, str]]:
+    """Topics that the last version read and this one does not, and changelogs of tables that are gone, by topic.
+
+    Args:
+        topology: what the app declares now.
+        there: the topics that the brokers have.
+        last: what the app did last; None: it never ran.
+    """
+    if last is None:
+        return set(), {}
+    own = {topic.name for topic in topology.topics if topic.role != "output"} | set(last.left)
+    tables = {log: table for table, (log, _) in last.shape.tables.items() if log in there and log not in own}
+    return (last.shape.sources.keys() & there) - own, tables
+
+
+def kind_of(topic: str) -> Literal["repartition", "source"]:
+    """What a topic that was read is, by its name."""
+    return "repartition" if topic.endswith(_REPARTITION) else "source"
+
+
+def agent_of(topic: str, sources: Iterable[str]) -> str:
+    """The agent that wrote a repartition topic: `AGENT-SOURCE-KEY-repartition`; "": the name does not say it."""
+    for source in sorted(sources, key=len, reverse=True):
+        agent, between, rest = topic.partition(f"-{source}-")
+        if between and agent and rest:
+            return agent
+    return ""
+
+
+def texts(found: Iterable[Leftover], app_id: str) -> list[str]:
+    """A line for each: what is left where, and what to do about it."""
+    return [_text(one, app_id) for one in found]
+
+
+def _text(one: Leftover, app_id: str) -> str:
+    count = f"{one.records:,} {'record' if one.records == 1 else 'records'}"
+    count = count if one.exact else f"up to {count}"
+    match one.kind:
+        case "repartition":
+            agent = f"agent {one.owner!r}" if one.owner else "an agent"
+            keep = f"name={one.owner!r}" if one.owner else "the name= that the topic's name begins with"
+            return (
+                f"topic {one.topic!r} has {count} that {agent} forwarded with group_by, and nobody reads it any more. "
+                f"If the agent was renamed, keep its old name until they are processed: @app.agent(..., {keep})"
+            )
+        case "changelog":
+            return (
+                f"topic {one.topic!r} has {count} of table {one.owner!r}, which the app has not any more. If the table "
+                f"was renamed, it begins empty: app.Table({one.owner!r}) has its entries"
+            )
+        case "source":
+            return (
+                f"topic {one.topic!r} has {count} behind the position of {app_id}, and no agent reads it any more. If "
+                "an agent is to go on there, let it read this topic"
+            )
+
+
+def refusal(found: Sequence[Leftover], app_id: str) -> str:
+    """Why the app does not start, and the word that lets it; after the texts."""
+    topics = ", ".join(one.topic for one in found)
+    return (
+        f"{app_id} does not start: an earlier version left records that no declaration names any more, in {topics} "
+        "(see above). Bring the old name back, or start once with --leave to go on without them: nothing is deleted, "
+        "and you are not asked again."
+    )
+
+
+def unread(position: int | None, begin: int, end: int, *, is_ours: bool) -> int:
+    """How many offsets wait in a partition. is_ours: the app wrote what is there, so without a position all of it."""
+    if position is None:
+        return end - begin if is_ours else 0
+    return max(0, end - max(position, begin))
