@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from .certainty import Certain, kinds_of, make_certain
+from .certainty import faster
 from .codecs import JSON, RAW, UNPACKED_BYTES_MAX, Codec, dumps_of, get_codec, loads_of, to_bytes
 from .errors import AppError, UndecodableRow
 from .plain import check_finite, dumps, key_encoder, loads, record_encoder
@@ -114,8 +114,14 @@ def make_encoder(
     )
     if codec is RAW and type_ in RAW_DECODERS:
         return _raw_encoder(type_, read)
-    certain = make_certain(type_) if codec.nodes[0] in (JSON, RAW) else None
-    return _typed_encoder(type_, inner, read, certain)
+    if codec is JSON and is_pydantic(type_):
+        # It has read what it writes.
+        return lambda value: None if value is None else inner(value)
+
+    def encode(value: Any) -> bytes | None:
+        return None if value is None else _readable(value, inner(value), type_, read)
+
+    return faster(type_, inner, encode) if codec.nodes[0] in (JSON, RAW) else encode
 
 
 def explain(error: Exception, data: bytes | None) -> str:
@@ -229,22 +235,6 @@ def _raw_encoder(type_: Any, read: Decode) -> Encode:
     return encode
 
 
-def _typed_encoder(type_: Any, write: Callable[[Any], bytes], read: Decode, certain: Certain | None) -> Encode:
-    def encode(value: Any) -> bytes | None:
-        if value is None:
-            return None
-        data = write(value)
-        return data if certain is not None and certain(value) else _readable(value, data, type_, read)
-
-    if certain is not None and (kinds := kinds_of(type_)) is not None and kinds.isdisjoint((float, type(None))):
-
-        def encode_scalar(value: Any) -> bytes | None:
-            return write(value) if type(value) in kinds else encode(value)
-
-        return encode_scalar
-    return encode
-
-
 def _readable(value: Any, data: bytes, type_: Any, read: Decode) -> bytes:
     """`data`, in which `value` was written, if the readers of the topic can read it, and get what was sent.
 
@@ -256,10 +246,9 @@ def _readable(value: Any, data: bytes, type_: Any, read: Decode) -> bytes:
         text = f"{type(error).__name__}: {text_of(error)}"
         raise TypeError(f"a {type(value).__name__} cannot be read again as {shown_type(type_)}: {text}") from error
     if type(found) is type(value):
-        is_as_sent = found == value or (is_pydantic(type(value)) and model_difference(value, found) is None)
-        if not is_as_sent and (changed := difference(value, found)) is not None:
+        if found != value and (changed := difference(value, found)) is not None:
             raise TypeError(f"a {type(value).__name__} is not read as it was sent: {changed}")
-    elif b"null" in data:
+    elif data.find(b"null") >= 0:
         check_finite(value)
     return data
 
@@ -270,19 +259,33 @@ def shown_type(type_: Any) -> str:
 
 
 def _encode_model(type_: Any, value: Any) -> bytes:
-    """A pydantic model under the names that it is read by: aliases first, as JavaScript's producers have them."""
-    if not hasattr(value, "model_dump_json"):
-        return dumps(value)
-    first: bytes | None = None
+    """A pydantic model in the first of the ways that its class reads as it was.
+
+    Raises:
+        TypeError: there is none. ValueError: what is to be read as one is no plain data.
+    """
+    if type(value) is not type_:
+        is_model = hasattr(value, "model_dump_json")
+        data: bytes = value.model_dump_json(by_alias=True).encode() if is_model else dumps(value)
+        return _readable(value, data, type_, type_.model_validate_json)
+    refusal: Exception | None = None
     for mode in MODEL_MODES:
-        data: bytes = value.model_dump_json(**mode).encode()
-        first = first or data
-        if type(value) is not type_:
-            break
+        data = value.model_dump_json(**mode).encode()
         try:
-            if model_difference(value, type_.model_validate_json(data)) is None:
-                return data
-        except ValueError:
+            found = type_.model_validate_json(data)
+        except ValueError as error:
+            refusal = refusal or error
             continue
-    assert first is not None
-    return first
+        changed = None if _has_same_fields(value, found) else model_difference(value, found)
+        if changed is None:
+            return data
+        refusal = refusal or TypeError(f"a {type_.__name__} is not read as it was sent: {changed}")
+    assert refusal is not None
+    if isinstance(refusal, TypeError):
+        raise refusal
+    text = f"{type(refusal).__name__}: {text_of(refusal)}"
+    raise TypeError(f"a {type_.__name__} cannot be read again as {type_.__name__}: {text}") from refusal
+
+
+def _has_same_fields(value: Any, found: Any) -> bool:
+    return bool(found.__dict__ == value.__dict__ and found.__pydantic_extra__ == value.__pydantic_extra__)

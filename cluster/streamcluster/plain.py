@@ -83,7 +83,7 @@ def dumps(value: Any) -> bytes:
     else:
         data = dumps_with(value, _fragment_or_plain, orjson.OPT_UTC_Z)
     # Both encoders write null for such a float.
-    if b"null" in data and loads(data) != value:
+    if data.find(b"null") >= 0 and loads(data) != value:
         check_finite(value)
     return data
 

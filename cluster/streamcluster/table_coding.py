@@ -11,6 +11,7 @@ pass at the cut. It knows no table and no setting.
 from __future__ import annotations
 
 import marshal
+import typing
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,7 @@ import msgspec
 import orjson
 
 from . import named_json
-from .certainty import is_plain_key, make_certain
+from .certainty import are_words, faster, is_plain_key
 from .codecs import BINARY, GZIP, JSON, RAW, UNPACKED_BYTES_MAX, Codec, dumps_of, loads_of
 from .coding import RAW_DECODERS, UNTYPED, choose, decoder_of_one, encoder_of_one, shown_type
 from .conforming import conforms
@@ -171,9 +172,12 @@ def _encode_value(value: Any) -> bytes:
     if kind is dict or kind is list:
         try:
             data = orjson.dumps(value, option=_STRICTLY)
+            # Of keys that are no text, orjson has raised already.
+            if are_words(value if kind is list else value.values()) and not data.startswith(named_json.MARK):
+                return data
             # Its errors say that there is an enum (or a subclass) in it; the comparison sees tuples, UUIDs and nulls.
             marshal.dumps(value, _MARSHAL_VERSION)
-            if loads(data) == value and named_json.MARK not in data:
+            if loads(data) == value and data.find(named_json.MARK) < 0:
                 return data
         except (TypeError, ValueError):
             pass
@@ -184,7 +188,7 @@ def _encode_value(value: Any) -> bytes:
 
 def _decode_value(data: bytes) -> Any:
     value = loads(data)
-    return named_json.revive(value) if named_json.MARK in data else value
+    return named_json.revive(value) if data.find(named_json.MARK) >= 0 else value
 
 
 def _encode_key(key: Any) -> bytes:
@@ -197,7 +201,7 @@ def _encode_key(key: Any) -> bytes:
 
 def _decode_key(data: bytes) -> Any:
     value = loads(data)
-    if named_json.MARK in data:
+    if data.find(named_json.MARK) >= 0:
         return named_json.revive(value, is_key=True)
     return hashable(value) if type(value) is list else value
 
@@ -227,7 +231,6 @@ def _typed(type_: Any, *, is_key: bool) -> Pair:
     write = encoder_of_one(type_, JSON, UNPACKED_BYTES_MAX, is_key=is_key)
     read = _decoder(type_, JSON, UNPACKED_BYTES_MAX)
     read_plain = read if not is_key or type_ in RAW_DECODERS else lambda data: hashable(read(data))
-    certain = make_certain(type_)
 
     def decode(data: bytes) -> Any:
         if data.startswith(named_json.MARK):
@@ -238,13 +241,6 @@ def _typed(type_: Any, *, is_key: bool) -> Pair:
                     raise DecodeError(f"a {type(found).__name__} is not {shown_type(type_)}")
                 return found
         return read_plain(data)
-
-    def encode(value: Any) -> bytes:
-        if certain(value):
-            data = write(value)
-            if not data.startswith(named_json.MARK):
-                return data
-        return careful(value)
 
     def careful(value: Any) -> bytes:
         try:
@@ -266,7 +262,13 @@ def _typed(type_: Any, *, is_key: bool) -> Pair:
         _compare(value, data, decode)
         return data
 
-    return encode, decode
+    def write_unless_named(value: Any) -> bytes:
+        data = write(value)
+        return careful(value) if data.startswith(named_json.MARK) else data
+
+    # Only a dict of the user's own keys may begin as our names do.
+    is_dict = (typing.get_origin(type_) or type_) is dict
+    return faster(type_, write_unless_named if is_dict else write, careful), decode
 
 
 def hashable(value: Any) -> Any:

@@ -140,7 +140,8 @@ class Table(MutableMapping[K, V]):
             shard = self.shard_var.get()
         except LookupError:
             return self._read_outside(key)
-        identity = key if type(key) in SIMPLE_KEYS else shard.identity(key)
+        kind = type(key)
+        identity = key if kind is str or kind is int else shard.identity(key)
         try:
             return shard.values[identity]  # type: ignore[no-any-return]
         except KeyError:
@@ -171,7 +172,8 @@ class Table(MutableMapping[K, V]):
             shard = self.shard_var.get()
         except LookupError:
             shard = self._shard_to_write()
-        shard.write(key if type(key) in SIMPLE_KEYS else shard.identity(key), value)
+        kind = type(key)
+        shard.write(key if kind is str or kind is int else shard.identity(key), value)
 
     def __delitem__(self, key: K) -> None:
         shard = self._shard_to_write()
@@ -180,16 +182,8 @@ class Table(MutableMapping[K, V]):
         except KeyError:
             raise KeyError(key) from None
 
-    def __contains__(self, key: object) -> bool:
-        try:
-            self._stored(key)
-        except KeyError:
-            return False
-        return True
-
-    def _stored(self, key: Any) -> Any:
-        shard = self.shard_var.get(None)
-        return self._shard_outside(key).stored(key) if shard is None else shard.stored(shard.identity(key))
+    def __contains__(self, key: Any) -> bool:
+        return self.get(key, _Items) is not _Items
 
     def __iter__(self) -> Iterator[K]:
         for shard in self._shards():
@@ -201,8 +195,11 @@ class Table(MutableMapping[K, V]):
 
     def get(self, key: K, default: Any = None) -> Any:
         """The stored value, or `default`; the table's own default is not used, as in a defaultdict."""
+        own = self.shard_var.get(None)
         try:
-            return self._stored(key)
+            if own is None:
+                return self._shard_outside(key).stored(key)
+            return own.stored(key if type(key) is str else own.identity(key))
         except KeyError:
             return default
 

@@ -16,14 +16,28 @@ from ..tables import SIMPLE_KEYS
 
 Encode = Callable[[Any], bytes]
 Decode = Callable[[bytes], Any]
-# A key as memory has it: one of a simple type, or (None, its bytes).
+# A key as memory has it: one of a simple type, or a tuple of such; else (None, its bytes).
 Identity = Any
+
+
+def is_coded(identity: Identity) -> bool:
+    """Whether it is (None, the key's bytes): no tuple of simple types has None in it."""
+    return type(identity) is tuple and bool(identity) and identity[0] is None
 
 
 class RowCoder:
     """The coders of one table. migrates: rows may be read as something that was not written like that."""
 
-    __slots__ = ("_decode_key", "_decode_value", "_encode_value", "encode_key", "migrates", "name")
+    __slots__ = (
+        "_decode_key",
+        "_decode_value",
+        "_encode_value",
+        "_last_identity",
+        "_last_key",
+        "encode_key",
+        "migrates",
+        "name",
+    )
 
     def __init__(
         self, name: str, key: tuple[Encode, Decode], value: tuple[Encode, Decode], *, migrates: bool = False
@@ -32,6 +46,9 @@ class RowCoder:
         self.encode_key, self._decode_key = key
         self._encode_value, self._decode_value = value
         self.migrates = migrates
+        # `table[key] += 1` asks twice for the same object. No key is this list.
+        self._last_key: Any = []
+        self._last_identity: Identity = None
 
     # Keys
 
@@ -43,12 +60,19 @@ class RowCoder:
         """
         if type(key) in SIMPLE_KEYS:
             return key
-        hash(key)
-        return None, self._key_bytes(key)
+        if key is self._last_key:
+            return self._last_identity
+        if type(key) is tuple and SIMPLE_KEYS.issuperset(map(type, key)):
+            identity: Identity = key
+        else:
+            hash(key)
+            identity = None, self._key_bytes(key)
+        self._last_key, self._last_identity = key, identity
+        return identity
 
     def key_bytes(self, identity: Identity) -> bytes:
         """The row's key. Raises UnencodableEntry: it would not come back as it is."""
-        if type(identity) is tuple:
+        if is_coded(identity):
             data: bytes = identity[1]
             return data
         return self._key_bytes(identity)
@@ -61,7 +85,7 @@ class RowCoder:
 
     def key_of(self, identity: Identity) -> Any:
         """The key as users have it."""
-        return self.decode_key(identity[1]) if type(identity) is tuple else identity
+        return self.decode_key(identity[1]) if is_coded(identity) else identity
 
     def decode_key(self, data: bytes) -> Any:
         """The key of a row. Raises UndecodableRow."""

@@ -15,7 +15,7 @@ from ..errors import UnencodableEntry
 from ..stores import Shard, StoreFailed
 from ..tables import IMMUTABLE
 from .cache_budget import ShardMemory
-from .rows import RowCoder
+from .rows import RowCoder, is_coded
 
 Changes = dict[bytes, bytes | None]
 
@@ -228,7 +228,10 @@ class CachedShard:
         """The object of `key`, which was handed out, is no more what the last cut or load knew."""
         if key not in self.objects:
             return False
-        return self.coder.encode_of(key, self.objects[key]) != self._known(key)
+        try:
+            return self.coder.encode(self.objects[key]) != self._known(key)
+        except Exception:  # noqa: BLE001 (codecs are user code; what was known could be encoded)
+            return True
 
     def _known(self, key: Any) -> bytes | None:
         return self.lent[key] if key in self.lent else self.baseline.get(key)
@@ -236,7 +239,9 @@ class CachedShard:
     def _encoded(self, dirty: dict[Any, Any], touched: Iterable[Any]) -> Changes:
         encode_key, encode = self.coder.encode_key, self.coder.encode
         changes: Changes = {
-            (key[1] if type(key) is tuple else encode_key(key)): None if value is DELETED else encode(value)
+            (key[1] if type(key) is tuple and is_coded(key) else encode_key(key)): (
+                None if value is DELETED else encode(value)
+            )
             for key, value in dirty.items()
         }
         for key in touched:
