@@ -132,7 +132,9 @@ def _showable(value: Any) -> Any:
     if isinstance(value, float):
         return value if isfinite(value) else repr(value)
     if isinstance(value, Mapping):
-        return {_key_text(key): _showable(member) for key, member in value.items()}
+        texts = {_key_text(key): _showable(member) for key, member in value.items()}
+        # 1 and "1" are one text: then pairs, or one of them would not be shown.
+        return texts if len(texts) == len(value) else _showable([*value.items()])
     if isinstance(value, (list, tuple, set, frozenset, deque)):
         return [_showable(member) for member in value]
     if isinstance(value, msgspec.Struct):

@@ -94,7 +94,7 @@ def key_reader(key_type: Any, serializer: str | Codec | None) -> Callable[[bytes
 
     def read_key(text: bytes) -> list[Any]:
         # As the row has it, and as it is shown when JSON has no word for it.
-        is_named = text.startswith(named_json.MARK)
+        is_named = text.find(named_json.MARK) >= 0
         return [named_json.loads(text, is_key=True) if is_named else _hashable(read(text))]
 
     return read_key

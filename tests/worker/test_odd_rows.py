@@ -125,7 +125,7 @@ def test_bytes_are_shown_as_text_and_escapes() -> None:
         (b"\x00\x1b\x85\xff", json.dumps("\x00\x1b\\x85\\xff"), {"key_type": bytes}),
         (b"a\\x41", json.dumps("a\\x41"), {"key_type": bytes}),
         ("ann", '"ann"', {"key_type": str, "key_serializer": "raw"}),
-        ("ann", '"ann"', {"key_serializer": "raw"}),
+        (b"ann", '"ann"', {"key_serializer": "raw"}),
         ("ann", '"ann"', {"key_type": str, "key_serializer": "binary"}),
         ("ann", '"ann"', {"key_serializer": "json|gzip"}),
         (5, "5", {"key_type": int}),

@@ -287,12 +287,21 @@ def _read_cursor(text: str | None) -> tuple[TaskId | None, bytes | None]:
 def shown_row(key: bytes, value: bytes, coder: _Coder, bytes_max: int) -> tuple[str, str]:
     """A row as it is shown; one that somebody else has written may be anything, and costs the page nothing."""
     shown = _shown(coder.decode_key, key, bytes_max)
-    if key.startswith(MARK) and not shown.startswith(UNREADABLE):
-        # With the name of its type: a text or number of the same look is another key.
-        shown = key.decode()
+    if key.find(MARK) >= 0 and not shown.startswith(UNREADABLE):
+        shown = _as_written(key, shown)
     if not shown.startswith(UNREADABLE):
         return shown, _shown(coder.decode_value, value, bytes_max)
     return json_of(key[:ODD_KEY_BYTES_MAX]), f"{UNREADABLE}the key: {shown.removeprefix(UNREADABLE)}"
+
+
+def _as_written(key: bytes, shown: str) -> str:
+    """With the name of its type: a text or number of the same look is another key."""
+    try:
+        msgspec.json.decode(key)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        # Another codec's, in which these bytes are by chance.
+        return shown
+    return key.decode()
 
 
 def _shown(decode: Callable[[bytes], Any], data: bytes, bytes_max: int) -> str:
