@@ -164,6 +164,9 @@ class _Expression:
 
 
 def _is_made_by_code(type_: Any) -> bool:
-    """Reading it calls a function of its class, which may give another record."""
+    """Reading it may call a function of its class, which may give another record, or refuse it."""
     options = options_of(type_)
-    return hasattr(type_, "__post_init__") or (options is not None and bool(options.coercions))
+    if options is not None and (options.coercions or options.include_metadata):
+        # The metadata is a field that the class may forbid.
+        return True
+    return hasattr(type_, "__post_init__")

@@ -109,3 +109,25 @@ def test_a_key_that_a_topic_cannot_carry_is_named() -> None:
         driver.send("steps", value=1)
         [error] = errors(driver)
         assert "topic 'out', key 'k': its key of type str: a str cannot be read again as int" in error
+
+
+def test_a_key_that_group_by_cannot_carry_is_named() -> None:
+    """With the topic that it makes, and the real type."""
+    app = App("a")
+    seen: list[Any] = []
+
+    def by(number: int) -> object:
+        return number or Thing()
+
+    @app.agent(app.topic("steps", value_type=int), name="regroup")
+    async def regroup(stream: Stream[int]) -> None:
+        async for number in stream.group_by(by):
+            seen.append(number)
+
+    with Driver(app) as driver:
+        driver.send("steps", value=0)
+        driver.send("steps", value=1)
+        [error] = errors(driver)
+        assert seen == [1]
+    assert "topic 'regroup-steps-by-repartition', key <tests.codecs.kinds.Thing object" in error
+    assert "its key of type Thing: JSON has no word for Thing" in error

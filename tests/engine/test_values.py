@@ -28,7 +28,7 @@ MOMENT = datetime(2026, 1, 2, tzinfo=UTC)
 
 def writing(values: list[Any], keys: list[Any] | None = None, **table_arguments: Any) -> App:
     """An app whose event n stores value n under "k", or under key n."""
-    app = App("a")
+    app = App("a", allow_pickle=True)
     table: Any = app.Table("t", **table_arguments)
 
     @app.agent(app.topic("steps", value_type=int), name="write")
@@ -72,12 +72,16 @@ def test_values_are_after_a_crash_what_they_were(drive: Drive, *, typed: bool, l
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(pairs=st.lists(st.tuples(kinds.KEYS, kinds.VALUES), min_size=1, max_size=5))
+@given(
+    pairs=st.lists(st.tuples(kinds.KEYS, kinds.VALUES), min_size=1, max_size=5),
+    codec=st.sampled_from([None, "json|gzip", "pickle"]),
+)
 def test_whatever_is_written_is_the_same_after_a_crash_or_was_refused(
-    drive: Drive, pairs: list[tuple[Any, Any]]
+    drive: Drive, pairs: list[tuple[Any, Any]], codec: str | None
 ) -> None:
     """Keys and values of all kinds: what the table shows before is what it shows after, from either source."""
-    driver = drive(writing([value for _, value in pairs], [key for key, _ in pairs]))
+    app = writing([value for _, value in pairs], [key for key, _ in pairs], value_serializer=codec)
+    driver = drive(app)
     run(driver, len(pairs))
     before = list(driver.app.tables["t"].items())
     assert len(before) + len(driver.dead_letters()) <= len(pairs)
