@@ -31,9 +31,9 @@ class RowCoder:
     __slots__ = (
         "_decode_key",
         "_decode_value",
-        "_encode_value",
         "_last_identity",
         "_last_key",
+        "encode",
         "encode_key",
         "migrates",
         "name",
@@ -43,8 +43,9 @@ class RowCoder:
         self, name: str, key: tuple[Encode, Decode], value: tuple[Encode, Decode], *, migrates: bool = False
     ) -> None:
         self.name = name
+        # Functions of the coders themselves: a commit calls them for each entry. They raise anything.
         self.encode_key, self._decode_key = key
-        self._encode_value, self._decode_value = value
+        self.encode, self._decode_value = value
         self.migrates = migrates
         # `table[key] += 1` asks twice for the same object. No key is this list.
         self._last_key: Any = []
@@ -96,14 +97,10 @@ class RowCoder:
 
     # Values
 
-    def encode(self, value: Any) -> bytes:
-        """The row's value. Raises: anything (codecs are user code)."""
-        return self._encode_value(value)
-
     def encode_of(self, identity: Identity, value: Any) -> bytes:
-        """The same. Raises UnencodableEntry: it would not come back as it is."""
+        """The row's value. Raises UnencodableEntry: it would not come back as it is."""
         try:
-            return self._encode_value(value)
+            return self.encode(value)
         except Exception as error:
             raise UnencodableEntry(self.name, self.key_of(identity), error, value) from error
 
