@@ -266,11 +266,12 @@ class App:
 
         Args:
             default: called for missing keys; the result is stored once it is changed or assigned.
-            key_type, value_type: for the codecs; None is plain JSON data.
+            key_type, value_type: for the codecs; None: any values that docs/values.md names.
             partitions: needed only when it cannot be seen from the agents which topics it lives with.
             changelog_topic: a name; `{app id}-{name}-changelog` by default.
             extra_topic_configs: for the changelog topic.
             on_recover: called after each restore of a shard.
+            migrate: makes a value of a row that is none of the table's types any more (docs/values.md).
             help: a line for `streamcluster tables`.
         """
         if name in self.tables:

@@ -81,6 +81,15 @@ def check_parameters(what: str, fun: Callable[..., Any], *arguments: str) -> Non
         raise AppError(f"{what} is called with {expected}, and {name}{signature} does not take that.") from error
 
 
+def check_migrate(table: str, fun: Callable[..., Any]) -> None:
+    """Raise AppError unless `fun` can be called with an old row, and answers at once."""
+    what = f"table {table!r}: migrate"
+    check_callable(what, fun)
+    if inspect.iscoroutinefunction(fun):
+        raise AppError(f"{what}: {fun!r} is async: rows are read where nothing can be awaited.")
+    check_parameters(what, fun, "row")
+
+
 def check_task(what: str, fun: Callable[..., Any]) -> None:
     """Raise AppError unless `fun` can be called without an argument, or with the app."""
     check_callable(what, fun)

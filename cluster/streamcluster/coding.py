@@ -8,23 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from uuid import UUID
 
-import msgspec
-import orjson
-
+from .certainty import faster
 from .codecs import JSON, RAW, UNPACKED_BYTES_MAX, Codec, dumps_of, get_codec, loads_of, to_bytes
-from .errors import AppError
-from .plain import dumps, dumps_with, loads, record_encoder
+from .errors import AppError, UndecodableRow
+from .plain import check_finite, dumps, key_encoder, loads, record_encoder
 from .printable import printable, text_of
 from .record_options import options_of
+from .sameness import difference, model_difference
 from .surrogates import lone_surrogate
 from .typed import converter, is_pydantic, json_decoder
 
 Decode = Callable[[bytes], Any]
 Encode = Callable[[Any], bytes | None]
-TableEncode = Callable[[Any], bytes]
 
 # How `raw` reads and writes these: as text. Every other type is JSON also when the serializer is raw.
 RAW_DECODERS: dict[Any, Decode] = {
@@ -38,8 +37,13 @@ RAW_DECODERS: dict[Any, Decode] = {
 }
 # What people write for "no type".
 UNTYPED = (None, object, Any)
-TABLE_SCALARS = frozenset({str, int, float, bool, type(None)})
-_encode_scalar = msgspec.json.Encoder().encode
+# How pydantic models are written, until one gives them back: with aliases, and without what is computed from fields.
+MODEL_MODES: tuple[dict[str, bool], ...] = (
+    {"by_alias": True},
+    {"by_alias": True, "round_trip": True},
+    {"by_alias": False},
+    {"by_alias": False, "round_trip": True},
+)
 EXPLAIN_BYTES_MAX = 80
 EXPLAIN_TEXT_MAX = 500
 
@@ -64,9 +68,9 @@ def make_decoder(
     Raises:
         ImproperlyConfigured, AppError: the serializer or the type is wrong.
     """
-    codec = _choose(type_, serializer, default_serializer, allow_pickle)
+    codec = choose(type_, serializer, default_serializer, allow_pickle)
     first, *others = codec.nodes
-    inner = _decoder_of_one(type_, first, unpacked_bytes_max)
+    inner = decoder_of_one(type_, first, unpacked_bytes_max)
     if not others:
         return inner
     outer = [loads_of(node, unpacked_bytes_max) for node in reversed(others)]
@@ -94,46 +98,36 @@ def make_encoder(
     Raises:
         ImproperlyConfigured, AppError: the serializer or the type is wrong.
     """
-    codec = _choose(type_, serializer, default_serializer, allow_pickle)
-    if codec is RAW:
-        return _encode_text if type_ is str else _encode_raw
+    codec = choose(type_, serializer, default_serializer, allow_pickle)
+    if codec is RAW and type_ in (None, bytes):
+        return _encode_raw
     if codec.nodes[0] is JSON and type_ in UNTYPED:
         return _untyped_encoder(_encoder_of_chain(type_, codec, unpacked_bytes_max))
     inner = _encoder_of_chain(type_, codec, unpacked_bytes_max)
-    return lambda value: None if value is None else inner(value)
-
-
-def make_table_coder(
-    type_: object | None,
-    serializer: str | Codec | None,
-    *,
-    allow_pickle: bool,
-    is_key: bool = False,
-    unpacked_bytes_max: int = UNPACKED_BYTES_MAX,
-) -> tuple[TableEncode, Decode]:
-    """The functions between a table's keys (is_key) or values and the bytes of its changelog, by default JSON.
-
-    What is decoded is always a fresh object. Keys come back hashable: JSON lists as tuples. Without a type only what
-    comes back from JSON as it was can be stored; other values raise a TypeError that says which type to declare.
-
-    Raises:
-        ImproperlyConfigured, AppError: the serializer or the type is wrong.
-    """
-    codec = _choose(type_, serializer, "json", allow_pickle)
-    if codec is JSON and type_ in UNTYPED:
-        return _encode_plain, _decode_plain_key if is_key else loads
-    encode = _encoder_of_chain(type_, codec, unpacked_bytes_max)
-    decode = make_decoder(
-        type_, codec, default_serializer="json", allow_pickle=allow_pickle, unpacked_bytes_max=unpacked_bytes_max
+    if type_ in UNTYPED:
+        return lambda value: None if value is None else inner(value)
+    read = make_decoder(
+        type_,
+        codec,
+        default_serializer=codec,
+        allow_pickle=allow_pickle,
+        unpacked_bytes_max=unpacked_bytes_max,
     )
-    if is_key and type_ not in RAW_DECODERS:
-        return encode, lambda data: _hashable(decode(data))
-    return encode, decode
+    if codec is RAW and type_ in RAW_DECODERS:
+        return _raw_encoder(type_, read)
+    if codec is JSON and is_pydantic(type_):
+        # It has read what it writes.
+        return lambda value: None if value is None else inner(value)
+
+    def encode(value: Any) -> bytes | None:
+        return None if value is None else _readable(value, inner(value), type_, read)
+
+    return faster(type_, inner, encode) if codec.nodes[0] in (JSON, RAW) else encode
 
 
 def text_hint(type_: object | None, serializer: str | Codec | None, default_serializer: str | Codec) -> str | None:
     """What to declare when values of this declaration turn out to be plain text; None: it reads no JSON text."""
-    if type_ not in (str, *UNTYPED) or _choose(type_, serializer, default_serializer, allow_pickle=True) is not JSON:
+    if type_ not in (str, *UNTYPED) or choose(type_, serializer, default_serializer, allow_pickle=True) is not JSON:
         return None
     what = 'value_type=str is a text in JSON ("hello", with its quotes)' if type_ is str else "values are JSON"
     text = "" if type_ is str else "value_type=str, "
@@ -144,16 +138,23 @@ def explain(error: Exception, data: bytes | None) -> str:
     """One line on why `data` could not be decoded: the error, and how the bytes begin, if there are any."""
     said = (lone_surrogate(error, data) if data is not None else None) or text_of(error)
     text = printable(" ".join(f"{type(error).__name__}: {said}".split()))[:EXPLAIN_TEXT_MAX]
-    if data is None:
+    # Such an error is about the row that it has named.
+    if data is None or isinstance(error, UndecodableRow):
         return text
+    return f"{text}; {shown_bytes(data)}"
+
+
+def shown_bytes(data: bytes) -> str:
+    """How these bytes begin."""
     start = bytes(data[:EXPLAIN_BYTES_MAX])
     which = (
         "the bytes are" if len(data) <= EXPLAIN_BYTES_MAX else f"{len(data)} bytes, the first {EXPLAIN_BYTES_MAX} are"
     )
-    return f"{text}; {which} {start!r}"
+    return f"{which} {start!r}"
 
 
-def _choose(type_: Any, serializer: str | Codec | None, default: str | Codec, allow_pickle: bool) -> Codec:
+def choose(type_: Any, serializer: str | Codec | None, default: str | Codec, allow_pickle: bool) -> Codec:
+    """The codec: the one asked for, else the type's own, else `default`."""
     options = options_of(type_)
     if options is not None and options.abstract:
         raise AppError(f"Record {type_.__name__} is abstract: a topic or table needs one of its subclasses.")
@@ -163,7 +164,8 @@ def _choose(type_: Any, serializer: str | Codec | None, default: str | Codec, al
     return get_codec(serializer or own or default, allow_pickle=allow_pickle)
 
 
-def _decoder_of_one(type_: Any, codec: Codec, unpacked_bytes_max: int) -> Decode:
+def decoder_of_one(type_: Any, codec: Codec, unpacked_bytes_max: int) -> Decode:
+    """How the first codec of a chain reads values of a type."""
     if codec is RAW and type_ in RAW_DECODERS:
         return RAW_DECODERS[type_]
     if codec is JSON or codec is RAW:
@@ -188,7 +190,10 @@ def _to_type(type_: Any) -> Callable[[Any], Any] | None:
     return to_type
 
 
-def _encoder_of_one(type_: Any, codec: Codec, unpacked_bytes_max: int) -> Callable[[Any], bytes]:
+def encoder_of_one(
+    type_: Any, codec: Codec, unpacked_bytes_max: int, *, is_key: bool = False
+) -> Callable[[Any], bytes]:
+    """How the first codec of a chain writes values of a type. is_key: what is equal has the same bytes."""
     if codec is RAW:
         return to_bytes
     if codec is not JSON:
@@ -196,13 +201,13 @@ def _encoder_of_one(type_: Any, codec: Codec, unpacked_bytes_max: int) -> Callab
     if type_ in UNTYPED:
         return dumps
     if is_pydantic(type_):
-        return _encode_model
-    return record_encoder(type_)
+        return partial(_encode_model, type_)
+    return key_encoder(type_) if is_key else record_encoder(type_)
 
 
 def _encoder_of_chain(type_: Any, codec: Codec, unpacked_bytes_max: int) -> Callable[[Any], bytes]:
     first, *others = codec.nodes
-    inner = _encoder_of_one(type_, first, unpacked_bytes_max)
+    inner = encoder_of_one(type_, first, unpacked_bytes_max)
     if not others:
         return inner
     outer = [dumps_of(node, unpacked_bytes_max) for node in others]
@@ -214,13 +219,6 @@ def _encoder_of_chain(type_: Any, codec: Codec, unpacked_bytes_max: int) -> Call
         return data
 
     return encode
-
-
-def _encode_text(value: Any) -> bytes | None:
-    if value.__class__ is str:
-        data: bytes = value.encode()
-        return data
-    return None if value is None else to_bytes(value)
 
 
 def _encode_raw(value: Any) -> bytes | None:
@@ -238,33 +236,67 @@ def _untyped_encoder(inner: Callable[[Any], bytes]) -> Encode:
     return encode
 
 
-def _encode_model(value: Any) -> bytes:
-    dump = getattr(value, "model_dump_json", None)
-    return dumps(value) if dump is None else dump().encode()
+def _raw_encoder(type_: Any, read: Decode) -> Encode:
+    def encode(value: Any) -> bytes | None:
+        if type(value) is type_:
+            data: bytes = str(value).encode()
+            return data
+        return None if value is None else _readable(value, to_bytes(value), type_, read)
+
+    return encode
 
 
-def _refuse(value: Any) -> Any:
-    name = type(value).__name__
-    raise TypeError(
-        f"a {name} does not come back from JSON as it was: "
-        f"declare it in app.Table(..., key_type= or value_type={name})."
-    )
+def _readable(value: Any, data: bytes, type_: Any, read: Decode) -> bytes:
+    """`data`, in which `value` was written, if the readers of the topic can read it, and get what was sent.
+
+    What is not of the topic's type itself, such as a dict for a Record, is read as that type: that it can be is enough.
+    """
+    try:
+        found = read(data)
+    except Exception as error:
+        text = f"{type(error).__name__}: {text_of(error)}"
+        raise TypeError(f"a {type(value).__name__} cannot be read again as {shown_type(type_)}: {text}") from error
+    if type(found) is type(value):
+        if found != value and (changed := difference(value, found)) is not None:
+            raise TypeError(f"a {type(value).__name__} is not read as it was sent: {changed}")
+    elif data.find(b"null") >= 0:
+        check_finite(value)
+    return data
 
 
-def _encode_plain(value: Any) -> bytes:
-    if value.__class__ in TABLE_SCALARS:
-        return _encode_scalar(value)
-    return dumps_with(value, _refuse, orjson.OPT_PASSTHROUGH_DATETIME)
+def shown_type(type_: Any) -> str:
+    """A type as it is written."""
+    return type_.__name__ if isinstance(type_, type) and not hasattr(type_, "__origin__") else str(type_)
 
 
-def _decode_plain_key(data: bytes) -> Any:
-    value = loads(data)
-    return _hashable(value) if value.__class__ is list else value
+def _encode_model(type_: Any, value: Any) -> bytes:
+    """A pydantic model in the first of the ways that its class reads as it was.
+
+    Raises:
+        TypeError: there is none. ValueError: what is to be read as one is no plain data.
+    """
+    if type(value) is not type_:
+        is_model = hasattr(value, "model_dump_json")
+        data: bytes = value.model_dump_json(by_alias=True).encode() if is_model else dumps(value)
+        return _readable(value, data, type_, type_.model_validate_json)
+    refusal: Exception | None = None
+    for mode in MODEL_MODES:
+        data = value.model_dump_json(**mode).encode()
+        try:
+            found = type_.model_validate_json(data)
+        except ValueError as error:
+            refusal = refusal or error
+            continue
+        changed = None if _has_same_fields(value, found) else model_difference(value, found)
+        if changed is None:
+            return data
+        refusal = refusal or TypeError(f"a {type_.__name__} is not read as it was sent: {changed}")
+    assert refusal is not None
+    if isinstance(refusal, TypeError):
+        raise refusal
+    text = f"{type(refusal).__name__}: {text_of(refusal)}"
+    raise TypeError(f"a {type_.__name__} cannot be read again as {type_.__name__}: {text}") from refusal
 
 
-def _hashable(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple([_hashable(item) for item in value])
-    if value.__class__ is tuple:
-        return tuple([_hashable(item) for item in value])
-    return value
+def _has_same_fields(value: Any, found: Any) -> bool:
+    return bool(found.__dict__ == value.__dict__ and found.__pydantic_extra__ == value.__pydantic_extra__)

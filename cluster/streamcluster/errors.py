@@ -88,13 +88,43 @@ class ValidationError(DecodeError):
 class UnencodableEntry(StreamclusterError):
     """What an event put into a table cannot be committed: its codec refuses it, or the changelog does not take it."""
 
-    def __init__(self, table: str, key: object, error: Exception) -> None:
-        shown = repr(key)
-        if len(shown) > KEY_CHARS_MAX:
-            shown = f"{shown[:KEY_CHARS_MAX]}... ({len(shown)} characters)"
-        super().__init__(f"table {table!r}, key {shown}: {error!r}")
+    def __init__(self, table: str, key: object, error: Exception, *value: object) -> None:
+        """value: nothing when it is the key that is refused."""
+        which = f", value of type {type(value[0]).__name__}" if value else ""
+        super().__init__(f"table {table!r}, key {_shown(key)} of type {type(key).__name__}{which}: {error}")
         self.table = table
         self.key = key
+
+
+class UnsendableRecord(StreamclusterError):
+    """What an event sends is not what the readers of its topic would get: it is refused where it is sent."""
+
+    def __init__(self, topic: str, part: str, key: object, value: object, error: Exception) -> None:
+        """part: "key" or "value"."""
+        what = value if part == "value" else key
+        super().__init__(f"topic {topic!r}, key {_shown(key)}: its {part} of type {type(what).__name__}: {error}")
+        self.topic = topic
+        self.key = key
+
+
+class UndecodableRow(StreamclusterError):
+    """A row of a table is not what the table holds now: of an older version of the app, or written by somebody else."""
+
+    def __init__(self, table: str, key: str, reason: str) -> None:
+        """reason: why, with the row's bytes."""
+        super().__init__(
+            f"table {table!r}, key {key}: its row cannot be read: {reason}. An app that has changed the table's types "
+            "gives the table migrate=, a function from old rows to new values"
+        )
+        self.table = table
+
+
+def _shown(key: object) -> str:
+    try:
+        shown = repr(key)
+    except Exception as error:  # noqa: BLE001 (users' code)
+        return f"(not shown: {type(error).__name__})"
+    return shown if len(shown) <= KEY_CHARS_MAX else f"{shown[:KEY_CHARS_MAX]}... ({len(shown)} characters)"
 
 
 class CommitRefused(StreamclusterError):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime
 import enum
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
@@ -17,10 +16,11 @@ from uuid import UUID
 
 import msgspec
 
+from . import named_json
 from .codecs import RAW, Codec, get_codec
 from .coding import UNTYPED, make_decoder
 from .outside import Unreadable, parse
-from .plain import dumps, dumps_any, to_plain
+from .plain import dumps, dumps_any
 from .printable import repr_of
 
 # A JSON text that begins so has bytes that are no text, written as \x and two digits. (JSON lets space stand there.)
@@ -47,14 +47,11 @@ def json_of(value: object) -> str:
     if isinstance(value, bytes):
         return _quoted(value)
     try:
-        data = dumps(value)
+        return dumps(value).decode()
     except (TypeError, ValueError):
-        # Bytes as keys or that are no text, or a long integer, for example.
+        # Bytes as keys or that are no text, an infinity or a long integer, for example.
         plain, mark = _without_bytes(value)
         return mark + dumps_any(plain).decode()
-    if b"null" in data and (plain := _with_infinities(msgspec.to_builtins(value, enc_hook=to_plain))) is not None:
-        data = dumps_any(plain)
-    return data.decode()
 
 
 def _quoted(data: bytes) -> str:
@@ -75,30 +72,13 @@ def _without_bytes(value: Any) -> tuple[Any, str]:
                 mark = mark if text.encode() == part else ESCAPED
                 return text
             case Mapping():
-                return {walk(key): walk(item) for key, item in part.items()}
+                return {walk(key) if isinstance(key, bytes) else key: walk(item) for key, item in part.items()}
             case list() | tuple() | set() | frozenset():
                 return [walk(item) for item in part]
             case _:
                 return part
 
     return walk(value), mark
-
-
-def _with_infinities(value: Any) -> Any:
-    """The same with text in place of what JSON writes as null and is not; None: there is no such number in it."""
-    found = False
-
-    def walk(part: Any) -> Any:
-        nonlocal found
-        if isinstance(part, float) and not math.isfinite(part):
-            found = True
-            return str(part)
-        if isinstance(part, dict):
-            return {key: walk(item) for key, item in part.items()}
-        return [walk(item) for item in part] if isinstance(part, (list, tuple)) else part
-
-    walked = walk(value)
-    return walked if found else None
 
 
 def key_reader(key_type: Any, serializer: str | Codec | None) -> Callable[[bytes], list[Any]]:
@@ -111,7 +91,13 @@ def key_reader(key_type: Any, serializer: str | Codec | None) -> Callable[[bytes
     read = make_decoder(
         None if key_type in UNTYPED else key_type, "json", default_serializer="json", allow_pickle=False
     )
-    return lambda text: [_hashable(read(text))]
+
+    def read_key(text: bytes) -> list[Any]:
+        # As the row has it, and as it is shown when JSON has no word for it.
+        is_named = text.find(named_json.MARK) >= 0
+        return [named_json.loads(text, is_key=True) if is_named else _hashable(read(text))]
+
+    return read_key
 
 
 def _is_raw(serializer: str | Codec | None) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
 
-from .checks import check_callable, check_count, check_topic_name
+from .checks import check_callable, check_count, check_migrate, check_topic_name
 from .current import cursor_var
 from .errors import AppError
 from .faust_names import TABLE, names_what_is_missing
@@ -24,6 +24,10 @@ class LiveShard(Protocol):
     """What a table needs of the engine's cache for one task. `values` holds decoded, immutable values."""
 
     values: dict[Any, Any]
+
+    def identity(self, key: Any) -> Any:
+        """A key as the other methods take it: those of SIMPLE_KEYS are that already."""
+        ...
 
     def read(self, key: Any) -> Any:
         """The value of a key, or the default that was lent out for it; KeyError when there is neither."""
@@ -51,19 +55,13 @@ class LiveShard(Protocol):
 class WholeShard(Protocol):
     """A shard that is gone through."""
 
-    def stored(self, key: Any) -> Any:
-        """The value of a key; KeyError when there is none."""
-        ...
-
     def rows(self) -> Iterator[tuple[Any, Any]]:
         """All entries, in no promised order."""
         ...
 
 
 class ReadableShard(Protocol):
-    """What is read of a shard outside of events."""
-
-    def read(self, key: Any) -> Any: ...
+    """What is read of a shard outside of events, by the keys of users."""
 
     def stored(self, key: Any) -> Any:
         """The value of a key; KeyError when there is none."""
@@ -82,6 +80,8 @@ class LocalShards(Protocol):
 
 # Values of these types cannot be changed in place, so a read of them needs no second look at the commit.
 IMMUTABLE = frozenset({int, float, str, bytes, bool, type(None), complex})
+# A key of one of these is never equal to one of another type that is found in memory; other types' are coded first.
+SIMPLE_KEYS = frozenset({str, int, bytes})
 
 
 @names_what_is_missing(TABLE, "table")
@@ -101,12 +101,15 @@ class Table(MutableMapping[K, V]):
         changelog_topic: Topic | str | None = None,
         extra_topic_configs: dict[str, Any] | None = None,
         on_recover: Callable[..., Any] | None = None,
+        migrate: Callable[[Any], V] | None = None,
         help: str = "",
     ) -> None:
         if default is not None:
             check_callable(f"table {name!r}: default", default)
         if on_recover is not None:
             check_callable(f"table {name!r}: on_recover", on_recover)
+        if migrate is not None:
+            check_migrate(name, migrate)
         check_count(f"table {name!r}: partitions", partitions)
         if isinstance(changelog_topic, str):
             check_topic_name(f"table {name!r}: changelog_topic", changelog_topic)
@@ -119,6 +122,7 @@ class Table(MutableMapping[K, V]):
         self.partitions = partitions
         self.changelog_topic = changelog_topic
         self.extra_topic_configs = dict(extra_topic_configs or {})
+        self.migrate = migrate
         self.recover_callbacks: list[Callable[..., Any]] = [on_recover] if on_recover else []
         self.help = help
         self.shard_var: ContextVar[LiveShard] = ContextVar(f"streamcluster_table_{name}")
@@ -133,28 +137,34 @@ class Table(MutableMapping[K, V]):
 
     def __getitem__(self, key: K) -> V:
         try:
-            return self.shard_var.get().values[key]  # type: ignore[no-any-return]
-        except KeyError:
-            return self._read(self.shard_var.get(), key)
+            shard = self.shard_var.get()
         except LookupError:
-            return self._read(self._shard_outside(key), key)
-
-    def _read(self, shard: ReadableShard, key: K) -> V:
+            return self._read_outside(key)
+        kind = type(key)
+        identity = key if kind is str or kind is int else shard.identity(key)
         try:
-            return shard.read(key)  # type: ignore[no-any-return]
+            return shard.values[identity]  # type: ignore[no-any-return]
         except KeyError:
-            if self.default is None:
-                raise
-        return self.__missing__(key)
+            pass
+        try:
+            return shard.read(identity)  # type: ignore[no-any-return]
+        except KeyError:
+            return self.__missing__(key)
+
+    def _read_outside(self, key: K) -> V:
+        try:
+            return self._shard_outside(key).stored(key)  # type: ignore[no-any-return]
+        except KeyError:
+            return self.__missing__(key)
 
     def __missing__(self, key: K) -> V:
         if self.default is None:
-            raise KeyError(key)
+            raise KeyError(key) from None
         value = self.default()
         if type(value) not in IMMUTABLE:
             shard = self.shard_var.get(None)
             if shard is not None:
-                shard.lend(key, value)
+                shard.lend(shard.identity(key), value)
         return value
 
     def __setitem__(self, key: K, value: V) -> None:
@@ -162,20 +172,18 @@ class Table(MutableMapping[K, V]):
             shard = self.shard_var.get()
         except LookupError:
             shard = self._shard_to_write()
-        shard.write(key, value)
+        kind = type(key)
+        shard.write(key if kind is str or kind is int else shard.identity(key), value)
 
     def __delitem__(self, key: K) -> None:
-        self._shard_to_write().delete(key)
-
-    def __contains__(self, key: object) -> bool:
-        shard: ReadableShard | None = self.shard_var.get(None)
-        if shard is None:
-            shard = self._shard_outside(key)
+        shard = self._shard_to_write()
         try:
-            shard.stored(key)
+            shard.delete(shard.identity(key))
         except KeyError:
-            return False
-        return True
+            raise KeyError(key) from None
+
+    def __contains__(self, key: Any) -> bool:
+        return self.get(key, _Items) is not _Items
 
     def __iter__(self) -> Iterator[K]:
         for shard in self._shards():
@@ -187,11 +195,11 @@ class Table(MutableMapping[K, V]):
 
     def get(self, key: K, default: Any = None) -> Any:
         """The stored value, or `default`; the table's own default is not used, as in a defaultdict."""
-        shard: ReadableShard | None = self.shard_var.get(None)
-        if shard is None:
-            shard = self._shard_outside(key)
+        own = self.shard_var.get(None)
         try:
-            return shard.stored(key)
+            if own is None:
+                return self._shard_outside(key).stored(key)
+            return own.stored(key if type(key) is str else own.identity(key))
         except KeyError:
             return default
 
@@ -302,7 +310,7 @@ class _Items:
                     yield key, value
                     continue
                 try:
-                    yield key, shard.stored(key)
+                    yield key, own.stored(own.identity(key))
                 except KeyError:
                     continue  # Deleted since the iteration began.
 

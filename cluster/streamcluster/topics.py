@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from .coding import EXPLAIN_BYTES_MAX, make_decoder, make_encoder, text_hint
 from .current import current_outbox, cursor_var, outbox_var
-from .errors import AppError, NotOffered
+from .errors import AppError, NotOffered, UnsendableRecord
 from .faust_names import TOPIC, names_what_is_missing
 from .headers import Headers, header_pairs, headers_size
 from .limits import CarriedTime, TopicLimits, limits_of
@@ -176,8 +176,14 @@ class Topic:
         """
         coders = self._coders or self.coders
         limits = coders.limits
-        data = None if value is None else coders.encode_value(value)
-        key_data = None if key is None else coders.encode_key(key)
+        try:
+            data = None if value is None else coders.encode_value(value)
+        except Exception as error:
+            raise UnsendableRecord(self.name, "value", key, value, error) from error
+        try:
+            key_data = None if key is None else coders.encode_key(key)
+        except Exception as error:
+            raise UnsendableRecord(self.name, "key", key, value, error) from error
         size = len(data or b"") + len(key_data or b"")
         if partition is None:
             partition = BY_KEY

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamcluster.codecs import pack, unpack
-from streamcluster.coding import make_decoder, make_encoder, make_table_coder
+from streamcluster.coding import make_decoder, make_encoder
 from streamcluster.errors import DecodeError
 from streamcluster.settings import Settings
+from streamcluster.table_coding import make_table_coder
 
 BYTES_MAX = 10_000
 # Two seconds on an idle machine, and two minutes if each were a copy of the rest.
@@ -81,7 +82,7 @@ def test_topics_and_tables_have_the_bound_of_the_settings(serializer: str) -> No
     settings = Settings(id="a", producer_max_request_size=BYTES_MAX // 10)
     bounds = settings.codec_bounds
     fits, too_large = "x" * (BYTES_MAX - 2), "x" * (BYTES_MAX + 1)
-    encode_table, decode_table = make_table_coder(None, serializer, **bounds)
+    encode_table, decode_table = make_table_coder(str, serializer, **bounds)
     encode = make_encoder(None, serializer, default_serializer="json", **bounds)
     decode = make_decoder(None, serializer, default_serializer="json", **bounds)
     wide: dict[str, Any] = {**bounds, "unpacked_bytes_max": 10 * BYTES_MAX}

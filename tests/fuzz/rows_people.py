@@ -21,7 +21,7 @@ import click
 import msgspec
 
 from streamcluster import App, Record
-from streamcluster.coding import explain, make_decoder, make_table_coder
+from streamcluster.coding import explain, make_decoder
 from streamcluster.configuration import operator_settings, parse_duration
 from streamcluster.errors import ConfigurationError
 from streamcluster.ids import SlotId, TaskId
@@ -32,6 +32,7 @@ from streamcluster.printable import text_of
 from streamcluster.security import connection_config
 from streamcluster.settings import address_of, is_host_name, make_settings
 from streamcluster.shown import key_reader
+from streamcluster.table_coding import make_table_coder
 from streamcluster_coordinator import cli, cli_hosts
 from streamcluster_coordinator.notify import take_over_notifications
 from streamcluster_coordinator.presentation import make_presentation

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from streamcluster.codecs import Codec
-from streamcluster.coding import make_table_coder
 from streamcluster.messages import READ_SECONDS, UNREADABLE, Rows
 from streamcluster.shown import ESCAPED
 from streamcluster.stores import MemoryStore
+from streamcluster.table_coding import make_table_coder
 from streamcluster_worker.queries import QUESTIONS_MAX, ROWS_BYTES_MAX
 from streamcluster_worker.shard import RocksStore
 from streamcluster_worker.store_memory import Memory
@@ -125,7 +125,7 @@ def test_bytes_are_shown_as_text_and_escapes() -> None:
         (b"\x00\x1b\x85\xff", json.dumps("\x00\x1b\\x85\\xff"), {"key_type": bytes}),
         (b"a\\x41", json.dumps("a\\x41"), {"key_type": bytes}),
         ("ann", '"ann"', {"key_type": str, "key_serializer": "raw"}),
-        ("ann", '"ann"', {"key_serializer": "raw"}),
+        (b"ann", '"ann"', {"key_serializer": "raw"}),
         ("ann", '"ann"', {"key_type": str, "key_serializer": "binary"}),
         ("ann", '"ann"', {"key_serializer": "json|gzip"}),
         (5, "5", {"key_type": int}),

@@ -18,15 +18,17 @@ from typing import Any
 
 import msgspec
 
-from streamcluster.coding import make_table_coder
+from streamcluster.coding import shown_bytes
 from streamcluster.freeze import Plan
 from streamcluster.ids import TaskId
 from streamcluster.messages import READ_SECONDS, UNREADABLE, ReadTable, Rows, ToCoordinator
+from streamcluster.named_json import MARK
 from streamcluster.outside import Unreadable, parse
 from streamcluster.printable import encodable, text_of
 from streamcluster.settings import Settings
 from streamcluster.shown import json_of, key_reader
 from streamcluster.stores import StoreClosed, StoreFailed, TaskStore
+from streamcluster.table_coding import make_table_coder
 from streamcluster.topology import ResolvedTable, Topology
 
 from .follow import Follower
@@ -168,7 +170,9 @@ class Queries:
         if name not in self._coders:
             table = next(table for table in self._plan.tables if table.name == name)
             key = make_table_coder(table.key_type, table.key_serializer, is_key=True, **self._settings.codec_bounds)
-            value = make_table_coder(table.value_type, table.value_serializer, **self._settings.codec_bounds)
+            value = make_table_coder(
+                table.value_type, table.value_serializer, migrate=table.migrate, **self._settings.codec_bounds
+            )
             encode, read = key[0], key_reader(table.key_type, table.key_serializer)
             self._coders[name] = _Coder(lambda text: [encode(one) for one in read(text)], key[1], value[1])
         return self._coders[name]
@@ -283,9 +287,21 @@ def _read_cursor(text: str | None) -> tuple[TaskId | None, bytes | None]:
 def shown_row(key: bytes, value: bytes, coder: _Coder, bytes_max: int) -> tuple[str, str]:
     """A row as it is shown; one that somebody else has written may be anything, and costs the page nothing."""
     shown = _shown(coder.decode_key, key, bytes_max)
+    if key.find(MARK) >= 0 and not shown.startswith(UNREADABLE):
+        shown = _as_written(key, shown)
     if not shown.startswith(UNREADABLE):
         return shown, _shown(coder.decode_value, value, bytes_max)
     return json_of(key[:ODD_KEY_BYTES_MAX]), f"{UNREADABLE}the key: {shown.removeprefix(UNREADABLE)}"
+
+
+def _as_written(key: bytes, shown: str) -> str:
+    """With the name of its type: a text or number of the same look is another key."""
+    try:
+        msgspec.json.decode(key)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        # Another codec's, in which these bytes are by chance.
+        return shown
+    return key.decode()
 
 
 def _shown(decode: Callable[[bytes], Any], data: bytes, bytes_max: int) -> str:
@@ -293,7 +309,7 @@ def _shown(decode: Callable[[bytes], Any], data: bytes, bytes_max: int) -> str:
     try:
         shown = parse(lambda data: json_of(decode(data)), data, bytes_max)
     except Unreadable as error:
-        return f"{UNREADABLE}{encodable(str(error))}"
+        return f"{UNREADABLE}{encodable(str(error))}; {shown_bytes(data)}"
     except BaseException as error:  # noqa: BLE001 (a codec's SystemExit, for one: nobody may end this process by reading)
         return f"{UNREADABLE}{encodable(f'{type(error).__name__}: {text_of(error):.{ERROR_CHARS_MAX}}')}"
     if len(shown) > SHOWN_CHARS_MAX:

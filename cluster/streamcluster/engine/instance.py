@@ -12,7 +12,7 @@ from typing import Any
 
 from ..agents import Agent
 from ..current import Cursor, KafkaRecord, Run, cursor_var, outbox_var, time_of
-from ..errors import AppError, Skip, UnencodableEntry
+from ..errors import AppError, Skip, UnencodableEntry, UnsendableRecord
 from ..events import Event
 from ..freeze import Unit
 from ..headers import have_headers, headers_of, headers_size
@@ -212,8 +212,13 @@ class Instance:
             if type(key) is CoroutineType:
                 key = await key
                 awaited = True
-            data = record.value() if as_it_is else coders.encode_value(value)
-            key_data = coders.encode_key(key)
+            part = "value"
+            try:
+                data = record.value() if as_it_is else coders.encode_value(value)
+                part = "key"
+                key_data = coders.encode_key(key)
+            except Exception as error:
+                raise UnsendableRecord(destination.name, part, key, value, error) from error
             headers = headers_of(record)
             size = len(key_data or b"") + len(data or b"") + headers_size(headers)
             coders.limits.check_size(destination.name, size)

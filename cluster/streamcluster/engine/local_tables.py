@@ -6,15 +6,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from ..coding import make_table_coder
 from ..errors import AppError
 from ..freeze import Plan
 from ..ids import TaskId
 from ..limits import limits_of
 from ..settings import Settings
 from ..stores import StoreFailed, TaskStore
+from ..table_coding import make_table_coder
 from ..tables import IMMUTABLE
 from ..topology import ResolvedTable, Topology
+from .rows import RowCoder
 from .shards import CachedShard
 from .task import RunningTask
 
@@ -34,13 +35,14 @@ def make_shards(
     for table in plan.tables:
         if table.name in here:
             key = make_table_coder(table.key_type, table.key_serializer, is_key=True, **settings.codec_bounds)
-            value = make_table_coder(table.value_type, table.value_serializer, **settings.codec_bounds)
+            value = make_table_coder(
+                table.value_type, table.value_serializer, migrate=table.migrate, **settings.codec_bounds
+            )
+            coder = RowCoder(table.name, key, value, migrates=table.migrate is not None)
             changelog = here[table.name]
             limits = limits_of(settings, changelogs[changelog])
             check = partial(limits.check_size, changelog)
-            shards[table.name] = CachedShard(
-                table.name, store.shard(table.name), key, value, limits.record_bytes_max, check, failed
-            )
+            shards[table.name] = CachedShard(store.shard(table.name), coder, limits.record_bytes_max, check, failed)
     return shards
 
 
@@ -54,8 +56,9 @@ class DetachedShard:
 
     def stored(self, key: Any) -> Any:
         """The value of `key`; KeyError when there is none."""
-        value = self._shard.stored(key)
-        return value if type(value) in IMMUTABLE else self._shard.copy(value)
+        identity = self._shard.coder.identity(key)
+        value = self._shard.stored(identity)
+        return value if type(value) in IMMUTABLE else self._shard.copy(identity, value)
 
     read = stored
 
@@ -82,7 +85,7 @@ class LocalTable:
         shards = self.all()
         for shard in shards:
             try:
-                shard.stored(key)
+                shard.stored(shard.coder.identity(key))
             except KeyError:
                 continue
             return DetachedShard(shard)

@@ -15,9 +15,8 @@ from ..errors import UnencodableEntry
 from ..stores import Shard, StoreFailed
 from ..tables import IMMUTABLE
 from .cache_budget import ShardMemory
+from .rows import RowCoder, is_coded
 
-Encode = Callable[[Any], bytes | None]
-Decode = Callable[[bytes], Any]
 Changes = dict[bytes, bytes | None]
 
 
@@ -32,21 +31,19 @@ SCAN_ROWS = 1000
 class CachedShard:
     """One table's part of one task. Invariant: a key that was written and is not staged is in the cache or `deleted`.
 
-    `values`, `objects`, `lent` and `deleted` are shared with the views: they are changed in place, never replaced.
+    `values`, `objects`, `lent` and `deleted` are shared with the views: they are changed in place, never replaced. Keys
+    are identities here (`rows.py`), but for those that `rows` gives.
     """
 
     __slots__ = (
         "_check",
-        "_decode_value",
-        "_encode_key",
         "_failed",
         "_row_bytes_max",
         "_store",
         "baseline",
-        "decode_key",
+        "coder",
         "deleted",
         "dirty",
-        "encode_value",
         "inflight",
         "lent",
         "memory",
@@ -60,24 +57,20 @@ class CachedShard:
 
     def __init__(
         self,
-        name: str,
         store: Shard,
-        key_coder: tuple[Encode, Decode],
-        value_coder: tuple[Encode, Decode],
+        coder: RowCoder,
         row_bytes_max: int,
         check: Callable[[int], None],
         failed: Callable[[StoreFailed], None] | None = None,
     ) -> None:
-        """name: the table's. failed: called when the store cannot be read, before the reader is told."""
-        self.name = name
+        """failed: called when the store cannot be read, before the reader is told."""
+        self.name = coder.name
         self._store = store
         # check: called with the size of a row above row_bytes_max, which its changelog would not take; it raises.
         self._row_bytes_max = row_bytes_max
         self._check = check
         self._failed = failed
-        # decode_key: a key from its bytes in the changelog.
-        self._encode_key, self.decode_key = key_coder
-        self.encode_value, self._decode_value = value_coder
+        self.coder = coder
         # Immutable values by key; the hot path reads this and nothing else.
         self.memory = ShardMemory(self._uncommitted)
         self.values = self.memory.values
@@ -114,7 +107,7 @@ class CachedShard:
             raise KeyError(key)
         if key in self.memory.old:
             return self.memory.recall(key)
-        data = self._encode_key(key) or b""
+        data = self.coder.key_bytes(key)
         if data in self.staged:
             encoded = self.staged[data]
         elif data in self.inflight:
@@ -123,13 +116,14 @@ class CachedShard:
             encoded = self._read_store(self._store.get, data)
         if encoded is None:
             raise KeyError(key)
-        value = self._decode_value(encoded)
+        value = self.coder.decode(data, encoded)
         self.memory.came(len(data) + len(encoded), 1)
         if type(value) in IMMUTABLE:
             self.values[key] = value
         else:
             self.objects[key] = value
-            self.baseline[key] = encoded
+            # A row that was migrated is written when it is changed, not when it is read.
+            self.baseline[key] = self.coder.encode_of(key, value) if self.coder.migrates else encoded
         return value
 
     def _read_store(self, read: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
@@ -155,7 +149,7 @@ class CachedShard:
 
     def is_unchanged_default(self, key: Any, value: Any) -> bool:
         """`value` was handed out for a missing key, and nobody has written or changed it."""
-        return key in self.lent and self.encode_value(value) == self.lent[key]
+        return key in self.lent and self.coder.encode_of(key, value) == self.lent[key]
 
     def rows(self) -> Iterator[tuple[Any, Any]]:
         """Every entry: the store's rows under what memory has."""
@@ -165,17 +159,17 @@ class CachedShard:
             page = self._read_store(self._store.scan, after, rows_max=SCAN_ROWS)
             for data, encoded in page:
                 if data not in overlay:
-                    yield self.decode_key(data), self._decode_value(encoded)
+                    yield self.coder.decode_key(data), self.coder.decode(data, encoded)
             if len(page) < SCAN_ROWS:
                 break
             after = page[-1][0]
         for data, memory in overlay.items():
             if memory is not None:
-                yield self.decode_key(data), self._decode_value(memory)
+                yield self.coder.decode_key(data), self.coder.decode(data, memory)
 
-    def copy(self, value: Any) -> Any:
-        """What `value` is after a crash: an object of its own."""
-        return self._decode_value(self.encode_value(value) or b"")
+    def copy(self, key: Any, value: Any) -> Any:
+        """What the value of `key` is after a crash: an object of its own."""
+        return self.coder.decode(self.coder.key_bytes(key), self.coder.encode_of(key, value))
 
     def _all_dirty(self) -> dict[Any, Any]:
         keys = {**self.dirty, **{key: None for view in self.views for key in view.dirty}}
@@ -224,36 +218,45 @@ class CachedShard:
             try:
                 for data, value in self._encoded({key: dirty[key]} if key in dirty else {}, (key,)).items():
                     self._check(len(data) + len(value or b""))
+            except UnencodableEntry:
+                raise
             except Exception as error:
-                raise UnencodableEntry(self.name, key, error) from error
+                value = dirty[key] if key in dirty else self.objects.get(key)
+                raise UnencodableEntry(self.name, self.coder.key_of(key), error, value) from error
 
     def is_changed(self, key: Any) -> bool:
         """The object of `key`, which was handed out, is no more what the last cut or load knew."""
         if key not in self.objects:
             return False
-        return self.encode_value(self.objects[key]) != self._known(key)
+        try:
+            return self.coder.encode(self.objects[key]) != self._known(key)
+        except Exception:  # noqa: BLE001 (codecs are user code; what was known could be encoded)
+            return True
 
     def _known(self, key: Any) -> bytes | None:
         return self.lent[key] if key in self.lent else self.baseline.get(key)
 
     def _encoded(self, dirty: dict[Any, Any], touched: Iterable[Any]) -> Changes:
-        encode_key, encode = self._encode_key, self.encode_value
+        encode_key, encode = self.coder.encode_key, self.coder.encode
         changes: Changes = {
-            encode_key(key) or b"": None if value is DELETED else encode(value) for key, value in dirty.items()
+            (key[1] if type(key) is tuple and is_coded(key) else encode_key(key)): (
+                None if value is DELETED else encode(value)
+            )
+            for key, value in dirty.items()
         }
         for key in touched:
             if key in dirty or key not in self.objects:
                 continue
             encoded = encode(self.objects[key])
             if encoded != self._known(key):
-                changes[encode_key(key) or b""] = encoded
+                changes[self.coder.key_bytes(key)] = encoded
         return changes
 
     def stage(self, changes: Changes) -> None:
         """`changes`, which `encoded_changes` gave, are in the open transaction now."""
         in_use = {key for view in self.views for key in view.touched}
         for key in self.objects.keys() & (self.dirty.keys() | self.touched.keys()):
-            data = self._encode_key(key) or b""
+            data = self.coder.key_bytes(key)
             if data in changes:
                 self.baseline[key] = changes[data]
                 self.lent.pop(key, None)
@@ -297,10 +300,12 @@ class ShardView:
     A commit takes what views have settled. So an event in progress that has written nothing holds up nobody.
     """
 
-    __slots__ = ("_deleted", "_lent", "_objects", "_shard", "dirty", "touched", "values")
+    __slots__ = ("_deleted", "_lent", "_objects", "_shard", "dirty", "identity", "touched", "values")
 
     def __init__(self, shard: CachedShard) -> None:
         self._shard = shard
+        # A key as the methods below take it.
+        self.identity = shard.coder.identity
         self.values = shard.values
         self._objects = shard.objects
         self._lent = shard.lent
@@ -355,7 +360,7 @@ class ShardView:
 
     def lend(self, key: Any, value: Any) -> None:
         """Keep a default that was handed out for a missing key, if it is changed in place before the next cut."""
-        self._lent[key] = self._shard.encode_value(value)
+        self._lent[key] = self._shard.coder.encode_of(key, value)
         self._objects[key] = value
         self.touched[key] = None
 

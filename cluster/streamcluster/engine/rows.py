@@ -1,0 +1,112 @@
+"""RowCoder: between the entries of one table and the rows of its changelog, with the table's name in every error.
+
+What is the same key is what has the same bytes, in memory too: Python takes 1, 1.0 and True for one, and one moment in
+two time zones. So memory has keys of the commonest types as they are, which never equal one of another type, and all
+others by their bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..coding import explain
+from ..errors import UndecodableRow, UnencodableEntry
+from ..tables import SIMPLE_KEYS
+
+Encode = Callable[[Any], bytes]
+Decode = Callable[[bytes], Any]
+# A key as memory has it: one of a simple type, or a tuple of such; else (None, its bytes).
+Identity = Any
+
+
+def is_coded(identity: Identity) -> bool:
+    """Whether it is (None, the key's bytes): no tuple of simple types has None in it."""
+    return type(identity) is tuple and bool(identity) and identity[0] is None
+
+
+class RowCoder:
+    """The coders of one table. migrates: rows may be read as something that was not written like that."""
+
+    __slots__ = (
+        "_decode_key",
+        "_decode_value",
+        "_last_identity",
+        "_last_key",
+        "encode",
+        "encode_key",
+        "migrates",
+        "name",
+    )
+
+    def __init__(
+        self, name: str, key: tuple[Encode, Decode], value: tuple[Encode, Decode], *, migrates: bool = False
+    ) -> None:
+        self.name = name
+        # Functions of the coders themselves: a commit calls them for each entry. They raise anything.
+        self.encode_key, self._decode_key = key
+        self.encode, self._decode_value = value
+        self.migrates = migrates
+        # `table[key] += 1` asks twice for the same object. No key is this list.
+        self._last_key: Any = []
+        self._last_identity: Identity = None
+
+    # Keys
+
+    def identity(self, key: Any) -> Identity:
+        """The key as memory has it.
+
+        Raises:
+            TypeError: it is not hashable. UnencodableEntry: it would not come back as it is.
+        """
+        if type(key) in SIMPLE_KEYS:
+            return key
+        if key is self._last_key:
+            return self._last_identity
+        if type(key) is tuple and SIMPLE_KEYS.issuperset(map(type, key)):
+            identity: Identity = key
+        else:
+            hash(key)
+            identity = None, self._key_bytes(key)
+        self._last_key, self._last_identity = key, identity
+        return identity
+
+    def key_bytes(self, identity: Identity) -> bytes:
+        """The row's key. Raises UnencodableEntry: it would not come back as it is."""
+        if is_coded(identity):
+            data: bytes = identity[1]
+            return data
+        return self._key_bytes(identity)
+
+    def _key_bytes(self, key: Any) -> bytes:
+        try:
+            return self.encode_key(key)
+        except Exception as error:
+            raise UnencodableEntry(self.name, key, error) from error
+
+    def key_of(self, identity: Identity) -> Any:
+        """The key as users have it."""
+        return self.decode_key(identity[1]) if is_coded(identity) else identity
+
+    def decode_key(self, data: bytes) -> Any:
+        """The key of a row. Raises UndecodableRow."""
+        try:
+            return self._decode_key(data)
+        except Exception as error:
+            raise UndecodableRow(self.name, f"of {len(data)} bytes", explain(error, data)) from error
+
+    # Values
+
+    def encode_of(self, identity: Identity, value: Any) -> bytes:
+        """The row's value. Raises UnencodableEntry: it would not come back as it is."""
+        try:
+            return self.encode(value)
+        except Exception as error:
+            raise UnencodableEntry(self.name, self.key_of(identity), error, value) from error
+
+    def decode(self, data: bytes, encoded: bytes) -> Any:
+        """The value of the row with these bytes. Raises UndecodableRow: it is not what the table holds now."""
+        try:
+            return self._decode_value(encoded)
+        except Exception as error:
+            raise UndecodableRow(self.name, repr(self.decode_key(data)), explain(error, encoded)) from error
