@@ -28,9 +28,11 @@ from .kafka_errors import ResetNeeded, is_silence
 from .sender import Sender, give_up_if_deaf
 
 # It takes milliseconds, and seconds while a new coordinator loads its groups: giving that up costs the transaction.
-_OFFSETS_SECONDS = 2.0
-# What a call gets to come back after the answer that it waits for.
+_OFFSETS_SECONDS = 5.0
+# What a call gets to come back after the answer that it waits for; and so many times what a new client has taken to get
+# one, since brokers may be slow.
 _OFFSETS_GRACE_SECONDS = 1.0
+_OFFSETS_GRACE_TIMES = 2
 
 
 class Committer:
@@ -210,8 +212,10 @@ class Committer:
         call = Detached(lambda: producer.send_offsets_to_transaction(positions, metadata, seconds))
         if call.came_back(seconds + _OFFSETS_GRACE_SECONDS):
             return
+        began = time.monotonic()
         find_group(self._settings, left)
-        if not call.came_back(_OFFSETS_GRACE_SECONDS):
+        taken = time.monotonic() - began
+        if not call.came_back(_OFFSETS_GRACE_SECONDS + _OFFSETS_GRACE_TIMES * taken):
             raise ResetNeeded(what, "reset", "the group's coordinator answers, and the client did not come back")
 
 
