@@ -173,7 +173,10 @@ def test_timestamps_too_far_from_now_are_refused() -> None:
     """The broker would refuse the whole batch; the message names the topic's setting."""
     limits = TopicLimits(BYTES_MAX, ahead_ms_max=HOUR_MS, behind_ms_max=HOUR_MS)
     now = time.time()
-    assert limits.milliseconds("t", now) == int(now * 1000)
+    assert limits.milliseconds("t", now) == round(now * 1000)
+    # The nearest millisecond: what was read as a timestamp is written as the same one.
+    moment = int(now * 1000) // 1000 * 1000
+    assert {limits.milliseconds("t", (moment + part) / 1000) - part for part in range(1000)} == {moment}
     with pytest.raises(ValueError, match=r"'t' takes 3600: raise message\.timestamp\.after\.max\.ms"):
         limits.milliseconds("t", now + 3700)
     with pytest.raises(ValueError, match=r"message\.timestamp\.before\.max\.ms"):
