@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from .printable import repr_of, text_of
+
 # How much of a key is shown in a message.
 KEY_CHARS_MAX = 100
 
@@ -88,10 +90,12 @@ class ValidationError(DecodeError):
 class UnencodableEntry(StreamclusterError):
     """What an event put into a table cannot be committed: its codec refuses it, or the changelog does not take it."""
 
-    def __init__(self, table: str, key: object, error: Exception, *value: object) -> None:
+    def __init__(self, table: str, key: object, error: BaseException, *value: object) -> None:
         """value: nothing when it is the key that is refused."""
         which = f", value of type {type(value[0]).__name__}" if value else ""
-        super().__init__(f"table {table!r}, key {_shown(key)} of type {type(key).__name__}{which}: {error}")
+        # What refuses a value says in words why; of anything else that a codec raises the class says more.
+        why = text_of(error) if isinstance(error, (TypeError, ValueError, StreamclusterError)) else repr_of(error)
+        super().__init__(f"table {table!r}, key {_shown(key)} of type {type(key).__name__}{which}: {why}")
         self.table = table
         self.key = key
 
@@ -139,6 +143,14 @@ class KilledWorker(StreamclusterError):
 
     def __init__(self, why: str) -> None:
         super().__init__(f"killed the worker twice: {why}")
+
+
+class CallbackFailed(Exception):
+    """A function that the app has for one of its signals, or for `on_recover`, raised: its text says which."""
+
+
+class WillNotEnd(Exception):
+    """User code goes on though it was cancelled: only the end of its process ends it, and another takes over."""
 
 
 class ImproperlyConfigured(ConfigurationError):

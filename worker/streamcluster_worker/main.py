@@ -23,6 +23,7 @@ import msgspec
 import uvloop
 
 from streamcluster.app import App
+from streamcluster.boundary import run_to_the_end
 from streamcluster.errors import ExitCode, StreamclusterError
 from streamcluster.freeze import Plan, apply_limits, freeze
 from streamcluster.loading import AppNotImportable
@@ -63,7 +64,7 @@ def probe(app: str, sock: socket.socket, overrides: bytes) -> None:
         send_blocking(sock, Failed(exit_code=ExitCode.CONFIGURATION, text=str(error), traceback=error.traceback))
     except StreamclusterError as error:
         send_blocking(sock, Failed(exit_code=int(error.exit_code), text=str(error)))
-    except Exception as error:  # noqa: BLE001 (the boundary to user code)
+    except BaseException as error:  # noqa: BLE001 (the boundary to user code)
         text = f"app {app}: the code before an agent's first event failed: {repr_of(error)}"
         send_blocking(sock, failed(ExitCode.CONFIGURATION, text, error))
 
@@ -93,7 +94,9 @@ def run(config_bytes: bytes, sock: socket.socket) -> None:
     # Before there is an event loop, as in the fork server.
     app = load_or_why(config.app)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        code = runner.run(_run(config, sock, app))
+        loop = runner.get_loop()
+        # Nobody at a terminal interrupts a worker: these are raised by the app's own code.
+        code = run_to_the_end(loop, loop.create_task(_run(config, sock, app)), (SystemExit, KeyboardInterrupt))
     finish_logging()
     # Where they cannot be written, or user code has closed them, there is nobody to tell.
     with contextlib.suppress(OSError, ValueError, AttributeError):
@@ -133,7 +136,7 @@ async def _run(config: WorkerConfig, sock: socket.socket, app: App | Exception) 
     except StreamclusterError as error:
         link.send(Failed(exit_code=int(error.exit_code), text=str(error)))
         return int(error.exit_code)
-    except Exception as error:  # noqa: BLE001 (the process boundary: our own mistake, said with its traceback)
+    except BaseException as error:  # noqa: BLE001 (the process boundary: said with its traceback)
         link.send(failed(1, f"worker {config.slot} failed: {repr_of(error)}", error))
         return 1
     finally:

@@ -6,9 +6,7 @@ It performs and decides nothing but how often a disk is tried; which task is whe
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
-import traceback
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -16,6 +14,8 @@ from streamcluster.app import App
 from streamcluster.engine.engine import Engine
 from streamcluster.ids import TP, TaskId
 from streamcluster.messages import Failed, WorkerConfig
+from streamcluster.printable import traceback_of
+from streamcluster.signals import call
 from streamcluster.stores import StoreFailed
 
 from . import lifecycle as life
@@ -254,9 +254,7 @@ class OwnTasks:
         try:
             for table in tables:
                 for callback in self._app.tables[table.name].recover_callbacks:
-                    result = callback()
-                    if inspect.isawaitable(result):
-                        await result
+                    await call(f"on_recover of table {table.name!r}", callback)
         except Exception:
             failing = [one.id for one in self._engine.tasks.values() if one.store_error is not None]
             if not failing:
@@ -304,5 +302,5 @@ def tps_of(config: WorkerConfig, tasks: tuple[TaskId, ...]) -> set[TP]:
 
 def failed(code: int, text: str, error: BaseException | None = None) -> Failed:
     """A worker's last word. An error of others may have a text without an end, and a message has one."""
-    trace = "".join(traceback.format_exception(error))[:TRACEBACK_CHARS_MAX] if error is not None else None
+    trace = traceback_of(error, TRACEBACK_CHARS_MAX) if error is not None else None
     return Failed(exit_code=int(code), text=text[:TEXT_CHARS_MAX], traceback=trace)

@@ -122,7 +122,7 @@ class Engine:
         def failed(error: StoreFailed) -> None:
             self.recovery.store_failed(running, error)
 
-        def reject(tp: TP, record: KafkaRecord, unit: str, error: Exception) -> bool:
+        def reject(tp: TP, record: KafkaRecord, unit: str, error: BaseException) -> bool:
             return self.recovery.reject(running, tp, record, unit, error)
 
         shards = make_shards(self.plan, self.topology, self.app.conf, task, store, failed)

@@ -52,6 +52,7 @@ class RunIntake:
         "cursor",
         "done",
         "flush",
+        "is_ended",
         "kept",
         "leave",
         "now",
@@ -87,6 +88,8 @@ class RunIntake:
         self._waiter: asyncio.Future[None] | None = None
         # A run said that it must not be passed, or the last event failed by what it wrote.
         self._stopped = False
+        # The coroutine was ended: it gets no event, also if it goes on.
+        self.is_ended = False
         self._single_left = SINGLE_EVENTS
         # Every event comes alone, and what it wrote is looked at when it ends.
         self.strict = False
@@ -190,6 +193,9 @@ class RunIntake:
         return self.flush or is_alone or bool(self.queue) or (deadline is not None and self.now() >= deadline)
 
     async def _rest(self, seconds: float | None) -> None:
+        if self.is_ended:
+            # Its code has swallowed the cancellation, as a bare `except:` does, and asks for more.
+            raise asyncio.CancelledError
         waiter = self._waiter = asyncio.get_running_loop().create_future()
         alarm = None if seconds is None else self._clock.call_later(seconds, self.wake)
         self._on_rest()

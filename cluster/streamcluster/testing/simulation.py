@@ -6,7 +6,6 @@ What `streamcluster_worker` does with Kafka and RocksDB happens here in memory, 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +22,8 @@ from ..engine.recovery import Recovery
 from ..engine.values import Committed
 from ..freeze import Plan
 from ..ids import TP, TaskId
+from ..printable import repr_of
+from ..signals import call
 from ..stores import TaskStore
 from ..topology import Topology
 from .brokers import SimulatedReads, SimulatedWrites
@@ -98,9 +99,7 @@ class Simulation:
         self.engine.open_task(task, self._restore(task), {tp: self.committed[tp] for tp in sources})
         for table in self._topology.tables_of(task):
             for callback in self._app.tables[table.name].recover_callbacks:
-                result = callback()
-                if inspect.isawaitable(result):
-                    await result
+                await call(f"on_recover of table {table.name!r}", callback)
         self.pump.start_task(self.engine.tasks[task])
         await self._app.on_partitions_assigned.send_async(self._app, assigned=set(sources))
 
@@ -209,7 +208,16 @@ def _raise_stop(recovery: Recovery) -> None:
     """Raise what would end the worker process."""
     if recovery.stop_failure is not None:
         failure, recovery.stop_failure = recovery.stop_failure, None
-        raise failure.error
+        raise _as_exception(failure.unit, failure.error)
     if recovery.crash is not None:
-        (_, error), recovery.crash = recovery.crash, None
-        raise error
+        (name, error), recovery.crash = recovery.crash, None
+        raise _as_exception(name, error)
+
+
+def _as_exception(name: str, error: BaseException) -> Exception:
+    """What ends the worker and not, as SystemExit would, the tests."""
+    if isinstance(error, Exception):
+        return error
+    failure = RuntimeError(f"{name} raised {repr_of(error)}")
+    failure.__cause__ = error
+    return failure
