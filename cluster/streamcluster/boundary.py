@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import sys
 from typing import Any, TypeVar
 
-from .printable import repr_of, showable
+from .printable import repr_of, showable, traceback_of
 
 T = TypeVar("T")
 logger = logging.getLogger("streamcluster")
@@ -25,11 +27,43 @@ def running_task() -> asyncio.Task[Any] | None:
         return None
 
 
+class _Home:
+    """Where users' code is to run. pid: of that process; None: wherever."""
+
+    __slots__ = ("pid",)
+
+    def __init__(self) -> None:
+        self.pid: int | None = None
+
+
+_home = _Home()
+
+
+def stay_in_this_process() -> None:
+    """End a process that is forked from this one when it comes back from users' code: it is not a second worker."""
+    _home.pid = os.getpid()
+
+
+def end_if_forked(error: BaseException | None = None) -> None:
+    """End this process if it is a child that users' code has forked. error: what it ends with."""
+    if _home.pid is None or _home.pid == os.getpid():
+        return
+    code = 1 if error is not None else 0
+    if isinstance(error, SystemExit) and (error.code is None or isinstance(error.code, int)):
+        code = error.code or 0
+    elif error is not None:
+        sys.stderr.write(f"{traceback_of(error)}\n")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code & 0xFF)
+
+
 async def failure_of(error: BaseException) -> BaseException:
     """What user code raised in the running task, which nobody of ours has ended, as a failure.
 
     A cancellation is said in words, and the running task, if user code has cancelled it, goes on.
     """
+    end_if_forked(error)
     task = running_task()
     was_cancelled = task is not None and task.cancelling() > 0
     while task is not None and task.cancelling():
@@ -48,6 +82,7 @@ async def failure_of(error: BaseException) -> BaseException:
 
 def raise_or_say(name: str, error: BaseException) -> None:
     """What a coroutine that we have ended raises is its end, or a fault in how the app's code takes its end."""
+    end_if_forked(error)
     if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
         raise error
     logger.warning("%s has raised %s while it was being ended", name, repr_of(error), exc_info=showable(error))

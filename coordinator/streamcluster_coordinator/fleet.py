@@ -22,7 +22,7 @@ from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerProcess
 from types import ModuleType
 
-from .fleet_process import FIRST_PRELOAD, GO, GROUP_SIGNALS, PRELOAD, PROBE_ENTRY, WORKER_ENTRY, enter
+from .fleet_process import FIRST_PRELOAD, GO, GROUP_SIGNALS, PRELOAD, PROBE_ENTRY, WORKER_ENTRY, end_group, enter
 
 # The fork server writes an exit code within a millisecond of the end.
 _EXIT_CODE_SECONDS = 1.0
@@ -70,7 +70,11 @@ class Process:
         return None if code is None or (code == _EXIT_CODE_UNKNOWN and not _fork_server_lives()) else code
 
     def close(self) -> None:
-        """Let go of what is ours, when it is gone."""
+        """Let go of what is ours, when it is gone, and end what users' code has started in it and not ended.
+
+        Its number is not given to another process while its group has members, nor, of millions, within a second.
+        """
+        end_group(self.pid)
         self.sock.close()
         os.close(self.pidfd)
         if self.process.exitcode is not None:
@@ -114,6 +118,7 @@ class Fleet:
         if (pid := getattr(server, "_forkserver_pid", None)) is not None:
             # It is not reaped before _stop, so the number is its own.
             os.kill(pid, signal.SIGKILL)
+            end_group(pid)
             server._stop()  # type: ignore[attr-defined]
 
     def own_children(self) -> set[int]:

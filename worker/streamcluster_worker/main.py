@@ -34,6 +34,7 @@ from streamcluster.settings import Settings, make_settings
 from streamcluster.topology import Declared
 
 from .app_import import APP_IMPORT, load_or_why
+from .children import ask_children_to_end, end_with_children, expect_children
 from .link import Link, send_blocking
 from .own_tasks import Stop, failed
 from .randomness import GENERATORS
@@ -87,7 +88,7 @@ def run(config_bytes: bytes, sock: socket.socket) -> None:
         sock: this worker's end of its socketpair.
     """
     config = msgspec.msgpack.decode(config_bytes, type=WorkerConfig)
-    os.setpgid(0, 0)
+    expect_children()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     configure_logging(config.settings.log_format, config.settings.log_level, slot=config.slot)
     GENERATORS.reseed()
@@ -102,6 +103,7 @@ def run(config_bytes: bytes, sock: socket.socket) -> None:
     with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stdout.flush()
         sys.stderr.flush()
+    ask_children_to_end()
     # Not sys.exit: threads of clients that were left in doubt must not hold up the end.
     os._exit(code)
 
@@ -120,7 +122,7 @@ async def _run(config: WorkerConfig, sock: socket.socket, app: App | Exception) 
 
     def gone() -> None:
         # The coordinator is dead: whatever is not committed by now is nobody's to commit.
-        os._exit(1)
+        end_with_children()
 
     link = Link(sock, received, gone)
     try:

@@ -85,10 +85,11 @@ class Recovery:
             self.last_error[failure.task] = f"{failure.unit}: {repr_of(failure.error):.{ERROR_CHARS_MAX}}"
         trial = self.trials.get(failure.task) if failure.task is not None else None
         if trial is None:
-            where = ", ".join(f"{tp}@{offset}" for tp, offset in failure.suspects[:3]) or "before its first event"
-            logger.warning(
-                "%s failed at %s: %s", failure.unit, where, repr_of(failure.error), exc_info=showable(failure.error)
-            )
+            where = ", ".join(f"{tp}@{offset}" for tp, offset in failure.suspects[:3])
+            text = "%s failed at %s: %s; what was not committed is done again, and that event alone"
+            if not failure.suspects:
+                where, text = "no event", "%s failed at %s: %s; it is started again"
+            logger.warning(text, failure.unit, where, repr_of(failure.error), exc_info=showable(failure.error))
 
     def _is_due_to_store(self, failure: Failure) -> bool:
         """The event read a store that failed, so what it did says nothing about it."""
