@@ -145,6 +145,31 @@ class KilledWorker(StreamclusterError):
         super().__init__(f"killed the worker twice: {why}")
 
 
+class TooLate(StreamclusterError):
+    """Something that an agent started beside its events sends a record when the agent's task is closed."""
+
+    def __init__(self, topic: str) -> None:
+        super().__init__(
+            f"a record for topic {topic!r} is refused: a background task or thread sends it after the agent that "
+            "started it has ended here (its task went to another worker, or the worker ends), so no commit would carry "
+            "it. Await the work inside of the agent's loop, or do it in an @app.task."
+        )
+        self.topic = topic
+
+
+class NoEventInHand(StreamclusterError):
+    """Something that an agent started beside its events wrote a table when the agent was at no event."""
+
+    def __init__(self, table: str, key: object, owner: str) -> None:
+        super().__init__(
+            f"table {table!r}, key {repr_of(key):.{KEY_CHARS_MAX}}: a background task or thread of {owner} writes it "
+            f"while {owner} is at no event, so no commit would carry that: it is refused. Await the work inside of the "
+            "loop, before the next event, or send an event to an agent that writes the table."
+        )
+        self.table = table
+        self.key = key
+
+
 class CallbackFailed(Exception):
     """A function that the app has for one of its signals, or for `on_recover`, raised: its text says which."""
 

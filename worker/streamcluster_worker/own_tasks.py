@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from streamcluster.app import App
+from streamcluster.current import outbox_var
 from streamcluster.engine.engine import Engine
+from streamcluster.engine.pump import CLOSE_SECONDS, URGENT_SECONDS
 from streamcluster.ids import TP, TaskId
 from streamcluster.messages import Failed, WorkerConfig
 from streamcluster.printable import traceback_of
@@ -68,6 +70,8 @@ class OwnTasks:
         self._states = states
         self._effects = effects
         self._happened = happened
+        # What the app's functions for signals send is the worker's own output, as that of an @app.task.
+        outbox_var.set(engine.outbox)
         self._loop = asyncio.get_running_loop()
         self._session: Session | None = None
         self._stores: Stores | None = None
@@ -266,6 +270,20 @@ class OwnTasks:
         await self._app.on_partitions_assigned.send_async(self._app, assigned=tps_of(self._config, (task,)))
         if all(state in ("running", "standby") for state in self._states.values()):
             await self._app.on_rebalance_complete.send_async(self._app)
+
+    async def finish(self) -> None:
+        """No task is left: the app says good-bye, and what its functions have sent is committed."""
+        await self._app.on_before_shutdown.send_async(self._app)
+        await self._engine.functions.stop()
+        pump = self._handles()[0].pump
+        deadline = self._loop.time() + CLOSE_SECONDS
+        while self._engine.outbox.count() or pump.is_busy():
+            if self._loop.time() > deadline:
+                self.cut_short = True
+                break
+            pump.ask()
+            await asyncio.sleep(URGENT_SECONDS)
+        self._engine.outbox.end()
 
     async def close(self, tasks: tuple[TaskId, ...]) -> None:
         """Commit what these tasks have finished, and let them go."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from ..current import KafkaRecord
 from ..errors import UnreadableHeaders
 from ..headers import HEADERS_MAX, headers_of, headers_size

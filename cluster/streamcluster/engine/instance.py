@@ -69,6 +69,7 @@ class Instance:
         self.hand = hand
         cursor = Cursor(unit.name, task)
         self.intake = RunIntake(cursor, clock, on_rest, self._settle, caution)
+        self.intake.hand = hand
         self._clock = clock
         self._fail = fail
         self._loop_task: asyncio.Task[None] | None = None
@@ -131,6 +132,7 @@ class Instance:
         """
         loop_task, self._loop_task = self._loop_task, None
         self.intake.is_ended = True
+        self.hand.shut()
         self.intake.hold(self)
         if loop_task is not None:
             loop_task.cancel()
@@ -161,6 +163,7 @@ class Instance:
                 if self._is_ended():
                     raise_or_say(self.unit.name, error)
                     return
+                self.hand.shut()
                 failure = await failure_of(error)
                 suspects = self.intake.suspects()
                 self.failed = bool(suspects)

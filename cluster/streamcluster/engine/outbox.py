@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
+from typing import NoReturn
 
+from ..errors import TooLate
 from ..output import OutputRecord
 
+logger = logging.getLogger("streamcluster")
 Outputs = dict[str, list[OutputRecord]]
+
+
+class _Ended:
+    """In the place of `Outbox.topics`, so that a send pays nothing for the question whether it comes too late."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __getitem__(self, topic: str) -> NoReturn:
+        error = TooLate(topic)
+        # Nobody may look at what a task raises that was started and forgotten.
+        logger.error("%s", error)
+        raise error
 
 
 class Outbox:
@@ -58,6 +77,10 @@ class Outbox:
     def records_of(self, topic: str) -> list[OutputRecord]:
         """The list that records for `topic` go to until the next `swap`."""
         return self.topics.setdefault(topic, [])
+
+    def end(self) -> None:
+        """No commit will take anything from here: who sends is told so."""
+        self.topics = _Ended()  # type: ignore[assignment]  # It is asked for one topic, and that is all.
 
     def count(self) -> int:
         """Records waiting, over all topics."""

@@ -221,7 +221,7 @@ class SourcePartition:
 
     def _decode_again(
         self, shared: Shared, reader: Reader, records: list[KafkaRecord]
-    ) -> list[tuple[KafkaRecord, Exception]]:
+    ) -> list[tuple[KafkaRecord, BaseException]]:
         """Give the reader's agent values of its own, if it could see what others do to theirs.
 
         Returns what did not decode this time, and did before: a codec may do that.

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import msgspec
 
 from ..app import App
+from ..current import outbox_var
 from ..engine.engine import Engine
 from ..engine.in_hand import InHand
 from ..engine.pacing import Pacing
@@ -84,6 +85,7 @@ class Simulation:
         # Time stands still here, so a commit is due whenever there is something to commit.
         pacing = Pacing(msgspec.structs.replace(conf, commit_interval=0.0), self._clock.now())
         self.pump = Pump(self.engine, conf, *self.through(self.reads, self.writes), pacing)
+        outbox_var.set(self.engine.outbox)
         app.on_worker_init.send(app)
         for task in self._topology.tasks():
             await self.open_task(task)
@@ -144,6 +146,7 @@ class Simulation:
 
     async def close(self) -> None:
         """Let the app say good-bye, end every coroutine and close the stores."""
+        outbox_var.set(self.engine.outbox)
         await self._app.on_before_shutdown.send_async(self._app)
         await self.stop()
         self.lose_stores()
