@@ -88,6 +88,12 @@ def raise_or_say(name: str, error: BaseException) -> None:
     logger.warning("%s has raised %s while it was being ended", name, repr_of(error), exc_info=showable(error))
 
 
+def unlisted(task: asyncio.Task[T]) -> asyncio.Task[T]:
+    """The task, which `asyncio.all_tasks` has no more: recipes for an orderly end cancel all that they find there."""
+    asyncio.tasks._unregister_task(task)
+    return task
+
+
 def run_to_the_end(
     loop: asyncio.AbstractEventLoop, task: asyncio.Task[T], passed: tuple[type[BaseException], ...]
 ) -> T:

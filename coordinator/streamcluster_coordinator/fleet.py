@@ -81,12 +81,32 @@ class Process:
             self.process.close()
 
 
+class ForkServerEnded(Exception):
+    """It ended while it imported the app. code: as of `Process.exit_code`."""
+
+    def __init__(self, code: int | None) -> None:
+        super().__init__(f"the fork server ended with code {code}")
+        self.code = code
+
+
 def _fork_server_lives() -> bool:
     server = getattr(forkserver._forkserver, "_forkserver_pid", None)
     if server is None:
         return False
     # WNOWAIT: multiprocessing reaps it itself, and starts another one for the next process.
     return os.waitid(os.P_PID, server, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+
+def _fork_server_code() -> int | None:
+    """How it ended that closes its connections; None: nobody can tell."""
+    server = getattr(forkserver._forkserver, "_forkserver_pid", None)
+    deadline = time.monotonic() + _EXIT_CODE_SECONDS
+    while server is not None and time.monotonic() < deadline:
+        end = os.waitid(os.P_PID, server, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if end is not None:
+            return end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
+        time.sleep(_RETRY_PAUSES[1])
+    return None
 
 
 class Fleet:
@@ -138,7 +158,11 @@ class Fleet:
         return self._start(self._entry, (config,), ())
 
     def start_probe(self, app: str, overrides: bytes, seconds: float) -> Process:
-        """Start a probe of `app`. Raises TimeoutError when the fork server does not get to it in time."""
+        """Start a probe of `app`.
+
+        Raises:
+            TimeoutError: the fork server does not get to it in time. ForkServerEnded: it does not survive the import.
+        """
         made: list[Process | BaseException] = []
 
         def start() -> None:
@@ -160,6 +184,8 @@ class Fleet:
             raise
         if not made:
             raise TimeoutError
+        if isinstance(made[0], (EOFError, ConnectionError)):
+            raise ForkServerEnded(_fork_server_code()) from made[0]
         if isinstance(made[0], BaseException):
             raise made[0]
         return made[0]

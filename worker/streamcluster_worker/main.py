@@ -23,7 +23,7 @@ import msgspec
 import uvloop
 
 from streamcluster.app import App
-from streamcluster.boundary import run_to_the_end
+from streamcluster.boundary import run_to_the_end, unlisted
 from streamcluster.errors import ExitCode, StreamclusterError
 from streamcluster.freeze import Plan, apply_limits, freeze
 from streamcluster.loading import AppNotImportable
@@ -97,7 +97,8 @@ def run(config_bytes: bytes, sock: socket.socket) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         loop = runner.get_loop()
         # Nobody at a terminal interrupts a worker: these are raised by the app's own code.
-        code = run_to_the_end(loop, loop.create_task(_run(config, sock, app)), (SystemExit, KeyboardInterrupt))
+        task = unlisted(loop.create_task(_run(config, sock, app)))
+        code = run_to_the_end(loop, task, (SystemExit, KeyboardInterrupt))
     finish_logging()
     # Where they cannot be written, or user code has closed them, there is nobody to tell.
     with contextlib.suppress(OSError, ValueError, AttributeError):
@@ -160,7 +161,7 @@ async def _make_worker(config: WorkerConfig, link: Link, app: App | Exception) -
 
 
 async def _work(worker: Worker, heartbeat_seconds: float, wanted: asyncio.Event) -> None:
-    heartbeat = Watch(worker.part_ended).task(_heartbeat(worker, heartbeat_seconds, wanted), "the heartbeat")
+    heartbeat = unlisted(Watch(worker.part_ended).task(_heartbeat(worker, heartbeat_seconds, wanted), "the heartbeat"))
     try:
         await worker.run()
     finally:
@@ -189,9 +190,12 @@ async def _heartbeat(worker: Worker, seconds: float, wanted: asyncio.Event) -> N
 def _dump_stacks_on_signal(loop: asyncio.AbstractEventLoop) -> None:
     """SIGUSR1: the stacks of all threads at once, also of a loop that hangs; then those of all tasks, if it turns."""
 
+    own = asyncio.current_task()
+
     def dump_tasks() -> None:
-        for task in asyncio.all_tasks(loop):
-            task.print_stack(file=sys.stderr)
+        for task in (own, *asyncio.all_tasks(loop)):
+            if task is not None:
+                task.print_stack(file=sys.stderr)
 
     signal.signal(signal.SIGUSR1, lambda *_: loop.call_soon_threadsafe(dump_tasks))
     faulthandler.register(signal.SIGUSR1, file=sys.stderr, all_threads=True, chain=True)
