@@ -289,8 +289,7 @@ class Worker:
     async def _drained(self) -> None:
         await self._own.finish()
         if self._own.cut_short:
-            text = "not all events in progress could be finished"
-            self._stop = Stop(failed(ExitCode.TEMPORARY_FAILURE, text))
+            self._stop = Stop(failed(ExitCode.TEMPORARY_FAILURE, "not all that was begun could be committed"))
         else:
             self._send(Drained())
             self._stop = Stop()
