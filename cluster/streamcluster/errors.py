@@ -124,10 +124,7 @@ class UndecodableRow(StreamclusterError):
 
 
 def _shown(key: object) -> str:
-    try:
-        shown = repr(key)
-    except Exception as error:  # noqa: BLE001 (users' code)
-        return f"(not shown: {type(error).__name__})"
+    shown = repr_of(key)
     return shown if len(shown) <= KEY_CHARS_MAX else f"{shown[:KEY_CHARS_MAX]}... ({len(shown)} characters)"
 
 
@@ -162,7 +159,7 @@ class NoEventInHand(StreamclusterError):
 
     def __init__(self, table: str, key: object, owner: str) -> None:
         super().__init__(
-            f"table {table!r}, key {repr_of(key):.{KEY_CHARS_MAX}}: a background task or thread of {owner} writes it "
+            f"table {table!r}, key {_shown(key)}: a background task or thread of {owner} writes it "
             f"while {owner} is at no event, so no commit would carry that: it is refused. Await the work inside of the "
             "loop, before the next event, or send an event to an agent that writes the table."
         )
