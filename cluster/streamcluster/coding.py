@@ -134,7 +134,7 @@ def text_hint(type_: object | None, serializer: str | Codec | None, default_seri
     return f'{what}, and a value is none. If they are plain text, declare app.topic(..., {text}value_serializer="raw")'
 
 
-def explain(error: Exception, data: bytes | None) -> str:
+def explain(error: BaseException, data: bytes | None) -> str:
     """One line on why `data` could not be decoded: the error, and how the bytes begin, if there are any."""
     said = (lone_surrogate(error, data) if data is not None else None) or text_of(error)
     text = printable(" ".join(f"{type(error).__name__}: {said}".split()))[:EXPLAIN_TEXT_MAX]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from .printable import repr_of, text_of
+
 # How much of a key is shown in a message.
 KEY_CHARS_MAX = 100
 
@@ -88,10 +90,12 @@ class ValidationError(DecodeError):
 class UnencodableEntry(StreamclusterError):
     """What an event put into a table cannot be committed: its codec refuses it, or the changelog does not take it."""
 
-    def __init__(self, table: str, key: object, error: Exception, *value: object) -> None:
+    def __init__(self, table: str, key: object, error: BaseException, *value: object) -> None:
         """value: nothing when it is the key that is refused."""
         which = f", value of type {type(value[0]).__name__}" if value else ""
-        super().__init__(f"table {table!r}, key {_shown(key)} of type {type(key).__name__}{which}: {error}")
+        # What refuses a value says in words why; of anything else that a codec raises the class says more.
+        why = text_of(error) if isinstance(error, (TypeError, ValueError, StreamclusterError)) else repr_of(error)
+        super().__init__(f"table {table!r}, key {_shown(key)} of type {type(key).__name__}{which}: {why}")
         self.table = table
         self.key = key
 
@@ -120,10 +124,7 @@ class UndecodableRow(StreamclusterError):
 
 
 def _shown(key: object) -> str:
-    try:
-        shown = repr(key)
-    except Exception as error:  # noqa: BLE001 (users' code)
-        return f"(not shown: {type(error).__name__})"
+    shown = repr_of(key)
     return shown if len(shown) <= KEY_CHARS_MAX else f"{shown[:KEY_CHARS_MAX]}... ({len(shown)} characters)"
 
 
@@ -139,6 +140,39 @@ class KilledWorker(StreamclusterError):
 
     def __init__(self, why: str) -> None:
         super().__init__(f"killed the worker twice: {why}")
+
+
+class TooLate(StreamclusterError):
+    """Something that an agent started beside its events sends a record when the agent's task is closed."""
+
+    def __init__(self, topic: str) -> None:
+        super().__init__(
+            f"a record for topic {topic!r} is refused: a background task or thread sends it after the agent that "
+            "started it has ended here (its task went to another worker, or the worker ends), so no commit would carry "
+            "it. Await the work inside of the agent's loop, or do it in an @app.task."
+        )
+        self.topic = topic
+
+
+class NoEventInHand(StreamclusterError):
+    """Something that an agent started beside its events wrote a table when the agent was at no event."""
+
+    def __init__(self, table: str, key: object, owner: str) -> None:
+        super().__init__(
+            f"table {table!r}, key {_shown(key)}: a background task or thread of {owner} writes it "
+            f"while {owner} is at no event, so no commit would carry that: it is refused. Await the work inside of the "
+            "loop, before the next event, or send an event to an agent that writes the table."
+        )
+        self.table = table
+        self.key = key
+
+
+class CallbackFailed(Exception):
+    """A function that the app has for one of its signals, or for `on_recover`, raised: its text says which."""
+
+
+class WillNotEnd(Exception):
+    """User code goes on though it was cancelled: only the end of its process ends it, and another takes over."""
 
 
 class ImproperlyConfigured(ConfigurationError):

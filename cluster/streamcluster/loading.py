@@ -9,12 +9,14 @@ import difflib
 import importlib
 import importlib.util
 import os
+import signal
 import sys
 import traceback
 from types import ModuleType
 
 from .app import App
 from .errors import AppError, ConfigurationError
+from .printable import text_of, traceback_of
 
 
 class AppNotImportable(AppError):
@@ -77,21 +79,28 @@ def _module(reference: str, name: str) -> ModuleType:
     except ConfigurationError as error:
         # A wrong declaration already says what is wrong; where it stands is in the traceback.
         raise AppNotImportable(f"-A {reference!r}: {error}", _users_traceback(error)) from error
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            # Somebody at a terminal, perhaps; workers and their fork server get none.
+            raise
         raise _not_importable(reference, error) from error
 
 
 def _not_importable(reference: str, error: BaseException) -> AppNotImportable:
     last = traceback.extract_tb(error.__traceback__)[-1]
+    said = f"{type(error).__name__}: {text_of(error)}"
     return AppNotImportable(
-        f"-A {reference!r} does not import: {type(error).__name__}: {error} ({last.filename}, line {last.lineno}).",
+        f"-A {reference!r} does not import: {said} ({last.filename}, line {last.lineno}).",
         _users_traceback(error),
     )
 
 
 def _users_traceback(error: BaseException) -> str:
     """The traceback without the frames of this file and of the import machinery above the user's module."""
-    frames = traceback.TracebackException.from_exception(error)
+    try:
+        frames = traceback.TracebackException.from_exception(error)
+    except BaseException:  # noqa: BLE001 (causes are others' code too)
+        return traceback_of(error)
     own = [index for index, frame in enumerate(frames.stack) if _is_machinery(frame.filename)]
     leading = 0
     while leading in own:

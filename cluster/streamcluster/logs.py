@@ -16,7 +16,16 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from .printable import encodable, printable, printable_json, printable_lines, printable_message, repr_of, text_of
+from .printable import (
+    encodable,
+    printable,
+    printable_json,
+    printable_lines,
+    printable_message,
+    repr_of,
+    text_of,
+    traceback_of,
+)
 from .repeats import Repeats
 
 EventDict = MutableMapping[str, object]
@@ -130,7 +139,7 @@ def _formatter(*, as_text: bool, colour: bool, slot: int | None) -> logging.Form
         processors=[
             add_slot,
             _add_time,
-            structlog.processors.format_exc_info,
+            _add_traceback,
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             render,
         ],
@@ -141,6 +150,15 @@ def _add_time(_logger: object, _method: str, event: EventDict) -> EventDict:
     """When the record was made (seconds since 1970)."""
     record = event.get("_record")
     event["ts"] = record.created if isinstance(record, logging.LogRecord) else time.time()
+    return event
+
+
+def _add_traceback(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """The traceback of the record's error, which is of users' classes and may say, or do, anything."""
+    given = event.pop("exc_info", None)
+    error = sys.exc_info()[1] if given is True else given[1] if isinstance(given, tuple) else given
+    if isinstance(error, BaseException):
+        event["exception"] = traceback_of(error)
     return event
 
 

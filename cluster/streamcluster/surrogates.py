@@ -19,7 +19,7 @@ _HIGH = range(0xD800, 0xDC00)
 _LOW = range(0xDC00, 0xE000)
 
 
-def lone_surrogate(error: Exception, data: bytes) -> str | None:
+def lone_surrogate(error: BaseException, data: bytes) -> str | None:
     """Which half a decoder has failed on, where, and what it is; None: it was something else."""
     if isinstance(error, UnicodeDecodeError):
         # Other bytes than those may look the same by chance.

@@ -5,6 +5,7 @@ Shared by `start` and `check`. It changes nothing; the app is imported by a prob
 
 from __future__ import annotations
 
+import signal
 import socket
 import time
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from streamcluster.resolve import resolve
 from streamcluster.topology import Problem, Topology
 from streamcluster.wire import FrameReader
 
-from .fleet import Fleet
+from .fleet import Fleet, ForkServerEnded
 from .topics import Brokers
 
 # Imports of large libraries take seconds; an import that waits for something never ends.
@@ -44,13 +45,14 @@ def describe(fleet: Fleet, app: str, overrides: Mapping[str, object], seconds: f
         process = fleet.start_probe(app, msgspec.msgpack.encode(dict(overrides)), seconds)
     except TimeoutError as error:
         raise stuck from error
+    except ForkServerEnded as error:
+        raise _ended(app, error.code) from None
     try:
         answer = _answer(process.sock, deadline)
         if answer is None and not process.wait(max(0.0, deadline - time.monotonic())):
             raise stuck
         if answer is None:
-            code = process.exit_code()
-            raise AppError(f"-A {app}: the process that imports it ended with code {code} and did not say why.")
+            raise _ended(app, process.exit_code())
     finally:
         process.kill_and_wait()
     if isinstance(answer, Failed):
@@ -59,6 +61,17 @@ def describe(fleet: Fleet, app: str, overrides: Mapping[str, object], seconds: f
             raise AppNotImportable(answer.text, answer.traceback)
         raise _ERRORS.get(answer.exit_code, ConfigurationError)(answer.text)
     return answer
+
+
+def _ended(app: str, code: int | None) -> AppError:
+    """The process that imported the app is gone."""
+    how = "ended" if code is None else f"ended with code {code}"
+    if code is not None and code < 0:
+        how = f"was killed by {signal.Signals(-code).name}"
+    return AppError(
+        f"-A {app}: the process that imports it {how} and did not say why. Look for os._exit(), os.abort() and "
+        "libraries that crash in what its modules, and its agents before their first event, do."
+    )
 
 
 def _answer(sock: socket.socket, deadline: float) -> Description | Failed | None:

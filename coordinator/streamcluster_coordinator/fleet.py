@@ -22,7 +22,7 @@ from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerProcess
 from types import ModuleType
 
-from .fleet_process import FIRST_PRELOAD, GO, GROUP_SIGNALS, PRELOAD, PROBE_ENTRY, WORKER_ENTRY, enter
+from .fleet_process import FIRST_PRELOAD, GO, GROUP_SIGNALS, PRELOAD, PROBE_ENTRY, WORKER_ENTRY, end_group, enter
 
 # The fork server writes an exit code within a millisecond of the end.
 _EXIT_CODE_SECONDS = 1.0
@@ -70,11 +70,23 @@ class Process:
         return None if code is None or (code == _EXIT_CODE_UNKNOWN and not _fork_server_lives()) else code
 
     def close(self) -> None:
-        """Let go of what is ours, when it is gone."""
+        """Let go of what is ours, when it is gone, and end what users' code has started in it and not ended.
+
+        Its number is not given to another process while its group has members, nor, of millions, within a second.
+        """
+        end_group(self.pid)
         self.sock.close()
         os.close(self.pidfd)
         if self.process.exitcode is not None:
             self.process.close()
+
+
+class ForkServerEnded(Exception):
+    """It ended while it imported the app. code: as of `Process.exit_code`."""
+
+    def __init__(self, code: int | None) -> None:
+        super().__init__(f"the fork server ended with code {code}")
+        self.code = code
 
 
 def _fork_server_lives() -> bool:
@@ -83,6 +95,18 @@ def _fork_server_lives() -> bool:
         return False
     # WNOWAIT: multiprocessing reaps it itself, and starts another one for the next process.
     return os.waitid(os.P_PID, server, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+
+def _fork_server_code() -> int | None:
+    """How it ended that closes its connections; None: nobody can tell."""
+    server = getattr(forkserver._forkserver, "_forkserver_pid", None)
+    deadline = time.monotonic() + _EXIT_CODE_SECONDS
+    while server is not None and time.monotonic() < deadline:
+        end = os.waitid(os.P_PID, server, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if end is not None:
+            return end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
+        time.sleep(_RETRY_PAUSES[1])
+    return None
 
 
 class Fleet:
@@ -114,6 +138,7 @@ class Fleet:
         if (pid := getattr(server, "_forkserver_pid", None)) is not None:
             # It is not reaped before _stop, so the number is its own.
             os.kill(pid, signal.SIGKILL)
+            end_group(pid)
             server._stop()  # type: ignore[attr-defined]
 
     def own_children(self) -> set[int]:
@@ -133,7 +158,11 @@ class Fleet:
         return self._start(self._entry, (config,), ())
 
     def start_probe(self, app: str, overrides: bytes, seconds: float) -> Process:
-        """Start a probe of `app`. Raises TimeoutError when the fork server does not get to it in time."""
+        """Start a probe of `app`.
+
+        Raises:
+            TimeoutError: the fork server does not get to it in time. ForkServerEnded: it does not survive the import.
+        """
         made: list[Process | BaseException] = []
 
         def start() -> None:
@@ -155,6 +184,8 @@ class Fleet:
             raise
         if not made:
             raise TimeoutError
+        if isinstance(made[0], (EOFError, ConnectionError)):
+            raise ForkServerEnded(_fork_server_code()) from made[0]
         if isinstance(made[0], BaseException):
             raise made[0]
         return made[0]

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 SCRIPT = """
-import json, os, signal, sys
+import json, os, signal, subprocess, sys
 from streamcluster_coordinator import fleet
 from streamcluster_coordinator.fleet import Fleet
 
@@ -21,8 +21,11 @@ fleet._EXIT_CODE_SECONDS = 20.0
 print("main ran", flush=True)
 
 def see(config, sock):
-    ignored = [s.name for s in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) == signal.SIG_IGN]
-    found = {"ignored": ignored, "cwd": os.getcwd()}
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        os.kill(os.getpid(), number)
+    started = "import signal; print([signal.getsignal(s).name for s in (signal.SIGTERM, signal.SIGHUP)])"
+    started = subprocess.run([sys.executable, "-c", started], capture_output=True, text=True).stdout.strip()
+    found = {"blocked": len(signal.pthread_sigmask(signal.SIG_BLOCK, ())), "started": started, "cwd": os.getcwd()}
     sock.sendall(json.dumps(found).encode())
     os._exit(int(config))
 
@@ -77,14 +80,18 @@ def run_script(directory: Path, main: str) -> list[str]:
 
 
 def test_processes_run_the_entry_only_and_their_end_is_told(tmp_path: Path) -> None:
-    """The main script is not run again in them, group signals are ignored, and exit codes and signals are seen."""
+    """The main script is not run again in them, group signals pass them by, and exit codes and signals are seen.
+
+    What they start has the default handlers, and nothing blocked.
+    """
     lines = run_script(tmp_path, MAIN)
     assert lines.count("main ran") == 1
     rest = lines[1:]
     codes = [json.loads(line)[0] for line in rest]
     assert codes == [7, -11, -9]
     assert json.loads(json.loads(rest[0])[1]) == {
-        "ignored": ["SIGTERM", "SIGHUP"],
+        "blocked": 0,
+        "started": "['SIG_DFL', 'SIG_DFL']",
         "cwd": str(tmp_path),
     }
 

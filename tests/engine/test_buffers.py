@@ -10,7 +10,10 @@ import pytest
 from streamcluster import App, Stream
 from streamcluster.current import KafkaRecord
 from streamcluster.engine.engine import Engine
+from streamcluster.engine.outbox import Outbox
+from streamcluster.errors import TooLate
 from streamcluster.ids import TP
+from streamcluster.output import output_of
 from streamcluster.testing import Driver
 
 PARTITIONS = 200
@@ -113,3 +116,14 @@ def test_events_since_the_last_commit_are_counted() -> None:
         engine.overfull(lambda _: None)
         # take() has them in hand: they are not committed, as for all its events.
         assert engine.backlog.done == 5
+
+
+def test_outbox_that_has_ended_refuses_and_is_empty(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever looks at it finds nothing; whoever sends is told, and the log too; taking out does not open it again."""
+    outbox = Outbox(10, lambda: None)
+    outbox.end()
+    for _ in range(2):
+        with pytest.raises(TooLate, match="topic 'out' is refused"):
+            outbox.append("out", output_of(key=b"k", value=b"v"))
+        assert (outbox.count(), outbox.swap(), outbox.is_full()) == (0, {}, False)
+    assert caplog.text.count("topic 'out' is refused") == 2

@@ -14,7 +14,7 @@ import pytest
 from streamcluster import App, Stream
 from streamcluster.engine.pacing import Pacing
 from streamcluster.engine.ports import Reads, Writes
-from streamcluster.errors import AppError
+from streamcluster.errors import WillNotEnd
 from streamcluster.ids import TaskId
 from streamcluster.stores import StoreFailed, TaskStore
 from streamcluster.testing import Driver
@@ -319,7 +319,7 @@ def test_event_is_committed_though_the_next_of_its_run_never_ends(make: Make) ->
 
 
 def test_coroutine_that_does_not_end_keeps_its_error(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """[C8] The operator reads an AppError that names the agent, not a group of exceptions."""
+    """[C8] The operator reads an error that names the agent, not a group of exceptions."""
     monkeypatch.setattr("streamcluster.engine.instance.CANCEL_SECONDS_MAX", 0.05)
     app = App("a")
     ended = asyncio.Event()
@@ -344,7 +344,7 @@ def test_coroutine_that_does_not_end_keeps_its_error(make: Make, monkeypatch: py
         finally:
             ended.set()
 
-    with pytest.raises(AppError, match=r"agent 'stubborn' did not end within 0 s of its cancellation"):
+    with pytest.raises(WillNotEnd, match=r"agent 'stubborn' did not end within 0 s of its cancellation"):
         hand.driver.run(close())
     hand.driver.run(asyncio.sleep(0.05))
 

@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from streamcluster.boundary import failure_of
+
 logger = logging.getLogger("streamcluster")
 R = TypeVar("R")
 # What user code gets to end, once it is cancelled.
@@ -21,7 +23,7 @@ CANCEL_SECONDS_MAX = 10.0
 class Effects:
     """What is being performed. changed: called when something ended."""
 
-    __slots__ = ("_changed", "_error", "_jobs", "_last", "_pool", "_threads")
+    __slots__ = ("_changed", "_ending", "_error", "_jobs", "_last", "_pool", "_threads")
 
     def __init__(self, pool: ThreadPoolExecutor, changed: Callable[[], None]) -> None:
         self._pool = pool
@@ -30,7 +32,9 @@ class Effects:
         # Key (a task's id, or what else must keep its order) -> the last that was begun.
         self._last: dict[Hashable, asyncio.Task[None]] = {}
         self._threads: set[asyncio.Future[Any]] = set()
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
+        # Everything is being cancelled.
+        self._ending = False
 
     def begin(self, keys: Iterable[Hashable], perform: Callable[[], Awaitable[None]]) -> None:
         """Perform it once all that was begun with one of these keys has ended."""
@@ -44,15 +48,22 @@ class Effects:
     async def _run(self, before: set[asyncio.Task[None]], perform: Callable[[], Awaitable[None]]) -> None:
         if before:
             await asyncio.wait(before)
-        if self._error is None:
+        if self._error is not None:
+            return
+        try:
             await perform()
+        except BaseException as error:
+            if self._ending and isinstance(error, asyncio.CancelledError):
+                raise
+            # What is called may be user code, that was cancelled, or met what was: nothing may stand still for that.
+            self._failed(await failure_of(error))
+
+    def _failed(self, error: BaseException) -> None:
+        self._error = self._error or error
 
     def _ended(self, job: asyncio.Task[None]) -> None:
         self._jobs.discard(job)
         self._last = {key: last for key, last in self._last.items() if last is not job}
-        if not job.cancelled() and (error := job.exception()) is not None:
-            assert isinstance(error, Exception), error
-            self._error = self._error or error
         self._changed()
 
     def raise_failed(self) -> None:
@@ -74,6 +85,7 @@ class Effects:
 
     async def end(self) -> None:
         """Cancel everything, and wait until no thread of it is left."""
+        self._ending = True
         jobs = set(self._jobs)
         for job in jobs:
             job.cancel()
@@ -86,3 +98,4 @@ class Effects:
             await asyncio.wait(set(self._threads))
         self._last.clear()
         self._error = None
+        self._ending = False

@@ -23,6 +23,7 @@ import msgspec
 import uvloop
 
 from streamcluster.app import App
+from streamcluster.boundary import run_to_the_end, unlisted
 from streamcluster.errors import ExitCode, StreamclusterError
 from streamcluster.freeze import Plan, apply_limits, freeze
 from streamcluster.loading import AppNotImportable
@@ -33,6 +34,7 @@ from streamcluster.settings import Settings, make_settings
 from streamcluster.topology import Declared
 
 from .app_import import APP_IMPORT, load_or_why
+from .children import ask_children_to_end, end_with_children, expect_children
 from .link import Link, send_blocking
 from .own_tasks import Stop, failed
 from .randomness import GENERATORS
@@ -63,7 +65,7 @@ def probe(app: str, sock: socket.socket, overrides: bytes) -> None:
         send_blocking(sock, Failed(exit_code=ExitCode.CONFIGURATION, text=str(error), traceback=error.traceback))
     except StreamclusterError as error:
         send_blocking(sock, Failed(exit_code=int(error.exit_code), text=str(error)))
-    except Exception as error:  # noqa: BLE001 (the boundary to user code)
+    except BaseException as error:  # noqa: BLE001 (the boundary to user code)
         text = f"app {app}: the code before an agent's first event failed: {repr_of(error)}"
         send_blocking(sock, failed(ExitCode.CONFIGURATION, text, error))
 
@@ -86,19 +88,23 @@ def run(config_bytes: bytes, sock: socket.socket) -> None:
         sock: this worker's end of its socketpair.
     """
     config = msgspec.msgpack.decode(config_bytes, type=WorkerConfig)
-    os.setpgid(0, 0)
+    expect_children()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     configure_logging(config.settings.log_format, config.settings.log_level, slot=config.slot)
     GENERATORS.reseed()
     # Before there is an event loop, as in the fork server.
     app = load_or_why(config.app)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        code = runner.run(_run(config, sock, app))
+        loop = runner.get_loop()
+        # Nobody at a terminal interrupts a worker: these are raised by the app's own code.
+        task = unlisted(loop.create_task(_run(config, sock, app)))
+        code = run_to_the_end(loop, task, (SystemExit, KeyboardInterrupt))
     finish_logging()
     # Where they cannot be written, or user code has closed them, there is nobody to tell.
     with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stdout.flush()
         sys.stderr.flush()
+    ask_children_to_end()
     # Not sys.exit: threads of clients that were left in doubt must not hold up the end.
     os._exit(code)
 
@@ -117,7 +123,7 @@ async def _run(config: WorkerConfig, sock: socket.socket, app: App | Exception) 
 
     def gone() -> None:
         # The coordinator is dead: whatever is not committed by now is nobody's to commit.
-        os._exit(1)
+        end_with_children()
 
     link = Link(sock, received, gone)
     try:
@@ -133,7 +139,7 @@ async def _run(config: WorkerConfig, sock: socket.socket, app: App | Exception) 
     except StreamclusterError as error:
         link.send(Failed(exit_code=int(error.exit_code), text=str(error)))
         return int(error.exit_code)
-    except Exception as error:  # noqa: BLE001 (the process boundary: our own mistake, said with its traceback)
+    except BaseException as error:  # noqa: BLE001 (the process boundary: said with its traceback)
         link.send(failed(1, f"worker {config.slot} failed: {repr_of(error)}", error))
         return 1
     finally:
@@ -155,7 +161,7 @@ async def _make_worker(config: WorkerConfig, link: Link, app: App | Exception) -
 
 
 async def _work(worker: Worker, heartbeat_seconds: float, wanted: asyncio.Event) -> None:
-    heartbeat = Watch(worker.part_ended).task(_heartbeat(worker, heartbeat_seconds, wanted), "the heartbeat")
+    heartbeat = unlisted(Watch(worker.part_ended).task(_heartbeat(worker, heartbeat_seconds, wanted), "the heartbeat"))
     try:
         await worker.run()
     finally:
@@ -184,9 +190,12 @@ async def _heartbeat(worker: Worker, seconds: float, wanted: asyncio.Event) -> N
 def _dump_stacks_on_signal(loop: asyncio.AbstractEventLoop) -> None:
     """SIGUSR1: the stacks of all threads at once, also of a loop that hangs; then those of all tasks, if it turns."""
 
+    own = asyncio.current_task()
+
     def dump_tasks() -> None:
-        for task in asyncio.all_tasks(loop):
-            task.print_stack(file=sys.stderr)
+        for task in (own, *asyncio.all_tasks(loop)):
+            if task is not None:
+                task.print_stack(file=sys.stderr)
 
     signal.signal(signal.SIGUSR1, lambda *_: loop.call_soon_threadsafe(dump_tasks))
     faulthandler.register(signal.SIGUSR1, file=sys.stderr, all_threads=True, chain=True)

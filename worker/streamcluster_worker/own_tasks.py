@@ -6,16 +6,18 @@ It performs and decides nothing but how often a disk is tried; which task is whe
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
-import traceback
 from collections.abc import Callable, Mapping
 from functools import partial
 
 from streamcluster.app import App
+from streamcluster.current import outbox_var
 from streamcluster.engine.engine import Engine
+from streamcluster.engine.pump import CLOSE_SECONDS, URGENT_SECONDS
 from streamcluster.ids import TP, TaskId
 from streamcluster.messages import Failed, WorkerConfig
+from streamcluster.printable import traceback_of
+from streamcluster.signals import call
 from streamcluster.stores import StoreFailed
 
 from . import lifecycle as life
@@ -68,6 +70,8 @@ class OwnTasks:
         self._states = states
         self._effects = effects
         self._happened = happened
+        # What the app's functions for signals send is the worker's own output, as that of an @app.task.
+        outbox_var.set(engine.outbox)
         self._loop = asyncio.get_running_loop()
         self._session: Session | None = None
         self._stores: Stores | None = None
@@ -254,9 +258,7 @@ class OwnTasks:
         try:
             for table in tables:
                 for callback in self._app.tables[table.name].recover_callbacks:
-                    result = callback()
-                    if inspect.isawaitable(result):
-                        await result
+                    await call(f"on_recover of table {table.name!r}", callback)
         except Exception:
             failing = [one.id for one in self._engine.tasks.values() if one.store_error is not None]
             if not failing:
@@ -268,6 +270,20 @@ class OwnTasks:
         await self._app.on_partitions_assigned.send_async(self._app, assigned=tps_of(self._config, (task,)))
         if all(state in ("running", "standby") for state in self._states.values()):
             await self._app.on_rebalance_complete.send_async(self._app)
+
+    async def finish(self) -> None:
+        """No task is left: the app says good-bye, and what its functions have sent is committed."""
+        await self._app.on_before_shutdown.send_async(self._app)
+        await self._engine.functions.stop()
+        pump = self._handles()[0].pump
+        deadline = self._loop.time() + CLOSE_SECONDS
+        while self._engine.outbox.count() or pump.is_busy():
+            if self._loop.time() > deadline:
+                self.cut_short = True
+                break
+            pump.ask()
+            await asyncio.sleep(URGENT_SECONDS)
+        self._engine.outbox.end()
 
     async def close(self, tasks: tuple[TaskId, ...]) -> None:
         """Commit what these tasks have finished, and let them go."""
@@ -304,5 +320,5 @@ def tps_of(config: WorkerConfig, tasks: tuple[TaskId, ...]) -> set[TP]:
 
 def failed(code: int, text: str, error: BaseException | None = None) -> Failed:
     """A worker's last word. An error of others may have a text without an end, and a message has one."""
-    trace = "".join(traceback.format_exception(error))[:TRACEBACK_CHARS_MAX] if error is not None else None
+    trace = traceback_of(error, TRACEBACK_CHARS_MAX) if error is not None else None
     return Failed(exit_code=int(code), text=text[:TEXT_CHARS_MAX], traceback=trace)

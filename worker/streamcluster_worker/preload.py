@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import signal
 import sys
 
 from streamcluster.errors import StreamclusterError
@@ -20,6 +21,7 @@ from streamcluster.loading import load_app
 from . import main  # noqa: F401 (imported for its modules)
 from .app_import import APP_IMPORT
 from .at_import import Opened, end_children, in_one_line, only_listens, opened_now, shared_since
+from .children import PASSED_SIGNALS
 from .randomness import GENERATORS
 
 # Tells the fork server that starts anew what was opened; gone from the environment before there are workers.
@@ -47,6 +49,8 @@ def _start_anew(new: Opened, environment: dict[str, str], directory: str) -> Non
     os.chdir(directory)
     sys.stdout.flush()
     sys.stderr.flush()
+    # Until the handlers are there again (fleet_preload.py).
+    signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_SIGNALS)
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from streamcluster.app import App
+from streamcluster.boundary import end_if_forked
 from streamcluster.engine.clock import LoopClock
 from streamcluster.engine.engine import Engine
 from streamcluster.engine.long_events import LongEvents
@@ -208,6 +209,7 @@ class Worker:
             if self._stop is not None:
                 raise self._stop
             assert self._session is not None
+            end_if_forked()
             if self._session.clients.is_deaf:
                 raise ResetNeeded("Reading", "reset", "brokers answer others, and not the client that reads")
             await self._session.pump.turn()
@@ -285,11 +287,9 @@ class Worker:
         await self._app.on_partitions_revoked.send_async(self._app, revoked=tps_of(self._config, tasks))
 
     async def _drained(self) -> None:
-        await self._app.on_before_shutdown.send_async(self._app)
-        await self._engine.functions.stop()
+        await self._own.finish()
         if self._own.cut_short:
-            text = "not all events in progress could be finished"
-            self._stop = Stop(failed(ExitCode.TEMPORARY_FAILURE, text))
+            self._stop = Stop(failed(ExitCode.TEMPORARY_FAILURE, "not all that was begun could be committed"))
         else:
             self._send(Drained())
             self._stop = Stop()

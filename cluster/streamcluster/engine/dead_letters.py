@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import traceback
-
 from ..current import KafkaRecord
 from ..errors import UnreadableHeaders
 from ..headers import HEADERS_MAX, headers_of, headers_size
 from ..ids import TP
 from ..output import OutputRecord, Pairs, output_of
+from ..printable import traceback_of
 from .values import UnreadableRecord
 
 TRACEBACK_CHARS_MAX = 8000
@@ -18,7 +17,7 @@ BARE_CHARS_MAX = 200
 
 
 def dead_letter(
-    tp: TP, record: KafkaRecord, *, agent: str, error: Exception, reason: str, bytes_max: int
+    tp: TP, record: KafkaRecord, *, agent: str, error: BaseException, reason: str, bytes_max: int
 ) -> OutputRecord:
     """The output record: original key, value and headers, and headers that say where it came from and why.
 
@@ -27,7 +26,7 @@ def dead_letter(
     bytes_max: of a letter. What does not fit is left out and named in a header: first the value, then the headers, then
     the key. So are headers that cannot be read. The record itself is still where the letter says that it is.
     """
-    trace = "".join(traceback.format_exception(error))[-(TRACEBACK_CHARS_MAX if bytes_max else BARE_CHARS_MAX) :]
+    trace = traceback_of(error, TRACEBACK_CHARS_MAX if bytes_max else BARE_CHARS_MAX)
     reason = reason if bytes_max else reason[:BARE_CHARS_MAX]
     why: Pairs = [
         ("dead-letter-topic", tp.topic.encode()),

@@ -10,7 +10,7 @@ from ..immutable import are_immutable
 from ..topics import Topic
 
 # Records and their values, and those that cannot be decoded.
-Decoded = tuple[list[KafkaRecord], list[Any], list[tuple[KafkaRecord, Exception]]]
+Decoded = tuple[list[KafkaRecord], list[Any], list[tuple[KafkaRecord, BaseException]]]
 
 
 class Shared:
@@ -35,7 +35,7 @@ def decode(topic: Topic, records: list[KafkaRecord]) -> Decoded:
     decode_value = topic.coders.decode_value
     try:
         return records, [decode_value(record.value()) for record in records], []
-    except Exception:  # noqa: BLE001 (codecs are user code; the offender is found one by one)
+    except BaseException:  # noqa: BLE001 (codecs are user code; the offender is found one by one)
         return decode_each(topic, records, lambda _: None)
 
 
@@ -44,13 +44,13 @@ def decode_each(topic: Topic, records: list[KafkaRecord], begin: Callable[[int],
     decode_value = topic.coders.decode_value
     taken: list[KafkaRecord] = []
     values: list[Any] = []
-    undecodable: list[tuple[KafkaRecord, Exception]] = []
+    undecodable: list[tuple[KafkaRecord, BaseException]] = []
     for record in records:
         data = record.value()
         begin(record.offset())
         try:
             value = None if data is None else decode_value(data)
-        except Exception as error:  # noqa: BLE001 (codecs are user code)
+        except BaseException as error:  # noqa: BLE001 (codecs are user code)
             topic.tell_hint(data or b"")
             undecodable.append((record, error))
             continue

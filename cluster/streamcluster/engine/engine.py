@@ -122,7 +122,7 @@ class Engine:
         def failed(error: StoreFailed) -> None:
             self.recovery.store_failed(running, error)
 
-        def reject(tp: TP, record: KafkaRecord, unit: str, error: Exception) -> bool:
+        def reject(tp: TP, record: KafkaRecord, unit: str, error: BaseException) -> bool:
             return self.recovery.reject(running, tp, record, unit, error)
 
         shards = make_shards(self.plan, self.topology, self.app.conf, task, store, failed)
@@ -165,7 +165,7 @@ class Engine:
     def _make_hand(self, running: RunningTask) -> tuple[Hand, dict[str, ShardView]]:
         """What a new coroutine of this task sends and writes with: its hand, and the views in it by table."""
         views = {table: shard.view() for table, shard in running.shards.items()}
-        return Hand(self._make_outbox(behind=running.outbox), running.outbox, views.values()), views
+        return Hand(self._make_outbox(behind=running.outbox), running.outbox, self.outbox, views.values()), views
 
     def _add_shared(self, running: RunningTask, sources: list[str]) -> None:
         """What the streams of app.stream that read one of these topics do in this task."""
@@ -219,6 +219,8 @@ class Engine:
         for source in self._shared:
             source.parts.pop(task, None)
         await running.stop()
+        for coroutine in running.coroutines:
+            coroutine.hand.end()
 
     def refused(self, reason: str) -> None:
         """Kafka refused what was to be committed, for a record in it; now every task is closed and opened anew."""

@@ -9,9 +9,10 @@ import logging
 from collections.abc import Callable
 
 from ..app import App, TaskFunction
+from ..boundary import failure_of, raise_or_say, running_task
 from ..current import cursor_var, outbox_var
+from ..printable import repr_of, showable
 from .clock import Clock, sleep
-from .instance import own_cancellation_raised
 from .outbox import Outbox
 from .shared import function_var
 
@@ -33,7 +34,7 @@ class Functions:
         functions: tuple[TaskFunction, ...],
         clock: Clock,
         outbox: Outbox,
-        crash: Callable[[str, Exception], None],
+        crash: Callable[[str, BaseException], None],
         ended: Callable[[str], None],
     ) -> None:
         self._app = app
@@ -61,7 +62,7 @@ class Functions:
         context.run(outbox_var.set, self._outbox)
         context.run(cursor_var.set, None)
         context.run(function_var.set, name)
-        run = self._run_task(name, function) if function.interval is None else self._run_timer(function)
+        run = self._run_task(name, function) if function.interval is None else self._run_timer(name, function)
         self._running[name] = asyncio.get_running_loop().create_task(run, name=name, context=context)
 
     async def lose_leadership(self) -> None:
@@ -100,22 +101,34 @@ class Functions:
                 logger.warning("%s did not end within %.0f s of its cancellation", task.get_name(), CANCEL_SECONDS_MAX)
         self._ending = {name: task for name, task in self._ending.items() if task not in tasks}
 
+    def _is_ended(self, name: str) -> bool:
+        """We have ended this function, or the interpreter does; what it raises now is no failure."""
+        return name not in self._running or self._running[name] is not running_task()
+
     async def _run_task(self, name: str, function: TaskFunction) -> None:
         try:
             await self._call(function)
             self._ended(name)
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 (the boundary to user code)
-            self._crash(name, own_cancellation_raised(error))
+        except BaseException as error:  # noqa: BLE001 (the boundary to user code)
+            if self._is_ended(name):
+                raise_or_say(name, error)
+            else:
+                self._crash(name, await failure_of(error))
 
-    async def _run_timer(self, function: TaskFunction) -> None:
+    async def _run_timer(self, name: str, function: TaskFunction) -> None:
         assert function.interval is not None
         due = self._clock.now() + function.interval
-        while True:
-            await sleep(self._clock, due - self._clock.now())
+        while not self._is_ended(name):
             try:
+                await sleep(self._clock, due - self._clock.now())
                 await self._call(function)
-            except Exception:
-                logger.exception("timer %s failed; its next run is in %.3g s", function.name, function.interval)
+            except BaseException as error:
+                if self._is_ended(name):
+                    raise_or_say(name, error)
+                    return
+                failure = await failure_of(error)
+                text = "timer %s failed: %s; its next run is in %.3g s"
+                logger.error(text, function.name, repr_of(failure), function.interval, exc_info=showable(failure))
             due = max(due + function.interval, self._clock.now())
 
     async def _call(self, function: TaskFunction) -> None:

@@ -11,8 +11,9 @@ from types import CoroutineType
 from typing import Any
 
 from ..agents import Agent
+from ..boundary import failure_of, raise_or_say, running_task
 from ..current import Cursor, KafkaRecord, Run, cursor_var, outbox_var, time_of
-from ..errors import AppError, Skip, UnencodableEntry, UnsendableRecord
+from ..errors import AppError, Skip, UnencodableEntry, UnsendableRecord, WillNotEnd
 from ..events import Event
 from ..freeze import Unit
 from ..headers import have_headers, headers_of, headers_size
@@ -68,6 +69,7 @@ class Instance:
         self.hand = hand
         cursor = Cursor(unit.name, task)
         self.intake = RunIntake(cursor, clock, on_rest, self._settle, caution)
+        self.intake.hand = hand
         self._clock = clock
         self._fail = fail
         self._loop_task: asyncio.Task[None] | None = None
@@ -118,20 +120,25 @@ class Instance:
     def start(self) -> None:
         """Run a fresh coroutine."""
         self.failed = self.down = False
+        self.intake.is_ended = False
+        self.intake.release(self)
         self._loop_task = asyncio.get_running_loop().create_task(self._main(), name=self.name, context=self._context)
 
     async def cancel(self) -> None:
         """End the coroutine and forget what it had in hand.
 
         Raises:
-            AppError: it swallowed the cancellation; only the end of the process helps.
+            WillNotEnd: it swallowed the cancellation; only the end of the process helps.
         """
         loop_task, self._loop_task = self._loop_task, None
+        self.intake.is_ended = True
+        self.hand.shut()
+        self.intake.hold(self)
         if loop_task is not None:
             loop_task.cancel()
             done, _ = await asyncio.wait({loop_task}, timeout=CANCEL_SECONDS_MAX)
             if not done:
-                raise AppError(
+                raise WillNotEnd(
                     f"agent {self.unit.name!r} did not end within {CANCEL_SECONDS_MAX:.0f} s of its cancellation."
                 )
         self.intake.queue.clear()
@@ -139,25 +146,36 @@ class Instance:
 
     async def _main(self) -> None:
         attempt = 0
-        while True:
-            before = dict(self.intake.done)
+        while not self._is_ended():
             try:
+                if attempt:
+                    await sleep(self._clock, min(RESTART_SECONDS_MAX, 0.1 * 2**attempt))
+                self.down = False
+                before = dict(self.intake.done)
                 await self._run_once()
+                if self._is_ended():
+                    return
                 if self.intake.done == before and self.intake.cursor.index() is None:
                     raise AppError(f"agent {self.unit.name!r} returned without reading its stream.")
                 self.intake.begin()
                 attempt = 0
-            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 (the boundary to user code)
-                error = own_cancellation_raised(error)
+            except BaseException as error:  # noqa: BLE001 (the boundary to user code)
+                if self._is_ended():
+                    raise_or_say(self.unit.name, error)
+                    return
+                self.hand.shut()
+                failure = await failure_of(error)
                 suspects = self.intake.suspects()
                 self.failed = bool(suspects)
                 self.down = not suspects
-                self._fail(Failure(self.unit.name, self.unit.policy, self.task, suspects, error))
+                self._fail(Failure(self.unit.name, self.unit.policy, self.task, suspects, failure))
                 if suspects:
                     return
                 attempt += 1
-                await sleep(self._clock, min(RESTART_SECONDS_MAX, 0.1 * 2**attempt))
-                self.down = False
+
+    def _is_ended(self) -> bool:
+        """We have ended this coroutine, or the interpreter does; what user code raises now is no failure."""
+        return self._loop_task is None or self._loop_task is not running_task()
 
     async def _run_once(self) -> None:
         if self.unit.agent is None:
@@ -252,7 +270,7 @@ def _forward_run(run: Run, key_of: Callable[[Any], Any] | None, destination: Top
     try:
         keys = [encode_key(key_of(value)) for value in run.values]
         headers = _headers_of_run(records)
-    except Exception:  # noqa: BLE001 (user code, or somebody's headers; the offender is found one by one)
+    except BaseException:  # noqa: BLE001 (user code, or somebody's headers; the offender is found one by one)
         return False
     # Of the class, as in `have_headers`: half the time of asking each record.
     values = [*map(kind.value, records)]
@@ -276,18 +294,6 @@ def _headers_of_run(records: list[KafkaRecord]) -> list[Pairs | None] | None:
     if not have_headers(records):
         return None
     return [headers_of(record) or None for record in records]
-
-
-def own_cancellation_raised(error: Exception | asyncio.CancelledError) -> Exception:
-    """Raise the cancellation of the running task; one that user code met in what it awaited is an error like others."""
-    if isinstance(error, Exception):
-        return error
-    task = asyncio.current_task()
-    if task is None or task.cancelling():
-        raise error
-    failure = RuntimeError("something that was awaited had been cancelled")
-    failure.__cause__ = error
-    return failure
 
 
 async def _give(sink: Any, value: Any, cursor: Cursor) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Container, Hashable
 from ..current import Cursor, Run
 from ..ids import TP, TaskId
 from .clock import Clock
+from .hand import Hand
 from .killers import Caution
 
 # So many events come one at a time at the start, and again after a coroutine was met in the middle of an event. That
@@ -52,6 +53,8 @@ class RunIntake:
         "cursor",
         "done",
         "flush",
+        "hand",
+        "is_ended",
         "kept",
         "leave",
         "now",
@@ -87,6 +90,8 @@ class RunIntake:
         self._waiter: asyncio.Future[None] | None = None
         # A run said that it must not be passed, or the last event failed by what it wrote.
         self._stopped = False
+        # The coroutine was ended: it gets no event, also if it goes on.
+        self.is_ended = False
         self._single_left = SINGLE_EVENTS
         # Every event comes alone, and what it wrote is looked at when it ends.
         self.strict = False
@@ -99,6 +104,8 @@ class RunIntake:
         self.queue: deque[Run] = deque()
         # TP -> offset behind the last finished run.
         self.done: dict[TP, int] = {}
+        # Where what its coroutine does goes now.
+        self.hand: Hand | None = None
         # Who wants it to rest.
         self._holders: set[Hashable] = set()
         self.flush = False
@@ -137,6 +144,8 @@ class RunIntake:
         deadline = None if timeout is None else self.now() + timeout
         while not self._may_enter():
             if self._wants_kept(deadline):
+                if self.hand is not None and self.hand.rests:
+                    self.hand.wake()
                 return None
             await self._rest(None if deadline is None or self.held else deadline - self.now())
         run = self._next()
@@ -149,6 +158,8 @@ class RunIntake:
             self._enter(run)
         self.cursor.run = run
         self.cursor.iterator = iter(run.values)
+        if self.hand is not None and self.hand.rests:
+            self.hand.wake()
         return run
 
     def _next(self) -> Run | None:
@@ -190,8 +201,13 @@ class RunIntake:
         return self.flush or is_alone or bool(self.queue) or (deadline is not None and self.now() >= deadline)
 
     async def _rest(self, seconds: float | None) -> None:
+        if self.is_ended:
+            # Its code has swallowed the cancellation, as a bare `except:` does, and asks for more.
+            raise asyncio.CancelledError
         waiter = self._waiter = asyncio.get_running_loop().create_future()
         alarm = None if seconds is None else self._clock.call_later(seconds, self.wake)
+        if self.hand is not None and not self.hand.rests and not self._stopped:
+            self.hand.rest()
         self._on_rest()
         try:
             await waiter

@@ -3,11 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
+from typing import NoReturn
 
+from ..errors import TooLate
 from ..output import OutputRecord
 
+logger = logging.getLogger("streamcluster")
 Outputs = dict[str, list[OutputRecord]]
+
+
+class _Ended:
+    """In the place of `Outbox.topics`, so that a send pays nothing for the question whether it comes too late."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        return False
+
+    def values(self) -> tuple[()]:
+        """Nothing waits."""
+        return ()
+
+    def __getitem__(self, topic: str) -> NoReturn:
+        error = TooLate(topic)
+        # Nobody may look at what a task raises that was started and forgotten.
+        logger.error("%s", error)
+        raise error
 
 
 class Outbox:
@@ -19,10 +42,11 @@ class Outbox:
         behind: the outbox that this one is moved into; what waits there counts too.
     """
 
-    __slots__ = ("_behind", "_on_full", "_waiting", "records_max", "topics")
+    __slots__ = ("_behind", "_on_full", "_waiting", "has_ended", "records_max", "topics")
 
     def __init__(self, records_max: int, on_full: Callable[[], None], behind: Outbox | None = None) -> None:
         self.topics: Outputs = {}
+        self.has_ended = False
         # May be raised for an event that must be done in one go.
         self.records_max = records_max
         self._on_full = on_full
@@ -59,12 +83,19 @@ class Outbox:
         """The list that records for `topic` go to until the next `swap`."""
         return self.topics.setdefault(topic, [])
 
+    def end(self) -> None:
+        """No commit will take anything from here: who sends is told so."""
+        self.has_ended = True
+        self.topics = _Ended()  # type: ignore[assignment]  # It is asked for one topic, and that is all.
+
     def count(self) -> int:
         """Records waiting, over all topics."""
         return sum(map(len, self.topics.values()))
 
     def swap(self) -> Outputs:
         """Take everything out."""
+        if self.has_ended:
+            return {}
         taken, self.topics = self.topics, {}
         self.let_go_on()
         return taken

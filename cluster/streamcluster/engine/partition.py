@@ -30,7 +30,7 @@ SIZE_SAMPLE = 8
 # Brokers take at most so much with an offset, by default (offset.metadata.max.bytes).
 METADATA_BYTES_MAX = 4096
 _decode_ahead = msgspec.json.Decoder(dict[str, Annotated[int, msgspec.Meta(gt=0, lt=2**62)]]).decode
-Reject = Callable[[TP, KafkaRecord, str, Exception], bool]
+Reject = Callable[[TP, KafkaRecord, str, BaseException], bool]
 # What is done with a record that is not handed out: its dead letter, for example. False: it must not be passed.
 Aside = Callable[[KafkaRecord], bool]
 Asides = list[tuple[KafkaRecord, Aside]]
@@ -221,7 +221,7 @@ class SourcePartition:
 
     def _decode_again(
         self, shared: Shared, reader: Reader, records: list[KafkaRecord]
-    ) -> list[tuple[KafkaRecord, Exception]]:
+    ) -> list[tuple[KafkaRecord, BaseException]]:
         """Give the reader's agent values of its own, if it could see what others do to theirs.
 
         Returns what did not decode this time, and did before: a codec may do that.
@@ -257,7 +257,7 @@ class SourcePartition:
         """Decode them, one by one with a mark at each while the process is feared for."""
         if self.undecodable:
             records = [record for record in records if record.offset() not in self.undecodable]
-        unreadable: list[tuple[KafkaRecord, Exception]] = []
+        unreadable: list[tuple[KafkaRecord, BaseException]] = []
         if records and records[0].offset() < self._unreadable_next:
             unreadable = [(record, record.why) for record in records if isinstance(record, UnreadableRecord)]
             records = [record for record in records if not isinstance(record, UnreadableRecord)]
@@ -268,7 +268,7 @@ class SourcePartition:
             taken, values, undecodable = decode(topic, records)
         return taken, values, undecodable + unreadable
 
-    def _reject_for(self, unit: str, error: Exception, record: KafkaRecord) -> bool:
+    def _reject_for(self, unit: str, error: BaseException, record: KafkaRecord) -> bool:
         return self._reject(self.tp, record, unit, error)
 
     def _given_up(self, reader: Reader, records: list[KafkaRecord], begin: int) -> Asides:

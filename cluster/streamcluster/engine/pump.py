@@ -357,7 +357,7 @@ class Pump:
     def _is_committed(self, task: RunningTask) -> bool:
         """What the closing task has finished is committed; asks for a commit while it is not."""
         if task.is_cuttable() and not task.is_clean():
-            self._ask()
+            self.ask()
             return False
         return self._is_out(task)
 
@@ -370,11 +370,11 @@ class Pump:
                 self._abort()
             return False
         if transaction.has(task.id):
-            self._ask()
+            self.ask()
             return False
         return self._recovering is None or not task.stopped
 
-    def _ask(self) -> None:
+    def ask(self) -> None:
         """Have the next step commit."""
         if not self._urgent:
             self._urgent = True

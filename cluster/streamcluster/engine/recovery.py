@@ -16,7 +16,7 @@ from ..current import KafkaRecord
 from ..errors import AppError, CommitRefused, KilledWorker
 from ..ids import TP, TaskId
 from ..policies import ErrorPolicy, policy_of
-from ..printable import repr_of
+from ..printable import repr_of, showable
 from ..stores import StoreFailed
 from .clock import Clock
 from .dead_letters import BARE, dead_letter
@@ -62,7 +62,7 @@ class Recovery:
         # The failure that the app stops for, because its policy or its nature says so.
         self.stop_failure: Failure | None = None
         # An @app.task that failed outside of an event: the worker ends and is replaced.
-        self.crash: tuple[str, Exception] | None = None
+        self.crash: tuple[str, BaseException] | None = None
         self.dead_letters_total = 0
         self.rollbacks_total = 0
         self.last_error: dict[TaskId, str] = {}
@@ -85,20 +85,24 @@ class Recovery:
             self.last_error[failure.task] = f"{failure.unit}: {repr_of(failure.error):.{ERROR_CHARS_MAX}}"
         trial = self.trials.get(failure.task) if failure.task is not None else None
         if trial is None:
-            where = ", ".join(f"{tp}@{offset}" for tp, offset in failure.suspects[:3]) or "before its first event"
-            logger.warning("%s failed at %s: %s", failure.unit, where, repr_of(failure.error), exc_info=failure.error)
+            where = ", ".join(f"{tp}@{offset}" for tp, offset in failure.suspects[:3])
+            text = "%s failed at %s: %s; what was not committed is done again, and that event alone"
+            if not failure.suspects:
+                where, text = "no event", "%s failed at %s: %s; it is started again"
+            logger.warning(text, failure.unit, where, repr_of(failure.error), exc_info=showable(failure.error))
 
     def _is_due_to_store(self, failure: Failure) -> bool:
         """The event read a store that failed, so what it did says nothing about it."""
         task = self._tasks.get(failure.task) if failure.task is not None else None
         return task is not None and task.store_error is not None
 
-    def cut_failed(self, task: RunningTask, error: Exception) -> None:
+    def cut_failed(self, task: RunningTask, error: BaseException) -> None:
         """Something that was put into a table cannot be committed: find the event that did it, one by one."""
         task.stop_taking()
         self.last_error[task.id] = repr_of(error)[:ERROR_CHARS_MAX]
         if task.strict_until is None:
-            logger.warning("task %s: %r; its events since the last commit are done again, one by one", task.id, error)
+            text = "task %s: %s; its events since the last commit are done again, one by one"
+            logger.warning(text, task.id, repr_of(error))
             self.replays[task.id] = {tp: partition.front for tp, partition in task.partitions.items()}
             self._changed.set()
             return
@@ -182,7 +186,7 @@ class Recovery:
         task.stop_taking()
         self._changed.set()
 
-    def function_failed(self, name: str, error: Exception) -> None:
+    def function_failed(self, name: str, error: BaseException) -> None:
         """An @app.task ended with an exception: at an event of a shared stream it is that event's failure."""
         for source in self.shared:
             suspects = source.intake.suspects()
@@ -192,7 +196,7 @@ class Recovery:
                     if own := [suspect for suspect in suspects if suspect[0] in task.partitions]:
                         self.report(Failure(source.shared.name, source.shared.policy, task.id, own, error))
                 return
-        logger.error("task %s failed", name, exc_info=error)
+        logger.error("task %s failed: %s", name, repr_of(error), exc_info=showable(error))
         self.crash = (name, error)
         self._changed.set()
 
@@ -215,7 +219,7 @@ class Recovery:
                 )
                 self.stop_failure = Failure(source.shared.name, source.shared.policy, None, [], error)
 
-    def reject(self, task: RunningTask, tp: TP, record: KafkaRecord, unit: str, error: Exception) -> bool:
+    def reject(self, task: RunningTask, tp: TP, record: KafkaRecord, unit: str, error: BaseException) -> bool:
         """A record does not decode: do what the settings say with it. False when that is to stop."""
         policy = policy_of(None, self._app.conf)
         return self._give_up(task, tp, record, Failure(unit, policy, task.id, [(tp, record.offset())], error))

@@ -202,7 +202,7 @@ class CachedShard:
         """What finished events changed since the last cut. Changes nothing here.
 
         Raises:
-            Exception: a value cannot be encoded (codecs are user code), or its row is too large for the changelog.
+            BaseException: a value cannot be encoded (codecs are user code), or its row is too large for the changelog.
         """
         changes = self._encoded(self.dirty, self.touched)
         # Keys and values apart: an upper bound that costs two passes in C. What is above it is looked at row by row.
@@ -220,7 +220,7 @@ class CachedShard:
                     self._check(len(data) + len(value or b""))
             except UnencodableEntry:
                 raise
-            except Exception as error:
+            except BaseException as error:
                 value = dirty[key] if key in dirty else self.objects.get(key)
                 raise UnencodableEntry(self.name, self.coder.key_of(key), error, value) from error
 
@@ -230,7 +230,7 @@ class CachedShard:
             return False
         try:
             return self.coder.encode(self.objects[key]) != self._known(key)
-        except Exception:  # noqa: BLE001 (codecs are user code; what was known could be encoded)
+        except BaseException:  # noqa: BLE001 (codecs are user code; what was known could be encoded)
             return True
 
     def _known(self, key: Any) -> bytes | None:

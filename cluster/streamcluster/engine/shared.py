@@ -92,6 +92,10 @@ class SharedSource:
         if part is None:
             return
         outbox_var.set(part.hand.outbox)
+        before, self.intake.hand = self.intake.hand, part.hand
+        if before is not None and before is not part.hand:
+            before.rest()
+        part.hand.wake()
         if self._reader is not (reader := asyncio.current_task()):
             self._reader = reader
             self._tokens.clear()
@@ -106,6 +110,9 @@ class SharedSource:
             return
         self.intake.begin()
         self.intake.cursor.task = None
+        if self.intake.hand is not None:
+            self.intake.hand.rest()
+            self.intake.hand = None
         cursor_var.set(None)
         outbox_var.set(self._worker_outbox)
         for variable, token in self._tokens.items():

@@ -152,7 +152,7 @@ class RunningTask:
         """What the shards have for the next cut. Nothing is taken yet.
 
         Raises:
-            Exception: something cannot be encoded, or is too large.
+            BaseException: something cannot be encoded, or is too large.
         """
         self.settle()
         return {name: changes for name, shard in self.shards.items() if (changes := shard.encoded_changes())}
@@ -223,7 +223,7 @@ class RunningTask:
         """Cancel every coroutine.
 
         Raises:
-            AppError: one swallowed its cancellation; only the end of the process helps.
+            WillNotEnd: one swallowed its cancellation; only the end of the process helps.
         """
         ends = await asyncio.gather(*(instance.cancel() for instance in self.instances), return_exceptions=True)
         errors = [end for end in ends if isinstance(end, BaseException)]

@@ -59,7 +59,7 @@ class Transaction:
         tasks: dict[TaskId, RunningTask],
         shared: list[SharedSource],
         outbox: Outbox,
-        cut_failed: Callable[[RunningTask, Exception], None],
+        cut_failed: Callable[[RunningTask, BaseException], None],
         *,
         entries_max: int,
         exactly_once: bool,
@@ -148,7 +148,7 @@ class Transaction:
                 continue
             try:
                 encoded[task.id] = task.encode()
-            except Exception as error:  # noqa: BLE001 (codecs of tables are user code)
+            except BaseException as error:  # noqa: BLE001 (codecs of tables are user code)
                 self._cut_failed(task, error)
         able = self._unbound(set(encoded))
         for task_id in able:

@@ -99,4 +99,4 @@ class Failure:
     policy: ErrorPolicy
     task: TaskId | None
     suspects: list[tuple[TP, int]]
-    error: Exception
+    error: BaseException

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from ..app import App
+from ..boundary import run_to_the_end
 from ..errors import AppError
 from ..freeze import Plan, apply_limits, freeze
 from ..headers import Headers, header_pairs
@@ -156,7 +157,7 @@ class Driver:
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop that the app runs on."""
-        return self._loop.run_until_complete(coroutine)
+        return run_to_the_end(self._loop, self._loop.create_task(coroutine), (SystemExit,))
 
 
 def _find_topic(app: App, plan: Plan, name: str) -> Topic | None:

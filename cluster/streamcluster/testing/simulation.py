@@ -6,7 +6,6 @@ What `streamcluster_worker` does with Kafka and RocksDB happens here in memory, 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import sys
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from collections.abc import Callable
 import msgspec
 
 from ..app import App
+from ..current import outbox_var
 from ..engine.engine import Engine
 from ..engine.in_hand import InHand
 from ..engine.pacing import Pacing
@@ -23,6 +23,8 @@ from ..engine.recovery import Recovery
 from ..engine.values import Committed
 from ..freeze import Plan
 from ..ids import TP, TaskId
+from ..printable import repr_of
+from ..signals import call
 from ..stores import TaskStore
 from ..topology import Topology
 from .brokers import SimulatedReads, SimulatedWrites
@@ -83,6 +85,7 @@ class Simulation:
         # Time stands still here, so a commit is due whenever there is something to commit.
         pacing = Pacing(msgspec.structs.replace(conf, commit_interval=0.0), self._clock.now())
         self.pump = Pump(self.engine, conf, *self.through(self.reads, self.writes), pacing)
+        outbox_var.set(self.engine.outbox)
         app.on_worker_init.send(app)
         for task in self._topology.tasks():
             await self.open_task(task)
@@ -98,9 +101,7 @@ class Simulation:
         self.engine.open_task(task, self._restore(task), {tp: self.committed[tp] for tp in sources})
         for table in self._topology.tables_of(task):
             for callback in self._app.tables[table.name].recover_callbacks:
-                result = callback()
-                if inspect.isawaitable(result):
-                    await result
+                await call(f"on_recover of table {table.name!r}", callback)
         self.pump.start_task(self.engine.tasks[task])
         await self._app.on_partitions_assigned.send_async(self._app, assigned=set(sources))
 
@@ -145,6 +146,7 @@ class Simulation:
 
     async def close(self) -> None:
         """Let the app say good-bye, end every coroutine and close the stores."""
+        outbox_var.set(self.engine.outbox)
         await self._app.on_before_shutdown.send_async(self._app)
         await self.stop()
         self.lose_stores()
@@ -209,7 +211,16 @@ def _raise_stop(recovery: Recovery) -> None:
     """Raise what would end the worker process."""
     if recovery.stop_failure is not None:
         failure, recovery.stop_failure = recovery.stop_failure, None
-        raise failure.error
+        raise _as_exception(failure.unit, failure.error)
     if recovery.crash is not None:
-        (_, error), recovery.crash = recovery.crash, None
-        raise error
+        (name, error), recovery.crash = recovery.crash, None
+        raise _as_exception(name, error)
+
+
+def _as_exception(name: str, error: BaseException) -> Exception:
+    """What ends the worker and not, as SystemExit would, the tests."""
+    if isinstance(error, Exception):
+        return error
+    failure = RuntimeError(f"{name} raised {repr_of(error)}")
+    failure.__cause__ = error
+    return failure
