@@ -173,8 +173,11 @@ class Backlog:
         """So many records were consumed, with so many bytes."""
         self.fed_records += records
         self._fed_bytes += size
-        # Larger ones count at once, or a poll of them would be one of thousands.
-        self._record_bytes = max(size // max(1, records), self._record_bytes * 7 // 8)
+
+    def _learn(self) -> None:
+        """How large records are now: larger ones count at once, or a poll of them would be one of thousands."""
+        if self.fed_records:
+            self._record_bytes = max(self._fed_bytes // self.fed_records, self._record_bytes * 7 // 8)
 
     def must_look(self) -> bool:
         """Something may have to be paused, resumed or committed."""
@@ -193,6 +196,7 @@ class Backlog:
             partitions: all that are not empty, settled.
             count: how many the worker has.
         """
+        self._learn()
         self.fed_records = self._fed_bytes = 0
         self.records = sum([one.waiting_records for one in partitions.values()])
         self.bytes = sum([one.waiting_bytes for one in partitions.values()])
@@ -219,6 +223,7 @@ class Backlog:
 
         So the buffer holds at most its bound, or one record of each partition where that is more.
         """
+        self._learn()
         if not self._record_bytes:
             return max(1, min(records_max, FIRST_RECORDS))
         records = max(self._own_records, (self._free_records - self.fed_records) // 2)

@@ -263,6 +263,7 @@ class Engine:
         partitions = [record.partition() for record in records]
         topics = [record.topic() for record in records]
         start, count = 0, len(records)
+        fed = size = 0
         while start < count:
             topic, partition = topics[start], partitions[start]
             end = start + 1
@@ -272,8 +273,10 @@ class Engine:
             if source is not None:
                 source.feed(records[start:end])
                 self._touch(source.task)
-                self.budget.fed(end - start, source.backlog.added_bytes)
+                fed += end - start
+                size += source.backlog.added_bytes
             start = end
+        self.budget.fed(fed, size)
 
     def advance(self, tp: TP, offset: int) -> None:
         """The log of `tp` ends at `offset`: what is below and was not delivered are transaction markers."""
