@@ -195,6 +195,9 @@ class Report(_Message, frozen=True, kw_only=True):
     dead_letters_total: Count = 0
     rollbacks_total: Count = 0
     rss_bytes: Count = 0
+    # What it may take, and where that comes from.
+    memory_bytes: Count = 0
+    memory_from: str = ""
     broker: Literal["up", "down"] = "up"
     note: str | None = None
 

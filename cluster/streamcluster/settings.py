@@ -56,9 +56,12 @@ LEAST: dict[float, tuple[str, ...]] = {
         *("commit_events_max", "consumer_batch_records_max", "stream_buffer_records_max", "outbox_records_max"),
         *("producer_flush_records", "consumer_prefetch_bytes", "store_write_buffer_bytes", "crash_loop_deaths"),
         *("standby_lag_max", "standby_warmups_max", "stream_buffer_bytes_max", "codec_unpacked_bytes_max"),
+        "outbox_bytes_max",
     ),
     # A record has a key, a value, headers, and a batch around it.
     1024: ("producer_max_request_size",),
+    # Below, a worker has no room for anything but itself; 1 GiB written as 1024 is found by it too.
+    64 * 1024 * 1024: ("worker_memory",),
 }
 
 
@@ -125,21 +128,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # Consumer and producer.
     consumer_auto_offset_reset: Literal["earliest", "latest"] = "earliest"
     consumer_batch_records_max: int = 10_000
-    consumer_prefetch_bytes: int = 32 * 1024 * 1024
+    consumer_prefetch_bytes: int | None = None
     producer_compression_type: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
     producer_max_request_size: int = 1_048_576
     producer_flush_records: int = 20_000
     # Raw librdkafka settings, for what has no name above; they go through as they are.
     broker_options: dict[str, str | int | float | bool] = {}
 
-    # Memory of one worker.
-    table_cache_bytes: int = 64 * 1024 * 1024
-    store_block_cache_bytes: int = 64 * 1024 * 1024
-    store_write_buffer_bytes: int = 64 * 1024 * 1024
+    # Memory of one worker, all in all (memory.py). None: 384 MiB, or its share of a machine or cgroup that has less.
+    worker_memory: int | None = None
+    # Parts of it. None: what it has for them (consumer_prefetch_bytes too).
+    table_cache_bytes: int | None = None
+    store_block_cache_bytes: int | None = None
+    store_write_buffer_bytes: int | None = None
     stream_buffer_records_max: int = 50_000
-    stream_buffer_bytes_max: int = 64 * 1024 * 1024
+    stream_buffer_bytes_max: int | None = None
     # Records that a task may have sent to one topic before `await topic.send` waits for Kafka to take them.
     outbox_records_max: int = 100_000
+    # And in bytes, over all tasks of a worker. None: a part of worker_memory.
+    outbox_bytes_max: int | None = None
 
     # Hosts. host: this one's name in the cluster; None: the machine's.
     host: str | None = None

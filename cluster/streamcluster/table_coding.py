@@ -24,7 +24,7 @@ from .codecs import BINARY, GZIP, JSON, RAW, UNPACKED_BYTES_MAX, Codec, dumps_of
 from .coding import RAW_DECODERS, UNTYPED, choose, decoder_of_one, encoder_of_one, shown_type
 from .conforming import conforms
 from .errors import AppError, DecodeError
-from .plain import loads
+from .plain import compact, loads
 from .printable import text_of
 from .sameness import difference
 
@@ -171,7 +171,7 @@ def _encode_value(value: Any) -> bytes:
         return data if data != _NULL else named_json.dumps(value)
     if kind is dict or kind is list:
         try:
-            data = orjson.dumps(value, option=_STRICTLY)
+            data = compact(orjson.dumps(value, option=_STRICTLY))
             # Of keys that are no text, orjson has raised already.
             if are_words(value if kind is list else value.values()) and not data.startswith(named_json.MARK):
                 return data

@@ -16,6 +16,7 @@ from .checking import error_of
 from .cli_target import Target, as_seconds, json_option, print_json, say, targets_app
 from .demo.show import show_demo
 from .leftovers import refusal, texts
+from .memory_words import memory_words
 from .notify import take_over_notifications
 from .presentation import make_presentation
 from .runtime import check as check_app
@@ -79,9 +80,12 @@ def check(target: Target, as_json: bool) -> int:
     problems = found if isinstance(found, list) else []
     topology = None if isinstance(found, list) else found
     if as_json:
-        print_json({"app": app_id, "problems": problems, "topology": topology, "warnings": warnings, "left": left})
+        memory = memory_words(description.settings)
+        answer = {"app": app_id, "problems": problems, "topology": topology, "warnings": warnings}
+        print_json({**answer, "left": left, "memory": memory})
     elif topology is not None:
         click.echo(topology_text(topology, description.settings))
+        click.echo(f"\nOn this host {memory_words(description.settings)}.")
     for warning in warnings:
         say(f"streamcluster: warning: {warning}", err=True)
     if problems:

@@ -129,6 +129,8 @@ class Snapshots:
             note=report.note if report is not None else None,
             host=self.facts.host,
             standbys=tuple(map(str, place.told_follow)),
+            memory_bytes=report.memory_bytes if report is not None else 0,
+            memory_from=report.memory_from if report is not None else "",
         )
 
     def _task(self, state: State, task: TaskId, report: TaskReport | None) -> TaskStatus:

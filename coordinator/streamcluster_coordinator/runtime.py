@@ -38,6 +38,7 @@ from .machine_election import Identity
 from .machine_events import EndAtOnce, RecordUnread, ReportHeard, SnapshotRead
 from .machine_node import Node
 from .machine_status import Facts, Snapshots
+from .memory_words import memory_words
 from .open_files import raise_file_limit, refuse_too_few_files
 from .peer_auth import Secret
 from .places import use_socket_directory
@@ -82,6 +83,7 @@ def run(
             say.line("warning", text)
         with instance_lock(app_directory(settings)) as directory:
             brokers = Brokers(settings)
+            say.line("info", memory_words(settings))
             code: int | None = None
             on_term = signal.getsignal(signal.SIGTERM)
             while code is None:

@@ -67,6 +67,9 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
     note: str | None = None
     host: str = ""
     standbys: tuple[str, ...] = ()
+    # What it may take, and where that comes from; 0 while it has not said so.
+    memory_bytes: Count = 0
+    memory_from: str = ""
 
 
 class HostStatus(msgspec.Struct, frozen=True, kw_only=True):

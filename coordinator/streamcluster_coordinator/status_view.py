@@ -114,9 +114,15 @@ def _worker_row(worker: WorkerStatus, *, shown: bool) -> tuple[str, ...]:
         count(worker.events_total),
         count(worker.commits_total),
         count(worker.dead_letters_total),
-        f"{worker.rss_bytes / _MEBIBYTE:.0f} MiB",
+        _memory(worker),
         str(worker.restarts),
     )
+
+
+def _memory(worker: WorkerStatus) -> str:
+    """`46 of 384 MiB`."""
+    limit = f" of {worker.memory_bytes / _MEBIBYTE:,.0f}" if worker.memory_bytes else ""
+    return f"{worker.rss_bytes / _MEBIBYTE:,.0f}{limit} MiB"
 
 
 def _task_row(task: TaskStatus, *, shown: bool) -> tuple[str, ...]:

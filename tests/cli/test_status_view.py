@@ -28,6 +28,7 @@ STATUS = Status(
             tasks=("4_0",),
             events_total=12_000,
             rss_bytes=80 * 1024 * 1024,
+            memory_bytes=384 * 1024 * 1024,
         ),
     ),
     tasks=(TaskStatus(task="4_0", slot=0, state="running", lag={"orders": 1200, "clicks": 0}),),
@@ -49,8 +50,8 @@ def test_the_text_shows_app_workers_tasks_and_lag() -> None:
     assert status_text(STATUS).splitlines() == [
         "shop is running, up 3 min 20 s: exactly once, broker localhost:9092 answers, pid 10 on here",
         "",
-        "WORKER    STATE    PID  TASKS  EVENTS/S  EVENTS  COMMITS  DEAD LETTERS  MEMORY  RESTARTS",
-        "0 leader  running  12   1      0         12,000  0        0             80 MiB  0",
+        "WORKER    STATE    PID  TASKS  EVENTS/S  EVENTS  COMMITS  DEAD LETTERS  MEMORY         RESTARTS",
+        "0 leader  running  12   1      0         12,000  0        0             80 of 384 MiB  0",
         "",
         "TASK  WORKER  STATE    BEHIND",
         "4_0   0       running  clicks[0] 0, orders[0] 1,200",

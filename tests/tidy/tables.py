@@ -40,6 +40,8 @@ PURE = (
     "*/resolve.py",
     "*/topology.py",
     "cluster/streamcluster/open_files.py",
+    "cluster/streamcluster/memory.py",
+    "*/memory_pool.py",
     "*/messages.py",
     "cluster/streamcluster/batch_end.py",
     "cluster/streamcluster/outside.py",

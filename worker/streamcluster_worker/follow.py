@@ -16,15 +16,18 @@ from typing import Protocol, TypeVar
 
 from streamcluster.errors import BrokerUnreachable, StreamclusterError
 from streamcluster.ids import TP, TaskId
+from streamcluster.memory import shares_of
 from streamcluster.messages import LAG_UNKNOWN
 from streamcluster.printable import repr_of
 from streamcluster.security import QUIET_SECONDS
 from streamcluster.settings import Settings
 from streamcluster.stores import TaskStore
 
+from .batch_room import BatchRoom
 from .changelogs import Log, assign_only, offset_of, rows_of, runs_of, set_course
 from .kafka import Connection, Consumer, Message, end_seen, open_follower_consumer
 from .kafka_errors import classify, error_for
+from .kafka_settings import FOLLOWER_PART
 from .offsets import Offsets
 from .watch import OWN_THREAD
 
@@ -132,6 +135,7 @@ class Follower:
             must_step_aside: whether others need the processor more; called from the thread.
         """
         self._settings = settings
+        self._room = BatchRoom(_BATCH_RECORDS, shares_of(settings).prefetch // FOLLOWER_PART)
         self._connection = connection
         self._offsets = offsets
         self._stores = stores
@@ -235,18 +239,20 @@ class Follower:
             self._heard_at = time.monotonic()
         consumer = self._consumer
         assign_only(consumer, [log for one in active for log in one.logs])
-        messages = consumer.consume(_BATCH_RECORDS, 0)
+        wanted = self._room.records()
+        messages = consumer.consume(wanted, 0)
         if not messages:
             messages = consumer.consume(1, _IDLE_SECONDS)
             began = time.monotonic()
-            messages += consumer.consume(_BATCH_RECORDS, 0) if messages else []
+            messages += consumer.consume(wanted, 0) if messages else []
+        self._room.took(messages)
         self._take(messages, active)
         self._look(consumer, active)
         if messages or not any(one.lag() for one in active):
             self._heard_at = time.monotonic()
         elif time.monotonic() - self._heard_at >= QUIET_SECONDS:
             self._drop_consumer()
-        if len(messages) >= _BATCH_RECORDS:
+        if len(messages) >= wanted:
             with self._lock:
                 self._lock.wait(min(_IDLE_SECONDS, time.monotonic() - began))
 

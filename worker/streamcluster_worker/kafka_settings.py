@@ -8,18 +8,31 @@ are and who we are is `connection_config`'s, which reads secrets from their file
 from __future__ import annotations
 
 from streamcluster.limits import DEAD_LETTER_BYTES_MAX
+from streamcluster.memory import shares_of
 from streamcluster.security import ConnectionConfig, connection_config
 from streamcluster.settings import Settings
 
 Config = ConnectionConfig
 
-# The producer's queue in librdkafka, twice what `Committer` fills, so that "queue full" cannot break up a batch
-# (a batch of which a middle record is refused would lose its order).
-PRODUCER_QUEUE_BYTES = 64 * 1024 * 1024
+# The producer's queue in librdkafka has twice what `Sender` fills (so many records, and memory.py's bytes), so that
+# "queue full" cannot break up a batch: one of which a middle record is refused would lose its order.
 PRODUCER_QUEUE_RECORDS = 500_000
+# A record in it has a structure of its own, which `Sender` counts and the client does not.
+PRODUCED_OVERHEAD_BYTES = 350
 # librdkafka's default, a little below the brokers' default limit of 1,048,588 bytes.
 BATCH_BYTES_MAX = 1_000_000
-FOLLOWER_QUEUE_KBYTES = 8 * 1024
+# A fetch may bring so much of what may wait, and comes on top of it; from each broker one may be under way. With
+# librdkafka's default (50 MB) one answer was more than the whole queue. One record comes however large it is.
+FETCH_PART = 8
+# A fetched record has a structure of its own in the client, which it does not count; 5 MB of short records were 40 MB
+# (measured with mallinfo2). So their number is bounded with their bytes.
+FETCHED_OVERHEAD_BYTES = 450
+FETCH_BYTES_LEAST = 1024 * 1024
+# More has no use: a worker takes 10,000 at a time.
+QUEUED_RECORDS_MAX = 100_000
+# A restore reads beside the sources, and so does a follower, which is in no hurry.
+CHANGELOG_PART = 2
+FOLLOWER_PART = 4
 
 
 def client_config(settings: Settings) -> Config:
@@ -65,13 +78,18 @@ def offsets_config(settings: Settings) -> Config:
 def consumer_config(settings: Settings) -> Config:
     """The configuration of a consumer of sources, that is assigned by us."""
     return {
-        **_assigned_config(settings),
+        **_assigned_config(settings, 1),
         "isolation.level": "read_committed" if settings.exactly_once else "read_uncommitted",
         **settings.broker_options,
     }
 
 
-def _assigned_config(settings: Settings) -> Config:
+def _assigned_config(settings: Settings, part: int) -> Config:
+    """part: what is fetched ahead of the share for that, as 1 / part."""
+    prefetch = max(FETCH_BYTES_LEAST, shares_of(settings).prefetch // part)
+    # librdkafka refuses a fetch below the largest message, which the options may set.
+    largest = settings.broker_options.get("message.max.bytes", 0)
+    fetch = max(FETCH_BYTES_LEAST, prefetch // FETCH_PART, int(largest) if str(largest).isdecimal() else 0)
     return {
         **group_config(settings),
         # Positions are always ours to choose (H9): an offset out of range is an error that is said, not a jump.
@@ -83,8 +101,10 @@ def _assigned_config(settings: Settings) -> Config:
         "fetch.error.backoff.ms": 50,
         # By default a fetcher that finds its queue full looks again after 1 s, and a fast consumer starves.
         "fetch.queue.backoff.ms": 5,
-        "queued.min.messages": 100_000,
-        "queued.max.messages.kbytes": max(1024, settings.consumer_prefetch_bytes // 1024),
+        "queued.min.messages": min(QUEUED_RECORDS_MAX, prefetch // FETCHED_OVERHEAD_BYTES),
+        # Of all partitions together: their queues are one, which the consumer polls.
+        "queued.max.messages.kbytes": prefetch // 1024,
+        "fetch.max.bytes": fetch,
         **settings.broker_options,
     }
 
@@ -92,10 +112,9 @@ def _assigned_config(settings: Settings) -> Config:
 def changelog_consumer_config(settings: Settings) -> Config:
     """The configuration of a consumer that reads changelogs to their end and says when it is there."""
     return {
-        **_assigned_config(settings),
+        **_assigned_config(settings, CHANGELOG_PART),
         # The event of the end takes one more fetch, which should not wait at the broker.
         "fetch.wait.max.ms": 10,
-        "queued.min.messages": 500_000,
         **settings.broker_options,
     }
 
@@ -103,13 +122,17 @@ def changelog_consumer_config(settings: Settings) -> Config:
 def follower_config(settings: Settings) -> Config:
     """The configuration of a consumer that stays at the end of changelogs: in no hurry, and cheap while idle."""
     return {
-        **_assigned_config(settings),
+        **_assigned_config(settings, FOLLOWER_PART),
         # A fetch at the end of a log waits at the broker until there is something, so this is no delay.
         "fetch.wait.max.ms": 500,
-        "queued.min.messages": 20_000,
-        "queued.max.messages.kbytes": min(FOLLOWER_QUEUE_KBYTES, max(1024, settings.consumer_prefetch_bytes // 1024)),
         **settings.broker_options,
     }
+
+
+def producer_queue_bytes(settings: Settings) -> int:
+    """What `Sender` gives to the producer before it waits; the largest record fits in any case."""
+    largest = settings.producer_max_request_size + DEAD_LETTER_BYTES_MAX
+    return max(shares_of(settings).producer_queue, largest)
 
 
 def producer_config(
@@ -137,7 +160,7 @@ def producer_config(
         # records are handed over with every turn of the loop, which has filled batches already under load.
         "linger.ms": 5 if transactional_id is not None else 0.5,
         "queue.buffering.max.messages": 2 * PRODUCER_QUEUE_RECORDS,
-        "queue.buffering.max.kbytes": 2 * max(PRODUCER_QUEUE_BYTES, settings.producer_max_request_size) // 1024,
+        "queue.buffering.max.kbytes": 2 * producer_queue_bytes(settings) // 1024,
     }
     if transactional_id is not None:
         config["transactional.id"] = transactional_id

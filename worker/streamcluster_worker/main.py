@@ -24,6 +24,8 @@ import uvloop
 
 from streamcluster.app import App
 from streamcluster.boundary import run_to_the_end, unlisted
+from streamcluster.engine.clock import LoopClock
+from streamcluster.engine.engine import Engine
 from streamcluster.errors import ExitCode, StreamclusterError
 from streamcluster.freeze import Plan, apply_limits, freeze
 from streamcluster.loading import AppNotImportable
@@ -35,9 +37,11 @@ from streamcluster.topology import Declared
 
 from .app_import import APP_IMPORT, load_or_why
 from .children import ask_children_to_end, end_with_children, expect_children
+from .in_hand_file import open_in_hand
 from .link import Link, send_blocking
 from .own_tasks import Stop, failed
 from .randomness import GENERATORS
+from .resident import Resident, split_memory, tune_allocator
 from .runtime import Worker
 from .watch import Watch
 
@@ -91,6 +95,7 @@ def run(config_bytes: bytes, sock: socket.socket) -> None:
     expect_children()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     configure_logging(config.settings.log_format, config.settings.log_level, slot=config.slot)
+    tune_allocator()
     GENERATORS.reseed()
     # Before there is an event loop, as in the fork server.
     app = load_or_why(config.app)
@@ -153,8 +158,12 @@ async def _make_worker(config: WorkerConfig, link: Link, app: App | Exception) -
         raise app
     plan, _ = await _freeze(app, config.settings)
     apply_limits(app, plan, config.topology)
-    worker = Worker(config, app, plan, os.getpid(), link.send)
     gc.collect()
+    process = Resident()
+    config, shares = split_memory(config, process, has_stores=bool(config.topology.tables))
+    in_hand = open_in_hand(config)
+    engine = Engine(app, plan, config.topology, LoopClock(), in_hand=in_hand, shares=shares, process=process)
+    worker = Worker(config, engine, os.getpid(), link.send)
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     return worker

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Mapping
 from typing import Literal
 
@@ -24,7 +23,6 @@ _SHOWN: dict[State, TaskState] = {
     "running": "running",
     "closing": "closing",
 }
-PAGE_BYTES = resource.getpagesize()
 
 
 def make_report(
@@ -60,7 +58,9 @@ def make_report(
         commits_total=session.pump.commits_total if session else 0,
         dead_letters_total=recovery.dead_letters_total,
         rollbacks_total=recovery.rollbacks_total,
-        rss_bytes=_resident_bytes(),
+        rss_bytes=engine.budget.resident_bytes(),
+        memory_bytes=engine.budget.shares.worker,
+        memory_from=engine.budget.shares.source,
         broker=broker,
         note=note,
     )
@@ -115,11 +115,6 @@ def _task_report(
         error=next(iter(unreadable), None) or engine.recovery.last_error.get(task) or event,
         stored=stored,
     )
-
-
-def _resident_bytes() -> int:
-    with open("/proc/self/statm", encoding="ascii") as statm:
-        return int(statm.read().split()[1]) * PAGE_BYTES
 
 
 def reads_of(topology: Topology, task: TaskId) -> list[tuple[str, str, int]]:

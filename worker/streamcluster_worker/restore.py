@@ -14,13 +14,16 @@ from dataclasses import dataclass
 
 from streamcluster.errors import StreamclusterError
 from streamcluster.ids import TP, TaskId
+from streamcluster.memory import shares_of
 from streamcluster.security import QUIET_SECONDS
 from streamcluster.settings import Settings
 from streamcluster.stores import TaskStore
 
+from .batch_room import BatchRoom
 from .changelogs import Log, assign_only, offset_of, rows_of, runs_of, set_course
 from .kafka import Connection, Consumer, KafkaError, Message, open_changelog_consumer
 from .kafka_errors import classify, error_for
+from .kafka_settings import CHANGELOG_PART
 from .offsets import Offsets
 from .watch import OWN_THREAD
 
@@ -80,6 +83,7 @@ class Restorer:
             failed: called from the thread when a task cannot be restored. After `cancel` neither is called.
         """
         self._settings = settings
+        self._room = BatchRoom(_BATCH_RECORDS, shares_of(settings).prefetch // CHANGELOG_PART)
         self._connection = connection
         self._offsets = offsets
         self._done = done
@@ -175,7 +179,8 @@ class Restorer:
                 self._lock.wait(_IDLE_SECONDS)
             return
         consumer = self._assign(active)
-        messages = consumer.consume(_BATCH_RECORDS, 0) or consumer.consume(1, _IDLE_SECONDS)
+        messages = consumer.consume(self._room.records(), 0) or consumer.consume(1, _IDLE_SECONDS)
+        self._room.took(messages)
         if messages:
             self._heard_at = time.monotonic()
         elif time.monotonic() - self._heard_at >= QUIET_SECONDS:

@@ -14,9 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from streamcluster.app import App
 from streamcluster.boundary import end_if_forked
-from streamcluster.engine.clock import LoopClock
 from streamcluster.engine.engine import Engine
 from streamcluster.engine.long_events import LongEvents
 from streamcluster.errors import (
@@ -27,7 +25,6 @@ from streamcluster.errors import (
     StateIncompatible,
     StreamclusterError,
 )
-from streamcluster.freeze import Plan
 from streamcluster.ids import TaskId
 from streamcluster.messages import (
     Drain,
@@ -50,7 +47,6 @@ from streamcluster.stores import StoreFailed
 
 from . import lifecycle as life
 from .effects import Effects
-from .in_hand_file import open_in_hand
 from .kafka_errors import ResetNeeded
 from .outage import Outage
 from .own_tasks import REOPEN_PAUSE_SECONDS, REOPEN_PAUSE_SECONDS_MAX, OwnTasks, Stop, failed, tps_of
@@ -71,16 +67,14 @@ NOTE_CHARS_MAX = 300
 class Worker:
     """One worker process, from its first client to its last."""
 
-    def __init__(
-        self, config: WorkerConfig, app: App, plan: Plan, pid: int, send: Callable[[ToCoordinator], None]
-    ) -> None:
+    def __init__(self, config: WorkerConfig, engine: Engine, pid: int, send: Callable[[ToCoordinator], None]) -> None:
         self._config = config
         self.slot = config.slot
         self._settings = config.settings
-        self._app = app
+        self._app = app = engine.app
         self._pid = pid
         self._send = send
-        self._engine = Engine(app, plan, config.topology, LoopClock(), in_hand=open_in_hand(config))
+        self._engine = engine
         self._life = life.Lifecycle()
         self._events: deque[life.Event] = deque()
         self._loop = asyncio.get_running_loop()
@@ -102,7 +96,7 @@ class Worker:
         self._leader = config.leader
         self._leads_changed = True
         self._outage = Outage(self._pool)
-        self._queries = Queries(plan, config.topology, config.settings, send, self._unreadable)
+        self._queries = Queries(engine.plan, config.topology, config.settings, send, self._unreadable)
         self._purge = Purge(config.settings, config.topology)
 
     # Messages

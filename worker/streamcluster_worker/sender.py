@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import repeat
 from operator import length_hint
 from typing import cast
@@ -29,7 +29,7 @@ from .kafka import (
     missing_topics,
 )
 from .kafka_errors import RecordRefused, ResetNeeded, classify, error_for
-from .kafka_settings import PRODUCER_QUEUE_BYTES, PRODUCER_QUEUE_RECORDS
+from .kafka_settings import PRODUCED_OVERHEAD_BYTES, PRODUCER_QUEUE_RECORDS, producer_queue_bytes
 
 OnDelivery = Callable[[KafkaError | None, Message], None]
 
@@ -43,15 +43,27 @@ _AGAIN_HEARD_SECONDS = 5.0
 class Sender:
     """Gives records to one producer. One thread at a time; after any exception it is done (I3): close it."""
 
-    __slots__ = ("_missed", "_misses", "_queued_bytes", "_settings", "_written", "producer")
+    __slots__ = (
+        "_missed",
+        "_misses",
+        "_queue_bytes_max",
+        "_queued_bytes",
+        "_record_bytes",
+        "_settings",
+        "_written",
+        "producer",
+    )
 
     def __init__(self, settings: Settings, producer: Producer, *, in_transaction: bool) -> None:
         self.producer = producer
         self._settings = settings
         # Topics that were written to.
         self._written: set[str] = set()
+        self._queue_bytes_max = producer_queue_bytes(settings)
         # Bytes given to the producer since its queue was last seen empty.
         self._queued_bytes = 0
+        # The average record of the batch that had the largest, since then.
+        self._record_bytes = 0
         # One failed delivery per kind of error. `dict.setdefault` is the callback: C code, no Python frame (0.15 us a
         # record). The stub wants a callback that returns None; librdkafka does not look at what it returns.
         self._misses: dict[KafkaError | None, Message] = {}
@@ -74,10 +86,7 @@ class Sender:
         Called from C, with its arguments by position, produce takes 0.35 us a record, and produce_batch 0.4 us.
         """
         self._written.add(topic)
-        for start in range(0, len(records), _BATCH_RECORDS):
-            chunk = records[start : start + _BATCH_RECORDS]
-            if not reserved:
-                self._make_room(chunk, deadline)
+        for chunk in _batched(records) if reserved else self._with_room(records, deadline):
             self._produce(topic, chunk, partition, self._missed)
 
     def _produce(self, topic: str, records: list[OutputRecord], partition: int, on_delivery: OnDelivery | None) -> None:
@@ -113,8 +122,8 @@ class Sender:
             landed[tp] = offset
 
         self.produce(tp.topic, records[:-1], deadline, tp.partition)
-        self._make_room(records[-1:], deadline)
-        self._produce(tp.topic, records[-1:], tp.partition, noted)
+        for last in self._with_room(records[-1:], deadline):
+            self._produce(tp.topic, last, tp.partition, noted)
 
     def flush(self, deadline: float) -> None:
         """Wait until every record has its answer."""
@@ -154,22 +163,39 @@ class Sender:
         size = _size_of(records)
         if not self._has_room(len(records), size):
             return False
-        self._queued_bytes += size
+        self._count(len(records), size)
         return True
 
-    def _make_room(self, chunk: list[OutputRecord], deadline: float) -> None:
-        """Wait until the queue has room for `chunk`."""
-        size = _size_of(chunk)
-        if not self._has_room(len(chunk), size):
-            self.flush(deadline)
-            self._queued_bytes = 0
-        self._queued_bytes += size
+    def _with_room(self, records: list[OutputRecord], deadline: float) -> Iterator[list[OutputRecord]]:
+        """Cut a list into pieces that fit into the queue when it is empty, and wait for room for each."""
+        waiting = list(_batched(records))
+        while waiting:
+            chunk = waiting.pop(0)
+            size = _size_of(chunk)
+            if size > self._queue_bytes_max and len(chunk) > 1:
+                half = len(chunk) // 2
+                waiting[:0] = (chunk[:half], chunk[half:])
+                continue
+            if not self._has_room(len(chunk), size):
+                self.flush(deadline)
+                self._empty()
+            self._count(len(chunk), size)
+            yield chunk
 
     def _has_room(self, count: int, size: int) -> bool:
         queued = len(self.producer)
         if queued == 0:
-            self._queued_bytes = 0
-        return queued + count <= PRODUCER_QUEUE_RECORDS and self._queued_bytes + size <= PRODUCER_QUEUE_BYTES
+            self._empty()
+        # What was given since it was empty may have been sent by now, and then what is there is no larger than this.
+        queued_bytes = min(self._queued_bytes, queued * self._record_bytes)
+        return queued + count <= PRODUCER_QUEUE_RECORDS and queued_bytes + size <= self._queue_bytes_max
+
+    def _count(self, count: int, size: int) -> None:
+        self._queued_bytes += size
+        self._record_bytes = max(self._record_bytes, -(-size // max(1, count)))
+
+    def _empty(self) -> None:
+        self._queued_bytes = self._record_bytes = 0
 
 
 def give_up_if_deaf(settings: Settings, what: str, producer: Producer, seconds: float) -> None:
@@ -213,5 +239,11 @@ def is_refused(error: KafkaError) -> bool:
     return classify(error) == "refused" or error.name() == "_UNKNOWN_PARTITION"
 
 
+def _batched(records: list[OutputRecord]) -> Iterator[list[OutputRecord]]:
+    """Pieces as they are given to the client."""
+    return (records[start : start + _BATCH_RECORDS] for start in range(0, len(records), _BATCH_RECORDS))
+
+
 def _size_of(records: list[OutputRecord]) -> int:
-    return sum([len(record[0] or b"") + len(record[1] or b"") for record in records])
+    size = sum([len(record[0] or b"") + len(record[1] or b"") for record in records])
+    return size + len(records) * PRODUCED_OVERHEAD_BYTES

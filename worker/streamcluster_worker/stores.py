@@ -15,6 +15,7 @@ from pathlib import Path
 
 from streamcluster.causes import why
 from streamcluster.ids import TaskId
+from streamcluster.memory import shares_of
 from streamcluster.open_files import open_files_max
 from streamcluster.settings import Settings
 from streamcluster.stores import MemoryStore, StoreFailed, TaskStore
@@ -65,7 +66,8 @@ class Stores:
             workers = settings.workers or len(os.sched_getaffinity(0))
             # The kernel knows no infinity of files, but its word for it does not count as a number.
             files = open_files_max(self._topology, workers, limit) if limit != resource.RLIM_INFINITY else -1
-            self._memory = Memory(settings.store_block_cache_bytes, settings.store_write_buffer_bytes, files)
+            shares = shares_of(settings)
+            self._memory = Memory(shares.block_cache, shares.write_buffers, files)
         self._directory.mkdir(parents=True, exist_ok=True)
         path = self._directory / str(task)
         owner = identity(self._settings.app_id, self._cluster_id, task)

@@ -13,10 +13,12 @@ from ..ids import TP
 
 # Runs are counted together up to so many records: what is known of a part of them is interpolated by offset.
 SPAN_RECORDS = 256
+# The first poll is for so many records: nobody knows yet how large they are, decoded.
+FIRST_RECORDS = 16
 
 
 class Span:
-    """Consecutive records of a partition. end: the offset behind them; size: bytes of their keys and values."""
+    """Consecutive records of a partition. end: the offset behind them; size: what they take in memory, in bytes."""
 
     __slots__ = ("end", "records", "size", "start")
 
@@ -126,34 +128,34 @@ class Backlog:
     A look takes 2 us a partition, so it is taken when so much was consumed that something may have to be done.
 
     Args:
-        records_max: how many records may wait, over all partitions.
-        bytes_max: how many bytes of keys and values they may have.
+        records_max: how many records may wait, over all partitions. It may be changed before each look.
+        bytes_max: how many bytes of memory they may take. It too.
         events_max: how many may be done and not committed, before a commit is due.
     """
 
     __slots__ = (
-        "_bytes_max",
         "_events_max",
         "_fed_bytes",
-        "_fed_records",
         "_free_bytes",
         "_free_records",
         "_own_bytes",
         "_own_records",
         "_record_bytes",
-        "_records_max",
         "bytes",
+        "bytes_max",
         "done",
+        "fed_records",
         "paused",
         "records",
+        "records_max",
     )
 
     def __init__(self, records_max: int, bytes_max: int, events_max: int) -> None:
-        self._records_max = records_max
-        self._bytes_max = bytes_max
+        self.records_max = records_max
+        self.bytes_max = bytes_max
         self._events_max = events_max
         # What was consumed since the last look.
-        self._fed_records = 0
+        self.fed_records = 0
         self._fed_bytes = 0
         # As of the last look: what waits, what is done and not committed, the average record that waited last, what is
         # left of the pool, and what each partition may have beside it.
@@ -169,16 +171,21 @@ class Backlog:
 
     def fed(self, records: int, size: int) -> None:
         """So many records were consumed, with so many bytes."""
-        self._fed_records += records
+        self.fed_records += records
         self._fed_bytes += size
+
+    def _learn(self) -> None:
+        """How large records are now: larger ones count at once, or a poll of them would be one of thousands."""
+        if self.fed_records:
+            self._record_bytes = max(self._fed_bytes // self.fed_records, self._record_bytes * 7 // 8)
 
     def must_look(self) -> bool:
         """Something may have to be paused, resumed or committed."""
-        records = self.records + self._fed_records
+        records = self.records + self.fed_records
         return (
             bool(self.paused)
-            or records > self._records_max // 16
-            or self.bytes + self._fed_bytes > self._bytes_max // 16
+            or records > self.records_max // 16
+            or self.bytes + self._fed_bytes > self.bytes_max // 16
             or self.done + records >= self._events_max
         )
 
@@ -189,18 +196,19 @@ class Backlog:
             partitions: all that are not empty, settled.
             count: how many the worker has.
         """
-        self._fed_records = self._fed_bytes = 0
+        self._learn()
+        self.fed_records = self._fed_bytes = 0
         self.records = sum([one.waiting_records for one in partitions.values()])
         self.bytes = sum([one.waiting_bytes for one in partitions.values()])
         self.done = sum([one.done_records for one in partitions.values()])
         if self.records:
-            self._record_bytes = self.bytes // self.records
-        own_records = self._own_records = self._records_max // (4 * max(1, count))
-        own_bytes = self._own_bytes = self._bytes_max // (4 * max(1, count))
+            self._record_bytes = max(self._record_bytes, self.bytes // self.records)
+        own_records = self._own_records = self.records_max // (4 * max(1, count))
+        own_bytes = self._own_bytes = self.bytes_max // (4 * max(1, count))
         taken_records = sum([max(0, one.waiting_records - own_records) for one in partitions.values()])
         taken_bytes = sum([max(0, one.waiting_bytes - own_bytes) for one in partitions.values()])
-        self._free_records = max(0, self._records_max // 2 - taken_records)
-        self._free_bytes = max(0, self._bytes_max // 2 - taken_bytes)
+        self._free_records = max(0, self.records_max // 2 - taken_records)
+        self._free_bytes = max(0, self.bytes_max // 2 - taken_bytes)
         # What is paused goes on at half of where it paused: a client that resumes fetches again what it had.
         self.paused = frozenset(
             tp
@@ -215,6 +223,9 @@ class Backlog:
 
         So the buffer holds at most its bound, or one record of each partition where that is more.
         """
-        records = max(self._own_records, (self._free_records - self._fed_records) // 2)
+        self._learn()
+        if not self._record_bytes:
+            return max(1, min(records_max, FIRST_RECORDS))
+        records = max(self._own_records, (self._free_records - self.fed_records) // 2)
         size = max(self._own_bytes, (self._free_bytes - self._fed_bytes) // 2)
         return max(1, min(records_max, records, size // max(1, self._record_bytes)))

@@ -9,19 +9,23 @@ It knows no asyncio, no store and no codec.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from math import ceil
 from typing import Any
 
 from ..tables import IMMUTABLE
+from .weigh import VALUE_BYTES, Weight
 
 # Two dict slots, the key and the value as Python objects; measured with tracemalloc.
 ENTRY_OVERHEAD_BYTES = 200
-# The same for values that can be changed in place: the decoded object, and its encoding, which is kept to see changes
-# by. Measured with tracemalloc on dicts of 13 to 136 bytes of JSON and lists of 101: 430 to 1090 bytes an entry.
-OBJECT_OVERHEAD_BYTES = 400
-OBJECT_FACTOR = 4
+# The same for values that can be changed in place: a slot more, and the object that holds the encoding, which is kept
+# to see changes by. What depends on the size of these two is counted apart.
+OBJECT_OVERHEAD_BYTES = 300 + VALUE_BYTES
+# How many are looked into for what the decoded value takes (weigh.py): the oldest and the newest so many.
+SAMPLE_OBJECTS = 2
+# The encodings of all are counted anew when so many came since, as a part of all: 30 ns for each of them.
+RECOUNT_PART = 1 / 4
 # Before anything is known of an entry.
 ENTRY_BYTES = 100 + ENTRY_OVERHEAD_BYTES
 # Fractions of the budget. An eviction goes so far below it: not a few entries at each commit.
@@ -43,7 +47,19 @@ class ShardMemory:
         pinned: the keys that are not committed; they are in values or objects (or deleted), and stay there.
     """
 
-    __slots__ = ("_entry_bytes", "_new_bytes", "_new_count", "_pinned", "baseline", "objects", "old", "values")
+    __slots__ = (
+        "_new_bytes",
+        "_new_count",
+        "_object_bytes",
+        "_pinned",
+        "_uncounted",
+        "_value_bytes",
+        "_weight",
+        "baseline",
+        "objects",
+        "old",
+        "values",
+    )
 
     def __init__(self, pinned: Callable[[], Iterable[Any]]) -> None:
         self._pinned = pinned
@@ -54,10 +70,13 @@ class ShardMemory:
         self.baseline: dict[Any, bytes | None] = {}
         # Entries of both kinds that were not used since the shards aged, in the order in which they are evicted.
         self.old: dict[Any, Any] = {}
-        # The average entry, and those that came since it was computed.
-        self._entry_bytes = float(ENTRY_BYTES)
+        # The average entry of each kind, and those that came since it was computed.
+        self._value_bytes = self._object_bytes = float(ENTRY_BYTES)
         self._new_bytes = 0
         self._new_count = 0
+        # Those that came since the encodings of objects were counted, and what an object takes beside its encoding.
+        self._uncounted = 0
+        self._weight = Weight()
 
     def recall(self, key: Any) -> Any:
         """An old entry is used: it is young again. KeyError when there is none."""
@@ -92,15 +111,43 @@ class ShardMemory:
         return len(self.values) + len(self.objects) + len(self.old)
 
     def entry_bytes(self) -> float:
-        """What an entry takes, on average: an estimate from the encodings of those that came."""
+        """What an entry takes, on average: an estimate from the encodings, and from a sample of decoded values."""
+        held = self.held_count()
         if self._new_count:
-            kept = max(0, self.held_count() - self._new_count)
-            new = self._new_bytes + self._new_count * ENTRY_OVERHEAD_BYTES
-            if self.baseline:
-                new = self._new_bytes * OBJECT_FACTOR + self._new_count * OBJECT_OVERHEAD_BYTES
-            self._entry_bytes = (self._entry_bytes * kept + new) / (kept + self._new_count)
-            self._new_bytes = self._new_count = 0
-        return self._entry_bytes
+            self._look(held)
+        objects = max(len(self.baseline), len(self.objects))
+        if not objects:
+            return self._value_bytes
+        held = max(held, objects)
+        return (self._object_bytes * objects + self._value_bytes * (held - objects)) / held
+
+    def _look(self, held: int) -> None:
+        """Take what came into account."""
+        count, size = self._new_count, self._new_bytes
+        self._new_bytes = self._new_count = 0
+        if not self.baseline:
+            kept = max(0, held - count)
+            self._value_bytes = (self._value_bytes * kept + size + count * ENTRY_OVERHEAD_BYTES) / (kept + count)
+            return
+        self._uncounted += count
+        if self._weight.is_due(size):
+            self._weight.sample(self._sample())
+        elif self._uncounted < RECOUNT_PART * len(self.baseline):
+            return
+        self._uncounted = 0
+        # All, and not those that came: entries that grow in place are written more often than they are.
+        encoded = sum(map(len, filter(None, self.baseline.values()))) / len(self.baseline)
+        self._object_bytes = encoded * (1 + self._weight.factor) + OBJECT_OVERHEAD_BYTES
+
+    def _sample(self) -> Iterator[tuple[Any, int]]:
+        """The oldest and the newest objects, with the size of their encodings."""
+        for key in (*islice(self.baseline, SAMPLE_OBJECTS), *islice(reversed(self.baseline), SAMPLE_OBJECTS)):
+            value = self.objects[key] if key in self.objects else self.old.get(key)
+            yield value, len(self.baseline[key] or b"")
+
+    def held_bytes(self) -> float:
+        """What all entries take."""
+        return self.entry_bytes() * self.held_count()
 
     # What the budget calls
 
@@ -132,30 +179,40 @@ class ShardMemory:
 
 
 class CacheBudget:
-    """One bound for all shards of a worker. Between two calls they may grow: by what one commit reads and writes.
+    """One bound for all shards of a worker. Between two calls they may grow: by what is read and written meanwhile.
 
     Args:
-        bytes_max: what the shards may hold together.
+        bytes_max: what the shards may hold together. It may be changed before each call.
     """
 
-    __slots__ = ("_bytes_max",)
+    __slots__ = ("bytes_max", "entry_bytes_max", "held_bytes")
 
     def __init__(self, bytes_max: int) -> None:
-        self._bytes_max = bytes_max
+        self.bytes_max = bytes_max
+        # As of the last call: what they hold, and the average entry of the shard that has the largest.
+        self.held_bytes = 0
+        self.entry_bytes_max = 0
 
     def trim(self, shards: Sequence[ShardMemory]) -> None:
         """Evict what was not used for longest, over all shards, until they are within the budget."""
         sizes = [shard.entry_bytes() for shard in shards]
-        excess = sum(size * shard.held_count() for size, shard in zip(sizes, shards, strict=True)) - self._bytes_max
+        held = sum(size * shard.held_count() for size, shard in zip(sizes, shards, strict=True))
+        evicted = self._trim(shards, sizes, held - self.bytes_max)
+        self.held_bytes = int(held - evicted)
+        self.entry_bytes_max = int(max(sizes, default=0))
+
+    def _trim(self, shards: Sequence[ShardMemory], sizes: Sequence[float], excess: float) -> float:
+        """Evict so many bytes, and some more; how many were evicted."""
         if excess <= 0:
-            if excess > (FIRST_AGE - 1) * self._bytes_max and not any(shard.old for shard in shards):
+            if excess > (FIRST_AGE - 1) * self.bytes_max and not any(shard.old for shard in shards):
                 _age(shards)
-            return
-        excess -= _evict(shards, sizes, excess + self._bytes_max * SLACK)
-        if _old_bytes(shards, sizes) < self._bytes_max * OLD_LEAST:
+            return 0.0
+        evicted = _evict(shards, sizes, excess + self.bytes_max * SLACK)
+        if _old_bytes(shards, sizes) < self.bytes_max * OLD_LEAST:
             _age(shards)
-        if excess > 0:
-            _evict(shards, sizes, excess)
+        if excess > evicted:
+            evicted += _evict(shards, sizes, excess - evicted)
+        return evicted
 
 
 def _old_bytes(shards: Sequence[ShardMemory], sizes: Sequence[float]) -> float:

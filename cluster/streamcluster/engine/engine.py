@@ -16,11 +16,12 @@ from ..errors import CommitRefused
 from ..freeze import Plan, Unit
 from ..ids import TP, TaskId
 from ..limits import letter_bytes_max
+from ..memory import Shares, shares_of
 from ..stores import StoreFailed, TaskStore
 from ..tables import Table
 from ..topology import Topology
 from .backlog import Backlog, PartitionBacklog
-from .cache_budget import CacheBudget
+from .budget import Budget
 from .clock import Clock
 from .functions import Functions
 from .hand import Hand
@@ -32,6 +33,7 @@ from .late import LateTasks
 from .local_tables import attach_tables, make_shards
 from .outbox import Outbox
 from .partition import Reader, Reject, SourcePartition
+from .ports import Process
 from .recovery import Recovery
 from .shards import ShardView
 from .shared import SharedPart, is_named, make_shared, readers_of
@@ -44,6 +46,8 @@ class Engine:
     """Runs the tasks that the shell opens. Everything happens on one event loop.
 
     outbox_records_max: bound of each task's output per topic; the setting of that name when None.
+    shares: what memory there is, and how it is split; as the settings say when None.
+    process: what is asked how much it really takes; nothing when None.
     in_hand: notes that outlive the process, of all that `topology.source_partitions` has; none that do when None.
     """
 
@@ -55,6 +59,8 @@ class Engine:
         clock: Clock,
         *,
         outbox_records_max: int | None = None,
+        shares: Shares | None = None,
+        process: Process | None = None,
         in_hand: InHand | None = None,
     ) -> None:
         self.app = app
@@ -69,7 +75,14 @@ class Engine:
         # Done: finished by all who read them, and committed.
         self.events_total = 0
         records_max = app.conf.outbox_records_max if outbox_records_max is None else outbox_records_max
-        self._make_outbox = partial(Outbox, records_max, self._sender_waits)
+        self.budget = Budget(
+            shares or shares_of(app.conf),
+            self.tasks,
+            app.conf.stream_buffer_records_max,
+            app.conf.commit_events_max,
+            process,
+        )
+        self._make_outbox = partial(Outbox, records_max, self._sender_waits, self.budget.output_room)
         self.outbox = self._make_outbox()
         self._routes: dict[tuple[str, int], SourcePartition] = {}
         self.lagging = Lagging(clock, self._routes, self.changed.set)
@@ -88,19 +101,20 @@ class Engine:
             entries_max=app.conf.commit_events_max,
             exactly_once=app.conf.exactly_once,
         )
+        self.budget.watch(self.transaction)
         self.late = LateTasks(clock, self.tasks, self.transaction, self.recovery, self.changed.set)
         self.functions = self.recovery.functions = Functions(
             app, plan.functions, clock, self.outbox, self.recovery.function_failed, self.recovery.function_ended
         )
-        # What was consumed and is not committed; as of the last look of `overfull`.
-        self.backlog = Backlog(
-            app.conf.stream_buffer_records_max, app.conf.stream_buffer_bytes_max, app.conf.commit_events_max
-        )
-        self._cache = CacheBudget(app.conf.table_cache_bytes)
         attach_tables(plan, self.tasks, topology)
         # Unit -> what is done with an event that it cannot process.
         self._policies = {unit.name: unit.policy for unit in plan.units}
         self._policies |= {stream.name: stream.policy for stream in plan.shared}
+
+    @property
+    def backlog(self) -> Backlog:
+        """What was consumed and is not committed; as of the last look of `overfull`."""
+        return self.budget.backlog
 
     def _rested(self) -> None:
         self.moves += 1
@@ -180,7 +194,9 @@ class Engine:
     ) -> None:
         for topic, those in readers.items():
             tp = TP(topic, running.id.partition)
-            partition = SourcePartition(running.id, tp, those, positions[tp], reject, self.caution)
+            partition = SourcePartition(
+                running.id, tp, those, positions[tp], reject, self.caution, self.budget.weight(topic)
+            )
             running.partitions[tp] = partition
             self._routes[tp] = partition
 
@@ -249,6 +265,7 @@ class Engine:
         partitions = [record.partition() for record in records]
         topics = [record.topic() for record in records]
         start, count = 0, len(records)
+        fed = size = 0
         while start < count:
             topic, partition = topics[start], partitions[start]
             end = start + 1
@@ -258,8 +275,10 @@ class Engine:
             if source is not None:
                 source.feed(records[start:end])
                 self._touch(source.task)
-                self.backlog.fed(end - start, source.backlog.added_bytes)
+                fed += end - start
+                size += source.backlog.added_bytes
             start = end
+        self.budget.fed(fed, size)
 
     def advance(self, tp: TP, offset: int) -> None:
         """The log of `tp` ends at `offset`: what is below and was not delivered are transaction markers."""
@@ -288,7 +307,7 @@ class Engine:
             if not partition.backlog.is_empty():
                 partition.settle()
                 waiting[partition.tp] = partition.backlog
-        full = set(self.backlog.look(waiting, len(self._routes)))
+        full = self.budget.overfull(waiting, len(self._routes))
         if full and self._shared:
             self.recovery.unread({tp.topic for tp in full})
         return full
@@ -305,13 +324,14 @@ class Engine:
                     self.events_total += partitions[tp].done.committed(position.next_offset)
                     self.caution.committed(tp, position.next_offset)
                     self.recovery.aside.committed(tp, position.next_offset)
-        self._cache.trim([shard.memory for task in self.tasks.values() for shard in task.shards.values()])
+        self.budget.trim()
         self.step()
 
     def step(self) -> None:
         """Let trials of failing events go on; the shell calls it whenever coroutines have run."""
         if self.recovery.trials:
             self.recovery.step(self.transaction.has)
+        self.budget.step(self.clock.now())
         self.caution.step(are_tried=bool(self.recovery.trials))
 
     def idle(self) -> bool:

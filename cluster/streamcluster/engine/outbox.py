@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -33,25 +34,77 @@ class _Ended:
         raise error
 
 
+# A list of records is looked into when it has so many, and each time it has doubled; 16 records of it, 2 us.
+FIRST_LOOK_RECORDS = 8
+SAMPLE_RECORDS = 16
+# A record in the outbox: a tuple, two bytes objects, a slot.
+OUTPUT_OVERHEAD_BYTES = 200
+
+
+class OutputRoom:
+    """What all outboxes of a worker may hold together, in bytes, and what a record of theirs takes.
+
+    Args:
+        bytes_max: asked at each look; None: no bound.
+        count: how many records all hold, as far as that is known.
+    """
+
+    __slots__ = ("_bytes_max", "_count", "record_bytes")
+
+    def __init__(self, bytes_max: Callable[[], int] | None = None, count: Callable[[], int] = lambda: 0) -> None:
+        self._bytes_max = bytes_max
+        self._count = count
+        # As of the last look at one of them.
+        self.record_bytes = OUTPUT_OVERHEAD_BYTES
+
+    def is_over(self, records: list[OutputRecord]) -> bool:
+        """Whether this list of an outbox takes more than it may: all that there is, or a quarter when all is taken."""
+        if self._bytes_max is None or not records:
+            return False
+        bytes_max = self._bytes_max()
+        self.record_bytes = max(record_size(records), self.record_bytes * 3 // 4)
+        size = self.record_bytes * len(records)
+        return size > bytes_max or (size > bytes_max // 4 and self.record_bytes * self._count() > bytes_max)
+
+
 class Outbox:
     """Output records by topic.
 
     Args:
         records_max: bound per topic (I7): a sender that awaits is held up above it, until there is room again.
         on_full: called when a sender is held up.
+        room_for: bounds the bytes too, over all outboxes.
         behind: the outbox that this one is moved into; what waits there counts too.
     """
 
-    __slots__ = ("_behind", "_on_full", "_waiting", "has_ended", "records_max", "topics")
+    __slots__ = ("_behind", "_look_at", "_on_full", "_records_max", "_room_for", "_waiting", "has_ended", "topics")
 
-    def __init__(self, records_max: int, on_full: Callable[[], None], behind: Outbox | None = None) -> None:
+    def __init__(
+        self,
+        records_max: int,
+        on_full: Callable[[], None],
+        room_for: OutputRoom | None = None,
+        behind: Outbox | None = None,
+    ) -> None:
         self.topics: Outputs = {}
         self.has_ended = False
-        # May be raised for an event that must be done in one go.
-        self.records_max = records_max
+        self._records_max = records_max
+        # How many records a list may have before it is looked at: a comparison for each record, and no more.
+        self._look_at = min(records_max, FIRST_LOOK_RECORDS)
         self._on_full = on_full
+        self._room_for = room_for or OutputRoom()
         self._behind = behind
         self._waiting: list[asyncio.Future[None]] = []
+
+    def lift(self) -> None:
+        """Bound nothing, for an event that must be done in one go."""
+        self._records_max = self._look_at = sys.maxsize
+
+    def bound_again(self) -> None:
+        """As the outbox behind it, after `lift`."""
+        assert self._behind is not None
+        self._records_max = self._behind._records_max
+        self._look_at = min(self._records_max, FIRST_LOOK_RECORDS)
 
     def append(self, topic: str, record: OutputRecord) -> bool:
         """Add one record; True when the sender had better wait for `room`."""
@@ -59,14 +112,27 @@ class Outbox:
             records = self.topics[topic]
         except KeyError:
             self.topics[topic] = [record]
+            if self._records_max < sys.maxsize:
+                self._look_at = min(self._records_max, FIRST_LOOK_RECORDS)
             # What is behind grows when this is moved there, and then this begins anew: no need to ask at each record.
-            return self.records_max < 1 or (self._behind is not None and self._behind.is_crowded(topic))
+            return self._records_max < 1 or (self._behind is not None and self._behind.is_crowded(topic))
         records.append(record)
-        return len(records) > self.records_max
+        return len(records) > self._look_at and self._is_over(records)
+
+    def _is_over(self, records: list[OutputRecord]) -> bool:
+        if len(records) > self._records_max:
+            return True
+        is_over = self._room_for.is_over(records)
+        # Who does not await goes on, and is not to pay for a look at each record.
+        self._look_at = min(self._records_max, len(records) + FIRST_LOOK_RECORDS if is_over else 2 * len(records))
+        return is_over
 
     def is_crowded(self, topic: str) -> bool:
         """More waits for `topic` than may."""
-        return topic in self.topics and len(self.topics[topic]) > self.records_max
+        records = self.topics.get(topic, ())
+        if self._records_max == sys.maxsize or not records:
+            return False
+        return len(records) > self._records_max or self._room_for.is_over(list(records))
 
     async def room(self) -> None:
         """Wait until what is here has been taken out, or more may wait."""
@@ -108,6 +174,13 @@ class Outbox:
             if not waiter.done():
                 waiter.set_result(None)
         self._waiting.clear()
+
+
+def record_size(records: list[OutputRecord]) -> int:
+    """What one of these takes, on average, by a sample. Headers are not looked at: they are few and short."""
+    sample = records[:: len(records) // SAMPLE_RECORDS + 1]
+    size = sum([len(record[0] or b"") + len(record[1] or b"") for record in sample])
+    return size // len(sample) + OUTPUT_OVERHEAD_BYTES
 
 
 def merge(into: Outputs, outputs: Outputs) -> None:

@@ -25,6 +25,7 @@ from .done_count import DoneCount
 from .intake import RunIntake
 from .killers import Caution
 from .values import Committed, UnreadableRecord
+from .weigh import RecordWeight
 
 SIZE_SAMPLE = 8
 # Brokers take at most so much with an offset, by default (offset.metadata.max.bytes).
@@ -65,6 +66,7 @@ class SourcePartition:
         "_caution",
         "_reject",
         "_unreadable_next",
+        "_weight",
         "backlog",
         "committed",
         "done",
@@ -81,14 +83,23 @@ class SourcePartition:
     )
 
     def __init__(
-        self, task: TaskId, tp: TP, readers: list[Reader], committed: Committed, reject: Reject, caution: Caution
+        self,
+        task: TaskId,
+        tp: TP,
+        readers: list[Reader],
+        committed: Committed,
+        reject: Reject,
+        caution: Caution,
+        weight: RecordWeight | None = None,
     ) -> None:
+        """weight: of the topic's records; one of its own when None."""
         self.task = task
         self.tp = tp
         self.readers = readers
         self.committed = committed
         self._reject = reject
         self._caution = caution
+        self._weight = weight or RecordWeight()
         self.next_offset = committed.next_offset
         # While a failing event is tried, records from `gate` on wait in `gated`.
         self.gate: int | None = None
@@ -147,7 +158,8 @@ class SourcePartition:
             self.done.fed(max(first, known), self.next_offset, new)
         if type(records[-1]) is UnreadableRecord:
             self._unreadable_next = self.next_offset
-        self.backlog.add(first, self.next_offset, count, _size_of(records))
+        size = self._weight.of(_size_of(records), count)
+        self.backlog.add(first, self.next_offset, count, size)
         if self.gate is not None:
             gate = self.gate
             self.gated += [record for record in records if record.offset() >= gate]
@@ -218,6 +230,10 @@ class SourcePartition:
                 run = Run(self.task, self.tp, taken, values, behind, reader.topic.coders.decode_key)
                 reader.intake.push(run)
         self._caution.decoding(self.tp, 0)
+        if self._weight.is_due:
+            is_shared = all(shared.is_immutable() for shared in decoded.values())
+            copies = len(decoded) if is_shared else len({reader.unit for reader in self.readers})
+            self._weight.look([shared.decoded for shared in decoded.values()], copies)
 
     def _decode_again(
         self, shared: Shared, reader: Reader, records: list[KafkaRecord]

@@ -69,3 +69,15 @@ class Writes(Protocol):
     def abort(self) -> asyncio.Future[None]:
         """Drop what is in the open transaction, definitely."""
         ...
+
+
+class Process(Protocol):
+    """The process that the engine is in."""
+
+    def size(self) -> int:
+        """Bytes of memory that it has."""
+        ...
+
+    def give_back(self) -> None:
+        """Return to the kernel what is free, if it was not done a moment ago."""
+        ...

@@ -115,7 +115,7 @@ class Pump:
         """
         engine = self._engine
         engine.changed.clear()
-        records = [] if self._must_wait() else self._reads.poll(engine.backlog.room)
+        records = [] if self._must_wait() else self._reads.poll(engine.budget.room)
         if records:
             engine.feed(records)
         for tp, offset in self._reads.ended.items():
@@ -149,8 +149,8 @@ class Pump:
         """Results pile up behind a commit: do not add to them."""
         if self._job is None:
             return False
-        much = self._engine.transaction.output_count() > 4 * self._settings.producer_flush_records
-        return much or self._engine.backlog.done >= 2 * self._settings.commit_events_max
+        outputs = self._engine.transaction.output_count()
+        return outputs > 4 * self._settings.producer_flush_records or self._engine.budget.must_wait(outputs)
 
     async def _wait(self) -> None:
         """Nothing to take: sleep until a record, an agent, the commit in flight or the next commit's time wakes us."""
@@ -188,7 +188,8 @@ class Pump:
             # Without transactions a commit hides nothing, so readers need not wait for it; while there is much to do,
             # large batches are worth more.
             return True
-        return transaction.output_count() >= self._settings.producer_flush_records or transaction.senders_wait()
+        outputs, much = transaction.output_count(), self._settings.producer_flush_records
+        return outputs >= much or self._engine.budget.must_hand_over(outputs) or transaction.senders_wait()
 
     def _is_due(self, now: float) -> bool:
         """A commit is due: its time has come and there is something in it."""
@@ -199,7 +200,7 @@ class Pump:
             or engine.transaction.is_awaited()
             or engine.outbox.is_full()
             or any(trial.waits_for_commit() for trial in engine.recovery.trials.values())
-            or max(ready, engine.backlog.done) >= self._settings.commit_events_max
+            or engine.budget.must_commit(max(ready, engine.backlog.done))
         )
         if now < self._pacing.due() and not urgent:
             return False

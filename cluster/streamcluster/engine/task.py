@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections.abc import Callable, Mapping
 
 from ..errors import StreamclusterError
@@ -177,11 +176,11 @@ class RunningTask:
         for coroutine in self.coroutines:
             if (event := event_in_hand(coroutine)) is not None:
                 text = (
-                    "event %s@%d of %s has sent more than outbox_records_max and does not end: it is done again, and "
+                    "event %s@%d of %s has sent more than outbox_records_max or outbox_bytes_max allows and does not "
+                    "end: it is done again, and what it sends is kept in memory"
                 )
-                text = f"{text}what it sends is kept in memory"
                 logger.warning(text, *event, coroutine.unit_name)
-                coroutine.hand.outbox.records_max = sys.maxsize
+                coroutine.hand.outbox.lift()
                 self._kept[id(coroutine)] = event
 
     def _bound_again(self, coroutine: Coroutine) -> None:
@@ -189,7 +188,7 @@ class RunningTask:
         tp, offset = self._kept[id(coroutine)]
         if coroutine.intake.position(tp, 0) > offset:
             del self._kept[id(coroutine)]
-            coroutine.hand.outbox.records_max = self.outbox.records_max
+            coroutine.hand.outbox.bound_again()
 
     def take_outputs(self) -> Outputs:
         """What finished events have sent; senders that were held up behind it go on."""
