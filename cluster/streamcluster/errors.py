@@ -93,9 +93,7 @@ class UnencodableEntry(StreamclusterError):
     def __init__(self, table: str, key: object, error: BaseException, *value: object) -> None:
         """value: nothing when it is the key that is refused."""
         which = f", value of type {type(value[0]).__name__}" if value else ""
-        # What refuses a value says in words why; of anything else that a codec raises the class says more.
-        why = text_of(error) if isinstance(error, (TypeError, ValueError, StreamclusterError)) else repr_of(error)
-        super().__init__(f"table {table!r}, key {_shown(key)} of type {type(key).__name__}{which}: {why}")
+        super().__init__(f"table {table!r}, key {_shown(key)} of type {type(key).__name__}{which}: {_why(error)}")
         self.table = table
         self.key = key
 
@@ -103,10 +101,10 @@ class UnencodableEntry(StreamclusterError):
 class UnsendableRecord(StreamclusterError):
     """What an event sends is not what the readers of its topic would get: it is refused where it is sent."""
 
-    def __init__(self, topic: str, part: str, key: object, value: object, error: Exception) -> None:
+    def __init__(self, topic: str, part: str, key: object, value: object, error: BaseException) -> None:
         """part: "key" or "value"."""
         what = value if part == "value" else key
-        super().__init__(f"topic {topic!r}, key {_shown(key)}: its {part} of type {type(what).__name__}: {error}")
+        super().__init__(f"topic {topic!r}, key {_shown(key)}: its {part} of type {type(what).__name__}: {_why(error)}")
         self.topic = topic
         self.key = key
 
@@ -121,6 +119,11 @@ class UndecodableRow(StreamclusterError):
             "gives the table migrate=, a function from old rows to new values"
         )
         self.table = table
+
+
+def _why(error: BaseException) -> str:
+    """What refuses a value says in words why; of anything else that a codec raises the class says more."""
+    return text_of(error) if isinstance(error, (TypeError, ValueError, StreamclusterError)) else repr_of(error)
 
 
 def _shown(key: object) -> str:

@@ -32,7 +32,7 @@ class RestingView:
     def read(self, key: Any) -> Any:
         """A copy of the value of `key`, as outside of agents; KeyError when there is none."""
         value = self._shard.stored(key)
-        return value if type(value) in IMMUTABLE else self._shard.copy(value)
+        return value if type(value) in IMMUTABLE else self._shard.copy(key, value)
 
     stored = read
 
