@@ -40,10 +40,11 @@ class Run:
 
     records and values have the same length, and are this run's own; next_offset: where the partition goes
     on after this run; decode_key: bytes -> key, for `items()` and events; before: what is done, instead of handing out
-    an event, when the run is reached; False means that the coroutine must not go past this run.
+    an event, when the run is reached; False means that the coroutine must not go past this run; has_headers: whether
+    any record has one, once somebody has asked (`headers.headers_at`).
     """
 
-    __slots__ = ("before", "decode_key", "next_offset", "records", "task", "tp", "values")
+    __slots__ = ("before", "decode_key", "has_headers", "next_offset", "records", "task", "tp", "values")
 
     def __init__(
         self,
@@ -62,6 +63,7 @@ class Run:
         self.next_offset = next_offset
         self.decode_key = decode_key
         self.before = before
+        self.has_headers: bool | None = None
 
     def offset(self, index: int) -> int:
         """The offset of the record at `index`."""
@@ -158,11 +160,6 @@ class Cursor:
         count = self.consumed_count()
         return count - 1 if count else None
 
-    def record(self) -> KafkaRecord | None:
-        """The record of the current event, None between events."""
-        index = self.index()
-        return None if self.run is None or index is None else self.run.records[index]
-
     def timestamp(self) -> int:
         """What is sent now is of this time, in ms: the current event's, the latest of a batch, else of the commit."""
         if self.kept.handed_out:
@@ -170,7 +167,7 @@ class Cursor:
         if self.run is None:
             return AT_COMMIT
         try:
-            # `record` in one step, since this is done for each record that is sent: as many are left behind it.
+            # In one step, since this is done for each record that is sent: as many are left behind it.
             record = self.run.records[~self.iterator.__length_hint__()]
         except IndexError:
             # Nothing of the run was handed out.

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from operator import length_hint, methodcaller
 from typing import Any
 
-from .current import KafkaRecord
+from .current import KafkaRecord, Run
 from .errors import UnreadableHeaders
 from .output import Pairs
 
@@ -50,6 +50,17 @@ def have_headers(records: Sequence[KafkaRecord]) -> bool:
     except SystemError:
         records[len(records) - length_hint(left) - 1].set_headers(_UNREADABLE)
         return True
+
+
+def headers_at(run: Run, index: int) -> Pairs | None:
+    """The headers of the record at `index`, None when there are none: most runs have none, and are asked once.
+
+    Raises:
+        UnreadableHeaders: the client cannot read them.
+    """
+    if run.has_headers is None:
+        run.has_headers = have_headers(run.records)
+    return (headers_of(run.records[index]) or None) if run.has_headers else None
 
 
 def header_pairs(headers: Mapping[str, Any] | Sequence[tuple[Any, Any]]) -> Pairs:

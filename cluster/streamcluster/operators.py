@@ -10,7 +10,7 @@ from typing import Any
 
 from .current import Run, time_of
 from .errors import Skip
-from .headers import headers_of
+from .headers import headers_at
 from .output import OutputRecord
 from .topics import Topic
 
@@ -95,8 +95,8 @@ def _echo(topic: Topic, value: Any, place: Place) -> OutputRecord:
     if place is None:
         return topic.prepare(None, value)
     run, index = place
-    record = run.records[index]
-    return topic.prepare(run.key(index), value, headers=headers_of(record), carried=time_of(record))
+    headers = headers_at(run, index)
+    return topic.prepare(run.key(index), value, headers=headers, carried=time_of(run.records[index]))
 
 
 def after_repartition(operators: tuple[Operator, ...]) -> tuple[Operator, ...]:

@@ -16,7 +16,7 @@ from ..current import Cursor, KafkaRecord, Run, cursor_var, outbox_var, time_of
 from ..errors import AppError, Skip, UnencodableEntry, UnsendableRecord, WillNotEnd
 from ..events import Event
 from ..freeze import Unit
-from ..headers import have_headers, headers_of, headers_size
+from ..headers import have_headers, headers_at, headers_of, headers_size
 from ..ids import TaskId
 from ..operators import GroupBy, Processor, apply
 from ..output import BY_KEY, Pairs
@@ -306,9 +306,11 @@ async def _give(sink: Any, value: Any, cursor: Cursor) -> None:
         if isinstance(value, Event):
             await value.forward(topic)
         else:
-            record = None if cursor.kept.handed_out else cursor.record()
-            headers = None if record is None else headers_of(record)
-            await topic.give(topic.prepare(None, value, None, None, headers))
+            run, index = cursor.run, cursor.index()
+            headers = None
+            if run is not None and index is not None and not cursor.kept.handed_out:
+                headers = headers_at(run, index)
+            await topic.give(topic.prepare(None, value, headers=headers))
     else:
         result = sink(value)
         if inspect.isawaitable(result):
