@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 
 from streamcluster.boundary import stay_in_this_process
@@ -24,14 +25,32 @@ _LOOK_SECONDS = 0.01
 def expect_children() -> None:
     """In a worker, which leads its process group, before any code of the app runs in it."""
     stay_in_this_process()
-    os.register_at_fork(after_in_child=_be_a_child)
+    fork = _Fork()
+    os.register_at_fork(before=fork.begin, after_in_parent=fork.end, after_in_child=fork.be_a_child)
 
 
-def _be_a_child() -> None:
-    signal.set_wakeup_fd(-1)
-    for number in HANDLED_SIGNALS:
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+class _Fork:
+    """One that is under way, in each thread: what is sent to the child before it has its handlers waits for them."""
+
+    __slots__ = ("_masks",)
+
+    def __init__(self) -> None:
+        # By thread, for others may fork meanwhile.
+        self._masks: dict[int, set[signal.Signals]] = {}
+
+    def begin(self) -> None:
+        self._masks[threading.get_ident()] = {
+            signal.Signals(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)
+        }
+
+    def end(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._masks.pop(threading.get_ident(), set()))
+
+    def be_a_child(self) -> None:
+        signal.set_wakeup_fd(-1)
+        for number in HANDLED_SIGNALS:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def ask_children_to_end() -> None:
