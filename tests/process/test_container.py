@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,13 +28,15 @@ Run = Callable[..., list[str]]
 @pytest.fixture
 def container(tmp_path: Path, topic_prefix: str) -> Iterator[Container]:
     """One with a volume for state, and 512 MiB if the machine lets us bound memory."""
-    # Bind mounts want no space in a path, and the control socket a short one.
-    directory, state = tmp_path / "c", tmp_path / "state"
+    # Bind mounts want no space in a path, and sockets a short one: that of `tmp_path` has the test's name in it.
+    directory = tmp_path / "c"
     directory.mkdir()
-    state.mkdir(mode=0o700)
     skip_unless_permitted(directory)
-    with memory_cgroup(f"streamcluster-{os.getpid()}-{topic_prefix[-9:-1]}", MEMORY_BYTES) as memory:
-        made = Container(directory, [state], memory)
+    with (
+        tempfile.TemporaryDirectory(prefix="volume-") as state,
+        memory_cgroup(f"streamcluster-{os.getpid()}-{topic_prefix[-9:-1]}", MEMORY_BYTES) as memory,
+    ):
+        made = Container(directory, [Path(state)], memory)
         yield made
         made.close()
 
