@@ -101,6 +101,15 @@ def test_the_pool_is_shared_by_need_and_everybody_is_sure_of_a_part() -> None:
     assert least <= pool.records_bytes_max
 
 
+def test_a_cache_of_nothing_does_not_make_events_come_one_by_one() -> None:
+    """table_cache_bytes=0 keeps nothing between batches; what a batch uses is another matter."""
+    settings = make_settings({"id": "a", "worker_memory": 400 * MIB, "table_cache_bytes": 0})
+    pool = MemoryPool(shares_of(settings))
+    assert pool.cache_bytes_max == 0
+    assert pool.step_bytes_max > MIB
+    assert pool.uncommitted_bytes_max > pool.step_bytes_max
+
+
 def test_the_real_size_of_the_process_corrects_the_estimates() -> None:
     """Too large: all shares shrink to an eighth, and no further; small again: they grow back."""
     pool = MemoryPool(shares_of(make_settings({"id": "a", "worker_memory": 400 * MIB})))

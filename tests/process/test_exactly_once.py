@@ -144,5 +144,6 @@ def test_at_least_once_outputs_do_not_wait_for_the_commit(
 
     eventually(lambda: reader.count(f"{topic_prefix}echo") == 20, 30, "all outputs are there")
 
-    assert reader.committed(run.app_id, f"{topic_prefix}in") == {}
+    # Where its partitions begin, and nothing of an event.
+    assert set(reader.committed(run.app_id, f"{topic_prefix}in").values()) == {0}
     assert run.drain() == 0

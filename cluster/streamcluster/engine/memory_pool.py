@@ -16,8 +16,8 @@ from ..memory import Shares
 LEAST_PART = 4
 CACHE_MOST = 3 / 4
 OUTPUT_PART = 8
-# What one step may read into the cache, and what may be written and not committed, as parts of the cache. It cannot be
-# evicted until it is in a transaction.
+# What one step may read into the cache, and what may be written and not committed, as parts of what entries in use may
+# take. It cannot be evicted until it is in a transaction.
 STEP_PART = 8
 UNCOMMITTED_PART = 4
 # The least that is left of the pool, and the steps towards it and back.
@@ -67,14 +67,19 @@ class MemoryPool:
         return int(part * self.scale)
 
     @property
+    def _in_use_max(self) -> int:
+        """What entries may take that are in use. However small a cache is set, work goes on in batches."""
+        return max(self.cache_bytes_max, int(self._pool // LEAST_PART * self.scale))
+
+    @property
     def step_bytes_max(self) -> int:
         """What one step may bring into the cache."""
-        return self.cache_bytes_max // STEP_PART
+        return self._in_use_max // STEP_PART
 
     @property
     def uncommitted_bytes_max(self) -> int:
         """How much may be changed in the cache before a commit is due."""
-        return self.cache_bytes_max // UNCOMMITTED_PART
+        return self._in_use_max // UNCOMMITTED_PART
 
     def squeeze(self, resident_bytes: int) -> bool:
         """So much memory the process has: whether that is too much, and something must go."""
