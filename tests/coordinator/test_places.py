@@ -29,6 +29,13 @@ except ConfigurationError as error:
 """
 
 
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A directory of the test's own; `tmp_path` may be too long for a socket in it."""
+    with tempfile.TemporaryDirectory(prefix="places-") as path:
+        yield Path(path)
+
+
 @pytest.fixture(autouse=True)
 def _keep_the_temporary_directory() -> Iterator[None]:
     """It is a global of the process."""
@@ -37,10 +44,10 @@ def _keep_the_temporary_directory() -> Iterator[None]:
     tempfile.tempdir = before
 
 
-def test_state_is_where_it_was_named(tmp_path: Path) -> None:
+def test_state_is_where_it_was_named(short_path: Path) -> None:
     """The setting, systemd's directory, the XDG one, the home, in this order."""
     everything = {"STATE_DIRECTORY": "/var/lib/a:/var/lib/b", "XDG_STATE_HOME": "/x", "HOME": "/home/me"}
-    assert state_root(str(tmp_path), everything) == tmp_path
+    assert state_root(str(short_path), everything) == short_path
     assert state_root(None, everything) == Path("/var/lib/a")
     assert state_root(None, {"XDG_STATE_HOME": "/x", "HOME": "/home/me"}) == Path("/x/streamcluster")
     assert state_root(None, {"XDG_STATE_HOME": "x", "HOME": "/h"}) == Path("/h/.local/state/streamcluster")
@@ -65,12 +72,12 @@ def test_relative_home_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_socket_goes_where_state_is_when_there_is_no_other_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A read-only root has no /tmp."""
-    monkeypatch.setattr("streamcluster_coordinator.places._unwritable", _only(tmp_path / "state"))
-    use_socket_directory(str(tmp_path / "state"), {"TMPDIR": "/nowhere"})
-    assert tempfile.gettempdir() == str(tmp_path / "state")
+    monkeypatch.setattr("streamcluster_coordinator.places._unwritable", _only(short_path / "state"))
+    use_socket_directory(str(short_path / "state"), {"TMPDIR": "/nowhere"})
+    assert tempfile.gettempdir() == str(short_path / "state")
 
 
 def test_no_place_for_the_socket_names_every_place_that_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,15 +96,15 @@ def _only(good: Path):  # type: ignore[no-untyped-def]
     return lambda directory: None if directory == good else "it is not writable"
 
 
-def test_place_that_is_not_there_is_made_for_its_user_alone(tmp_path: Path) -> None:
+def test_place_that_is_not_there_is_made_for_its_user_alone(short_path: Path) -> None:
     """The first start on a new machine."""
-    use_socket_directory(None, {"TMPDIR": str(tmp_path / "new")})
-    assert tempfile.gettempdir() == str(tmp_path / "new")
-    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+    use_socket_directory(None, {"TMPDIR": str(short_path / "new")})
+    assert tempfile.gettempdir() == str(short_path / "new")
+    assert (short_path / "new").stat().st_mode & 0o777 == 0o700
 
 
-def test_temporary_directory_that_cannot_be_made_is_one_message(tmp_path: Path) -> None:
+def test_temporary_directory_that_cannot_be_made_is_one_message(short_path: Path) -> None:
     """Of the broker and the demo."""
-    tempfile.tempdir = str(tmp_path / "absent")
+    tempfile.tempdir = str(short_path / "absent")
     with pytest.raises(ConfigurationError, match=r"no temporary directory can be made \(.*give a --data-dir"):
         temporary_directory("x-", "give a --data-dir")

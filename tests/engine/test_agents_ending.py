@@ -123,3 +123,34 @@ def test_agent_cancelled_from_inside_fails_at_its_event(drive: Drive) -> None:
         driver.send("numbers", value=value)
     assert seen == [0, 2]
     assert [o.value for o in driver.dead_letters()] == [b"1"]
+
+
+def test_a_coroutine_ends_though_who_closes_its_task_is_cancelled(drive: Drive) -> None:
+    """As at a reset: the task is nobody's any more, and its agent must not wait on for events that never come."""
+    app = App("closed")
+    source = app.topic("in", key_type=str, value_type=int)
+    ended: list[str] = []
+
+    @app.agent(source)
+    async def waits(stream: Stream[int]) -> None:
+        try:
+            async for _ in stream:
+                pass
+        finally:
+            ended.append("waits")
+
+    driver = drive(app)
+    driver.logs.append("in", {"key": b"a", "value": b"1"}, 0.0)
+    driver.advance(0.0)
+    engine = driver.worker.engine
+
+    async def cancelled() -> None:
+        [task] = engine.tasks
+        closing = asyncio.get_running_loop().create_task(engine.close_task(task))
+        await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait({closing})
+        await asyncio.sleep(0)
+
+    driver.run(cancelled())
+    assert ended == ["waits"]

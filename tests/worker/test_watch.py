@@ -22,6 +22,7 @@ SECONDS = 10.0
 KNOWN = {
     "effects.py": "Effects._ended takes the error, and the worker's loop raises it",
     "kafka.py": "Detached takes whatever is raised, and raises it in whoever waits",
+    "main.py": "the task that is the process: what it raises is its last word",
     "watch.py": "Watch itself",
 }
 
@@ -126,7 +127,7 @@ def test_last_words_are_bounded() -> None:
     """An error may be as long as the record that it is about."""
     last = failed(1, "x" * 10**6, ValueError("y" * 10**6))
     assert len(last.text) + len(last.traceback or "") < 110_000
-    assert (last.traceback or "").startswith("ValueError: y")
+    assert "ValueError: y" in (last.traceback or "")
 
 
 def test_cancelled_is_no_fault() -> None:

@@ -231,6 +231,8 @@ class Engine:
         for tp in running.partitions:
             del self._routes[tp]
             self.caution.close(tp)
+        # Nobody knows the task any more, so nobody else would: not if this is cancelled either.
+        running.end()
         await self.recovery.reattach(sources, {task})
         for source in self._shared:
             source.parts.pop(task, None)

@@ -41,6 +41,7 @@ class Instance:
     __slots__ = (
         "_clock",
         "_context",
+        "_ending",
         "_fail",
         "_loop_task",
         "down",
@@ -73,6 +74,8 @@ class Instance:
         self._clock = clock
         self._fail = fail
         self._loop_task: asyncio.Task[None] | None = None
+        # What was cancelled, until it has ended.
+        self._ending: asyncio.Task[None] | None = None
         self.down = False
         # It failed at an event and waits for its task to be rolled back.
         self.failed = False
@@ -130,19 +133,25 @@ class Instance:
         Raises:
             WillNotEnd: it swallowed the cancellation; only the end of the process helps.
         """
-        loop_task, self._loop_task = self._loop_task, None
-        self.intake.is_ended = True
-        self.hand.shut()
-        self.intake.hold(self)
-        if loop_task is not None:
-            loop_task.cancel()
-            done, _ = await asyncio.wait({loop_task}, timeout=CANCEL_SECONDS_MAX)
+        self.end()
+        if self._ending is not None:
+            done, _ = await asyncio.wait({self._ending}, timeout=CANCEL_SECONDS_MAX)
             if not done:
                 raise WillNotEnd(
                     f"agent {self.unit.name!r} did not end within {CANCEL_SECONDS_MAX:.0f} s of its cancellation."
                 )
+            self._ending = None
         self.intake.queue.clear()
         self.intake.forget()
+
+    def end(self) -> None:
+        """Cancel the coroutine, without a wait for its end: who waits may be cancelled, and it must not go on."""
+        self.intake.is_ended = True
+        self.hand.shut()
+        self.intake.hold(self)
+        if self._loop_task is not None:
+            self._ending, self._loop_task = self._loop_task, None
+            self._ending.cancel()
 
     async def _main(self) -> None:
         attempt = 0
