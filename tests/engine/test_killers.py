@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from streamcluster import App, Codec, Stream
+from streamcluster.engine import instance
 from streamcluster.engine.in_hand import InHand, size_of
 from streamcluster.errors import KilledWorker
 from streamcluster.ids import TP
@@ -22,6 +23,19 @@ DEATHS_MAX = 12
 
 class Died(KeyboardInterrupt):
     """The process is gone, there and then: asyncio lets this through."""
+
+
+@pytest.fixture(autouse=True)
+def _death_is_nobodys_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of ours sees the end of its process; whatever else user code raises is a failure of its event."""
+    of_others = instance.failure_of
+
+    async def failure_of(error: BaseException) -> BaseException:
+        if isinstance(error, Died):
+            raise error
+        return await of_others(error)
+
+    monkeypatch.setattr(instance, "failure_of", failure_of)
 
 
 class Lives:
@@ -56,6 +70,8 @@ class Lives:
 
 def end_process(driver: Driver) -> None:
     """Let nothing that is ready to run go on."""
+    for running in driver.worker.engine.tasks.values():
+        running.end()
     others = asyncio.all_tasks(driver._loop)
     for task in others:
         task.cancel()
