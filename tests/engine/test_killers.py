@@ -10,76 +10,14 @@ from typing import Any
 import pytest
 
 from streamcluster import App, Codec, Stream
-from streamcluster.engine import instance
-from streamcluster.engine.in_hand import InHand, size_of
 from streamcluster.errors import KilledWorker
 from streamcluster.ids import TP
 from streamcluster.testing import Driver
+from tests.engine.dying import DEATH, DEATHS_MAX, Died, Lives, death_is_nobodys_failure, end_process
+
+__all__ = ["death_is_nobodys_failure"]
 
 KILLER = 13
-DEATH = "killed by signal 11 (segmentation fault)"
-DEATHS_MAX = 12
-
-
-class Died(KeyboardInterrupt):
-    """The process is gone, there and then: asyncio lets this through."""
-
-
-@pytest.fixture(autouse=True)
-def _death_is_nobodys_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of ours sees the end of its process; whatever else user code raises is a failure of its event."""
-    of_others = instance.failure_of
-
-    async def failure_of(error: BaseException) -> BaseException:
-        if isinstance(error, Died):
-            raise error
-        return await of_others(error)
-
-    monkeypatch.setattr(instance, "failure_of", failure_of)
-
-
-class Lives:
-    """A driver whose process may die and is replaced, with what it leaves in its notes."""
-
-    def __init__(self, driver: Driver) -> None:
-        self._driver = driver
-        self._tps = driver.worker._topology.source_partitions()
-        self._buffer = bytearray(size_of(len(self._tps)))
-        self.deaths = 0
-        self._begin(None)
-        driver.crash()
-
-    def _begin(self, death: str | None) -> None:
-        self._buffer = bytearray(self._buffer)
-        self._driver.worker.in_hand = InHand(self._buffer, self._tps, "test")
-        self._driver.worker.in_hand.learn(death)
-
-    def go_through(self, act: Callable[[], None]) -> None:
-        """Act, and replace the process until it stays alive."""
-        while True:
-            try:
-                act()
-                return
-            except Died:
-                self.deaths += 1
-                assert self.deaths <= DEATHS_MAX, "it dies again and again"
-                self._begin(DEATH)
-                end_process(self._driver)
-                act = self._driver.crash
-
-
-def end_process(driver: Driver) -> None:
-    """Let nothing that is ready to run go on."""
-    for running in driver.worker.engine.tasks.values():
-        running.end()
-    others = asyncio.all_tasks(driver._loop)
-    for task in others:
-        task.cancel()
-
-    async def wait() -> None:
-        await asyncio.gather(*others, return_exceptions=True)
-
-    driver.run(wait())
 
 
 def die_at(*killers: int) -> Callable[[int], None]:

@@ -232,7 +232,8 @@ class Engine:
             del self._routes[tp]
             self.caution.close(tp)
         # Nobody knows the task any more, so nobody else would: not if this is cancelled either.
-        running.end()
+        for instance in running.instances:
+            instance.end()
         await self.recovery.reattach(sources, {task})
         for source in self._shared:
             source.parts.pop(task, None)

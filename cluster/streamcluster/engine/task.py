@@ -218,18 +218,14 @@ class RunningTask:
 
     # Ending
 
-    def end(self) -> None:
-        """Cancel every coroutine, and wait for none."""
-        for instance in self.instances:
-            instance.end()
-
     async def stop(self) -> None:
         """Cancel every coroutine, and wait for its end.
 
         Raises:
             WillNotEnd: one swallowed its cancellation; only the end of the process helps.
         """
-        self.end()
+        for instance in self.instances:
+            instance.end()
         ends = await asyncio.gather(*(instance.cancel() for instance in self.instances), return_exceptions=True)
         errors = [end for end in ends if isinstance(end, BaseException)]
         # Not as a group: who handles it looks at its class.
