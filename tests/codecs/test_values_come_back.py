@@ -38,7 +38,8 @@ def test_typed_values_come_back(type_: Any, value: Any, serializer: str | None) 
     encode, decode = coder(type_, serializer)
     data = encode(value)
     check_same(value, decode(data))
-    assert encode(decode(data)) == data
+    # Pickle writes a set (pydantic has one in each model) in the order that it has in memory.
+    assert serializer == "pickle" or encode(decode(data)) == data
 
 
 @pytest.mark.parametrize("serializer", ["json", "json|gzip"])
