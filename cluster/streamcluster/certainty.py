@@ -22,7 +22,6 @@ import msgspec
 from .record_options import options_of
 from .typed import is_record
 
-Certain = Callable[[Any], bool]
 Encode = Callable[[Any], Any]
 TEXT: frozenset[type] = frozenset({str})
 WORDS: frozenset[type] = frozenset({str, int, bool, type(None)})
@@ -32,13 +31,6 @@ _EXACT = frozenset({str, int, bool, UUID, date, bytes})
 _KEYS = frozenset({str, int, UUID})
 # Of an expression; values of larger types are read back.
 _CHARS_MAX = 20_000
-
-
-def make_certain(type_: Any) -> Certain | None:
-    """The check for values of a declared type; None: of none of its values is anything known."""
-    expression = _Expression()
-    text = expression.of(type_, "v")
-    return None if text is None else expression.compiled(f"lambda v: {text}")
 
 
 def faster(type_: Any, write: Encode, otherwise: Encode) -> Encode:

@@ -42,29 +42,26 @@ def _asks(options: RecordOptions | None) -> bool:
 
 def with_dates(type_: Any, decode: Callable[[bytes], Any], convert: Convert) -> Callable[[bytes], Any]:
     """A decoder of JSON that takes such dates too. decode, convert: as msgspec has them for this type."""
-
-    def read(data: bytes) -> Any:
-        try:
-            return decode(data)
-        except msgspec.ValidationError:
-            plain = loads(data)
-            dated = _dated(plain, type_, asks=False)
-            if dated is plain:
-                raise
-        return convert(dated)
-
-    return read
+    return _trying(decode, loads, type_, convert, asks=False)
 
 
 def converting_dates(type_: Any, convert: Convert, *, asks: bool) -> Convert:
     """The same of plain data. asks: whether the value itself is a field of a record that asks."""
+    return _trying(convert, lambda value: value, type_, convert, asks=asks)
 
-    def read(value: Any) -> Any:
+
+def _trying(
+    first: Callable[[Any], Any], plain_of: Callable[[Any], Any], type_: Any, convert: Convert, *, asks: bool
+) -> Callable[[Any], Any]:
+    """`first`, and where it refuses, the conversion of the plain data with its dates."""
+
+    def read(given: Any) -> Any:
         try:
-            return convert(value)
+            return first(given)
         except msgspec.ValidationError:
-            dated = _dated(value, type_, asks=asks)
-            if dated is value:
+            plain = plain_of(given)
+            dated = _dated(plain, type_, asks=asks)
+            if dated is plain:
                 raise
         return convert(dated)
 
