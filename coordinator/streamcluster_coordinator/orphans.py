@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterator
-from pathlib import Path
+from collections.abc import Collection
+
+from streamcluster.processes import own_children
 
 INIT = 1
 # An orphan that has ended costs nothing but its number meanwhile.
@@ -21,16 +22,12 @@ def is_init() -> bool:
 
 
 def reap_orphans(ours: Collection[int]) -> None:
-    """Take note of every child that has ended, but for `ours`, whose ends others wait for."""
-    for pid in set(_children()) - set(ours):
+    """Take note of every child that has ended, but for `ours`, whose ends others wait for.
+
+    By number: to ask for any child would find the same one of ours first, again and again. Where the kernel has no list
+    of children, whoever starts containers adds an init.
+    """
+    for pid in set(own_children()) - set(ours):
         # It is gone when a library of ours has waited for it meanwhile.
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
-
-
-def _children() -> Iterator[int]:
-    """By number: to ask for any child would find the same one of ours first, again and again."""
-    for thread in Path("/proc/self/task").iterdir():
-        # A thread that has just ended; a kernel without this list has whoever starts containers add an init.
-        with contextlib.suppress(OSError):
-            yield from map(int, (thread / "children").read_text(encoding="ascii").split())

@@ -20,6 +20,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from streamcluster.processes import own_children
+
 # Devices that have no position and no other end.
 _HARMLESS = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/pts/")
 _ANONYMOUS = {
@@ -50,7 +52,7 @@ def opened_now() -> Opened:
         with suppress(FileNotFoundError):
             descriptors[int(name)] = os.readlink(f"/proc/self/fd/{name}")
     threads = {thread.ident or 0: thread.name for thread in threading.enumerate()}
-    return Opened(descriptors, threads, frozenset(_children()))
+    return Opened(descriptors, threads, frozenset(own_children()))
 
 
 def shared_since(before: Opened) -> tuple[list[str], Opened]:
@@ -79,7 +81,7 @@ def only_listens(opened: Opened) -> bool:
 
 def end_children() -> None:
     """End all children of this process, of which none was started by what runs now."""
-    for child in _children():
+    for child in own_children():
         with suppress(ProcessLookupError, ChildProcessError):
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
@@ -142,13 +144,6 @@ def _address(address: Any) -> str:
     if isinstance(address, tuple):
         return f"{address[0]}:{address[1]}"
     return address if isinstance(address, str) else repr(address)
-
-
-def _children() -> Iterator[int]:
-    for task in os.listdir("/proc/self/task"):
-        # A kernel without it tells of no children; what they are there for mostly has a pipe, too.
-        with suppress(FileNotFoundError, ProcessLookupError):
-            yield from map(int, Path(f"/proc/self/task/{task}/children").read_text().split())
 
 
 def _command_of(process: int) -> str:
