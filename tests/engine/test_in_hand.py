@@ -58,10 +58,13 @@ def test_what_a_codec_did_not_come_back_from_counts_as_handed_out() -> None:
     assert after_death(Note(decoding_next=12, committed=10)).suspects_next == 12
 
 
-def test_a_marked_event_is_the_killer_and_the_others_stay_suspects() -> None:
+def test_an_event_that_is_marked_at_two_deaths_is_the_killer_and_the_others_stay_suspects() -> None:
     """Whether commits went on meanwhile does not matter."""
-    note = after_marked_death(Note(14, 0, 12, 2, 10, 20), 13, 5)
+    once = after_marked_death(Note(14, 0, 12, 2, 10, 20), 13, 5)
+    note = after_marked_death(once, 13, 5)
 
+    assert suspicion_of(once, 12, DEATH).killer is None
+    assert suspicion_of(once, 12, DEATH).suspects_next == 20
     assert suspicion_of(note, 12, DEATH).killer == 13
     assert suspicion_of(note, 12, DEATH).suspects_next == 20
     assert suspicion_of(note, 14, DEATH).killer is None
@@ -69,9 +72,17 @@ def test_a_marked_event_is_the_killer_and_the_others_stay_suspects() -> None:
 
 def test_an_event_that_kills_two_units_nobody_gets() -> None:
     """Otherwise they take turns: the note has room for one of them."""
-    note = after_marked_death(Note(14, 0, 12, 2, 10, 20, 14, 5), 13, 6)
+    note = after_marked_death(Note(14, 0, 12, 2, 10, 20, 14, 5, 2), 13, 6)
 
     assert (note.killer_next, note.killer_unit) == (14, ANYBODY)
+
+
+def test_another_event_that_is_marked_begins_to_count_anew() -> None:
+    """Something else kills the process, whoever is in hand."""
+    note = after_marked_death(Note(14, 0, 12, 2, 10, 20, 13, 5, 1), 13, 5)
+
+    assert (note.killer_next, note.killer_deaths) == (14, 1)
+    assert suspicion_of(note, 12, DEATH).killer is None
 
 
 def test_a_position_that_was_set_back_makes_nobody_a_suspect() -> None:
@@ -80,7 +91,7 @@ def test_a_position_that_was_set_back_makes_nobody_a_suspect() -> None:
 
 
 def test_what_is_stored_is_there_for_the_next_process() -> None:
-    """Two deaths, then one with a mark; the reason is that of the last."""
+    """Two deaths, then two with a mark; the reason is that of the last."""
     buffer = bytearray(size_of(2))
     first = notes(buffer)
     for tp in TPS:
@@ -100,7 +111,13 @@ def test_what_is_stored_is_there_for_the_next_process() -> None:
     assert third.opened(B, 10).suspects_next is None
     third.mark(A, 11, number_of("agent"))
 
-    found = died(third_buffer, "it exited with code 3").opened(A, 10)
+    fourth_buffer = bytearray(third_buffer)
+    notes(fourth_buffer).learn(DEATH)
+    fourth = notes(fourth_buffer)
+    assert fourth.opened(A, 10).killer is None
+    fourth.mark(A, 11, number_of("agent"))
+
+    found = died(fourth_buffer, "it exited with code 3").opened(A, 10)
 
     assert (found.killer, found.killer_unit, found.suspects_next) == (11, number_of("agent"), 20)
     assert found.why == "it exited with code 3"

@@ -1,7 +1,8 @@
 """InHand: what a worker has handed out, in memory that outlives its process, and what follows when that died.
 
     header       shape of the app | mark: the one event that is tried alone | why the last process died
-    a partition  handed out, and being decoded, up to | committed | deaths in a row here | suspects up to | killer
+    a partition  handed out, and being decoded, up to | committed | deaths in a row here | suspects up to | the event
+                 that it last died of alone, whose that is, how often
 
 One for each slot. It is written by plain stores into a mapped file, so a process that is killed leaves it as it was:
 once for each run that is handed out, never for an event, unless it is tried alone. `killers.py` says what to do about
@@ -20,13 +21,18 @@ from ..ids import TP
 
 # Deaths in a row at one position, which make everything that was handed out there a suspect.
 DEATHS_SUSPICIOUS = 2
+# Deaths with one event alone, which make it a killer. A process that something else kills has some event in hand too,
+# and hardly the same one again.
+DEATHS_ALONE = 2
 # Stands for a unit's number: an event that killed a codec, or two units.
 ANYBODY = 0
 _HEADER = struct.Struct("<32s3q168s")
 _MARK = struct.Struct("<3q")
 _MARK_AT = 32
 _WHY_BYTES = 168
-_NOTE = struct.Struct("<8q")
+_NOTE = struct.Struct("<9q")
+# Files of another layout are of another shape.
+_LAYOUT = b"2"
 _NEXT = struct.Struct("<q")
 
 
@@ -36,7 +42,8 @@ class Note:
 
     handed_next, decoding_next: how far records were handed out, and given to a codec that has not come back;
     deaths: in a row, while `deaths_at` was the committed position; suspects_next: how far any of them had handed out;
-    killer_next: behind the event that is known to kill; killer_unit: whose, as `unit_number` says, or `ANYBODY`.
+    killer_next: behind the event that it last died of alone; killer_unit: whose, as `unit_number` says, or `ANYBODY`;
+    killer_deaths: how often.
     """
 
     handed_next: int = 0
@@ -47,6 +54,7 @@ class Note:
     suspects_next: int = 0
     killer_next: int = 0
     killer_unit: int = 0
+    killer_deaths: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +83,19 @@ def after_death(note: Note) -> Note:
 
 
 def after_marked_death(note: Note, offset: int, unit: int) -> Note:
-    """The process died while this event was tried alone: it is the killer. The other suspects stay what they are.
+    """The process died while this event was tried alone. The other suspects stay what they are.
 
     One that kills a second unit before it is committed, without the first, nobody is to have.
     """
-    if note.killer_next == offset + 1 and note.killer_unit != unit:
-        unit = ANYBODY
-    suspects_next = max(note.suspects_next, offset + 1)
+    is_again = note.killer_next == offset + 1
     return replace(
-        note, handed_next=0, decoding_next=0, suspects_next=suspects_next, killer_next=offset + 1, killer_unit=unit
+        note,
+        handed_next=0,
+        decoding_next=0,
+        suspects_next=max(note.suspects_next, offset + 1),
+        killer_next=offset + 1,
+        killer_unit=ANYBODY if is_again and unit != note.killer_unit else unit,
+        killer_deaths=note.killer_deaths + 1 if is_again else 1,
     )
 
 
@@ -91,8 +103,8 @@ def suspicion_of(note: Note, committed: int, why: str) -> Suspicion:
     """What to be careful about when the partition is opened at this committed position."""
     if note.deaths < DEATHS_SUSPICIOUS or note.suspects_next <= committed or committed < note.deaths_at:
         return Suspicion()
-    killer = note.killer_next - 1 if note.killer_next > committed else None
-    return Suspicion(note.suspects_next, killer, note.killer_unit, why)
+    is_known = note.killer_deaths >= DEATHS_ALONE and note.killer_next > committed
+    return Suspicion(note.suspects_next, note.killer_next - 1 if is_known else None, note.killer_unit, why)
 
 
 def unit_number(name: str) -> int:
@@ -109,7 +121,7 @@ class InHand:
         """tps: all source partitions of the app, in an order that `shape` stands for. What is of another is dropped."""
         self._buffer = buffer
         self._tps = tuple(tps)
-        self._shape = shape.encode()[:32]
+        self._shape = (_LAYOUT + shape.encode())[:32]
         # Where each note begins, and how far was handed out, so that only a change is stored.
         self._offsets = {tp: _HEADER.size + number * _NOTE.size for number, tp in enumerate(self._tps)}
         self._handed: dict[TP, int] = {}

@@ -2,10 +2,10 @@
 
     process dies twice, a partition's position stays -> all that was handed out there are suspects
     next process: suspects one by one in the whole worker, each marked while it is with user code; others wait
-    it dies with an event marked -> that is the killer: given up by its policy, and the other suspects go on
+    it dies with one event marked, and again -> that is the killer: given up by its policy, the other suspects go on
 
 Commits go on as usual meanwhile, since the mark alone tells the killer. An event that was given up is committed before
-anything behind it is handed out, so one killer at a time is remembered for a partition.
+anything behind it is handed out, so one event at a time is remembered for a partition.
 """
 
 from __future__ import annotations
