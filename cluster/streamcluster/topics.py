@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any, NoReturn
 
 from .coding import EXPLAIN_BYTES_MAX, make_decoder, make_encoder, text_hint
-from .current import current_outbox, cursor_var, outbox_var
+from .current import OutboxLike, current_outbox, cursor_var, outbox_var
 from .errors import AppError, NotOffered, UnsendableRecord
 from .faust_names import TOPIC, names_what_is_missing
 from .headers import Headers, header_pairs, headers_size
@@ -136,15 +136,42 @@ class Topic:
                 a partition that is not there, or its timestamp is too far from now.
         """
         outbox = outbox_var.get() or current_outbox()
-        record = self.prepare(key, value, partition, timestamp, headers)
-        if outbox.append(self.names[0] if self.names else self.name, record):
+        if partition is None and timestamp is None and not headers:
+            must_wait = self.append_to(outbox, key, value)
+        else:
+            must_wait = outbox.append(self.name, self.prepare(key, value, partition, timestamp, headers))
+        if must_wait:
             await outbox.room()
         return SENT
+
+    def append_to(self, outbox: OutboxLike, key: Any, value: Any) -> bool:
+        """Send a record that is a key and a value; True when the sender had better wait for room in the outbox.
+
+        That is what `prepare` does of it, without the rest: as many records come here as there are events.
+        """
+        if self.on_produce is not None:
+            return outbox.append(self.name, self.prepare(key, value))
+        coders = self._coders or self.coders
+        part = "value"
+        try:
+            data = None if value is None else coders.encode_value(value)
+            part = "key"
+            key_data = None if key is None else coders.encode_key(key)
+        except Exception as error:
+            raise UnsendableRecord(self.name, part, key, value, error) from error
+        cursor = cursor_var.get()
+        carried = AT_COMMIT if cursor is None else cursor.timestamp()
+        if carried > coders.carried.sure:
+            carried = coders.carried.of(carried)
+        size = len(data or b"") + len(key_data or b"")
+        if size > coders.limits.record_bytes_max:
+            coders.limits.check_size(self.name, size)
+        return outbox.append(self.names[0] if self.names else self.name, (key_data, data, BY_KEY, carried, None))
 
     async def give(self, record: OutputRecord) -> None:
         """Send what `prepare` made."""
         outbox = current_outbox()
-        if outbox.append(self.names[0] if self.names else self.name, record):
+        if outbox.append(self.name, record):
             await outbox.room()
 
     def send_soon(
@@ -175,15 +202,13 @@ class Topic:
         carried: milliseconds, which the record brings along from the one that it came from; None: the current event's.
         """
         coders = self._coders or self.coders
-        limits = coders.limits
+        limits, part = coders.limits, "value"
         try:
             data = None if value is None else coders.encode_value(value)
-        except Exception as error:
-            raise UnsendableRecord(self.name, "value", key, value, error) from error
-        try:
+            part = "key"
             key_data = None if key is None else coders.encode_key(key)
         except Exception as error:
-            raise UnsendableRecord(self.name, "key", key, value, error) from error
+            raise UnsendableRecord(self.name, part, key, value, error) from error
         size = len(data or b"") + len(key_data or b"")
         if partition is None:
             partition = BY_KEY
