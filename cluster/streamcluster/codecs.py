@@ -11,7 +11,7 @@ import gzip
 import io
 import pickle
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -220,6 +220,16 @@ def loads_of(node: Codec, unpacked_bytes_max: int) -> Callable[[bytes], Any]:
     if node._functions[1] is unpack:
         return lambda data: unpack(data, unpacked_bytes_max)
     return node._loads
+
+
+def are_lossless(nodes: Iterable[Codec]) -> bool:
+    """Whether each of these gives back the bytes that it was given."""
+    return all(any(node is one for one in (RAW, BINARY, GZIP)) for node in nodes)
+
+
+def can_load(node: Codec) -> bool:
+    """Whether it reads at all: one for outputs only may have no `loads`."""
+    return node._functions[1] is not None or type(node)._loads is not Codec._loads
 
 
 def _is_pickle(node: Codec) -> bool:

@@ -6,14 +6,25 @@ no topic and no setting.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 from .certainty import faster
-from .codecs import JSON, RAW, UNPACKED_BYTES_MAX, Codec, dumps_of, get_codec, loads_of, to_bytes
+from .codecs import (
+    JSON,
+    RAW,
+    UNPACKED_BYTES_MAX,
+    Codec,
+    are_lossless,
+    can_load,
+    dumps_of,
+    get_codec,
+    loads_of,
+    to_bytes,
+)
 from .errors import AppError, UndecodableRow
 from .plain import check_finite, dumps, key_encoder, loads, record_encoder
 from .printable import printable, text_of
@@ -21,9 +32,11 @@ from .record_options import options_of
 from .sameness import difference, model_difference
 from .surrogates import lone_surrogate
 from .typed import converter, is_pydantic, json_decoder
+from .untyped import encode_raw_key, encode_raw_value, json_encoder, loads_key
 
 Decode = Callable[[bytes], Any]
 Encode = Callable[[Any], bytes | None]
+Write = Callable[[Any], bytes]
 
 # How `raw` reads and writes these: as text. Every other type is JSON also when the serializer is raw.
 RAW_DECODERS: dict[Any, Decode] = {
@@ -55,12 +68,14 @@ def make_decoder(
     default_serializer: str | Codec,
     allow_pickle: bool,
     unpacked_bytes_max: int = UNPACKED_BYTES_MAX,
+    is_key: bool = False,
 ) -> Decode:
     """The function from the bytes of a record to a value of `type_`.
 
     Args:
         type_: None: what the codec gives. serializer: None: the type's own, else `default_serializer`.
         allow_pickle: whether the codec may unpickle. unpacked_bytes_max: what gzip may make of a key or value.
+        is_key: arrays of a key without a type are tuples: keys must be hashable.
 
     Returns:
         A function that raises on bytes that it cannot read (any exception: see `explain`). It is never given None.
@@ -71,6 +86,8 @@ def make_decoder(
     codec = choose(type_, serializer, default_serializer, allow_pickle)
     first, *others = codec.nodes
     inner = decoder_of_one(type_, first, unpacked_bytes_max)
+    if is_key and first is JSON and type_ in UNTYPED:
+        inner = loads_key
     if not others:
         return inner
     outer = [loads_of(node, unpacked_bytes_max) for node in reversed(others)]
@@ -90,29 +107,30 @@ def make_encoder(
     default_serializer: str | Codec,
     allow_pickle: bool,
     unpacked_bytes_max: int = UNPACKED_BYTES_MAX,
+    is_key: bool = False,
 ) -> Encode:
     """The function from a value to the bytes of a record; None gives None, whatever the type.
 
-    It takes values of `type_`, and where the codec can write them also records, pydantic models and plain data.
+    It takes values of `type_`, and plain data that is read as one. Without a type it takes what its decoder gives back
+    (untyped.py), and bytes, which the sender has encoded already. What it does not take is a TypeError.
 
     Raises:
         ImproperlyConfigured, AppError: the serializer or the type is wrong.
     """
     codec = choose(type_, serializer, default_serializer, allow_pickle)
-    if codec is RAW and type_ in (None, bytes):
-        return _encode_raw
-    if codec.nodes[0] is JSON and type_ in UNTYPED:
-        return _untyped_encoder(_encoder_of_chain(type_, codec, unpacked_bytes_max))
-    inner = _encoder_of_chain(type_, codec, unpacked_bytes_max)
-    if type_ in UNTYPED:
-        return lambda value: None if value is None else inner(value)
     read = make_decoder(
         type_,
         codec,
         default_serializer=codec,
         allow_pickle=allow_pickle,
         unpacked_bytes_max=unpacked_bytes_max,
+        is_key=is_key,
     )
+    if codec is RAW and type_ is bytes:
+        return _encode_raw
+    if type_ in UNTYPED:
+        return _untyped_encoder(codec, read, unpacked_bytes_max, is_key=is_key)
+    inner = _encoder_of_chain(type_, codec, unpacked_bytes_max)
     if codec is RAW and type_ in RAW_DECODERS:
         return _raw_encoder(type_, read)
     if codec is JSON and is_pydantic(type_):
@@ -205,15 +223,19 @@ def encoder_of_one(
     return key_encoder(type_) if is_key else record_encoder(type_)
 
 
-def _encoder_of_chain(type_: Any, codec: Codec, unpacked_bytes_max: int) -> Callable[[Any], bytes]:
+def _encoder_of_chain(type_: Any, codec: Codec, unpacked_bytes_max: int) -> Write:
     first, *others = codec.nodes
-    inner = encoder_of_one(type_, first, unpacked_bytes_max)
+    return _chained(encoder_of_one(type_, first, unpacked_bytes_max), others, unpacked_bytes_max)
+
+
+def _chained(inner: Callable[[Any], Any], others: Sequence[Codec], unpacked_bytes_max: int) -> Write:
+    """`inner`, and then each of these codecs."""
     if not others:
         return inner
     outer = [dumps_of(node, unpacked_bytes_max) for node in others]
 
     def encode(value: Any) -> bytes:
-        data = inner(value)
+        data: bytes = inner(value)
         for dumps_next in outer:
             data = dumps_next(data)
         return data
@@ -225,15 +247,70 @@ def _encode_raw(value: Any) -> bytes | None:
     return None if value is None else to_bytes(value)
 
 
-def _untyped_encoder(inner: Callable[[Any], bytes]) -> Encode:
+def _untyped_encoder(codec: Codec, read: Decode, unpacked_bytes_max: int, *, is_key: bool) -> Encode:
+    if codec is RAW:
+        return encode_raw_key if is_key else encode_raw_value
+    first, *others = codec.nodes
+    if first is not JSON:
+        write = _chained(encoder_of_one(None, first, unpacked_bytes_max), others, unpacked_bytes_max)
+        if all(map(can_load, codec.nodes)):
+            write, _ = checked((write, read), bytes if are_lossless(codec.nodes) else None)
+        return lambda value: None if value is None else write(value)
+    inner = json_encoder("key" if is_key else "value", partial(_encoded, read))
+    if not others:
+        return inner
+    write = _chained(inner, others, unpacked_bytes_max)
+    if not are_lossless(others) and all(map(can_load, others)):
+        write, _ = checked((write, read))
+
     def encode(value: Any) -> bytes | None:
-        # Bytes were encoded by the sender already: like Faust, send them as they are.
-        if value is None or value.__class__ is bytes:
-            data: bytes | None = value
-            return data
-        return inner(value)
+        if value is None:
+            return None
+        return _encoded(read, value) if value.__class__ is bytes else write(value)
 
     return encode
+
+
+def _encoded(read: Decode, data: bytes) -> bytes:
+    """Bytes that the sender has encoded already: they go out as they are, as in Faust, if the topic can read them."""
+    try:
+        read(data)
+    except Exception as error:
+        raise TypeError(
+            f"bytes go to a topic without a type as they are, and its codec cannot read {data[:EXPLAIN_BYTES_MAX]!r} "
+            f"({text_of(error)}): declare value_type=bytes (key_type=bytes), or send text or plain data"
+        ) from error
+    return data
+
+
+def checked(pair: tuple[Write, Decode], certain_type: Any = None) -> tuple[Write, Decode]:
+    """What does not come back is refused. certain_type: its own values always do."""
+    write, read = pair
+
+    def encode(value: Any) -> bytes:
+        data = write(value)
+        if type(value) is certain_type:
+            return data
+        try:
+            compare(value, data, read)
+        except TypeError as error:
+            raise TypeError(
+                f"{error}: declare its type (key_type=, value_type=) or choose another serializer"
+            ) from error
+        return data
+
+    return encode, read
+
+
+def compare(value: Any, data: bytes, read: Decode) -> None:
+    """Raise TypeError unless these bytes give the value back."""
+    try:
+        found = difference(value, read(data))
+    except Exception as error:
+        text = f"{type(error).__name__}: {text_of(error)}"
+        raise TypeError(f"a {type(value).__name__} is written and cannot be read again: {text}") from error
+    if found is not None:
+        raise TypeError(f"a {type(value).__name__} does not come back as it was: {found}")
 
 
 def _raw_encoder(type_: Any, read: Decode) -> Encode:

@@ -101,10 +101,13 @@ class UnencodableEntry(StreamclusterError):
 class UnsendableRecord(StreamclusterError):
     """What an event sends is not what the readers of its topic would get: it is refused where it is sent."""
 
-    def __init__(self, topic: str, part: str, key: object, value: object, error: BaseException) -> None:
+    def __init__(
+        self, topic: str, part: str, key: object, value: object, error: BaseException, advice: str = ""
+    ) -> None:
         """part: "key" or "value"."""
         what = value if part == "value" else key
-        super().__init__(f"topic {topic!r}, key {_shown(key)}: its {part} of type {type(what).__name__}: {_why(error)}")
+        text = f"topic {topic!r}, key {_shown(key)}: its {part} of type {type(what).__name__}: {_why(error)}"
+        super().__init__(f"{text}{'; ' if advice else ''}{advice}")
         self.topic = topic
         self.key = key
 

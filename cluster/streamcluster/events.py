@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .codecs import to_bytes
 from .current import KafkaRecord, Run, current_outbox, cursor_var, time_of
+from .errors import UnsendableRecord
 from .faust_names import EVENT, names_what_is_missing
 from .headers import header_pairs, headers_of, headers_size
 from .ids import TP
 from .output import BY_KEY
 from .topics import topic_of
+from .untyped import encode_raw_key
 
 
 class Destination(Protocol):
@@ -97,17 +98,27 @@ class Event:
         await topic.give(topic.prepare(key, value, headers=pairs, carried=time_of(self._record)))
 
     async def forward(self, channel: Destination | str, *, key: Any = ..., headers: Any = None) -> None:
-        """Send the record on as it is, without decoding and encoding it again.
+        """Send the record on as it is, without decoding and encoding it again; another key is encoded by the topic.
 
         It keeps its timestamp, and its headers unless others are given.
         """
         # An agent has a name of its own, which is not its topic's.
         name = channel if isinstance(channel, str) else getattr(channel, "topic", channel).name
-        key_data = self._record.key() if key is ... else None if key is None else to_bytes(key)
+        coders = getattr(getattr(channel, "topic", channel), "coders", None)
         value_data = self._record.value()
+        if key is ...:
+            key_data = self._record.key()
+        elif key is None or type(key) is bytes:
+            key_data = key
+        else:
+            # A name has no codecs: as a topic without any declaration would.
+            encode = encode_raw_key if coders is None else coders.encode_key
+            try:
+                key_data = encode(key)
+            except Exception as error:
+                raise UnsendableRecord(name, "key", key, value_data, error) from error
         pairs = headers_of(self._record) if headers is None else header_pairs(headers)
         milliseconds = time_of(self._record)
-        coders = getattr(getattr(channel, "topic", channel), "coders", None)
         if coders is not None:
             size = len(key_data or b"") + len(value_data or b"") + headers_size(pairs)
             coders.limits.check_size(name, size)

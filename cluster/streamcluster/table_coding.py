@@ -20,13 +20,12 @@ import orjson
 
 from . import named_json
 from .certainty import are_words, faster, is_plain_key
-from .codecs import BINARY, GZIP, JSON, RAW, UNPACKED_BYTES_MAX, Codec, dumps_of, loads_of
-from .coding import RAW_DECODERS, UNTYPED, choose, decoder_of_one, encoder_of_one, shown_type
+from .codecs import JSON, RAW, UNPACKED_BYTES_MAX, Codec, are_lossless, dumps_of, loads_of
+from .coding import RAW_DECODERS, UNTYPED, checked, choose, compare, decoder_of_one, encoder_of_one, shown_type
 from .conforming import conforms
 from .errors import AppError, DecodeError
 from .plain import compact, loads
 from .printable import text_of
-from .sameness import difference
 
 TableEncode = Callable[[Any], bytes]
 Decode = Callable[[bytes], Any]
@@ -37,8 +36,6 @@ _encode_scalar = msgspec.json.Encoder().encode
 _SCALARS = frozenset({str, int, bool, type(None)})
 # Everything that orjson would write as something else is left to `named_json`, but for tuples, enums and UUIDs.
 _STRICTLY = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
-# These give back the bytes that they were given.
-_LOSSLESS = (RAW, BINARY, GZIP)
 # The version before objects that are met twice were written once: the fastest.
 _MARSHAL_VERSION = 2
 _NULL = b"null"
@@ -82,13 +79,13 @@ def make_table_coder(
         decode = read if not is_key or type_ in RAW_DECODERS else lambda data: hashable(read(data))
         pair = encoder_of_one(type_, first, unpacked_bytes_max), decode
         if first is not RAW or type_ not in RAW_DECODERS:
-            pair = _checked(pair)
+            pair = checked(pair)
         else:
-            pair = _checked(pair, bytes if type_ is None else type_)
+            pair = checked(pair, bytes if type_ is None else type_)
     if others:
         pair = _packed(pair, packers, unpackers)
-        if not all(any(node is one for one in _LOSSLESS) for node in others):
-            pair = _checked(pair)
+        if not are_lossless(others):
+            pair = checked(pair)
     if migrate is None:
         return pair
     return pair[0], _migrating(pair, migrate, unpackers)
@@ -106,36 +103,6 @@ def _reader(type_: Any, first: Codec, unpacked_bytes_max: int) -> Decode:
         return value if type(value) is not bytes and conforms(value, type_) else read(data)
 
     return decode
-
-
-def _checked(pair: Pair, certain_type: Any = None) -> Pair:
-    """What does not come back is refused. certain_type: its own values always do."""
-    write, read = pair
-
-    def encode(value: Any) -> bytes:
-        data = write(value)
-        if type(value) is certain_type:
-            return data
-        try:
-            _compare(value, data, read)
-        except TypeError as error:
-            raise TypeError(
-                f"{error}: declare its type (key_type=, value_type=) or choose another serializer"
-            ) from error
-        return data
-
-    return encode, read
-
-
-def _compare(value: Any, data: bytes, read: Decode) -> None:
-    """Raise TypeError unless these bytes give the value back."""
-    try:
-        found = difference(value, read(data))
-    except Exception as error:
-        text = f"{type(error).__name__}: {text_of(error)}"
-        raise TypeError(f"a {type(value).__name__} is written and cannot be read again: {text}") from error
-    if found is not None:
-        raise TypeError(f"a {type(value).__name__} does not come back as it was: {found}")
 
 
 def _packed(pair: Pair, packers: list[Callable[[Any], bytes]], unpackers: list[Callable[[bytes], Any]]) -> Pair:
@@ -182,7 +149,7 @@ def _encode_value(value: Any) -> bytes:
         except (TypeError, ValueError):
             pass
     data = named_json.dumps(value)
-    _compare(value, data, _decode_value)
+    compare(value, data, _decode_value)
     return data
 
 
@@ -195,7 +162,7 @@ def _encode_key(key: Any) -> bytes:
     if type(key) in _SCALARS or is_plain_key(key):
         return _encode_scalar(key)
     data = named_json.dumps(key, is_key=True)
-    _compare(key, data, _decode_key)
+    compare(key, data, _decode_key)
     return data
 
 
@@ -246,7 +213,7 @@ def _typed(type_: Any, *, is_key: bool) -> Pair:
         try:
             data = write(value)
             if not data.startswith(named_json.MARK):
-                _compare(value, data, read_plain)
+                compare(value, data, read_plain)
                 return data
             refusal: Exception | None = None
         except Exception as error:  # noqa: BLE001 (encoders call user code; what they cannot write, names may)
@@ -259,7 +226,7 @@ def _typed(type_: Any, *, is_key: bool) -> Pair:
         data = named_json.dumps(value, is_key=is_key)
         if not data.startswith(named_json.MARK):
             data = b'{"py/value":%b}' % data
-        _compare(value, data, decode)
+        compare(value, data, decode)
         return data
 
     def write_unless_named(value: Any) -> bytes:

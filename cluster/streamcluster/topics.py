@@ -98,9 +98,9 @@ class Topic:
         bounds = settings.codec_bounds
         limits = limits or limits_of(settings)
         self._coders = Coders(
-            decode_key=make_decoder(self.key_type, self.key_serializer, default_serializer=key, **bounds),
+            decode_key=make_decoder(self.key_type, self.key_serializer, default_serializer=key, is_key=True, **bounds),
             decode_value=make_decoder(self.value_type, self.value_serializer, default_serializer=value, **bounds),
-            encode_key=make_encoder(self.key_type, self.key_serializer, default_serializer=key, **bounds),
+            encode_key=make_encoder(self.key_type, self.key_serializer, default_serializer=key, is_key=True, **bounds),
             encode_value=make_encoder(self.value_type, self.value_serializer, default_serializer=value, **bounds),
             limits=limits,
             carried=CarriedTime(self.describe(), limits),

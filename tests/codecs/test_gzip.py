@@ -83,10 +83,10 @@ def test_topics_and_tables_have_the_bound_of_the_settings(serializer: str) -> No
     bounds = settings.codec_bounds
     fits, too_large = "x" * (BYTES_MAX - 2), "x" * (BYTES_MAX + 1)
     encode_table, decode_table = make_table_coder(str, serializer, **bounds)
-    encode = make_encoder(None, serializer, default_serializer="json", **bounds)
-    decode = make_decoder(None, serializer, default_serializer="json", **bounds)
+    encode = make_encoder(str, serializer, default_serializer="json", **bounds)
+    decode = make_decoder(str, serializer, default_serializer="json", **bounds)
     wide: dict[str, Any] = {**bounds, "unpacked_bytes_max": 10 * BYTES_MAX}
-    encode_wide = make_encoder(None, serializer, default_serializer="json", **wide)
+    encode_wide = make_encoder(str, serializer, default_serializer="json", **wide)
     for write, read in ((encode, decode), (encode_table, decode_table)):
         assert len(read(write(fits) or b"")) == len(fits)
         with pytest.raises(ValueError, match="codec_unpacked_bytes_max"):
