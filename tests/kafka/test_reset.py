@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import msgspec
 import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
@@ -16,6 +17,7 @@ from confluent_kafka.cimpl import NewTopic
 from streamcluster.errors import ExitCode
 from streamcluster.ids import TaskId
 from streamcluster.messages import (
+    LAG_UNKNOWN,
     Drain,
     Failed,
     Follow,
@@ -27,6 +29,7 @@ from streamcluster.messages import (
     Report,
     Revoke,
     Rows,
+    TaskReport,
 )
 from streamcluster_coordinator.broker import Broker
 from tests.kafka.worker import Link, OneWorker, report_where, wait_caught_up
@@ -77,8 +80,8 @@ def start_feed(broker: Broker, prefix: str, link: Link) -> Feed:
 
 
 def has_uncommitted(report: Report) -> bool:
-    """Whether the next commit has something in it, after the first one."""
-    return report.commits_total > 0 and any(any(task.lag.values()) for task in report.tasks)
+    """Whether the next commit has something in it, after the first one. Not what a standby is behind by."""
+    return report.commits_total > 0 and any(any(task.lag.values()) for task in report.tasks if task.state == "running")
 
 
 def released(link: Link) -> set[TaskId]:
@@ -99,24 +102,50 @@ def report_of_now(link: Link) -> Report:
     return report_where(link, lambda _: True, "it is alive")
 
 
-def freeze(broker: Broker, link: Link) -> None:
-    """Freeze the broker while there is something to commit, or that would not be noticed."""
+def freeze(broker: Broker, link: Link) -> Report:
+    """Freeze the broker while there is something to commit, or that would not be noticed; a report made after that."""
 
-    def is_frozen() -> bool:
+    def frozen() -> Report | None:
         report_where(link, has_uncommitted, "there is more to commit")
         broker.pause(NODE)
-        if has_uncommitted(report_of_now(link)):
-            return True
+        report = report_of_now(link)
+        if has_uncommitted(report):
+            return report
         broker.resume(NODE)
-        return False
+        return None
 
-    eventually(is_frozen, SECONDS, "the broker is frozen with something to commit")
+    report = eventually(frozen, SECONDS, "the broker is frozen with something to commit")
+    assert report is not None
+    return report
 
 
 def freeze_until_lost(broker: Broker, link: Link) -> None:
     """Freeze the broker until the worker has given its commit up."""
-    freeze(broker, link)
-    report_where(link, has_given_up, "it gives up")
+
+    def is_lost() -> bool:
+        frozen = freeze(broker, link)
+
+        def is_over(report: Report) -> bool:
+            # The answer to a commit may have been on its way already, and everything in that one.
+            is_committed = report.commits_total > frozen.commits_total and not has_uncommitted(report)
+            return has_given_up(report) or is_committed
+
+        if has_given_up(report_where(link, is_over, "it gives up")):
+            return True
+        broker.resume(NODE)
+        return False
+
+    eventually(is_lost, SECONDS, "a commit is lost")
+
+
+def test_what_a_standby_is_behind_by_is_nothing_to_commit() -> None:
+    """A freeze that counts it would meet a worker that has nothing to lose, and wait for ever for it to give up."""
+    task = TaskReport(task=TaskId(0, 0), state="running", lag={"in": 0})
+    standby = TaskReport(task=TaskId(0, 1), state="standby", lag={"changelog": LAG_UNKNOWN})
+    report = Report(slot=0, tasks=(task, standby), commits_total=1)
+
+    assert not has_uncommitted(report)
+    assert has_uncommitted(msgspec.structs.replace(report, tasks=(msgspec.structs.replace(task, lag={"in": 1}),)))
 
 
 def test_worker_whose_slot_was_fenced_while_it_was_resetting_has_no_tasks(
