@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, Producer
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewPartitions
 
 from streamcluster.errors import BrokerUnreachable
 from streamcluster.ids import TP
@@ -15,7 +17,7 @@ from streamcluster.settings import Settings
 from streamcluster_coordinator.broker import Broker
 from streamcluster_worker import offsets as offsets_module
 from streamcluster_worker.kafka import Connection
-from streamcluster_worker.kafka_errors import classify
+from streamcluster_worker.kafka_errors import ResetNeeded, classify
 from streamcluster_worker.offsets import Offsets
 from tests.process import topics
 from tests.process.waiting import eventually
@@ -71,16 +73,61 @@ def test_offsets_are_right_while_one_broker_after_the_other_dies(cluster: Broker
         assert offsets.end_offsets(tps, timeout=SECONDS) == ends
 
 
-def test_partitions_without_a_leader_are_not_called_missing(cluster: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_partitions_of_which_a_broker_has_not_heard_yet_are_waited_for(
+    cluster: Broker, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Right after a topic was made, or got partitions, some broker may say that they are not there."""
+    offsets = Offsets(Settings(id="offsets", broker=cluster.url), Connection())
+    admin = AdminClient({"bootstrap.servers": cluster.bootstrap})
+    topic, real, missed = f"{topic_prefix}late", offsets_module._look_for, list[TP]()
+
+    def look(*asked: Any) -> dict[TP, bool]:
+        """The partition is made after somebody was told that it is not there."""
+        looks = real(*asked)
+        gone = [tp for tp, is_gone in looks.items() if is_gone and tp not in missed]
+        if gone == [TP(topic, 0)]:
+            topics.create(cluster.bootstrap, [topic], 1)
+        elif gone:
+            admin.create_partitions([NewPartitions(topic, 2)])[topic].result(SECONDS)
+        missed.extend(gone)
+        return looks
+
+    monkeypatch.setattr(offsets_module, "_look_for", look)
+    for number in range(2):
+        assert offsets.end_offsets([TP(topic, number)], timeout=SECONDS) == {TP(topic, number): 0}
+    assert missed == [TP(topic, 0), TP(topic, 1)]
+
+
+@pytest.mark.parametrize(("gone_seconds", "timeout"), [(1.0, 10 * SECONDS), (10 * SECONDS, 10.0)])
+def test_partitions_that_are_not_there_are_called_missing(
+    cluster: Broker, topic_prefix: str, monkeypatch: pytest.MonkeyPatch, gone_seconds: float, timeout: float
+) -> None:
+    """After a while, or when the caller's time is over if that is sooner; it is not said that brokers are away."""
+    topic = f"{topic_prefix}short"
+    topics.create(cluster.bootstrap, [topic], 1)
+    offsets = Offsets(Settings(id="offsets", broker=cluster.url), Connection())
+    monkeypatch.setattr(offsets_module, "_GONE_SECONDS", gone_seconds)
+    began = time.monotonic()
+
+    with pytest.raises(ResetNeeded, match="Was the topic deleted"):
+        offsets.end_offsets([TP(topic, 0), TP(topic, 1), TP(f"{topic}-never", 0)], timeout=timeout)
+
+    assert min(gone_seconds, timeout) <= time.monotonic() - began < 10 * SECONDS
+
+
+def test_partitions_without_a_leader_are_not_called_missing(
+    cluster: Broker, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While the only replica is away they are there, and have no leader: the topic was not deleted."""
-    topics.create(cluster.bootstrap, ["alone"], 3)
-    tps = [TP("alone", number) for number in range(3)]
+    topic = f"{topic_prefix}alone"
+    topics.create(cluster.bootstrap, [topic], 3)
+    tps = [TP(topic, number) for number in range(3)]
     offsets = Offsets(Settings(id="offsets", broker=cluster.url), Connection())
     assert offsets.end_offsets(tps, timeout=SECONDS) == dict.fromkeys(tps, 0)
 
-    node = leaders(cluster, "alone")[0]
+    node = leaders(cluster, topic)[0]
     cluster.kill(node)
-    eventually(lambda: -1 in leaders(cluster, "alone"), SECONDS, "one has no leader")
+    eventually(lambda: -1 in leaders(cluster, topic), SECONDS, "one has no leader")
 
     real, told = offsets_module._round, list[KafkaError]()
 

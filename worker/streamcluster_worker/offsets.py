@@ -33,6 +33,10 @@ from .kafka_errors import classify, error_for
 # each time, since a slow one is asked again from the start.
 _PATIENCE_SECONDS = 1.0
 _AGAIN_SECONDS = 0.05
+# A broker hears of a new topic or partition a moment later than the one that made it, and where it is busy seconds
+# later. One that is behind for longer than this is away by Kafka's own measure (broker.session.timeout.ms is 9 s), so
+# what is not there after this was deleted, or never made.
+_GONE_SECONDS = 10.0
 
 
 @dataclass(slots=True)
@@ -119,6 +123,8 @@ class Offsets:
         found: dict[TP, int] = {}
         # What was last said of those that are left: the last of many rounds may be too short for an answer.
         errors: dict[TP, KafkaError] = {}
+        # Since when each look says that they are not there.
+        gone_since: dict[TP, float] = {}
         with self._asker() as asker:
             while left:
                 got = _round(asker.consumer, left, end, max(0.001, min(patience, deadline - time.monotonic())))
@@ -127,12 +133,18 @@ class Offsets:
                 errors |= got.errors
                 if left:
                     seconds = deadline - time.monotonic()
-                    gone = _look_for(asker.consumer, left, max(0.001, min(_PATIENCE_SECONDS, seconds)))
-                    if gone is None:
+                    looks = _look_for(asker.consumer, left, max(0.001, min(_PATIENCE_SECONDS, seconds)))
+                    if not looks:
                         asker.renew()
-                    told = {tp: errors[tp] for tp in left if tp in errors}
-                    _raise_if_vain(what, told, gone or set(), late=seconds <= 0)
-                    # While there is no leader each answer comes at once.
+                    for tp, is_gone in looks.items():
+                        if is_gone:
+                            gone_since.setdefault(tp, time.monotonic())
+                        else:
+                            gone_since.pop(tp, None)
+                    told, late = {tp: errors[tp] for tp in left if tp in errors}, seconds <= 0
+                    gone_by = time.monotonic() - (0 if late else _GONE_SECONDS)
+                    _raise_if_vain(what, told, {tp for tp, at in gone_since.items() if at <= gone_by}, late=late)
+                    # While there is no leader, or no such partition, each answer comes at once.
                     time.sleep(_AGAIN_SECONDS)
                     patience *= 2
         return found
@@ -159,26 +171,27 @@ def _round(consumer: Consumer, tps: list[TP], end: int, seconds: float) -> _Roun
     return got
 
 
-def _look_for(consumer: Consumer, tps: Iterable[TP], seconds: float) -> set[TP] | None:
-    """Ask who leads these partitions, and return those that are not there at all; None: nobody answers.
+def _look_for(consumer: Consumer, tps: Iterable[TP], seconds: float) -> dict[TP, bool]:
+    """Ask who leads these partitions, and return of each that an answer came for whether it is not there at all.
 
     It also makes the client forget an old leader, or that a topic was not there once. By itself it does so after
     minutes (librdkafka 2.16): it goes on with FENCED_LEADER_EPOCH, or with silence.
     """
     wanted = sorted(tps)
-    gone: set[TP] = set()
-    answers = list(ask_about(consumer, dict.fromkeys(tp.topic for tp in wanted), seconds))
-    for topic in answers:
-        if topic.error is None or is_missing(topic):
-            gone.update(tp for tp in wanted if tp.topic == topic.topic and tp.partition not in topic.partitions)
-    return gone if answers else None
+    looks: dict[TP, bool] = {}
+    for topic in ask_about(consumer, dict.fromkeys(tp.topic for tp in wanted), seconds):
+        is_known = topic.error is None or is_missing(topic)
+        looks.update(
+            (tp, is_known and tp.partition not in topic.partitions) for tp in wanted if tp.topic == topic.topic
+        )
+    return looks
 
 
 def _raise_if_vain(what: str, errors: Mapping[TP, KafkaError], gone: AbstractSet[TP], *, late: bool) -> None:
-    """Raise if asking again is of no use. gone: partitions that are not there; late: the time is over."""
+    """Raise if asking again is of no use. gone: partitions that are not there for good; late: the time is over."""
     for tp, error in errors.items():
         match classify(error):
-            # A partition without a leader is called missing too.
+            # A partition without a leader is called missing too, and one of which that broker has not heard yet.
             case "missing" if tp not in gone and late:
                 raise BrokerUnreachable(f"{what}: {tp} has no leader: {error.str()}.")
             case "missing" if tp not in gone:
