@@ -18,7 +18,10 @@ _TOO_FEW_BROKERS = KafkaError.INVALID_REPLICATION_FACTOR
 def create(
     bootstrap: str, names: Sequence[str], partitions: int, copies: int = 1, config: Mapping[str, str] | None = None
 ) -> None:
-    """Create topics and wait until they have leaders. Old records stay in them, unless `config` says otherwise."""
+    """Create topics and wait until every broker knows their leaders: some hear of them later than others.
+
+    Old records stay in them, unless `config` says otherwise.
+    """
     settings = {"retention.ms": "-1", **(config or {})}
 
     def are_made() -> bool:
@@ -32,10 +35,19 @@ def create(
                     raise
             else:
                 made.add(name)
-        return made.issuperset(names) and all(_has_leaders(admin, name, partitions) for name in names)
+        asked = [admin, *_others(admin)] if made.issuperset(names) else []
+        return bool(asked) and all(_has_leaders(one, name, partitions) for one in asked for name in names)
 
     made: set[str] = set()
     eventually(are_made, SECONDS, f"{', '.join(names)} are made and have leaders")
+
+
+def _others(admin: AdminClient) -> list[AdminClient]:
+    """A client for each broker of a cluster of several, which asks that one first."""
+    brokers = admin.list_topics(timeout=SECONDS).brokers
+    if len(brokers) == 1:
+        return []
+    return [AdminClient({"bootstrap.servers": f"{one.host}:{one.port}"}) for one in brokers.values()]
 
 
 def _has_leaders(admin: AdminClient, name: str, count: int) -> bool:
