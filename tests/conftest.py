@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -19,12 +20,16 @@ from hypothesis import HealthCheck, settings
 from streamcluster_coordinator.broker import Broker
 from tests.process import topics
 from tests.quick import Quick
+from tests.together import scheduler
 
 REUSED_BROKER = "STREAMCLUSTER_TEST_BROKER"
 
 # How long an example takes is the machine's, which may be a busy one.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+# Nothing is garbage while modules are imported and tests collected: a third of that time was spent looking for some.
+gc.disable()
 
 # Whoever starts the tests in the background (a shell's `&`, nohup) may have them ignore these, and so would everything
 # that they start and signal.
@@ -68,12 +73,24 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[REUSED_BROKER] = own.bootstrap
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Who shares what is costly to start runs in one process."""
+    return scheduler(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage from here on, and not in what modules and tests consist of."""
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The order of tests, as far as it is not that of their names."""
 
     def rank(item: pytest.Item) -> int:
-        path = item.path.relative_to(config.rootpath / "tests").as_posix()
-        return next((rank for rank, begin in enumerate(_LONGEST) if path.startswith(begin)), len(_LONGEST))
+        name = item.nodeid.removeprefix("tests/")
+        return next((rank for rank, begin in enumerate(_LONGEST) if name.startswith(begin)), len(_LONGEST))
 
     items.sort(key=rank)
 

@@ -9,32 +9,36 @@ from __future__ import annotations
 import pytest
 
 from tests.tidy.rules import RULES, stale, unexcused, violations
-from tests.tidy.source import FOLDERS, load_checkout
+from tests.tidy.source import FOLDERS, Source, load_checkout
 from tests.tidy.tables import EXCEPTIONS, PACKAGES
 
-SOURCES = load_checkout()
+
+@pytest.fixture(scope="module")
+def sources() -> list[Source]:
+    """Every file of the project, parsed. Not while tests are collected, which each process does."""
+    return load_checkout()
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_checkout_keeps_rule(rule: str) -> None:
+def test_checkout_keeps_rule(rule: str, sources: list[Source]) -> None:
     """No file of the project breaks the rule without a reason in the exceptions table."""
-    found = unexcused(violations(rule, SOURCES), EXCEPTIONS)
+    found = unexcused(violations(rule, sources), EXCEPTIONS)
     assert not found, "\n" + "\n".join(str(one) for one in found)
 
 
-def test_exceptions_are_all_in_use_and_explained() -> None:
+def test_exceptions_are_all_in_use_and_explained(sources: list[Source]) -> None:
     """Each exception excuses something that is there today, and says why."""
-    found = [one for rule in RULES for one in violations(rule, SOURCES)]
+    found = [one for rule in RULES for one in violations(rule, sources)]
     assert stale(found, EXCEPTIONS) == []
     assert [entry for entry, reason in EXCEPTIONS.items() if len(reason.split()) < 4] == []
 
 
-def test_every_folder_of_ours_is_looked_at() -> None:
+def test_every_folder_of_ours_is_looked_at(sources: list[Source]) -> None:
     """The rules see files in each package and in the tests: a moved folder must not go unchecked."""
-    assert {*PACKAGES, "tests"} <= {source.folder for source in SOURCES} <= set(FOLDERS)
+    assert {*PACKAGES, "tests"} <= {source.folder for source in sources} <= set(FOLDERS)
 
 
-def test_packages_are_regular_packages() -> None:
+def test_packages_are_regular_packages(sources: list[Source]) -> None:
     """Each package has an __init__.py: without it two checkouts on one path would mix silently."""
     expected = {f"{folder}/{package}/__init__.py" for folder, package in PACKAGES.items()}
-    assert expected - {source.path for source in SOURCES} == set()
+    assert expected - {source.path for source in sources} == set()

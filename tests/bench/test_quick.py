@@ -19,8 +19,6 @@ OTHER = "at_least_once"
 COMPARISON = "exactly once slower, %"
 # Of the cases with several hosts, those that need no more than one loss: each loss takes 10 s.
 HOSTS = ("join", "host_lost", "idle")
-# They share a broker.
-pytestmark = pytest.mark.xdist_group("bench")
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,6 @@ from streamcluster_coordinator.topics import Brokers, Cluster
 from tests.coordinator.controls import SECONDS, MakeMember, after, delete, make_app, soon
 from tests.process.waiting import eventually
 
-# They share a broker.
-pytestmark = pytest.mark.xdist_group("control_faults")
-
 
 @pytest.fixture(scope="module")
 def own_broker() -> Iterator[Broker]:

@@ -30,7 +30,7 @@ JOIN_SILENCE_SECONDS = 10.0
 LEAVE_SILENCE_SECONDS = 10.0
 SPREAD_SECONDS = 60.0
 
-pytestmark = [pytest.mark.timeout(300 + AWAY_SECONDS), pytest.mark.xdist_group("hosts")]
+pytestmark = pytest.mark.timeout(300 + AWAY_SECONDS)
 
 
 def have_standbys(status: Status) -> bool:

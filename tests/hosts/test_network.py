@@ -23,8 +23,6 @@ from tests.process.waiting import eventually
 HEARD_SECONDS = 5.0
 SILENCE_SECONDS = 0.3
 PROCESS_SECONDS = 30.0
-# They share a network.
-pytestmark = pytest.mark.xdist_group("network")
 
 
 def made_network() -> Network:

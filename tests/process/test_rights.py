@@ -33,7 +33,7 @@ USERS = 40
 # For each step, on a machine that does other things too.
 SECONDS = 90.0
 
-pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("rights")]
+pytestmark = pytest.mark.timeout(400)
 Start = Callable[..., Running]
 
 

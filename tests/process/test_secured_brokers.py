@@ -30,7 +30,7 @@ from tests.process.waiting import eventually
 
 APP = "secured-ledger"
 PREFIX = "secured-"
-pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("secured_brokers")]
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from tests.process import topics
 from tests.process.waiting import eventually
 
 # Three brokers take their time to start on a busy machine.
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("offsets")]
+pytestmark = pytest.mark.timeout(300)
 START_SECONDS = 150
 NODES = {1, 2, 3}
 SECONDS = 30.0
