@@ -6,11 +6,16 @@ tests/tidy/test_rules.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+
 import pytest
 
 from tests.tidy.rules import RULES, stale, unexcused, violations
-from tests.tidy.source import FOLDERS, Source, load_checkout
+from tests.tidy.source import FOLDERS, Source, Violation, load_checkout
 from tests.tidy.tables import EXCEPTIONS, PACKAGES
+
+Broken = Callable[[str], list[Violation]]
 
 
 @pytest.fixture(scope="module")
@@ -19,16 +24,22 @@ def sources() -> list[Source]:
     return load_checkout()
 
 
+@pytest.fixture(scope="module")
+def broken(sources: list[Source]) -> Broken:
+    """What breaks a rule, looked for once."""
+    return cache(lambda rule: violations(rule, sources))
+
+
 @pytest.mark.parametrize("rule", RULES)
-def test_checkout_keeps_rule(rule: str, sources: list[Source]) -> None:
+def test_checkout_keeps_rule(rule: str, broken: Broken) -> None:
     """No file of the project breaks the rule without a reason in the exceptions table."""
-    found = unexcused(violations(rule, sources), EXCEPTIONS)
+    found = unexcused(broken(rule), EXCEPTIONS)
     assert not found, "\n" + "\n".join(str(one) for one in found)
 
 
-def test_exceptions_are_all_in_use_and_explained(sources: list[Source]) -> None:
+def test_exceptions_are_all_in_use_and_explained(broken: Broken) -> None:
     """Each exception excuses something that is there today, and says why."""
-    found = [one for rule in RULES for one in violations(rule, sources)]
+    found = [one for rule in RULES for one in broken(rule)]
     assert stale(found, EXCEPTIONS) == []
     assert [entry for entry, reason in EXCEPTIONS.items() if len(reason.split()) < 4] == []
 

@@ -13,6 +13,7 @@ import pytest
 # How the names of tests begin, below tests/.
 TOGETHER = (
     "bench/test_quick.py",
+    "broker/test_broker.py",
     "coordinator/test_control_faults.py",
     "hosts/",
     "process/test_rights.py",

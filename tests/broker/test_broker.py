@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -26,6 +27,13 @@ from tests.process.running import is_dead
 from tests.process.waiting import eventually
 
 DEADLINE_SECONDS = 60.0
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Broker]:
+    """A broker of one node for those that leave it as it was: serving, on its port."""
+    with Broker() as own:
+        yield own
 
 
 def produce(bootstrap: str, topic: str, *values: str, commit: bool = True) -> None:
@@ -122,41 +130,41 @@ def test_a_given_data_directory_keeps_its_records_over_restarts(tmp_path: Path) 
         assert read(broker.bootstrap, "kept", 2) == ["a", "b"]
 
 
-def test_a_killed_and_a_stopped_node_come_back_on_their_port(own_broker: Broker) -> None:
+def test_a_killed_and_a_stopped_node_come_back_on_their_port(shared: Broker) -> None:
     """Clients find the node and its records where they were."""
-    topics.create(own_broker.bootstrap, ["kept"], 1)
-    produce(own_broker.bootstrap, "kept", "a")
+    topics.create(shared.bootstrap, ["kept"], 1)
+    produce(shared.bootstrap, "kept", "a")
 
-    own_broker.kill(1)
-    assert own_broker.pids == {}
-    assert "node 1 of the broker was killed by signal 9" in own_broker.dead()[1]
-    own_broker.start(1)
-    produce(own_broker.bootstrap, "kept", "b")
-    own_broker.stop(1)
-    own_broker.start(1)
+    shared.kill(1)
+    assert shared.pids == {}
+    assert "node 1 of the broker was killed by signal 9" in shared.dead()[1]
+    shared.start(1)
+    produce(shared.bootstrap, "kept", "b")
+    shared.stop(1)
+    shared.start(1)
 
-    assert own_broker.dead() == {}
-    assert read(own_broker.bootstrap, "kept", 2) == ["a", "b"]
+    assert shared.dead() == {}
+    assert read(shared.bootstrap, "kept", 2) == ["a", "b"]
 
 
-def test_a_paused_node_is_silent_until_it_is_resumed(own_broker: Broker) -> None:
+def test_a_paused_node_is_silent_until_it_is_resumed(shared: Broker) -> None:
     """Requests to it time out, its process stays."""
-    admin = AdminClient({"bootstrap.servers": own_broker.bootstrap})
+    admin = AdminClient({"bootstrap.servers": shared.bootstrap})
     admin.list_topics(timeout=DEADLINE_SECONDS)
-    pids = own_broker.pids
+    pids = shared.pids
 
-    own_broker.pause(1)
+    shared.pause(1)
     with pytest.raises(KafkaException):
         admin.list_topics(timeout=0.5)
-    own_broker.resume(1)
+    shared.resume(1)
 
     def is_back() -> bool:
         # Once it was away for long, it tells of no broker until it counts again, which a client may not get over.
-        again = AdminClient({"bootstrap.servers": own_broker.bootstrap})
+        again = AdminClient({"bootstrap.servers": shared.bootstrap})
         return set(again.list_topics(timeout=DEADLINE_SECONDS).brokers) == {1}
 
     eventually(is_back, DEADLINE_SECONDS, "it answers")
-    assert own_broker.pids == pids
+    assert shared.pids == pids
 
 
 @pytest.mark.timeout(400)
@@ -177,10 +185,10 @@ def test_three_nodes_serve_on_without_one_of_them() -> None:
         assert len(broker.pids) == 3
 
 
-def test_a_port_in_use_leaves_no_process_behind(own_broker: Broker) -> None:
+def test_a_port_in_use_leaves_no_process_behind(shared: Broker) -> None:
     """The second broker on a port says so, and nothing of it stays."""
     before = set(psutil.Process().children(recursive=True))
-    port = int(own_broker.bootstrap.rpartition(":")[2])
+    port = int(shared.bootstrap.rpartition(":")[2])
 
     with pytest.raises(ConfigurationError, match=f"Port {port} "):
         Broker(port=port).start_all()
@@ -257,7 +265,7 @@ def test_a_broker_that_does_not_start_says_what_kafka_said(tmp_path: Path) -> No
     assert set(psutil.Process().children()) <= before
 
 
-def test_a_node_that_does_not_exist_is_named(own_broker: Broker) -> None:
+def test_a_node_that_does_not_exist_is_named(shared: Broker) -> None:
     """The message lists the nodes there are."""
     with pytest.raises(ConfigurationError, match=r"no node 2: the broker has nodes \[1\]"):
-        own_broker.kill(2)
+        shared.kill(2)

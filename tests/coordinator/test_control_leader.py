@@ -18,7 +18,7 @@ from streamcluster_coordinator.control_record import Snapshot, control_topic
 from streamcluster_coordinator.dropped import Dropped
 from streamcluster_coordinator.signatures import unsigned
 from streamcluster_coordinator.topics import Cluster
-from tests.coordinator.controls import SECONDS, MakeMember, make_app, soon
+from tests.coordinator.controls import SECONDS, MakeMember, Member, make_app, soon
 from tests.process.waiting import eventually
 
 
@@ -30,17 +30,16 @@ def own_broker() -> Iterator[Broker]:
 
 
 @pytest.fixture
-def app(own_broker: Broker, topic_prefix: str) -> tuple[Settings, Cluster]:
-    """An app on them."""
-    return make_app(own_broker.url, topic_prefix)
+def writer(own_broker: Broker, topic_prefix: str) -> Iterator[Member]:
+    """A coordinator of an app on them."""
+    member = Member(*make_app(own_broker.url, topic_prefix), "a")
+    yield member
+    member.control.close()
 
 
-def test_a_reader_waits_for_the_next_leader(
-    own_broker: Broker, app: tuple[Settings, Cluster], make_member: MakeMember
-) -> None:
+def test_a_reader_waits_for_the_next_leader(own_broker: Broker, writer: Member) -> None:
     """A log whose leader is silent is not taken for an empty one: epochs would be numbered from 1 again."""
-    settings, _ = app
-    written = make_member("a").claim()
+    settings, written = writer.settings, writer.claim()
     topic, admin = control_topic(settings.app_id), AdminClient({"bootstrap.servers": own_broker.bootstrap})
     # Its client knows the old leader, as that of a coordinator that has run for a while.
     with closing(reader_of(settings, admin)) as early:

@@ -112,7 +112,9 @@ class Simulation:
         if store is None:
             store = self._stores[task] = self._make_store(task, [table.name for table in tables])
             for table in tables:
-                store.forget(table.name)
+                # Without an offset it is empty, and emptying it costs RocksDB 30 ms.
+                if store.changelog_next_offset(table.name) is not None:
+                    store.forget(table.name)
         for table in tables:
             log = self.logs.logs.get(TP(table.changelog, task.partition), [])
             tail = log[store.changelog_next_offset(table.name) or 0 :]
