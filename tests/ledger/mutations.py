@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
-from tests.ledger.values import Claim, CommitSeen, Log, Observed, Restored, Usage
+from tests.ledger.folds import movements_of, posted_of
+from tests.ledger.values import Claim, Log, Observed, Restored, Usage
 
 # What a mutation may choose a place with: it takes a number of places and returns the index of one.
 Pick = Callable[[int], int]
@@ -273,10 +275,13 @@ def two_owners(run: Observed, pick: Pick) -> None:
     """One committed range has results of two processes."""
     log = long_log(run.outputs["out3"])
     partition = next(number for number, one in run.outputs["out3"].items() if one is log)
-    commits = run.commits["in", partition]
-    ranges = zip([CommitSeen(0, 0), *commits], commits, strict=False)
-    begin = next(before.posted for before, after in ranges if after.posted - before.posted > 1)
-    rewrite(log, run.inputs[partition].count_before(begin), by=999)
+    source = run.inputs[partition]
+    ids = [movement.id for movement in movements_of(source)]
+    places = {posted.id: place for place, posted in enumerate(posted_of(log))}
+    counts = [0, *(source.count_before(commit.posted) for commit in run.commits["in", partition])]
+    # Movements that are refused have no result.
+    ranges = ([places[id] for id in ids[begin:end] if id in places] for begin, end in pairwise(counts))
+    rewrite(log, next(owned[0] for owned in ranges if len(owned) > 1), by=999)
 
 
 @mutation("single ownership")
