@@ -16,6 +16,7 @@ TOGETHER = (
     "broker/test_broker.py",
     "coordinator/test_control_faults.py",
     "hosts/",
+    "process/test_brokers_away.py",
     "process/test_rights.py",
     "process/test_secured_brokers.py",
     "stores/test_damaged_logs.py",

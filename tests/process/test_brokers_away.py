@@ -22,6 +22,13 @@ NODE = 1
 REQUEST_SECONDS = 30
 
 
+@pytest.fixture(scope="module")
+def own_broker() -> Iterator[Broker]:
+    """A broker of these tests alone, to be killed and paused; each ends with all of its work done on it again."""
+    with Broker() as own:
+        yield own
+
+
 @pytest.fixture
 def own_reader(own_broker: Broker) -> Iterator[Reader]:
     """A reader of the test's own broker."""
