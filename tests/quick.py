@@ -39,6 +39,8 @@ NOT_QUICK = (
     "deploy/",
     # The first 200 seeds are enough for a quick run.
     "engine/test_any_schedule.py::test_results_are_those_of_a_fold_under_any_schedule[[]range([234]??,",
+    # 9,000 turns of the loop; the other five of its kind take a fifth of that.
+    "engine/test_buffers.py::test_what_waits_is_bounded_per_worker_and_nobody_starves[[]1000000-20000-1[]]",
     "hosts/test_many_hosts.py",
     "hosts/test_network.py",
     "hosts/test_one_host.py",
