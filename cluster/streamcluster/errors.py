@@ -101,13 +101,10 @@ class UnencodableEntry(StreamclusterError):
 class UnsendableRecord(StreamclusterError):
     """What an event sends is not what the readers of its topic would get: it is refused where it is sent."""
 
-    def __init__(
-        self, topic: str, part: str, key: object, value: object, error: BaseException, advice: str = ""
-    ) -> None:
+    def __init__(self, topic: str, part: str, key: object, value: object, error: BaseException) -> None:
         """part: "key" or "value"."""
         what = value if part == "value" else key
-        text = f"topic {topic!r}, key {_shown(key)}: its {part} of type {type(what).__name__}: {_why(error)}"
-        super().__init__(f"{text}{'; ' if advice else ''}{advice}")
+        super().__init__(f"topic {topic!r}, key {_shown(key)}: its {part} of type {type(what).__name__}: {_why(error)}")
         self.topic = topic
         self.key = key
 

@@ -234,6 +234,7 @@ def _destination(name: str, source: Topic, operators: tuple[Operator, ...], grou
         key_serializer="raw" if group_by.key_type in (str, bytes) else "json",
         value_serializer=source.value_serializer,
         partitions=group_by.partitions,
+        keeps_keys=group_by.key_type is None,
     )
 
 

@@ -21,7 +21,6 @@ from .leaving import LoopIterator
 from .models import field_getter, field_name, field_owner
 from .operators import Echo, Echoed, Filter, GroupBy, Operator, Processor, after_repartition, apply
 from .topics import Topic, topic_of
-from .typed import json_decoder
 
 T = TypeVar("T")
 
@@ -203,38 +202,15 @@ def _group_by(key: Any, name: str | None, topic: Topic | None, partitions: int |
     if getter is not None:
         label = name or f"{field_owner(key)}.{field_name(key)}"
         owner = key.__objclass__ if hasattr(key, "__objclass__") else None
-        declared = inspect.get_annotations(owner, eval_str=True).get(str(field_name(key))) if owner else None
-        key_type = declared if declared in (str, bytes, int) else _type_of_keys(declared)
+        key_type = inspect.get_annotations(owner, eval_str=True).get(str(field_name(key))) if owner else None
+        key_type = key_type if key_type in (str, bytes, int) else None
         return GroupBy(label, getter, key_type, partitions, topic, is_field=True)
     if not callable(key):
         raise AppError(f"group_by({key!r}): give a field of the record (Order.account_id) or a function of the value.")
     label = name or str(getattr(key, "__name__", ""))
     if not label or label == "<lambda>":
         raise AppError("group_by(<lambda>): a lambda has no name, and the repartition topic needs one: add name='...'.")
-    return GroupBy(label, key, _type_of_keys(_returned(key)), partitions, topic)
-
-
-def _returned(function: Any) -> Any:
-    """What a function says that it returns; None: nothing that can be looked up."""
-    try:
-        return inspect.get_annotations(function, eval_str=True).get("return")
-    except (NameError, TypeError):
-        return None
-
-
-def _type_of_keys(declared: Any) -> Any:
-    """What JSON needs a type for, to give it back: UUIDs, dates, enums, records. Of plain data it needs none."""
-    if declared in _PLAIN_KEYS:
-        return None
-    try:
-        json_decoder(declared)
-    except AppError:
-        return None
-    return declared
-
-
-# Written and read as ever; tuples too come back without a type.
-_PLAIN_KEYS = (None, Any, object, str, bytes, int, float, bool, tuple)
+    return GroupBy(label, key, None, partitions, topic)
 
 
 async def _iterate_local(iterable: Any, operators: tuple[Operator, ...]) -> AsyncIterator[Any]:

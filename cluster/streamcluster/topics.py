@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any, NoReturn
 
 from .coding import EXPLAIN_BYTES_MAX, make_decoder, make_encoder, text_hint
@@ -16,6 +17,7 @@ from .headers import Headers, header_pairs, headers_size
 from .limits import CarriedTime, TopicLimits, limits_of
 from .output import AT_COMMIT, BY_KEY, OutputRecord, Pairs
 from .settings import Settings
+from .table_coding import make_table_coder
 
 logger = logging.getLogger("streamcluster")
 
@@ -72,6 +74,8 @@ class Topic:
     internal: bool = False
     config: dict[str, str] = field(default_factory=dict)
     on_produce: Callable[..., None] | None = None
+    # Of the topics that group_by makes: keys of any type come back, written as those of tables are.
+    keeps_keys: bool = False
     _coders: Coders | None = None
 
     @property
@@ -97,10 +101,16 @@ class Topic:
         key, value = settings.key_serializer, settings.value_serializer
         bounds = settings.codec_bounds
         limits = limits or limits_of(settings)
+        if self.keeps_keys:
+            encode, decode_key = make_table_coder(self.key_type, self.key_serializer, is_key=True, **bounds)
+            encode_key: Callable[[Any], bytes | None] = partial(_encode_or_none, encode)
+        else:
+            decode_key = make_decoder(self.key_type, self.key_serializer, default_serializer=key, is_key=True, **bounds)
+            encode_key = make_encoder(self.key_type, self.key_serializer, default_serializer=key, is_key=True, **bounds)
         self._coders = Coders(
-            decode_key=make_decoder(self.key_type, self.key_serializer, default_serializer=key, is_key=True, **bounds),
+            decode_key=decode_key,
             decode_value=make_decoder(self.value_type, self.value_serializer, default_serializer=value, **bounds),
-            encode_key=make_encoder(self.key_type, self.key_serializer, default_serializer=key, is_key=True, **bounds),
+            encode_key=encode_key,
             encode_value=make_encoder(self.value_type, self.value_serializer, default_serializer=value, **bounds),
             limits=limits,
             carried=CarriedTime(self.describe(), limits),
@@ -253,6 +263,10 @@ class Topic:
     def describe(self) -> str:
         """For messages: the names, or the pattern."""
         return ", ".join(self.names) if self.names else f"pattern {self.pattern!r}"
+
+
+def _encode_or_none(encode: Callable[[Any], bytes], key: Any) -> bytes | None:
+    return None if key is None else encode(key)
 
 
 def topic_of(operator: str, channel: object) -> Topic:

@@ -31,8 +31,6 @@ from .values import Failure
 
 CANCEL_SECONDS_MAX = 10.0
 RESTART_SECONDS_MAX = 30.0
-# A repartition topic has no declaration of its own.
-_ADVICE = "group_by takes the types from what functions say that they return: `def by_day(click) -> date`"
 # Of a repartition topic: where the records go whose new key is None, so that one task sees them all.
 NO_KEY_PARTITION = 0
 
@@ -253,8 +251,7 @@ class Instance:
                 part = "key"
                 key_data = coders.encode_key(key)
             except Exception as error:
-                advice = _ADVICE if group_by.through is None else ""
-                raise UnsendableRecord(destination.name, part, key, value, error, advice) from error
+                raise UnsendableRecord(destination.name, part, key, value, error) from error
             headers = headers_of(record)
             size = len(key_data or b"") + len(data or b"") + headers_size(headers)
             coders.limits.check_size(destination.name, size)
