@@ -6,10 +6,12 @@ no topic and no setting.
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import partial
-from typing import Any
+from types import UnionType
+from typing import Any, Union
 from uuid import UUID
 
 from .certainty import faster
@@ -140,7 +142,14 @@ def make_encoder(
     def encode(value: Any) -> bytes | None:
         return None if value is None else _readable(value, inner(value), type_, read)
 
-    return faster(type_, inner, encode) if codec.nodes[0] in (JSON, RAW) else encode
+    return faster(_without_none(type_), inner, encode) if codec.nodes[0] in (JSON, RAW) else encode
+
+
+def _without_none(type_: Any) -> Any:
+    """The other members of `str | None`: None is no record's value or key, whatever the type."""
+    if typing.get_origin(type_) not in (Union, UnionType):
+        return type_
+    return Union[tuple(member for member in typing.get_args(type_) if member is not type(None))]  # noqa: UP007
 
 
 def text_hint(type_: object | None, serializer: str | Codec | None, default_serializer: str | Codec) -> str | None:

@@ -169,7 +169,7 @@ def test_pickle_round_trips_where_allowed() -> None:
             make(None, "pickle", default_serializer="json", allow_pickle=False)
 
 
-@pytest.mark.parametrize("type_", [None, str, bytes, int, dict, Order, Model, list[Order]])
+@pytest.mark.parametrize("type_", [None, str, str | None, bytes, int, dict, Order, Model, list[Order]])
 @pytest.mark.parametrize("serializer", [None, "raw", "json", "gzip", "json|gzip"])
 def test_none_is_a_tombstone(type_: Any, serializer: str | None) -> None:
     """Every encoder gives None for None."""
