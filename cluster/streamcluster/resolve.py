@@ -27,6 +27,8 @@ from .topology import (
 
 _READ = ("source", "repartition")
 _OURS = ("repartition", "changelog")
+# Kafka's word for "no bound" is the largest 64-bit integer.
+_EVER_MS = 2**62
 _HOUR_MS = 3_600_000
 
 
@@ -270,7 +272,6 @@ class _Resolution:
         existing = self.broker.get(spec.name)
         config = existing.config if existing is not None else spec.config
         limit = config.get("max.message.bytes")
-        behind = config.get("message.timestamp.before.max.ms")
         keeps_ours = config.get("message.timestamp.type", "CreateTime") == "CreateTime"
         return ResolvedTopic(
             name=spec.name,
@@ -282,8 +283,8 @@ class _Resolution:
             config=spec.config,
             message_bytes_max=int(limit) if limit is not None else None,
             # The broker's default for topics that are not there yet.
-            ahead_ms_max=int(config.get("message.timestamp.after.max.ms", _HOUR_MS)) if keeps_ours else None,
-            behind_ms_max=int(behind) if keeps_ours and behind is not None else None,
+            ahead_ms_max=_time_bound(config.get("message.timestamp.after.max.ms", _HOUR_MS)) if keeps_ours else None,
+            behind_ms_max=_time_bound(config.get("message.timestamp.before.max.ms")) if keeps_ours else None,
             purge=spec.purge,
         )
 
@@ -294,6 +295,11 @@ class _Resolution:
 
     def _problem(self, text: str, *, incompatible: bool = False) -> None:
         self.problems.append(Problem(text=text, incompatible=incompatible))
+
+
+def _time_bound(setting: str | int | None) -> int | None:
+    """A bound in ms; None: there is none. Brokers that have none say that it is 292 million years."""
+    return None if setting is None or int(setting) >= _EVER_MS else int(setting)
 
 
 def _needed_by(spec: TopicSpec) -> str:

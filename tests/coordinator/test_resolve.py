@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from typing import Literal
 
@@ -14,6 +15,7 @@ from streamcluster import App
 from streamcluster.errors import ConfigurationError
 from streamcluster.freeze import freeze
 from streamcluster.ids import TP, TaskId
+from streamcluster.limits import CarriedTime, limits_of
 from streamcluster.resolve import resolve
 from streamcluster.settings import make_settings
 from streamcluster.topology import AgentSpec, BrokerTopic, Declared, Problem, TableSpec, TopicSpec, Topology
@@ -101,6 +103,19 @@ def test_limit_of_a_topic_is_the_brokers() -> None:
     topology = good(resolve(declared(topic("orders")), brokers(orders=1), SETTINGS))
 
     assert topology.topics[0].message_bytes_max == 1000
+
+
+def test_a_time_bound_of_292_million_years_is_none() -> None:
+    """So brokers say that they have none. Records of a topic without one ask for no clock, each time they are sent."""
+    config = {"message.timestamp.after.max.ms": "3600000", "message.timestamp.before.max.ms": str(2**63 - 1)}
+    there = {"orders": BrokerTopic(name="orders", partitions=1, config=config)}
+    [found] = good(resolve(declared(topic("orders")), there, SETTINGS)).topics
+    assert (found.ahead_ms_max, found.behind_ms_max) == (3_600_000, None)
+
+    carried = CarriedTime("orders", limits_of(SETTINGS, found))
+    now = int(time.time() * 1000)
+    assert carried.of(now) == now
+    assert carried.sure > now
 
 
 def test_missing_topic_is_named_with_its_agent_and_the_nearest_name() -> None:
