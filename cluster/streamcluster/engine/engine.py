@@ -7,8 +7,9 @@ failures: recovery says which tasks must roll back and where the consumer must g
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from ..app import App
 from ..current import KafkaRecord
@@ -40,6 +41,9 @@ from .shared import SharedPart, is_named, make_shared, readers_of
 from .task import RunningTask
 from .transaction import Transaction
 from .values import Commit, Committed
+
+# Runs are mostly long: so many records are compared at a time.
+RUN_BLOCK = 64
 
 
 class Engine:
@@ -270,11 +274,8 @@ class Engine:
         start, count = 0, len(records)
         fed = size = 0
         while start < count:
-            topic, partition = topics[start], partitions[start]
-            end = start + 1
-            while end < count and partitions[end] == partition and topics[end] == topic:
-                end += 1
-            source = self._routes.get((topic, partition))
+            end = _end_of_run(topics, start, _end_of_run(partitions, start, count))
+            source = self._routes.get((topics[start], partitions[start]))
             if source is not None:
                 source.feed(records[start:end])
                 self._touch(source.task)
@@ -348,3 +349,13 @@ class Engine:
 def reads(unit: Unit, name: str) -> bool:
     """Whether the unit reads the topic of this name."""
     return is_named(unit.topic, name)
+
+
+def _end_of_run(values: Sequence[Any], start: int, end: int) -> int:
+    """How far values[start:end] begins with the same value: by blocks, of which all but the last are looked at in C."""
+    value, at = values[start], start + 1
+    while at + RUN_BLOCK <= end and values[at : at + RUN_BLOCK].count(value) == RUN_BLOCK:
+        at += RUN_BLOCK
+    while at < end and values[at] == value:
+        at += 1
+    return at

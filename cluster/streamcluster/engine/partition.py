@@ -231,7 +231,7 @@ class SourcePartition:
                 reader.intake.push(run)
         self._caution.decoding(self.tp, 0)
         if self._weight.is_due:
-            is_shared = all(shared.is_immutable() for shared in decoded.values())
+            is_shared = len(self.readers) == 1 or all(shared.is_immutable() for shared in decoded.values())
             copies = len(decoded) if is_shared else len({reader.unit for reader in self.readers})
             self._weight.look([shared.decoded for shared in decoded.values()], copies)
 
