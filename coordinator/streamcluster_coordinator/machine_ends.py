@@ -52,8 +52,11 @@ def worker_gone(state: State, event: WorkerGone) -> list[Effect]:
 
 
 def _may_be_killed_by_event(place: Place, event: WorkerGone) -> bool:
-    """Not what we end on purpose, nor what says why it ends, nor what ended with the fork server."""
-    if place.failure is not None or event.code in (None, ExitCode.FENCED, ExitCode.BROKER_UNREACHABLE):
+    """Not what we end on purpose, nor what says why it ends.
+
+    An end whose exit code is not known may be one: on a busy machine the fork server may be late to tell.
+    """
+    if place.failure is not None or event.code in (ExitCode.FENCED, ExitCode.BROKER_UNREACHABLE):
         return False
     return place.cause is None or place.hung
 

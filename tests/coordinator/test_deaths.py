@@ -1,0 +1,33 @@
+"""Which ends of a worker may be an event's doing: the next process is told of those, and is careful."""
+
+from __future__ import annotations
+
+import pytest
+
+from streamcluster.errors import ExitCode
+from streamcluster.ids import Slot
+from streamcluster_coordinator.machine_ends import _may_be_killed_by_event
+from streamcluster_coordinator.machine_events import WorkerFailed, WorkerGone
+from streamcluster_coordinator.machine_slots import Place
+
+SLOT = Slot(0)
+FAILED = WorkerFailed(SLOT, 1, "NameError: orders")
+
+
+@pytest.mark.parametrize(
+    ("place", "code", "expected"),
+    [
+        (Place(SLOT), -11, True),
+        (Place(SLOT), 3, True),
+        # The fork server may be late to tell on a busy machine; a killer must be found out there, too.
+        (Place(SLOT), None, True),
+        (Place(SLOT), ExitCode.FENCED, False),
+        (Place(SLOT), ExitCode.BROKER_UNREACHABLE, False),
+        (Place(SLOT, failure=FAILED), 1, False),
+        (Place(SLOT, cause="it did not drain in time"), -9, False),
+        (Place(SLOT, cause="its loop stood for 60 s", hung=True), -9, True),
+    ],
+)
+def test_what_may_be_an_events_doing(place: Place, code: int | None, expected: bool) -> None:
+    """Not what says why it ends, nor what we end on purpose, unless it hung."""
+    assert _may_be_killed_by_event(place, WorkerGone(SLOT, 7, code)) is expected
