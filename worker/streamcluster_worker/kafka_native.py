@@ -92,7 +92,10 @@ def is_native(settings: Settings, producer: Producer) -> bool:
 def give(producer: Producer, topic: str, records: list[OutputRecord], partition: int) -> NotTaken | None:
     """Give records to librdkafka in order. partition: of those that name none."""
     taken, code = _native.produce(producer, topic, records, partition)
-    return NotTaken(taken, KafkaError(code)) if code else None
+    if code == 0:
+        return None
+    # In the client's own words.
+    return NotTaken(taken, KafkaError(code, f"Unable to produce message: {KafkaError(code).str()}"))
 
 
 def take_missed(producer: Producer) -> Missed | None:
