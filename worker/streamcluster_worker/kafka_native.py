@@ -18,9 +18,12 @@ from streamcluster.output import OutputRecord
 from streamcluster.settings import Settings
 
 try:
-    from . import _native
+    from ._native import __file__ as _FILE
+    from ._native import is_known, load, missed, produce
+except ModuleNotFoundError:
+    _NOT_THERE = "there was no C compiler, or no Python.h, when streamcluster was installed (docs/native.md)"
 except ImportError as error:
-    _NOT_THERE = f"the module in C is not there ({error}). See docs/native.md"
+    _NOT_THERE = f"the module in C does not load: {error}"
 else:
     _NOT_THERE = ""
 
@@ -49,14 +52,14 @@ def _why_never() -> str:
     if _NOT_THERE:
         return _NOT_THERE
     try:
-        _native.load(cimpl.__file__, _plugin())
+        load(cimpl.__file__, _plugin())
     except OSError as error:
         return str(error)
     return ""
 
 
 def _plugin() -> str:
-    return os.path.abspath(_native.__file__)
+    return os.path.abspath(_FILE)
 
 
 def why_not_native(settings: Settings) -> str:
@@ -83,7 +86,7 @@ def is_native(settings: Settings, producer: Producer) -> bool:
     """Whether `give` and `take_missed` can be called for a producer."""
     if why_not_native(settings):
         return False
-    if not _native.is_known(producer):
+    if not is_known(producer):
         _log.warning("Records go to the client from Python: it did not say that a producer was made")
         return False
     return True
@@ -91,7 +94,7 @@ def is_native(settings: Settings, producer: Producer) -> bool:
 
 def give(producer: Producer, topic: str, records: list[OutputRecord], partition: int) -> NotTaken | None:
     """Give records to librdkafka in order. partition: of those that name none."""
-    taken, code = _native.produce(producer, topic, records, partition)
+    taken, code = produce(producer, topic, records, partition)
     if code == 0:
         return None
     # In the client's own words.
@@ -100,7 +103,7 @@ def give(producer: Producer, topic: str, records: list[OutputRecord], partition:
 
 def take_missed(producer: Producer) -> Missed | None:
     """The first record since the last call that was not delivered; of a producer without transactions."""
-    found = _native.missed(producer)
+    found = missed(producer)
     if found is None:
         return None
     code, topic, partition = found
