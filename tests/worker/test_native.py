@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import shutil
 import sys
 import sysconfig
@@ -63,6 +64,14 @@ def test_the_setting_turns_it_off() -> None:
     assert with_plugin(settings, {"linger.ms": 5}) == {"linger.ms": 5}
     assert not is_native(settings, open_producer(settings, Connection()))
     assert "the setting native is off" in native_words(settings)
+
+
+def test_one_file_serves_every_python() -> None:
+    """References are counted by functions of the Python that runs: macros are those of whatever headers were there."""
+    text = (Path(__file__).parents[2] / "worker/native/native.c").read_text(encoding="utf-8")
+    code = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
+    assert re.findall(r"Py_X?(?:INC|DEC)REF|Py_RETURN_\w+|Py_X?NewRef|Py_CLEAR|Py_SETREF", code) == []
+    assert "Py_IncRef" in code
 
 
 @needs_native

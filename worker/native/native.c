@@ -445,17 +445,23 @@ static PyObject *produce(PyObject *module, PyObject *const *arguments, Py_ssize_
     if (tuples == NULL)
         return NULL;
     PyObject *answer = give_tuples(arguments[0], topic, tuples, partition);
-    Py_DECREF(tuples);
+    Py_DecRef(tuples);
     return answer;
 }
 
 static PyObject *is_known(PyObject *module, PyObject *owner) {
     (void)module;
     struct client *client = borrow(owner);
-    if (client == NULL)
-        Py_RETURN_FALSE;
-    give_back(client);
-    Py_RETURN_TRUE;
+    if (client != NULL)
+        give_back(client);
+    return PyBool_FromLong(client != NULL);
+}
+
+/* Counts of references are changed by functions only, which are those of the Python that runs. As macros they are those
+ * of the headers: from 3.12 on Py_RETURN_NONE counts nothing, and 3.11 would free its None in the end. */
+static PyObject *none(void) {
+    Py_IncRef(Py_None);
+    return Py_None;
 }
 
 /* Takes and clears what on_acknowledgement has noted. */
@@ -463,7 +469,7 @@ static PyObject *missed(PyObject *module, PyObject *owner) {
     (void)module;
     struct client *client = borrow(owner);
     if (client == NULL)
-        Py_RETURN_NONE;
+        return none();
     char topic[TOPIC_SIZE];
     pthread_mutex_lock(&lock);
     rd_kafka_resp_err_t error = client->missed;
@@ -473,7 +479,7 @@ static PyObject *missed(PyObject *module, PyObject *owner) {
     pthread_mutex_unlock(&lock);
     give_back(client);
     if (error == ERR_NO_ERROR)
-        Py_RETURN_NONE;
+        return none();
     return Py_BuildValue("(isi)", error, topic, partition);
 }
 
@@ -527,8 +533,8 @@ static PyObject *load(PyObject *module, PyObject *const *arguments, Py_ssize_t c
         if (is_loaded && try_plugin(PyBytes_AsString(plugin)) == 0)
             answer = PyUnicode_FromString(rk_api.version_str());
     }
-    Py_XDECREF(client);
-    Py_XDECREF(plugin);
+    Py_DecRef(client);
+    Py_DecRef(plugin);
     return answer;
 }
 
