@@ -245,21 +245,25 @@ struct record {
 
 enum { BY_KEY = -1, FIELDS = 5 };
 
+/* Bytes, text as UTF-8, or None: what confluent-kafka takes. */
 static int read_bytes(PyObject *object, const char **bytes, size_t *size, const char *what, Py_ssize_t index) {
     if (object == Py_None) {
         *bytes = NULL;
         *size = 0;
         return 0;
     }
-    char *found;
     Py_ssize_t count;
-    if (!PyObject_TypeCheck(object, &PyBytes_Type)) {
-        PyErr_Format(PyExc_TypeError, "the %s of record %zd is no bytes and not None", what, index);
+    if (PyUnicode_Check(object)) {
+        *bytes = PyUnicode_AsUTF8AndSize(object, &count);
+    } else if (PyBytes_Check(object)) {
+        *bytes = PyBytes_AsString(object);
+        count = PyBytes_Size(object);
+    } else {
+        PyErr_Format(PyExc_TypeError, "the %s of record %zd is neither bytes, text nor None", what, index);
         return -1;
     }
-    if (PyBytes_AsStringAndSize(object, &found, &count) < 0)
+    if (*bytes == NULL)
         return -1;
-    *bytes = found;
     *size = (size_t)count;
     return 0;
 }
@@ -291,21 +295,14 @@ static int read_header(PyObject *pair, rd_kafka_headers_t *headers, Py_ssize_t i
         PyErr_Format(PyExc_TypeError, "a header of record %zd is no tuple of name and value", index);
         return -1;
     }
-    Py_ssize_t name_size, text_size;
+    Py_ssize_t name_size;
     const char *name = PyUnicode_AsUTF8AndSize(PyTuple_GetItem(pair, 0), &name_size);
     if (name == NULL)
         return -1;
-    PyObject *given = PyTuple_GetItem(pair, 1);
     const char *value;
     size_t size;
-    if (PyUnicode_Check(given)) {
-        value = PyUnicode_AsUTF8AndSize(given, &text_size);
-        if (value == NULL)
-            return -1;
-        size = (size_t)text_size;
-    } else if (read_bytes(given, &value, &size, "value of a header", index) < 0) {
+    if (read_bytes(PyTuple_GetItem(pair, 1), &value, &size, "value of a header", index) < 0)
         return -1;
-    }
     if (rk_api.header_add(headers, name, name_size, value, (ssize_t)size) != ERR_NO_ERROR) {
         PyErr_NoMemory();
         return -1;
