@@ -222,6 +222,18 @@ def loads_of(node: Codec, unpacked_bytes_max: int) -> Callable[[bytes], Any]:
     return node._loads
 
 
+def gives_bytes(node: Codec) -> bool:
+    """Whether what it dumps is bytes for sure: it is ours."""
+    return any(node is one for one in (RAW, JSON, BINARY, GZIP, PICKLE))
+
+
+def only_bytes(data: Any) -> bytes:
+    """What the last codec of a chain dumped. Raises TypeError: nothing that a client or a store could take."""
+    if isinstance(data, (bytes, bytearray, memoryview, str)):
+        return to_bytes(data)
+    raise TypeError(f"its codec made a {type(data).__name__} of it, and must give bytes.")
+
+
 def are_lossless(nodes: Iterable[Codec]) -> bool:
     """Whether each of these gives back the bytes that it was given."""
     return all(any(node is one for one in (RAW, BINARY, GZIP)) for node in nodes)

@@ -24,7 +24,9 @@ from .codecs import (
     can_load,
     dumps_of,
     get_codec,
+    gives_bytes,
     loads_of,
+    only_bytes,
     to_bytes,
 )
 from .errors import AppError, UndecodableRow
@@ -233,15 +235,16 @@ def encoder_of_one(
 
 
 def _encoder_of_chain(type_: Any, codec: Codec, unpacked_bytes_max: int) -> Write:
-    first, *others = codec.nodes
-    return _chained(encoder_of_one(type_, first, unpacked_bytes_max), others, unpacked_bytes_max)
+    return _chained(encoder_of_one(type_, codec.nodes[0], unpacked_bytes_max), codec.nodes, unpacked_bytes_max)
 
 
-def _chained(inner: Callable[[Any], Any], others: Sequence[Codec], unpacked_bytes_max: int) -> Write:
-    """`inner`, and then each of these codecs."""
-    if not others:
+def _chained(inner: Callable[[Any], Any], nodes: Sequence[Codec], unpacked_bytes_max: int) -> Write:
+    """`inner` for the first of these codecs, and then each other one."""
+    outer = [dumps_of(node, unpacked_bytes_max) for node in nodes[1:]]
+    if not gives_bytes(nodes[-1]):
+        outer.append(only_bytes)
+    if not outer:
         return inner
-    outer = [dumps_of(node, unpacked_bytes_max) for node in others]
 
     def encode(value: Any) -> bytes:
         data: bytes = inner(value)
@@ -261,14 +264,14 @@ def _untyped_encoder(codec: Codec, read: Decode, unpacked_bytes_max: int, *, is_
         return encode_raw_key if is_key else encode_raw_value
     first, *others = codec.nodes
     if first is not JSON:
-        write = _chained(encoder_of_one(None, first, unpacked_bytes_max), others, unpacked_bytes_max)
+        write = _chained(encoder_of_one(None, first, unpacked_bytes_max), codec.nodes, unpacked_bytes_max)
         if all(map(can_load, codec.nodes)):
             write, _ = checked((write, read), bytes if are_lossless(codec.nodes) else None)
         return lambda value: None if value is None else write(value)
     inner = json_encoder("key" if is_key else "value", partial(_encoded, read))
     if not others:
         return inner
-    write = _chained(inner, others, unpacked_bytes_max)
+    write = _chained(inner, codec.nodes, unpacked_bytes_max)
     if not are_lossless(others) and all(map(can_load, others)):
         write, _ = checked((write, read))
 

@@ -132,6 +132,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     producer_compression_type: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
     producer_max_request_size: int = 1_048_576
     producer_flush_records: int = 20_000
+    # Give records to librdkafka in C, where that was built.
+    native: bool = True
     # Raw librdkafka settings, for what has no name above; they go through as they are.
     broker_options: dict[str, str | int | float | bool] = {}
 

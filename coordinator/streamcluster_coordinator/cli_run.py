@@ -82,10 +82,10 @@ def check(target: Target, as_json: bool) -> int:
     if as_json:
         memory = memory_words(description.settings)
         answer = {"app": app_id, "problems": problems, "topology": topology, "warnings": warnings}
-        print_json({**answer, "left": left, "memory": memory})
+        print_json({**answer, "left": left, "memory": memory, "native": description.native})
     elif topology is not None:
         click.echo(topology_text(topology, description.settings))
-        click.echo(f"\nOn this host {memory_words(description.settings)}.")
+        click.echo(f"\nOn this host {memory_words(description.settings)};\n{description.native}.")
     for warning in warnings:
         say(f"streamcluster: warning: {warning}", err=True)
     if problems:

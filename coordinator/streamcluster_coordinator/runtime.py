@@ -84,6 +84,7 @@ def run(
         with instance_lock(app_directory(settings)) as directory:
             brokers = Brokers(settings)
             say.line("info", memory_words(settings))
+            say.line("info", description.native)
             code: int | None = None
             on_term = signal.getsignal(signal.SIGTERM)
             while code is None:

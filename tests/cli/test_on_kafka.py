@@ -37,8 +37,13 @@ def test_check_says_what_is_missing_then_shows_the_topology(run: Run, app_id: st
     create_topic(admin, f"{app_id}-orders", 3, {}, SECONDS)
     found = json.loads(run("check", *on_broker, "--json").stdout)
     text = run("check", *on_broker).stdout
+    off = run("check", *on_broker, STREAMCLUSTER_NATIVE="false").stdout
 
     assert found["problems"] == []
+    assert found["native"] in text
+    assert off.endswith(
+        "records go to the client from Python, which takes more CPU than in C: the setting native is off.\n"
+    )
     assert {table["name"]: table["group"] for table in found["topology"]["tables"]} == {"totals": 3}
     assert text.startswith(f"{app_id} can start on {broker.url}: 3 tasks, exactly once.")
     assert partition_count(admin, f"{app_id}-totals-changelog", SECONDS) is None

@@ -183,7 +183,9 @@ def test_secrets_are_never_shown() -> None:
             },
         }
     )
-    description = Description(settings=settings, declared=Declared(app_id="shop", topics=(), agents=(), tables=()))
+    description = Description(
+        settings=settings, declared=Declared(app_id="shop", topics=(), agents=(), tables=()), native=""
+    )
     shown = io.StringIO()
     Console(file=shown, width=10_000).print(settings, description)
     for text in (repr(settings), str(settings), f"{description}", shown.getvalue()):

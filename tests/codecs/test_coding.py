@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from streamcluster.codecs import GZIP, JSON
+from streamcluster.codecs import GZIP, JSON, Codec
 from streamcluster.coding import explain, make_decoder, make_encoder
 from streamcluster.errors import ImproperlyConfigured
 from streamcluster.models import Record
@@ -323,3 +323,21 @@ def test_concrete_serializer_wins_over_the_default() -> None:
 def test_untyped_integers_are_read_exactly() -> None:
     """Another producer's integer of more than 64 bits does not become a float."""
     assert decode_as(None, b"[1180591620717411303424]") == [2**70]
+
+
+@pytest.mark.parametrize("type_", [None, int])
+def test_what_a_codec_of_ones_own_makes_becomes_bytes(type_: Any) -> None:
+    """People return the text of json.dumps, or a buffer; clients and stores take bytes, and others ended the worker."""
+
+    def encode(made: Any, first: Codec | None = None) -> bytes | None:
+        own = Codec(dumps=lambda _: made, loads=int if first is None else bytes)
+        codec = own if first is None else first | own
+        return make_encoder(type_, codec, default_serializer="json", allow_pickle=False)(12)
+
+    for one in (b"12", bytearray(b"12"), memoryview(b"12"), "12"):
+        for first in (None, JSON):
+            assert encode(one, first) == b"12"
+            assert type(encode(one, first)) is bytes
+    for nothing in (12, None, {"a": 1}):
+        with pytest.raises(TypeError, match="must give bytes"):
+            encode(nothing)

@@ -58,7 +58,7 @@ def probe(app: str, sock: socket.socket, overrides: bytes) -> None:
         agents=(AgentSpec(name="sums", topics=(app,), tables=("sums",)),),
         tables=(TableSpec(name="sums", changelog=f"{app}-changelog", sources=(app,)),),
     )
-    sock.sendall(encode_frame(Description(settings=settings, declared=declared)))
+    sock.sendall(encode_frame(Description(settings=settings, declared=declared, native="none")))
 
 
 def run(config_bytes: bytes, sock: socket.socket) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Literal
 
+import pytest
 from confluent_kafka import Message, TopicPartition
 
 from streamcluster.ids import TP
@@ -19,23 +20,43 @@ from streamcluster_worker.kafka import (
     open_transactional_producer,
     read_committed_positions,
 )
+from streamcluster_worker.kafka_native import why_not_native
 from streamcluster_worker.offsets import Offsets
 
 Guarantee = Literal["exactly_once", "at_least_once"]
+Options = dict[str, str | int | float | bool]
 SECONDS = 30.0
+# Both ways of giving records to the client; the settings of an app that says nothing decide whether there are two.
+PATHS = (
+    pytest.param(False, id="python"),
+    pytest.param(
+        True,
+        id="native",
+        marks=pytest.mark.skipif(bool(why := why_not_native(Settings(id="any"))), reason=why or "it is there"),
+    ),
+)
 
 
 class Bench:
     """Settings, topics and clients of one test."""
 
-    def __init__(self, broker_url: str, prefix: str, guarantee: Guarantee, **options: str | float | bool) -> None:
+    def __init__(
+        self,
+        broker_url: str,
+        prefix: str,
+        guarantee: Guarantee,
+        *,
+        native: bool = True,
+        options: Options | None = None,
+    ) -> None:
         """options: of librdkafka."""
         self.settings = Settings(
             id=prefix.rstrip("-"),
             broker=broker_url,
             processing_guarantee=guarantee,
             transaction_timeout=20.0,
-            broker_options=options,
+            native=native,
+            broker_options=options or {},
         )
         self.connection = Connection()
         self.slot = f"{self.settings.app_id}-slot-0"

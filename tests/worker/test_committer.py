@@ -28,19 +28,25 @@ from streamcluster_worker.offsets import Offsets
 from streamcluster_worker.sender import is_refused
 from tests.conftest import MakeTopic
 from tests.process.waiting import eventually
-from tests.worker.committing import Bench, records
+from tests.worker.committing import PATHS, Bench, records
+
+
+@pytest.fixture(params=PATHS)
+def native(request: pytest.FixtureRequest) -> bool:
+    """Each way to the client."""
+    return bool(request.param)
 
 
 @pytest.fixture(params=["exactly_once", "at_least_once"])
-def bench(request: pytest.FixtureRequest, broker_url: str, topic_prefix: str) -> Bench:
+def bench(request: pytest.FixtureRequest, broker_url: str, topic_prefix: str, native: bool) -> Bench:
     """A bench at each guarantee."""
-    return Bench(broker_url, topic_prefix, request.param)
+    return Bench(broker_url, topic_prefix, request.param, native=native)
 
 
 @pytest.fixture
-def once(broker_url: str, topic_prefix: str) -> Bench:
+def once(broker_url: str, topic_prefix: str, native: bool) -> Bench:
     """A bench at exactly once."""
-    return Bench(broker_url, topic_prefix, "exactly_once")
+    return Bench(broker_url, topic_prefix, "exactly_once", native=native)
 
 
 def test_commit_writes_outputs_changelogs_and_offsets(bench: Bench, make_topic: MakeTopic, topic_prefix: str) -> None:

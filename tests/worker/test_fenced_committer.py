@@ -13,19 +13,25 @@ from streamcluster_worker.kafka import read_committed_positions
 from streamcluster_worker.sender import Sender
 from tests.conftest import MakeTopic
 from tests.process.waiting import eventually
-from tests.worker.committing import SECONDS, Bench, Guarantee, records
+from tests.worker.committing import PATHS, SECONDS, Bench, Guarantee, records
+
+
+@pytest.fixture(params=PATHS)
+def native(request: pytest.FixtureRequest) -> bool:
+    """Each way to the client."""
+    return bool(request.param)
 
 
 @pytest.fixture(params=["exactly_once", "at_least_once"])
-def bench(request: pytest.FixtureRequest, broker_url: str, topic_prefix: str) -> Bench:
+def bench(request: pytest.FixtureRequest, broker_url: str, topic_prefix: str, native: bool) -> Bench:
     """A bench at each guarantee."""
-    return Bench(broker_url, topic_prefix, request.param)
+    return Bench(broker_url, topic_prefix, request.param, native=native)
 
 
 @pytest.fixture
-def once(broker_url: str, topic_prefix: str) -> Bench:
+def once(broker_url: str, topic_prefix: str, native: bool) -> Bench:
     """A bench at exactly once."""
-    return Bench(broker_url, topic_prefix, "exactly_once")
+    return Bench(broker_url, topic_prefix, "exactly_once", native=native)
 
 
 def test_second_owner_fences_the_first(once: Bench, make_topic: MakeTopic, topic_prefix: str) -> None:
@@ -63,7 +69,7 @@ def test_rows_that_wait_in_the_client_of_a_stopped_owner_never_count(
 ) -> None:
     """Stopped in the middle of a commit, it goes on when another one has committed: no row, no offset of it lands."""
     # Nothing leaves before the flush.
-    bench = Bench(broker_url, topic_prefix, guarantee, **{"linger.ms": "10000"})
+    bench = Bench(broker_url, topic_prefix, guarantee, options={"linger.ms": "10000"})
     log, source = TP(make_topic(topic_prefix + "log", 1), 0), TP(make_topic(topic_prefix + "in", 1), 0)
     first = bench.committer()
     first.commit({}, {log: records(b"1")}, {source: (1, "")})

@@ -1,7 +1,6 @@
 """Everything a worker asks of Kafka: clients, their errors, and positions in topics.
 
-The only file of the worker that imports the Kafka client. It knows no task, table or agent: topics, partitions,
-bytes and offsets only. Every call that can wait has a deadline.
+It knows no task, table or agent: topics, partitions, bytes and offsets only. Every call that can wait has a deadline.
 """
 
 from __future__ import annotations
@@ -32,6 +31,7 @@ from streamcluster.ids import TP
 from streamcluster.settings import Settings
 
 from .kafka_errors import Verdict, classify, client_error, error_for
+from .kafka_native import with_plugin
 from .kafka_settings import (
     BATCH_BYTES_MAX,
     changelog_consumer_config,
@@ -141,7 +141,8 @@ class Committed(NamedTuple):
 
 def open_producer(settings: Settings, connection: Connection, *, batch_bytes_max: int = BATCH_BYTES_MAX) -> Producer:
     """An idempotent producer, for what leaves at once. It does not wait for a broker."""
-    return open_client(Producer, producer_config(settings, None, batch_bytes_max=batch_bytes_max), connection)
+    config = producer_config(settings, None, batch_bytes_max=batch_bytes_max)
+    return open_client(Producer, with_plugin(settings, config), connection)
 
 
 def open_transactional_producer(
@@ -167,7 +168,7 @@ def open_transactional_producer(
         ConfigurationError: not allowed, or a setting that the brokers refuse (the operator).
     """
     deadline = time.monotonic() + timeout
-    config = producer_config(settings, transactional_id, batch_bytes_max=batch_bytes_max)
+    config = with_plugin(settings, producer_config(settings, transactional_id, batch_bytes_max=batch_bytes_max))
     what = f"Opening transactional id {transactional_id} on {settings.broker} within {timeout:.0f} s"
 
     def open_one() -> Producer:

@@ -38,6 +38,7 @@ from streamcluster.topology import Declared
 from .app_import import APP_IMPORT, load_or_why
 from .children import ask_children_to_end, end_with_children, expect_children
 from .in_hand_file import open_in_hand
+from .kafka_native import native_words
 from .link import Link, send_blocking
 from .own_tasks import Stop, failed
 from .randomness import GENERATORS
@@ -64,7 +65,8 @@ def probe(app: str, sock: socket.socket, overrides: bytes) -> None:
         found, notes = APP_IMPORT.load_and_tell(app)
         settings = settings_of(found, msgspec.msgpack.decode(overrides, type=dict[str, object]))
         _, declared = asyncio.run(_freeze(found, settings))
-        send_blocking(sock, Description(settings=settings, declared=declared, notes=notes))
+        words = native_words(settings)
+        send_blocking(sock, Description(settings=settings, declared=declared, native=words, notes=notes))
     except AppNotImportable as error:
         send_blocking(sock, Failed(exit_code=ExitCode.CONFIGURATION, text=str(error), traceback=error.traceback))
     except StreamclusterError as error:

@@ -1,0 +1,24 @@
+"""The one part of the package that is compiled: worker/native/native.c. All the rest is in pyproject.toml.
+
+Without a C compiler or Python's headers the package is installed without it, and works (docs/native.md).
+"""
+
+import sysconfig
+
+from setuptools import Extension, setup
+
+# One file for all versions from 3.11 on, which a Python without the lock cannot load: nothing is built for that.
+has_stable_abi = not sysconfig.get_config_var("Py_GIL_DISABLED")
+native = Extension(
+    "streamcluster_worker._native",
+    sources=["worker/native/native.c"],
+    extra_compile_args=["-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-fvisibility=hidden"],
+    libraries=["dl", "pthread"],
+    py_limited_api=True,
+    optional=True,
+)
+
+setup(
+    ext_modules=[native] if has_stable_abi else [],
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if has_stable_abi else {},
+)

@@ -1,0 +1,238 @@
+"""The module in C under wrong arguments, and under clients that come, fail and go in other threads.
+
+    python -m tests.fuzz.native --seconds 60            as it is installed
+    python -m tests.fuzz.native --seconds 60 --asan     built anew with AddressSanitizer, for this run
+
+It needs no broker: what is taken waits in the client, and is purged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.machinery
+import importlib.util
+import os
+import random
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, Producer, cimpl
+
+CHECKOUT = Path(__file__).parents[2]
+# What wrong arguments end with, and nothing else.
+DOCUMENTED = (TypeError, ValueError, OverflowError)
+NOBODY = "127.0.0.1:1"
+_RECORDS_MAX = 60
+
+
+class _Odd:
+    """Runs code when it is asked for a number."""
+
+    def __init__(self, change: Callable[[], object]) -> None:
+        self._change = change
+
+    def __index__(self) -> int:
+        self._change()
+        return 1
+
+
+def client_options(module: Any, **options: object) -> dict[str, object]:
+    """The configuration of a client of no broker, with the module as its plugin."""
+    quiet = {"bootstrap.servers": NOBODY, "log_level": 0, "message.timeout.ms": 100}
+    return {**quiet, "plugin.library.paths": module.__file__, **options}
+
+
+def open_producer(module: Any, **options: object) -> Producer:
+    """A producer of no broker that the module knows."""
+    return Producer(client_options(module, **options))
+
+
+def _odd_objects(source: random.Random, records: list[Any]) -> list[Any]:
+    objects: list[Any] = [None, True, 0, -1, -5, 2**31 - 1, 2**31, -(2**31) - 1, 2**63, 2**70, 1.5, b"", b"nul\0"]
+    objects += ["text", "\ud800", "nul\0", bytearray(b"x"), memoryview(b"x"), object(), (), [], {}, {"h": b"v"}]
+    objects += [
+        type("Bytes", (bytes,), {})(b"more"),
+        type("Whole", (int,), {})(3),
+        _Odd(records.clear),
+        b"x" * source.choice((1, 100, 2_000_000)),
+    ]
+    pairs: list[Any] = [("h", b"v"), ("h", None), ("h", "text"), ("h", "\ud800"), ("", b""), ("\ud800", b"v")]
+    pairs += [None, ("h",), (b"h", b"v"), ("h", 5), ["h", b""], ("h", b"v", 1)]
+    objects += [[pair] for pair in pairs]
+    objects += [[("h", b"v")] * 500, [("h", b"v"), source.choice(pairs)]]
+    return objects
+
+
+def _damaged_record(source: random.Random, record: tuple[Any, ...], odd: list[Any]) -> Any:
+    fields = list(record)
+    way = source.randrange(6)
+    if way == 0:
+        del fields[source.randrange(len(fields))]
+    elif way == 1:
+        fields.append(source.choice(odd))
+    elif way == 2:
+        return source.choice([*odd, fields])
+    else:
+        fields[source.randrange(len(fields))] = source.choice(odd)
+    return tuple(fields)
+
+
+def call_arguments(source: random.Random, producers: list[Any]) -> list[Any]:
+    """Arguments of `produce`, some of them wrong."""
+    records: list[Any] = [
+        (b"key-%d" % number, b"v" * source.randrange(200), source.choice((-1, 0, 7)), number, None)
+        for number in range(source.randrange(_RECORDS_MAX))
+    ]
+    odd = _odd_objects(source, records)
+    for at in range(len(records)):
+        if source.random() < 0.02:
+            records[at] = _damaged_record(source, records[at], odd)
+    arguments: list[Any] = [source.choice(producers), source.choice(("one", "two")), records, -1]
+    if source.random() < 0.3:
+        topics = ["", "x" * 300, "x" * 600, "nul\0", "\ud800", "ü"]
+        lists: list[Any] = [tuple(records), iter(records)]
+        at = source.randrange(4)
+        arguments[at] = source.choice([*odd, *({1: topics, 2: lists}.get(at) or ())])
+    if source.random() < 0.02:
+        arguments = source.choice([arguments[:3], [*arguments, None], []])
+    return arguments
+
+
+def check(module: Any, source: random.Random, producers: list[Any]) -> bool:
+    """Make one call; True when records were taken. Raises AssertionError, or what is not documented."""
+    arguments = call_arguments(source, producers)
+    given = len(arguments[2]) if len(arguments) > 2 and isinstance(arguments[2], list) else 0
+    try:
+        taken, code = module.produce(*arguments)
+    except DOCUMENTED:
+        return False
+    assert (taken == given) if code == 0 else (0 <= taken < max(1, given)), (taken, code, given)
+    for client in producers:
+        module.missed(client)
+    return bool(taken)
+
+
+@contextlib.contextmanager
+def coming_and_going(module: Any, ends: threading.Event) -> Iterator[list[Any]]:
+    """Clients that other threads open, close and fail to open meanwhile; what went wrong there."""
+    wrong: list[Any] = []
+
+    def come_and_go(seed: int) -> None:
+        source = random.Random(seed)
+        try:
+            while not ends.is_set():
+                _one_life(module, source)
+        except BaseException as error:  # noqa: BLE001 (told by the thread that waits)
+            wrong.append(error)
+
+    threads = [threading.Thread(target=come_and_go, args=(seed,)) for seed in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield wrong
+    finally:
+        ends.set()
+        for thread in threads:
+            thread.join()
+
+
+def _one_life(module: Any, source: random.Random) -> None:
+    # It fails when it is made already, after its configuration was taken.
+    with contextlib.suppress(KafkaException):
+        open_producer(module, **{"security.protocol": "SSL", "ssl.ca.location": "/nowhere"})
+    producer = open_producer(module, **source.choice(({}, {"transactional.id": "one"})))
+    assert module.is_known(producer)
+    # From a second thread, while this one closes it: the client then says RuntimeError, and the module ValueError.
+    records = [(b"k", b"v", -1, 0, [("h", b"v")])] * 500
+
+    def give() -> None:
+        with contextlib.suppress(ValueError, RuntimeError):
+            while True:
+                module.produce(producer, "one", records, -1)
+                producer.purge()
+
+    giving = threading.Thread(target=give)
+    giving.start()
+    producer.purge()
+    producer.close()
+    giving.join()
+    assert not module.is_known(producer)
+
+
+def fuzz(module: Any, seed: int, seconds: float) -> tuple[int, int]:
+    """Call it for so long; returns how many calls there were, and in how many records were taken."""
+    source = random.Random(seed)
+    gone = open_producer(module)
+    gone.close()
+    small = open_producer(module, **{"queue.buffering.max.messages": 20})
+    consumer = Consumer(client_options(module, **{"group.id": "any"}))
+    producers = [open_producer(module), open_producer(module, **{"enable.idempotence": True}), small]
+    calls = takes = 0
+    end = time.monotonic() + seconds
+    with coming_and_going(module, threading.Event()) as wrong:
+        while time.monotonic() < end and not wrong:
+            takes += check(module, source, [*producers, *producers, gone, consumer])
+            calls += 1
+            if calls % 50 == 0:
+                for producer in producers:
+                    producer.purge()
+                    producer.poll(0)
+    assert wrong == []
+    consumer.close()
+    return calls, takes
+
+
+def _build(folder: Path) -> Path:
+    path = folder / "_native.abi3.so"
+    sanitized = ["-fsanitize=address", "-fno-omit-frame-pointer", "-g", "-O1", "-std=c11", "-D_GNU_SOURCE"]
+    include = f"-I{sysconfig.get_path('include')}"
+    source = str(CHECKOUT / "worker/native/native.c")
+    subprocess.run(["cc", *sanitized, "-shared", "-fPIC", include, source, "-o", str(path)], check=True)
+    return path
+
+
+def _load(path: str) -> Any:
+    loader = importlib.machinery.ExtensionFileLoader("_native", path)
+    spec = importlib.util.spec_from_file_location("_native", path, loader=loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+def main() -> int:
+    """Run, and say how many calls there were."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.native", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    parser.add_argument("--asan", action="store_true")
+    parser.add_argument("--module", help="the file of the module; default: the installed one")
+    options = parser.parse_args()
+    if options.asan:
+        library = subprocess.run(["cc", "-print-file-name=libasan.so"], stdout=subprocess.PIPE, text=True, check=True)
+        with tempfile.TemporaryDirectory() as folder:
+            asan = {"LD_PRELOAD": library.stdout.strip(), "ASAN_OPTIONS": "detect_leaks=0", "PYTHONMALLOC": "malloc"}
+            own = ["--seconds", str(options.seconds), "--seed", str(options.seed)]
+            own += ["--module", str(_build(Path(folder)))]
+            command = [sys.executable, "-m", "tests.fuzz.native", *own]
+            return subprocess.run(command, env={**os.environ, **asan}, cwd=CHECKOUT, check=False).returncode
+    if options.module is None:
+        from streamcluster_worker import _native as module
+    else:
+        module = _load(options.module)
+    module.load(cimpl.__file__, module.__file__)
+    calls, takes = fuzz(module, options.seed, options.seconds)
+    sys.stdout.write(f"{calls} calls, records were taken in {takes}, ok (seed {options.seed})\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

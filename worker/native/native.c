@@ -1,0 +1,558 @@
+/* The native path: gives lists of records to librdkafka without a call from Python for each.
+ *
+ * It makes no client and includes no header of librdkafka: it works on the producers of confluent-kafka, and finds the
+ * functions in the library that confluent-kafka is linked to. The same file is a Python module and a plugin of
+ * librdkafka (`plugin.library.paths`): as a plugin it is told of each client that is made, and when one goes.
+ *
+ * What it knows of librdkafka's interface is declared below, and part of its stable ABI: functions are only ever added
+ * to it, and a vtype keeps its number.
+ */
+
+#define PY_SSIZE_T_CLEAN
+#ifndef Py_LIMITED_API
+#define Py_LIMITED_API 0x030b0000
+#endif
+#include <Python.h>
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define EXPORTED __attribute__((visibility("default")))
+
+/* ---- librdkafka ---- */
+
+typedef struct rd_kafka_s rd_kafka_t;
+typedef struct rd_kafka_conf_s rd_kafka_conf_t;
+typedef struct rd_kafka_topic_s rd_kafka_topic_t;
+typedef struct rd_kafka_topic_conf_s rd_kafka_topic_conf_t;
+typedef struct rd_kafka_headers_s rd_kafka_headers_t;
+/* An enum there, and an enum without large values is an int. */
+typedef int rd_kafka_resp_err_t;
+
+/* What a delivery brings; librdkafka has more fields behind these. */
+typedef struct {
+    rd_kafka_resp_err_t err;
+    rd_kafka_topic_t *rkt;
+    int32_t partition;
+} rd_kafka_message_t;
+
+typedef rd_kafka_resp_err_t on_acknowledgement_t(rd_kafka_t *, rd_kafka_message_t *, void *);
+typedef rd_kafka_resp_err_t on_new_t(rd_kafka_t *, const rd_kafka_conf_t *, void *, char *, size_t);
+typedef rd_kafka_resp_err_t on_destroy_t(rd_kafka_t *, void *);
+
+enum {
+    VTYPE_END = 0,
+    VTYPE_RKT = 2,
+    VTYPE_PARTITION = 3,
+    VTYPE_VALUE = 4,
+    VTYPE_KEY = 5,
+    VTYPE_MSGFLAGS = 7,
+    VTYPE_TIMESTAMP = 8,
+    VTYPE_HEADERS = 10,
+};
+enum { TYPE_PRODUCER = 0, CONF_OK = 0 };
+enum { MSG_F_COPY = 2 };
+enum { ERR_NO_ERROR = 0, ERR_FAIL = -196 };
+
+/* The oldest that this was tested with, as rd_kafka_version() says it; another major version may be anything. */
+enum { VERSION_LEAST = 0x020d0000, VERSION_BEYOND = 0x03000000 };
+
+static struct {
+    int (*version)(void);
+    const char *(*version_str)(void);
+    rd_kafka_conf_t *(*conf_new)(void);
+    void (*conf_destroy)(rd_kafka_conf_t *);
+    int (*conf_set)(rd_kafka_conf_t *, const char *, const char *, char *, size_t);
+    int (*conf_get)(const rd_kafka_conf_t *, const char *, char *, size_t *);
+    rd_kafka_resp_err_t (*conf_interceptor_add_on_new)(rd_kafka_conf_t *, const char *, on_new_t *, void *);
+    rd_kafka_resp_err_t (*interceptor_add_on_destroy)(rd_kafka_t *, const char *, on_destroy_t *, void *);
+    rd_kafka_resp_err_t (*interceptor_add_on_acknowledgement)(rd_kafka_t *, const char *, on_acknowledgement_t *, void *);
+    int (*type)(const rd_kafka_t *);
+    void *(*opaque)(const rd_kafka_t *);
+    rd_kafka_topic_t *(*topic_new)(rd_kafka_t *, const char *, rd_kafka_topic_conf_t *);
+    void (*topic_destroy)(rd_kafka_topic_t *);
+    const char *(*topic_name)(const rd_kafka_topic_t *);
+    rd_kafka_resp_err_t (*last_error)(void);
+    rd_kafka_resp_err_t (*producev)(rd_kafka_t *, ...);
+    rd_kafka_headers_t *(*headers_new)(size_t);
+    void (*headers_destroy)(rd_kafka_headers_t *);
+    rd_kafka_resp_err_t (*header_add)(rd_kafka_headers_t *, const char *, ssize_t, const void *, ssize_t);
+} rk_api;
+
+static const struct {
+    const char *name;
+    void *place;
+} FUNCTIONS[] = {
+    {"rd_kafka_version", &rk_api.version},
+    {"rd_kafka_version_str", &rk_api.version_str},
+    {"rd_kafka_conf_new", &rk_api.conf_new},
+    {"rd_kafka_conf_destroy", &rk_api.conf_destroy},
+    {"rd_kafka_conf_set", &rk_api.conf_set},
+    {"rd_kafka_conf_get", &rk_api.conf_get},
+    {"rd_kafka_conf_interceptor_add_on_new", &rk_api.conf_interceptor_add_on_new},
+    {"rd_kafka_interceptor_add_on_destroy", &rk_api.interceptor_add_on_destroy},
+    {"rd_kafka_interceptor_add_on_acknowledgement", &rk_api.interceptor_add_on_acknowledgement},
+    {"rd_kafka_type", &rk_api.type},
+    {"rd_kafka_opaque", &rk_api.opaque},
+    {"rd_kafka_topic_new", &rk_api.topic_new},
+    {"rd_kafka_topic_destroy", &rk_api.topic_destroy},
+    {"rd_kafka_topic_name", &rk_api.topic_name},
+    {"rd_kafka_last_error", &rk_api.last_error},
+    {"rd_kafka_producev", &rk_api.producev},
+    {"rd_kafka_headers_new", &rk_api.headers_new},
+    {"rd_kafka_headers_destroy", &rk_api.headers_destroy},
+    {"rd_kafka_header_add", &rk_api.header_add},
+};
+static int is_loaded = 0;
+
+/* ---- The producers that are open ---- */
+
+/* Kafka's bound is 249. */
+enum { TOPIC_SIZE = 256 };
+
+/* One producer. Guarded by `lock`; the last user wakes whoever waits to destroy it. */
+struct client {
+    struct client *next;
+    rd_kafka_t *rk;
+    /* The Python object: confluent-kafka gives it to librdkafka as the client's opaque. */
+    void *owner;
+    int users;
+    /* The first record since `missed` was asked that was not delivered; no error: there is none. */
+    rd_kafka_resp_err_t missed;
+    int32_t missed_partition;
+    char missed_topic[TOPIC_SIZE];
+};
+
+static struct client *clients = NULL;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t unused = PTHREAD_COND_INITIALIZER;
+
+/* Where the client is noted, or NULL. With `lock` held. */
+static struct client **find(const rd_kafka_t *rk) {
+    struct client **place = &clients;
+    while (*place != NULL && (*place)->rk != rk)
+        place = &(*place)->next;
+    return place;
+}
+
+/* In a thread of librdkafka, once for each record. It may also come after on_destroy, when there is no client here. */
+static rd_kafka_resp_err_t on_acknowledgement(rd_kafka_t *rk, rd_kafka_message_t *message, void *nothing) {
+    (void)nothing;
+    if (message->err == ERR_NO_ERROR)
+        return ERR_NO_ERROR;
+    pthread_mutex_lock(&lock);
+    struct client *client = *find(rk);
+    if (client != NULL && client->missed == ERR_NO_ERROR) {
+        client->missed = message->err;
+        client->missed_partition = message->partition;
+        const char *topic = message->rkt == NULL ? "" : rk_api.topic_name(message->rkt);
+        snprintf(client->missed_topic, sizeof(client->missed_topic), "%s", topic);
+    }
+    pthread_mutex_unlock(&lock);
+    return ERR_NO_ERROR;
+}
+
+/* In the thread that closes the client, before librdkafka lets go of anything; also when making it fails. */
+static rd_kafka_resp_err_t on_destroy(rd_kafka_t *rk, void *nothing) {
+    (void)nothing;
+    pthread_mutex_lock(&lock);
+    struct client **place = find(rk);
+    struct client *gone = *place;
+    if (gone != NULL) {
+        *place = gone->next;
+        while (gone->users > 0)
+            pthread_cond_wait(&unused, &lock);
+    }
+    pthread_mutex_unlock(&lock);
+    free(gone);
+    return ERR_NO_ERROR;
+}
+
+/* In a transaction nobody has to look at each record: it cannot be committed without one that was not delivered. */
+static rd_kafka_resp_err_t add_interceptors(rd_kafka_t *rk, const rd_kafka_conf_t *conf) {
+    size_t size = 0;
+    int has_id = rk_api.conf_get(conf, "transactional.id", NULL, &size) == CONF_OK && size > 1;
+    rd_kafka_resp_err_t error = rk_api.interceptor_add_on_destroy(rk, "streamcluster", on_destroy, NULL);
+    if (error != ERR_NO_ERROR || has_id)
+        return error;
+    return rk_api.interceptor_add_on_acknowledgement(rk, "streamcluster", on_acknowledgement, NULL);
+}
+
+/* In the thread that makes a client. One that is not noted works as ever, and `produce` does not take it. */
+static rd_kafka_resp_err_t on_new(rd_kafka_t *rk, const rd_kafka_conf_t *conf, void *nothing, char *text, size_t size) {
+    (void)nothing;
+    if (rk_api.type(rk) != TYPE_PRODUCER)
+        return ERR_NO_ERROR;
+    struct client *client = malloc(sizeof(*client));
+    if (client == NULL || add_interceptors(rk, conf) != ERR_NO_ERROR) {
+        free(client);
+        snprintf(text, size, "streamcluster cannot note a client");
+        return ERR_FAIL;
+    }
+    *client = (struct client){.rk = rk, .owner = rk_api.opaque(rk)};
+    pthread_mutex_lock(&lock);
+    client->next = clients;
+    clients = client;
+    pthread_mutex_unlock(&lock);
+    return ERR_NO_ERROR;
+}
+
+/* What librdkafka calls when a client's configuration names this file as a plugin. */
+EXPORTED rd_kafka_resp_err_t conf_init(rd_kafka_conf_t *conf, void **opaque, char *text, size_t size) {
+    (void)opaque;
+    if (!is_loaded) {
+        snprintf(text, size, "streamcluster's native path is not loaded");
+        return ERR_FAIL;
+    }
+    return rk_api.conf_interceptor_add_on_new(conf, "streamcluster", on_new, NULL);
+}
+
+/* The client of a Python object, which stays until it is given back; NULL: it has none that is open. */
+static struct client *borrow(const void *owner) {
+    pthread_mutex_lock(&lock);
+    struct client *client = clients;
+    while (client != NULL && client->owner != owner)
+        client = client->next;
+    if (client != NULL)
+        client->users++;
+    pthread_mutex_unlock(&lock);
+    return client;
+}
+
+static void give_back(struct client *client) {
+    pthread_mutex_lock(&lock);
+    if (--client->users == 0)
+        pthread_cond_broadcast(&unused);
+    pthread_mutex_unlock(&lock);
+}
+
+/* ---- Records ---- */
+
+/* A record as librdkafka gets it. The bytes are those of Python's objects, which the caller keeps. */
+struct record {
+    const char *key;
+    const char *value;
+    rd_kafka_headers_t *headers;
+    size_t key_size;
+    size_t value_size;
+    int64_t timestamp;
+    int32_t partition;
+};
+
+enum { BY_KEY = -1, FIELDS = 5 };
+
+/* Bytes, text as UTF-8, or None: what confluent-kafka takes. */
+static int read_bytes(PyObject *object, const char **bytes, size_t *size, const char *what, Py_ssize_t index) {
+    if (object == Py_None) {
+        *bytes = NULL;
+        *size = 0;
+        return 0;
+    }
+    Py_ssize_t count;
+    if (PyUnicode_Check(object)) {
+        *bytes = PyUnicode_AsUTF8AndSize(object, &count);
+    } else if (PyBytes_Check(object)) {
+        *bytes = PyBytes_AsString(object);
+        count = PyBytes_Size(object);
+    } else {
+        PyErr_Format(PyExc_TypeError, "the %s of record %zd is neither bytes, text nor None", what, index);
+        return -1;
+    }
+    if (*bytes == NULL)
+        return -1;
+    *size = (size_t)count;
+    return 0;
+}
+
+static int read_number(PyObject *object, int64_t *number, const char *what, Py_ssize_t index) {
+    /* Not whatever has __index__: that is code, which could change what is being read. */
+    if (!PyLong_Check(object)) {
+        PyErr_Format(PyExc_TypeError, "the %s of record %zd is no int", what, index);
+        return -1;
+    }
+    *number = PyLong_AsLongLong(object);
+    return *number == -1 && PyErr_Occurred() ? -1 : 0;
+}
+
+static int read_partition(PyObject *object, int32_t *partition, Py_ssize_t index) {
+    int64_t number;
+    if (read_number(object, &number, "partition", index) < 0)
+        return -1;
+    if (number < INT32_MIN || number > INT32_MAX) {
+        PyErr_Format(PyExc_OverflowError, "the partition of record %zd has more than 32 bits", index);
+        return -1;
+    }
+    *partition = (int32_t)number;
+    return 0;
+}
+
+static int read_header(PyObject *pair, rd_kafka_headers_t *headers, Py_ssize_t index) {
+    if (!PyTuple_Check(pair) || PyTuple_Size(pair) != 2) {
+        PyErr_Format(PyExc_TypeError, "a header of record %zd is no tuple of name and value", index);
+        return -1;
+    }
+    Py_ssize_t name_size;
+    const char *name = PyUnicode_AsUTF8AndSize(PyTuple_GetItem(pair, 0), &name_size);
+    if (name == NULL)
+        return -1;
+    const char *value;
+    size_t size;
+    if (read_bytes(PyTuple_GetItem(pair, 1), &value, &size, "value of a header", index) < 0)
+        return -1;
+    if (rk_api.header_add(headers, name, name_size, value, (ssize_t)size) != ERR_NO_ERROR) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    return 0;
+}
+
+/* The headers of a record, copied; NULL for none. */
+static int read_headers(PyObject *pairs, rd_kafka_headers_t **headers, Py_ssize_t index) {
+    *headers = NULL;
+    if (pairs == Py_None)
+        return 0;
+    if (!PyList_Check(pairs)) {
+        PyErr_Format(PyExc_TypeError, "the headers of record %zd are no list and not None", index);
+        return -1;
+    }
+    /* Nothing below runs Python code, so the list stays as it is. */
+    Py_ssize_t count = PyList_Size(pairs);
+    if (count == 0)
+        return 0;
+    *headers = rk_api.headers_new((size_t)count);
+    for (Py_ssize_t at = 0; at < count; at++)
+        if (read_header(PyList_GetItem(pairs, at), *headers, index) < 0)
+            return -1;
+    return 0;
+}
+
+static int read_record(PyObject *tuple, struct record *record, int32_t partition, Py_ssize_t index) {
+    if (!PyTuple_Check(tuple) || PyTuple_Size(tuple) != FIELDS) {
+        PyErr_Format(PyExc_TypeError, "record %zd is no tuple of %d", index, FIELDS);
+        return -1;
+    }
+    if (read_bytes(PyTuple_GetItem(tuple, 0), &record->key, &record->key_size, "key", index) < 0 ||
+        read_bytes(PyTuple_GetItem(tuple, 1), &record->value, &record->value_size, "value", index) < 0 ||
+        read_partition(PyTuple_GetItem(tuple, 2), &record->partition, index) < 0 ||
+        read_number(PyTuple_GetItem(tuple, 3), &record->timestamp, "timestamp", index) < 0)
+        return -1;
+    if (record->partition == BY_KEY)
+        record->partition = partition;
+    return read_headers(PyTuple_GetItem(tuple, 4), &record->headers, index);
+}
+
+/* Give them to librdkafka in order, up to the first that it refuses; returns how many it took. */
+static Py_ssize_t give(rd_kafka_t *rk, rd_kafka_topic_t *rkt, struct record *records, Py_ssize_t count,
+                       rd_kafka_resp_err_t *error) {
+    for (Py_ssize_t at = 0; at < count; at++) {
+        struct record *one = &records[at];
+        /* Without VTYPE_OPAQUE: confluent-kafka looks for nothing then when the record is delivered. */
+        *error = rk_api.producev(
+            rk, VTYPE_RKT, rkt, VTYPE_PARTITION, one->partition, VTYPE_MSGFLAGS, MSG_F_COPY, VTYPE_VALUE, one->value,
+            one->value_size, VTYPE_KEY, one->key, one->key_size, VTYPE_TIMESTAMP, one->timestamp,
+            one->headers == NULL ? VTYPE_END : VTYPE_HEADERS, one->headers, VTYPE_END);
+        if (*error != ERR_NO_ERROR)
+            return at;
+        /* Now they are librdkafka's. */
+        one->headers = NULL;
+    }
+    return count;
+}
+
+/* As many or more are given without Python's lock: for a few, taking it again costs more than others could gain. */
+enum { UNLOCKED_RECORDS = 32 };
+
+/* A topic of the client; NULL with *error set when it refuses the name. */
+static Py_ssize_t give_to_topic(rd_kafka_t *rk, const char *topic, struct record *records, Py_ssize_t count,
+                                rd_kafka_resp_err_t *error) {
+    rd_kafka_topic_t *rkt = rk_api.topic_new(rk, topic, NULL);
+    if (rkt == NULL) {
+        *error = rk_api.last_error();
+        return 0;
+    }
+    Py_ssize_t given = give(rk, rkt, records, count, error);
+    rk_api.topic_destroy(rkt);
+    return given;
+}
+
+/* tuples: the records, which nobody else can change. */
+static PyObject *give_tuples(PyObject *owner, const char *topic, PyObject *tuples, int32_t partition) {
+    Py_ssize_t count = PyTuple_Size(tuples), given = 0, read = 0;
+    rd_kafka_resp_err_t error = ERR_NO_ERROR;
+    PyObject *answer = NULL;
+    struct record *records = PyMem_Calloc((size_t)count, sizeof(*records));
+    if (records == NULL)
+        return PyErr_NoMemory();
+    while (read < count) {
+        /* Counted before: one that fails in the middle may have headers. */
+        read++;
+        if (read_record(PyTuple_GetItem(tuples, read - 1), &records[read - 1], partition, read - 1) < 0)
+            goto done;
+    }
+    struct client *client = borrow(owner);
+    if (client == NULL) {
+        PyErr_SetString(PyExc_ValueError, "this is no open producer that was made with the plugin");
+        goto done;
+    }
+    PyThreadState *unlocked = count >= UNLOCKED_RECORDS ? PyEval_SaveThread() : NULL;
+    given = give_to_topic(client->rk, topic, records, count, &error);
+    /* Before Python's lock: whoever closes the client may hold that, and waits for this. */
+    give_back(client);
+    if (unlocked != NULL)
+        PyEval_RestoreThread(unlocked);
+    answer = Py_BuildValue("(ni)", given, error);
+done:
+    for (Py_ssize_t at = given; at < read; at++)
+        if (records[at].headers != NULL)
+            rk_api.headers_destroy(records[at].headers);
+    PyMem_Free(records);
+    return answer;
+}
+
+static PyObject *produce(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
+    (void)module;
+    if (count != 4) {
+        PyErr_Format(PyExc_TypeError, "produce takes a producer, a topic, records and a partition; %zd given", count);
+        return NULL;
+    }
+    if (!is_loaded) {
+        PyErr_SetString(PyExc_ValueError, "load() has not been called");
+        return NULL;
+    }
+    if (!PyUnicode_Check(arguments[1]) || !PyList_Check(arguments[2])) {
+        PyErr_SetString(PyExc_TypeError, "the topic is a str, and the records are a list");
+        return NULL;
+    }
+    Py_ssize_t size;
+    const char *topic = PyUnicode_AsUTF8AndSize(arguments[1], &size);
+    if (topic == NULL)
+        return NULL;
+    if (strlen(topic) != (size_t)size) {
+        PyErr_SetString(PyExc_ValueError, "a topic has no NUL in its name");
+        return NULL;
+    }
+    int32_t partition;
+    if (read_partition(arguments[3], &partition, -1) < 0)
+        return NULL;
+    PyObject *tuples = PyList_AsTuple(arguments[2]);
+    if (tuples == NULL)
+        return NULL;
+    PyObject *answer = give_tuples(arguments[0], topic, tuples, partition);
+    Py_DecRef(tuples);
+    return answer;
+}
+
+static PyObject *is_known(PyObject *module, PyObject *owner) {
+    (void)module;
+    struct client *client = borrow(owner);
+    if (client != NULL)
+        give_back(client);
+    return PyBool_FromLong(client != NULL);
+}
+
+/* Counts of references are changed by functions only, which are those of the Python that runs. As macros they are those
+ * of the headers: from 3.12 on Py_RETURN_NONE counts nothing, and 3.11 would free its None in the end. */
+static PyObject *none(void) {
+    Py_IncRef(Py_None);
+    return Py_None;
+}
+
+/* Takes and clears what on_acknowledgement has noted. */
+static PyObject *missed(PyObject *module, PyObject *owner) {
+    (void)module;
+    struct client *client = borrow(owner);
+    if (client == NULL)
+        return none();
+    char topic[TOPIC_SIZE];
+    pthread_mutex_lock(&lock);
+    rd_kafka_resp_err_t error = client->missed;
+    int32_t partition = client->missed_partition;
+    memcpy(topic, client->missed_topic, sizeof(topic));
+    client->missed = ERR_NO_ERROR;
+    pthread_mutex_unlock(&lock);
+    give_back(client);
+    if (error == ERR_NO_ERROR)
+        return none();
+    return Py_BuildValue("(isi)", error, topic, partition);
+}
+
+/* ---- The module ---- */
+
+/* Find the functions in a library that is there already, or in one that it needs: dlsym looks in those too. */
+static int find_functions(const char *path) {
+    void *library = dlopen(path, RTLD_LAZY | RTLD_NOLOAD);
+    if (library == NULL) {
+        PyErr_Format(PyExc_OSError, "%s is not loaded", path);
+        return -1;
+    }
+    /* From here on the library is never closed: its functions are kept. */
+    for (size_t at = 0; at < sizeof(FUNCTIONS) / sizeof(FUNCTIONS[0]); at++) {
+        void *found = dlsym(library, FUNCTIONS[at].name);
+        if (found == NULL) {
+            PyErr_Format(PyExc_OSError, "%s brings no %s", path, FUNCTIONS[at].name);
+            return -1;
+        }
+        memcpy(FUNCTIONS[at].place, &found, sizeof(found));
+    }
+    int version = rk_api.version();
+    if (version < VERSION_LEAST || version >= VERSION_BEYOND) {
+        PyErr_Format(PyExc_OSError, "librdkafka %s is not known to it", rk_api.version_str());
+        return -1;
+    }
+    return 0;
+}
+
+/* Whether a client takes this file as a plugin: without one that librdkafka would say so when the first is made. */
+static int try_plugin(const char *path) {
+    char text[512] = "";
+    rd_kafka_conf_t *conf = rk_api.conf_new();
+    int result = rk_api.conf_set(conf, "plugin.library.paths", path, text, sizeof(text));
+    rk_api.conf_destroy(conf);
+    if (result == CONF_OK)
+        return 0;
+    PyErr_Format(PyExc_OSError, "librdkafka does not take %s as a plugin: %s", path, text);
+    return -1;
+}
+
+static PyObject *load(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
+    (void)module;
+    PyObject *client = NULL, *plugin = NULL, *answer = NULL;
+    if (count != 2) {
+        PyErr_Format(PyExc_TypeError, "load takes two paths; %zd given", count);
+        return NULL;
+    }
+    if (PyUnicode_FSConverter(arguments[0], &client) && PyUnicode_FSConverter(arguments[1], &plugin)) {
+        is_loaded = is_loaded || find_functions(PyBytes_AsString(client)) == 0;
+        if (is_loaded && try_plugin(PyBytes_AsString(plugin)) == 0)
+            answer = PyUnicode_FromString(rk_api.version_str());
+    }
+    Py_DecRef(client);
+    Py_DecRef(plugin);
+    return answer;
+}
+
+static PyMethodDef METHODS[] = {
+    {"load", (PyCFunction)(void (*)(void))load, METH_FASTCALL,
+     "load(client, plugin)\n--\n\n"
+     "Find librdkafka through a library that uses it, and try this file as its plugin; returns librdkafka's version."},
+    {"is_known", is_known, METH_O, "is_known(producer)\n--\n\nWhether `produce` can be called with this."},
+    {"missed", missed, METH_O,
+     "missed(producer)\n--\n\n"
+     "The first record since the last call that was not delivered: error code, topic, partition; None: all were.\n"
+     "Of a producer without transactions only."},
+    {"produce", (PyCFunction)(void (*)(void))produce, METH_FASTCALL,
+     "produce(producer, topic, records, partition)\n--\n\n"
+     "Give a list of OutputRecord to librdkafka, in order; returns how many it took, and its error code or 0."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef MODULE = {
+    PyModuleDef_HEAD_INIT, .m_name = "_native", .m_doc = "The native path; see worker/native/native.c.", .m_size = -1,
+    .m_methods = METHODS,
+};
+
+PyMODINIT_FUNC PyInit__native(void) { return PyModule_Create(&MODULE); }

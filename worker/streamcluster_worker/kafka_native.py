@@ -1,0 +1,110 @@
+"""The native path: lists of records go to librdkafka in C (worker/native/native.c), where that was built.
+
+It decides whether that can be, and says why not. A producer is of confluent-kafka either way; one that was made with
+the plugin is known to the module in C, and any other gets its records from Python.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from functools import cache
+from typing import NamedTuple
+
+from confluent_kafka import KafkaError, Producer, cimpl
+
+from streamcluster.output import OutputRecord
+from streamcluster.settings import Settings
+
+try:
+    from ._native import __file__ as _FILE
+    from ._native import is_known, load, missed, produce
+except ModuleNotFoundError:
+    _NOT_THERE = "there was no C compiler, or no Python.h, when streamcluster was installed (docs/native.md)"
+except ImportError as error:
+    _NOT_THERE = f"the module in C does not load: {error}"
+else:
+    _NOT_THERE = ""
+
+_PLUGINS = "plugin.library.paths"
+_log = logging.getLogger("streamcluster.kafka")
+
+
+class NotTaken(NamedTuple):
+    """The first record of a list that librdkafka did not take. at: how many it took before."""
+
+    at: int
+    error: KafkaError
+
+
+class Missed(NamedTuple):
+    """A record that was taken and not delivered."""
+
+    error: KafkaError
+    topic: str
+    partition: int
+
+
+@cache
+def _why_never() -> str:
+    """Why no producer of this process can be used in C; empty: they can."""
+    if _NOT_THERE:
+        return _NOT_THERE
+    try:
+        load(cimpl.__file__, _plugin())
+    except OSError as error:
+        return str(error)
+    return ""
+
+
+def _plugin() -> str:
+    return os.path.abspath(_FILE)
+
+
+def why_not_native(settings: Settings) -> str:
+    """Why records go to librdkafka from Python; empty: they go in C."""
+    return _why_never() if settings.native else "the setting native is off"
+
+
+def native_words(settings: Settings) -> str:
+    """Which path runs, and why, for `start` and `check`."""
+    if reason := why_not_native(settings):
+        return f"records go to the client from Python, which takes more CPU than in C: {reason}"
+    return "records go to the client in C"
+
+
+def with_plugin(settings: Settings, config: Mapping[str, object]) -> dict[str, object]:
+    """The configuration of a producer that is known to the module in C, where there is one; else as it is."""
+    if why_not_native(settings):
+        return dict(config)
+    # The operator's own come first: it is their order that may matter to them.
+    return {**config, _PLUGINS: ";".join([*filter(None, [str(config.get(_PLUGINS, ""))]), _plugin()])}
+
+
+def is_native(settings: Settings, producer: Producer) -> bool:
+    """Whether `give` and `take_missed` can be called for a producer."""
+    if why_not_native(settings):
+        return False
+    if not is_known(producer):
+        _log.warning("Records go to the client from Python: it did not say that a producer was made")
+        return False
+    return True
+
+
+def give(producer: Producer, topic: str, records: list[OutputRecord], partition: int) -> NotTaken | None:
+    """Give records to librdkafka in order. partition: of those that name none."""
+    taken, code = produce(producer, topic, records, partition)
+    if code == 0:
+        return None
+    # In the client's own words.
+    return NotTaken(taken, KafkaError(code, f"Unable to produce message: {KafkaError(code).str()}"))
+
+
+def take_missed(producer: Producer) -> Missed | None:
+    """The first record since the last call that was not delivered; of a producer without transactions."""
+    found = missed(producer)
+    if found is None:
+        return None
+    code, topic, partition = found
+    return Missed(KafkaError(code), topic, partition)
