@@ -37,6 +37,13 @@ _KEPT_CONFIGS = (
 )
 # Brokers before Kafka 3.6 do not know it, and take timestamps of any time.
 _DISPENSABLE_CONFIG = "message.timestamp.after.max.ms"
+_NO_ANSWER = (
+    KafkaError._TIMED_OUT,
+    KafkaError._TRANSPORT,
+    KafkaError._ALL_BROKERS_DOWN,
+    # The client forgot a broker that had left the cluster, with what it was asked.
+    KafkaError._DESTROY_BROKER,
+)
 # A cluster that is just starting refuses for a moment what it will grant.
 _PASSING = (
     KafkaError._TIMED_OUT,
@@ -215,7 +222,7 @@ class Brokers:
 
     def _error(self, what: str, error: KafkaException) -> ConfigurationError | BrokerUnreachable:
         facts = error.args[0]
-        if facts.code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
+        if facts.code() in _NO_ANSWER or facts.retriable():
             return BrokerUnreachable(f"{what} at {self._settings.broker}: no broker answers ({facts.str()}).")
         return ConfigurationError(f"{what} at {self._settings.broker}: the brokers refuse it: {facts.str()}.")
 

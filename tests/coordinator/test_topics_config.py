@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
-from streamcluster.errors import ConfigurationError
+from streamcluster.errors import BrokerUnreachable, ConfigurationError
 from streamcluster.settings import make_settings
 from streamcluster.topology import ResolvedTopic, TopicSpec
 from streamcluster_coordinator import topics
 from streamcluster_coordinator.topics import Brokers
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (KafkaError._TRANSPORT, BrokerUnreachable),
+        (KafkaError._DESTROY_BROKER, BrokerUnreachable),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, ConfigurationError),
+    ],
+)
+def test_a_broker_that_is_gone_has_refused_nothing(code: int, kind: type[Exception]) -> None:
+    """The worker or the operator waits for it; what is refused ends the app."""
+    brokers = Brokers(make_settings({"id": "shop", "broker": "kafka://127.0.0.1:1"}))
+    assert type(brokers._error("reading the topics", KafkaException(KafkaError(code)))) is kind
 
 
 def made(brokers: Brokers, name: str, config: dict[str, str]) -> dict[str, str]:
