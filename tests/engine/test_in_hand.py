@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from streamcluster.engine.in_hand import ANYBODY, InHand, Note, after_death, after_marked_death, size_of, suspicion_of
 from streamcluster.engine.in_hand import unit_number as number_of
 from streamcluster.ids import TP
@@ -41,11 +43,28 @@ def test_two_deaths_at_one_position_make_all_suspects_that_either_had_handed_out
     assert suspicion_of(note, 20, DEATH).suspects_next is None
 
 
-def test_a_position_that_moved_begins_anew() -> None:
-    """What was handed out then is committed, or not what killed."""
-    note = after_death(Note(handed_next=25, committed=20, deaths=1, deaths_at=10, suspects_next=22))
+def test_a_commit_between_two_deaths_makes_nobody_innocent_that_is_behind_it() -> None:
+    """Each life may commit a little before it comes to the killer: on a busy machine, ten died at ten positions."""
+    note = Note(handed_next=20, committed=10)
+    for committed in (12, 15, 17):
+        note = replace(after_death(note), committed=committed, handed_next=19)
 
-    assert note == Note(committed=20, deaths=1, deaths_at=20, suspects_next=25)
+    assert (note.deaths, note.suspects_next) == (3, 20)
+    assert suspicion_of(note, 17, DEATH).suspects_next == 20
+
+
+def test_a_position_behind_all_that_was_in_hand_begins_anew() -> None:
+    """None of that has killed, then."""
+    note = after_death(Note(handed_next=25, committed=22, deaths=1, deaths_at=10, suspects_next=22))
+
+    assert note == Note(committed=22, deaths=1, deaths_at=22, suspects_next=25)
+
+
+def test_a_position_that_was_set_back_begins_to_count_anew() -> None:
+    """Other events are in hand then."""
+    note = after_death(Note(handed_next=9, committed=5, deaths=1, deaths_at=10, suspects_next=22))
+
+    assert note == Note(committed=5, deaths=1, deaths_at=5, suspects_next=9)
 
 
 def test_a_partition_with_nothing_in_hand_is_left_as_it_is() -> None:

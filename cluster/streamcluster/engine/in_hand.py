@@ -1,7 +1,7 @@
 """InHand: what a worker has handed out, in memory that outlives its process, and what follows when that died.
 
     header       shape of the app | mark: the one event that is tried alone | why the last process died
-    a partition  handed out, and being decoded, up to | committed | deaths in a row here | suspects up to | the event
+    a partition  handed out, and being decoded, up to | committed | deaths in a row | suspects up to | the event
                  that it last died of alone, whose that is, how often
 
 One for each slot. It is written by plain stores into a mapped file, so a process that is killed leaves it as it was:
@@ -19,7 +19,8 @@ from mmap import mmap
 
 from ..ids import TP
 
-# Deaths in a row at one position, which make everything that was handed out there a suspect.
+# Deaths in a row with some of the same events in hand, which make everything that any of them had in hand a suspect.
+# Not at the same position: some life may commit a little before it comes to the killer, each time.
 DEATHS_SUSPICIOUS = 2
 # Deaths with one event alone, which make it a killer. A process that something else kills has some event in hand too,
 # and hardly the same one again.
@@ -41,7 +42,8 @@ class Note:
     """What is known of one partition. Positions are "next" offsets; 0 means that there is none.
 
     handed_next, decoding_next: how far records were handed out, and given to a codec that has not come back;
-    deaths: in a row, while `deaths_at` was the committed position; suspects_next: how far any of them had handed out;
+    deaths: in a row, the first while `deaths_at` was the committed position, and before everything was committed that
+    they had in hand; suspects_next: how far any of them had handed out;
     killer_next: behind the event that it last died of alone; killer_unit: whose, as `unit_number` says, or `ANYBODY`;
     killer_deaths: how often.
     """
@@ -77,7 +79,7 @@ def after_death(note: Note) -> Note:
     calm = replace(note, handed_next=0, decoding_next=0)
     if behind <= note.committed:
         return calm
-    if note.deaths and note.deaths_at == note.committed:
+    if note.deaths and note.deaths_at <= note.committed < note.suspects_next:
         return replace(calm, deaths=note.deaths + 1, suspects_next=max(behind, note.suspects_next))
     return replace(calm, deaths=1, deaths_at=note.committed, suspects_next=behind)
 

@@ -1,6 +1,6 @@
-"""Caution: after two deaths of the process at one position, the events that it had handed out there are tried alone.
+"""Caution: after two deaths of the process with the same events in hand, what it had handed out is tried alone.
 
-    process dies twice, a partition's position stays -> all that was handed out there are suspects
+    process dies twice, and not all that it had in hand is committed -> all that was handed out there are suspects
     next process: suspects one by one in the whole worker, each marked while it is with user code; others wait
     it dies with one event marked, and again -> that is the killer: given up by its policy, the other suspects go on
 
@@ -84,7 +84,9 @@ class Caution:
             return None
         if not self.suspects:
             self._began_at = self._clock.now()
-            text = "the worker died twice at %s@%d, and perhaps elsewhere: all that it had in hand is done one by one"
+            text = (
+                "the worker died twice behind %s@%d, and perhaps elsewhere: all that it had in hand is done one by one"
+            )
             logger.warning(text, tp, committed)
         self.suspects[tp] = found.suspects_next
         self._moved_at = self._clock.now()
