@@ -37,6 +37,8 @@ _REQUEST_SECONDS = 5.0
 # the others. Each is a process of the same user, and holds a request and an answer in memory.
 CLIENTS_MAX = 64
 _CONNECTIONS_MAX = 4 * CLIENTS_MAX
+# Of who finds the queue of a socket full.
+_AGAIN_SECONDS = 0.02
 
 AnswerTo = Callable[[Request], Awaitable[Answer]]
 _request_decoder: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
@@ -84,7 +86,7 @@ class ControlSocket:
                 listening.bind(path)
         finally:
             os.umask(before)
-        self._server = await asyncio.start_unix_server(self._serve, sock=listening)
+        self._server = await asyncio.start_unix_server(self._serve, sock=listening, backlog=_CONNECTIONS_MAX)
 
     async def close(self) -> None:
         """Stop listening and take the socket away."""
@@ -170,7 +172,7 @@ def ask(directory: Path, request: Request, *, seconds: float | None = None) -> A
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(seconds)
         with _short_path(directory) as path:
-            sock.connect(path)
+            _connect(sock, path, deadline)
         sock.sendall(encode_frame(request))
         while True:
             sock.settimeout(max(0.001, deadline - time.monotonic()))
@@ -179,3 +181,15 @@ def ask(directory: Path, request: Request, *, seconds: float | None = None) -> A
                 raise ConnectionError("the coordinator closed the connection without an answer")
             for answer in reader.feed(data):
                 return answer
+
+
+def _connect(sock: socket.socket, path: str, deadline: float) -> None:
+    """Connect, also when so many others do that their queue is full: a Unix socket says so at once."""
+    while True:
+        try:
+            sock.connect(path)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise TimeoutError("the coordinator has taken no connection in time") from None
+            time.sleep(_AGAIN_SECONDS)

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import socket
 import stat
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -196,3 +198,35 @@ def test_who_asks_for_the_status_has_room_when_questions_fill_the_socket(tmp_pat
             await server.close()
 
     asyncio.run(crowd())
+
+
+def test_who_finds_the_queue_of_the_socket_full_waits_in_it() -> None:
+    """A Unix socket refuses at once, and that is no lack of a coordinator: a busy one takes them late."""
+    # Not tmp_path: its path may be too long for a socket.
+    with tempfile.TemporaryDirectory() as name, socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"{name}/control.sock")
+        listening.listen(1)
+        with contextlib.ExitStack() as stack, ThreadPoolExecutor(1) as pool:
+            for _ in range(2):
+                stack.enter_context(socket.socket(socket.AF_UNIX)).connect(f"{name}/control.sock")
+            one = stack.enter_context(socket.socket(socket.AF_UNIX))
+            one.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                one.connect(f"{name}/control.sock")
+
+            asked = pool.submit(ask, Path(name), GetStatus(), seconds=20.0)
+            *_, taken = [stack.enter_context(listening.accept()[0]) for _ in range(3)]
+            taken.recv(1000)
+            taken.sendall(encode_frame(STATUS))
+            assert asked.result() == STATUS
+
+
+def test_who_is_not_taken_in_time_is_told_that() -> None:
+    """And not that nobody runs."""
+    with tempfile.TemporaryDirectory() as name, socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"{name}/control.sock")
+        listening.listen(0)
+        with socket.socket(socket.AF_UNIX) as one:
+            one.connect(f"{name}/control.sock")
+            with pytest.raises(TimeoutError, match="has taken no connection in time"):
+                ask(Path(name), GetStatus(), seconds=0.1)

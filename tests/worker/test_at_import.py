@@ -24,7 +24,7 @@ import pytest
 from streamcluster.messages import Description
 from streamcluster_coordinator.checking import describe
 from streamcluster_coordinator.fleet import Fleet
-from streamcluster_worker.at_import import Opened, in_one_line, only_listens, opened_now, shared_since
+from streamcluster_worker.at_import import in_one_line, only_listens, opened_now, shared_since
 from streamcluster_worker.randomness import Generators
 
 Opening = Callable[[Path, contextlib.ExitStack], None]
@@ -94,7 +94,8 @@ def test_what_is_opened_is_found_and_named(tmp_path: Path, opening: Opening, wor
         found, opened = shared_since(before)
         assert words in in_one_line(found)
         assert not only_listens(opened)
-    assert shared_since(before) == ([], Opened({}, {}, frozenset()))
+    # Threads of other tests may have opened something else meanwhile.
+    assert words not in in_one_line(shared_since(before)[0])
 
 
 def test_what_is_harmless_is_not_found(tmp_path: Path) -> None:
