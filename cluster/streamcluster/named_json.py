@@ -117,7 +117,7 @@ class _Namer:
         else:
             raise TypeError(
                 f"a {kind.__name__} does not come back from JSON as it was: make {kind.__name__} a Record, a dataclass "
-                "or a pydantic model, store what it is made of, or give the table a value_serializer that keeps it"
+                "or a pydantic model, take what it is made of, or give a table a value_serializer that keeps it"
             )
         fields = {name: self.plain(getattr(value, name)) for name in names if hasattr(value, name)}
         return {"py/object": [class_name(kind), fields]}

@@ -222,7 +222,8 @@ def test_a_topic_that_was_missed_once_is_found(once: Bench, make_topic: MakeTopi
     for name in [f"{topic_prefix}late-{number}" for number in range(5)]:
         tp = TP(name, 0)
         with pytest.raises(ResetNeeded) as caught:
-            once.offsets.end_offsets([tp])
+            # It is looked for until then.
+            once.offsets.end_offsets([tp], timeout=1.0)
         assert caught.value.verdict == "missing"
         make_topic(name, 1)
         assert once.offsets.end_offsets([tp]) == {tp: 0}
