@@ -19,9 +19,9 @@ import streamcluster
 from streamcluster.errors import ExitCode
 from streamcluster.ids import TaskId
 from streamcluster.settings import Settings
-from streamcluster_coordinator import machine_slots
 from streamcluster_coordinator.cli import command_line
-from streamcluster_coordinator.machine_slots import TRANSITIONS, Trigger
+from streamcluster_coordinator.machine import slots as machine_slots
+from streamcluster_coordinator.machine.slots import TRANSITIONS, Trigger
 from streamcluster_worker import lifecycle
 from streamcluster_worker.lifecycle import Lifecycle, State
 
@@ -130,7 +130,7 @@ def test_every_exit_code_is_listed() -> None:
 
 
 def test_slot_table_is_the_machines() -> None:
-    """README and docstring have the transitions of machine_slots.py, cell by cell."""
+    """README and docstring have the transitions of machine/slots.py, cell by cell."""
     triggers = get_args(Trigger)
     expected = [[state, *(moves.get(trigger, "") for trigger in triggers)] for state, moves in TRANSITIONS.items()]
     assert table("| state | start |") == expected

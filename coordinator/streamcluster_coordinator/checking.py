@@ -19,8 +19,8 @@ from streamcluster.resolve import resolve
 from streamcluster.topology import Problem, Topology
 from streamcluster.wire import FrameReader
 
-from .fleet import Fleet, ForkServerEnded
-from .topics import Brokers
+from .admin.brokers import Brokers
+from .shell.fleet import Fleet, ForkServerEnded
 
 # Imports of large libraries take seconds; an import that waits for something never ends.
 PROBE_SECONDS = 60.0

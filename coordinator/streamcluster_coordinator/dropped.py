@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from streamcluster.printable import printable
 
-from .status import DroppedStatus
+from .records.status import DroppedStatus
 
 logger = logging.getLogger("streamcluster.coordinator")
 SAY_EVERY_SECONDS = 60.0

@@ -12,7 +12,7 @@ from typing import Literal
 
 from streamcluster.topology import Topology
 
-from .control_record import Snapshot
+from .records.snapshot import Snapshot
 
 _REPARTITION = "-repartition"
 

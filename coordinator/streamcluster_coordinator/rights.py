@@ -13,7 +13,7 @@ import msgspec
 
 from streamcluster.topology import Declared
 
-from .control_record import control_topic, slot_prefix, status_topic
+from .records.snapshot import control_topic, slot_prefix, status_topic
 
 # What an app does with a topic of each role.
 _OWN = ("Read", "Write", "Create", "DescribeConfigs")

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from streamcluster.settings import make_settings
-from streamcluster_coordinator.running import NotRunning, ask_status
-from streamcluster_coordinator.status import Status
+from streamcluster_coordinator.cli.running import NotRunning, ask_status
+from streamcluster_coordinator.records.status import Status
 
 from .apps import app_id
 from .clock import pause

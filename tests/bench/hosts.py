@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from confluent_kafka import KafkaException
 
 from streamcluster.errors import StreamclusterError
-from streamcluster_coordinator.control_record import status_topic
-from streamcluster_coordinator.status import Status
+from streamcluster_coordinator.records.snapshot import status_topic
+from streamcluster_coordinator.records.status import Status
 
 from .bench import Bench
 from .clock import pause

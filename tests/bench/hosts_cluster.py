@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from streamcluster_coordinator.status import Status
+from streamcluster_coordinator.records.status import Status
 
 from .application import STATUS_INTERVAL_S, WORKERS, Application, all_run
 from .bench import Bench

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from streamcluster_coordinator.control_record import Snapshot
+from streamcluster_coordinator.records.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)

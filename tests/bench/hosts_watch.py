@@ -10,7 +10,7 @@ import time
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
-from streamcluster_coordinator.control_record import control_topic, decode_snapshot
+from streamcluster_coordinator.records.snapshot import control_topic, decode_snapshot
 
 from .hosts_timeline import Look, Timeline
 from .topics import Group

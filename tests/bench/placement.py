@@ -16,10 +16,10 @@ from typing import TypeVar
 
 from streamcluster.assignment import assign
 from streamcluster.ids import SlotId, TaskId
-from streamcluster_coordinator.control_record import Shape, Snapshot, encode_snapshot
-from streamcluster_coordinator.host_report import HostReport, HostRows, SlotReport
-from streamcluster_coordinator.machine_plan import Draft, Facts, catch_up, draft_of, finished, plan, situation_of
-from streamcluster_coordinator.status import TaskStatus
+from streamcluster_coordinator.machine.plan import Draft, Facts, catch_up, draft_of, finished, plan, situation_of
+from streamcluster_coordinator.records.report import HostReport, HostRows, SlotReport
+from streamcluster_coordinator.records.snapshot import Shape, Snapshot, encode_snapshot
+from streamcluster_coordinator.records.status import TaskStatus
 
 Result = TypeVar("Result")
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from streamcluster_coordinator.status import Status, WorkerStatus
+from streamcluster_coordinator.records.status import Status, WorkerStatus
 
 from .application import Application, all_run
 from .bench import Bench

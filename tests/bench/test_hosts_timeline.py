@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamcluster_coordinator.control_record import Leader, Shape, Snapshot
+from streamcluster_coordinator.records.snapshot import Leader, Shape, Snapshot
 
 from .hosts_timeline import Look, Timeline, all_known, partition_of
 

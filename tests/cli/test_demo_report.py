@@ -12,7 +12,7 @@ from streamcluster_coordinator.demo import data
 from streamcluster_coordinator.demo.flights import Delays, Flight, longest_delay, route, with_flight
 from streamcluster_coordinator.demo.report import Outcome, report
 from streamcluster_coordinator.demo.show import Progress, nothing_is_behind
-from streamcluster_coordinator.status import TaskStatus
+from streamcluster_coordinator.records.status import TaskStatus
 
 
 def a_flight(dep_delay: int | None = None, arr_delay: int | None = None) -> Flight:

@@ -97,5 +97,5 @@ def test_a_fault_of_ours_is_one_line_with_its_places(
     monkeypatch.setattr(cli.command_line, "main", fail)
     assert cli.run(["status"]) == 70
     [line] = capsys.readouterr().err.splitlines()
-    assert r"ZeroDivisionError('\x1b[2J') (at cli.py:" in line
+    assert r"ZeroDivisionError('\x1b[2J') (at cli/__init__.py:" in line
     assert "test_hostile_arguments.py:" in line

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from streamcluster_coordinator.answers.control_socket import ControlSocket
 from streamcluster_coordinator.dropped import Dropped
-from streamcluster_coordinator.ops import ControlSocket
-from streamcluster_coordinator.status import Answer, Ask, Asked, GetRows, Request, RowsAnswer
+from streamcluster_coordinator.records.status import Answer, Ask, Asked, GetRows, Request, RowsAnswer
 from tests.cli.conftest import Run
 
 SECONDS = 30.0

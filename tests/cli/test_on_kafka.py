@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from streamcluster.settings import Settings
-from streamcluster_coordinator.topics_client import client_config, create_topic, partition_count, reach
+from streamcluster_coordinator.admin.client import client_config, create_topic, partition_count, reach
 from tests.cli.conftest import SHOP, Run
 from tests.conftest import SharedBroker
 

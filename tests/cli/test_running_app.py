@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from streamcluster.settings import Settings
-from streamcluster_coordinator.topics_client import client_config, create_topic, reach
+from streamcluster_coordinator.admin.client import client_config, create_topic, reach
 from tests.cli.conftest import PYTHONPATH, SHOP, Run
 from tests.conftest import SharedBroker
 

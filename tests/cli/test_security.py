@@ -19,7 +19,8 @@ from streamcluster.messages import Description
 from streamcluster.security import cluster_secret, connection_config, loose_secrets
 from streamcluster.settings import Settings, make_settings
 from streamcluster.topology import Declared
-from streamcluster_coordinator import topics, topics_client
+from streamcluster_coordinator.admin import brokers as topics
+from streamcluster_coordinator.admin import client as topics_client
 from streamcluster_worker import kafka_settings
 
 PASSWORD = "s3cret-pass"

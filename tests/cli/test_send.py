@@ -9,7 +9,7 @@ import pytest
 import streamcluster
 from streamcluster.errors import AppError, ConfigurationError
 from streamcluster.shown import key_texts
-from streamcluster_coordinator.cli_act import encoded, find_topic
+from streamcluster_coordinator.cli.act import encoded, find_topic
 
 
 class Order(streamcluster.Record):

@@ -6,8 +6,8 @@ import unicodedata
 
 import msgspec
 
-from streamcluster_coordinator.status import DroppedStatus, HostStatus, Status, TaskStatus, WorkerStatus
-from streamcluster_coordinator.status_view import aligned, status_text
+from streamcluster_coordinator.cli.view import aligned, status_text
+from streamcluster_coordinator.records.status import DroppedStatus, HostStatus, Status, TaskStatus, WorkerStatus
 
 STATUS = Status(
     app="shop",

@@ -79,7 +79,8 @@ def test_all_streams_may_be_closed(tmp_path: Path, broken_pipe: int) -> None:
 def test_streams_that_were_closed_are_nobody_elses(tmp_path: Path) -> None:
     """Numbers 0 to 2 do not go to the next socket, in children neither: libraries print into them."""
     program = (
-        "from streamcluster_coordinator.standard_streams import prepare_streams; prepare_streams(); import subprocess;"
+        "from streamcluster_coordinator.cli.standard_streams import prepare_streams; prepare_streams();"
+        "import subprocess;"
         "subprocess.run(['sh', '-c', f'ls -l /proc/self/fd > {__import__(\"sys\").argv[1]}'])"
     )
     found = tmp_path / "found"

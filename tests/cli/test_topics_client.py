@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from streamcluster.errors import BrokerUnreachable, ConfigurationError, StreamclusterError
-from streamcluster_coordinator.topics_client import (
+from streamcluster_coordinator.admin.client import (
     ClientConfig,
     count_records,
     create_topic,

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 
 from streamcluster.ids import Slot, SlotId, TaskId
 from streamcluster.messages import Drain, Grant, Revoke
-from streamcluster_coordinator import machine_events as ev
-from streamcluster_coordinator.host_report import Request
+from streamcluster_coordinator.machine import events as ev
+from streamcluster_coordinator.records.report import Request
 from tests.simulation.showing import snapshot_text
 
 from .fake_cluster import FakeCluster, die, work

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from streamcluster.settings import Settings
-from streamcluster_coordinator.topics import Cluster
+from streamcluster_coordinator.admin.brokers import Cluster
 from tests.coordinator.controls import MakeMember, Member, make_app
 
 

@@ -13,13 +13,13 @@ from confluent_kafka.admin import AdminClient
 
 from streamcluster.errors import Fenced, StateIncompatible
 from streamcluster.settings import Settings, bootstrap_servers, make_settings
-from streamcluster_coordinator.control import Control
-from streamcluster_coordinator.control_record import Leader, Shape, Snapshot
-from streamcluster_coordinator.control_topics import control_topics
+from streamcluster_coordinator.admin.brokers import Brokers, Cluster
+from streamcluster_coordinator.answers.peer_auth import Secret
+from streamcluster_coordinator.control.topics import control_topics
+from streamcluster_coordinator.control.writer import Control
 from streamcluster_coordinator.dropped import Dropped
-from streamcluster_coordinator.peer_auth import Secret
-from streamcluster_coordinator.signatures import Signatures
-from streamcluster_coordinator.topics import Brokers, Cluster
+from streamcluster_coordinator.records.signatures import Signatures
+from streamcluster_coordinator.records.snapshot import Leader, Shape, Snapshot
 
 SECONDS = 30.0
 UNPACKED_BYTES = 150 << 20

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import psutil
 
-from streamcluster_coordinator.ops import ask
-from streamcluster_coordinator.status import GetRows, GetStatus, RowsAnswer, Status, WorkerStatus
+from streamcluster_coordinator.answers.control_socket import ask
+from streamcluster_coordinator.records.status import GetRows, GetStatus, RowsAnswer, Status, WorkerStatus
 
 SECONDS = 30.0
 

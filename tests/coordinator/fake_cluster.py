@@ -14,12 +14,12 @@ from streamcluster.errors import ExitCode, StateIncompatible
 from streamcluster.ids import Slot, SlotId, TaskId
 from streamcluster.messages import Drain, Follow, Grant, Lead, Report, Revoke, TaskReport
 from streamcluster.settings import Settings, make_settings
-from streamcluster_coordinator import machine_events as ev
-from streamcluster_coordinator.control_record import Shape, Snapshot
-from streamcluster_coordinator.host_report import HostReport
-from streamcluster_coordinator.machine_election import Identity, first_snapshot
-from streamcluster_coordinator.machine_node import Node
-from streamcluster_coordinator.machine_status import Facts, Snapshots
+from streamcluster_coordinator.machine import events as ev
+from streamcluster_coordinator.machine.election import Identity, first_snapshot
+from streamcluster_coordinator.machine.node import Node
+from streamcluster_coordinator.machine.own_status import Facts, Snapshots
+from streamcluster_coordinator.records.report import HostReport
+from streamcluster_coordinator.records.snapshot import Shape, Snapshot
 from tests.simulation.kafka import Brokers, Unsafe
 
 TICK_SECONDS = 0.25

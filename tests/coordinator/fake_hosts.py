@@ -14,14 +14,14 @@ from streamcluster.ids import Slot, TaskId
 from streamcluster.messages import ReadTable, Rows, ToCoordinator, ToWorker
 from streamcluster.topology import ResolvedTable, ResolvedTopic, Topology
 from streamcluster.wire import FrameReader, encode_frame
+from streamcluster_coordinator.answers.ownership import Ownership, Peer
+from streamcluster_coordinator.answers.peer_auth import Secret
+from streamcluster_coordinator.answers.peer_port import PeerClient, PeerPort
+from streamcluster_coordinator.answers.rows import TableReader
 from streamcluster_coordinator.broker.ports import free_ports
 from streamcluster_coordinator.dropped import Dropped
-from streamcluster_coordinator.link import Link
-from streamcluster_coordinator.ownership import Ownership, Peer
-from streamcluster_coordinator.peer_auth import Secret
-from streamcluster_coordinator.peer_port import PeerClient, PeerPort
-from streamcluster_coordinator.rows import TableReader
-from streamcluster_coordinator.status import GetRows, RowsAnswer
+from streamcluster_coordinator.records.status import GetRows, RowsAnswer
+from streamcluster_coordinator.shell.link import Link
 
 GROUP = 4
 TOPOLOGY = Topology(

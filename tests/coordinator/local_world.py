@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from streamcluster.ids import Slot, TaskId
 from streamcluster.messages import Drain, Follow, Grant, Lead, Report, Revoke
 from streamcluster.settings import make_settings
-from streamcluster_coordinator import machine_events as ev
-from streamcluster_coordinator.machine import Machine
+from streamcluster_coordinator.machine import events as ev
+from streamcluster_coordinator.machine.local import Machine
 
 TASKS = [TaskId(group, number) for group in (3, 4) for number in range(group)]
 

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from streamcluster_coordinator.answers.peer_auth import Secret
+from streamcluster_coordinator.answers.peer_port import PeerClient, PeerPort
 from streamcluster_coordinator.broker.ports import free_ports
 from streamcluster_coordinator.dropped import Dropped
-from streamcluster_coordinator.peer_auth import Secret
-from streamcluster_coordinator.peer_port import PeerClient, PeerPort
-from streamcluster_coordinator.status import GetRows, RowsAnswer
+from streamcluster_coordinator.records.status import GetRows, RowsAnswer
 
 SECRET = Secret(b"a secret of all hosts")
 REQUEST = GetRows(table="counts", key='"a"')

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from streamcluster_coordinator import machine_events as ev
-from streamcluster_coordinator.control_record import Snapshot
+from streamcluster_coordinator.machine import events as ev
+from streamcluster_coordinator.records.snapshot import Snapshot
 
 from .fake_cluster import FakeCluster, FakeHost
 

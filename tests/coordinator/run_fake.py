@@ -9,10 +9,10 @@ import json
 import sys
 
 from streamcluster.errors import StreamclusterError
-from streamcluster_coordinator import fleet as fleet_module
-from streamcluster_coordinator.fleet import Fleet
-from streamcluster_coordinator.runtime import run
-from streamcluster_coordinator.status import Status
+from streamcluster_coordinator.records.status import Status
+from streamcluster_coordinator.shell import fleet as fleet_module
+from streamcluster_coordinator.shell.fleet import Fleet
+from streamcluster_coordinator.start import run
 
 MODULE = "tests.coordinator.fake_worker"
 # The tests are about the codes of ends, which a fork server on a busy machine may be slow to tell.

@@ -19,8 +19,8 @@ from streamcluster.ids import Slot, SlotId, TaskId
 from streamcluster.messages import Drain, Follow, Grant, Lead, Report, Revoke, TaskReport
 from streamcluster.settings import make_settings
 from streamcluster.situation import Place
-from streamcluster_coordinator import machine_events as ev
-from streamcluster_coordinator.machine import Machine
+from streamcluster_coordinator.machine import events as ev
+from streamcluster_coordinator.machine.local import Machine
 
 from .situations import situation
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 
 from streamcluster.ids import TP
-from streamcluster_coordinator.answers import Answers
-from streamcluster_coordinator.behind import Standing
+from streamcluster_coordinator.answers.answers import Answers
+from streamcluster_coordinator.answers.behind import Standing
 from streamcluster_coordinator.dropped import Dropped
-from streamcluster_coordinator.host_report import REQUESTS_MAX
-from streamcluster_coordinator.inbox import Inbox
-from streamcluster_coordinator.status import Ask, Asked, Status
+from streamcluster_coordinator.records.report import REQUESTS_MAX
+from streamcluster_coordinator.records.status import Ask, Asked, Status
+from streamcluster_coordinator.shell.inbox import Inbox
 from tests.coordinator.fake_cluster import FakeCluster
 from tests.coordinator.fake_hosts import TOPOLOGY
 

@@ -6,10 +6,10 @@ import asyncio
 
 from streamcluster.ids import TP
 from streamcluster.settings import make_settings
-from streamcluster_coordinator import topics_standings
-from streamcluster_coordinator.behind import Standing, with_standings
-from streamcluster_coordinator.status import Status, TaskStatus
-from streamcluster_coordinator.topics_standings import StandingsReader
+from streamcluster_coordinator.admin import standings as topics_standings
+from streamcluster_coordinator.admin.standings import StandingsReader
+from streamcluster_coordinator.answers.behind import Standing, with_standings
+from streamcluster_coordinator.records.status import Status, TaskStatus
 
 TP0, TP1 = TP("in", 0), TP("in", 1)
 SOURCES = {"2_0": (TP0,), "2_1": (TP1,)}

@@ -13,8 +13,10 @@ from streamcluster.errors import BrokerUnreachable, Fenced, StateIncompatible
 from streamcluster.ids import SlotId
 from streamcluster.outside import Unreadable
 from streamcluster.settings import Settings, bootstrap_servers
-from streamcluster_coordinator.control_fence import open_fencing
-from streamcluster_coordinator.control_record import (
+from streamcluster_coordinator.admin.brokers import Cluster
+from streamcluster_coordinator.answers.peer_auth import Secret
+from streamcluster_coordinator.control.fence import open_fencing
+from streamcluster_coordinator.records.snapshot import (
     SNAPSHOT_BYTES_MAX,
     SNAPSHOT_KEY,
     Snapshot,
@@ -24,8 +26,6 @@ from streamcluster_coordinator.control_record import (
     encode_snapshot,
     slot_transactional_id,
 )
-from streamcluster_coordinator.peer_auth import Secret
-from streamcluster_coordinator.topics import Cluster
 from tests.conftest import MakeTopic
 from tests.coordinator.controls import SECONDS, MakeMember, Member, after, soon, write_what_cannot_be_unpacked
 from tests.process.waiting import eventually

@@ -10,11 +10,11 @@ import pytest
 
 from streamcluster.errors import BrokerUnreachable, Fenced, StateIncompatible
 from streamcluster.settings import Settings
-from streamcluster_coordinator import control_watch
+from streamcluster_coordinator.admin.brokers import Brokers, Cluster
 from streamcluster_coordinator.broker import Broker
-from streamcluster_coordinator.control_record import Snapshot, control_topic
-from streamcluster_coordinator.control_topics import control_topics
-from streamcluster_coordinator.topics import Brokers, Cluster
+from streamcluster_coordinator.control import watch as control_watch
+from streamcluster_coordinator.control.topics import control_topics
+from streamcluster_coordinator.records.snapshot import Snapshot, control_topic
 from tests.coordinator.controls import SECONDS, MakeMember, after, delete, make_app, soon
 from tests.process.waiting import eventually
 

@@ -11,13 +11,13 @@ from confluent_kafka.admin import AdminClient
 
 from streamcluster.errors import BrokerUnreachable
 from streamcluster.settings import Settings, bootstrap_servers
-from streamcluster_coordinator import control_reader
+from streamcluster_coordinator.admin.brokers import Cluster
 from streamcluster_coordinator.broker import Broker
-from streamcluster_coordinator.control_reader import ControlReader
-from streamcluster_coordinator.control_record import Snapshot, control_topic
+from streamcluster_coordinator.control import reader as control_reader
+from streamcluster_coordinator.control.reader import ControlReader
 from streamcluster_coordinator.dropped import Dropped
-from streamcluster_coordinator.signatures import unsigned
-from streamcluster_coordinator.topics import Cluster
+from streamcluster_coordinator.records.signatures import unsigned
+from streamcluster_coordinator.records.snapshot import Snapshot, control_topic
 from tests.coordinator.controls import SECONDS, MakeMember, Member, make_app, soon
 from tests.process.waiting import eventually
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamcluster.outside import Unreadable
-from streamcluster_coordinator.control_packing import pack, unpack
-from streamcluster_coordinator.control_record import Shape, Snapshot, decode_snapshot, encode_snapshot
+from streamcluster_coordinator.records.packing import pack, unpack
+from streamcluster_coordinator.records.snapshot import Shape, Snapshot, decode_snapshot, encode_snapshot
 
 slots = st.builds("{}/{}".format, st.sampled_from(["a", "b.example_x", "host-1"]), st.integers(0, 20))
 tasks = st.builds("{}_{}".format, st.sampled_from([4, 10, 30]), st.integers(0, 29))

@@ -6,8 +6,8 @@ import pytest
 
 from streamcluster.settings import Settings, make_settings
 from streamcluster.topology import BrokerTopic
-from streamcluster_coordinator.control_topics import control_topic_problems, control_topics
-from streamcluster_coordinator.topics import Brokers
+from streamcluster_coordinator.admin.brokers import Brokers
+from streamcluster_coordinator.control.topics import control_topic_problems, control_topics
 from tests.coordinator.controls import make_app
 
 SETTINGS = make_settings({"id": "app"})

@@ -6,9 +6,9 @@ import pytest
 
 from streamcluster.errors import ExitCode
 from streamcluster.ids import Slot
-from streamcluster_coordinator.machine_ends import _may_be_killed_by_event
-from streamcluster_coordinator.machine_events import WorkerFailed, WorkerGone
-from streamcluster_coordinator.machine_slots import Place
+from streamcluster_coordinator.machine.ends import _may_be_killed_by_event
+from streamcluster_coordinator.machine.events import WorkerFailed, WorkerGone
+from streamcluster_coordinator.machine.slots import Place
 
 SLOT = Slot(0)
 FAILED = WorkerFailed(SLOT, 1, "NameError: orders")

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from streamcluster_coordinator.dropped import Dropped
-from streamcluster_coordinator.status import DroppedStatus
+from streamcluster_coordinator.records.status import DroppedStatus
 
 
 def test_all_are_counted_and_one_a_minute_is_said(caplog: pytest.LogCaptureFixture) -> None:

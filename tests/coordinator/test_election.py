@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from msgspec import structs
 
-from streamcluster_coordinator import machine_events as ev
-from streamcluster_coordinator.control_record import SUPERSEDED_KEPT
-from streamcluster_coordinator.host_report import Request
-from streamcluster_coordinator.machine_election import abdication, first_snapshot
+from streamcluster_coordinator.machine import events as ev
+from streamcluster_coordinator.machine.election import abdication, first_snapshot
+from streamcluster_coordinator.records.report import Request
+from streamcluster_coordinator.records.snapshot import SUPERSEDED_KEPT
 from tests.coordinator.fake_cluster import FakeCluster
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 SCRIPT = """
 import json, os, signal, subprocess, sys
-from streamcluster_coordinator import fleet
-from streamcluster_coordinator.fleet import Fleet
+from streamcluster_coordinator.shell import fleet
+from streamcluster_coordinator.shell.fleet import Fleet
 
 # A busy machine may be slow to tell them.
 fleet._EXIT_CODE_SECONDS = 20.0

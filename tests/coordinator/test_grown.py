@@ -6,8 +6,8 @@ from msgspec.structs import replace
 
 from streamcluster.resolve import growth
 from streamcluster.topology import ResolvedTable, ResolvedTopic, Topology
-from streamcluster_coordinator import machine_events as ev
-from streamcluster_coordinator.control_record import Shape, Snapshot, begun_of
+from streamcluster_coordinator.machine import events as ev
+from streamcluster_coordinator.records.snapshot import Shape, Snapshot, begun_of
 
 from .fake_cluster import FakeCluster, FakeHost
 from .resting import cluster_of

@@ -36,15 +36,15 @@ import pytest
 from msgspec.structs import replace
 
 from streamcluster.errors import StateIncompatible
-from streamcluster_coordinator import machine_events as ev
-from streamcluster_coordinator.control_record import (
+from streamcluster_coordinator.machine import events as ev
+from streamcluster_coordinator.machine.election import first_snapshot
+from streamcluster_coordinator.records.snapshot import (
     SNAPSHOT_BYTES_MAX,
     Leader,
     Snapshot,
     decode_snapshot,
     encode_snapshot,
 )
-from streamcluster_coordinator.machine_election import first_snapshot
 
 from .fake_cluster import FakeCluster
 from .resting import cluster_of, moved, of_kind, said, since

@@ -10,7 +10,7 @@ from __future__ import annotations
 import pytest
 
 from streamcluster.ids import Slot, SlotId
-from streamcluster_coordinator import machine_events as ev
+from streamcluster_coordinator.machine import events as ev
 from tests.coordinator.fake_cluster import FakeCluster, FakeHost
 
 GUARANTEES = ("exactly_once", "at_least_once")

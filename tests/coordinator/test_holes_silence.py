@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from streamcluster.ids import Slot, SlotId, TaskId
-from streamcluster_coordinator import machine_events as ev
+from streamcluster_coordinator.machine import events as ev
 
 from .fake_cluster import FakeCluster
 from .resting import cluster_of, moved, of_kind, since

@@ -12,9 +12,9 @@ from streamcluster.errors import Fenced
 from streamcluster.ids import Slot, TaskId
 from streamcluster.messages import Follow, Grant, Revoke
 from streamcluster.settings import make_settings
-from streamcluster_coordinator import machine_events as ev
-from streamcluster_coordinator.control_fence import is_fenced
-from streamcluster_coordinator.machine import Machine
+from streamcluster_coordinator.control.fence import is_fenced
+from streamcluster_coordinator.machine import events as ev
+from streamcluster_coordinator.machine.local import Machine
 from streamcluster_worker.kafka_errors import ResetNeeded, classify, error_for
 
 FIRST, SECOND = Slot(0), Slot(1)

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from streamcluster.wire import encode_frame
-from streamcluster_coordinator.peer_auth import Handshake, hello
-from streamcluster_coordinator.status import GetRows, RowsAnswer
+from streamcluster_coordinator.answers.peer_auth import Handshake, hello
+from streamcluster_coordinator.records.status import GetRows, RowsAnswer
 from tests.coordinator.ports import REQUEST, SECRET, client, ended, listening
 
 

@@ -11,12 +11,12 @@ import pytest
 
 from streamcluster.errors import ConfigurationError
 from streamcluster.settings import make_settings
-from streamcluster_coordinator.instance import app_directory, instance_lock, remove_state, state_entries
+from streamcluster_coordinator.shell.directory import app_directory, instance_lock, remove_state, state_entries
 
 HOLDER = """
 import sys
 from pathlib import Path
-from streamcluster_coordinator.instance import instance_lock
+from streamcluster_coordinator.shell.directory import instance_lock
 with instance_lock(Path(sys.argv[1])):
     print("locked", flush=True)
     sys.stdin.read()

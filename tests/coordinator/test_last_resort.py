@@ -5,12 +5,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from streamcluster_coordinator import machine_events as ev
-from streamcluster_coordinator.control_record import SNAPSHOT_BYTES_MAX, encode_snapshot
 from streamcluster_coordinator.dropped import Dropped
-from streamcluster_coordinator.host_report import SLOTS_MAX, HostRows, SlotReport, encode_rows
-from streamcluster_coordinator.last_resort import effects_of
-from streamcluster_coordinator.machine_view import HOSTS_MAX, View
+from streamcluster_coordinator.machine import events as ev
+from streamcluster_coordinator.machine.view import HOSTS_MAX, View
+from streamcluster_coordinator.records.report import SLOTS_MAX, HostRows, SlotReport, encode_rows
+from streamcluster_coordinator.records.snapshot import SNAPSHOT_BYTES_MAX, encode_snapshot
+from streamcluster_coordinator.shell.last_resort import effects_of
 from tests.coordinator.fake_cluster import FakeCluster
 
 
@@ -48,7 +48,7 @@ def test_a_snapshot_that_the_machine_fails_on_is_forgotten_and_named(monkeypatch
     assert before is not None
     newer = msgspec.structs.replace(before, epoch=before.epoch + 1)
     with monkeypatch.context() as patched:
-        patched.setattr("streamcluster_coordinator.machine_node.assigned", fails)
+        patched.setattr("streamcluster_coordinator.machine.node.assigned", fails)
         assert effects_of(node, ev.SnapshotRead(newer), dropped) == []
 
     assert node.view.snapshot is before

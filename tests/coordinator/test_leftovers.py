@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from streamcluster.topology import ResolvedTable, ResolvedTopic, Topology
-from streamcluster_coordinator.control_record import Shape, Snapshot
 from streamcluster_coordinator.leftovers import Leftover, agent_of, suspects, texts, unread
+from streamcluster_coordinator.records.snapshot import Shape, Snapshot
 
 REPARTITION = "shop.total-orders-account-repartition"
 TOPOLOGY = Topology(

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamcluster.ids import Slot, TaskId
-from streamcluster_coordinator import machine_events as ev
+from streamcluster_coordinator.machine import events as ev
 from tests.coordinator.local_world import LocalWorld
 
 

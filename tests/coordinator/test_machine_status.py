@@ -5,11 +5,11 @@ from __future__ import annotations
 from streamcluster.ids import Slot, TaskId
 from streamcluster.messages import Report, TaskReport
 from streamcluster.settings import make_settings
-from streamcluster_coordinator.control_record import Shape, Snapshot
-from streamcluster_coordinator.machine_cluster_status import cluster_status
-from streamcluster_coordinator.machine_slots import Place, State
-from streamcluster_coordinator.machine_status import LOAD_SECONDS, Facts, Snapshots
-from streamcluster_coordinator.machine_view import View
+from streamcluster_coordinator.machine.cluster_status import cluster_status
+from streamcluster_coordinator.machine.own_status import LOAD_SECONDS, Facts, Snapshots
+from streamcluster_coordinator.machine.slots import Place, State
+from streamcluster_coordinator.machine.view import View
+from streamcluster_coordinator.records.snapshot import Shape, Snapshot
 
 TASK = TaskId(2, 0)
 SLOT = Slot(0)

@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from streamcluster_coordinator.notify import Notifier, Told, news, status_text, take_over_notifications
-from streamcluster_coordinator.status import Status, TaskStatus, WorkerStatus
+from streamcluster_coordinator.records.status import Status, TaskStatus, WorkerStatus
+from streamcluster_coordinator.shell.notify import Notifier, Told, news, status_text, take_over_notifications
 
 WORKER = WorkerStatus(slot=0, pid=12, state="running", tasks=("2_0", "2_1"))
 STARTING = Status(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from streamcluster_coordinator.host_report import UNCHANGED
-from streamcluster_coordinator.machine_pace import Outlook, Pace
+from streamcluster_coordinator.machine.pace import Outlook, Pace
+from streamcluster_coordinator.records.report import UNCHANGED
 
 from .cluster_scenario import Script, act_on
 from .fake_cluster import FakeCluster

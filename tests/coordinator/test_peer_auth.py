@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamcluster.wire import encode_frame
-from streamcluster_coordinator.peer_auth import (
+from streamcluster_coordinator.answers.peer_auth import (
     HELLO_BYTES,
     PROOF_BYTES,
     VERSION,

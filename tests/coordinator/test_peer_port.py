@@ -8,11 +8,11 @@ import pytest
 
 from streamcluster.errors import ConfigurationError
 from streamcluster.wire import encode_frame
-from streamcluster_coordinator import peer_port
+from streamcluster_coordinator.answers import peer_port
+from streamcluster_coordinator.answers.peer_auth import Handshake, Secret, hello
+from streamcluster_coordinator.answers.peer_port import PeerClient, PeerError, Refusals
 from streamcluster_coordinator.broker.ports import free_ports
-from streamcluster_coordinator.peer_auth import Handshake, Secret, hello
-from streamcluster_coordinator.peer_port import PeerClient, PeerError, Refusals
-from streamcluster_coordinator.status import GetRows, RowsAnswer
+from streamcluster_coordinator.records.status import GetRows, RowsAnswer
 from tests.coordinator.ports import REQUEST, SECONDS, SECRET, client, ended, listening
 
 

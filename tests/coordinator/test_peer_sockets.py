@@ -10,12 +10,12 @@ from ipaddress import ip_address
 import pytest
 
 from streamcluster.errors import ConfigurationError, TryAgain
+from streamcluster_coordinator.answers.peer_auth import Secret
+from streamcluster_coordinator.answers.peer_port import PeerPort
+from streamcluster_coordinator.answers.peer_sockets import listening_sockets
 from streamcluster_coordinator.broker.ports import free_ports
 from streamcluster_coordinator.dropped import Dropped
-from streamcluster_coordinator.peer_auth import Secret
-from streamcluster_coordinator.peer_port import PeerPort
-from streamcluster_coordinator.peer_sockets import listening_sockets
-from streamcluster_coordinator.status import GetRows, RowsAnswer
+from streamcluster_coordinator.records.status import GetRows, RowsAnswer
 
 
 async def nothing(_request: GetRows) -> RowsAnswer:

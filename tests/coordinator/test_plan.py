@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamcluster.ids import SlotId, TaskId
-from streamcluster_coordinator.control_record import MOVES_KEPT, SUPERSEDED_KEPT, HostEntry, Shape, Snapshot
-from streamcluster_coordinator.host_report import HostReport, HostRows, HostState, SlotReport
-from streamcluster_coordinator.machine_plan import Draft, Facts, draft_of, finished, plan
-from streamcluster_coordinator.status import TaskStatus
+from streamcluster_coordinator.machine.plan import Draft, Facts, draft_of, finished, plan
+from streamcluster_coordinator.records.report import HostReport, HostRows, HostState, SlotReport
+from streamcluster_coordinator.records.snapshot import MOVES_KEPT, SUPERSEDED_KEPT, HostEntry, Shape, Snapshot
+from streamcluster_coordinator.records.status import TaskStatus
 
 TASKS = tuple(TaskId(4, number) for number in range(4))
 NAMES = ("a", "b", "c")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from streamcluster.ids import Slot, TaskId
 from streamcluster.messages import Report, TaskReport
 from streamcluster.settings import make_settings
-from streamcluster_coordinator import machine_events as ev
-from streamcluster_coordinator.host_report import UNCHANGED, HostReport, decode_rows
-from streamcluster_coordinator.machine_report import ROWS_SECONDS_MAX, rows_seconds_of
+from streamcluster_coordinator.machine import events as ev
+from streamcluster_coordinator.machine.report import ROWS_SECONDS_MAX, rows_seconds_of
+from streamcluster_coordinator.records.report import UNCHANGED, HostReport, decode_rows
 
 from .fake_cluster import FakeCluster, FakeHost
 

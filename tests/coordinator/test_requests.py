@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from streamcluster_coordinator import machine_events as ev
-from streamcluster_coordinator.control_record import ANSWER_CHARS_MAX, ANSWERS_KEPT
-from streamcluster_coordinator.host_report import Request
+from streamcluster_coordinator.machine import events as ev
+from streamcluster_coordinator.records.report import Request
+from streamcluster_coordinator.records.snapshot import ANSWER_CHARS_MAX, ANSWERS_KEPT
 from tests.coordinator.fake_cluster import FakeCluster
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from streamcluster.ids import SlotId
 from streamcluster.topology import Declared, TopicSpec
-from streamcluster_coordinator.control_record import slot_transactional_id
+from streamcluster_coordinator.records.snapshot import slot_transactional_id
 from streamcluster_coordinator.rights import kafka_acls, neighbour_warning, neighbours, rights_of
 
 DECLARED = Declared(

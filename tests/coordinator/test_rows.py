@@ -10,11 +10,11 @@ import pytest
 
 from streamcluster.ids import Slot, TaskId
 from streamcluster.messages import ReadTable, Rows
-from streamcluster_coordinator import peer_port, rows_local
-from streamcluster_coordinator import rows as rows_module
-from streamcluster_coordinator.ownership import Ownership, Peer, peers_of
-from streamcluster_coordinator.rows import TableReader
-from streamcluster_coordinator.status import GetRows, RowsAnswer
+from streamcluster_coordinator.answers import peer_port, rows_local
+from streamcluster_coordinator.answers import rows as rows_module
+from streamcluster_coordinator.answers.ownership import Ownership, Peer, peers_of
+from streamcluster_coordinator.answers.rows import TableReader
+from streamcluster_coordinator.records.status import GetRows, RowsAnswer
 from tests.coordinator.fake_hosts import GROUP, TOPOLOGY, Cluster, Host, Worker, all_running, read
 
 SECONDS = 30.0

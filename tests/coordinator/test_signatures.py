@@ -7,9 +7,9 @@ import json
 import pytest
 
 from streamcluster.outside import Unreadable
-from streamcluster_coordinator.host_report import decode_report
-from streamcluster_coordinator.peer_auth import Secret
-from streamcluster_coordinator.signatures import Signatures, unsigned
+from streamcluster_coordinator.answers.peer_auth import Secret
+from streamcluster_coordinator.records.report import decode_report
+from streamcluster_coordinator.records.signatures import Signatures, unsigned
 
 SECRET = Secret(b"a secret of all hosts")
 OURS = Signatures(SECRET, "shop")

@@ -13,16 +13,16 @@ from confluent_kafka import Consumer, Producer
 
 from streamcluster.errors import BrokerUnreachable
 from streamcluster.settings import Settings, bootstrap_servers, make_settings
-from streamcluster_coordinator import control_bus
+from streamcluster_coordinator.admin.brokers import Brokers, Cluster
+from streamcluster_coordinator.answers.peer_auth import Secret
 from streamcluster_coordinator.broker import Broker
-from streamcluster_coordinator.control_bus import StatusBus
-from streamcluster_coordinator.control_record import status_topic
-from streamcluster_coordinator.control_topics import STATUS_BYTES_MAX, control_topics
+from streamcluster_coordinator.control import bus as control_bus
+from streamcluster_coordinator.control.bus import StatusBus
+from streamcluster_coordinator.control.topics import STATUS_BYTES_MAX, control_topics
 from streamcluster_coordinator.dropped import Dropped
-from streamcluster_coordinator.host_report import HostReport
-from streamcluster_coordinator.peer_auth import Secret
-from streamcluster_coordinator.signatures import Signatures, unsigned
-from streamcluster_coordinator.topics import Brokers, Cluster
+from streamcluster_coordinator.records.report import HostReport
+from streamcluster_coordinator.records.signatures import Signatures, unsigned
+from streamcluster_coordinator.records.snapshot import status_topic
 from tests.coordinator.controls import SECONDS, delete, make_app, write_what_cannot_be_unpacked
 from tests.process.waiting import eventually, pause
 

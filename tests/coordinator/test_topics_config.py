@@ -8,8 +8,8 @@ from confluent_kafka import KafkaError, KafkaException
 from streamcluster.errors import BrokerUnreachable, ConfigurationError
 from streamcluster.settings import make_settings
 from streamcluster.topology import ResolvedTopic, TopicSpec
-from streamcluster_coordinator import topics
-from streamcluster_coordinator.topics import Brokers
+from streamcluster_coordinator.admin import brokers as topics
+from streamcluster_coordinator.admin.brokers import Brokers
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamcluster.settings import make_settings
-from streamcluster_coordinator.control_record import HostEntry, Shape, Snapshot
-from streamcluster_coordinator.host_report import HostReport, HostRows, encode_rows
-from streamcluster_coordinator.machine_view import HOSTS_MAX, STRIKE_SECONDS, STRIKES_MAX, View
+from streamcluster_coordinator.machine.view import HOSTS_MAX, STRIKE_SECONDS, STRIKES_MAX, View
+from streamcluster_coordinator.records.report import HostReport, HostRows, encode_rows
+from streamcluster_coordinator.records.snapshot import HostEntry, Shape, Snapshot
 
 SETTINGS = make_settings({"id": "shop"})
 

@@ -15,7 +15,7 @@ from streamcluster.configuration import operator_settings
 from streamcluster.errors import ExitCode
 from streamcluster.loading import load_app
 from streamcluster.settings import Settings, make_settings
-from streamcluster_coordinator.systemd_unit import app_unit, quoted, template_unit
+from streamcluster_coordinator.cli.unit import app_unit, quoted, template_unit
 from tests.cli.conftest import PYTHONPATH, SHOP, Run, run
 
 CHECKOUT = Path(__file__).resolve().parents[2]

@@ -11,11 +11,11 @@ import contextlib
 import msgspec
 
 from streamcluster.outside import Unreadable
-from streamcluster_coordinator import machine_events as ev
-from streamcluster_coordinator.control_record import Snapshot, decode_snapshot, encode_snapshot
-from streamcluster_coordinator.host_report import decode_report, encode_report
-from streamcluster_coordinator.machine_cluster_status import cluster_status
-from streamcluster_coordinator.status import Status
+from streamcluster_coordinator.machine import events as ev
+from streamcluster_coordinator.machine.cluster_status import cluster_status
+from streamcluster_coordinator.records.report import decode_report, encode_report
+from streamcluster_coordinator.records.snapshot import Snapshot, decode_snapshot, encode_snapshot
+from streamcluster_coordinator.records.status import Status
 from tests.coordinator.fake_cluster import FakeCluster, FakeHost
 from tests.simulation.kafka import Unsafe
 

@@ -9,7 +9,22 @@ import msgspec
 from streamcluster.ids import Slot, SlotId, TaskId
 from streamcluster.outside import Unreadable
 from streamcluster.wire import FrameError, FrameReader, encode_frame
-from streamcluster_coordinator.control_record import (
+from streamcluster_coordinator.answers.control_socket import decode_request
+from streamcluster_coordinator.answers.peer_auth import Handshake, NotAuthentic, Secret, hello, nonce_of_hello
+from streamcluster_coordinator.answers.rows import looked_through
+from streamcluster_coordinator.answers.rows_local import cursor_of, together
+from streamcluster_coordinator.records.report import (
+    HostReport,
+    HostRows,
+    SlotReport,
+    decode_report,
+    decode_rows,
+    encode_report,
+    encode_rows,
+)
+from streamcluster_coordinator.records.report import Request as LeaderRequest
+from streamcluster_coordinator.records.signatures import Signatures
+from streamcluster_coordinator.records.snapshot import (
     HostEntry,
     Leader,
     Move,
@@ -19,22 +34,7 @@ from streamcluster_coordinator.control_record import (
     decode_snapshot,
     encode_snapshot,
 )
-from streamcluster_coordinator.host_report import (
-    HostReport,
-    HostRows,
-    SlotReport,
-    decode_report,
-    decode_rows,
-    encode_report,
-    encode_rows,
-)
-from streamcluster_coordinator.host_report import Request as LeaderRequest
-from streamcluster_coordinator.ops import decode_request
-from streamcluster_coordinator.peer_auth import Handshake, NotAuthentic, Secret, hello, nonce_of_hello
-from streamcluster_coordinator.rows import looked_through
-from streamcluster_coordinator.rows_local import cursor_of, together
-from streamcluster_coordinator.signatures import Signatures
-from streamcluster_coordinator.status import Ask, GetRows, GetStatus, RowsAnswer, TaskStatus, WorkerStatus
+from streamcluster_coordinator.records.status import Ask, GetRows, GetStatus, RowsAnswer, TaskStatus, WorkerStatus
 
 from .mutating import JSON, MSGPACK
 from .rows import Row

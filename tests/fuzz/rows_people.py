@@ -33,9 +33,10 @@ from streamcluster.security import connection_config
 from streamcluster.settings import address_of, is_host_name, make_settings
 from streamcluster.shown import key_reader
 from streamcluster.table_coding import make_table_coder
-from streamcluster_coordinator import cli, cli_hosts
-from streamcluster_coordinator.notify import take_over_notifications
-from streamcluster_coordinator.presentation import make_presentation
+from streamcluster_coordinator import cli
+from streamcluster_coordinator.cli import hosts as cli_hosts
+from streamcluster_coordinator.shell.notify import take_over_notifications
+from streamcluster_coordinator.shell.presentation import make_presentation
 from streamcluster_worker import queries
 from streamcluster_worker.store_errors import CorruptStore
 from streamcluster_worker.store_record import identity, read_identity, read_offset

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from streamcluster_coordinator.status import Status
+from streamcluster_coordinator.records.status import Status
 from tests.hosts.network import Network
 from tests.process.records import Reader
 from tests.process.running import Running, is_running, positions_of

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from streamcluster_coordinator.status import Status
+from streamcluster_coordinator.records.status import Status
 from tests.hosts.brokers import NAMES
 from tests.hosts.cluster import HOSTS, Cluster, leader_of, owners, standbys
 from tests.hosts.conftest import LONG, Measured, Rack, StartApp, only_long

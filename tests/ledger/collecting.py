@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient
 
 from streamcluster.engine.partition import short_name
 from streamcluster.ids import TaskId
-from streamcluster_coordinator.control_record import control_topic
+from streamcluster_coordinator.records.snapshot import control_topic
 from streamcluster_worker.shard import RocksStore
 from streamcluster_worker.store_memory import Memory
 from streamcluster_worker.store_record import identity

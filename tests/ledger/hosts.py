@@ -16,7 +16,7 @@ import psutil
 
 from streamcluster.errors import ExitCode
 from streamcluster_coordinator.broker.ports import free_ports
-from streamcluster_coordinator.status import Status, TaskStatus
+from streamcluster_coordinator.records.status import Status, TaskStatus
 from tests.ledger.watching import Sampler, slot_of_task, slot_of_worker
 from tests.process.records import Reader
 from tests.process.running import Running, is_running, positions_of

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import psutil
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 
-from streamcluster_coordinator.status import Status, TaskStatus, WorkerStatus
+from streamcluster_coordinator.records.status import Status, TaskStatus, WorkerStatus
 from tests.ledger.folds import decode_posted
 from tests.ledger.values import Sight, Usage, digest
 from tests.process.waiting import pause

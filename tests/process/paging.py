@@ -19,7 +19,7 @@ import msgspec
 from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 
 from streamcluster_coordinator.broker import Broker
-from streamcluster_coordinator.running import all_rows
+from streamcluster_coordinator.cli.running import all_rows
 from tests.process import topics
 from tests.process.checker import Row
 from tests.process.records import Feed, send

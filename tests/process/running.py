@@ -20,8 +20,8 @@ import psutil
 
 from streamcluster.errors import TryAgain
 from streamcluster.settings import Settings
-from streamcluster_coordinator.running import NotRunning, all_rows, ask_status
-from streamcluster_coordinator.status import Status, WorkerStatus
+from streamcluster_coordinator.cli.running import NotRunning, all_rows, ask_status
+from streamcluster_coordinator.records.status import Status, WorkerStatus
 from tests.process.records import Reader
 from tests.process.waiting import eventually, pause
 

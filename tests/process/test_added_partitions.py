@@ -6,8 +6,8 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions
 
 from streamcluster.errors import ExitCode
-from streamcluster_coordinator.status import Status
-from streamcluster_coordinator.topics_watch import WATCH_SECONDS
+from streamcluster_coordinator.admin.watch import WATCH_SECONDS
+from streamcluster_coordinator.records.status import Status
 from tests.conftest import MakeTopic
 from tests.process.checker import Row
 from tests.process.conftest import StartApp

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from streamcluster_coordinator.status import Status
+from streamcluster_coordinator.records.status import Status
 from tests.conftest import MakeTopic
 from tests.process.checker import Row
 from tests.process.records import send

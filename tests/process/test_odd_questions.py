@@ -9,9 +9,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from streamcluster.messages import READ_SECONDS
-from streamcluster_coordinator.ops import ask
-from streamcluster_coordinator.running import directory_of
-from streamcluster_coordinator.status import ROWS_SECONDS, GetRows, RowsAnswer
+from streamcluster_coordinator.answers.control_socket import ask
+from streamcluster_coordinator.cli.running import directory_of
+from streamcluster_coordinator.records.status import ROWS_SECONDS, GetRows, RowsAnswer
 from tests.conftest import MakeTopic
 from tests.process.checker import Row
 from tests.process.conftest import StartApp

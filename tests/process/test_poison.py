@@ -22,7 +22,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub fo
 )
 
 from streamcluster.errors import ExitCode
-from streamcluster_coordinator.status import Status
+from streamcluster_coordinator.records.status import Status
 from tests.conftest import MakeTopic
 from tests.process.checker import Row
 from tests.process.conftest import StartApp

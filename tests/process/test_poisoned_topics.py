@@ -16,8 +16,8 @@ import pytest
 from confluent_kafka import Producer
 
 from streamcluster_coordinator.broker.ports import free_ports
-from streamcluster_coordinator.control_record import control_topic, status_topic
-from streamcluster_coordinator.status import Status
+from streamcluster_coordinator.records.snapshot import control_topic, status_topic
+from streamcluster_coordinator.records.status import Status
 from tests.conftest import MakeTopic
 from tests.hosts.cluster import is_spread
 from tests.process.checker import Row

@@ -19,8 +19,8 @@ from streamcluster.errors import ExitCode
 from streamcluster.security import connection_config
 from streamcluster.settings import make_settings
 from streamcluster_coordinator.broker import Broker, Secured
+from streamcluster_coordinator.records.status import Status
 from streamcluster_coordinator.rights import Right
-from streamcluster_coordinator.status import Status
 from tests.process import topics
 from tests.process.checker import Row
 from tests.process.records import Reader, send

@@ -18,9 +18,9 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # t
 
 from streamcluster.errors import ExitCode
 from streamcluster.settings import Settings, make_settings
+from streamcluster_coordinator.admin.brokers import Brokers
 from streamcluster_coordinator.broker import Broker, Secured
 from streamcluster_coordinator.rights import Right
-from streamcluster_coordinator.topics import Brokers
 from tests.process import topics
 from tests.process.checker import Row
 from tests.process.records import Reader, send

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from streamcluster.settings import Settings
-from streamcluster_coordinator.status import Status
+from streamcluster_coordinator.records.status import Status
 from tests.conftest import MakeTopic
 from tests.process.checker import Row
 from tests.process.conftest import StartApp

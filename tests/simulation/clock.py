@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from streamcluster_coordinator.host_report import HostReport
+from streamcluster_coordinator.records.report import HostReport
 
 
 @dataclass(slots=True)

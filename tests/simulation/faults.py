@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from streamcluster_coordinator import machine_events as ev
-from streamcluster_coordinator.host_report import Request
+from streamcluster_coordinator.machine import events as ev
+from streamcluster_coordinator.records.report import Request
 
 from .hosts import Host
 from .world import TASKS, World

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from streamcluster.ids import Slot
-from streamcluster_coordinator import machine_events as ev
-from streamcluster_coordinator.control_record import Snapshot
-from streamcluster_coordinator.machine_election import first_snapshot
-from streamcluster_coordinator.machine_node import Node
-from streamcluster_coordinator.machine_report import rows_seconds_of
+from streamcluster_coordinator.machine import events as ev
+from streamcluster_coordinator.machine.election import first_snapshot
+from streamcluster_coordinator.machine.node import Node
+from streamcluster_coordinator.machine.report import rows_seconds_of
+from streamcluster_coordinator.records.snapshot import Snapshot
 
 from .line import Line
 from .showing import shown

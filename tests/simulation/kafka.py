@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from streamcluster.ids import SlotId, TaskId
-from streamcluster_coordinator.control_record import Snapshot
-from streamcluster_coordinator.host_report import HostReport
+from streamcluster_coordinator.records.report import HostReport
+from streamcluster_coordinator.records.snapshot import Snapshot
 
 
 class Unsafe(AssertionError):

@@ -24,8 +24,15 @@ from streamcluster.ids import Slot, SlotId, TaskId
 from streamcluster.messages import Follow, Grant, Report, Revoke, TaskReport, ToCoordinator
 from streamcluster.settings import Settings, make_settings
 from streamcluster.wire import FrameReader, encode_frame
-from streamcluster_coordinator import machine_events as ev
-from streamcluster_coordinator.control_record import (
+from streamcluster_coordinator.answers.peer_auth import Secret
+from streamcluster_coordinator.machine import events as ev
+from streamcluster_coordinator.machine.cluster_status import shown_status
+from streamcluster_coordinator.machine.election import Identity
+from streamcluster_coordinator.machine.node import Node
+from streamcluster_coordinator.machine.own_status import Facts, Snapshots
+from streamcluster_coordinator.records.report import decode_report, encode_report
+from streamcluster_coordinator.records.signatures import Signatures
+from streamcluster_coordinator.records.snapshot import (
     HostEntry,
     Leader,
     Shape,
@@ -33,14 +40,7 @@ from streamcluster_coordinator.control_record import (
     decode_snapshot,
     encode_snapshot,
 )
-from streamcluster_coordinator.coordination import event_of
-from streamcluster_coordinator.host_report import decode_report, encode_report
-from streamcluster_coordinator.machine_cluster_status import shown_status
-from streamcluster_coordinator.machine_election import Identity
-from streamcluster_coordinator.machine_node import Node
-from streamcluster_coordinator.machine_status import Facts, Snapshots
-from streamcluster_coordinator.peer_auth import Secret
-from streamcluster_coordinator.signatures import Signatures
+from streamcluster_coordinator.shell.loop import event_of
 
 SIGNATURES = Signatures(Secret(b"a secret of all hosts"), "shop")
 TICKS_PER_SECOND = 5

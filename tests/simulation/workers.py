@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from streamcluster.errors import ExitCode
 from streamcluster.ids import Slot, SlotId, TaskId
 from streamcluster.messages import Drain, Follow, Grant, Lead, Report, Revoke, TaskReport
-from streamcluster_coordinator import machine_events as ev
+from streamcluster_coordinator.machine import events as ev
 
 from .line import Line
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 from streamcluster.ids import TaskId
 from streamcluster.settings import Settings, make_settings
-from streamcluster_coordinator import machine_events as ev
-from streamcluster_coordinator.control_record import Shape
-from streamcluster_coordinator.host_report import HostReport, Request
-from streamcluster_coordinator.machine_election import Identity
-from streamcluster_coordinator.machine_node import Node
-from streamcluster_coordinator.machine_status import Facts, Snapshots
+from streamcluster_coordinator.machine import events as ev
+from streamcluster_coordinator.machine.election import Identity
+from streamcluster_coordinator.machine.node import Node
+from streamcluster_coordinator.machine.own_status import Facts, Snapshots
+from streamcluster_coordinator.records.report import HostReport, Request
+from streamcluster_coordinator.records.snapshot import Shape
 
 from .clock import Clock
 from .hosts import Host

@@ -91,8 +91,7 @@ def purity(source: Source) -> Iterator[Violation]:
 def _is_pure_module(module: str, attribute: str) -> bool:
     """`from .x import y` needs x pure; `from . import x` needs x pure, for the package itself is only a folder."""
     folder = next(folder for folder, package in PACKAGES.items() if package == module.split(".")[0])
-    inner = module if "." in module else f"{module}.{attribute}"
-    return _matches(f"{folder}/{inner.replace('.', '/')}.py", PURE)
+    return any(_matches(f"{folder}/{name.replace('.', '/')}.py", PURE) for name in (module, f"{module}.{attribute}"))
 
 
 def _impure_call(function: ast.expr) -> str:

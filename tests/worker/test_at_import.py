@@ -23,7 +23,7 @@ import pytest
 
 from streamcluster.messages import Description
 from streamcluster_coordinator.checking import describe
-from streamcluster_coordinator.fleet import Fleet
+from streamcluster_coordinator.shell.fleet import Fleet
 from streamcluster_worker.at_import import in_one_line, only_listens, opened_now, shared_since
 from streamcluster_worker.randomness import Generators
 

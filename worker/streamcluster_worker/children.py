@@ -14,7 +14,7 @@ import time
 
 from streamcluster.boundary import stay_in_this_process
 
-# What is sent to whole groups, which the fork server and the worker pass over (fleet_preload.py), and what it handles.
+# What is sent to whole groups, which the fork server and the worker pass over (shell/preload.py), and what it handles.
 PASSED_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU)
 HANDLED_SIGNALS = (*PASSED_SIGNALS, signal.SIGUSR1)
 # What they get to end by themselves, when the worker ends in order.

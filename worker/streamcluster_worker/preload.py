@@ -49,7 +49,7 @@ def _start_anew(new: Opened, environment: dict[str, str], directory: str) -> Non
     os.chdir(directory)
     sys.stdout.flush()
     sys.stderr.flush()
-    # Until the handlers are there again (fleet_preload.py).
+    # Until the handlers are there again (shell/preload.py).
     signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_SIGNALS)
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 

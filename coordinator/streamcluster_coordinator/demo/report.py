@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ..presentation import count, seconds
-from ..status_view import aligned
+from ..cli.view import aligned
+from ..shell.presentation import count, seconds
 from .flights import LONG_DELAY_MINUTES, Delays
 
 CARRIERS = {

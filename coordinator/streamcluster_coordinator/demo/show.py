@@ -18,12 +18,12 @@ import msgspec
 
 from streamcluster.errors import TryAgain
 
+from ..admin.client import ClientConfig, count_records, create_topic, load_records, reach
 from ..broker import KAFKA_VERSION, Broker
+from ..cli.running import NotRunning, all_rows, ask_status
 from ..places import temporary_directory
-from ..presentation import count, seconds
-from ..running import NotRunning, all_rows, ask_status
-from ..status import Status, TaskStatus
-from ..topics_client import ClientConfig, count_records, create_topic, load_records, reach
+from ..records.status import Status, TaskStatus
+from ..shell.presentation import count, seconds
 from .application import DemoFailed, Run, Say, started
 from .data import FLIGHTS_TOTAL, as_records, flights_file, read_flights
 from .flights import (

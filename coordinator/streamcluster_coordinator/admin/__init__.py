@@ -1,0 +1,1 @@
+"""What is asked of brokers, and done there, beside the data."""

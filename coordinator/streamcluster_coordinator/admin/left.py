@@ -1,0 +1,127 @@
+"""Asks the brokers what waits in topics of earlier versions of the app: its positions, and records behind them.
+
+It changes nothing. Who may not see a topic is not told of it; who may not read it is told how many offsets there are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from streamcluster.ids import TP
+from streamcluster.settings import Settings
+from streamcluster.topology import Topology
+
+from ..leftovers import Leftover, agent_of, kind_of, suspects, unread
+from ..records.snapshot import Snapshot, shape_of
+from .brokers import Brokers, client_config
+
+# Partitions in one question for positions: an answer has some 100 bytes for each.
+_ASKED_MAX = 5_000
+_ANSWER_SECONDS = 10.0
+# Records are counted one by one, since transaction markers are none; up to so many, and for so long.
+_COUNTED_MAX = 100_000
+_COUNT_SECONDS = 5.0
+
+
+def find_leftovers(settings: Settings, brokers: Brokers, topology: Topology, last: Snapshot | None) -> list[Leftover]:
+    """What is left, and holds records. Blocks for as long as brokers take, and some seconds for counting.
+
+    Raises:
+        BrokerUnreachable, ConfigurationError: as `Brokers.topics` says.
+    """
+    if last is None or last.shape == shape_of(topology):
+        return []
+    there = {name: topic.partitions for name, topic in brokers.topics(()).items()}
+    read, tables = suspects(topology, there, last)
+    if not read and not tables:
+        return []
+    with contextlib.closing(_open(settings)) as consumer:
+        waiting = _waiting(consumer, settings, {name: there[name] for name in sorted(read)})
+        waiting |= _entries(consumer, {name: there[name] for name in sorted(tables)})
+        counted = _count(consumer, waiting)
+    found: list[Leftover] = []
+    for topic in sorted({tp.topic for tp in waiting}):
+        records = sum(counted.get(tp, end - at) for tp, (at, end) in waiting.items() if tp.topic == topic)
+        exact = all(tp in counted for tp in waiting if tp.topic == topic)
+        kind = "changelog" if topic in tables else kind_of(topic)
+        owner = tables.get(topic) or agent_of(topic, [one.name for one in topology.topics if one.role == "source"])
+        if records:
+            found.append(Leftover(topic, kind, owner if kind != "source" else "", records, exact))
+    return found
+
+
+def _open(settings: Settings) -> Consumer:
+    return Consumer(
+        {
+            **client_config(settings),
+            "group.id": settings.app_id,
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "isolation.level": "read_committed",
+            "auto.offset.reset": "error",
+        }
+    )
+
+
+def _waiting(consumer: Consumer, settings: Settings, topics: Mapping[str, int]) -> dict[TP, tuple[int, int]]:
+    """Where records wait behind the app's positions: partition -> (next offset to read, end)."""
+    tps = [TP(topic, number) for topic, count in topics.items() for number in range(count)]
+    positions: dict[TP, int] = {}
+    for part in _parts(tps):
+        asked = [TopicPartition(tp.topic, tp.partition) for tp in part]
+        answers = consumer.committed(asked, timeout=min(_ANSWER_SECONDS, settings.connect_timeout))
+        positions.update({TP(one.topic, one.partition): one.offset for one in answers if one.offset >= 0})
+    found: dict[TP, tuple[int, int]] = {}
+    for tp in tps:
+        # What was forwarded and never begun to be read is left over as well.
+        is_ours = kind_of(tp.topic) == "repartition"
+        if tp not in positions and not is_ours:
+            continue
+        begin, end = _ends(consumer, tp)
+        if count := unread(positions.get(tp), begin, end, is_ours=is_ours):
+            found[tp] = (end - count, end)
+    return found
+
+
+def _parts(tps: Sequence[TP]) -> Iterator[Sequence[TP]]:
+    for start in range(0, len(tps), _ASKED_MAX):
+        yield tps[start : start + _ASKED_MAX]
+
+
+def _entries(consumer: Consumer, changelogs: Mapping[str, int]) -> dict[TP, tuple[int, int]]:
+    """Where changelogs have records: partition -> (begin, end)."""
+    tps = [TP(topic, number) for topic, count in changelogs.items() for number in range(count)]
+    ends = {tp: _ends(consumer, tp) for tp in tps}
+    return {tp: (begin, end) for tp, (begin, end) in ends.items() if end > begin}
+
+
+def _ends(consumer: Consumer, tp: TP) -> tuple[int, int]:
+    try:
+        found: tuple[int, int] | None = consumer.get_watermark_offsets(
+            TopicPartition(tp.topic, tp.partition), timeout=_ANSWER_SECONDS
+        )
+    except KafkaException:
+        # It is being deleted, or has no leader.
+        found = None
+    return found or (0, 0)
+
+
+def _count(consumer: Consumer, waiting: Mapping[TP, tuple[int, int]]) -> dict[TP, int]:
+    """Records in these ranges, of the partitions that were read to their end in time."""
+    if not waiting or sum(end - at for at, end in waiting.values()) > _COUNTED_MAX:
+        return {}
+    consumer.assign([TopicPartition(tp.topic, tp.partition, at) for tp, (at, _) in waiting.items()])
+    counts = dict.fromkeys(waiting, 0)
+    left, deadline = set(waiting), time.monotonic() + _COUNT_SECONDS
+    while left and time.monotonic() < deadline:
+        for message in consumer.consume(10_000, 0.1):
+            tp, error = TP(message.topic() or "", message.partition() or 0), message.error()
+            if error is None:
+                counts[tp] += 1
+            elif error.code() == KafkaError._PARTITION_EOF:
+                left.discard(tp)
+    return {tp: count for tp, count in counts.items() if tp not in left}

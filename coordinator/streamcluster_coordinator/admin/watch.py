@@ -1,0 +1,111 @@
+"""Looks while the app runs whether partitions were added to what it reads, and what waits in those that are not read.
+
+It asks the brokers in a thread of its own, with a client of its own that gives up soon: nobody waits for the answer.
+What follows is decided by `resolve`, as at the start, and by `growth`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from msgspec import structs
+
+from streamcluster.errors import StreamclusterError
+from streamcluster.ids import TP
+from streamcluster.messages import Description
+from streamcluster.resolve import growth, resolve
+from streamcluster.topology import Topology
+
+from ..records.status import TaskStatus
+from .brokers import Brokers, client_config
+
+logger = logging.getLogger("streamcluster.coordinator")
+# Partitions that were added are to be noticed within a minute; each look is one question about all topics.
+WATCH_SECONDS = 20.0
+# The app's end may have to wait for a question that is under way.
+_ANSWER_SECONDS = 3.0
+
+
+@dataclass(slots=True)
+class TopicsWatch:
+    """For one run of an app with one topology. notes: what is not read, and why, as it was seen last."""
+
+    description: Description
+    topology: Topology
+    say: Callable[[str, str], None]
+    notes: list[str] = field(default_factory=list)
+    # Records that wait in partitions that are not read, as they were counted last.
+    waiting: dict[TP, int] = field(default_factory=dict)
+    # What would run with the topics as they are.
+    _seen: Topology = field(init=False)
+    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="topics"))
+
+    def __post_init__(self) -> None:
+        self._note(self.topology)
+
+    async def run(self, grown: Callable[[list[str]], None]) -> None:
+        """Look now and then, until partitions were added that the app can read: then `grown` is told which, once."""
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                with contextlib.suppress(StreamclusterError, KafkaException):
+                    found = await loop.run_in_executor(self._pool, self._look)
+                    if found is not None and (texts := growth(self.topology, found)):
+                        grown(texts)
+                        return
+                    if found is not None:
+                        self._note(found)
+                    self.waiting = await loop.run_in_executor(self._pool, self._count, self._seen.unread())
+                await asyncio.sleep(WATCH_SECONDS)
+        finally:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def rows(self) -> list[TaskStatus]:
+        """Partitions that are not read, as the status shows them among the tasks: nobody's, and how much waits."""
+        counts = {topic.name: topic.partitions + topic.added for topic in self._seen.topics}
+        lags: dict[tuple[int, int], dict[str, int]] = {}
+        for tp in self._seen.unread():
+            lags.setdefault((counts[tp.topic], tp.partition), {})[tp.topic] = self.waiting.get(tp, 0)
+        return [
+            TaskStatus(task=f"{group}_{number}", slot=None, state="not read", lag=lag)
+            for (group, number), lag in sorted(lags.items())
+        ]
+
+    def _note(self, found: Topology) -> None:
+        """Say what is not read, when that is news."""
+        texts = found.unread_texts()
+        for text in texts:
+            if text not in self.notes:
+                self.say("warning", text)
+        self.notes, self._seen = texts, found
+
+    def _look(self) -> Topology | None:
+        """In the thread. None: something is missing, or does not fit, which others say who need it."""
+        settings = structs.replace(self.description.settings, connect_timeout=_ANSWER_SECONDS)
+        there = Brokers(settings).topics(())
+        if any(topic.name not in there for topic in self.topology.topics if topic.role in ("source", "repartition")):
+            return None
+        found = resolve(self.description.declared, there, settings)
+        if isinstance(found, list):
+            logger.debug("the topics do not fit any more: %s", "; ".join(problem.text for problem in found))
+            return None
+        return found
+
+    def _count(self, tps: Iterable[TP]) -> dict[TP, int]:
+        """In the thread."""
+        if not tps:
+            return {}
+        config = {**client_config(self.description.settings), "group.id": self.description.settings.app_id}
+        with contextlib.closing(Consumer({**config, "enable.auto.commit": False})) as consumer:
+            counts: dict[TP, int] = {}
+            for tp in tps:
+                found = consumer.get_watermark_offsets(TopicPartition(tp.topic, tp.partition), timeout=_ANSWER_SECONDS)
+                if found is not None:
+                    counts[tp] = found[1] - found[0]
+            return counts

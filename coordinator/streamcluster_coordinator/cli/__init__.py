@@ -1,0 +1,124 @@
+"""The `streamcluster` command: its groups of commands, and the one place where errors become messages and exit codes.
+
+Never a traceback but that of a user's app that does not import. What commands do is in the other cli files.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from streamcluster.causes import cause_of
+from streamcluster.errors import ConfigurationError, StreamclusterError
+from streamcluster.printable import printable, repr_of
+
+from . import act, hosts, read, rights, start, systemd
+from .standard_streams import drop_output, prepare_streams
+from .target import complain
+
+INTERRUPTED = 130
+FRAMES_SHOWN = 6
+
+
+class InternalError(StreamclusterError):
+    """A fault of streamcluster itself, with the places that its developers need."""
+
+    def __init__(self, error: Exception) -> None:
+        text = f"this is a fault of streamcluster, please report it: {repr_of(error)}"
+        super().__init__(f"{text} (at {_places(error)})")
+
+
+class RefusedBySystem(ConfigurationError):
+    """What we asked of the machine and did not get, where nobody nearer has a better word for it."""
+
+    def __init__(self, error: Exception, cause: str) -> None:
+        unnamed = "a file, a socket or the standard output" if isinstance(error, OSError) else "a thread"
+        what = getattr(error, "filename", None) or unnamed
+        super().__init__(f"{what}: {cause} (at {_places(error)})")
+
+
+def _places(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)[-FRAMES_SHOWN:]
+    return ", ".join(f"{Path(*Path(frame.filename).parts[-2:])}:{frame.lineno}" for frame in frames)
+
+
+def _version() -> str:
+    try:
+        return version("streamcluster")
+    except PackageNotFoundError:
+        return "unknown (not installed)"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("-A", "--app", "reference", metavar="MODULE:APP", help="The app, for all commands below.")
+@click.version_option(_version(), prog_name="streamcluster")
+def command_line(reference: str | None) -> None:
+    """Stream processing for Python on Kafka: agents, tables, exactly once.
+
+    \b
+    streamcluster demo                        see it work on 336,776 real flights
+    streamcluster broker                      a real Kafka on this machine
+    streamcluster start -A shop:app           run your app, one worker per core
+    streamcluster status -A shop:app --watch  what it does now
+
+    Exit codes: 0 done; 2 usage; 65 state incompatible; 69 broker unreachable, or the app is not running; 70 gave up
+    after crashes; 75 drain deadline hit, or a table's task moves; 76 fenced by another coordinator; 78 configuration
+    or app error.
+    """
+    # `reference` is read by cli_target, from the context.
+    del reference
+
+
+GROUPS = (start, read, hosts, act, rights, systemd)
+for command in (command for group in GROUPS for command in group.COMMANDS):
+    command_line.add_command(command)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code."""
+    output = sys.stdout
+    try:
+        answer = command_line.main(args=list(arguments), prog_name="streamcluster", standalone_mode=False)
+    except StreamclusterError as error:
+        return complain(error)
+    except click.ClickException as error:
+        text = io.StringIO()
+        error.show(file=text)
+        click.echo("\n".join(map(printable, text.getvalue().splitlines())), err=True)
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("streamcluster: interrupted", err=True)
+        return INTERRUPTED
+    except SystemExit:
+        if sys.stdout is output:
+            raise
+        # Click has found the reader of our output (`| head`) gone: nobody is left to tell, and that is no error.
+        drop_output()
+        return 0
+    except Exception as error:  # noqa: BLE001 (the boundary of commands: the machine refuses, or a mistake of ours)
+        cause = cause_of(error)
+        code = complain(InternalError(error) if cause is None else RefusedBySystem(error, cause))
+        if isinstance(error, OSError):
+            # It may be the output that was refused.
+            drop_output()
+        return code
+    return answer if isinstance(answer, int) else 0
+
+
+def main() -> NoReturn:
+    """The console script, and `python -m streamcluster`."""
+    prepare_streams()
+    sys.exit(run(sys.argv[1:]))
+
+
+def run_for_app(reference: str) -> NoReturn:
+    """The same command line with `-A` set: what `app.main()` calls."""
+    prepare_streams()
+    sys.exit(run(["-A", reference, *sys.argv[1:]]))

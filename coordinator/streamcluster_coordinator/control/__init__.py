@@ -1,0 +1,1 @@
+"""The app's control and status topics: what hosts tell each other."""

@@ -1,0 +1,241 @@
+"""The status topic: sends this host's reports, and hears everybody's, our own too, from now on.
+
+Reports are states, so a late or lost one is worth nothing: nothing here waits, retries for long, or stops the app.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+import msgspec
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from streamcluster.errors import BrokerUnreachable, ConfigurationError
+from streamcluster.outside import Unreadable
+from streamcluster.security import QUIET_SECONDS
+from streamcluster.settings import Settings
+
+from ..admin.brokers import client_config
+from ..dropped import Dropped
+from ..records.report import HostReport, decode_report, encode_report
+from ..records.signatures import Signatures
+from ..records.snapshot import status_topic
+from .reader import CANNOT_UNPACK, SILENT_MS
+from .topics import STATUS_BYTES_MAX
+
+logger = logging.getLogger("streamcluster.coordinator")
+_POLL_SECONDS = 0.2
+_RETRY_SECONDS = 0.05
+# A report that took longer is older than the ones after it, and than the time after which a host is taken for dead.
+_DELIVERY_MS = 3_000
+# More than a host sends in that time; the rest is dropped.
+_QUEUE_RECORDS = 100
+_QUEUE_KBYTES = 32 * 1024
+_LAST_WORDS_SECONDS = 1.0
+# For a thread that ends within _POLL_SECONDS: it must not meet a closed consumer, however busy the machine is.
+_THREAD_SECONDS = 10.0
+
+
+class StatusBus:
+    """One coordinator's end of it.
+
+    Args:
+        settings: of the app.
+        signatures: of what is sent and believed.
+        dropped: told of what is not used.
+        on_report: called in the bus's thread for each report, in the topic's order. It must not wait.
+
+    Raises:
+        BrokerUnreachable: the topic's end was not known within connect_timeout.
+        ConfigurationError: the topic cannot be read (the operator).
+    """
+
+    __slots__ = (
+        "_consumer",
+        "_dropped",
+        "_ended",
+        "_failing_since",
+        "_heard_at",
+        "_on_report",
+        "_producer",
+        "_settings",
+        "_signatures",
+        "_thread",
+        "_topic",
+    )
+
+    def __init__(
+        self,
+        settings: Settings,
+        signatures: Signatures,
+        dropped: Dropped,
+        on_report: Callable[[HostReport], None],
+    ) -> None:
+        self._settings = settings
+        self._topic = status_topic(settings.app_id)
+        self._on_report = on_report
+        self._ended = False
+        self._signatures = signatures
+        self._dropped = dropped
+        self._producer = self._open_producer()
+        # time.monotonic() when reports began to be refused, all of them; None while they are taken.
+        self._failing_since: float | None = None
+        self._consumer = self._open_consumer()
+        try:
+            start = self._end(time.monotonic() + settings.connect_timeout)
+        except BaseException:
+            self._consumer.close()
+            raise
+        self._consumer.assign([TopicPartition(self._topic, 0, start)])
+        # time.monotonic() when it brought something, or was opened.
+        self._heard_at = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="status-bus", daemon=True)
+        self._thread.start()
+
+    def publish(self, report: HostReport) -> None:
+        """Send a report, if the broker takes it soon. Does not wait."""
+        try:
+            # The outcomes of earlier ones.
+            self._producer.poll(0)
+            if self._failing_since is not None and time.monotonic() - self._failing_since >= QUIET_SECONDS:
+                # It may be deaf (see QUIET_SECONDS).
+                self._producer, self._failing_since = self._open_producer(), None
+            self._producer.produce(
+                self._topic,
+                key=report.host.encode(),
+                value=self._signatures.sign("report", encode_report(report)),
+                partition=0,
+                on_delivery=self._delivered,
+            )
+        except BufferError:
+            self._lose("too many wait for the brokers")
+        except KafkaException as error:
+            facts = error.args[0]
+            self._lose(facts.str())
+            if facts.fatal() or facts.code() == KafkaError._FATAL:
+                self._producer = self._open_producer()
+        except SystemError as error:
+            # What the client's binding raises for a fatal error that meets a callback.
+            self._lose(str(error.__cause__ or error))
+            self._producer = self._open_producer()
+
+    def close(self) -> None:
+        """Stop, once the last report is out, or soon after. Blocks for a fraction of a second, with no broker 1 s."""
+        with contextlib.suppress(KafkaException, SystemError):
+            self._producer.flush(_LAST_WORDS_SECONDS)
+        self._ended = True
+        if self._thread is not threading.current_thread():
+            self._thread.join(_THREAD_SECONDS)
+        self._consumer.close()
+
+    def _open_consumer(self) -> Consumer:
+        return Consumer(
+            {
+                **client_config(self._settings),
+                # Only because a consumer must name one: nothing joins it, nothing is committed.
+                "group.id": self._topic,
+                "enable.auto.commit": False,
+                # Reports that the topic has lost are not missed.
+                "auto.offset.reset": "latest",
+                "isolation.level": "read_uncommitted",
+                # Arrival ends a waiting fetch.
+                "fetch.wait.max.ms": 1000,
+                "socket.timeout.ms": SILENT_MS,
+            }
+        )
+
+    def _open_producer(self) -> Producer:
+        return Producer(
+            {
+                **client_config(self._settings),
+                # Order holds over retries.
+                "enable.idempotence": True,
+                "linger.ms": 0,
+                "message.timeout.ms": _DELIVERY_MS,
+                "socket.timeout.ms": SILENT_MS,
+                "message.max.bytes": STATUS_BYTES_MAX,
+                "queue.buffering.max.messages": _QUEUE_RECORDS,
+                "queue.buffering.max.kbytes": _QUEUE_KBYTES,
+                "compression.type": "lz4",
+                "retry.backoff.ms": 5,
+                "retry.backoff.max.ms": 50,
+            }
+        )
+
+    def _delivered(self, error: KafkaError | None, _message: Message) -> None:
+        if error is None:
+            self._failing_since = None
+            return
+        self._lose(error.str())
+        if self._failing_since is None:
+            self._failing_since = time.monotonic()
+
+    def _end(self, deadline: float) -> int:
+        """The end that the log has now."""
+        while True:
+            left = max(0.1, min(5.0, deadline - time.monotonic()))
+            try:
+                # A request before a connection is up waits for 0.5 s.
+                self._consumer.list_topics(self._topic, timeout=left)
+                return self._consumer.get_watermark_offsets(TopicPartition(self._topic, 0), timeout=left)[1]
+            except KafkaException as error:
+                facts = error.args[0]
+                text = facts.str()
+                if "AUTHORIZATION" in facts.name():
+                    raise ConfigurationError(f"topic {self._topic!r} cannot be read: {text}.") from error
+                if time.monotonic() >= deadline:
+                    raise BrokerUnreachable(f"the end of topic {self._topic!r} could not be read: {text}.") from error
+            time.sleep(_RETRY_SECONDS)
+
+    def is_listening(self) -> bool:
+        """Whether the thread is there; when it is not, nobody is heard any more."""
+        return self._thread.is_alive()
+
+    def _lose(self, reason: str) -> None:
+        self._dropped.add(f"reports of this host to topic {self._topic}", reason)
+
+    def _run(self) -> None:
+        while not self._ended:
+            try:
+                self._turn()
+            except Exception as error:  # noqa: BLE001 (the boundary of a thread without which this host is deaf)
+                self._dropped.add(f"topic {self._topic}", f"{type(error).__name__}: {error}", traceback=error)
+                time.sleep(_POLL_SECONDS)
+
+    def _turn(self) -> None:
+        if time.monotonic() - self._heard_at >= QUIET_SECONDS:
+            # Not even our own come: it may be deaf (see QUIET_SECONDS).
+            self._heard_at = time.monotonic()
+            self._consumer.close()
+            self._consumer = self._open_consumer()
+            self._consumer.assign([TopicPartition(self._topic, 0, OFFSET_END)])
+        message = self._consumer.poll(_POLL_SECONDS)
+        if message is None:
+            return
+        error = message.error()
+        if error is None:
+            self._heard_at = time.monotonic()
+            self._take(message)
+        elif error.code() in CANNOT_UNPACK:
+            # The client would try it for ever. What lies between it and the end is late by now: reports are states.
+            self._dropped.add(f"topic {self._topic}", f"a batch at offset {message.offset()}: {error.str()}")
+            self._consumer.assign([TopicPartition(self._topic, 0, OFFSET_END)])
+        else:
+            # It passes, or others say so: a host that hears nobody knows.
+            logger.debug("reading topic %s: %s", self._topic, error.str())
+
+    def _take(self, message: Message) -> None:
+        try:
+            content, is_signed = self._signatures.check("report", message.value() or b"")
+            report = decode_report(content)
+        except Unreadable as error:
+            self._dropped.add(f"topic {self._topic}", f"the record at offset {message.offset()} is no report: {error}")
+            return
+        if self._signatures.secret is not None and not is_signed:
+            # Our questions, and rows to us, do not go where somebody without the secret says.
+            report = msgspec.structs.replace(report, peer=None)
+        self._on_report(report)

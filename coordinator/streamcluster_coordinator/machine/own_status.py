@@ -1,0 +1,186 @@
+"""The snapshot of what this host does, made of the machine's state and the workers' reports. Pure.
+
+It also keeps what a rate needs: earlier counts and when they were. It decides nothing about workers.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Literal
+
+from streamcluster.ids import Slot, SlotId, TaskId
+from streamcluster.messages import TaskReport
+
+from ..records.status import Status, TaskStatus, WorkerStatus
+from .slots import Place, SlotState, State
+
+# A rate over less is jumpy (reports come twice a second), over more it lags behind what is seen.
+RATE_SECONDS = 3.0
+# Tasks change places by their rates: these must not follow what a busy machine does within a few seconds, nor what a
+# task does that began later than others, or catches up after a stop.
+LOAD_SECONDS = 30.0
+_SHOWN: dict[SlotState, Literal["starting", "running", "stalled", "backing_off", "draining", "gone"]] = {
+    "absent": "gone",
+    "backing_off": "backing_off",
+    "starting": "starting",
+    "joining": "starting",
+    "running": "running",
+    "stalled": "stalled",
+    "draining": "draining",
+    "dying": "gone",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What does not change while the app runs. started_at: on the machine's clock."""
+
+    app: str
+    host: str
+    pid: int
+    broker: str
+    processing_guarantee: str
+    topology_hash: str
+    started_at: float
+
+
+@dataclass(slots=True)
+class Rate:
+    """How fast a count grows. seen: (when, count), oldest first, over the last `seconds` and one before them."""
+
+    seen: deque[tuple[float, int]] = field(default_factory=deque)
+    seconds: float = RATE_SECONDS
+
+    def per_second(self, now: float, count: int) -> float:
+        """Add the newest count and return the growth per second; 0.0 while unknown."""
+        if self.seen and count < self.seen[-1][1]:
+            # A new process counts from 0.
+            self.seen.clear()
+        self.seen.append((now, count))
+        while len(self.seen) > 1 and now - self.seen[1][0] >= self.seconds:
+            self.seen.popleft()
+        elapsed = now - self.seen[0][0]
+        return (count - self.seen[0][1]) / elapsed if elapsed > 0 else 0.0
+
+    def per_second_of_all(self, now: float, count: int) -> float | None:
+        """The same, and None until it was seen for all of `seconds`."""
+        rate = self.per_second(now, count)
+        return rate if now - self.seen[0][0] >= self.seconds else None
+
+
+@dataclass(slots=True)
+class Snapshots:
+    """Makes snapshots, one after the other."""
+
+    facts: Facts
+    events: dict[Slot, Rate] = field(default_factory=dict)
+    restored: dict[TaskId, Rate] = field(default_factory=dict)
+    positions: dict[TaskId, Rate] = field(default_factory=dict)
+
+    def take(self, state: State) -> Status:
+        """The newest snapshot, of this host's own slots and tasks; standbys are among the tasks."""
+        whose = {**state.followed, **state.held}
+        reports = {
+            report.task: report
+            for place in state.ordered()
+            if place.report is not None
+            for report in place.report.tasks
+            if whose.get(report.task) == place.slot
+        }
+        workers = tuple(self._worker(state, place) for place in state.ordered())
+        tasks = tuple(self._task(state, task, reports.get(task)) for task in sorted(whose))
+        reported_down = any(place.report is not None and place.report.broker == "down" for place in state.ordered())
+        return Status(
+            app=self.facts.app,
+            host=self.facts.host,
+            pid=self.facts.pid,
+            state=_overall(state),
+            broker=self.facts.broker,
+            broker_state="down" if reported_down or any(p.broker_waits for p in state.ordered()) else "up",
+            processing_guarantee=self.facts.processing_guarantee,
+            epoch=state.epoch,
+            uptime=state.now - self.facts.started_at,
+            rolls=state.rolls,
+            rolling=state.rolling is not None or bool(state.roll),
+            workers=workers,
+            tasks=tasks,
+            topology_hash=self.facts.topology_hash,
+        )
+
+    def _worker(self, state: State, place: Place) -> WorkerStatus:
+        report = place.report
+        total = report.events_total if report is not None else 0
+        rate = self.events.setdefault(place.slot, Rate()).per_second(state.now, total)
+        return WorkerStatus(
+            slot=place.slot,
+            pid=place.pid,
+            state="starting" if place.state == "absent" and state.stop is None else _SHOWN[place.state],
+            leader=place.told_lead,
+            tasks=tuple(str(task) for task in state.tasks_of(place.slot)),
+            events_total=total,
+            events_per_second=round(rate, 1),
+            commits_total=report.commits_total if report is not None else 0,
+            dead_letters_total=report.dead_letters_total if report is not None else 0,
+            rollbacks_total=report.rollbacks_total if report is not None else 0,
+            rss_bytes=report.rss_bytes if report is not None else 0,
+            restarts=place.restarts,
+            last_death=place.last_death,
+            note=report.note if report is not None else None,
+            host=self.facts.host,
+            standbys=tuple(map(str, place.told_follow)),
+            memory_bytes=report.memory_bytes if report is not None else 0,
+            memory_from=report.memory_from if report is not None else "",
+        )
+
+    def _task(self, state: State, task: TaskId, report: TaskReport | None) -> TaskStatus:
+        is_standby = task not in state.held
+        slot = state.followed[task] if is_standby else state.held[task]
+        owner = None if is_standby else str(SlotId(self.facts.host, slot))
+        if report is None:
+            self.restored.pop(task, None)
+            return TaskStatus(task=str(task), slot=slot, state="standby" if is_standby else "starting", owner=owner)
+        eta = None
+        if report.state == "restoring":
+            rate = self.restored.setdefault(task, Rate()).per_second(state.now, report.restored)
+            left = report.restore_total - report.restored
+            eta = round(left / rate, 1) if rate > 0 and left >= 0 else None
+        else:
+            self.restored.pop(task, None)
+        return TaskStatus(
+            task=str(task),
+            slot=slot,
+            state=report.state,
+            positions=report.positions,
+            lag=report.lag,
+            restored=report.restored,
+            restore_total=report.restore_total,
+            restore_eta=eta,
+            error=report.error,
+            owner=owner,
+            stored=report.stored,
+            events_per_second=self._load(task, report, state.now),
+            said=report.said,
+        )
+
+    def _load(self, task: TaskId, report: TaskReport, now: float) -> float | None:
+        """How fast a task's positions move. What it did before a stop counts: it catches up on nothing new."""
+        if not report.positions:
+            return None
+        seen = self.positions.setdefault(task, Rate(seconds=LOAD_SECONDS))
+        rate = seen.per_second_of_all(now, sum(report.positions.values()))
+        return None if rate is None else round(rate, 1)
+
+
+def _overall(state: State) -> Literal["starting", "running", "draining", "degraded"]:
+    """One word for the app."""
+    if state.stop is not None or state.leave_by is not None:
+        return "draining"
+    places = state.ordered()
+    if state.rolling is not None:
+        return "running"
+    if any(place.state in ("stalled", "backing_off", "dying") for place in places):
+        return "degraded"
+    if state.registered and state.placement.keys() <= state.held.keys() and any(p.is_serving() for p in places):
+        return "running"
+    return "degraded" if any(place.restarts for place in places) else "starting"
