@@ -10,7 +10,7 @@ from functools import partial
 from .agents import Agent
 from .app import App
 from .codecs import Codec
-from .credentials import GSSAPICredentials, OAuthCredentials, SASLCredentials, SSLCredentials
+from .config.credentials import GSSAPICredentials, OAuthCredentials, SASLCredentials, SSLCredentials
 from .errors import (
     AppError,
     ConfigurationError,

@@ -1,6 +1,6 @@
 """App: a declaration. It has topics, agents, tables, tasks and signals, and no run method: processes import it.
 
-Decorators and factories only note what the user says; `freeze.py` turns the notes into a topology.
+Decorators and factories only note what the user says; `declare.py` turns the notes into a topology.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .checks import (
     seconds_of,
 )
 from .codecs import Codec
-from .credentials import credential_settings
+from .config.credentials import credential_settings
 from .errors import AppError
 from .faust_names import (
     AGENT_ARGUMENTS,

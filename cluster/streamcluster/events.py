@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from .codecs.untyped import encode_raw_key
 from .current import KafkaRecord, Run, current_outbox, cursor_var, time_of
 from .errors import UnsendableRecord
 from .faust_names import EVENT, names_what_is_missing
@@ -12,7 +13,6 @@ from .headers import header_pairs, headers_of, headers_size
 from .ids import TP
 from .output import BY_KEY
 from .topics import topic_of
-from .untyped import encode_raw_key
 
 
 class Destination(Protocol):

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from .codecs.surrogates import lone_surrogate
 from .printable import text_of
-from .surrogates import lone_surrogate
 
 T = TypeVar("T")
 # What an explanation of somebody else's bytes may take of a line.

@@ -16,11 +16,10 @@ from uuid import UUID
 
 import msgspec
 
-from . import named_json
-from .codecs import RAW, Codec, get_codec
-from .coding import UNTYPED, make_decoder
+from .codecs import RAW, Codec, get_codec, named_json
+from .codecs.coding import UNTYPED, make_decoder
+from .codecs.plain import dumps, dumps_any
 from .outside import Unreadable, parse
-from .plain import dumps, dumps_any
 from .printable import repr_of
 
 # A JSON text that begins so has bytes that are no text, written as \x and two digits. (JSON lets space stand there.)

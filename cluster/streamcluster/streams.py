@@ -1,6 +1,6 @@
 """Stream: a chain of operators over a source, and how it is iterated.
 
-Before the start a stream is a description: `freeze.py` reads its operators. In a running app it is bound to an intake
+Before the start a stream is a description: `declare.py` reads its operators. In a running app it is bound to an intake
 (the engine's queue of runs for one coroutine), and iterating it hands out events one by one while the intake's cursor
 says which event is current.
 """
@@ -50,7 +50,7 @@ class Intake(Protocol):
 
 
 class Probed(BaseException):
-    """Ends a probe at the moment that an agent asks for its first event (see freeze.py)."""
+    """Ends a probe at the moment that an agent asks for its first event (see declare.py)."""
 
     def __init__(self, stream: Stream[Any]) -> None:
         super().__init__()

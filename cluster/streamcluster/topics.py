@@ -9,15 +9,15 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, NoReturn
 
-from .coding import EXPLAIN_BYTES_MAX, make_decoder, make_encoder, text_hint
+from .codecs.coding import EXPLAIN_BYTES_MAX, make_decoder, make_encoder, text_hint
+from .codecs.table_coding import make_table_coder
 from .current import OutboxLike, current_outbox, cursor_var, outbox_var
 from .errors import AppError, NotOffered, UnsendableRecord
 from .faust_names import TOPIC, names_what_is_missing
 from .headers import Headers, header_pairs, headers_size
-from .limits import CarriedTime, TopicLimits, limits_of
 from .output import AT_COMMIT, BY_KEY, OutputRecord, Pairs
 from .settings import Settings
-from .table_coding import make_table_coder
+from .topology.limits import CarriedTime, TopicLimits, limits_of
 
 logger = logging.getLogger("streamcluster")
 

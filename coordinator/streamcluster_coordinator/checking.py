@@ -12,12 +12,12 @@ from collections.abc import Mapping
 
 import msgspec
 
+from streamcluster.config.loading import AppNotImportable
 from streamcluster.errors import AppError, BrokerUnreachable, ConfigurationError, StateIncompatible, StreamclusterError
-from streamcluster.loading import AppNotImportable
-from streamcluster.messages import Description, Failed
-from streamcluster.resolve import resolve
+from streamcluster.protocol.messages import Description, Failed
+from streamcluster.protocol.wire import FrameReader
 from streamcluster.topology import Problem, Topology
-from streamcluster.wire import FrameReader
+from streamcluster.topology.resolve import resolve
 
 from .admin.brokers import Brokers
 from .shell.fleet import Fleet, ForkServerEnded

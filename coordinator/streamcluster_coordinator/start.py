@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from streamcluster.config.security import cluster_secret, loose_secrets
 from streamcluster.errors import ConfigurationError, ExitCode
-from streamcluster.messages import Description
-from streamcluster.security import cluster_secret, loose_secrets
+from streamcluster.protocol.messages import Description
 from streamcluster.settings import Settings, bootstrap_servers, is_host_name
 from streamcluster.topology import Problem, Topology
 

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from streamcluster.assignment import assign
 from streamcluster.ids import SlotId, TaskId
+from streamcluster.placement.assign import assign
 from streamcluster_coordinator.machine.plan import Draft, Facts, catch_up, draft_of, finished, plan, situation_of
 from streamcluster_coordinator.records.report import HostReport, HostRows, SlotReport
 from streamcluster_coordinator.records.snapshot import Shape, Snapshot, encode_snapshot

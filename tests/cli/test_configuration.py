@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from streamcluster.configuration import operator_settings, parse_duration
+from streamcluster.config.configuration import operator_settings, parse_duration
 from streamcluster.errors import ConfigurationError
 from streamcluster.settings import LEAST, Settings, make_settings
 

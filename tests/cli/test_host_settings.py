@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from streamcluster.config.security import cluster_secret
 from streamcluster.errors import ConfigurationError
-from streamcluster.security import cluster_secret
 from streamcluster.settings import address_of, make_settings
 
 SECRET = "sixteen-bytes-or-more"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from streamcluster.config.loading import AppNotImportable, load_app
 from streamcluster.errors import AppError, ExitCode
-from streamcluster.loading import AppNotImportable, load_app
 
 WriteModule = Callable[[str, str], None]
 APP = "import streamcluster\n"

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from streamcluster.logs import OWN_LOGGERS, configure_logging
+from streamcluster.config.logs import OWN_LOGGERS, configure_logging
 
 
 @contextmanager
@@ -120,7 +120,7 @@ def test_configuring_again_replaces_the_handler() -> None:
 def test_structlog_users_get_the_same_lines() -> None:
     """A structlog logger is rendered by the same formatter, bound values included."""
     program = (
-        "import structlog; from streamcluster.logs import configure_logging; configure_logging('auto');"
+        "import structlog; from streamcluster.config.logs import configure_logging; configure_logging('auto');"
         "structlog.get_logger('shop').bind(sku='a1').info('sold', amount=2)"
     )
 

@@ -7,7 +7,7 @@ import io
 import msgspec
 import pytest
 
-from streamcluster.messages import LONG_EVENT
+from streamcluster.protocol.messages import LONG_EVENT
 from streamcluster_coordinator.records.status import Status, TaskStatus, WorkerStatus
 from streamcluster_coordinator.shell.presentation import BarStream, Restore, banner, changes, count, seconds
 

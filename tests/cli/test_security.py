@@ -13,10 +13,10 @@ import pytest
 from rich.console import Console
 
 import streamcluster
-from streamcluster.configuration import operator_settings
+from streamcluster.config.configuration import operator_settings
+from streamcluster.config.security import cluster_secret, connection_config, loose_secrets
 from streamcluster.errors import ConfigurationError, NotOffered
-from streamcluster.messages import Description
-from streamcluster.security import cluster_secret, connection_config, loose_secrets
+from streamcluster.protocol.messages import Description
 from streamcluster.settings import Settings, make_settings
 from streamcluster.topology import Declared
 from streamcluster_coordinator.admin import brokers as topics

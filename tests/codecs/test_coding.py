@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from streamcluster.codecs import GZIP, JSON, Codec
-from streamcluster.coding import explain, make_decoder, make_encoder
+from streamcluster.codecs.coding import explain, make_decoder, make_encoder
 from streamcluster.errors import ImproperlyConfigured
 from streamcluster.models import Record
 

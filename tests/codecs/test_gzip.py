@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamcluster.codecs import pack, unpack
-from streamcluster.coding import make_decoder, make_encoder
+from streamcluster.codecs.coding import make_decoder, make_encoder
+from streamcluster.codecs.table_coding import make_table_coder
 from streamcluster.errors import DecodeError
 from streamcluster.settings import Settings
-from streamcluster.table_coding import make_table_coder
 
 BYTES_MAX = 10_000
 # Two seconds on an idle machine, and two minutes if each were a copy of the rest.

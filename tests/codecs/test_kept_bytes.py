@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from streamcluster import Record
-from streamcluster.plain import dumps
-from streamcluster.table_coding import make_table_coder
+from streamcluster.codecs.plain import dumps
+from streamcluster.codecs.table_coding import make_table_coder
 
 COUNT = 200
 

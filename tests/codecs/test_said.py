@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamcluster import App, Stream
-from streamcluster.coding import explain
+from streamcluster.codecs.coding import explain
+from streamcluster.codecs.plain import loads
 from streamcluster.errors import DecodeError
 from streamcluster.outside import Unreadable, parse
-from streamcluster.plain import loads
 from streamcluster.testing import Driver
 
 

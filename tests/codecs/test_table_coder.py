@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from streamcluster.codecs.table_coding import make_table_coder
 from streamcluster.errors import ImproperlyConfigured
 from streamcluster.models import Record
-from streamcluster.table_coding import make_table_coder
 
 MIDNIGHT = datetime(2026, 1, 2, tzinfo=UTC)
 LETTERS = st.characters(exclude_categories=["Cs"])

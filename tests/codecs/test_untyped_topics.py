@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 import tests
 from streamcluster import codecs
 from streamcluster.codecs import Codec
-from streamcluster.coding import make_decoder, make_encoder
-from streamcluster.sameness import difference
+from streamcluster.codecs.coding import make_decoder, make_encoder
+from streamcluster.codecs.sameness import difference
 from tests.codecs import kinds
 from tests.codecs.kinds import Account, Color, Kept, Last, Level, Order, Point, Text, Thing, Whole, Word
 

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamcluster.codecs import Codec
-from streamcluster.sameness import difference
-from streamcluster.table_coding import make_table_coder
+from streamcluster.codecs.sameness import difference
+from streamcluster.codecs.table_coding import make_table_coder
 from tests.codecs import kinds
 from tests.codecs.kinds import BERLIN, NOON, TYPED, Kept, Last, Level, Route, Text, Thing, Whole, Word
 

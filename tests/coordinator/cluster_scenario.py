@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from streamcluster.ids import Slot, SlotId, TaskId
-from streamcluster.messages import Drain, Grant, Revoke
+from streamcluster.protocol.messages import Drain, Grant, Revoke
 from streamcluster_coordinator.machine import events as ev
 from streamcluster_coordinator.records.report import Request
 from tests.simulation.showing import snapshot_text

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from streamcluster.errors import ExitCode, StateIncompatible
 from streamcluster.ids import Slot, SlotId, TaskId
-from streamcluster.messages import Drain, Follow, Grant, Lead, Report, Revoke, TaskReport
+from streamcluster.protocol.messages import Drain, Follow, Grant, Lead, Report, Revoke, TaskReport
 from streamcluster.settings import Settings, make_settings
 from streamcluster_coordinator.machine import events as ev
 from streamcluster_coordinator.machine.election import Identity, first_snapshot

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import msgspec
 
 from streamcluster.ids import Slot, TaskId
-from streamcluster.messages import ReadTable, Rows, ToCoordinator, ToWorker
+from streamcluster.protocol.messages import ReadTable, Rows, ToCoordinator, ToWorker
+from streamcluster.protocol.wire import FrameReader, encode_frame
 from streamcluster.topology import ResolvedTable, ResolvedTopic, Topology
-from streamcluster.wire import FrameReader, encode_frame
 from streamcluster_coordinator.answers.ownership import Ownership, Peer
 from streamcluster_coordinator.answers.peer_auth import Secret
 from streamcluster_coordinator.answers.peer_port import PeerClient, PeerPort

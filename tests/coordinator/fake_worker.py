@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from streamcluster.ids import TaskId
-from streamcluster.messages import (
+from streamcluster.protocol.messages import (
     Description,
     Drain,
     Drained,
@@ -35,9 +35,9 @@ from streamcluster.messages import (
     ToWorker,
     WorkerConfig,
 )
+from streamcluster.protocol.wire import FrameReader, encode_frame
 from streamcluster.settings import make_settings
 from streamcluster.topology import AgentSpec, Declared, TableSpec, TopicSpec
-from streamcluster.wire import FrameReader, encode_frame
 
 HEARTBEAT_SECONDS = 0.1
 

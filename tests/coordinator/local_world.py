@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from streamcluster.ids import Slot, TaskId
-from streamcluster.messages import Drain, Follow, Grant, Lead, Report, Revoke
+from streamcluster.protocol.messages import Drain, Follow, Grant, Lead, Report, Revoke
 from streamcluster.settings import make_settings
 from streamcluster_coordinator.machine import events as ev
 from streamcluster_coordinator.machine.local import Machine

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from streamcluster.assignment import assign
 from streamcluster.ids import Slot, SlotId, TaskId
-from streamcluster.messages import Drain, Follow, Grant, Lead, Report, Revoke, TaskReport
+from streamcluster.placement.assign import assign
+from streamcluster.placement.situation import Place
+from streamcluster.protocol.messages import Drain, Follow, Grant, Lead, Report, Revoke, TaskReport
 from streamcluster.settings import make_settings
-from streamcluster.situation import Place
 from streamcluster_coordinator.machine import events as ev
 from streamcluster_coordinator.machine.local import Machine
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from hypothesis import strategies as st
 
 from streamcluster.ids import SlotId, TaskId
-from streamcluster.situation import Assignment, Place, Situation
+from streamcluster.placement.situation import Assignment, Place, Situation
 
 Thing = TypeVar("Thing")
 

@@ -11,10 +11,10 @@ from dataclasses import replace
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from streamcluster.assignment import assign
-from streamcluster.assignment_lags import Lags
 from streamcluster.ids import SlotId, TaskId
-from streamcluster.situation import Place, Situation
+from streamcluster.placement.assign import assign
+from streamcluster.placement.lags import Lags
+from streamcluster.placement.situation import Place, Situation
 
 from .situations import HEAD, LAG_MAX, applied, followed, is_balanced, places_of, situation, situations
 
@@ -312,7 +312,7 @@ def test_two_busy_tasks_of_a_slot_are_parted() -> None:
 def test_assignment_does_not_depend_on_the_hash_seed() -> None:
     """Interpreters with different hash seeds decide the same, in the same order."""
     program = (
-        "from situations import *; from streamcluster.assignment import assign; "
+        "from situations import *; from streamcluster.placement.assign import assign; "
         "tasks = [TaskId(g, p) for g in (8, 5) for p in range(g)]; now = situation(tasks, "
         "places_of({'a': 2, 'b': 1, 'c': 2}), replicas=1, owners={t: SlotId('a', 0) for t in tasks[:9]}); "
         "result = assign(now); print(result, assign(followed(now, result)))"

@@ -11,11 +11,11 @@ from random import Random
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from streamcluster.assignment_goals import choose_goals
-from streamcluster.assignment_lags import BEHIND_MAX, Lags
-from streamcluster.balance import NOWHERE, balance
 from streamcluster.ids import SlotId, TaskId
-from streamcluster.situation import Situation
+from streamcluster.placement.flow import NOWHERE, balance
+from streamcluster.placement.goals import choose_goals
+from streamcluster.placement.lags import BEHIND_MAX, Lags
+from streamcluster.placement.situation import Situation
 
 from . import twin_balance
 from .situations import HEAD, is_balanced, places_of, situation, situations

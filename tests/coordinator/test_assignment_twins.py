@@ -11,12 +11,12 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from streamcluster.assignment import assign
-from streamcluster.assignment_goals import choose_goals
-from streamcluster.assignment_lags import Lags
-from streamcluster.assignment_standbys import choose_standbys
 from streamcluster.ids import SlotId, TaskId
-from streamcluster.situation import Situation
+from streamcluster.placement.assign import assign
+from streamcluster.placement.goals import choose_goals
+from streamcluster.placement.lags import Lags
+from streamcluster.placement.situation import Situation
+from streamcluster.placement.standbys import choose_standbys
 
 from . import twin_goals, twin_lags, twin_standbys
 from .situations import random_situation

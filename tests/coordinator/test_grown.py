@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from streamcluster.resolve import growth
 from streamcluster.topology import ResolvedTable, ResolvedTopic, Topology
+from streamcluster.topology.resolve import growth
 from streamcluster_coordinator.machine import events as ev
 from streamcluster_coordinator.records.snapshot import Shape, Snapshot, begun_of
 

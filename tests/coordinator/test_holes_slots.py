@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from streamcluster.errors import Fenced
 from streamcluster.ids import Slot, TaskId
-from streamcluster.messages import Follow, Grant, Revoke
+from streamcluster.protocol.messages import Follow, Grant, Revoke
 from streamcluster.settings import make_settings
 from streamcluster_coordinator.control.fence import is_fenced
 from streamcluster_coordinator.machine import events as ev

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from streamcluster.wire import encode_frame
+from streamcluster.protocol.wire import encode_frame
 from streamcluster_coordinator.answers.peer_auth import Handshake, hello
 from streamcluster_coordinator.records.status import GetRows, RowsAnswer
 from tests.coordinator.ports import REQUEST, SECRET, client, ended, listening

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from streamcluster.ids import Slot, TaskId
-from streamcluster.messages import Report, TaskReport
+from streamcluster.protocol.messages import Report, TaskReport
 from streamcluster.settings import make_settings
 from streamcluster_coordinator.machine.cluster_status import cluster_status
 from streamcluster_coordinator.machine.own_status import LOAD_SECONDS, Facts, Snapshots

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from streamcluster.wire import encode_frame
+from streamcluster.protocol.wire import encode_frame
 from streamcluster_coordinator.answers.control_socket import CLIENTS_MAX, ControlSocket, ask
 from streamcluster_coordinator.dropped import Dropped
 from streamcluster_coordinator.records.status import Answer, Ask, Asked, GetRows, GetStatus, Request, RowsAnswer, Status

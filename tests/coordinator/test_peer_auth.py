@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamcluster.wire import encode_frame
+from streamcluster.protocol.wire import encode_frame
 from streamcluster_coordinator.answers.peer_auth import (
     HELLO_BYTES,
     PROOF_BYTES,

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from streamcluster.errors import ConfigurationError
-from streamcluster.wire import encode_frame
+from streamcluster.protocol.wire import encode_frame
 from streamcluster_coordinator.answers import peer_port
 from streamcluster_coordinator.answers.peer_auth import Handshake, Secret, hello
 from streamcluster_coordinator.answers.peer_port import PeerClient, PeerError, Refusals

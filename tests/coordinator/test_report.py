@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from streamcluster.ids import Slot, TaskId
-from streamcluster.messages import Report, TaskReport
+from streamcluster.protocol.messages import Report, TaskReport
 from streamcluster.settings import make_settings
 from streamcluster_coordinator.machine import events as ev
 from streamcluster_coordinator.machine.report import ROWS_SECONDS_MAX, rows_seconds_of

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from streamcluster import App
 from streamcluster.errors import ConfigurationError
-from streamcluster.freeze import freeze
 from streamcluster.ids import TP, TaskId
-from streamcluster.limits import CarriedTime, limits_of
-from streamcluster.resolve import resolve
 from streamcluster.settings import make_settings
 from streamcluster.topology import AgentSpec, BrokerTopic, Declared, Problem, TableSpec, TopicSpec, Topology
+from streamcluster.topology.declare import freeze
+from streamcluster.topology.limits import CarriedTime, limits_of
+from streamcluster.topology.resolve import resolve
 
 SETTINGS = make_settings({"id": "shop", "topic_partitions": 8})
 Role = Literal["source", "repartition", "changelog", "output", "dead_letter"]

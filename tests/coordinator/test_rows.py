@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from streamcluster.ids import Slot, TaskId
-from streamcluster.messages import ReadTable, Rows
+from streamcluster.protocol.messages import ReadTable, Rows
 from streamcluster_coordinator.answers import peer_port, rows_local
 from streamcluster_coordinator.answers import rows as rows_module
 from streamcluster_coordinator.answers.ownership import Ownership, Peer, peers_of

@@ -1,4 +1,4 @@
-"""The slow twin of streamcluster.balance: every task has a price on every slot, and a search looks at all of them.
+"""The slow twin of streamcluster.placement.flow: every task has a price on every slot, all are looked at.
 
 A flow of minimum cost, by shortest augmenting paths.
 

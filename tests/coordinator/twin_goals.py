@@ -1,4 +1,4 @@
-"""The slow twin of streamcluster.assignment_goals: what each task costs at each place, one by one.
+"""The slow twin of streamcluster.placement.goals: what each task costs at each place, one by one.
 
 It must not know when a task moves there: that is for assignment.py.
 """
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from streamcluster.ids import SlotId, TaskId
-from streamcluster.situation import Place, Situation
+from streamcluster.placement.situation import Place, Situation
 
 from .twin_balance import NOWHERE, balance
 from .twin_lags import BEHIND_MAX, Lags

@@ -1,4 +1,4 @@
-"""The slow twin of streamcluster.assignment_lags: each task and host by itself.
+"""The slow twin of streamcluster.placement.lags: each task and host by itself.
 
 State is per host, not per slot: all slots of a host open the same directories.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from streamcluster.ids import SlotId, TaskId
-from streamcluster.situation import Situation
+from streamcluster.placement.situation import Situation
 
 # Records, for a host of which nothing is known. More than any lag, and still less than twice this without a head.
 BEHIND_MAX = 1 << 40

@@ -1,4 +1,4 @@
-"""The slow twin of streamcluster.assignment_standbys: it looks at all places for each standby.
+"""The slow twin of streamcluster.placement.standbys: it looks at all places for each standby.
 
 The first `replicas` of a task's standbys are where they are to be: those stay what they are while they can. What
 comes after them is there for a while: the task's next place, or a warm standby whose successor in another place is not
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from streamcluster.ids import SlotId, TaskId
-from streamcluster.situation import Place, Situation
+from streamcluster.placement.situation import Place, Situation
 
 from .twin_lags import Lags
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from streamcluster.configuration import operator_settings
+from streamcluster.config.configuration import operator_settings
+from streamcluster.config.loading import load_app
 from streamcluster.errors import ExitCode
-from streamcluster.loading import load_app
 from streamcluster.settings import Settings, make_settings
 from streamcluster_coordinator.cli.unit import app_unit, quoted, template_unit
 from tests.cli.conftest import PYTHONPATH, SHOP, Run, run

@@ -18,10 +18,10 @@ import pytest
 
 from streamcluster import App, Stream
 from streamcluster.ids import TP, TaskId
-from streamcluster.murmur2 import partition_for
 from streamcluster.stores import TaskStore
 from streamcluster.testing import Driver
 from streamcluster.topics import Topic
+from streamcluster.topology.murmur2 import partition_for
 from tests.engine.hostile import BrittleStore, Shell
 
 SEEDS = range(500)

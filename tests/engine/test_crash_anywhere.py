@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from streamcluster import App, Stream
 from streamcluster.ids import TP
-from streamcluster.murmur2 import partition_for
 from streamcluster.testing import Driver
+from streamcluster.topology.murmur2 import partition_for
 
 PARTITIONS = 2
 KEYS = ["a", "b", "c", "d"]

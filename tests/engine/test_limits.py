@@ -11,11 +11,11 @@ import pytest
 from streamcluster import App, Event, Record, Stream
 from streamcluster.headers import header_pairs
 from streamcluster.ids import TP
-from streamcluster.limits import TopicLimits, limits_of
 from streamcluster.settings import Settings
 from streamcluster.tables import Table
 from streamcluster.testing.topics import Output
 from streamcluster.topology import ResolvedTopic
+from streamcluster.topology.limits import TopicLimits, limits_of
 from tests.engine.conftest import Drive
 
 BYTES_MAX = 2000

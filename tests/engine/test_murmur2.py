@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamcluster.murmur2 import murmur2, partition_for
+from streamcluster.topology.murmur2 import murmur2, partition_for
 
 JAVA = {
     b"21": -973932308,

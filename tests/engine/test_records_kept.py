@@ -9,10 +9,10 @@ import pytest
 
 from streamcluster import App, Event, Record, Stream
 from streamcluster.ids import TP
-from streamcluster.limits import CarriedTime, TopicLimits
 from streamcluster.output import AT_COMMIT, NO_TIMESTAMP, NOT_AT_COMMIT
 from streamcluster.testing import Driver
 from streamcluster.testing.topics import SimulatedRecord
+from streamcluster.topology.limits import CarriedTime, TopicLimits
 from tests.engine.conftest import Drive
 
 # Names that are repeated, a value that is null, one that is empty, one that is no text.

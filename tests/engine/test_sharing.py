@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from streamcluster import App, Record, Stream
-from streamcluster.immutable import is_immutable
+from streamcluster.codecs.immutable import is_immutable
 from tests.engine.conftest import Drive
 
 

@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streamcluster import App, Stream
+from streamcluster.codecs.sameness import difference
+from streamcluster.codecs.table_coding import make_table_coder
 from streamcluster.engine.rows import RowCoder
 from streamcluster.engine.shards import CachedShard
-from streamcluster.sameness import difference
 from streamcluster.stores import MemoryStore
-from streamcluster.table_coding import make_table_coder
 from streamcluster.testing import Driver
 from tests.codecs import kinds
 from tests.codecs.kinds import BERLIN, TYPED, Account, Last, Level, Point, Thing, Word

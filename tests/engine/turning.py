@@ -13,10 +13,10 @@ from streamcluster.engine.outbox import Outputs
 from streamcluster.engine.values import Commit
 from streamcluster.errors import AppError
 from streamcluster.ids import TP, TaskId
-from streamcluster.murmur2 import partition_for
 from streamcluster.stores import StoreFailed
 from streamcluster.testing import Driver
 from streamcluster.testing.brokers import SimulatedWrites
+from streamcluster.topology.murmur2 import partition_for
 
 STEPS = 40
 # Keys of partition 0 and 1, of two.

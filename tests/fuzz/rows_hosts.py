@@ -8,7 +8,7 @@ import msgspec
 
 from streamcluster.ids import Slot, SlotId, TaskId
 from streamcluster.outside import Unreadable
-from streamcluster.wire import FrameError, FrameReader, encode_frame
+from streamcluster.protocol.wire import FrameError, FrameReader, encode_frame
 from streamcluster_coordinator.answers.control_socket import decode_request
 from streamcluster_coordinator.answers.peer_auth import Handshake, NotAuthentic, Secret, hello, nonce_of_hello
 from streamcluster_coordinator.answers.rows import looked_through

@@ -21,18 +21,18 @@ import click
 import msgspec
 
 from streamcluster import App, Record
-from streamcluster.coding import explain, make_decoder
-from streamcluster.configuration import operator_settings, parse_duration
+from streamcluster.codecs.coding import explain, make_decoder
+from streamcluster.codecs.table_coding import make_table_coder
+from streamcluster.config.configuration import operator_settings, parse_duration
+from streamcluster.config.logs import json_line, text_line
+from streamcluster.config.security import connection_config
 from streamcluster.errors import ConfigurationError
 from streamcluster.ids import SlotId, TaskId
-from streamcluster.logs import json_line, text_line
-from streamcluster.messages import UNREADABLE
 from streamcluster.outside import Unreadable, parse
 from streamcluster.printable import text_of
-from streamcluster.security import connection_config
+from streamcluster.protocol.messages import UNREADABLE
 from streamcluster.settings import address_of, is_host_name, make_settings
 from streamcluster.shown import key_reader
-from streamcluster.table_coding import make_table_coder
 from streamcluster_coordinator import cli
 from streamcluster_coordinator.cli import hosts as cli_hosts
 from streamcluster_coordinator.shell.notify import take_over_notifications

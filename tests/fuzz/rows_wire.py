@@ -7,7 +7,7 @@ import contextlib
 import msgspec
 
 from streamcluster.ids import TaskId
-from streamcluster.messages import (
+from streamcluster.protocol.messages import (
     Drained,
     Failed,
     Follow,
@@ -25,7 +25,7 @@ from streamcluster.messages import (
     ToCoordinator,
     ToWorker,
 )
-from streamcluster.wire import FrameError, FrameReader, encode_frame
+from streamcluster.protocol.wire import FrameError, FrameReader, encode_frame
 
 from .mutating import MSGPACK
 from .rows import Row

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamcluster.messages import Grant
+from streamcluster.protocol.messages import Grant
 from tests.kafka.conftest import MakeWorker
 from tests.process.checker import Row
 from tests.process.records import Reader, send

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from streamcluster.ids import TP, TaskId
-from streamcluster.messages import Grant, Released, Revoke
+from streamcluster.protocol.messages import Grant, Released, Revoke
 from streamcluster.settings import Settings
 from streamcluster_worker.begin import Past
 from streamcluster_worker.clients import Clients

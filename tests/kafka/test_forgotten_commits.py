@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from confluent_kafka import Consumer, TopicPartition
 
-from streamcluster.messages import Grant, Released, Report, Revoke
+from streamcluster.protocol.messages import Grant, Released, Report, Revoke
 from tests.kafka.conftest import MakeWorker
 from tests.kafka.worker import report_where, wait_caught_up
 from tests.process.checker import Row

@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient
 
 from streamcluster.engine.partition import short_name
 from streamcluster.errors import ExitCode
-from streamcluster.messages import Drain, Drained, Failed, Grant, ReadTable, Ready, Released, Revoke, Rows
+from streamcluster.protocol.messages import Drain, Drained, Failed, Grant, ReadTable, Ready, Released, Revoke, Rows
 from tests.conftest import MakeTopic
 from tests.kafka.worker import Link, OneWorker, report_where, wait_caught_up
 from tests.process.checker import Row

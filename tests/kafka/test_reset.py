@@ -16,7 +16,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from streamcluster.errors import ExitCode
 from streamcluster.ids import TaskId
-from streamcluster.messages import (
+from streamcluster.protocol.messages import (
     LAG_UNKNOWN,
     Drain,
     Failed,

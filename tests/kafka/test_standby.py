@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from streamcluster.ids import TaskId
-from streamcluster.messages import (
+from streamcluster.protocol.messages import (
     Drain,
     Drained,
     Follow,

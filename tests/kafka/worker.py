@@ -17,11 +17,11 @@ from typing import TypeVar
 import msgspec
 
 from streamcluster.ids import TaskId
-from streamcluster.messages import Description, Failed, Ready, Report, ToCoordinator, ToWorker, WorkerConfig
-from streamcluster.resolve import resolve
+from streamcluster.protocol.messages import Description, Failed, Ready, Report, ToCoordinator, ToWorker, WorkerConfig
+from streamcluster.protocol.wire import FrameReader, encode_frame
 from streamcluster.settings import Settings
 from streamcluster.topology import BrokerTopic, Topology
-from streamcluster.wire import FrameReader, encode_frame
+from streamcluster.topology.resolve import resolve
 from tests.conftest import MakeTopic
 from tests.process.records import Reader
 from tests.process.running import REPOSITORY, environment

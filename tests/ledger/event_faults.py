@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 
-from streamcluster.murmur2 import partition_for
+from streamcluster.topology.murmur2 import partition_for
 from tests.ledger.chaos import Action, Done
 from tests.ledger.faults import Fault
 from tests.ledger.generator import Wish, account_name

@@ -10,7 +10,7 @@ import pytest
 
 from streamcluster.ids import TaskId
 from streamcluster.outside import Unreadable, parse
-from streamcluster.wire import FrameError, FrameReader
+from streamcluster.protocol.wire import FrameError, FrameReader
 
 DEEP = b"[" * 200_000
 json_of = msgspec.json.Decoder().decode

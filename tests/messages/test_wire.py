@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamcluster.ids import TaskId
-from streamcluster.messages import (
+from streamcluster.protocol.messages import (
     Drain,
     Failed,
     Grant,
@@ -24,7 +24,7 @@ from streamcluster.messages import (
     ToCoordinator,
     ToWorker,
 )
-from streamcluster.wire import FRAME_BYTES_MAX, FrameError, FrameReader, encode_frame
+from streamcluster.protocol.wire import FRAME_BYTES_MAX, FrameError, FrameReader, encode_frame
 
 EPOCHS = st.integers(0, 2**40)
 TASKS = st.lists(st.builds(TaskId, st.integers(1, 999), st.integers(0, 998)), max_size=20).map(tuple)

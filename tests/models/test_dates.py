@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamcluster import Record
-from streamcluster.coding import make_decoder
-from streamcluster.dates import SECONDS_MAX
+from streamcluster.codecs.coding import make_decoder
+from streamcluster.codecs.dates import SECONDS_MAX
+from streamcluster.codecs.typed import json_decoder
 from streamcluster.errors import ValidationError
-from streamcluster.typed import json_decoder
 
 NOON = datetime(2024, 2, 29, 12, 30, tzinfo=UTC)
 # Of no zone.

@@ -10,7 +10,7 @@ import pytest
 
 from streamcluster import codecs
 from streamcluster.codecs import Codec
-from streamcluster.coding import make_decoder, make_encoder
+from streamcluster.codecs.coding import make_decoder, make_encoder
 from streamcluster.errors import AppError, NotOffered, ValidationError
 from streamcluster.models import Record
 from streamcluster.models.record import RecordMeta

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from streamcluster.messages import WorkerConfig
+from streamcluster.protocol.messages import WorkerConfig
 from streamcluster.settings import Settings
 from streamcluster_worker import clients, runtime, session
 from streamcluster_worker.kafka import open_consumer

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from streamcluster.messages import READ_SECONDS
+from streamcluster.protocol.messages import READ_SECONDS
 from streamcluster_coordinator.answers.control_socket import ask
 from streamcluster_coordinator.cli.running import directory_of
 from streamcluster_coordinator.records.status import ROWS_SECONDS, GetRows, RowsAnswer

@@ -15,8 +15,8 @@ import pytest
 from confluent_kafka import KafkaException, Producer, TopicCollection
 from confluent_kafka.admin import AdminClient
 
+from streamcluster.config.security import connection_config
 from streamcluster.errors import ExitCode
-from streamcluster.security import connection_config
 from streamcluster.settings import make_settings
 from streamcluster_coordinator.broker import Broker, Secured
 from streamcluster_coordinator.records.status import Status

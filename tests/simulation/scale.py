@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 import msgspec
 
 from streamcluster.ids import Slot, SlotId, TaskId
-from streamcluster.messages import Follow, Grant, Report, Revoke, TaskReport, ToCoordinator
+from streamcluster.protocol.messages import Follow, Grant, Report, Revoke, TaskReport, ToCoordinator
+from streamcluster.protocol.wire import FrameReader, encode_frame
 from streamcluster.settings import Settings, make_settings
-from streamcluster.wire import FrameReader, encode_frame
 from streamcluster_coordinator.answers.peer_auth import Secret
 from streamcluster_coordinator.machine import events as ev
 from streamcluster_coordinator.machine.cluster_status import shown_status

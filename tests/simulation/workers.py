@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from streamcluster.errors import ExitCode
 from streamcluster.ids import Slot, SlotId, TaskId
-from streamcluster.messages import Drain, Follow, Grant, Lead, Report, Revoke, TaskReport
+from streamcluster.protocol.messages import Drain, Follow, Grant, Lead, Report, Revoke, TaskReport
 from streamcluster_coordinator.machine import events as ev
 
 from .line import Line

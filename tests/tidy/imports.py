@@ -91,7 +91,8 @@ def purity(source: Source) -> Iterator[Violation]:
 def _is_pure_module(module: str, attribute: str) -> bool:
     """`from .x import y` needs x pure; `from . import x` needs x pure, for the package itself is only a folder."""
     folder = next(folder for folder, package in PACKAGES.items() if package == module.split(".")[0])
-    return any(_matches(f"{folder}/{name.replace('.', '/')}.py", PURE) for name in (module, f"{module}.{attribute}"))
+    paths = [f"{folder}/{name.replace('.', '/')}" for name in (module, f"{module}.{attribute}")]
+    return any(_matches(path, PURE) for one in paths for path in (f"{one}.py", f"{one}/__init__.py"))
 
 
 def _impure_call(function: ast.expr) -> str:

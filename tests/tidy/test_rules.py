@@ -51,7 +51,7 @@ BROKEN: list[tuple[str, str, str]] = [
     ("purity", PURE_FILE, "text = open('x')"),
     ("purity", PURE_FILE, "from ..shell.fleet import Fleet"),
     ("purity", PURE_FILE, "from ..shell import fleet"),
-    ("purity", PURE_FILE, "from streamcluster.logs import log"),
+    ("purity", PURE_FILE, "from streamcluster.config.logs import log"),
     ("file_size", CLUSTER, "x = 1\n" * 401),
     ("function_size", CLUSTER, "def sell():\n" + lines(70)),
     ("function_size", TEST, "class Shop:\n    async def sell(self):\n" + "        x = 1\n" * 70),

@@ -12,7 +12,7 @@ from typing import Any, assert_type
 import pytest
 
 from streamcluster import App, codecs
-from streamcluster.coding import make_decoder
+from streamcluster.codecs.coding import make_decoder
 from streamcluster.errors import ValidationError
 from streamcluster.models import Record, field, field_name
 

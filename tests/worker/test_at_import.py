@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from streamcluster.messages import Description
+from streamcluster.protocol.messages import Description
 from streamcluster_coordinator.checking import describe
 from streamcluster_coordinator.shell.fleet import Fleet
 from streamcluster_worker.at_import import in_one_line, only_listens, opened_now, shared_since

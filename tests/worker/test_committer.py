@@ -10,9 +10,9 @@ from confluent_kafka import Consumer, TopicPartition
 
 from streamcluster.errors import BrokerUnreachable
 from streamcluster.ids import TP, TaskId
-from streamcluster.murmur2 import partition_for
 from streamcluster.output import OutputRecord, output_of
 from streamcluster.settings import Settings
+from streamcluster.topology.murmur2 import partition_for
 from streamcluster_worker import positions
 from streamcluster_worker.begin import Past
 from streamcluster_worker.clients import Clients

@@ -17,7 +17,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from streamcluster.ids import TaskId
-from streamcluster.messages import LAG_UNKNOWN
+from streamcluster.protocol.messages import LAG_UNKNOWN
 from streamcluster.settings import bootstrap_servers
 from streamcluster.stores import MemoryStore, TaskStore
 from streamcluster_worker.follow import Standing

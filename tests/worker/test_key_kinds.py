@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import pytest
 
 import streamcluster
+from streamcluster.codecs.table_coding import make_table_coder
 from streamcluster.printable import printable
 from streamcluster.shown import ESCAPED, example_of, json_of, key_texts
-from streamcluster.table_coding import make_table_coder
 from tests.worker.test_odd_rows import answers
 
 UTC = datetime.UTC

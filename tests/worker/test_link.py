@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from streamcluster.ids import TaskId
-from streamcluster.messages import (
+from streamcluster.protocol.messages import (
     Drained,
     Failed,
     Following,
@@ -23,7 +23,7 @@ from streamcluster.messages import (
     ToCoordinator,
     ToWorker,
 )
-from streamcluster.wire import FrameReader
+from streamcluster.protocol.wire import FrameReader
 from streamcluster_worker.link import UNSENT_BYTES_MAX, Link
 
 TASK = TaskId(4, 1)

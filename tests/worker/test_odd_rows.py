@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from streamcluster.codecs import Codec
-from streamcluster.messages import READ_SECONDS, UNREADABLE, Rows
+from streamcluster.codecs.table_coding import make_table_coder
+from streamcluster.protocol.messages import READ_SECONDS, UNREADABLE, Rows
 from streamcluster.shown import ESCAPED
 from streamcluster.stores import MemoryStore
-from streamcluster.table_coding import make_table_coder
 from streamcluster_worker.queries import QUESTIONS_MAX, ROWS_BYTES_MAX
 from streamcluster_worker.shard import RocksStore
 from streamcluster_worker.store_memory import Memory

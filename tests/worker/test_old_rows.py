@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from streamcluster import Record
-from streamcluster.messages import UNREADABLE
-from streamcluster.table_coding import make_table_coder
+from streamcluster.codecs.table_coding import make_table_coder
+from streamcluster.protocol.messages import UNREADABLE
 from tests.codecs.kinds import Account, Last, Order, Place
 from tests.worker.test_odd_rows import answers
 

@@ -11,10 +11,10 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from streamcluster import App
-from streamcluster.freeze import freeze
 from streamcluster.ids import TP
 from streamcluster.settings import Settings
 from streamcluster.topology import ResolvedTopic, Topology
+from streamcluster.topology.declare import freeze
 from streamcluster_worker.kafka_purge import PurgeRefused, delete_behind, open_purger
 from streamcluster_worker.purge import Purge
 from tests.conftest import MakeTopic

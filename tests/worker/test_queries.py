@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from streamcluster import App
-from streamcluster.freeze import Plan, freeze
 from streamcluster.ids import TaskId
-from streamcluster.messages import ReadTable, Rows, ToCoordinator
+from streamcluster.protocol.messages import ReadTable, Rows, ToCoordinator
 from streamcluster.stores import MemoryStore, TaskStore
 from streamcluster.topology import ResolvedTable, ResolvedTopic, Topology
+from streamcluster.topology.declare import Plan, freeze
 from streamcluster_worker import queries
 from streamcluster_worker.lifecycle import State
 from streamcluster_worker.queries import QUESTIONS_MAX, Queries

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from streamcluster.app import App
+from streamcluster.config.loading import AppNotImportable, load_app
 from streamcluster.errors import StreamclusterError
-from streamcluster.loading import AppNotImportable, load_app
 
 from .at_import import places_of_opening
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from streamcluster.security import QUIET_SECONDS
+from streamcluster.config.security import QUIET_SECONDS
 from streamcluster.settings import Settings
 
 from .committer import Committer

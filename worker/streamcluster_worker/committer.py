@@ -9,9 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
+from streamcluster.config.security import QUIET_SECONDS
 from streamcluster.ids import TP
 from streamcluster.output import OutputRecord
-from streamcluster.security import QUIET_SECONDS
 from streamcluster.settings import Settings
 
 from .kafka import (

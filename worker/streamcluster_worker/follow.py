@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from streamcluster.config.security import QUIET_SECONDS
 from streamcluster.errors import BrokerUnreachable, StreamclusterError
 from streamcluster.ids import TP, TaskId
 from streamcluster.memory import shares_of
-from streamcluster.messages import LAG_UNKNOWN
 from streamcluster.printable import repr_of
-from streamcluster.security import QUIET_SECONDS
+from streamcluster.protocol.messages import LAG_UNKNOWN
 from streamcluster.settings import Settings
 from streamcluster.stores import TaskStore
 

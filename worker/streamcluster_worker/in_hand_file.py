@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from streamcluster.engine.in_hand import InHand, size_of
-from streamcluster.messages import WorkerConfig
+from streamcluster.protocol.messages import WorkerConfig
 
 logger = logging.getLogger("streamcluster")
 DIRECTORY = "in_hand"

@@ -15,8 +15,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from streamcluster.messages import Report, Rows, ToCoordinator, ToWorker
-from streamcluster.wire import FrameError, FrameReader, encode_frame
+from streamcluster.protocol.messages import Report, Rows, ToCoordinator, ToWorker
+from streamcluster.protocol.wire import FrameError, FrameReader, encode_frame
 
 logger = logging.getLogger("streamcluster.worker")
 

@@ -24,16 +24,16 @@ import uvloop
 
 from streamcluster.app import App
 from streamcluster.boundary import run_to_the_end, unlisted
+from streamcluster.config.loading import AppNotImportable
+from streamcluster.config.logs import configure_logging, finish_logging
 from streamcluster.engine.clock import LoopClock
 from streamcluster.engine.engine import Engine
 from streamcluster.errors import ExitCode, StreamclusterError
-from streamcluster.freeze import Plan, apply_limits, freeze
-from streamcluster.loading import AppNotImportable
-from streamcluster.logs import configure_logging, finish_logging
-from streamcluster.messages import Description, Failed, Tell, ToWorker, WorkerConfig
 from streamcluster.printable import repr_of
+from streamcluster.protocol.messages import Description, Failed, Tell, ToWorker, WorkerConfig
 from streamcluster.settings import Settings, make_settings
 from streamcluster.topology import Declared
+from streamcluster.topology.declare import Plan, apply_limits, freeze
 
 from .app_import import APP_IMPORT, load_or_why
 from .children import ask_children_to_end, end_with_children, expect_children

@@ -15,8 +15,8 @@ from streamcluster.current import outbox_var
 from streamcluster.engine.engine import Engine
 from streamcluster.engine.pump import CLOSE_SECONDS, URGENT_SECONDS
 from streamcluster.ids import TP, TaskId
-from streamcluster.messages import Failed, WorkerConfig
 from streamcluster.printable import traceback_of
+from streamcluster.protocol.messages import Failed, WorkerConfig
 from streamcluster.signals import call
 from streamcluster.stores import StoreFailed
 

@@ -15,8 +15,8 @@ import os
 import signal
 import sys
 
+from streamcluster.config.loading import load_app
 from streamcluster.errors import StreamclusterError
-from streamcluster.loading import load_app
 
 from . import main  # noqa: F401 (imported for its modules)
 from .app_import import APP_IMPORT

@@ -18,18 +18,18 @@ from typing import Any
 
 import msgspec
 
-from streamcluster.coding import shown_bytes
-from streamcluster.freeze import Plan
+from streamcluster.codecs.coding import shown_bytes
+from streamcluster.codecs.named_json import MARK
+from streamcluster.codecs.table_coding import make_table_coder
 from streamcluster.ids import TaskId
-from streamcluster.messages import READ_SECONDS, UNREADABLE, ReadTable, Rows, ToCoordinator
-from streamcluster.named_json import MARK
 from streamcluster.outside import Unreadable, parse
 from streamcluster.printable import encodable, text_of
+from streamcluster.protocol.messages import READ_SECONDS, UNREADABLE, ReadTable, Rows, ToCoordinator
 from streamcluster.settings import Settings
 from streamcluster.shown import json_of, key_reader
 from streamcluster.stores import StoreClosed, StoreFailed, TaskStore
-from streamcluster.table_coding import make_table_coder
 from streamcluster.topology import ResolvedTable, Topology
+from streamcluster.topology.declare import Plan
 
 from .follow import Follower
 from .lifecycle import State

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from streamcluster.engine.engine import Engine
 from streamcluster.ids import TaskId
-from streamcluster.messages import LAG_UNKNOWN, Report, Stored, TaskReport, TaskState
+from streamcluster.protocol.messages import LAG_UNKNOWN, Report, Stored, TaskReport, TaskState
 from streamcluster.topology import Topology
 
 from .lifecycle import Lifecycle, State

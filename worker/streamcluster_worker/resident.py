@@ -15,7 +15,7 @@ import msgspec
 
 from streamcluster.memory import Shares, shares_of, too_small, worker_memory
 from streamcluster.memory_limit import memory_limit
-from streamcluster.messages import WorkerConfig
+from streamcluster.protocol.messages import WorkerConfig
 from streamcluster.settings import Settings
 
 logger = logging.getLogger("streamcluster")

@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from streamcluster.config.security import QUIET_SECONDS
 from streamcluster.errors import StreamclusterError
 from streamcluster.ids import TP, TaskId
 from streamcluster.memory import shares_of
-from streamcluster.security import QUIET_SECONDS
 from streamcluster.settings import Settings
 from streamcluster.stores import TaskStore
 

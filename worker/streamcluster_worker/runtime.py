@@ -26,7 +26,8 @@ from streamcluster.errors import (
     StreamclusterError,
 )
 from streamcluster.ids import TaskId
-from streamcluster.messages import (
+from streamcluster.printable import repr_of
+from streamcluster.protocol.messages import (
     Drain,
     Drained,
     Follow,
@@ -42,7 +43,6 @@ from streamcluster.messages import (
     ToWorker,
     WorkerConfig,
 )
-from streamcluster.printable import repr_of
 from streamcluster.stores import StoreFailed
 
 from . import lifecycle as life

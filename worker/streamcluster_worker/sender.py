@@ -12,10 +12,10 @@ from itertools import repeat
 from operator import length_hint
 from typing import Any, cast
 
+from streamcluster.config.security import QUIET_SECONDS
 from streamcluster.errors import BrokerUnreachable, StreamclusterError
 from streamcluster.ids import TP
 from streamcluster.output import BY_KEY, OutputRecord
-from streamcluster.security import QUIET_SECONDS
 from streamcluster.settings import Settings
 
 from .kafka import (

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from streamcluster.engine.engine import Engine
 from streamcluster.engine.pump import Pump
 from streamcluster.ids import TP, TaskId
-from streamcluster.messages import WorkerConfig
+from streamcluster.protocol.messages import WorkerConfig
 
 from .clients import Clients
 from .follow import Follower

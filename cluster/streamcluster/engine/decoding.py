@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..codecs.immutable import are_immutable
 from ..current import KafkaRecord
-from ..immutable import are_immutable
 from ..topics import Topic
 
 # Records and their values, and those that cannot be decoded.

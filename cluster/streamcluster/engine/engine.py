@@ -14,13 +14,13 @@ from typing import Any
 from ..app import App
 from ..current import KafkaRecord
 from ..errors import CommitRefused
-from ..freeze import Plan, Unit
 from ..ids import TP, TaskId
-from ..limits import letter_bytes_max
 from ..memory import Shares, shares_of
 from ..stores import StoreFailed, TaskStore
 from ..tables import Table
 from ..topology import Topology
+from ..topology.declare import Plan, Unit
+from ..topology.limits import letter_bytes_max
 from .backlog import Backlog, PartitionBacklog
 from .budget import Budget
 from .clock import Clock

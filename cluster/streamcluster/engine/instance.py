@@ -15,13 +15,13 @@ from ..boundary import failure_of, raise_or_say, running_task
 from ..current import Cursor, KafkaRecord, Run, cursor_var, outbox_var, time_of
 from ..errors import AppError, Skip, UnencodableEntry, UnsendableRecord, WillNotEnd
 from ..events import Event
-from ..freeze import Unit
 from ..headers import have_headers, headers_at, headers_of, headers_size
 from ..ids import TaskId
 from ..operators import GroupBy, Processor, apply
 from ..output import BY_KEY, Pairs
 from ..streams import Source, Stream
 from ..topics import Topic
+from ..topology.declare import Unit
 from .clock import Clock, sleep
 from .hand import Hand
 from .intake import RunIntake

@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from ..codecs.table_coding import make_table_coder
 from ..errors import AppError
-from ..freeze import Plan
 from ..ids import TaskId
-from ..limits import limits_of
 from ..settings import Settings
 from ..stores import StoreFailed, TaskStore
-from ..table_coding import make_table_coder
 from ..tables import IMMUTABLE
 from ..topology import ResolvedTable, Topology
+from ..topology.declare import Plan
+from ..topology.limits import limits_of
 from .rows import RowCoder
 from .shards import CachedShard
 from .task import RunningTask

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..ids import TP, TaskId
-from ..messages import LONG_EVENT
+from ..protocol.messages import LONG_EVENT
 from .coroutine import event_in_hand
 from .task import RunningTask
 

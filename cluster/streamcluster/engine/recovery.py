@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from ..app import App
-from ..coding import explain
+from ..codecs.coding import explain
 from ..current import KafkaRecord
 from ..errors import AppError, CommitRefused, KilledWorker
 from ..ids import TP, TaskId

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..coding import explain
+from ..codecs.coding import explain
 from ..errors import UndecodableRow, UnencodableEntry
 from ..tables import SIMPLE_KEYS
 

@@ -14,10 +14,10 @@ from typing import Any
 
 from ..current import Cursor, Run, cursor_var, outbox_var
 from ..errors import UnencodableEntry
-from ..freeze import Plan, SharedStream
 from ..ids import TaskId
 from ..tables import LiveShard, Table
 from ..topics import Topic
+from ..topology.declare import Plan, SharedStream
 from .clock import Clock
 from .hand import Hand
 from .intake import RunIntake

@@ -9,9 +9,9 @@ from functools import partial
 
 from msgspec import field
 
+from ..codecs.record_options import RecordOptions
+from ..codecs.typed import is_pydantic, is_record
 from ..faust_names import MODELS, missing
-from ..record_options import RecordOptions
-from ..typed import is_pydantic, is_record
 from .record import Record
 from .references import field_getter, field_name, field_owner
 

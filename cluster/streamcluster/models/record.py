@@ -13,11 +13,11 @@ from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 import msgspec
 
 from ..codecs import Codec
-from ..coding import explain, make_decoder, make_encoder
+from ..codecs.coding import explain, make_decoder, make_encoder
+from ..codecs.plain import TYPES_CACHED_MAX, represent
+from ..codecs.record_options import OPTION_NAMES, RecordOptions, make_options, options_of
+from ..codecs.typed import converter, json_decoder
 from ..errors import AppError, DecodeError, ValidationError
-from ..plain import TYPES_CACHED_MAX, represent
-from ..record_options import OPTION_NAMES, RecordOptions, make_options, options_of
-from ..typed import converter, json_decoder
 from .fields import prepare_fields
 
 _M = TypeVar("_M", bound="RecordMeta")

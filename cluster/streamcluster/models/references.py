@@ -10,8 +10,8 @@ from operator import attrgetter
 from types import MemberDescriptorType
 from typing import Any
 
+from ..codecs.typed import is_record
 from ..errors import AppError
-from ..typed import is_record
 
 
 def field_name(ref: object) -> str | None:

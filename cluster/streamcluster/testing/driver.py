@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 from ..app import App
 from ..boundary import run_to_the_end
 from ..errors import AppError
-from ..freeze import Plan, apply_limits, freeze
 from ..headers import Headers, header_pairs
 from ..ids import TP, TaskId
 from ..output import NOT_AT_COMMIT
-from ..resolve import resolve
 from ..stores import MemoryStore, TaskStore
 from ..topics import Topic
 from ..topology import BrokerTopic, Declared, Topology
+from ..topology.declare import Plan, apply_limits, freeze
+from ..topology.resolve import resolve
 from .simulation import Simulation
 from .topics import Output, SimulatedClock, SimulatedLogs
 

@@ -21,12 +21,12 @@ from ..engine.ports import Reads, Writes
 from ..engine.pump import Pump
 from ..engine.recovery import Recovery
 from ..engine.values import Committed
-from ..freeze import Plan
 from ..ids import TP, TaskId
 from ..printable import repr_of
 from ..signals import call
 from ..stores import TaskStore
 from ..topology import Topology
+from ..topology.declare import Plan
 from .brokers import SimulatedReads, SimulatedWrites
 from .topics import SimulatedClock, SimulatedLogs
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..ids import TP
-from ..murmur2 import partition_for
 from ..output import AT_COMMIT, BY_KEY, OutputRecord, output_of
+from ..topology.murmur2 import partition_for
 
 
 @dataclass(frozen=True, slots=True)

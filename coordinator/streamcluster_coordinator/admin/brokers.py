@@ -18,8 +18,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub fo
 )
 from confluent_kafka.cimpl import NewTopic
 
+from streamcluster.config.security import connection_config
 from streamcluster.errors import BrokerUnreachable, ConfigurationError
-from streamcluster.security import connection_config
 from streamcluster.settings import Settings, bootstrap_servers
 from streamcluster.topology import BrokerTopic, ResolvedTopic, TopicSpec
 

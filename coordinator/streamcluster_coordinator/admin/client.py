@@ -13,8 +13,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from streamcluster.config.security import connection_config
 from streamcluster.errors import ConfigurationError, StreamclusterError
-from streamcluster.security import connection_config
 from streamcluster.settings import Settings
 
 from .connect import News, first_answer, make_admin

@@ -18,9 +18,9 @@ from msgspec import structs
 
 from streamcluster.errors import StreamclusterError
 from streamcluster.ids import TP
-from streamcluster.messages import Description
-from streamcluster.resolve import growth, resolve
+from streamcluster.protocol.messages import Description
 from streamcluster.topology import Topology
+from streamcluster.topology.resolve import growth, resolve
 
 from ..records.status import TaskStatus
 from .brokers import Brokers, client_config

@@ -11,7 +11,7 @@ from typing import assert_never
 import msgspec
 
 from streamcluster.ids import TP, Slot
-from streamcluster.messages import Report, Tell, ToWorker
+from streamcluster.protocol.messages import Report, Tell, ToWorker
 from streamcluster.topology import Topology
 
 from ..admin.watch import TopicsWatch

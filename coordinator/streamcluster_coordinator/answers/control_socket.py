@@ -17,7 +17,7 @@ from typing import Any, assert_never
 import msgspec
 
 from streamcluster.outside import Unreadable, parse
-from streamcluster.wire import FrameError, FrameReader, encode_frame
+from streamcluster.protocol.wire import FrameError, FrameReader, encode_frame
 
 from ..dropped import Dropped
 from ..records.status import (

@@ -17,8 +17,8 @@ from typing import TypeVar
 import msgspec
 
 from streamcluster.errors import StreamclusterError
+from streamcluster.protocol.wire import FRAME_BYTES_MAX, FrameError, FrameReader, encode_frame
 from streamcluster.settings import address_of
-from streamcluster.wire import FRAME_BYTES_MAX, FrameError, FrameReader, encode_frame
 
 from ..dropped import Dropped
 from ..records.status import GetRows, RowsAnswer

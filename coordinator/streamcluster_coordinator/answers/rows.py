@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from streamcluster.ids import TaskId
-from streamcluster.messages import Rows
+from streamcluster.protocol.messages import Rows
 from streamcluster.topology import Topology
 
 from ..records.status import ROWS_SECONDS, GetRows, RowsAnswer

@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from streamcluster.ids import Slot, SlotId, TaskId
-from streamcluster.messages import READ_SECONDS, ReadTable, Rows
+from streamcluster.protocol.messages import READ_SECONDS, ReadTable, Rows
 
 from ..records.status import GetRows, RowsAnswer
 from .ownership import Ownership, mark_of

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from streamcluster.app import App
-from streamcluster.coding import make_decoder
+from streamcluster.codecs.coding import make_decoder
 from streamcluster.errors import AppError, ConfigurationError
 from streamcluster.printable import text_of
 from streamcluster.settings import Settings

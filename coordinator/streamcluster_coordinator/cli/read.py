@@ -16,14 +16,14 @@ from rich.text import Text
 
 from streamcluster.app import App
 from streamcluster.errors import AppError, ConfigurationError, StreamclusterError
-from streamcluster.freeze import freeze
-from streamcluster.messages import UNREADABLE
 from streamcluster.outside import Unreadable, parse
 from streamcluster.printable import encodable, printable, printable_json, repr_of
+from streamcluster.protocol.messages import UNREADABLE
 from streamcluster.settings import Settings
 from streamcluster.shown import ESCAPED, key_texts
 from streamcluster.tables import Table
 from streamcluster.topology import Declared
+from streamcluster.topology.declare import freeze
 
 from ..records.status import RowsAnswer
 from .running import NotRunning, ask_rows, ask_status

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from streamcluster.errors import ConfigurationError, ExitCode, StreamclusterError, TryAgain
+from streamcluster.protocol.wire import FrameError
 from streamcluster.settings import Settings
-from streamcluster.wire import FrameError
 
 from ..answers.control_socket import ask
 from ..records.status import LEADER_SECONDS, Answer, Ask, Asked, GetRows, GetStatus, Request, RowsAnswer, Status

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
+from streamcluster.config.security import loose_secrets
 from streamcluster.errors import ConfigurationError, ExitCode
-from streamcluster.security import loose_secrets
 
 from ..broker import run_broker
 from ..checking import error_of

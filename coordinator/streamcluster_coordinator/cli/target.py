@@ -18,9 +18,9 @@ import click
 import msgspec
 
 from streamcluster.app import App
-from streamcluster.configuration import operator_settings, parse_duration
+from streamcluster.config.configuration import operator_settings, parse_duration
+from streamcluster.config.loading import load_app
 from streamcluster.errors import ConfigurationError, StreamclusterError
-from streamcluster.loading import load_app
 from streamcluster.printable import printable_json, printable_message
 from streamcluster.settings import SETTING_NAMES, Settings, make_settings
 

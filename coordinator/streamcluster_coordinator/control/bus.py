@@ -14,9 +14,9 @@ from collections.abc import Callable
 import msgspec
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from streamcluster.config.security import QUIET_SECONDS
 from streamcluster.errors import BrokerUnreachable, ConfigurationError
 from streamcluster.outside import Unreadable
-from streamcluster.security import QUIET_SECONDS
 from streamcluster.settings import Settings
 
 from ..admin.brokers import client_config

@@ -23,9 +23,9 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from streamcluster.batch_end import BatchEnd
+from streamcluster.config.security import QUIET_SECONDS
 from streamcluster.errors import BrokerUnreachable, StateIncompatible
 from streamcluster.outside import Unreadable
-from streamcluster.security import QUIET_SECONDS
 from streamcluster.settings import Settings
 
 from ..admin.brokers import Config, client_config

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from streamcluster.configuration import PREFIX
+from streamcluster.config.configuration import PREFIX
 from streamcluster.errors import StreamclusterError
 from streamcluster.settings import Settings, make_settings
 

@@ -8,7 +8,7 @@ from typing import Literal
 from msgspec.structs import replace
 
 from streamcluster.ids import SlotId, TaskId
-from streamcluster.messages import LAG_UNKNOWN
+from streamcluster.protocol.messages import LAG_UNKNOWN
 
 from ..records.snapshot import Snapshot
 from ..records.status import HostStatus, MoveStatus, StandbyStatus, Status, TaskStatus, WorkerStatus

@@ -8,7 +8,7 @@ back off (design.md, section 5).
 from __future__ import annotations
 
 from streamcluster.errors import ExitCode
-from streamcluster.messages import Drain
+from streamcluster.protocol.messages import Drain
 
 from .events import Effect, Exit, Kill, Say, Send, Spawn, WorkerFailed, WorkerGone
 from .moves import free_all, reconcile

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from streamcluster.ids import Slot, SlotId, TaskId
-from streamcluster.messages import Drain, Follow, Grant, Lead, Report, Revoke
+from streamcluster.protocol.messages import Drain, Follow, Grant, Lead, Report, Revoke
 
 from ..records.report import HostReport, Request
 from ..records.snapshot import Snapshot

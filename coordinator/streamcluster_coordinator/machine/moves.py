@@ -8,7 +8,7 @@ one process at a time, so a grant also waits until no other process here follows
 from __future__ import annotations
 
 from streamcluster.ids import Slot, TaskId
-from streamcluster.messages import Drain, Follow, Grant, Lead, Revoke
+from streamcluster.protocol.messages import Drain, Follow, Grant, Lead, Revoke
 
 from .events import Effect, Send
 from .slots import Place, State

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from streamcluster.ids import Slot, SlotId, TaskId
-from streamcluster.messages import TaskReport
+from streamcluster.protocol.messages import TaskReport
 
 from ..records.status import Status, TaskStatus, WorkerStatus
 from .slots import Place, SlotState, State

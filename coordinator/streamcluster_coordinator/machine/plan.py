@@ -6,7 +6,7 @@
 
 Released: the owner's host has acted on epoch e or a later one, the slot's earlier sessions are fenced, and its process
 does not hold the task. Fenced: a fence of the slot began after the record of epoch e was committed. Nothing else frees
-a task (coordination.md, "Why fencing a slot is enough"). Where tasks go is decided in streamcluster.assignment.
+a task (coordination.md, "Why fencing a slot is enough"). Where tasks go is decided in streamcluster.placement.assign.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from streamcluster.assignment import assign
 from streamcluster.ids import SlotId, TaskId
-from streamcluster.situation import Assignment, Place, Situation
+from streamcluster.placement.assign import assign
+from streamcluster.placement.situation import Assignment, Place, Situation
 
 from ..records.report import HostReport, HostRows, SlotReport
 from ..records.snapshot import MOVES_KEPT, PLACES_MAX, HostEntry, Move, Snapshot

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from streamcluster.ids import Slot, TaskId
-from streamcluster.messages import Report
+from streamcluster.protocol.messages import Report
 from streamcluster.settings import Settings
 
 from .events import WorkerFailed

@@ -5,7 +5,7 @@ Only kills follow from time, never a change of ownership: that waits for the ker
 
 from __future__ import annotations
 
-from streamcluster.messages import Drain
+from streamcluster.protocol.messages import Drain
 
 from .ends import kill, leave_if_empty, start
 from .events import AskStacks, Effect, Say, Send

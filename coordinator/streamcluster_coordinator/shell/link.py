@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from streamcluster.messages import ToCoordinator, ToWorker
-from streamcluster.wire import FrameError, FrameReader, encode_frame
+from streamcluster.protocol.messages import ToCoordinator, ToWorker
+from streamcluster.protocol.wire import FrameError, FrameReader, encode_frame
 
 READ_BYTES_MAX = 256 * 1024
 # A grant of 10,000 tasks has about 100 kB; requests for table pages are far smaller.

@@ -22,7 +22,7 @@ import msgspec
 from streamcluster.causes import why_no_process
 from streamcluster.errors import ExitCode
 from streamcluster.ids import Slot, SlotId
-from streamcluster.messages import (
+from streamcluster.protocol.messages import (
     Drained,
     Failed,
     Following,

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from streamcluster.logs import configure_logging, finish_logging
-from streamcluster.messages import LONG_EVENT
+from streamcluster.config.logs import configure_logging, finish_logging
+from streamcluster.protocol.messages import LONG_EVENT
 
 from ..records.status import Status, TaskStatus, WorkerStatus
 

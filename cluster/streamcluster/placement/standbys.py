@@ -14,8 +14,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from .assignment_lags import Lags
-from .ids import SlotId, TaskId
+from ..ids import SlotId, TaskId
+from .lags import Lags
 from .situation import Place, Situation
 
 

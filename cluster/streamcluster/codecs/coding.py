@@ -14,8 +14,9 @@ from types import UnionType
 from typing import Any, Union
 from uuid import UUID
 
-from .certainty import faster
-from .codecs import (
+from ..errors import AppError, UndecodableRow
+from ..printable import printable, text_of
+from . import (
     JSON,
     RAW,
     UNPACKED_BYTES_MAX,
@@ -29,9 +30,8 @@ from .codecs import (
     only_bytes,
     to_bytes,
 )
-from .errors import AppError, UndecodableRow
+from .certainty import faster
 from .plain import check_finite, dumps, key_encoder, loads, record_encoder
-from .printable import printable, text_of
 from .record_options import options_of
 from .sameness import difference, model_difference
 from .surrogates import lone_surrogate

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from .errors import NotOffered
+from ..errors import NotOffered
 
 NOT_OFFERED = {
     "polymorphic_fields": "declare the field as a union of records that carry tag=True on their class line",

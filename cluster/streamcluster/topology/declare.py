@@ -16,17 +16,17 @@ from typing import Any
 
 from msgspec import structs
 
-from .agents import Agent
-from .app import App, TaskFunction
-from .checks import check_topic_name
-from .errors import AppError
+from ..agents import Agent
+from ..app import App, TaskFunction
+from ..checks import check_topic_name
+from ..errors import AppError
+from ..operators import GroupBy, Operator, Processor
+from ..policies import ErrorPolicy, policy_of
+from ..streams import Probed, Source, Stream
+from ..tables import Table
+from ..topics import Topic
+from . import AgentSpec, Declared, TableSpec, TopicSpec, Topology
 from .limits import DEAD_LETTER_BYTES_MAX, limits_of
-from .operators import GroupBy, Operator, Processor
-from .policies import ErrorPolicy, policy_of
-from .streams import Probed, Source, Stream
-from .tables import Table
-from .topics import Topic
-from .topology import AgentSpec, Declared, TableSpec, TopicSpec, Topology
 
 PROBE_SECONDS_MAX = 10.0
 # Each takes up to 26 bytes of the 4096 that brokers allow for the metadata of an offset.

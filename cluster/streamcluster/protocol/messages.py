@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from .ids import Count, Members, Number, TaskId, TaskName
-from .settings import Settings
-from .topology import Declared, Topology
+from ..ids import Count, Members, Number, TaskId, TaskName
+from ..settings import Settings
+from ..topology import Declared, Topology
 
 # The lag of a standby that has not seen the end of its changelogs yet: more than any log can have.
 LAG_UNKNOWN = 1 << 53

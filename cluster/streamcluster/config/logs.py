@@ -16,7 +16,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from .printable import (
+from ..printable import (
     encodable,
     printable,
     printable_json,
@@ -26,7 +26,7 @@ from .printable import (
     text_of,
     traceback_of,
 )
-from .repeats import Repeats
+from ..repeats import Repeats
 
 EventDict = MutableMapping[str, object]
 OWN_LOGGERS = ("streamcluster", "streamcluster_worker", "streamcluster_coordinator")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .assignment_lags import Lags
-from .ids import SlotId, TaskId
+from ..ids import SlotId, TaskId
+from .lags import Lags
 from .situation import Situation
 
 # A slot is too busy when it has so much more to do than the mean slot ...

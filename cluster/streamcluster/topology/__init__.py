@@ -1,6 +1,6 @@
 """The topology: which topics, agents and tables an app has, and which partition counts they get.
 
-`Declared` is what the code says (made by `freeze.py` from an App); `resolve` joins it with what the brokers have
+`Declared` is what the code says (made by `declare.py` from an App); `resolve` joins it with what the brokers have
 and returns the frozen `Topology` or every problem at once. Pure: it knows no Kafka client.
 """
 
@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from .ids import TP, TaskId
+from ..ids import TP, TaskId
 
 
 class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):

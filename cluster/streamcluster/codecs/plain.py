@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from .errors import AppError
+from ..errors import AppError
 from .record_options import RecordOptions, options_of
 
 METADATA_KEY = "__faust"

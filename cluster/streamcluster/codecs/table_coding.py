@@ -18,14 +18,13 @@ from typing import Any
 import msgspec
 import orjson
 
-from . import named_json
+from ..errors import AppError, DecodeError
+from ..printable import text_of
+from . import JSON, RAW, UNPACKED_BYTES_MAX, Codec, are_lossless, dumps_of, loads_of, named_json
 from .certainty import are_words, faster, is_plain_key
-from .codecs import JSON, RAW, UNPACKED_BYTES_MAX, Codec, are_lossless, dumps_of, loads_of
 from .coding import RAW_DECODERS, UNTYPED, checked, choose, compare, decoder_of_one, encoder_of_one, shown_type
 from .conforming import conforms
-from .errors import AppError, DecodeError
 from .plain import compact, loads
-from .printable import text_of
 
 TableEncode = Callable[[Any], bytes]
 Decode = Callable[[bytes], Any]

@@ -14,9 +14,9 @@ import sys
 import traceback
 from types import ModuleType
 
-from .app import App
-from .errors import AppError, ConfigurationError
-from .printable import text_of, traceback_of
+from ..app import App
+from ..errors import AppError, ConfigurationError
+from ..printable import text_of, traceback_of
 
 
 class AppNotImportable(AppError):

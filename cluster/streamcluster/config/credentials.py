@@ -9,7 +9,7 @@ import ssl
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import AppError, NotOffered
+from ..errors import AppError, NotOffered
 
 _SCRAM_OR_PLAIN = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 

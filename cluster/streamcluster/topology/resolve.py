@@ -13,17 +13,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .settings import Settings
-from .topology import (
-    BrokerTopic,
-    Declared,
-    Problem,
-    ResolvedTable,
-    ResolvedTopic,
-    TableSpec,
-    TopicSpec,
-    Topology,
-)
+from ..settings import Settings
+from . import BrokerTopic, Declared, Problem, ResolvedTable, ResolvedTopic, TableSpec, TopicSpec, Topology
 
 _READ = ("source", "repartition")
 _OURS = ("repartition", "changelog")

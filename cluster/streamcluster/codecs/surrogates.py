@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from .printable import text_of
+from ..printable import text_of
 
 # An escape of JSON; a backslash that is escaped itself begins none.
 _ESCAPES = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)

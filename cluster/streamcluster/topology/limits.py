@@ -10,9 +10,9 @@ import logging
 import time
 from dataclasses import dataclass
 
-from .output import AT_COMMIT, NO_TIMESTAMP, NOT_AT_COMMIT
-from .settings import Settings
-from .topology import ResolvedTopic
+from ..output import AT_COMMIT, NO_TIMESTAMP, NOT_AT_COMMIT
+from ..settings import Settings
+from . import ResolvedTopic
 
 logger = logging.getLogger("streamcluster")
 _EVER_MS = 2**63

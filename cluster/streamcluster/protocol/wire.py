@@ -7,8 +7,8 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from .outside import Unreadable, parse
-from .printable import encodable
+from ..outside import Unreadable, parse
+from ..printable import encodable
 
 M = TypeVar("M")
 FRAME_BYTES_MAX = 64 * 1024 * 1024

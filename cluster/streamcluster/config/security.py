@@ -11,8 +11,8 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from .errors import ConfigurationError
-from .settings import HIDDEN, SECRET_FILES, Settings, bootstrap_servers, hidden
+from ..errors import ConfigurationError
+from ..settings import HIDDEN, SECRET_FILES, Settings, bootstrap_servers, hidden
 
 ConnectionConfig = dict[str, str | int | float | bool]
 

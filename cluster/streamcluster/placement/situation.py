@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .ids import SlotId, TaskId
+from ..ids import SlotId, TaskId
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Where every task and every standby should be now, given where they are: the one decision about the whole cluster.
 
-Pure. The goal is balanced (assignment_goals.py), the way there is without a stop: a task that is served moves only to a
+Pure. The goal is balanced (goals.py), the way there is without a stop: a task that is served moves only to a
 place that has its state, others are warmed up there first. What nobody serves runs at once, where its state is nearest.
 The result, applied, is the same again while facts are the same, but for what a move makes possible.
 It must not know how tasks are revoked, released and granted.
@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from .assignment_goals import choose_goals
-from .assignment_lags import Lags
-from .assignment_load import choose_swap
-from .assignment_standbys import choose_standbys
-from .ids import SlotId, TaskId
+from ..ids import SlotId, TaskId
+from .goals import choose_goals
+from .lags import Lags
+from .load import choose_swap
 from .situation import Assignment, Situation
+from .standbys import choose_standbys
 
 
 @dataclass(slots=True)

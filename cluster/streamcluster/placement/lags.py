@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .ids import SlotId, TaskId
+from ..ids import SlotId, TaskId
 from .situation import Situation
 
 # Records, for a host of which nothing is known. More than any lag, and still less than twice this without a head.

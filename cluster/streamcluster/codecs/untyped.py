@@ -23,10 +23,10 @@ from uuid import UUID
 import msgspec
 import orjson
 
+from ..printable import repr_of
+from . import to_bytes
 from .certainty import WORDS
-from .codecs import to_bytes
 from .plain import loads, record_encoder
-from .printable import repr_of
 from .sameness import difference
 from .typed import is_pydantic, is_record, json_decoder
 

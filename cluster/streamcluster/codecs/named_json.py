@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from .errors import DecodeError
+from ..errors import DecodeError
 
 PREFIX = "py/"
 # How every object that names a type begins: our encoders write no space.

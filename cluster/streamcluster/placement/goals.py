@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .assignment_lags import BEHIND_MAX, Lags
-from .balance import NOWHERE, balance
-from .ids import SlotId, TaskId
+from ..ids import SlotId, TaskId
+from .flow import NOWHERE, balance
+from .lags import BEHIND_MAX, Lags
 from .situation import Place, Situation
 
 # The size of a lag, in bits, is enough to choose between cold places.

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
+from ..errors import AppError
 from .dates import asks_for_dates, converting_dates, has_dates, with_dates
-from .errors import AppError
 from .plain import TYPES_CACHED_MAX, reachable_options
 from .record_options import RecordOptions
 

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from .printable import repr_of
+from ..printable import repr_of
 
 _PLAIN = frozenset({str, int, bool, type(None), bytes})
 # By their text: nan is nan, and -0.0 is not 0.0.

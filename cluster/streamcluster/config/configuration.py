@@ -15,10 +15,10 @@ from pathlib import Path
 
 import msgspec
 
-from .errors import ConfigurationError
-from .outside import Unreadable, parse
-from .printable import encodable, repr_of
-from .settings import SETTING_NAMES, Settings, check_setting_name, hidden
+from ..errors import ConfigurationError
+from ..outside import Unreadable, parse
+from ..printable import encodable, repr_of
+from ..settings import SETTING_NAMES, Settings, check_setting_name, hidden
 
 FILE_NAME = "streamcluster.toml"
 PREFIX = "STREAMCLUSTER_"

@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from .errors import DecodeError, ImproperlyConfigured, NotOffered
+from ..errors import DecodeError, ImproperlyConfigured, NotOffered
 from .plain import dumps as dumps_json
 from .plain import loads as loads_json
 

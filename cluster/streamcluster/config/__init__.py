@@ -1,0 +1,1 @@
+"""What the operator gives: settings' files, security, credentials, logs."""
