@@ -1,7 +1,7 @@
 """What the engine needs of a store: one store per task, holding all shards of the task and their changelog offsets.
 
-Two implementations: `MemoryStore` here, and RocksDB in `streamcluster_worker.shard`. One conformance suite runs on both
-(tests/stores). Keys and values are the bytes that the changelog has; the engine encodes and decodes.
+Two implementations: `MemoryStore` here, and RocksDB in `streamcluster_worker.state.rocks`. One conformance suite runs
+on both (tests/stores). Keys and values are the bytes that the changelog has; the engine encodes and decodes.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import os
 from typing import Any
 
 import streamcluster
-from streamcluster_worker.shard import RocksStore
+from streamcluster_worker.state.rocks import RocksStore
 
 from .apps import RUN, SOURCE, Order, app_id, output_topic
 from .clock import pause

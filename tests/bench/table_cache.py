@@ -21,8 +21,8 @@ from streamcluster.ids import TP, TaskId
 from streamcluster.stores import Shard, TaskStore
 from streamcluster.testing import Driver
 from streamcluster.testing.topics import SimulatedRecord
-from streamcluster_worker.shard import RocksStore
-from streamcluster_worker.store_memory import Memory
+from streamcluster_worker.state.memory import Memory
+from streamcluster_worker.state.rocks import RocksStore
 
 TASKS = 16
 KEYS = 200_000

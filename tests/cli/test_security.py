@@ -21,7 +21,7 @@ from streamcluster.settings import Settings, make_settings
 from streamcluster.topology import Declared
 from streamcluster_coordinator.admin import brokers as topics
 from streamcluster_coordinator.admin import client as topics_client
-from streamcluster_worker import kafka_settings
+from streamcluster_worker.kafka import config as kafka_settings
 
 PASSWORD = "s3cret-pass"
 SCRAM: dict[str, Any] = {"sasl_mechanism": "SCRAM-SHA-512", "sasl_username": "ann"}

@@ -12,8 +12,8 @@ from streamcluster import App
 from streamcluster.ids import TaskId
 from streamcluster.stores import MemoryStore, TaskStore
 from streamcluster.testing import Driver
-from streamcluster_worker.shard import RocksStore
-from streamcluster_worker.store_memory import Memory
+from streamcluster_worker.state.memory import Memory
+from streamcluster_worker.state.rocks import RocksStore
 
 MIB = 1024 * 1024
 

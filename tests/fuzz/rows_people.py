@@ -37,9 +37,9 @@ from streamcluster_coordinator import cli
 from streamcluster_coordinator.cli import hosts as cli_hosts
 from streamcluster_coordinator.shell.notify import take_over_notifications
 from streamcluster_coordinator.shell.presentation import make_presentation
-from streamcluster_worker import queries
-from streamcluster_worker.store_errors import CorruptStore
-from streamcluster_worker.store_record import identity, read_identity, read_offset
+from streamcluster_worker.answers import queries
+from streamcluster_worker.state.record import identity, read_identity, read_offset
+from streamcluster_worker.state.store_errors import CorruptStore
 
 from .mutating import JSON
 from .rows import Row

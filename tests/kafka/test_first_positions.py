@@ -9,9 +9,9 @@ import pytest
 from streamcluster.ids import TP, TaskId
 from streamcluster.protocol.messages import Grant, Released, Revoke
 from streamcluster.settings import Settings
-from streamcluster_worker.begin import Past
-from streamcluster_worker.clients import Clients
-from streamcluster_worker.positions import start_positions
+from streamcluster_worker.data.begin import Past
+from streamcluster_worker.data.clients import Clients
+from streamcluster_worker.data.positions import start_positions
 from tests.conftest import MakeTopic
 from tests.kafka.worker import OneWorker, report_where, wait_caught_up
 from tests.process.checker import Row

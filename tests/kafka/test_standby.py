@@ -19,7 +19,7 @@ from streamcluster.protocol.messages import (
     Rows,
     Stored,
 )
-from streamcluster_worker.kafka import Connection, open_transactional_producer
+from streamcluster_worker.kafka.opening import Connection, open_transactional_producer
 from tests.kafka.conftest import MakeWorker
 from tests.kafka.worker import Link, OneWorker, report_where, wait_caught_up
 from tests.process.checker import Row

@@ -18,9 +18,9 @@ from confluent_kafka.admin import AdminClient
 from streamcluster.engine.partition import short_name
 from streamcluster.ids import TaskId
 from streamcluster_coordinator.records.snapshot import control_topic
-from streamcluster_worker.shard import RocksStore
-from streamcluster_worker.store_memory import Memory
-from streamcluster_worker.store_record import identity
+from streamcluster_worker.state.memory import Memory
+from streamcluster_worker.state.record import identity
+from streamcluster_worker.state.rocks import RocksStore
 from tests.ledger.folds import decode_movement
 from tests.ledger.hosts import Host
 from tests.ledger.values import OUTPUTS, TABLES, Claim, CommitSeen, Cut, Letter, Log, StoreCopy

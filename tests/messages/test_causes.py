@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from streamcluster.causes import cause_in, cause_of, why, why_no_process
-from streamcluster_worker.store_errors import CorruptStore, StoreUnavailable, store_error
+from streamcluster_worker.state.store_errors import CorruptStore, StoreUnavailable, store_error
 
 CAUSES = [
     (errno.EMFILE, "files and sockets open, which is its limit: raise it with `ulimit -n`"),

@@ -6,8 +6,10 @@ import itertools
 
 from streamcluster.protocol.messages import WorkerConfig
 from streamcluster.settings import Settings
-from streamcluster_worker import clients, runtime, session
-from streamcluster_worker.kafka import open_consumer
+from streamcluster_worker import session
+from streamcluster_worker import worker as runtime
+from streamcluster_worker.data import clients
+from streamcluster_worker.kafka.opening import open_consumer
 from tests.process.apps import obedient
 
 __all__ = ["obedient"]

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from streamcluster_worker.shard import RocksStore
-from streamcluster_worker.store_memory import Memory
+from streamcluster_worker.state.memory import Memory
+from streamcluster_worker.state.rocks import RocksStore
 
 TABLES = ["a", "b"]
 # Table -> rows, and table -> the changelog offset behind them.

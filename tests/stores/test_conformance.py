@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamcluster.stores import MemoryStore, StoreClosed, TaskStore
-from streamcluster_worker.shard import RocksStore
-from streamcluster_worker.store_memory import Memory
+from streamcluster_worker.state.memory import Memory
+from streamcluster_worker.state.rocks import RocksStore
 
 MakeStore = Callable[[list[str]], TaskStore]
 MIB = 1024 * 1024

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from streamcluster_worker.shard import RocksStore
-from streamcluster_worker.store_errors import CorruptStore
-from streamcluster_worker.store_memory import Memory
+from streamcluster_worker.state.memory import Memory
+from streamcluster_worker.state.rocks import RocksStore
+from streamcluster_worker.state.store_errors import CorruptStore
 from tests.stores.killed import TABLES, commits
 
 SEEDS = range(24)

@@ -15,13 +15,13 @@ PACKAGES = {  # source root -> the one package in it
 # (but for LAYERS below). Tests are free: they look at everything from outside.
 ALLOWED_IN: dict[str, tuple[str, ...]] = {
     "confluent_kafka": (
-        "worker/streamcluster_worker/kafka*.py",
+        "worker/streamcluster_worker/kafka/*.py",
         "coordinator/streamcluster_coordinator/admin/*.py",
         "coordinator/streamcluster_coordinator/control/*.py",
         "coordinator/streamcluster_coordinator/broker/*.py",
         "coordinator/streamcluster_coordinator/demo/*.py",
     ),
-    "rocksdict": ("worker/streamcluster_worker/shard.py", "worker/streamcluster_worker/store_memory.py"),
+    "rocksdict": ("worker/streamcluster_worker/state/rocks.py", "worker/streamcluster_worker/state/memory.py"),
     "uvloop": ("worker/streamcluster_worker/main.py",),
     "streamcluster_worker": ("coordinator/streamcluster_coordinator/shell/entry.py",),
     # Launchers: `python -m streamcluster` and `App.main()` start the CLI when called; nothing else looks up.
@@ -72,7 +72,7 @@ CLASS_METHODS_MAX = 25
 # Methods of libraries -> what happens, and what to call instead.
 CRASHING_CALLS = {
     "delete_records": "librdkafka 2.16 may free memory twice when it has to ask who leads; "
-    "call kafka_purge.delete_behind, which has asked before",
+    "call kafka.purging.delete_behind, which has asked before",
     "list_offsets": "librdkafka 2.16 may free memory twice when it has to ask who leads; "
     "use Consumer.offsets_for_times",
     "list_consumer_group_offsets": "librdkafka 2.16 may read freed memory while the group's coordinator is not ready; "
@@ -96,7 +96,7 @@ TEST_ROOTS = frozenset({"pydantic.BaseModel", "hypothesis.stateful.RuleBasedStat
 
 # (rule, file, name) -> why. An entry that excuses nothing fails the tests.
 EXCEPTIONS: dict[tuple[str, str, str], str] = {
-    ("crashing_calls", "worker/streamcluster_worker/kafka_purge.py", "delete_records"): "it knows who leads by then",
+    ("crashing_calls", "worker/streamcluster_worker/kafka/purging.py", "delete_records"): "it knows who leads by then",
     ("crashing_calls", "tests/worker/changelogs.py", "delete_records"): "a test's own client, of one broker that leads",
     ("allowed_importers", "cluster/streamcluster/config/logs.py", "streamcluster_worker"): "the name of a logger",
     ("allowed_importers", "cluster/streamcluster/config/logs.py", "streamcluster_coordinator"): "the name of a logger",

@@ -89,7 +89,7 @@ BROKEN: list[tuple[str, str, str]] = [
 CLEAN: list[tuple[str, str, str]] = [
     ("allowed_importers", "coordinator/streamcluster_coordinator/shell/entry.py", "import streamcluster_worker.main"),
     ("allowed_importers", "cluster/streamcluster/__main__.py", "from streamcluster_coordinator.cli import main"),
-    ("allowed_importers", "worker/streamcluster_worker/kafka.py", "import confluent_kafka"),
+    ("allowed_importers", "worker/streamcluster_worker/kafka/opening.py", "import confluent_kafka"),
     ("allowed_importers", TEST, "import confluent_kafka, rocksdict, streamcluster_worker.main"),
     ("allowed_importers", CLUSTER, "'''Tells streamcluster_worker what to do.'''\nuses = 'rocksdict'"),
     ("relative_inside_absolute_across", WORKER, "from streamcluster.ids import TP\nfrom .commit import commit"),

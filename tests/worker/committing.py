@@ -11,8 +11,10 @@ from confluent_kafka import Message, TopicPartition
 from streamcluster.ids import TP
 from streamcluster.output import OutputRecord, output_of
 from streamcluster.settings import Settings
-from streamcluster_worker.committer import Committer
-from streamcluster_worker.kafka import (
+from streamcluster_worker.data.committer import Committer
+from streamcluster_worker.kafka.native import why_not_native
+from streamcluster_worker.kafka.offsets import Offsets
+from streamcluster_worker.kafka.opening import (
     Connection,
     KafkaError,
     open_changelog_consumer,
@@ -20,8 +22,6 @@ from streamcluster_worker.kafka import (
     open_transactional_producer,
     read_committed_positions,
 )
-from streamcluster_worker.kafka_native import why_not_native
-from streamcluster_worker.offsets import Offsets
 
 Guarantee = Literal["exactly_once", "at_least_once"]
 Options = dict[str, str | int | float | bool]

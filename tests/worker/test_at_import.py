@@ -24,8 +24,8 @@ import pytest
 from streamcluster.protocol.messages import Description
 from streamcluster_coordinator.checking import describe
 from streamcluster_coordinator.shell.fleet import Fleet
-from streamcluster_worker.at_import import in_one_line, only_listens, opened_now, shared_since
-from streamcluster_worker.randomness import Generators
+from streamcluster_worker.user.at_import import in_one_line, only_listens, opened_now, shared_since
+from streamcluster_worker.user.randomness import Generators
 
 Opening = Callable[[Path, contextlib.ExitStack], None]
 

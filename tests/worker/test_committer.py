@@ -13,19 +13,19 @@ from streamcluster.ids import TP, TaskId
 from streamcluster.output import OutputRecord, output_of
 from streamcluster.settings import Settings
 from streamcluster.topology.murmur2 import partition_for
-from streamcluster_worker import positions
-from streamcluster_worker.begin import Past
-from streamcluster_worker.clients import Clients
-from streamcluster_worker.kafka import (
+from streamcluster_worker.data import positions
+from streamcluster_worker.data.begin import Past
+from streamcluster_worker.data.clients import Clients
+from streamcluster_worker.data.sender import is_refused
+from streamcluster_worker.kafka.offsets import Offsets
+from streamcluster_worker.kafka.opening import (
     Connection,
     KafkaError,
     open_consumer,
     open_transactional_producer,
     read_committed_positions,
 )
-from streamcluster_worker.kafka_errors import RecordRefused, ResetNeeded
-from streamcluster_worker.offsets import Offsets
-from streamcluster_worker.sender import is_refused
+from streamcluster_worker.kafka.verdicts import RecordRefused, ResetNeeded
 from tests.conftest import MakeTopic
 from tests.process.waiting import eventually
 from tests.worker.committing import PATHS, Bench, records

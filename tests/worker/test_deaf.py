@@ -18,11 +18,13 @@ from streamcluster.output import output_of
 from streamcluster.settings import Settings
 from streamcluster.stores import MemoryStore
 from streamcluster_coordinator.broker import Broker
-from streamcluster_worker import clients as clients_module
-from streamcluster_worker import committer, follow, offsets, restore, sender
-from streamcluster_worker.clients import Clients
-from streamcluster_worker.committer import Committer
-from streamcluster_worker.kafka import (
+from streamcluster_worker.data import clients as clients_module
+from streamcluster_worker.data import committer, sender
+from streamcluster_worker.data.clients import Clients
+from streamcluster_worker.data.committer import Committer
+from streamcluster_worker.kafka import offsets
+from streamcluster_worker.kafka.offsets import Offsets
+from streamcluster_worker.kafka.opening import (
     Connection,
     Consumer,
     connect,
@@ -31,8 +33,8 @@ from streamcluster_worker.kafka import (
     open_producer,
     open_transactional_producer,
 )
-from streamcluster_worker.kafka_errors import ResetNeeded
-from streamcluster_worker.offsets import Offsets
+from streamcluster_worker.kafka.verdicts import ResetNeeded
+from streamcluster_worker.state import follow, restore
 from tests.conftest import MakeTopic
 from tests.process import topics
 from tests.process.waiting import eventually

@@ -12,15 +12,15 @@ from streamcluster.ids import TP
 from streamcluster.output import output_of
 from streamcluster.settings import Settings
 from streamcluster_coordinator.broker import Broker
-from streamcluster_worker.committer import Committer
-from streamcluster_worker.kafka import (
+from streamcluster_worker.data.committer import Committer
+from streamcluster_worker.kafka.opening import (
     Connection,
     Producer,
     open_group_consumer,
     open_transactional_producer,
     read_committed_positions,
 )
-from streamcluster_worker.kafka_errors import ResetNeeded
+from streamcluster_worker.kafka.verdicts import ResetNeeded
 from tests.process import topics
 from tests.process.waiting import eventually
 

@@ -20,11 +20,11 @@ from streamcluster.ids import TaskId
 from streamcluster.protocol.messages import LAG_UNKNOWN
 from streamcluster.settings import bootstrap_servers
 from streamcluster.stores import MemoryStore, TaskStore
-from streamcluster_worker.follow import Standing
-from streamcluster_worker.restore import Restorer
-from streamcluster_worker.shard import RocksStore
-from streamcluster_worker.store_errors import CorruptStore
-from streamcluster_worker.store_memory import Memory
+from streamcluster_worker.state.follow import Standing
+from streamcluster_worker.state.memory import Memory
+from streamcluster_worker.state.restore import Restorer
+from streamcluster_worker.state.rocks import RocksStore
+from streamcluster_worker.state.store_errors import CorruptStore
 from tests.conftest import MakeTopic
 from tests.process.waiting import eventually
 from tests.worker.changelogs import abort, commit, trim
@@ -34,8 +34,8 @@ MIB = 1024 * 1024
 OPEN_AND_PRINT = """
 import sys
 from pathlib import Path
-from streamcluster_worker.shard import RocksStore
-from streamcluster_worker.store_memory import Memory
+from streamcluster_worker.state.rocks import RocksStore
+from streamcluster_worker.state.memory import Memory
 store = RocksStore.open(Path(sys.argv[1]), ["t"], Memory(1 << 20, 1 << 20))
 print(store.shard("t").scan())
 """
@@ -45,11 +45,11 @@ from pathlib import Path
 import msgspec
 from streamcluster.ids import TaskId
 from streamcluster.settings import Settings
-from streamcluster_worker.follow import Follower
-from streamcluster_worker.kafka import Connection
-from streamcluster_worker.offsets import Offsets
-from streamcluster_worker.shard import RocksStore
-from streamcluster_worker.store_memory import Memory
+from streamcluster_worker.state.follow import Follower
+from streamcluster_worker.kafka.opening import Connection
+from streamcluster_worker.kafka.offsets import Offsets
+from streamcluster_worker.state.rocks import RocksStore
+from streamcluster_worker.state.memory import Memory
 
 class Here:
     def open(self, task):

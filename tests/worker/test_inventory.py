@@ -13,11 +13,11 @@ import pytest
 from streamcluster.ids import TaskId
 from streamcluster.settings import Settings
 from streamcluster.topology import ResolvedTable, ResolvedTopic, Topology
-from streamcluster_worker.shard import RocksStore, read_offsets
-from streamcluster_worker.store_errors import CorruptStore
-from streamcluster_worker.store_memory import Memory
-from streamcluster_worker.store_record import identity
-from streamcluster_worker.stores import Stores
+from streamcluster_worker.state.memory import Memory
+from streamcluster_worker.state.record import identity
+from streamcluster_worker.state.rocks import RocksStore, read_offsets
+from streamcluster_worker.state.store_errors import CorruptStore
+from streamcluster_worker.state.stores import Stores
 
 MIB = 1024 * 1024
 TOPOLOGY = Topology(
@@ -35,9 +35,9 @@ TOPOLOGY = Topology(
 HOLD_OPEN = """
 import sys
 from pathlib import Path
-from streamcluster_worker.shard import RocksStore
-from streamcluster_worker.store_memory import Memory
-from streamcluster_worker.store_record import identity
+from streamcluster_worker.state.rocks import RocksStore
+from streamcluster_worker.state.memory import Memory
+from streamcluster_worker.state.record import identity
 from streamcluster.ids import TaskId
 owner = identity("shop", "cluster-1", TaskId.parse(Path(sys.argv[1]).name))
 store = RocksStore.open(Path(sys.argv[1]), ["a", "b"], Memory(1 << 20, 1 << 20), owner)

@@ -8,8 +8,8 @@ from confluent_kafka import Producer
 
 from streamcluster.ids import TP
 from streamcluster.settings import Settings, bootstrap_servers
-from streamcluster_worker.changelogs import Log, assign_only
-from streamcluster_worker.kafka import Connection, connect, open_consumer
+from streamcluster_worker.kafka.opening import Connection, connect, open_consumer
+from streamcluster_worker.state.changelogs import Log, assign_only
 from tests.conftest import MakeTopic
 
 SECONDS = 30.0

@@ -19,11 +19,11 @@ from streamcluster.errors import ConfigurationError, StreamclusterError
 from streamcluster.ids import TP
 from streamcluster.output import OutputRecord, output_of
 from streamcluster.settings import Settings
-from streamcluster_worker.kafka import Connection, open_producer, open_transactional_producer
-from streamcluster_worker.kafka_errors import ResetNeeded
-from streamcluster_worker.kafka_native import give, is_native, native_words, take_missed, why_not_native, with_plugin
-from streamcluster_worker.offsets import Offsets
-from streamcluster_worker.sender import Sender
+from streamcluster_worker.data.sender import Sender
+from streamcluster_worker.kafka.native import give, is_native, native_words, take_missed, why_not_native, with_plugin
+from streamcluster_worker.kafka.offsets import Offsets
+from streamcluster_worker.kafka.opening import Connection, open_producer, open_transactional_producer
+from streamcluster_worker.kafka.verdicts import ResetNeeded
 from tests.conftest import MakeTopic
 from tests.process.waiting import eventually
 from tests.worker.committing import PATHS, SECONDS, Bench

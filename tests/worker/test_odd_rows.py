@@ -18,9 +18,9 @@ from streamcluster.codecs.table_coding import make_table_coder
 from streamcluster.protocol.messages import READ_SECONDS, UNREADABLE, Rows
 from streamcluster.shown import ESCAPED
 from streamcluster.stores import MemoryStore
-from streamcluster_worker.queries import QUESTIONS_MAX, ROWS_BYTES_MAX
-from streamcluster_worker.shard import RocksStore
-from streamcluster_worker.store_memory import Memory
+from streamcluster_worker.answers.queries import QUESTIONS_MAX, ROWS_BYTES_MAX
+from streamcluster_worker.state.memory import Memory
+from streamcluster_worker.state.rocks import RocksStore
 from tests.worker.test_queries import MIB, TASKS, Asker, asking
 
 GOOD = {b'"ann"': b"1", b'"zoe"': b"2"}

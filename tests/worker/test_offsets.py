@@ -15,10 +15,10 @@ from streamcluster.errors import BrokerUnreachable
 from streamcluster.ids import TP
 from streamcluster.settings import Settings
 from streamcluster_coordinator.broker import Broker
-from streamcluster_worker import offsets as offsets_module
-from streamcluster_worker.kafka import Connection
-from streamcluster_worker.kafka_errors import ResetNeeded, classify
-from streamcluster_worker.offsets import Offsets
+from streamcluster_worker.kafka import offsets as offsets_module
+from streamcluster_worker.kafka.offsets import Offsets
+from streamcluster_worker.kafka.opening import Connection
+from streamcluster_worker.kafka.verdicts import ResetNeeded, classify
 from tests.process import topics
 from tests.process.waiting import eventually
 

@@ -18,8 +18,8 @@ TASKS, TABLES = 4, 5
 RESTORE_ALL = """
 import os, resource, sys
 from pathlib import Path
-from streamcluster_worker.shard import RocksStore
-from streamcluster_worker.store_memory import Memory
+from streamcluster_worker.state.rocks import RocksStore
+from streamcluster_worker.state.memory import Memory
 limit, open_files = int(sys.argv[2]), int(sys.argv[3])
 resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
 memory = Memory(1 << 20, 1 << 19, open_files)
@@ -35,9 +35,9 @@ print(most)
 OPEN_UNTIL_IT_FAILS = """
 import resource, sys
 from pathlib import Path
-from streamcluster_worker.shard import RocksStore
-from streamcluster_worker.store_memory import Memory
-from streamcluster_worker.store_errors import StoreUnavailable
+from streamcluster_worker.state.rocks import RocksStore
+from streamcluster_worker.state.memory import Memory
+from streamcluster_worker.state.store_errors import StoreUnavailable
 resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
 memory, stores = Memory(1 << 20, 1 << 20), []
 try:

@@ -12,9 +12,9 @@ from streamcluster.errors import StateIncompatible
 from streamcluster.ids import TP
 from streamcluster.settings import make_settings
 from streamcluster.stores import MemoryStore, TaskStore
-from streamcluster_worker.positions import Start, has_rows, refuse_lost_offsets
-from streamcluster_worker.shard import RocksStore
-from streamcluster_worker.store_memory import Memory
+from streamcluster_worker.data.positions import Start, has_rows, refuse_lost_offsets
+from streamcluster_worker.state.memory import Memory
+from streamcluster_worker.state.rocks import RocksStore
 
 MIB = 1024 * 1024
 TABLES = ["a", "b"]

@@ -15,8 +15,8 @@ from streamcluster.ids import TP
 from streamcluster.settings import Settings
 from streamcluster.topology import ResolvedTopic, Topology
 from streamcluster.topology.declare import freeze
-from streamcluster_worker.kafka_purge import PurgeRefused, delete_behind, open_purger
-from streamcluster_worker.purge import Purge
+from streamcluster_worker.data.purge import Purge
+from streamcluster_worker.kafka.purging import PurgeRefused, delete_behind, open_purger
 from tests.conftest import MakeTopic
 
 SECONDS, RECORDS = 20.0, 10

@@ -19,12 +19,12 @@ from streamcluster.protocol.messages import ReadTable, Rows, ToCoordinator
 from streamcluster.stores import MemoryStore, TaskStore
 from streamcluster.topology import ResolvedTable, ResolvedTopic, Topology
 from streamcluster.topology.declare import Plan, freeze
-from streamcluster_worker import queries
+from streamcluster_worker.answers import queries
+from streamcluster_worker.answers.queries import QUESTIONS_MAX, Queries
 from streamcluster_worker.lifecycle import State
-from streamcluster_worker.queries import QUESTIONS_MAX, Queries
-from streamcluster_worker.shard import RocksStore
-from streamcluster_worker.store_errors import CorruptStore
-from streamcluster_worker.store_memory import Memory
+from streamcluster_worker.state.memory import Memory
+from streamcluster_worker.state.rocks import RocksStore
+from streamcluster_worker.state.store_errors import CorruptStore
 from tests.worker.damaging import damaged
 
 MIB = 1024 * 1024
@@ -41,8 +41,8 @@ Make = Callable[[], dict[TaskId, TaskStore]]
 OPEN = """
 import sys
 from pathlib import Path
-from streamcluster_worker.shard import RocksStore
-from streamcluster_worker.store_memory import Memory
+from streamcluster_worker.state.rocks import RocksStore
+from streamcluster_worker.state.memory import Memory
 RocksStore.open(Path(sys.argv[1]), ["seen"], Memory(1 << 20, 1 << 20)).close()
 """
 

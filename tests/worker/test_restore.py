@@ -13,12 +13,12 @@ from confluent_kafka import Producer
 from streamcluster.ids import TP, TaskId
 from streamcluster.settings import Settings
 from streamcluster.stores import MemoryStore, TaskStore
-from streamcluster_worker.changelogs import Plan, plan
-from streamcluster_worker.kafka import Connection, open_transactional_producer
-from streamcluster_worker.offsets import Offsets
-from streamcluster_worker.restore import Restorer
-from streamcluster_worker.shard import RocksStore
-from streamcluster_worker.store_memory import Memory
+from streamcluster_worker.kafka.offsets import Offsets
+from streamcluster_worker.kafka.opening import Connection, open_transactional_producer
+from streamcluster_worker.state.changelogs import Plan, plan
+from streamcluster_worker.state.memory import Memory
+from streamcluster_worker.state.restore import Restorer
+from streamcluster_worker.state.rocks import RocksStore
 from tests.worker.changelogs import Rows, abort, commit, trim
 
 MakeTopic = Callable[..., str]

@@ -15,11 +15,11 @@ import pytest
 from rocksdict import Options, Rdict
 
 from streamcluster.ids import TaskId
-from streamcluster_worker.shard import RocksShard, RocksStore, read_offsets
-from streamcluster_worker.store_errors import CorruptStore, StoreUnavailable
-from streamcluster_worker.store_memory import Memory
-from streamcluster_worker.store_record import FORMAT_KEY, identity, offset_key
-from streamcluster_worker.stores import set_aside
+from streamcluster_worker.state.memory import Memory
+from streamcluster_worker.state.record import FORMAT_KEY, identity, offset_key
+from streamcluster_worker.state.rocks import RocksShard, RocksStore, read_offsets
+from streamcluster_worker.state.store_errors import CorruptStore, StoreUnavailable
+from streamcluster_worker.state.stores import set_aside
 from tests.worker.damaging import damaged
 
 MIB = 1024 * 1024
@@ -28,8 +28,8 @@ OWNER = identity("shop", "cluster-1", TaskId(4, 1))
 OPEN_AND_PRINT = """
 import sys
 from pathlib import Path
-from streamcluster_worker.shard import RocksStore
-from streamcluster_worker.store_memory import Memory
+from streamcluster_worker.state.rocks import RocksStore
+from streamcluster_worker.state.memory import Memory
 store = RocksStore.open(Path(sys.argv[1]), ["a"], Memory(1 << 20, 1 << 20))
 print(store.shard("a").scan(), store.changelog_next_offset("a"))
 """
@@ -37,8 +37,8 @@ print(store.shard("a").scan(), store.changelog_next_offset("a"))
 WRITE_FOREVER = """
 import sys
 from pathlib import Path
-from streamcluster_worker.shard import RocksStore
-from streamcluster_worker.store_memory import Memory
+from streamcluster_worker.state.rocks import RocksStore
+from streamcluster_worker.state.memory import Memory
 store = RocksStore.open(Path(sys.argv[1]), ["a", "b"], Memory(1 << 20, 1 << 20))
 number = store.changelog_next_offset("a") or 0
 while True:
@@ -224,9 +224,9 @@ def test_write_to_a_full_disk_is_unavailable(tmp_path: Path, memory: Memory) -> 
     code = """
 import resource, signal, sys
 from pathlib import Path
-from streamcluster_worker.shard import RocksStore
-from streamcluster_worker.store_memory import Memory
-from streamcluster_worker.store_errors import StoreUnavailable
+from streamcluster_worker.state.rocks import RocksStore
+from streamcluster_worker.state.memory import Memory
+from streamcluster_worker.state.store_errors import StoreUnavailable
 store = RocksStore.open(Path(sys.argv[1]), ["a"], Memory(1 << 20, 1 << 20))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))

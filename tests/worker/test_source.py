@@ -10,7 +10,7 @@ from confluent_kafka import Consumer
 
 from streamcluster.ids import TP
 from streamcluster.settings import Settings
-from streamcluster_worker.source import Source
+from streamcluster_worker.data.source import Source
 from tests.conftest import MakeTopic
 from tests.process.checker import Row
 from tests.process.records import send

@@ -14,12 +14,12 @@ from streamcluster.engine.values import UnreadableRecord
 from streamcluster.ids import TP, TaskId
 from streamcluster.settings import Settings
 from streamcluster.stores import MemoryStore
-from streamcluster_worker.follow import Follower
-from streamcluster_worker.kafka import Connection, open_consumer
-from streamcluster_worker.offsets import Offsets
-from streamcluster_worker.restore import Restorer
-from streamcluster_worker.source import Source
-from streamcluster_worker.unreadable import Batch
+from streamcluster_worker.data.source import Source
+from streamcluster_worker.data.unreadable import Batch
+from streamcluster_worker.kafka.offsets import Offsets
+from streamcluster_worker.kafka.opening import Connection, open_consumer
+from streamcluster_worker.state.follow import Follower
+from streamcluster_worker.state.restore import Restorer
 from tests.conftest import MakeTopic
 from tests.process.checker import Row
 from tests.process.poison import send_unpackable

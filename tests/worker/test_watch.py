@@ -21,7 +21,7 @@ SECONDS = 10.0
 # File -> what of it makes threads and tasks by itself, and who sees how those end.
 KNOWN = {
     "effects.py": "Effects._ended takes the error, and the worker's loop raises it",
-    "kafka.py": "Detached takes whatever is raised, and raises it in whoever waits",
+    "opening.py": "Detached takes whatever is raised, and raises it in whoever waits",
     "main.py": "the task that is the process: what it raises is its last word",
     "watch.py": "Watch itself",
 }

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from streamcluster.engine.values import Committed
 from streamcluster.ids import TP
-from streamcluster_worker.begin import Log, Past, Reset, begin_of
+from streamcluster_worker.data.begin import Log, Past, Reset, begin_of
 
 TP0 = TP("orders", 0)
 NOTHING = Past({}, {})

@@ -7,7 +7,7 @@ import sys
 
 SCRIPT = """
 import multiprocessing, signal, threading
-from streamcluster_worker.children import PASSED_SIGNALS, expect_children
+from streamcluster_worker.user.children import PASSED_SIGNALS, expect_children
 
 for number in PASSED_SIGNALS:
     signal.signal(number, lambda *_: None)

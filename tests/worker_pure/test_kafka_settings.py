@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streamcluster.settings import make_settings
-from streamcluster_worker import kafka_settings
+from streamcluster_worker.kafka import config as kafka_settings
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from streamcluster.memory import (
     worker_memory,
 )
 from streamcluster.settings import Settings, make_settings
-from streamcluster_worker.kafka_settings import (
+from streamcluster_worker.kafka.config import (
     changelog_consumer_config,
     consumer_config,
     follower_config,

@@ -35,16 +35,16 @@ from streamcluster.settings import Settings, make_settings
 from streamcluster.topology import Declared
 from streamcluster.topology.declare import Plan, apply_limits, freeze
 
-from .app_import import APP_IMPORT, load_or_why
-from .children import ask_children_to_end, end_with_children, expect_children
 from .in_hand_file import open_in_hand
-from .kafka_native import native_words
+from .kafka.native import native_words
 from .link import Link, send_blocking
 from .own_tasks import Stop, failed
-from .randomness import GENERATORS
 from .resident import Resident, split_memory, tune_allocator
-from .runtime import Worker
+from .user.app_import import APP_IMPORT, load_or_why
+from .user.children import ask_children_to_end, end_with_children, expect_children
+from .user.randomness import GENERATORS
 from .watch import Watch
+from .worker import Worker
 
 logger = logging.getLogger("streamcluster")
 PR_SET_PDEATHSIG = 1

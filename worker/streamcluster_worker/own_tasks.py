@@ -21,13 +21,13 @@ from streamcluster.signals import call
 from streamcluster.stores import StoreFailed
 
 from . import lifecycle as life
-from .begin import Begin, Past
+from .answers.reports import reads_of
+from .data.begin import Begin, Past
+from .data.positions import Start, refuse_lost_offsets, start_positions
 from .effects import Effects
-from .positions import Start, refuse_lost_offsets, start_positions
-from .reports import reads_of
 from .session import Session
-from .store_errors import StoreUnavailable
-from .stores import Stores
+from .state.store_errors import StoreUnavailable
+from .state.stores import Stores
 
 logger = logging.getLogger("streamcluster")
 REOPEN_PAUSE_SECONDS = 0.1

@@ -19,10 +19,10 @@ from streamcluster.config.loading import load_app
 from streamcluster.errors import StreamclusterError
 
 from . import main  # noqa: F401 (imported for its modules)
-from .app_import import APP_IMPORT
-from .at_import import Opened, end_children, in_one_line, only_listens, opened_now, shared_since
-from .children import PASSED_SIGNALS
-from .randomness import GENERATORS
+from .user.app_import import APP_IMPORT
+from .user.at_import import Opened, end_children, in_one_line, only_listens, opened_now, shared_since
+from .user.children import PASSED_SIGNALS
+from .user.randomness import GENERATORS
 
 # Tells the fork server that starts anew what was opened; gone from the environment before there are workers.
 _SHARED = "_STREAMCLUSTER_SHARED"

@@ -10,12 +10,12 @@ from streamcluster.engine.pump import Pump
 from streamcluster.ids import TP, TaskId
 from streamcluster.protocol.messages import WorkerConfig
 
-from .clients import Clients
-from .follow import Follower
-from .restore import Restorer
-from .source import Source
-from .stores import Stores
-from .writes import KafkaWrites
+from .data.clients import Clients
+from .data.source import Source
+from .data.writes import KafkaWrites
+from .state.follow import Follower
+from .state.restore import Restorer
+from .state.stores import Stores
 
 # Batches of fewer bytes are not made smaller: one of a single record is taken or not.
 BATCH_BYTES_LEAST = 16 * 1024

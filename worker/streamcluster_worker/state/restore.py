@@ -19,13 +19,13 @@ from streamcluster.memory import shares_of
 from streamcluster.settings import Settings
 from streamcluster.stores import TaskStore
 
-from .batch_room import BatchRoom
+from ..data.batch_room import BatchRoom
+from ..kafka.config import CHANGELOG_PART
+from ..kafka.offsets import Offsets
+from ..kafka.opening import Connection, Consumer, KafkaError, Message, open_changelog_consumer
+from ..kafka.verdicts import classify, error_for
+from ..watch import OWN_THREAD
 from .changelogs import Log, assign_only, offset_of, rows_of, runs_of, set_course
-from .kafka import Connection, Consumer, KafkaError, Message, open_changelog_consumer
-from .kafka_errors import classify, error_for
-from .kafka_settings import CHANGELOG_PART
-from .offsets import Offsets
-from .watch import OWN_THREAD
 
 _log = logging.getLogger("streamcluster.restore")
 # One fetch thread feeds all partitions, and two tasks keep it busy; more would only make the newest task wait. If they

@@ -11,8 +11,8 @@ from confluent_kafka.admin import AdminClient
 from streamcluster.ids import TP
 from streamcluster.settings import Settings
 
-from .kafka import error_of
-from .kafka_settings import client_config
+from .config import client_config
+from .opening import error_of
 
 
 class PurgeRefused(Exception):

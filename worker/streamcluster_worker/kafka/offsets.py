@@ -13,7 +13,7 @@ from streamcluster.errors import BrokerUnreachable
 from streamcluster.ids import TP
 from streamcluster.settings import Settings
 
-from .kafka import (
+from .opening import (
     OFFSET_BEGINNING,
     OFFSET_END,
     Connection,
@@ -27,7 +27,7 @@ from .kafka import (
     is_missing,
     open_offsets_consumer,
 )
-from .kafka_errors import classify, error_for
+from .verdicts import classify, error_for
 
 # A leader that has just died is not asked for longer than this before somebody is asked who leads now; twice as long
 # each time, since a slow one is asked again from the start.

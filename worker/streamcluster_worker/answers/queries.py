@@ -31,8 +31,8 @@ from streamcluster.stores import StoreClosed, StoreFailed, TaskStore
 from streamcluster.topology import ResolvedTable, Topology
 from streamcluster.topology.declare import Plan
 
-from .follow import Follower
-from .lifecycle import State
+from ..lifecycle import State
+from ..state.follow import Follower
 
 # A page of more ends early. It is made a message on the loop, which takes about 1 ms.
 ROWS_BYTES_MAX = 1024 * 1024

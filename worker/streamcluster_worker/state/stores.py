@@ -21,10 +21,10 @@ from streamcluster.settings import Settings
 from streamcluster.stores import MemoryStore, StoreFailed, TaskStore
 from streamcluster.topology import Topology
 
-from .shard import RocksStore, read_offsets
+from .memory import Memory
+from .record import identity
+from .rocks import RocksStore, read_offsets
 from .store_errors import CorruptStore, StoreUnavailable
-from .store_memory import Memory
-from .store_record import identity
 
 logger = logging.getLogger("streamcluster")
 

@@ -16,7 +16,7 @@ from streamcluster.printable import repr_of
 from streamcluster.settings import Settings
 from streamcluster.topology import Topology
 
-from .kafka_purge import PurgeRefused, delete_behind, open_purger
+from ..kafka.purging import PurgeRefused, delete_behind, open_purger
 
 logger = logging.getLogger("streamcluster")
 TIMEOUT_SECONDS = 10.0

@@ -23,13 +23,13 @@ from streamcluster.protocol.messages import LAG_UNKNOWN
 from streamcluster.settings import Settings
 from streamcluster.stores import TaskStore
 
-from .batch_room import BatchRoom
+from ..data.batch_room import BatchRoom
+from ..kafka.config import FOLLOWER_PART
+from ..kafka.offsets import Offsets
+from ..kafka.opening import Connection, Consumer, Message, end_seen, open_follower_consumer
+from ..kafka.verdicts import classify, error_for
+from ..watch import OWN_THREAD
 from .changelogs import Log, assign_only, offset_of, rows_of, runs_of, set_course
-from .kafka import Connection, Consumer, Message, end_seen, open_follower_consumer
-from .kafka_errors import classify, error_for
-from .kafka_settings import FOLLOWER_PART
-from .offsets import Offsets
-from .watch import OWN_THREAD
 
 _log = logging.getLogger("streamcluster.follow")
 _T = TypeVar("_T")

@@ -18,8 +18,8 @@ from streamcluster.output import OutputRecord
 from streamcluster.settings import Settings
 
 try:
-    from ._native import __file__ as _FILE
-    from ._native import is_known, load, missed, produce
+    from .._native import __file__ as _FILE
+    from .._native import is_known, load, missed, produce
 except ModuleNotFoundError:
     _NOT_THERE = "there was no C compiler, or no Python.h, when streamcluster was installed (docs/native.md)"
 except ImportError as error:

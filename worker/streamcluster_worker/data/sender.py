@@ -18,7 +18,9 @@ from streamcluster.ids import TP
 from streamcluster.output import BY_KEY, OutputRecord
 from streamcluster.settings import Settings
 
-from .kafka import (
+from ..kafka.config import PRODUCED_OVERHEAD_BYTES, PRODUCER_QUEUE_RECORDS, producer_queue_bytes
+from ..kafka.native import give, is_native, take_missed
+from ..kafka.opening import (
     KafkaError,
     KafkaException,
     Message,
@@ -28,9 +30,7 @@ from .kafka import (
     is_answered,
     missing_topics,
 )
-from .kafka_errors import RecordRefused, ResetNeeded, classify, error_for
-from .kafka_native import give, is_native, take_missed
-from .kafka_settings import PRODUCED_OVERHEAD_BYTES, PRODUCER_QUEUE_RECORDS, producer_queue_bytes
+from ..kafka.verdicts import RecordRefused, ResetNeeded, classify, error_for
 
 OnDelivery = Callable[[KafkaError | None, Message], None]
 

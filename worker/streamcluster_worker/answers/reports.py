@@ -12,9 +12,9 @@ from streamcluster.ids import TaskId
 from streamcluster.protocol.messages import LAG_UNKNOWN, Report, Stored, TaskReport, TaskState
 from streamcluster.topology import Topology
 
-from .lifecycle import Lifecycle, State
-from .session import Session
-from .stores import Stores
+from ..lifecycle import Lifecycle, State
+from ..session import Session
+from ..state.stores import Stores
 
 _SHOWN: dict[State, TaskState] = {
     "standby": "standby",

@@ -18,8 +18,8 @@ from streamcluster.engine.values import UnreadableRecord
 from streamcluster.ids import TP
 from streamcluster.settings import Settings
 
-from .kafka import Consumer, KafkaError, Message, TopicPartition, end_seen
-from .kafka_errors import classify, error_for
+from ..kafka.opening import Consumer, KafkaError, Message, TopicPartition, end_seen
+from ..kafka.verdicts import classify, error_for
 from .unreadable import Batch
 
 logger = logging.getLogger("streamcluster")

@@ -24,10 +24,10 @@ from rocksdict import (
 from streamcluster.causes import why
 from streamcluster.stores import StoreClosed
 
+from .logs import mend_logs
+from .memory import Memory
+from .record import FORMAT_KEY, NOBODY, Identity, offset_key, read_identity, read_offset, refuse_another
 from .store_errors import CorruptStore, StoreUnavailable, store_error
-from .store_logs import mend_logs
-from .store_memory import Memory
-from .store_record import FORMAT_KEY, NOBODY, Identity, offset_key, read_identity, read_offset, refuse_another
 
 # A table may be called "default", which is RocksDB's own column family.
 _FAMILY_PREFIX = "table:"

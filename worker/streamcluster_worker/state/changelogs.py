@@ -14,7 +14,7 @@ from operator import methodcaller
 from streamcluster.ids import TP, TaskId
 from streamcluster.stores import TaskStore
 
-from .kafka import Consumer, KafkaError, Message, TopicPartition, find_leaders
+from ..kafka.opening import Consumer, KafkaError, Message, TopicPartition, find_leaders
 
 _log = logging.getLogger("streamcluster.restore")
 _error = methodcaller("error")

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from streamcluster.config.security import QUIET_SECONDS
 from streamcluster.settings import Settings
 
-from .committer import Committer
-from .kafka import (
+from ..kafka.offsets import Offsets
+from ..kafka.opening import (
     Connection,
     Consumer,
     cluster_id_of,
@@ -20,7 +20,7 @@ from .kafka import (
     open_producer,
     open_transactional_producer,
 )
-from .offsets import Offsets
+from .committer import Committer
 
 # Meanwhile the loop stands still, which had nothing to read for a while. More than a round trip across an ocean.
 _CONSUMER_SECONDS = 1.0

@@ -12,10 +12,10 @@ from streamcluster.ids import TP, TaskId
 from streamcluster.settings import Settings
 from streamcluster.stores import TaskStore
 
-from . import kafka
+from ..kafka import opening
+from ..kafka.opening import find_group, find_leaders, read_committed_positions
 from .begin import Begin, Log, Past, begin_of
 from .clients import Clients
-from .kafka import find_group, find_leaders, read_committed_positions
 
 logger = logging.getLogger("streamcluster")
 POSITIONS_SECONDS_MAX = 30.0
@@ -103,7 +103,7 @@ def start_positions(
     }
 
 
-def _committed(clients: Clients, settings: Settings, tps: list[TP]) -> dict[TP, kafka.Committed]:
+def _committed(clients: Clients, settings: Settings, tps: list[TP]) -> dict[TP, opening.Committed]:
     try:
         return read_committed_positions(clients.group, tps, POSITIONS_SECONDS_MAX)
     except BrokerUnreachable as error:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from streamcluster.errors import BrokerUnreachable, StreamclusterError
 
-from .clients import Clients
+from ..data.clients import Clients
 
 # A broker that restarts, or an idle connection that it closed, is no outage yet.
 GRACE_SECONDS = 2.0

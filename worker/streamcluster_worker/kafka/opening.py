@@ -30,9 +30,7 @@ from streamcluster.errors import BrokerUnreachable
 from streamcluster.ids import TP
 from streamcluster.settings import Settings
 
-from .kafka_errors import Verdict, classify, client_error, error_for
-from .kafka_native import with_plugin
-from .kafka_settings import (
+from .config import (
     BATCH_BYTES_MAX,
     changelog_consumer_config,
     consumer_config,
@@ -41,6 +39,8 @@ from .kafka_settings import (
     offsets_config,
     producer_config,
 )
+from .native import with_plugin
+from .verdicts import Verdict, classify, client_error, error_for
 
 __all__ = [
     "OFFSET_BEGINNING",

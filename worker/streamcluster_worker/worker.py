@@ -46,16 +46,16 @@ from streamcluster.protocol.messages import (
 from streamcluster.stores import StoreFailed
 
 from . import lifecycle as life
+from .answers.outage import Outage
+from .answers.queries import Queries
+from .answers.reports import make_report, stored_message
+from .data.purge import Purge
 from .effects import Effects
-from .kafka_errors import ResetNeeded
-from .outage import Outage
+from .kafka.verdicts import ResetNeeded
 from .own_tasks import REOPEN_PAUSE_SECONDS, REOPEN_PAUSE_SECONDS_MAX, OwnTasks, Stop, failed, tps_of
-from .purge import Purge
-from .queries import Queries
-from .reports import make_report, stored_message
-from .restore import Restorer
 from .session import Session, batch_bytes_max, open_clients, smaller_batch
-from .stores import Stores
+from .state.restore import Restorer
+from .state.stores import Stores
 
 logger = logging.getLogger("streamcluster")
 # A session that lasted so long has healed what ended the one before.

@@ -1,0 +1,1 @@
+"""What the worker tells of itself: reports and rows of its tables."""

@@ -1,0 +1,1 @@
+"""Records in, and results out: the pump's two ports over Kafka."""

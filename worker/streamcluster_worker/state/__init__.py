@@ -1,0 +1,1 @@
+"""The tasks' stores in RocksDB, and how changelogs fill them."""
