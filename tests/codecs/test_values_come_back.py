@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streamcluster.codecs import Codec
@@ -93,6 +93,7 @@ def test_any_key_that_is_taken_comes_back(key: Any) -> None:
 
 @settings(max_examples=400, deadline=None)
 @given(value=kinds.VALUES, declared=st.sampled_from([type_ for type_, _ in TYPED]))
+@example(value=[bytearray(b"\x80")], declared=bytes)
 def test_a_declared_type_takes_its_own_values_and_changes_none(value: Any, declared: Any) -> None:
     """Any value for any type: refused, or as it was."""
     encode, decode = coder(declared)

@@ -41,7 +41,10 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, Decimal):
         return str(value)
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return bytes(value).decode()
+        try:
+            return bytes(value).decode()
+        except UnicodeDecodeError:
+            raise TypeError(f"JSON has no word for bytes that are no text ({bytes(value)!r:.80})") from None
     if isinstance(value, Mapping):
         return dict(value)
     if hasattr(value, "model_dump_json"):
