@@ -16,12 +16,12 @@ import streamcluster
 from streamcluster.config.configuration import operator_settings
 from streamcluster.config.security import cluster_secret, connection_config, loose_secrets
 from streamcluster.errors import ConfigurationError, NotOffered
+from streamcluster.kafka import config as kafka_settings
 from streamcluster.protocol.messages import Description
 from streamcluster.settings import Settings, make_settings
 from streamcluster.topology import Declared
 from streamcluster_coordinator.admin import brokers as topics
 from streamcluster_coordinator.admin import client as topics_client
-from streamcluster_worker.kafka import config as kafka_settings
 
 PASSWORD = "s3cret-pass"
 SCRAM: dict[str, Any] = {"sasl_mechanism": "SCRAM-SHA-512", "sasl_username": "ann"}

@@ -10,12 +10,12 @@ from confluent_kafka import KafkaError, KafkaException
 
 from streamcluster.errors import Fenced
 from streamcluster.ids import Slot, TaskId
+from streamcluster.kafka.verdicts import ResetNeeded, classify, error_for
 from streamcluster.protocol.messages import Follow, Grant, Revoke
 from streamcluster.settings import make_settings
 from streamcluster_coordinator.control.fence import is_fenced
 from streamcluster_coordinator.machine import events as ev
 from streamcluster_coordinator.machine.local import Machine
-from streamcluster_worker.kafka.verdicts import ResetNeeded, classify, error_for
 
 FIRST, SECOND = Slot(0), Slot(1)
 TASK, OTHER = TaskId(2, 0), TaskId(2, 1)

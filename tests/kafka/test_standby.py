@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from streamcluster.ids import TaskId
+from streamcluster.kafka.opening import Connection
 from streamcluster.protocol.messages import (
     Drain,
     Drained,
@@ -19,7 +20,7 @@ from streamcluster.protocol.messages import (
     Rows,
     Stored,
 )
-from streamcluster_worker.kafka.opening import Connection, open_transactional_producer
+from streamcluster_worker.kafka.producers import open_transactional_producer
 from tests.kafka.conftest import MakeWorker
 from tests.kafka.worker import Link, OneWorker, report_where, wait_caught_up
 from tests.process.checker import Row

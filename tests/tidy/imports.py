@@ -12,7 +12,7 @@ from fnmatch import fnmatch
 from graphlib import CycleError, TopologicalSorter
 
 from .source import Source, Violation
-from .tables import ALLOWED_IN, CLOCK_READS, IMPURE_CALLS, IMPURE_MODULES, PACKAGES, PURE
+from .tables import ALLOWED_IN, CLOCK_READS, IMPURE_CALLS, IMPURE_MODULES, PACKAGES, PARTS, PURE
 
 OUR_PACKAGES = frozenset(PACKAGES.values())
 
@@ -45,6 +45,19 @@ def _lines_that_name(source: Source, module: str) -> list[int]:
     }
     # A library's bare name as a string may be anything (a label, a key); that of a package of ours may not.
     return sorted(imported | strings if module in OUR_PACKAGES else imported)
+
+
+def importers_of_parts(source: Source) -> Iterator[Violation]:
+    """A part of a package is imported only in the files that are listed for it."""
+    if not source.package:
+        return
+    for part, paths in PARTS.items():
+        if _matches(source.path, paths):
+            continue
+        for one in source.imports:
+            if f"{one.dotted}.".startswith(f"{part}."):
+                text = f"{part} is imported here; only {', '.join(paths)} may (PARTS in tests/tidy/tables.py)"
+                yield Violation("importers_of_parts", source.path, one.line, part, text)
 
 
 def relative_inside_absolute_across(source: Source) -> Iterator[Violation]:

@@ -11,6 +11,7 @@ FILE_RULES: Mapping[str, Callable[[Source], Iterator[Violation]]] = {
     rule.__name__: rule
     for rule in (
         imports.allowed_importers,
+        imports.importers_of_parts,
         imports.relative_inside_absolute_across,
         imports.no_type_checking_imports,
         imports.purity,

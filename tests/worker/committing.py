@@ -9,19 +9,13 @@ import pytest
 from confluent_kafka import Message, TopicPartition
 
 from streamcluster.ids import TP
+from streamcluster.kafka.offsets import Offsets
+from streamcluster.kafka.opening import Connection, KafkaError, open_changelog_consumer, read_committed_positions
 from streamcluster.output import OutputRecord, output_of
 from streamcluster.settings import Settings
 from streamcluster_worker.data.committer import Committer
 from streamcluster_worker.kafka.native import why_not_native
-from streamcluster_worker.kafka.offsets import Offsets
-from streamcluster_worker.kafka.opening import (
-    Connection,
-    KafkaError,
-    open_changelog_consumer,
-    open_producer,
-    open_transactional_producer,
-    read_committed_positions,
-)
+from streamcluster_worker.kafka.producers import open_producer, open_transactional_producer
 
 Guarantee = Literal["exactly_once", "at_least_once"]
 Options = dict[str, str | int | float | bool]

@@ -9,10 +9,11 @@ from confluent_kafka import Producer
 
 from streamcluster.errors import StreamclusterError
 from streamcluster.ids import TP, TaskId
+from streamcluster.kafka.offsets import Offsets
+from streamcluster.kafka.opening import Connection
 from streamcluster.settings import Settings
 from streamcluster.stores import TaskStore
-from streamcluster_worker.kafka.offsets import Offsets
-from streamcluster_worker.kafka.opening import Connection, open_transactional_producer
+from streamcluster_worker.kafka.producers import open_transactional_producer
 from streamcluster_worker.state.follow import Follower, Standing
 from tests.process.waiting import eventually
 from tests.worker.changelogs import Rows

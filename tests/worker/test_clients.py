@@ -10,13 +10,14 @@ from confluent_kafka.cimpl import NewTopic
 
 from streamcluster.errors import BrokerUnreachable
 from streamcluster.ids import TP, TaskId
+from streamcluster.kafka.opening import Connection, cluster_id_of
 from streamcluster.settings import Settings
 from streamcluster_coordinator.broker import Broker
 from streamcluster_coordinator.broker.ports import free_ports
 from streamcluster_worker.data.begin import Past
 from streamcluster_worker.data.clients import Clients
 from streamcluster_worker.data.positions import start_positions
-from streamcluster_worker.kafka.opening import Connection, cluster_id_of, open_producer
+from streamcluster_worker.kafka.producers import open_producer
 
 NODE = 1
 SECONDS = 30.0

@@ -14,6 +14,10 @@ from types import ModuleType
 import pytest
 
 from streamcluster.ids import TP, TaskId
+from streamcluster.kafka import offsets
+from streamcluster.kafka.offsets import Offsets
+from streamcluster.kafka.opening import Connection, Consumer, connect, open_consumer, open_group_consumer
+from streamcluster.kafka.verdicts import ResetNeeded
 from streamcluster.output import output_of
 from streamcluster.settings import Settings
 from streamcluster.stores import MemoryStore
@@ -22,18 +26,7 @@ from streamcluster_worker.data import clients as clients_module
 from streamcluster_worker.data import committer, sender
 from streamcluster_worker.data.clients import Clients
 from streamcluster_worker.data.committer import Committer
-from streamcluster_worker.kafka import offsets
-from streamcluster_worker.kafka.offsets import Offsets
-from streamcluster_worker.kafka.opening import (
-    Connection,
-    Consumer,
-    connect,
-    open_consumer,
-    open_group_consumer,
-    open_producer,
-    open_transactional_producer,
-)
-from streamcluster_worker.kafka.verdicts import ResetNeeded
+from streamcluster_worker.kafka.producers import open_producer, open_transactional_producer
 from streamcluster_worker.state import follow, restore
 from tests.conftest import MakeTopic
 from tests.process import topics

@@ -9,18 +9,13 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from streamcluster.ids import TP
+from streamcluster.kafka.opening import Connection, Producer, open_group_consumer, read_committed_positions
+from streamcluster.kafka.verdicts import ResetNeeded
 from streamcluster.output import output_of
 from streamcluster.settings import Settings
 from streamcluster_coordinator.broker import Broker
 from streamcluster_worker.data.committer import Committer
-from streamcluster_worker.kafka.opening import (
-    Connection,
-    Producer,
-    open_group_consumer,
-    open_transactional_producer,
-    read_committed_positions,
-)
-from streamcluster_worker.kafka.verdicts import ResetNeeded
+from streamcluster_worker.kafka.producers import open_transactional_producer
 from tests.process import topics
 from tests.process.waiting import eventually
 

@@ -9,8 +9,8 @@ import pytest
 
 from streamcluster.errors import Fenced
 from streamcluster.ids import TP
+from streamcluster.kafka.opening import read_committed_positions
 from streamcluster_worker.data.sender import Sender
-from streamcluster_worker.kafka.opening import read_committed_positions
 from tests.conftest import MakeTopic
 from tests.process.waiting import eventually
 from tests.worker.committing import PATHS, SECONDS, Bench, Guarantee, records

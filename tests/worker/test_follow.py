@@ -46,8 +46,8 @@ import msgspec
 from streamcluster.ids import TaskId
 from streamcluster.settings import Settings
 from streamcluster_worker.state.follow import Follower
-from streamcluster_worker.kafka.opening import Connection
-from streamcluster_worker.kafka.offsets import Offsets
+from streamcluster.kafka.opening import Connection
+from streamcluster.kafka.offsets import Offsets
 from streamcluster_worker.state.rocks import RocksStore
 from streamcluster_worker.state.memory import Memory
 

@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from streamcluster.errors import BrokerUnreachable, ConfigurationError, Fenced
-from streamcluster_worker.kafka.verdicts import ResetNeeded, Verdict, classify, error_for
+from streamcluster.kafka.verdicts import ResetNeeded, Verdict, classify, error_for
 
 CASES: list[tuple[KafkaError, Verdict]] = [
     (KafkaError(KafkaError._FENCED, fatal=True), "fenced"),

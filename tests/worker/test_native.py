@@ -17,13 +17,14 @@ import pytest
 
 from streamcluster.errors import ConfigurationError, StreamclusterError
 from streamcluster.ids import TP
+from streamcluster.kafka.offsets import Offsets
+from streamcluster.kafka.opening import Connection
+from streamcluster.kafka.verdicts import ResetNeeded
 from streamcluster.output import OutputRecord, output_of
 from streamcluster.settings import Settings
 from streamcluster_worker.data.sender import Sender
 from streamcluster_worker.kafka.native import give, is_native, native_words, take_missed, why_not_native, with_plugin
-from streamcluster_worker.kafka.offsets import Offsets
-from streamcluster_worker.kafka.opening import Connection, open_producer, open_transactional_producer
-from streamcluster_worker.kafka.verdicts import ResetNeeded
+from streamcluster_worker.kafka.producers import open_producer, open_transactional_producer
 from tests.conftest import MakeTopic
 from tests.process.waiting import eventually
 from tests.worker.committing import PATHS, SECONDS, Bench

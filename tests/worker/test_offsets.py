@@ -13,12 +13,12 @@ from confluent_kafka.cimpl import NewPartitions
 
 from streamcluster.errors import BrokerUnreachable
 from streamcluster.ids import TP
+from streamcluster.kafka import offsets as offsets_module
+from streamcluster.kafka.offsets import Offsets
+from streamcluster.kafka.opening import Connection
+from streamcluster.kafka.verdicts import ResetNeeded, classify
 from streamcluster.settings import Settings
 from streamcluster_coordinator.broker import Broker
-from streamcluster_worker.kafka import offsets as offsets_module
-from streamcluster_worker.kafka.offsets import Offsets
-from streamcluster_worker.kafka.opening import Connection
-from streamcluster_worker.kafka.verdicts import ResetNeeded, classify
 from tests.process import topics
 from tests.process.waiting import eventually
 

@@ -11,10 +11,11 @@ import pytest
 from confluent_kafka import Producer
 
 from streamcluster.ids import TP, TaskId
+from streamcluster.kafka.offsets import Offsets
+from streamcluster.kafka.opening import Connection
 from streamcluster.settings import Settings
 from streamcluster.stores import MemoryStore, TaskStore
-from streamcluster_worker.kafka.offsets import Offsets
-from streamcluster_worker.kafka.opening import Connection, open_transactional_producer
+from streamcluster_worker.kafka.producers import open_transactional_producer
 from streamcluster_worker.state.changelogs import Plan, plan
 from streamcluster_worker.state.memory import Memory
 from streamcluster_worker.state.restore import Restorer

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from streamcluster.engine.values import UnreadableRecord
 from streamcluster.ids import TP, TaskId
+from streamcluster.kafka.offsets import Offsets
+from streamcluster.kafka.opening import Connection, open_consumer
 from streamcluster.settings import Settings
 from streamcluster.stores import MemoryStore
 from streamcluster_worker.data.source import Source
 from streamcluster_worker.data.unreadable import Batch
-from streamcluster_worker.kafka.offsets import Offsets
-from streamcluster_worker.kafka.opening import Connection, open_consumer
 from streamcluster_worker.state.follow import Follower
 from streamcluster_worker.state.restore import Restorer
 from tests.conftest import MakeTopic

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import streamcluster.kafka
 import streamcluster_worker
 from streamcluster_worker import main
 from streamcluster_worker.own_tasks import failed
@@ -147,10 +148,11 @@ def test_cancelled_is_no_fault() -> None:
 
 
 def test_nothing_of_a_worker_is_started_that_nobody_watches() -> None:
-    """Each thread and task of the package has the watched name, is the watch's, or is in the table above."""
+    """Each thread and task of the worker, and of the Kafka layer, has the watched name, or is in the table above."""
+    folders = (Path(streamcluster_worker.__file__).parent, Path(streamcluster.kafka.__file__).parent)
     unwatched = [
         f"{path.name}:{call.lineno}: {ast.unparse(call)}"
-        for path in sorted(Path(streamcluster_worker.__file__).parent.rglob("*.py"))
+        for path in sorted(path for folder in folders for path in folder.rglob("*.py"))
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(call, ast.Call) and ast.unparse(call.func).rpartition(".")[2] in ("Thread", "create_task")
         if path.name not in KNOWN and "OWN_THREAD" not in ast.unparse(call)

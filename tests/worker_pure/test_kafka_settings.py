@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from streamcluster.kafka import config as kafka_settings
 from streamcluster.settings import make_settings
-from streamcluster_worker.kafka import config as kafka_settings
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,12 @@ from __future__ import annotations
 import pytest
 
 from streamcluster.errors import ConfigurationError
+from streamcluster.kafka.config import (
+    changelog_consumer_config,
+    consumer_config,
+    follower_config,
+    producer_config,
+)
 from streamcluster.memory import (
     MIB,
     POOL_BYTES_LEAST,
@@ -17,12 +23,6 @@ from streamcluster.memory import (
     worker_memory,
 )
 from streamcluster.settings import Settings, make_settings
-from streamcluster_worker.kafka.config import (
-    changelog_consumer_config,
-    consumer_config,
-    follower_config,
-    producer_config,
-)
 
 
 def settings_of(**values: object) -> Settings:

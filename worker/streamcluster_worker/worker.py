@@ -26,6 +26,7 @@ from streamcluster.errors import (
     StreamclusterError,
 )
 from streamcluster.ids import TaskId
+from streamcluster.kafka.verdicts import ResetNeeded
 from streamcluster.printable import repr_of
 from streamcluster.protocol.messages import (
     Drain,
@@ -51,7 +52,6 @@ from .answers.queries import Queries
 from .answers.reports import make_report, stored_message
 from .data.purge import Purge
 from .effects import Effects
-from .kafka.verdicts import ResetNeeded
 from .own_tasks import REOPEN_PAUSE_SECONDS, REOPEN_PAUSE_SECONDS_MAX, OwnTasks, Stop, failed, tps_of
 from .session import Session, batch_bytes_max, open_clients, smaller_batch
 from .state.restore import Restorer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..kafka.opening import Message
+from streamcluster.kafka.opening import Message
 
 # The first batch, whose records nobody has seen; and of how many of a batch the size is looked at.
 _RECORDS_FIRST = 64

@@ -6,10 +6,8 @@ import time
 from dataclasses import dataclass, field
 
 from streamcluster.config.security import QUIET_SECONDS
-from streamcluster.settings import Settings
-
-from ..kafka.offsets import Offsets
-from ..kafka.opening import (
+from streamcluster.kafka.offsets import Offsets
+from streamcluster.kafka.opening import (
     Connection,
     Consumer,
     cluster_id_of,
@@ -17,9 +15,10 @@ from ..kafka.opening import (
     is_answered,
     open_consumer,
     open_group_consumer,
-    open_producer,
-    open_transactional_producer,
 )
+from streamcluster.settings import Settings
+
+from ..kafka.producers import open_producer, open_transactional_producer
 from .committer import Committer
 
 # Meanwhile the loop stands still, which had nothing to read for a while. More than a round trip across an ocean.

@@ -11,11 +11,20 @@ from collections.abc import Callable, Mapping
 
 from streamcluster.config.security import QUIET_SECONDS
 from streamcluster.ids import TP
+from streamcluster.kafka.opening import (
+    Consumer,
+    Detached,
+    KafkaException,
+    Producer,
+    TopicPartition,
+    error_of,
+    find_group,
+    retry,
+)
+from streamcluster.kafka.verdicts import ResetNeeded, is_silence
 from streamcluster.output import OutputRecord
 from streamcluster.settings import Settings
 
-from ..kafka.opening import Consumer, Detached, KafkaException, Producer, TopicPartition, error_of, find_group, retry
-from ..kafka.verdicts import ResetNeeded, is_silence
 from .sender import Sender, give_up_if_deaf
 
 # It takes milliseconds, and seconds while a new coordinator loads its groups: giving that up costs the transaction.

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from streamcluster.engine.values import Committed
 from streamcluster.errors import BrokerUnreachable, StateIncompatible
 from streamcluster.ids import TP, TaskId
+from streamcluster.kafka import opening
+from streamcluster.kafka.opening import find_group, find_leaders, read_committed_positions
 from streamcluster.settings import Settings
 from streamcluster.stores import TaskStore
 
-from ..kafka import opening
-from ..kafka.opening import find_group, find_leaders, read_committed_positions
 from .begin import Begin, Log, Past, begin_of
 from .clients import Clients
 

@@ -15,12 +15,8 @@ from typing import Any, cast
 from streamcluster.config.security import QUIET_SECONDS
 from streamcluster.errors import BrokerUnreachable, StreamclusterError
 from streamcluster.ids import TP
-from streamcluster.output import BY_KEY, OutputRecord
-from streamcluster.settings import Settings
-
-from ..kafka.config import PRODUCED_OVERHEAD_BYTES, PRODUCER_QUEUE_RECORDS, producer_queue_bytes
-from ..kafka.native import give, is_native, take_missed
-from ..kafka.opening import (
+from streamcluster.kafka.config import PRODUCED_OVERHEAD_BYTES, PRODUCER_QUEUE_RECORDS, producer_queue_bytes
+from streamcluster.kafka.opening import (
     KafkaError,
     KafkaException,
     Message,
@@ -30,7 +26,11 @@ from ..kafka.opening import (
     is_answered,
     missing_topics,
 )
-from ..kafka.verdicts import RecordRefused, ResetNeeded, classify, error_for
+from streamcluster.kafka.verdicts import RecordRefused, ResetNeeded, classify, error_for
+from streamcluster.output import BY_KEY, OutputRecord
+from streamcluster.settings import Settings
+
+from ..kafka.native import give, is_native, take_missed
 
 OnDelivery = Callable[[KafkaError | None, Message], None]
 

@@ -16,10 +16,10 @@ from typing import cast
 from streamcluster.current import KafkaRecord
 from streamcluster.engine.values import UnreadableRecord
 from streamcluster.ids import TP
+from streamcluster.kafka.opening import Consumer, KafkaError, Message, TopicPartition, end_seen
+from streamcluster.kafka.verdicts import classify, error_for
 from streamcluster.settings import Settings
 
-from ..kafka.opening import Consumer, KafkaError, Message, TopicPartition, end_seen
-from ..kafka.verdicts import classify, error_for
 from .unreadable import Batch
 
 logger = logging.getLogger("streamcluster")

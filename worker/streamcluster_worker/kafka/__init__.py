@@ -1,1 +1,1 @@
-"""The worker's way to Kafka's client: settings, clients, what errors mean, where logs begin and end."""
+"""What only a worker does with Kafka's client: producers that C may feed, and purging."""

@@ -9,10 +9,9 @@ from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from streamcluster.ids import TP
+from streamcluster.kafka.config import client_config
+from streamcluster.kafka.opening import error_of
 from streamcluster.settings import Settings
-
-from .config import client_config
-from .opening import error_of
 
 
 class PurgeRefused(Exception):

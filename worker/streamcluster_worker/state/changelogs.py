@@ -12,9 +12,8 @@ from itertools import groupby
 from operator import methodcaller
 
 from streamcluster.ids import TP, TaskId
+from streamcluster.kafka.opening import Consumer, KafkaError, Message, TopicPartition, find_leaders
 from streamcluster.stores import TaskStore
-
-from ..kafka.opening import Consumer, KafkaError, Message, TopicPartition, find_leaders
 
 _log = logging.getLogger("streamcluster.restore")
 _error = methodcaller("error")

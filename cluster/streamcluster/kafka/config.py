@@ -7,10 +7,10 @@ are and who we are is `connection_config`'s, which reads secrets from their file
 
 from __future__ import annotations
 
-from streamcluster.config.security import ConnectionConfig, connection_config
-from streamcluster.memory import shares_of
-from streamcluster.settings import Settings
-from streamcluster.topology.limits import DEAD_LETTER_BYTES_MAX
+from ..config.security import ConnectionConfig, connection_config
+from ..memory import shares_of
+from ..settings import Settings
+from ..topology.limits import DEAD_LETTER_BYTES_MAX
 
 Config = ConnectionConfig
 

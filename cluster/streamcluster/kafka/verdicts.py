@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-from streamcluster.causes import cause_in
-from streamcluster.errors import BrokerUnreachable, ConfigurationError, Fenced, StreamclusterError, UnreadableBatch
+from ..causes import cause_in
+from ..errors import BrokerUnreachable, ConfigurationError, Fenced, StreamclusterError, UnreadableBatch
 
 Verdict = Literal["retriable", "fenced", "reset", "unreachable", "config", "missing", "refused", "unreadable"]
 """

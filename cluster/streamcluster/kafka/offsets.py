@@ -9,10 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from streamcluster.errors import BrokerUnreachable
-from streamcluster.ids import TP
-from streamcluster.settings import Settings
-
+from ..errors import BrokerUnreachable
+from ..ids import TP
+from ..settings import Settings
 from .opening import (
     OFFSET_BEGINNING,
     OFFSET_END,
