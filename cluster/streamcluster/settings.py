@@ -1,4 +1,4 @@
-"""Every setting, with its default, unit and bound in one place (invariant I7).
+"""Every setting, with its type, unit, default and meaning in one place (invariant I7); bounds are in config/bounds.py.
 
 `App(...)` keywords are the code's wishes; the operator's file, environment and command line beat them
 (`configuration.py` reads those). This file knows no file, no environment and no clock.
@@ -7,181 +7,206 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
 
 from .checks import check_topic_name, is_topic_name
+from .config.bounds import check_numbers
+from .config.hidden import hidden
 from .errors import ConfigurationError
 from .faust_names import SETTINGS as FAUST_SETTINGS
+
+# Units, as docs/settings.md says them.
+Seconds = float
+Bytes = int
 
 ProcessingGuarantee = Literal["exactly_once", "at_least_once"]
 ErrorAction = Literal["dead_letter", "skip", "stop"]
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
 
-# Settings whose values are never shown, and what the names of such librdkafka options have in them.
-SECRET_SETTINGS = ("sasl_password", "ssl_key_password", "oauth_client_secret")
-_SECRET_WORDS = (
-    *("password", "passwd", "passphrase", "secret", "pem", "oauthbearer.config", "jaas", "assertion", "token"),
-    *("credential", "private"),
-)
-# Settings that name a file with a secret, and what is a path for sure: people paste the secret itself.
-SECRET_FILES = (
-    *("sasl_password_file", "ssl_key_password_file", "oauth_client_secret_file", "cluster_secret_file"),
-    "ssl_key_location",
-)
-_PATH = re.compile(r"(?:~|\.{0,2})/[\w./ -]*\w")
-_PASSWORD_IN_URL = re.compile(r"://[^/]*@")
-HIDDEN = "***"
 HOST_NAME_MAX = 200
 PORT_MAX = 65_535
 
-# The smallest value that makes sense -> settings.
-LEAST: dict[float, tuple[str, ...]] = {
-    0: (
-        *("connect_timeout", "drain_timeout", "stall_report", "error_backoff", "error_retries", "table_cache_bytes"),
-        *("commit_interval", "commit_interval_min", "commit_interval_max", "store_block_cache_bytes"),
-        "standby_replicas",
-    ),
-    0.001: (
-        *("heartbeat_interval", "stall_timeout", "crash_loop_window", "transaction_timeout"),
-        *("host_timeout", "host_heartbeat"),
-    ),
-    0.1: ("repartition_purge_interval",),
-    1: (
-        *("version", "workers", "topic_partitions", "topic_replication_factor", "topic_min_insync_replicas"),
-        *("commit_events_max", "consumer_batch_records_max", "stream_buffer_records_max", "outbox_records_max"),
-        *("producer_flush_records", "consumer_prefetch_bytes", "store_write_buffer_bytes", "crash_loop_deaths"),
-        *("standby_lag_max", "standby_warmups_max", "stream_buffer_bytes_max", "codec_unpacked_bytes_max"),
-        "outbox_bytes_max",
-    ),
-    # A record has a key, a value, headers, and a batch around it.
-    1024: ("producer_max_request_size",),
-    # Below, a worker has no room for anything but itself; 1 GiB written as 1024 is found by it too.
-    64 * 1024 * 1024: ("worker_memory",),
-}
-
-
-# The largest value that any machine could do something with -> settings; all other numbers end before JSON's do.
-MOST: dict[float, tuple[str, ...]] = {1_000: ("workers",), 1_000_000: ("topic_partitions",)}
-NUMBER_MAX = 2**53
-
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All settings of an app. Durations are seconds, sizes are bytes, counts are counts."""
+    """All settings of an app. scripts/settings.py makes docs/settings.md of the texts below them."""
 
     id: str
+    """Names the consumer group, the internal topics and the state directory; the first argument of `App`."""
     version: int = 1
+    """From 2 on the app id is `<id>-v<version>`: a fresh start beside the old one."""
     broker: str = "kafka://localhost:9092"
-    # Who we are and whom we trust (security.py). None: as the other settings imply, always with TLS.
-    broker_security_protocol: SecurityProtocol | None = None
-    sasl_mechanism: SaslMechanism | None = None
-    sasl_username: str | None = None
-    sasl_password: str | None = None
-    sasl_password_file: str | None = None
-    oauth_token_endpoint: str | None = None
-    oauth_client_id: str | None = None
-    oauth_client_secret: str | None = None
-    oauth_client_secret_file: str | None = None
-    oauth_scope: str | None = None
-    oauth_extensions: str | None = None
-    ssl_ca_location: str | None = None
-    ssl_ca_pem: str | None = None
-    ssl_certificate_location: str | None = None
-    ssl_key_location: str | None = None
-    ssl_key_password: str | None = None
-    ssl_key_password_file: str | None = None
-    ssl_check_hostname: bool = True
-    rack: str | None = None
+    """`kafka://host:9092;other:9092`; a missing host is localhost, a missing port 9092."""
     store: Literal["rocksdb://", "memory://"] = "rocksdb://"
-    processing_guarantee: ProcessingGuarantee = "exactly_once"
-
-    # Commits. None: adaptive, from commit_interval_min under low load to commit_interval_max under high load.
-    commit_interval: float | None = None
-    commit_interval_min: float = 0.005
-    commit_interval_max: float = 0.2
-    commit_events_max: int = 1_000_000
-    transaction_timeout: float = 60.0
-
-    # Topics that streamcluster creates.
-    topic_partitions: int = 8
-    topic_replication_factor: int | None = None
-    topic_min_insync_replicas: int | None = None
-    topic_allow_declare: bool = True
-
-    # Codecs by default: keys are text or bytes as they are, values are JSON.
-    key_serializer: str = "raw"
-    value_serializer: str = "json"
-    allow_pickle: bool = False
-    # What the codec gzip may make of one key or value. None: 10 times producer_max_request_size.
-    codec_unpacked_bytes_max: int | None = None
-
-    # Failing events (design.md, section 7).
-    error_retries: int = 1
-    error_backoff: float = 0.1
-    error_action: ErrorAction = "dead_letter"
-    dead_letter_topic: str | None = None
-
-    # Consumer and producer.
-    consumer_auto_offset_reset: Literal["earliest", "latest"] = "earliest"
-    consumer_batch_records_max: int = 10_000
-    consumer_prefetch_bytes: int | None = None
-    producer_compression_type: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
-    producer_max_request_size: int = 1_048_576
-    producer_flush_records: int = 20_000
-    # Give records to librdkafka in C, where that was built.
-    native: bool = True
-    # Raw librdkafka settings, for what has no name above; they go through as they are.
-    broker_options: dict[str, str | int | float | bool] = {}
-
-    # Memory of one worker, all in all (memory.py). None: 384 MiB, or its share of a machine or cgroup that has less.
-    worker_memory: int | None = None
-    # Parts of it. None: what it has for them (consumer_prefetch_bytes too).
-    table_cache_bytes: int | None = None
-    store_block_cache_bytes: int | None = None
-    store_write_buffer_bytes: int | None = None
-    stream_buffer_records_max: int = 50_000
-    stream_buffer_bytes_max: int | None = None
-    # Records that a task may have sent to one topic before `await topic.send` waits for Kafka to take them.
-    outbox_records_max: int = 100_000
-    # And in bytes, over all tasks of a worker. None: a part of worker_memory.
-    outbox_bytes_max: int | None = None
-
-    # Hosts. host: this one's name in the cluster; None: the machine's.
-    host: str | None = None
-    # A host that says nothing for so long is taken for dead: its slots are fenced, its tasks move.
-    host_timeout: float = 3.0
-    host_heartbeat: float = 1.0
-    # Copies of each task's state on other hosts. None: 1 when there is more than one host.
-    standby_replicas: int | None = None
-    # A task moves to a place whose state is at most so many records behind; others are warmed up, so many at once.
-    standby_lag_max: int = 10_000
-    standby_warmups_max: int = 4
-    # Where other hosts may ask this one for rows of tables, HOST:PORT; None: nowhere. They share a secret.
-    advertise: str | None = None
-    # Where that port is opened, HOST:PORT; None: on the address that is advertised.
-    listen: str | None = None
-    cluster_secret_file: str | None = None
-    # Whether records of other hosts have to be signed with that secret. optional: while not all hosts have it.
-    cluster_signatures: Literal["required", "optional"] = "required"
-
-    # Processes.
-    workers: int | None = None
-    connect_timeout: float = 30.0
-    drain_timeout: float = 25.0
-    stall_timeout: float = 60.0
-    stall_report: float = 10.0
-    heartbeat_interval: float = 0.5
-    # How often what is read and committed is deleted from the topics that group_by made.
-    repartition_purge_interval: float = 30.0
-    crash_loop_deaths: int = 5
-    crash_loop_window: float = 60.0
-    log_format: Literal["auto", "text", "json"] = "auto"
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Where tables are kept; with `memory://` they are restored from Kafka at each start."""
     state_dir: str | None = None
+    """The directory for RocksDB and the control socket; none: see [running.md](running.md#the-state-directory)."""
+    processing_guarantee: ProcessingGuarantee = "exactly_once"
+    """What a crash may repeat: nothing, or outputs ([guarantees.md](guarantees.md))."""
+
+    broker_security_protocol: SecurityProtocol | None = None
+    """How to talk to the brokers; none: as the next ones imply, always with TLS. See [security.md](security.md)."""
+    sasl_mechanism: SaslMechanism | None = None
+    """How to log in; none: not at all."""
+    sasl_username: str | None = None
+    """The user, for PLAIN and SCRAM."""
+    sasl_password: str | None = None
+    """The user's password; better in a file; never shown."""
+    sasl_password_file: str | None = None
+    """A file that holds the password alone, or its name in `$CREDENTIALS_DIRECTORY`; beats `sasl_password`."""
+    oauth_token_endpoint: str | None = None
+    """For OAUTHBEARER: the URL that gives tokens for client credentials (OIDC)."""
+    oauth_client_id: str | None = None
+    """Who asks for a token there."""
+    oauth_client_secret: str | None = None
+    """The client's secret; better in a file; never shown."""
+    oauth_client_secret_file: str | None = None
+    """A file with it, as `sasl_password_file`."""
+    oauth_scope: str | None = None
+    """Sent with the request for a token."""
+    oauth_extensions: str | None = None
+    """Sent to the brokers with the token: `name=value,name=value`."""
+    ssl_ca_location: str | None = None
+    """A PEM file (or a directory) with the CAs to trust; none: those of the machine."""
+    ssl_ca_pem: str | None = None
+    """The CAs themselves, as PEM text."""
+    ssl_certificate_location: str | None = None
+    """A client certificate, PEM."""
+    ssl_key_location: str | None = None
+    """Its key, PEM."""
+    ssl_key_password: str | None = None
+    """The password of an encrypted key; better in a file; never shown."""
+    ssl_key_password_file: str | None = None
+    """A file with it, as `sasl_password_file`."""
+    ssl_check_hostname: bool = True
+    """Whether a broker's certificate must name its host."""
+
+    commit_interval: Seconds | None = None
+    """From one commit to the next; none: adaptive, between the next two."""
+    commit_interval_min: Seconds = 0.005
+    """From one commit to the next at low load."""
+    commit_interval_max: Seconds = 0.2
+    """From one commit to the next at full load."""
+    commit_events_max: int = 1_000_000
+    """A commit takes place after so many events, or so many outputs and table entries, at the latest, per worker."""
+    transaction_timeout: Seconds = 60.0
+    """After so long brokers abort the transaction of a worker that is gone."""
+
+    topic_partitions: int = 8
+    """Partitions of topics that are created and say nothing else."""
+    topic_replication_factor: int | None = None
+    """Copies of topics that are created; none: 3, or one for each broker if there are fewer."""
+    topic_min_insync_replicas: int | None = None
+    """Of the copies, how many must have a record before it counts as written; none: 2 of 3 or more, else 1."""
+    topic_allow_declare: bool = True
+    """Whether missing source and output topics are created at all."""
+
+    key_serializer: str = "raw"
+    """Codec of keys without a type: `raw`, `json`, `binary`, chains such as `json|gzip`."""
+    value_serializer: str = "json"
+    """Codec of values without a type."""
+    allow_pickle: bool = False
+    """Whether the codec `pickle` may be used: it runs code of whoever wrote the record."""
+    codec_unpacked_bytes_max: Bytes | None = None
+    """What the codec `gzip` may make of one key or value; none: 10 times `producer_max_request_size`."""
+
+    error_retries: int = 1
+    """How often a failing event is tried again."""
+    error_backoff: Seconds = 0.1
+    """Before the second retry, doubling from there; the first follows at once."""
+    error_action: ErrorAction = "dead_letter"
+    """What happens to an event that fails after that."""
+    dead_letter_topic: str | None = None
+    """Where events go that are given up; none: `<app id>-dead-letter`."""
+
+    consumer_auto_offset_reset: Literal["earliest", "latest"] = "earliest"
+    """Where an app that is new begins in its sources ([positions.md](positions.md))."""
+    consumer_batch_records_max: int = 10_000
+    """Records taken from the client at once."""
+    consumer_prefetch_bytes: Bytes | None = None
+    """Records that wait in the client, per worker; none: a part of `worker_memory`, at most 32 MiB."""
+    producer_compression_type: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
+    """How batches of records are packed for the brokers."""
+    producer_max_request_size: Bytes = 1_048_576
+    """The largest record; a larger one fails its event."""
+    producer_flush_records: int = 20_000
+    """Outputs are handed to the client in pieces of so many."""
+    native: bool = True
+    """Whether records go to librdkafka in C, where that was built ([native.md](native.md))."""
+    broker_options: dict[str, str | int | float | bool] = {}
+    """librdkafka's own settings, passed on as they are."""
+
+    worker_memory: Bytes | None = None
+    """What a worker may take, all in all; none: 384 MiB, or less where the machine or the cgroup has less. See
+    [memory.md](memory.md)."""
+    table_cache_bytes: Bytes | None = None
+    """Decoded table entries in memory, per worker: what was used last stays, whichever table or task it is of; none:
+    what the rest leaves of `worker_memory`."""
+    store_block_cache_bytes: Bytes | None = None
+    """RocksDB's cache of blocks, per worker; none: a part of `worker_memory`."""
+    store_write_buffer_bytes: Bytes | None = None
+    """RocksDB's memory tables, per worker; none: a part of `worker_memory`."""
+    stream_buffer_records_max: int = 50_000
+    """Records that wait for agents, per worker; as it fills up, the fullest partitions pause."""
+    stream_buffer_bytes_max: Bytes | None = None
+    """The same in memory, with the decoded values; none: a part of `worker_memory`."""
+    outbox_records_max: int = 100_000
+    """Records that a task may have sent to one topic before `await topic.send` waits for Kafka to take them."""
+    outbox_bytes_max: Bytes | None = None
+    """The same in memory, over all tasks of a worker; none: a part of `worker_memory`."""
+
+    host: str | None = None
+    """This host's name in the cluster, unique; none: the machine's name."""
+    rack: str | None = None
+    """Where this host is; it then reads from replicas in its rack, when the brokers allow that."""
+    host_timeout: Seconds = 3.0
+    """A host that says nothing for so long is taken for dead: it is fenced, and its tasks move."""
+    host_heartbeat: Seconds = 1.0
+    """How often a host says how it is; at most a third of `host_timeout`."""
+    standby_replicas: int | None = None
+    """Copies of each task's state on other hosts; none: 1 when there is more than one host."""
+    standby_lag_max: int = 10_000
+    """A task moves to a place whose copy is at most so many records behind; others are warmed up first."""
+    standby_warmups_max: int = 4
+    """So many copies are warmed up at once."""
+    advertise: str | None = None
+    """`HOST:PORT` where other hosts ask this one for rows of tables; none: nowhere. See
+    [security.md](security.md#between-hosts)."""
+    listen: str | None = None
+    """`HOST:PORT` where that port is opened, `0.0.0.0:PORT` for all addresses; none: on the address that is
+    advertised, which must be one of this machine."""
+    cluster_secret_file: str | None = None
+    """A file with the secret that all hosts share for that, or its name in `$CREDENTIALS_DIRECTORY`; none:
+    `cluster-secret` there."""
+    cluster_signatures: Literal["required", "optional"] = "required"
+    """With such a secret, records that hosts write for each other are signed: `required` believes no others,
+    `optional` does, while not all hosts have the secret."""
+
+    workers: int | None = None
+    """Worker processes; none: one per core."""
+    connect_timeout: Seconds = 30.0
+    """How long `start` looks for a broker before it ends with exit code 69."""
+    drain_timeout: Seconds = 25.0
+    """To finish and commit after TERM, and to give back a task that moves."""
+    stall_timeout: Seconds = 60.0
+    """A worker that is silent for so long is killed and replaced."""
+    stall_report: Seconds = 10.0
+    """After so long its stacks are logged."""
+    heartbeat_interval: Seconds = 0.5
+    """How often a worker tells the coordinator how it is."""
+    repartition_purge_interval: Seconds = 30.0
+    """How often records that are read and committed are deleted from the topics that `group_by` made."""
+    crash_loop_deaths: int = 5
+    """So many deaths of a worker within `crash_loop_window` are a crash loop."""
+    crash_loop_window: Seconds = 60.0
+    """As `crash_loop_deaths` says."""
+    log_format: Literal["auto", "text", "json"] = "auto"
+    """How lines of the log look; `auto`: text on a terminal, else JSON."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least important lines that are shown."""
 
     @property
     def app_id(self) -> str:
@@ -213,25 +238,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return [(name, hidden(name, getattr(self, name))) for name in self.__struct_fields__]
 
 
-def hidden(name: str, value: object) -> object:
-    """The value of setting `name` as it may be shown to anybody."""
-    if name in SECRET_SETTINGS and value is not None:
-        return HIDDEN
-    if name in SECRET_FILES and value is not None and not (isinstance(value, str) and _PATH.fullmatch(value)):
-        return HIDDEN
-    if name == "broker_options" and isinstance(value, Mapping):
-        return {key: HIDDEN if _is_secret(str(key), one) else one for key, one in value.items()}
-    # An option's text that is no object yet may have a password anywhere.
-    return HIDDEN if name == "broker_options" else value
-
-
-def _is_secret(option: str, value: object) -> bool:
-    """Whether a librdkafka option's value may be one: librdkafka knows small letters only, people do not."""
-    if any(word in option.lower() for word in _SECRET_WORDS):
-        return True
-    return isinstance(value, str) and _PASSWORD_IN_URL.search(value) is not None
-
-
 SETTING_NAMES = tuple(Settings.__struct_fields__)
 
 
@@ -250,7 +256,7 @@ def make_settings(values: Mapping[str, object], *, source: str = "App(...)") -> 
     try:
         settings = msgspec.convert(dict(values), Settings, strict=False)
     except (msgspec.MsgspecError, RecursionError, OverflowError) as error:
-        raise ConfigurationError(f"{source}: {error}. See the README's list of settings.") from error
+        raise ConfigurationError(f"{source}: {error}. docs/settings.md lists all settings.") from error
     return _checked(settings, source)
 
 
@@ -282,7 +288,7 @@ def _checked(settings: Settings, source: str) -> Settings:
     if not settings.broker.startswith("kafka://"):
         raise ConfigurationError(f"{source}: broker={settings.broker!r} must look like 'kafka://host:9092'.")
     _check_texts(settings, source)
-    _check_numbers(settings, source)
+    check_numbers(settings, source)
     copies, in_sync = settings.topic_replication_factor, settings.topic_min_insync_replicas
     if copies is not None and in_sync is not None and in_sync > copies:
         raise ConfigurationError(
@@ -300,20 +306,6 @@ def _check_texts(settings: Settings, source: str) -> None:
     for name, text in texts:
         if isinstance(text, str) and "\0" in text:
             raise ConfigurationError(f"{source}: {name} must not hold a NUL character.")
-
-
-def _check_numbers(settings: Settings, source: str) -> None:
-    most_of = {name: most for most, names in MOST.items() for name in names}
-    for least, names in LEAST.items():
-        for name in names:
-            value = getattr(settings, name)
-            most = most_of.get(name, NUMBER_MAX)
-            if value is None or least <= value <= most:
-                continue
-            # A number of thousands of digits has no text.
-            shown = f"{name}={value}" if -NUMBER_MAX <= value <= NUMBER_MAX or value != value else name
-            bound = f"at most {most:,}" if value > most else f"at least {least}"
-            raise ConfigurationError(f"{source}: {shown} must be {bound}.")
 
 
 def _check_hosts(settings: Settings, source: str) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from streamcluster.config.bounds import LEAST
 from streamcluster.config.configuration import operator_settings, parse_duration
 from streamcluster.errors import ConfigurationError
-from streamcluster.settings import LEAST, Settings, make_settings
+from streamcluster.settings import Settings, make_settings
 
 
 def written(directory: Path, text: str) -> Path:

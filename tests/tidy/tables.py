@@ -57,6 +57,8 @@ PURE = (
     "cluster/streamcluster/printable.py",
     "cluster/streamcluster/codecs/surrogates.py",
     "*/settings.py",
+    "cluster/streamcluster/config/bounds.py",
+    "cluster/streamcluster/config/hidden.py",
     "*/ids.py",
     "*/errors.py",
     "*/faust_names.py",

@@ -18,7 +18,8 @@ import msgspec
 from ..errors import ConfigurationError
 from ..outside import Unreadable, parse
 from ..printable import encodable, repr_of
-from ..settings import SETTING_NAMES, Settings, check_setting_name, hidden
+from ..settings import SETTING_NAMES, Settings, check_setting_name
+from .hidden import hidden
 
 FILE_NAME = "streamcluster.toml"
 PREFIX = "STREAMCLUSTER_"
@@ -106,7 +107,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
         if name not in SETTING_NAMES:
             known = [PREFIX + setting.upper() for setting in SETTING_NAMES] + list(PROCESS_VARIABLES)
             near = difflib.get_close_matches(variable, known, n=1)
-            hint = f" Did you mean {near[0]}?" if near else " Unset it; the README lists the settings."
+            hint = f" Did you mean {near[0]}?" if near else " Unset it; docs/settings.md lists the settings."
             raise ConfigurationError(f"{source} is not a setting.{hint}")
         found[name] = _typed(name, text, source=source)
     return found

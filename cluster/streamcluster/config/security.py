@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import ConfigurationError
-from ..settings import HIDDEN, SECRET_FILES, Settings, bootstrap_servers, hidden
+from ..settings import Settings, bootstrap_servers
+from .hidden import HIDDEN, SECRET_FILES, hidden
 
 ConnectionConfig = dict[str, str | int | float | bool]
 
