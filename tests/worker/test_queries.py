@@ -18,7 +18,8 @@ from streamcluster.ids import TaskId
 from streamcluster.protocol.messages import ReadTable, Rows, ToCoordinator
 from streamcluster.stores import MemoryStore, TaskStore
 from streamcluster.topology import ResolvedTable, ResolvedTopic, Topology
-from streamcluster.topology.declare import Plan, freeze
+from streamcluster.topology.declare import freeze
+from streamcluster.topology.units import Plan
 from streamcluster_worker.answers import queries
 from streamcluster_worker.answers.queries import QUESTIONS_MAX, Queries
 from streamcluster_worker.lifecycle import State

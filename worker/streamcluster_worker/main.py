@@ -33,7 +33,8 @@ from streamcluster.printable import repr_of
 from streamcluster.protocol.messages import Description, Failed, Tell, ToWorker, WorkerConfig
 from streamcluster.settings import Settings, make_settings
 from streamcluster.topology import Declared
-from streamcluster.topology.declare import Plan, apply_limits, freeze
+from streamcluster.topology.declare import apply_limits, freeze
+from streamcluster.topology.units import Plan
 
 from .in_hand_file import open_in_hand
 from .kafka.native import native_words

@@ -256,9 +256,8 @@ class OwnTasks:
         refuse_lost_offsets(self._settings, start, store, [table.name for table in tables])
         self._engine.open_task(task, store, start.positions)
         try:
-            for table in tables:
-                for callback in self._app.tables[table.name].recover_callbacks:
-                    await call(f"on_recover of table {table.name!r}", callback)
+            for table, callback in self._engine.recover_callbacks(task):
+                await call(f"on_recover of table {table!r}", callback)
         except Exception:
             failing = [one.id for one in self._engine.tasks.values() if one.store_error is not None]
             if not failing:

@@ -19,8 +19,8 @@ from ..memory import Shares, shares_of
 from ..stores import StoreFailed, TaskStore
 from ..tables import Table
 from ..topology import Topology
-from ..topology.declare import Plan, Unit
 from ..topology.limits import letter_bytes_max
+from ..topology.units import Plan, Unit, input_named, is_named
 from .backlog import Backlog, PartitionBacklog
 from .budget import Budget
 from .clock import Clock
@@ -37,7 +37,7 @@ from .partition import Reader, Reject, SourcePartition
 from .ports import Process
 from .recovery import Recovery
 from .shards import ShardView
-from .shared import SharedPart, is_named, make_shared, readers_of
+from .shared import SharedPart, make_shared, readers_of
 from .task import RunningTask
 from .transaction import Transaction
 from .values import Commit, Committed
@@ -158,12 +158,12 @@ class Engine:
     def _add_instances(self, running: RunningTask, sources: list[str], readers: dict[str, list[Reader]]) -> None:
         """A coroutine per unit that reads one of these topics, and more under `concurrency=`."""
         for unit in self.plan.units:
-            topics = [name for name in sources if reads(unit, name)]
-            for number in range(unit.concurrency if topics else 0):
+            inputs = [(name, topic) for name in sources if (topic := input_named(unit, name)) is not None]
+            for number in range(unit.concurrency if inputs else 0):
                 instance = self._make_instance(running, unit, number)
                 share = (number, unit.concurrency) if unit.concurrency > 1 else None
-                for topic in topics:
-                    readers[topic].append(Reader(instance.name, unit.name, unit.topic, instance.intake, share))
+                for name, topic in inputs:
+                    readers[name].append(Reader(instance.name, unit.name, topic, instance.intake, share))
                 running.instances.append(instance)
                 running.coroutines.append(instance)
 
@@ -216,6 +216,11 @@ class Engine:
         if suspects:
             # What an event wrote is encoded while it is marked.
             running.set_strict(suspects)
+
+    def recover_callbacks(self, task: TaskId) -> list[tuple[str, Callable[..., Any]]]:
+        """What users want called when the tables of a task have been restored, with the name of each table."""
+        tables = [self._tables[table.name] for table in self.topology.tables_of(task)]
+        return [(table.name, callback) for table in tables for callback in table.recover_callbacks]
 
     async def close_task(self, task: TaskId) -> None:
         """End a task's coroutines and forget its uncommitted state; the store stays open, it is the shell's.
@@ -344,11 +349,6 @@ class Engine:
             resting = all(task.resting() for task in self.tasks.values())
             return self.caution.holder is None and resting and all(source.resting for source in self._shared)
         return all(task.idle() for task in self.tasks.values()) and all(source.idle for source in self._shared)
-
-
-def reads(unit: Unit, name: str) -> bool:
-    """Whether the unit reads the topic of this name."""
-    return is_named(unit.topic, name)
 
 
 def _end_of_run(values: Sequence[Any], start: int, end: int) -> int:

@@ -13,8 +13,8 @@ from ..settings import Settings
 from ..stores import StoreFailed, TaskStore
 from ..tables import IMMUTABLE
 from ..topology import ResolvedTable, Topology
-from ..topology.declare import Plan
 from ..topology.limits import limits_of
+from ..topology.units import Plan
 from .rows import RowCoder
 from .shards import CachedShard
 from .task import RunningTask

@@ -7,7 +7,6 @@ task waits for the event. When it leaves its loop it is at no event any more, an
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 from typing import Any
@@ -16,8 +15,7 @@ from ..current import Cursor, Run, cursor_var, outbox_var
 from ..errors import UnencodableEntry
 from ..ids import TaskId
 from ..tables import LiveShard, Table
-from ..topics import Topic
-from ..topology.declare import Plan, SharedStream
+from ..topology.units import Plan, SharedStream, is_named
 from .clock import Clock
 from .hand import Hand
 from .intake import RunIntake
@@ -219,10 +217,3 @@ def readers_of(sources: list[SharedSource], topic: str) -> list[Reader]:
         for source in sources
         if is_named(source.shared.topic, topic)
     ]
-
-
-def is_named(topic: Topic, name: str) -> bool:
-    """Whether a topic declaration covers the topic of this name."""
-    if topic.pattern is not None:
-        return re.fullmatch(topic.pattern, name) is not None
-    return name in topic.names

@@ -16,8 +16,9 @@ from ..output import NOT_AT_COMMIT
 from ..stores import MemoryStore, TaskStore
 from ..topics import Topic
 from ..topology import BrokerTopic, Declared, Topology
-from ..topology.declare import Plan, apply_limits, freeze
+from ..topology.declare import apply_limits, freeze
 from ..topology.resolve import resolve
+from ..topology.units import Plan
 from .simulation import Simulation
 from .topics import Output, SimulatedClock, SimulatedLogs
 
@@ -162,9 +163,7 @@ class Driver:
 
 def _find_topic(app: App, plan: Plan, name: str) -> Topic | None:
     """The topic declaration that says how records of the topic of this name are encoded."""
-    destinations = (unit.destination for unit in plan.units if unit.destination is not None)
-    declared = [*app.topics, *(unit.topic for unit in plan.units), *destinations]
-    return next((topic for topic in declared if name in topic.names), None)
+    return next((topic for topic in [*app.topics, *plan.topics()] if name in topic.names), None)
 
 
 def _encode(found: Topic | None, topic: Topic | str, key: Any, value: Any) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from ..printable import repr_of
 from ..signals import call
 from ..stores import TaskStore
 from ..topology import Topology
-from ..topology.declare import Plan
+from ..topology.units import Plan
 from .brokers import SimulatedReads, SimulatedWrites
 from .topics import SimulatedClock, SimulatedLogs
 
@@ -99,9 +99,8 @@ class Simulation:
         for tp in sources:
             self.committed.setdefault(tp, Committed(0))
         self.engine.open_task(task, self._restore(task), {tp: self.committed[tp] for tp in sources})
-        for table in self._topology.tables_of(task):
-            for callback in self._app.tables[table.name].recover_callbacks:
-                await call(f"on_recover of table {table.name!r}", callback)
+        for table, callback in self.engine.recover_callbacks(task):
+            await call(f"on_recover of table {table!r}", callback)
         self.pump.start_task(self.engine.tasks[task])
         await self._app.on_partitions_assigned.send_async(self._app, assigned=set(sources))
 

@@ -11,65 +11,29 @@ import asyncio
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from msgspec import structs
 
 from ..agents import Agent
-from ..app import App, TaskFunction
+from ..app import App
 from ..checks import check_topic_name
 from ..errors import AppError
 from ..operators import GroupBy, Operator, Processor
-from ..policies import ErrorPolicy, policy_of
+from ..policies import policy_of
 from ..streams import Probed, Source, Stream
 from ..tables import Table
 from ..topics import Topic
 from . import AgentSpec, Declared, TableSpec, TopicSpec, Topology
 from .limits import DEAD_LETTER_BYTES_MAX, limits_of
+from .units import AgentUnit, ForwardUnit, Plan, SharedStream, Unit
 
 PROBE_SECONDS_MAX = 10.0
 # Each takes up to 26 bytes of the 4096 that brokers allow for the metadata of an offset.
 READERS_MAX = 150
 # Records come here with the timestamps that they have: of any time, also ahead of the broker's clock.
 _ANY_TIME = {"message.timestamp.type": "CreateTime", "message.timestamp.after.max.ms": str(2**63 - 1)}
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """One coroutine per task (times concurrency): an agent's body, or the forwarding half of a group_by.
-
-    topic: what it reads. forward: for a forwarding unit, the operators up to its GroupBy, and where it sends.
-    """
-
-    name: str
-    topic: Topic
-    policy: ErrorPolicy
-    agent: Agent | None = None
-    concurrency: int = 1
-    operators: tuple[Operator, ...] = ()
-    group_by: GroupBy | None = None
-    destination: Topic | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SharedStream:
-    """A stream declared with app.stream and read in an @app.task: one per worker, over all of its tasks."""
-
-    name: str
-    stream: Stream[Any]
-    topic: Topic
-    policy: ErrorPolicy
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a worker runs."""
-
-    units: tuple[Unit, ...]
-    shared: tuple[SharedStream, ...]
-    functions: tuple[TaskFunction, ...]
-    tables: tuple[Table[Any, Any], ...]
 
 
 async def freeze(app: App) -> tuple[Plan, Declared]:
@@ -86,24 +50,26 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
     repartitions: dict[str, TopicSpec] = {}
     for agent in app.agents.values():
         operators = await _probe(agent)
-        compiled = _compile_chain(app, agent.name, agent.topic, operators, agent, repartitions)
-        units += compiled
-        specs.append(_agent_spec(app, agent, compiled[-1].topic))
+        forwards, topic = _compile_chain(app, agent.name, agent.topic, operators, agent, repartitions)
+        policy = policy_of(agent.on_error, app.conf)
+        units += [*forwards, AgentUnit(agent.name, (topic,), policy, agent, agent.concurrency)]
+        specs.append(_agent_spec(app, agent, topic))
     shared: list[SharedStream] = []
     for number, stream in enumerate(app.streams):
-        name = f"stream-{number}" if number else "stream"
-        topic = stream.source.topics[0]
-        *forwards, body = _compile_chain(app, f"{app.conf.app_id}-{name}", topic, stream.operators, None, repartitions)
+        name = f"{app.conf.app_id}-stream-{number}" if number else f"{app.conf.app_id}-stream"
+        source = stream.source.topics[0]
+        forwards, topic = _compile_chain(app, name, source, stream.operators, None, repartitions)
         units += forwards
-        shared.append(SharedStream(name=body.name, stream=stream, topic=body.topic, policy=body.policy))
-        specs.append(AgentSpec(name=body.name, topics=_names(body.topic), help="read in an @app.task"))
-    for topic in [*app.topics, *(unit.topic for unit in units), *(u.destination for u in units if u.destination)]:
+        shared.append(SharedStream(name, stream, topic, policy_of(None, app.conf)))
+        specs.append(AgentSpec(name=name, topics=_names(topic), help="read in an @app.task"))
+    tables = [*app.tables.values(), *(table for unit in units for table in unit.tables)]
+    plan = Plan(tuple(units), tuple(shared), tuple(app.tasks), tuple(tables))
+    for topic in [*app.topics, *plan.topics()]:
         topic.compile(app.conf)
         if app.on_produce_message.receivers:
             topic.on_produce = _produce_signal(app)
     _check_readers(units)
-    plan = Plan(tuple(units), tuple(shared), tuple(app.tasks), tuple(app.tables.values()))
-    return plan, _declared(app, plan, specs, repartitions)
+    return plan, declaration_of(app, plan, specs, repartitions)
 
 
 def apply_limits(app: App, plan: Plan, topology: Topology, *, timestamps: bool = True) -> None:
@@ -112,7 +78,7 @@ def apply_limits(app: App, plan: Plan, topology: Topology, *, timestamps: bool =
     timestamps: whether to compare them with the clock, which is not that of a simulation.
     """
     resolved = {topic.name: topic for topic in topology.topics}
-    destinations = [unit.destination for unit in plan.units if unit.destination is not None]
+    destinations = [unit.destination for unit in plan.units if isinstance(unit, ForwardUnit)]
     for topic in [*app.topics, *destinations]:
         limits = limits_of(app.conf, resolved.get(topic.names[0]) if topic.names else None)
         topic.compile(app.conf, limits if timestamps else replace(limits, ahead_ms_max=None, behind_ms_max=None))
@@ -122,7 +88,7 @@ def _check_readers(units: list[Unit]) -> None:
     """Bound the coroutines that read one topic: those that are ahead at a commit are noted in its offset's metadata."""
     counts: dict[str, int] = {}
     for unit in units:
-        for name in _names(unit.topic):
+        for name in [name for topic in unit.inputs for name in _names(topic)]:
             counts[name] = counts.get(name, 0) + unit.concurrency
     for name, count in counts.items():
         if count > READERS_MAX:
@@ -187,10 +153,10 @@ def _compile_chain(
     operators: tuple[Operator, ...],
     agent: Agent | None,
     repartitions: dict[str, TopicSpec],
-) -> list[Unit]:
-    """One forwarding unit per group_by/through of the chain, then the body's unit."""
+) -> tuple[list[ForwardUnit], Topic]:
+    """A unit for each group_by/through of the chain, and the topic that the body reads."""
     policy = policy_of(agent.on_error if agent else None, app.conf)
-    units: list[Unit] = []
+    units: list[ForwardUnit] = []
     current: tuple[Operator, ...] = ()
     for operator in operators:
         if not isinstance(operator, GroupBy):
@@ -201,9 +167,9 @@ def _compile_chain(
         if repartitions.setdefault(spec.name, spec) != spec:
             raise AppError(f"two group_by of {name!r} share the topic {spec.name!r}: give one of them another name=.")
         units.append(
-            Unit(
+            ForwardUnit(
                 name=f"{name}>{destination.name}",
-                topic=topic,
+                inputs=(topic,),
                 policy=policy,
                 operators=current,
                 group_by=operator,
@@ -211,9 +177,7 @@ def _compile_chain(
             )
         )
         topic, current = destination, ()
-    concurrency = agent.concurrency if agent else 1
-    units.append(Unit(name=name, topic=topic, policy=policy, agent=agent, concurrency=concurrency))
-    return units
+    return units, topic
 
 
 def _destination(name: str, source: Topic, operators: tuple[Operator, ...], group_by: GroupBy) -> Topic:
@@ -300,14 +264,15 @@ def _is_filled(cell: Any) -> bool:
         return False
 
 
-def _declared(app: App, plan: Plan, agents: list[AgentSpec], repartitions: dict[str, TopicSpec]) -> Declared:
+def declaration_of(app: App, plan: Plan, agents: list[AgentSpec], repartitions: dict[str, TopicSpec]) -> Declared:
+    """What the coordinator checks of a plan. repartitions: the topics that its forwarding units write, by name."""
     # A topic that the user has named too is the user's.
     named = {name for topic in app.topics for name in topic.names}
     topics = {
         name: structs.replace(spec, purge=spec.purge and name not in named) for name, spec in repartitions.items()
     }
-    for topic in {id(topic): topic for topic in [*_sources(plan)]}.values():
-        users = tuple(unit.name for unit in plan.units if unit.topic is topic)
+    for topic in {id(topic): topic for topic in plan.sources()}.values():
+        users = tuple(unit.name for unit in plan.units if topic in unit.inputs)
         for name in _names(topic):
             if name not in topics:
                 topics[name] = _source_spec(app, topic, name, users)
@@ -317,9 +282,11 @@ def _declared(app: App, plan: Plan, agents: list[AgentSpec], repartitions: dict[
                 topics[name] = structs.replace(
                     _source_spec(app, topic, name, ()), role="output", create=app.conf.topic_allow_declare
                 )
-    tables = tuple(_table_spec(app, table, agents) for table in app.tables.values())
-    for table_spec in tables:
-        topics[table_spec.changelog] = _changelog_spec(app.tables[table_spec.name], table_spec)
+    tables: list[TableSpec] = []
+    for table in plan.tables:
+        table_spec = _table_spec(app, table, agents, plan.units)
+        topics[table_spec.changelog] = _changelog_spec(table, table_spec)
+        tables.append(table_spec)
     topics[app.conf.dead_letters] = TopicSpec(
         name=app.conf.dead_letters,
         role="dead_letter",
@@ -336,11 +303,7 @@ def _declared(app: App, plan: Plan, agents: list[AgentSpec], repartitions: dict[
             check_topic_name(
                 f"the {spec.role.replace('_', ' ')} topic of {', '.join(spec.used_by) or 'the app'}", spec.name
             )
-    return Declared(app_id=app.conf.app_id, topics=tuple(topics.values()), agents=tuple(agents), tables=tables)
-
-
-def _sources(plan: Plan) -> list[Topic]:
-    return [*(unit.topic for unit in plan.units), *(shared.topic for shared in plan.shared)]
+    return Declared(app_id=app.conf.app_id, topics=tuple(topics.values()), agents=tuple(agents), tables=tuple(tables))
 
 
 def _source_spec(app: App, topic: Topic, name: str, users: tuple[str, ...]) -> TopicSpec:
@@ -356,10 +319,12 @@ def _source_spec(app: App, topic: Topic, name: str, users: tuple[str, ...]) -> T
     )
 
 
-def _table_spec(app: App, table: Table[Any, Any], agents: list[AgentSpec]) -> TableSpec:
+def _table_spec(app: App, table: Table[Any, Any], agents: list[AgentSpec], units: tuple[Unit, ...]) -> TableSpec:
     topic = table.changelog_topic
     changelog = topic.name if isinstance(topic, Topic) else topic
     sources = {topic for agent in agents if table.name in agent.tables for topic in agent.topics}
+    keepers = [unit for unit in units if any(kept is table for kept in unit.tables)]
+    sources |= {name for unit in keepers for topic in unit.inputs for name in _names(topic)}
     return TableSpec(
         name=table.name,
         changelog=changelog or f"{app.conf.app_id}-{table.name}-changelog",

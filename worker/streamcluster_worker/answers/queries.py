@@ -29,7 +29,7 @@ from streamcluster.settings import Settings
 from streamcluster.shown import json_of, key_reader
 from streamcluster.stores import StoreClosed, StoreFailed, TaskStore
 from streamcluster.topology import ResolvedTable, Topology
-from streamcluster.topology.declare import Plan
+from streamcluster.topology.units import Plan
 
 from ..lifecycle import State
 from ..state.follow import Follower

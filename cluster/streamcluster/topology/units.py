@@ -1,0 +1,91 @@
+"""Units: what a worker runs, as values. A unit is one coroutine per task, and its kind says what its body does.
+
+`declare.py` makes them of an app; the engine has a body for each kind. Joins become a kind of their own.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ..agents import Agent
+from ..app import TaskFunction
+from ..operators import GroupBy, Operator
+from ..policies import ErrorPolicy
+from ..streams import Stream
+from ..tables import Table
+from ..topics import Topic
+
+
+@dataclass(frozen=True, slots=True)
+class AgentUnit:
+    """An agent's body, one coroutine per task times `concurrency`.
+
+    inputs: what it reads, one or more. tables: what it keeps that nobody has named: they are declared with it.
+    """
+
+    name: str
+    inputs: tuple[Topic, ...]
+    policy: ErrorPolicy
+    agent: Agent
+    concurrency: int = 1
+    tables: tuple[Table[Any, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardUnit:
+    """The sending half of a group_by or through: the operators up to it, and where it sends."""
+
+    name: str
+    inputs: tuple[Topic, ...]
+    policy: ErrorPolicy
+    operators: tuple[Operator, ...]
+    group_by: GroupBy
+    destination: Topic
+    concurrency: ClassVar[int] = 1
+    tables: ClassVar[tuple[Table[Any, Any], ...]] = ()
+
+
+Unit = AgentUnit | ForwardUnit
+
+
+@dataclass(frozen=True, slots=True)
+class SharedStream:
+    """A stream declared with app.stream and read in an @app.task: one per worker, over all of its tasks."""
+
+    name: str
+    stream: Stream[Any]
+    topic: Topic
+    policy: ErrorPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a worker runs. tables: the app's, and those of the units."""
+
+    units: tuple[Unit, ...]
+    shared: tuple[SharedStream, ...]
+    functions: tuple[TaskFunction, ...]
+    tables: tuple[Table[Any, Any], ...]
+
+    def topics(self) -> list[Topic]:
+        """Every topic that is read, or written by a unit; some more than once."""
+        destinations = [unit.destination for unit in self.units if isinstance(unit, ForwardUnit)]
+        return [*self.sources(), *destinations]
+
+    def sources(self) -> list[Topic]:
+        """Every topic that is read; some more than once."""
+        return [*(topic for unit in self.units for topic in unit.inputs), *(shared.topic for shared in self.shared)]
+
+
+def is_named(topic: Topic, name: str) -> bool:
+    """Whether a topic declaration covers the topic of this name."""
+    if topic.pattern is not None:
+        return re.fullmatch(topic.pattern, name) is not None
+    return name in topic.names
+
+
+def input_named(unit: Unit, name: str) -> Topic | None:
+    """As what the unit reads the topic of this name; None: it does not."""
+    return next((topic for topic in unit.inputs if is_named(topic, name)), None)
