@@ -10,77 +10,80 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Protocol
 
+from .batch import Batch, KafkaRecord
 from .errors import AppError
+from .headers import pairs_of
 from .ids import TP, TaskId
-from .output import AT_COMMIT, NOT_AT_COMMIT, OutputRecord
-
-
-class KafkaRecord(Protocol):
-    """A consumed record, as confluent-kafka gives it and the test driver makes it."""
-
-    def topic(self) -> Any: ...
-    def partition(self) -> Any: ...
-    def offset(self) -> Any: ...
-    def key(self) -> Any: ...
-    def value(self) -> Any: ...
-    # Ask `headers.headers_of` instead.
-    def headers(self) -> Any: ...
-    def set_headers(self, headers: Any) -> Any: ...
-    def timestamp(self) -> Any: ...
-
-
-def time_of(record: KafkaRecord) -> int:
-    """The record's timestamp in ms, as one that is sent of it gets it."""
-    milliseconds: int = record.timestamp()[1]
-    return milliseconds or NOT_AT_COMMIT
+from .output import AT_COMMIT, NOT_AT_COMMIT, OutputRecord, Pairs
 
 
 class Run:
-    """Consecutive records of one partition with their decoded values.
+    """Consecutive records of one partition with their decoded values: those of `batch` from `start` on.
 
-    records and values have the same length, and are this run's own; next_offset: where the partition goes
-    on after this run; decode_key: bytes -> key, for `items()` and events; before: what is done, instead of handing out
-    an event, when the run is reached; False means that the coroutine must not go past this run; has_headers: whether
-    any record has one, once somebody has asked (`headers.headers_at`).
+    values: this run's own; next_offset: where the partition goes on after it; decode_key: bytes -> key, for `items()`
+    and events; before: what is done, instead of handing out an event, when the run is reached; False means that the
+    coroutine must not go past this run.
     """
 
-    __slots__ = ("before", "decode_key", "has_headers", "next_offset", "records", "task", "tp", "values")
+    __slots__ = ("batch", "before", "decode_key", "next_offset", "start", "task", "tp", "values")
 
     def __init__(
         self,
         task: TaskId,
-        tp: TP,
-        records: list[KafkaRecord],
+        batch: Batch,
         values: list[Any],
         next_offset: int,
         decode_key: Any,
         before: Callable[[], bool] | None = None,
+        start: int = 0,
     ) -> None:
         self.task = task
-        self.tp = tp
-        self.records = records
+        self.tp = batch.tp
+        self.batch = batch
+        self.start = start
         self.values = values
         self.next_offset = next_offset
         self.decode_key = decode_key
         self.before = before
-        self.has_headers: bool | None = None
 
     def offset(self, index: int) -> int:
         """The offset of the record at `index`."""
-        offset: int = self.records[index].offset()
-        return offset
+        return self.batch.offsets[self.start + index]
 
     def cut(self, count: int) -> Run:
         """Keep the first `count` events and return a run with the others."""
-        rest = Run(self.task, self.tp, self.records[count:], self.values[count:], self.next_offset, self.decode_key)
+        rest = Run(
+            self.task, self.batch, self.values[count:], self.next_offset, self.decode_key, start=self.start + count
+        )
         self.next_offset = rest.offset(0)
-        del self.records[count:], self.values[count:]
+        del self.values[count:]
         return rest
 
     def key(self, index: int) -> Any:
         """The decoded key of the record at `index`; None when it has none."""
-        data = self.records[index].key()
+        data = self.batch.keys[self.start + index]
         return None if data is None else self.decode_key(data)
+
+    def timestamp(self, index: int) -> int:
+        """The timestamp of the record at `index` in ms, as what is sent of it gets it."""
+        return self.batch.timestamps[self.start + index] or NOT_AT_COMMIT
+
+    def headers(self, index: int) -> Pairs | None:
+        """The headers of the record at `index`, None when there are none.
+
+        Raises:
+            UnreadableHeaders: the client cannot read them.
+        """
+        headers = self.batch.headers
+        return None if headers is None else pairs_of(headers[self.start + index])
+
+    def record(self, index: int) -> KafkaRecord:
+        """All of the record at `index`."""
+        return self.batch.record(self.start + index)
+
+    def records(self) -> Batch:
+        """The records, without their decoded values."""
+        return self.batch.part(self.start, self.start + len(self.values))
 
 
 class Kept:
@@ -123,7 +126,7 @@ class Kept:
     def timestamp(self) -> int:
         """The latest timestamp of the batch, as Kafka Streams has it for what it makes of several events."""
         if self.latest is None:
-            self.latest = max([run.records[index].timestamp()[1] for run, index in self.events]) or NOT_AT_COMMIT
+            self.latest = max([run.timestamp(index) for run, index in self.events])
         return self.latest
 
     def offsets(self) -> list[tuple[TP, int]]:
@@ -166,13 +169,10 @@ class Cursor:
             return self.kept.timestamp()
         if self.run is None:
             return AT_COMMIT
-        try:
-            # In one step, since this is done for each record that is sent: as many are left behind it.
-            record = self.run.records[~self.iterator.__length_hint__()]
-        except IndexError:
-            # Nothing of the run was handed out.
-            return AT_COMMIT
-        return record.timestamp()[1] or NOT_AT_COMMIT
+        # In place, since this is done for each record that is sent.
+        run = self.run
+        count = len(run.values) - self.iterator.__length_hint__()
+        return (run.batch.timestamps[run.start + count - 1] or NOT_AT_COMMIT) if count else AT_COMMIT
 
 
 class OutboxLike(Protocol):

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from .codecs.untyped import encode_raw_key
-from .current import KafkaRecord, Run, current_outbox, cursor_var, time_of
+from .current import Run, current_outbox, cursor_var
 from .errors import UnsendableRecord
 from .faust_names import EVENT, names_what_is_missing
-from .headers import header_pairs, headers_of, headers_size
+from .headers import header_pairs, headers_size
 from .ids import TP
 from .output import BY_KEY
 from .topics import topic_of
@@ -46,18 +46,18 @@ class Message:
 class Event:
     """One event of a stream: its decoded key and value, and the record behind them."""
 
-    __slots__ = ("_record", "_run", "key", "value")
+    __slots__ = ("_index", "_run", "key", "value")
 
     def __init__(self, run: Run, index: int, value: Any) -> None:
         self._run = run
-        self._record: KafkaRecord = run.records[index]
+        self._index = index
         self.key = run.key(index)
         self.value = value
 
     @property
     def id(self) -> tuple[str, int, int]:
         """(topic, partition, offset): unique for ever, for deduplication outside of Kafka."""
-        return (*self._run.tp, self._record.offset())
+        return (*self._run.tp, self._run.offset(self._index))
 
     @property
     def headers(self) -> dict[str, bytes]:
@@ -66,21 +66,20 @@ class Event:
         Raises:
             UnreadableHeaders: a name is not UTF-8, which the Kafka client cannot read.
         """
-        headers: dict[str, Any] = dict(headers_of(self._record))
+        headers: dict[str, Any] = dict(self._run.headers(self._index) or ())
         return headers
 
     @property
     def message(self) -> Message:
         """The record as Kafka has it."""
-        record = self._record
-        _, milliseconds = record.timestamp()
+        record = self._run.record(self._index)
         return Message(
             topic=self._run.tp.topic,
             partition=self._run.tp.partition,
-            offset=record.offset(),
-            timestamp=milliseconds / 1000,
-            key=record.key(),
-            value=record.value(),
+            offset=record.offset,
+            timestamp=record.timestamp / 1000,
+            key=record.key,
+            value=record.value,
             headers=self.headers,
         )
 
@@ -94,8 +93,8 @@ class Event:
         if isinstance(channel, str):
             raise TypeError(f"event.send({channel!r}): give a topic object, it has the codecs; forward() takes a name.")
         topic = topic_of("event.send", channel)
-        pairs = headers_of(self._record) if headers is None else headers
-        await topic.give(topic.prepare(key, value, headers=pairs, carried=time_of(self._record)))
+        pairs = self._run.headers(self._index) if headers is None else headers
+        await topic.give(topic.prepare(key, value, headers=pairs, carried=self._run.timestamp(self._index)))
 
     async def forward(self, channel: Destination | str, *, key: Any = ..., headers: Any = None) -> None:
         """Send the record on as it is, without decoding and encoding it again; another key is encoded by the topic.
@@ -105,9 +104,10 @@ class Event:
         # An agent has a name of its own, which is not its topic's.
         name = channel if isinstance(channel, str) else getattr(channel, "topic", channel).name
         coders = getattr(getattr(channel, "topic", channel), "coders", None)
-        value_data = self._record.value()
+        record = self._run.record(self._index)
+        value_data = record.value
         if key is ...:
-            key_data = self._record.key()
+            key_data = record.key
         elif key is None or type(key) is bytes:
             key_data = key
         else:
@@ -117,8 +117,8 @@ class Event:
                 key_data = encode(key)
             except Exception as error:
                 raise UnsendableRecord(name, "key", key, value_data, error) from error
-        pairs = headers_of(self._record) if headers is None else header_pairs(headers)
-        milliseconds = time_of(self._record)
+        pairs = (self._run.headers(self._index) if headers is None else header_pairs(headers)) or []
+        milliseconds = self._run.timestamp(self._index)
         if coders is not None:
             size = len(key_data or b"") + len(value_data or b"") + headers_size(pairs)
             coders.limits.check_size(name, size)

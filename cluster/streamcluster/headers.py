@@ -1,66 +1,28 @@
-"""Headers of records: read from a record that anybody may have written, checked and measured before they are sent.
-
-The one place that asks a record for its headers. Of a header whose name is not UTF-8 the client (confluent-kafka 2.16)
-raises SystemError at the first call, and gives a list with a null pointer in it at the second: using that ends the
-process.
-"""
+"""Headers of records: those of a record that anybody may have written, checked and measured before they are sent."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from operator import length_hint, methodcaller
 from typing import Any
 
-from .current import KafkaRecord, Run
+from .batch import RecordHeaders
 from .errors import UnreadableHeaders
 from .output import Pairs
 
 Headers = Mapping[str, str | bytes | None] | Sequence[tuple[str, str | bytes | None]]
 # librdkafka (2.16) shows a record with more as one without any.
 HEADERS_MAX = 100_000
-# Not `record.headers()`: the interpreter's own call does not always look at what the client says, and the error shows
-# up in the next call, whatever that is.
-_ask = methodcaller("headers")
-# What a record is given as its headers when they cannot be read, so that nobody asks the client a second time.
-_UNREADABLE = object()
 
 
-def headers_of(record: KafkaRecord) -> Pairs:
-    """The record's headers, in order.
+def pairs_of(headers: RecordHeaders) -> Pairs | None:
+    """A record's headers, in order; None when it has none.
 
     Raises:
         UnreadableHeaders: the client cannot read them.
     """
-    try:
-        found = _ask(record)
-    except SystemError as error:
-        record.set_headers(_UNREADABLE)
-        raise UnreadableHeaders(f"the record's headers cannot be read: {error.__cause__ or error}") from error
-    if found is _UNREADABLE:
-        raise UnreadableHeaders("the record's headers cannot be read: a name that is not UTF-8")
-    return list(found or ())
-
-
-def have_headers(records: Sequence[KafkaRecord]) -> bool:
-    """Whether any of these, all of one class, has a header; one that cannot be read is one."""
-    left = iter(records)
-    try:
-        # Four times as fast as `_ask`, and looked at by the interpreter as well.
-        return any(map(type(records[0]).headers, left)) if records else False
-    except SystemError:
-        records[len(records) - length_hint(left) - 1].set_headers(_UNREADABLE)
-        return True
-
-
-def headers_at(run: Run, index: int) -> Pairs | None:
-    """The headers of the record at `index`, None when there are none: most runs have none, and are asked once.
-
-    Raises:
-        UnreadableHeaders: the client cannot read them.
-    """
-    if run.has_headers is None:
-        run.has_headers = have_headers(run.records)
-    return (headers_of(run.records[index]) or None) if run.has_headers else None
+    if isinstance(headers, str):
+        raise UnreadableHeaders(f"the record's headers cannot be read: {headers}")
+    return list(headers) if headers else None
 
 
 def header_pairs(headers: Mapping[str, Any] | Sequence[tuple[Any, Any]]) -> Pairs:

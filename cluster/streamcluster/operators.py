@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from types import CoroutineType
 from typing import Any
 
-from .current import Run, time_of
+from .current import Run
 from .errors import Skip
-from .headers import headers_at
 from .output import OutputRecord
 from .topics import Topic
 
@@ -95,8 +94,7 @@ def _echo(topic: Topic, value: Any, place: Place) -> OutputRecord:
     if place is None:
         return topic.prepare(None, value)
     run, index = place
-    headers = headers_at(run, index)
-    return topic.prepare(run.key(index), value, headers=headers, carried=time_of(run.records[index]))
+    return topic.prepare(run.key(index), value, headers=run.headers(index), carried=run.timestamp(index))
 
 
 def after_repartition(operators: tuple[Operator, ...]) -> tuple[Operator, ...]:

@@ -247,8 +247,7 @@ async def _items(intake: Intake) -> AsyncIterator[tuple[Any, Any]]:
         if run is None:
             continue
         decode, iterator = run.decode_key, intake.cursor.iterator
-        for record, value in zip(run.records, iterator, strict=False):
-            data = record.key()
+        for data, value in zip(run.records().keys, iterator, strict=False):
             yield None if data is None else decode(data), value
 
 

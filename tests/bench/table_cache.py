@@ -17,10 +17,10 @@ from bisect import bisect
 from pathlib import Path
 
 from streamcluster import App, Stream
+from streamcluster.batch import KafkaRecord
 from streamcluster.ids import TP, TaskId
 from streamcluster.stores import Shard, TaskStore
 from streamcluster.testing import Driver
-from streamcluster.testing.topics import SimulatedRecord
 from streamcluster_worker.state.memory import Memory
 from streamcluster_worker.state.rocks import RocksStore
 
@@ -98,7 +98,7 @@ def append(driver: Driver, key: str, value: int) -> None:
     data = key.encode()
     tp = TP("events", int(key[3:]) % TASKS)
     log = driver.logs.logs.setdefault(tp, [])
-    log.append(SimulatedRecord(tp, len(log), data, b"%d" % value, (), 0))
+    log.append(KafkaRecord(len(log), 0, data, b"%d" % value, None))
 
 
 def reads_of(stores: list[CountedStore]) -> int:

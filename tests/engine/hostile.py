@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
-from streamcluster.current import KafkaRecord
+from streamcluster.batch import Batch
 from streamcluster.engine.outbox import Outputs
 from streamcluster.engine.ports import Reads, Writes
 from streamcluster.engine.values import Commit
@@ -37,20 +37,27 @@ class ScheduledReads:
         self.ended = reads.ended
         self.calm = False
 
-    def poll(self, room: Callable[[int], int]) -> list[KafkaRecord]:
+    def poll(self, room: Callable[[int], int]) -> list[Batch]:
         """Some of what is there."""
-        records = self._reads.poll(room)
-        if self.calm or not records:
-            return records
-        count = self._chance.randrange(len(records) + 1)
-        for record in reversed(records[count:]):
-            self._reads.positions[TP(record.topic(), record.partition())] = record.offset()
-        return records[:count]
+        batches = self._reads.poll(room)
+        if self.calm or not batches:
+            return batches
+        left = self._chance.randrange(sum(map(len, batches)) + 1)
+        given: list[Batch] = []
+        for batch in batches:
+            # As a client may: what is consecutive comes in one batch or in several.
+            count = min(left, len(batch))
+            middle = self._chance.randrange(count + 1)
+            given += [part for part in (batch.part(0, middle), batch.part(middle, count)) if len(part)]
+            left -= count
+            if count < len(batch):
+                self._reads.positions[batch.tp] = batch.offsets[count]
+        return given
 
     def poll_when_idle(self) -> None:
         """Who drives this knows when there are records."""
 
-    def is_full(self, records: list[KafkaRecord]) -> bool:
+    def is_full(self, record_count: int) -> bool:
         """At any time."""
         return self._chance.random() < 0.3
 

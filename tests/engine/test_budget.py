@@ -23,6 +23,7 @@ from streamcluster.memory import MIB, shares_of
 from streamcluster.output import output_of
 from streamcluster.settings import make_settings
 from streamcluster.testing import Driver
+from streamcluster.testing.topics import batches_of
 
 ROW = {"id": 12345, "kind": "click", "at": 1.5}
 
@@ -206,7 +207,7 @@ def test_records_that_wait_are_bounded_by_what_they_take_decoded() -> None:
                 room = engine.budget.room(10_000)
                 for tp in fed:
                     if tp not in paused and room and (records := logs[tp][fed[tp] : fed[tp] + room]):
-                        engine.feed(list(records))
+                        engine.feed([*batches_of(tp, records)])
                         fed[tp] += len(records)
                         room -= len(records)
                 await asyncio.sleep(0)

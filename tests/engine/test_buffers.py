@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from itertools import repeat
 
 import pytest
 
 from streamcluster import App, Stream
-from streamcluster.current import KafkaRecord
 from streamcluster.engine.engine import Engine
 from streamcluster.engine.outbox import Outbox
 from streamcluster.errors import TooLate
 from streamcluster.ids import TP
 from streamcluster.output import output_of
 from streamcluster.testing import Driver
+from streamcluster.testing.topics import batches_of
 
 PARTITIONS = 200
 RECORDS = 100
@@ -54,7 +55,8 @@ def in_memory(engine: Engine) -> Iterator[tuple[TP, int, int]]:
                 continue
             runs = [*instance.intake.queue, *([instance.intake.cursor.run] if instance.intake.cursor.run else [])]
             for run in runs:
-                yield from ((run.tp, record.offset(), len(record.value())) for record in run.records)
+                records = run.records()
+                yield from zip(repeat(run.tp), records.offsets, map(len, filter(None, records.values)), strict=False)
 
 
 async def work(driver: Driver, hanging: int, check: tuple[int, int]) -> int:
@@ -67,8 +69,8 @@ async def work(driver: Driver, hanging: int, check: tuple[int, int]) -> int:
         room = engine.backlog.room(POLL)
         for tp in fed:
             if tp not in paused and room and fed[tp] < RECORDS:
-                records: list[KafkaRecord] = list(logs[tp][fed[tp] : fed[tp] + room])
-                engine.feed(records)
+                records = logs[tp][fed[tp] : fed[tp] + room]
+                engine.feed([*batches_of(tp, records)])
                 fed[tp] += len(records)
                 room -= len(records)
         for _ in range(3):

@@ -124,7 +124,7 @@ def check(driver: Driver, fold: Fold) -> None:
 
 def _has(driver: Driver, partition: int) -> bool:
     records = driver.logs.logs.get(TP("numbers", partition), ())
-    return any(record.value() != b"garbage" for record in records)
+    return any(record.value != b"garbage" for record in records)
 
 
 @settings(max_examples=60, derandomize=True)

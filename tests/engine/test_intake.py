@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamcluster import App
-from streamcluster.current import Cursor, KafkaRecord
+from streamcluster.batch import Batch
+from streamcluster.current import Cursor
 from streamcluster.engine.clock import LoopClock
 from streamcluster.engine.in_hand import InHand
 from streamcluster.engine.intake import RunIntake
@@ -18,7 +19,6 @@ from streamcluster.engine.partition import Reader, SourcePartition, short_name
 from streamcluster.engine.values import Committed
 from streamcluster.ids import TP, TaskId
 from streamcluster.streams import Source, Stream
-from streamcluster.testing.topics import SimulatedRecord
 from streamcluster.topics import Topic
 
 TASK = TaskId(1, 0)
@@ -26,9 +26,10 @@ HERE = TP("t", 0)
 CAUTION = Caution(InHand.in_memory([HERE]), LoopClock())
 
 
-def records(offsets: list[int]) -> list[KafkaRecord]:
+def records(offsets: list[int]) -> Batch:
     """Records of the partition under test; a value is its own offset."""
-    return [SimulatedRecord(HERE, at, None, b"%d" % at, (), 0) for at in offsets]
+    nothing = [None] * len(offsets)
+    return Batch(HERE, offsets, [0] * len(offsets), nothing, [b"%d" % at for at in offsets])
 
 
 def topic() -> Topic:

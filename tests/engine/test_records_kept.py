@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from streamcluster import App, Event, Record, Stream
+from streamcluster.batch import KafkaRecord
+from streamcluster.headers import pairs_of
 from streamcluster.ids import TP
 from streamcluster.output import AT_COMMIT, NO_TIMESTAMP, NOT_AT_COMMIT
 from streamcluster.testing import Driver
-from streamcluster.testing.topics import SimulatedRecord
 from streamcluster.topology.limits import CarriedTime, TopicLimits
 from tests.engine.conftest import Drive
 
@@ -25,14 +26,14 @@ class Click(Record):
     page: str | None
 
 
-def records_of(driver: Driver, topic: str) -> list[SimulatedRecord]:
+def records_of(driver: Driver, topic: str) -> list[KafkaRecord]:
     """The records of a topic, by partition."""
     return [record for tp, log in sorted(driver.logs.logs.items()) if tp.topic == topic for record in log]
 
 
 def kept_of(driver: Driver, topic: str) -> list[tuple[int, list[tuple[str, bytes | None]]]]:
     """Timestamp and headers of the records of a topic."""
-    return [(record.timestamp()[1], record.headers()) for record in records_of(driver, topic)]
+    return [(record.timestamp, pairs_of(record.headers) or []) for record in records_of(driver, topic)]
 
 
 def make_ways(app: App) -> None:
@@ -115,7 +116,7 @@ def test_tombstones_and_null_keys_are_kept_on_every_way(drive: Drive) -> None:
         REGROUPED: [(None, None), (b'"/"', b'{"page":"/"}')],
         "yielded": [(None, None), (None, b'{"page":"/"}')],
     }
-    found = {way: [(record.key(), record.value()) for record in records_of(driver, way)] for way in WAYS}
+    found = {way: [(record.key, record.value) for record in records_of(driver, way)] for way in WAYS}
     assert found == expected
     assert driver.dead_letters() == []
 

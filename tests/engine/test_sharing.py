@@ -120,7 +120,7 @@ def test_agents_of_a_topic_have_values_of_their_own(drive: Drive, value_type: An
     driver.advance(2.0)
     assert sums == {f"{name} ann": 2 * count for name in ("first", "billing", "regrouped")}
     assert driver.dead_letters() == []
-    assert {record.value() for tp, log in driver.logs.logs.items() if tp.topic == "masked" for record in log} == {
+    assert {record.value for tp, log in driver.logs.logs.items() if tp.topic == "masked" for record in log} == {
         b'{"account":"***","amount":0}'
     }
 

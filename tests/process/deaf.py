@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 
-from streamcluster.kafka.opening import open_consumer
 from streamcluster.protocol.messages import WorkerConfig
 from streamcluster.settings import Settings
 from streamcluster_worker import session
 from streamcluster_worker import worker as runtime
 from streamcluster_worker.data import clients
+from streamcluster_worker.kafka.consumers import open_consumer
 from tests.process.apps import obedient
 
 __all__ = ["obedient"]

@@ -10,10 +10,11 @@ from confluent_kafka import Message, TopicPartition
 
 from streamcluster.ids import TP
 from streamcluster.kafka.offsets import Offsets
-from streamcluster.kafka.opening import Connection, KafkaError, open_changelog_consumer, read_committed_positions
+from streamcluster.kafka.opening import Connection, KafkaError, read_committed_positions
 from streamcluster.output import OutputRecord, output_of
 from streamcluster.settings import Settings
 from streamcluster_worker.data.committer import Committer
+from streamcluster_worker.kafka.consumers import open_changelog_consumer
 from streamcluster_worker.kafka.native import why_not_native
 from streamcluster_worker.kafka.producers import open_producer, open_transactional_producer
 

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, TopicPartition
 from streamcluster.errors import BrokerUnreachable
 from streamcluster.ids import TP, TaskId
 from streamcluster.kafka.offsets import Offsets
-from streamcluster.kafka.opening import Connection, KafkaError, open_consumer, read_committed_positions
+from streamcluster.kafka.opening import Connection, KafkaError, read_committed_positions
 from streamcluster.kafka.verdicts import RecordRefused, ResetNeeded
 from streamcluster.output import OutputRecord, output_of
 from streamcluster.settings import Settings
@@ -20,6 +20,7 @@ from streamcluster_worker.data import positions
 from streamcluster_worker.data.begin import Past
 from streamcluster_worker.data.clients import Clients
 from streamcluster_worker.data.sender import is_refused
+from streamcluster_worker.kafka.consumers import open_consumer
 from streamcluster_worker.kafka.producers import open_transactional_producer
 from tests.conftest import MakeTopic
 from tests.process.waiting import eventually

@@ -16,7 +16,7 @@ import pytest
 from streamcluster.ids import TP, TaskId
 from streamcluster.kafka import offsets
 from streamcluster.kafka.offsets import Offsets
-from streamcluster.kafka.opening import Connection, Consumer, connect, open_consumer, open_group_consumer
+from streamcluster.kafka.opening import Connection, Consumer, connect, open_group_consumer
 from streamcluster.kafka.verdicts import ResetNeeded
 from streamcluster.output import output_of
 from streamcluster.settings import Settings
@@ -26,6 +26,7 @@ from streamcluster_worker.data import clients as clients_module
 from streamcluster_worker.data import committer, sender
 from streamcluster_worker.data.clients import Clients
 from streamcluster_worker.data.committer import Committer
+from streamcluster_worker.kafka.consumers import open_consumer
 from streamcluster_worker.kafka.producers import open_producer, open_transactional_producer
 from streamcluster_worker.state import follow, restore
 from tests.conftest import MakeTopic

@@ -7,8 +7,9 @@ import time
 from confluent_kafka import Producer
 
 from streamcluster.ids import TP
-from streamcluster.kafka.opening import Connection, connect, open_consumer
+from streamcluster.kafka.opening import Connection, connect
 from streamcluster.settings import Settings, bootstrap_servers
+from streamcluster_worker.kafka.consumers import open_consumer
 from streamcluster_worker.state.changelogs import Log, assign_only
 from tests.conftest import MakeTopic
 

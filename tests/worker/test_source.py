@@ -33,9 +33,9 @@ async def read(source: Source, enough: Callable[[int], bool]) -> int:
     first: int | None = None
     async with asyncio.timeout(SECONDS):
         while True:
-            for record in source.poll(lambda records: records):
-                first = record.offset() if first is None else first
-                if enough(record.offset()):
+            for batch in source.poll(lambda records: records):
+                first = batch.offsets[0] if first is None else first
+                if any(map(enough, batch.offsets)):
                     return first
             source.poll_when_idle()
             await asyncio.sleep(0)

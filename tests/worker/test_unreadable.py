@@ -10,14 +10,15 @@ from confluent_kafka import Consumer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamcluster.engine.values import UnreadableRecord
+from streamcluster.batch import Batch
 from streamcluster.ids import TP, TaskId
 from streamcluster.kafka.offsets import Offsets
-from streamcluster.kafka.opening import Connection, open_consumer
+from streamcluster.kafka.opening import Connection
 from streamcluster.settings import Settings
 from streamcluster.stores import MemoryStore
 from streamcluster_worker.data.source import Source
-from streamcluster_worker.data.unreadable import Batch
+from streamcluster_worker.data.unreadable import PackedBatch
+from streamcluster_worker.kafka.consumers import open_consumer
 from streamcluster_worker.state.follow import Follower
 from streamcluster_worker.state.restore import Restorer
 from tests.conftest import MakeTopic
@@ -38,7 +39,7 @@ TASK, OTHER = TaskId(1, 0), TaskId(1, 1)
 )
 def test_the_search_finds_the_first_offset_behind_the_batch(first: int, size: int, other: int | None) -> None:
     """However many records it has, and whatever follows; in about two questions for each doubling."""
-    batch = Batch.at(TP("t", 0), first, "?")
+    batch = PackedBatch.at(TP("t", 0), first, "?")
     search, end, questions = batch.end, first + size, 0
     while not search.is_found:
         questions += 1
@@ -73,17 +74,17 @@ def test_source_gives_what_stands_for_a_batch_that_cannot_be_unpacked(
     assert send_unpackable(bootstrap, topic, 0) == 3 + records
     send(bootstrap, topic, [Row("k", b"x")], 1)
     came: dict[TP, list[int]] = {TP(topic, 0): [], TP(topic, 1): []}
-    stands: list[UnreadableRecord] = []
+    stands: list[Batch] = []
 
     async def run() -> None:
         source = Source(consumer, Settings(id="shop"), lambda: None, lambda: None)
         source.assign(dict.fromkeys(came, 0))
         async with asyncio.timeout(SECONDS):
             while TP(topic, 0) not in source.ended:
-                for record in source.poll(lambda most: most):
-                    if isinstance(record, UnreadableRecord):
-                        stands.append(record)
-                    came[TP(record.topic(), record.partition())].append(record.offset())
+                for batch in source.poll(lambda most: most):
+                    if batch.why is not None:
+                        stands.append(batch)
+                    came[batch.tp] += batch.offsets
                 source.poll_when_idle()
                 await asyncio.sleep(0)
         assert source.ended[TP(topic, 0)] == 4 + records
@@ -91,7 +92,7 @@ def test_source_gives_what_stands_for_a_batch_that_cannot_be_unpacked(
 
     asyncio.run(run())
     assert came == {TP(topic, 0): [0, 1, 1 + records, 2 + records, 3 + records], TP(topic, 1): [0]}
-    assert [one.offset() for one in stands] == [1 + records, 3 + records]
+    assert [one.offsets[0] for one in stands] == [1 + records, 3 + records]
     assert f"offsets 2 to {1 + records} cannot be unpacked" in str(stands[0].why)
 
 

@@ -1,6 +1,6 @@
-/* The native path: gives lists of records to librdkafka without a call from Python for each.
+/* The native path: gives lists of records to librdkafka, and takes them, without a call from Python for each.
  *
- * It makes no client and includes no header of librdkafka: it works on the producers of confluent-kafka, and finds the
+ * It makes no client and includes no header of librdkafka: it works on the clients of confluent-kafka, and finds the
  * functions in the library that confluent-kafka is linked to. The same file is a Python module and a plugin of
  * librdkafka (`plugin.library.paths`): as a plugin it is told of each client that is made, and when one goes.
  *
@@ -30,14 +30,20 @@ typedef struct rd_kafka_conf_s rd_kafka_conf_t;
 typedef struct rd_kafka_topic_s rd_kafka_topic_t;
 typedef struct rd_kafka_topic_conf_s rd_kafka_topic_conf_t;
 typedef struct rd_kafka_headers_s rd_kafka_headers_t;
+typedef struct rd_kafka_queue_s rd_kafka_queue_t;
 /* An enum there, and an enum without large values is an int. */
 typedef int rd_kafka_resp_err_t;
 
-/* What a delivery brings; librdkafka has more fields behind these. */
+/* A record, or what came in its place; librdkafka has more behind these. */
 typedef struct {
     rd_kafka_resp_err_t err;
     rd_kafka_topic_t *rkt;
     int32_t partition;
+    void *payload;
+    size_t len;
+    void *key;
+    size_t key_len;
+    int64_t offset;
 } rd_kafka_message_t;
 
 typedef rd_kafka_resp_err_t on_acknowledgement_t(rd_kafka_t *, rd_kafka_message_t *, void *);
@@ -54,72 +60,76 @@ enum {
     VTYPE_TIMESTAMP = 8,
     VTYPE_HEADERS = 10,
 };
-enum { TYPE_PRODUCER = 0, CONF_OK = 0 };
+enum { TYPE_PRODUCER = 0, TYPE_CONSUMER = 1, CONF_OK = 0 };
 enum { MSG_F_COPY = 2 };
 enum { ERR_NO_ERROR = 0, ERR_FAIL = -196 };
 
 /* The oldest that this was tested with, as rd_kafka_version() says it; another major version may be anything. */
 enum { VERSION_LEAST = 0x020d0000, VERSION_BEYOND = 0x03000000 };
 
+/* Return type, name behind rd_kafka_, and arguments of each function. */
+#define EACH_FUNCTION(F) \
+    F(int, version, (void)) \
+    F(const char *, version_str, (void)) \
+    F(rd_kafka_conf_t *, conf_new, (void)) \
+    F(void, conf_destroy, (rd_kafka_conf_t *)) \
+    F(int, conf_set, (rd_kafka_conf_t *, const char *, const char *, char *, size_t)) \
+    F(int, conf_get, (const rd_kafka_conf_t *, const char *, char *, size_t *)) \
+    F(rd_kafka_resp_err_t, conf_interceptor_add_on_new, (rd_kafka_conf_t *, const char *, on_new_t *, void *)) \
+    F(rd_kafka_resp_err_t, interceptor_add_on_destroy, (rd_kafka_t *, const char *, on_destroy_t *, void *)) \
+    F(rd_kafka_resp_err_t, interceptor_add_on_acknowledgement, \
+      (rd_kafka_t *, const char *, on_acknowledgement_t *, void *)) \
+    F(int, type, (const rd_kafka_t *)) \
+    F(void *, opaque, (const rd_kafka_t *)) \
+    F(rd_kafka_topic_t *, topic_new, (rd_kafka_t *, const char *, rd_kafka_topic_conf_t *)) \
+    F(void, topic_destroy, (rd_kafka_topic_t *)) \
+    F(const char *, topic_name, (const rd_kafka_topic_t *)) \
+    F(rd_kafka_resp_err_t, last_error, (void)) \
+    F(rd_kafka_resp_err_t, producev, (rd_kafka_t *, ...)) \
+    F(rd_kafka_headers_t *, headers_new, (size_t)) \
+    F(void, headers_destroy, (rd_kafka_headers_t *)) \
+    F(rd_kafka_resp_err_t, header_add, (rd_kafka_headers_t *, const char *, ssize_t, const void *, ssize_t)) \
+    F(rd_kafka_queue_t *, queue_get_consumer, (rd_kafka_t *)) \
+    F(void, queue_destroy, (rd_kafka_queue_t *)) \
+    F(ssize_t, consume_batch_queue, (rd_kafka_queue_t *, int, rd_kafka_message_t **, size_t)) \
+    F(void, message_destroy, (rd_kafka_message_t *)) \
+    F(const char *, message_errstr, (const rd_kafka_message_t *)) \
+    F(int64_t, message_timestamp, (const rd_kafka_message_t *, int *)) \
+    F(rd_kafka_resp_err_t, message_headers, (const rd_kafka_message_t *, rd_kafka_headers_t **)) \
+    F(rd_kafka_resp_err_t, header_get_all, (const rd_kafka_headers_t *, size_t, const char **, const void **, size_t *))
+
+#define DECLARED(type, name, arguments) type(*name) arguments;
 static struct {
-    int (*version)(void);
-    const char *(*version_str)(void);
-    rd_kafka_conf_t *(*conf_new)(void);
-    void (*conf_destroy)(rd_kafka_conf_t *);
-    int (*conf_set)(rd_kafka_conf_t *, const char *, const char *, char *, size_t);
-    int (*conf_get)(const rd_kafka_conf_t *, const char *, char *, size_t *);
-    rd_kafka_resp_err_t (*conf_interceptor_add_on_new)(rd_kafka_conf_t *, const char *, on_new_t *, void *);
-    rd_kafka_resp_err_t (*interceptor_add_on_destroy)(rd_kafka_t *, const char *, on_destroy_t *, void *);
-    rd_kafka_resp_err_t (*interceptor_add_on_acknowledgement)(rd_kafka_t *, const char *, on_acknowledgement_t *, void *);
-    int (*type)(const rd_kafka_t *);
-    void *(*opaque)(const rd_kafka_t *);
-    rd_kafka_topic_t *(*topic_new)(rd_kafka_t *, const char *, rd_kafka_topic_conf_t *);
-    void (*topic_destroy)(rd_kafka_topic_t *);
-    const char *(*topic_name)(const rd_kafka_topic_t *);
-    rd_kafka_resp_err_t (*last_error)(void);
-    rd_kafka_resp_err_t (*producev)(rd_kafka_t *, ...);
-    rd_kafka_headers_t *(*headers_new)(size_t);
-    void (*headers_destroy)(rd_kafka_headers_t *);
-    rd_kafka_resp_err_t (*header_add)(rd_kafka_headers_t *, const char *, ssize_t, const void *, ssize_t);
+    EACH_FUNCTION(DECLARED)
 } rk_api;
 
+#define NAMED(type, name, arguments) {"rd_kafka_" #name, &rk_api.name},
 static const struct {
     const char *name;
     void *place;
-} FUNCTIONS[] = {
-    {"rd_kafka_version", &rk_api.version},
-    {"rd_kafka_version_str", &rk_api.version_str},
-    {"rd_kafka_conf_new", &rk_api.conf_new},
-    {"rd_kafka_conf_destroy", &rk_api.conf_destroy},
-    {"rd_kafka_conf_set", &rk_api.conf_set},
-    {"rd_kafka_conf_get", &rk_api.conf_get},
-    {"rd_kafka_conf_interceptor_add_on_new", &rk_api.conf_interceptor_add_on_new},
-    {"rd_kafka_interceptor_add_on_destroy", &rk_api.interceptor_add_on_destroy},
-    {"rd_kafka_interceptor_add_on_acknowledgement", &rk_api.interceptor_add_on_acknowledgement},
-    {"rd_kafka_type", &rk_api.type},
-    {"rd_kafka_opaque", &rk_api.opaque},
-    {"rd_kafka_topic_new", &rk_api.topic_new},
-    {"rd_kafka_topic_destroy", &rk_api.topic_destroy},
-    {"rd_kafka_topic_name", &rk_api.topic_name},
-    {"rd_kafka_last_error", &rk_api.last_error},
-    {"rd_kafka_producev", &rk_api.producev},
-    {"rd_kafka_headers_new", &rk_api.headers_new},
-    {"rd_kafka_headers_destroy", &rk_api.headers_destroy},
-    {"rd_kafka_header_add", &rk_api.header_add},
-};
+} FUNCTIONS[] = {EACH_FUNCTION(NAMED)};
 static int is_loaded = 0;
 
-/* ---- The producers that are open ---- */
+/* confluent-kafka's own, which are around each of its calls that may wait: they let go of Python's lock and take it
+ * again, and the client's callbacks (errors, statistics, logs, tokens), which are served in the call, look for what
+ * `begin` has left in the thread. Without these two records are taken from Python. */
+static struct {
+    void (*begin)(void *owner, void *state);
+    int (*end)(void *owner, void *state);
+} call_state;
+
+/* ---- The clients that are open ---- */
 
 /* Kafka's bound is 249. */
 enum { TOPIC_SIZE = 256 };
 
-/* One producer. Guarded by `lock`; the last user wakes whoever waits to destroy it. */
+/* One client. Guarded by `lock`; the last user wakes whoever waits to destroy it. */
 struct client {
     struct client *next;
     rd_kafka_t *rk;
     /* The Python object: confluent-kafka gives it to librdkafka as the client's opaque. */
     void *owner;
+    int type;
     int users;
     /* The first record since `missed` was asked that was not delivered; no error: there is none. */
     rd_kafka_resp_err_t missed;
@@ -177,23 +187,21 @@ static rd_kafka_resp_err_t add_interceptors(rd_kafka_t *rk, const rd_kafka_conf_
     size_t size = 0;
     int has_id = rk_api.conf_get(conf, "transactional.id", NULL, &size) == CONF_OK && size > 1;
     rd_kafka_resp_err_t error = rk_api.interceptor_add_on_destroy(rk, "streamcluster", on_destroy, NULL);
-    if (error != ERR_NO_ERROR || has_id)
+    if (error != ERR_NO_ERROR || has_id || rk_api.type(rk) != TYPE_PRODUCER)
         return error;
     return rk_api.interceptor_add_on_acknowledgement(rk, "streamcluster", on_acknowledgement, NULL);
 }
 
-/* In the thread that makes a client. One that is not noted works as ever, and `produce` does not take it. */
+/* In the thread that makes a client. One that is not noted works as ever, and `produce` and `take` refuse it. */
 static rd_kafka_resp_err_t on_new(rd_kafka_t *rk, const rd_kafka_conf_t *conf, void *nothing, char *text, size_t size) {
     (void)nothing;
-    if (rk_api.type(rk) != TYPE_PRODUCER)
-        return ERR_NO_ERROR;
     struct client *client = malloc(sizeof(*client));
     if (client == NULL || add_interceptors(rk, conf) != ERR_NO_ERROR) {
         free(client);
         snprintf(text, size, "streamcluster cannot note a client");
         return ERR_FAIL;
     }
-    *client = (struct client){.rk = rk, .owner = rk_api.opaque(rk)};
+    *client = (struct client){.rk = rk, .owner = rk_api.opaque(rk), .type = rk_api.type(rk)};
     pthread_mutex_lock(&lock);
     client->next = clients;
     clients = client;
@@ -211,11 +219,11 @@ EXPORTED rd_kafka_resp_err_t conf_init(rd_kafka_conf_t *conf, void **opaque, cha
     return rk_api.conf_interceptor_add_on_new(conf, "streamcluster", on_new, NULL);
 }
 
-/* The client of a Python object, which stays until it is given back; NULL: it has none that is open. */
-static struct client *borrow(const void *owner) {
+/* The client of a Python object, which stays until it is given back; NULL: it has none of this type that is open. */
+static struct client *borrow(const void *owner, int type) {
     pthread_mutex_lock(&lock);
     struct client *client = clients;
-    while (client != NULL && client->owner != owner)
+    while (client != NULL && (client->owner != owner || client->type != type))
         client = client->next;
     if (client != NULL)
         client->users++;
@@ -393,7 +401,7 @@ static PyObject *give_tuples(PyObject *owner, const char *topic, PyObject *tuple
         if (read_record(PyTuple_GetItem(tuples, read - 1), &records[read - 1], partition, read - 1) < 0)
             goto done;
     }
-    struct client *client = borrow(owner);
+    struct client *client = borrow(owner, TYPE_PRODUCER);
     if (client == NULL) {
         PyErr_SetString(PyExc_ValueError, "this is no open producer that was made with the plugin");
         goto done;
@@ -448,7 +456,15 @@ static PyObject *produce(PyObject *module, PyObject *const *arguments, Py_ssize_
 
 static PyObject *is_known(PyObject *module, PyObject *owner) {
     (void)module;
-    struct client *client = borrow(owner);
+    struct client *client = borrow(owner, TYPE_PRODUCER);
+    if (client != NULL)
+        give_back(client);
+    return PyBool_FromLong(client != NULL);
+}
+
+static PyObject *can_take(PyObject *module, PyObject *owner) {
+    (void)module;
+    struct client *client = call_state.end == NULL ? NULL : borrow(owner, TYPE_CONSUMER);
     if (client != NULL)
         give_back(client);
     return PyBool_FromLong(client != NULL);
@@ -464,7 +480,7 @@ static PyObject *none(void) {
 /* Takes and clears what on_acknowledgement has noted. */
 static PyObject *missed(PyObject *module, PyObject *owner) {
     (void)module;
-    struct client *client = borrow(owner);
+    struct client *client = borrow(owner, TYPE_PRODUCER);
     if (client == NULL)
         return none();
     char topic[TOPIC_SIZE];
@@ -478,6 +494,156 @@ static PyObject *missed(PyObject *module, PyObject *owner) {
     if (error == ERR_NO_ERROR)
         return none();
     return Py_BuildValue("(isi)", error, topic, partition);
+}
+
+/* ---- Records that are taken ---- */
+
+/* confluent-kafka's bound of one call, and enough for any wait: whoever closes the client waits for it. */
+enum { TAKEN_MAX = 1000000, WAIT_MS_MAX = 600000 };
+
+static PyObject *bytes_or_none(const void *bytes, size_t size) {
+    return bytes == NULL ? none() : PyBytes_FromStringAndSize(bytes, (Py_ssize_t)size);
+}
+
+/* Pairs of name and value, in order; a text: why that cannot be. */
+static PyObject *take_headers(const rd_kafka_headers_t *headers) {
+    PyObject *pairs = PyList_New(0);
+    const char *name;
+    const void *value;
+    size_t size;
+    for (size_t at = 0; pairs != NULL && rk_api.header_get_all(headers, at, &name, &value, &size) == 0; at++) {
+        PyObject *text = PyUnicode_FromString(name);
+        PyObject *pair = text == NULL ? NULL : Py_BuildValue("(NN)", text, bytes_or_none(value, size));
+        if (pair == NULL || PyList_Append(pairs, pair) < 0) {
+            Py_DecRef(pairs);
+            pairs = NULL;
+        }
+        Py_DecRef(pair);
+    }
+    if (pairs != NULL || !PyErr_ExceptionMatches(PyExc_UnicodeDecodeError))
+        return pairs;
+    PyErr_Clear();
+    return PyUnicode_FromString("a header's name is not UTF-8");
+}
+
+/* One record's part of the columns; columns[4], the headers, is made when the first record has some. */
+static int take_record(const rd_kafka_message_t *message, PyObject **columns, Py_ssize_t at, Py_ssize_t count) {
+    int type;
+    int64_t timestamp = rk_api.message_timestamp(message, &type);
+    memcpy(PyBytes_AsString(columns[0]) + at * 8, &message->offset, 8);
+    memcpy(PyBytes_AsString(columns[1]) + at * 8, &timestamp, 8);
+    PyObject *key = bytes_or_none(message->key, message->key_len);
+    if (key == NULL || PyList_SetItem(columns[2], at, key) < 0)
+        return -1;
+    PyObject *value = bytes_or_none(message->payload, message->len);
+    if (value == NULL || PyList_SetItem(columns[3], at, value) < 0)
+        return -1;
+    rd_kafka_headers_t *headers = NULL;
+    int has_headers = rk_api.message_headers(message, &headers) == ERR_NO_ERROR && headers != NULL;
+    if (has_headers && columns[4] == NULL) {
+        columns[4] = PyList_New(count);
+        for (Py_ssize_t before = 0; columns[4] != NULL && before < count; before++)
+            PyList_SetItem(columns[4], before, none());
+    }
+    if (!has_headers)
+        return 0;
+    PyObject *pairs = columns[4] == NULL ? NULL : take_headers(headers);
+    return pairs == NULL ? -1 : PyList_SetItem(columns[4], at, pairs);
+}
+
+/* Records of one partition: topic, partition, offsets, timestamps, keys, values, headers or None. */
+static PyObject *take_columns(rd_kafka_message_t **messages, Py_ssize_t count) {
+    PyObject *columns[5] = {PyBytes_FromStringAndSize(NULL, count * 8), PyBytes_FromStringAndSize(NULL, count * 8),
+                            PyList_New(count), PyList_New(count), NULL};
+    PyObject *answer = NULL;
+    int is_right = columns[0] != NULL && columns[1] != NULL && columns[2] != NULL && columns[3] != NULL;
+    for (Py_ssize_t at = 0; is_right && at < count; at++)
+        is_right = take_record(messages[at], columns, at, count) == 0;
+    if (is_right)
+        answer = Py_BuildValue("(siOOOOO)", rk_api.topic_name(messages[0]->rkt), messages[0]->partition, columns[0],
+                               columns[1], columns[2], columns[3], columns[4] == NULL ? Py_None : columns[4]);
+    for (int at = 0; at < 5; at++)
+        Py_DecRef(columns[at]);
+    return answer;
+}
+
+/* In place of a record: topic, partition, offset, error code and what librdkafka says of it. */
+static PyObject *take_error(const rd_kafka_message_t *message) {
+    const char *topic = message->rkt == NULL ? "" : rk_api.topic_name(message->rkt);
+    const char *text = rk_api.message_errstr(message);
+    text = text == NULL ? "" : text;
+    PyObject *words = PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "replace");
+    return words == NULL ? NULL : Py_BuildValue("(siLiN)", topic, message->partition, (long long)message->offset,
+                                                message->err, words);
+}
+
+static PyObject *take_all(rd_kafka_message_t **messages, Py_ssize_t count) {
+    PyObject *taken = PyList_New(0);
+    Py_ssize_t start = 0, end;
+    for (; taken != NULL && start < count; start = end) {
+        const rd_kafka_message_t *first = messages[start];
+        end = start + 1;
+        while (first->err == ERR_NO_ERROR && end < count && messages[end]->err == ERR_NO_ERROR &&
+               messages[end]->rkt == first->rkt && messages[end]->partition == first->partition)
+            end++;
+        PyObject *one = first->err == ERR_NO_ERROR ? take_columns(messages + start, end - start) : take_error(first);
+        if (one == NULL || PyList_Append(taken, one) < 0) {
+            Py_DecRef(taken);
+            taken = NULL;
+        }
+        Py_DecRef(one);
+    }
+    return taken;
+}
+
+/* The client is borrowed, and stays so until every record has been given back to librdkafka. */
+static PyObject *take_from(struct client *client, int wait_ms, rd_kafka_message_t **messages, size_t most) {
+    PyObject *taken = NULL;
+    /* confluent-kafka's is of three pointers (2.16). */
+    void *state[32] = {NULL};
+    call_state.begin(client->owner, state);
+    rd_kafka_queue_t *queue = rk_api.queue_get_consumer(client->rk);
+    Py_ssize_t count = queue == NULL ? 0 : rk_api.consume_batch_queue(queue, wait_ms, messages, most);
+    if (queue != NULL)
+        rk_api.queue_destroy(queue);
+    /* 0: a callback or a signal's handler has raised an exception, which is set. */
+    if (call_state.end(client->owner, state))
+        taken = take_all(messages, count);
+    PyThreadState *unlocked = count >= UNLOCKED_RECORDS ? PyEval_SaveThread() : NULL;
+    for (Py_ssize_t at = 0; at < count; at++)
+        rk_api.message_destroy(messages[at]);
+    give_back(client);
+    if (unlocked != NULL)
+        PyEval_RestoreThread(unlocked);
+    return taken;
+}
+
+static PyObject *take(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
+    (void)module;
+    int64_t most, wait_ms;
+    if (count != 3) {
+        PyErr_Format(PyExc_TypeError, "take takes a consumer, a count and milliseconds; %zd given", count);
+        return NULL;
+    }
+    if (read_number(arguments[1], &most, "count", -1) < 0 || read_number(arguments[2], &wait_ms, "wait", -1) < 0)
+        return NULL;
+    if (most < 1 || most > TAKEN_MAX || wait_ms < 0 || wait_ms > WAIT_MS_MAX) {
+        PyErr_SetString(PyExc_ValueError, "the count or the milliseconds are out of range");
+        return NULL;
+    }
+    struct client *client = call_state.end == NULL ? NULL : borrow(arguments[0], TYPE_CONSUMER);
+    if (client == NULL) {
+        PyErr_SetString(PyExc_ValueError, "this is no open consumer that was made with the plugin");
+        return NULL;
+    }
+    rd_kafka_message_t **messages = PyMem_Calloc((size_t)most, sizeof(*messages));
+    if (messages == NULL) {
+        give_back(client);
+        return PyErr_NoMemory();
+    }
+    PyObject *taken = take_from(client, (int)wait_ms, messages, (size_t)most);
+    PyMem_Free(messages);
+    return taken;
 }
 
 /* ---- The module ---- */
@@ -497,6 +663,11 @@ static int find_functions(const char *path) {
             return -1;
         }
         memcpy(FUNCTIONS[at].place, &found, sizeof(found));
+    }
+    void *begin = dlsym(library, "CallState_begin"), *end = dlsym(library, "CallState_end");
+    if (begin != NULL && end != NULL) {
+        memcpy(&call_state.begin, &begin, sizeof(begin));
+        memcpy(&call_state.end, &end, sizeof(end));
     }
     int version = rk_api.version();
     if (version < VERSION_LEAST || version >= VERSION_BEYOND) {
@@ -540,6 +711,12 @@ static PyMethodDef METHODS[] = {
      "load(client, plugin)\n--\n\n"
      "Find librdkafka through a library that uses it, and try this file as its plugin; returns librdkafka's version."},
     {"is_known", is_known, METH_O, "is_known(producer)\n--\n\nWhether `produce` can be called with this."},
+    {"can_take", can_take, METH_O, "can_take(consumer)\n--\n\nWhether `take` can be called with this."},
+    {"take", (PyCFunction)(void (*)(void))take, METH_FASTCALL,
+     "take(consumer, count, milliseconds)\n--\n\n"
+     "At most so many records, in order: of consecutive ones of a partition its topic and number, offsets and\n"
+     "timestamps as 64-bit numbers in bytes, keys, values, headers or None. An error in place of a record: topic,\n"
+     "partition, offset, code, text."},
     {"missed", missed, METH_O,
      "missed(producer)\n--\n\n"
      "The first record since the last call that was not delivered: error code, topic, partition; None: all were.\n"

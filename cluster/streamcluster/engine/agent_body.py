@@ -8,7 +8,6 @@ from typing import Any
 from ..agents import Agent
 from ..current import Cursor
 from ..events import Event
-from ..headers import headers_at
 from ..streams import Source, Stream
 from ..topics import Topic
 from ..topology.units import AgentUnit
@@ -38,7 +37,7 @@ async def run_agent(unit: AgentUnit, intake: RunIntake, outbox: Outbox) -> None:
 
 def _has_no_headers(cursor: Cursor) -> bool:
     """It is known that no event of the run in hand has any."""
-    return cursor.run is not None and cursor.run.has_headers is False
+    return cursor.run is not None and cursor.run.batch.headers is None
 
 
 async def _give(sink: Any, value: Any, cursor: Cursor) -> None:
@@ -54,7 +53,7 @@ async def _give(sink: Any, value: Any, cursor: Cursor) -> None:
             run, index = cursor.run, cursor.index()
             headers = None
             if run is not None and index is not None and not cursor.kept.handed_out:
-                headers = headers_at(run, index)
+                headers = run.headers(index)
             await topic.give(topic.prepare(None, value, headers=headers))
     else:
         result = sink(value)

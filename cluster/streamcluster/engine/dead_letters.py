@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from ..current import KafkaRecord
+from ..batch import KafkaRecord
 from ..errors import UnreadableHeaders
-from ..headers import HEADERS_MAX, headers_of, headers_size
+from ..headers import HEADERS_MAX, headers_size, pairs_of
 from ..ids import TP
 from ..output import OutputRecord, Pairs, output_of
 from ..printable import traceback_of
-from .values import UnreadableRecord
 
 TRACEBACK_CHARS_MAX = 8000
 # As bytes_max: nothing of the record, and little of the reason.
@@ -31,18 +30,18 @@ def dead_letter(
     why: Pairs = [
         ("dead-letter-topic", tp.topic.encode()),
         ("dead-letter-partition", str(tp.partition).encode()),
-        ("dead-letter-offset", str(record.offset()).encode()),
-        ("dead-letter-timestamp", str(record.timestamp()[1]).encode()),
+        ("dead-letter-offset", str(record.offset).encode()),
+        ("dead-letter-timestamp", str(record.timestamp).encode()),
         ("dead-letter-agent", agent.encode()),
         ("dead-letter-error", reason.encode(errors="replace")),
         ("dead-letter-traceback", trace.encode(errors="replace")),
     ]
     left_out: list[str] = []
-    key, value = record.key(), record.value()
-    if isinstance(record, UnreadableRecord):
+    key, value = record.key, record.value
+    if record.why is not None:
         left_out.append("key, value, headers (they cannot be unpacked)")
     try:
-        headers = headers_of(record)
+        headers = pairs_of(record.headers) or []
     except UnreadableHeaders:
         left_out.append("headers (they cannot be read)")
         headers = []

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
+from ..batch import Batch, KafkaRecord
 from ..codecs.immutable import are_immutable
-from ..current import KafkaRecord
 from ..topics import Topic
 
 # Records and their values, and those that cannot be decoded.
-Decoded = tuple[list[KafkaRecord], list[Any], list[tuple[KafkaRecord, BaseException]]]
+Decoded = tuple[Batch, list[Any], list[tuple[KafkaRecord, BaseException]]]
 
 
 class Shared:
@@ -30,30 +30,28 @@ class Shared:
         return self._immutable
 
 
-def decode(topic: Topic, records: list[KafkaRecord]) -> Decoded:
-    """Decode them in one go."""
-    decode_value = topic.coders.decode_value
+def decode(topic: Topic, batch: Batch) -> Decoded:
+    """Decode them in one go: most decoders are functions in C, which are called without a step of Python in between."""
     try:
-        return records, [decode_value(record.value()) for record in records], []
+        return batch, list(map(topic.coders.decode_value, cast(Sequence[bytes], batch.values))), []
     except BaseException:  # noqa: BLE001 (codecs are user code; the offender is found one by one)
-        return decode_each(topic, records, lambda _: None)
+        return decode_each(topic, batch, lambda _: None)
 
 
-def decode_each(topic: Topic, records: list[KafkaRecord], begin: Callable[[int], None]) -> Decoded:
+def decode_each(topic: Topic, batch: Batch, begin: Callable[[int], None]) -> Decoded:
     """The slow way, after a batch did not decode: tombstones pass as None. begin: told the offset of each before."""
     decode_value = topic.coders.decode_value
-    taken: list[KafkaRecord] = []
+    taken: list[int] = []
     values: list[Any] = []
     undecodable: list[tuple[KafkaRecord, BaseException]] = []
-    for record in records:
-        data = record.value()
-        begin(record.offset())
+    for index, (offset, data) in enumerate(zip(batch.offsets, batch.values, strict=True)):
+        begin(offset)
         try:
             value = None if data is None else decode_value(data)
         except BaseException as error:  # noqa: BLE001 (codecs are user code)
             topic.tell_hint(data or b"")
-            undecodable.append((record, error))
+            undecodable.append((batch.record(index), error))
             continue
-        taken.append(record)
+        taken.append(index)
         values.append(value)
-    return taken, values, undecodable
+    return (batch.pick(taken) if undecodable else batch), values, undecodable

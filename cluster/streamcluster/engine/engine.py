@@ -7,12 +7,12 @@ failures: recovery says which tasks must roll back and where the consumer must g
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from ..app import App
-from ..current import KafkaRecord
+from ..batch import Batch, KafkaRecord
 from ..errors import CommitRefused
 from ..ids import TP, TaskId
 from ..memory import Shares, shares_of
@@ -41,9 +41,6 @@ from .shared import SharedPart, make_shared, readers_of
 from .task import RunningTask
 from .transaction import Transaction
 from .values import Commit, Committed
-
-# Runs are mostly long: so many records are compared at a time.
-RUN_BLOCK = 64
 
 
 class Engine:
@@ -88,7 +85,7 @@ class Engine:
         )
         self._make_outbox = partial(Outbox, records_max, self._sender_waits, self.budget.output_room)
         self.outbox = self._make_outbox()
-        self._routes: dict[tuple[str, int], SourcePartition] = {}
+        self._routes: dict[TP, SourcePartition] = {}
         self.lagging = Lagging(clock, self._routes, self.changed.set)
         self._tables: dict[str, Table[object, object]] = {table.name: table for table in plan.tables}
         letters = next((topic for topic in topology.topics if topic.name == app.conf.dead_letters), None)
@@ -271,22 +268,17 @@ class Engine:
 
     # Records
 
-    def feed(self, records: list[KafkaRecord]) -> None:
-        """Hand consumed records to their tasks: consecutive ones of a partition as one run."""
+    def feed(self, batches: list[Batch]) -> None:
+        """Hand consumed records to their tasks."""
         self.moves += 1
-        partitions = [record.partition() for record in records]
-        topics = [record.topic() for record in records]
-        start, count = 0, len(records)
         fed = size = 0
-        while start < count:
-            end = _end_of_run(topics, start, _end_of_run(partitions, start, count))
-            source = self._routes.get((topics[start], partitions[start]))
+        for batch in batches:
+            source = self._routes.get(batch.tp)
             if source is not None:
-                source.feed(records[start:end])
+                source.feed(batch)
                 self._touch(source.task)
-                fed += end - start
+                fed += len(batch)
                 size += source.backlog.added_bytes
-            start = end
         self.budget.fed(fed, size)
 
     def advance(self, tp: TP, offset: int) -> None:
@@ -349,13 +341,3 @@ class Engine:
             resting = all(task.resting() for task in self.tasks.values())
             return self.caution.holder is None and resting and all(source.resting for source in self._shared)
         return all(task.idle() for task in self.tasks.values()) and all(source.idle for source in self._shared)
-
-
-def _end_of_run(values: Sequence[Any], start: int, end: int) -> int:
-    """How far values[start:end] begins with the same value: by blocks, of which all but the last are looked at in C."""
-    value, at = values[start], start + 1
-    while at + RUN_BLOCK <= end and values[at : at + RUN_BLOCK].count(value) == RUN_BLOCK:
-        at += RUN_BLOCK
-    while at < end and values[at] == value:
-        at += 1
-    return at

@@ -10,11 +10,11 @@ from itertools import repeat
 from types import CoroutineType
 from typing import Any
 
-from ..current import Cursor, KafkaRecord, Run, time_of
+from ..current import Cursor, Run
 from ..errors import Skip, UnsendableRecord
-from ..headers import have_headers, headers_of, headers_size
+from ..headers import headers_size, pairs_of
 from ..operators import GroupBy, Processor, apply
-from ..output import BY_KEY, Pairs
+from ..output import BY_KEY
 from ..topics import Topic
 from ..topology.units import ForwardUnit
 from .intake import RunIntake
@@ -48,7 +48,7 @@ async def _forward_each(unit: ForwardUnit, run: Run, cursor: Cursor, outbox: Out
     awaited = False
     operators, group_by, destination = unit.operators, unit.group_by, unit.destination
     coders = destination.coders
-    for index, (record, value) in enumerate(zip(run.records, cursor.iterator, strict=False)):
+    for index, value in enumerate(cursor.iterator):
         if operators:
             try:
                 value = await apply(operators, value, (run, index))
@@ -60,17 +60,17 @@ async def _forward_each(unit: ForwardUnit, run: Run, cursor: Cursor, outbox: Out
             awaited = True
         part = "value"
         try:
-            data = record.value() if as_it_is else coders.encode_value(value)
+            data = run.batch.values[run.start + index] if as_it_is else coders.encode_value(value)
             part = "key"
             key_data = coders.encode_key(key)
         except Exception as error:
             raise UnsendableRecord(destination.name, part, key, value, error) from error
-        headers = headers_of(record)
-        size = len(key_data or b"") + len(data or b"") + headers_size(headers)
+        headers = run.headers(index)
+        size = len(key_data or b"") + len(data or b"") + headers_size(headers or ())
         coders.limits.check_size(destination.name, size)
         partition = _partition_of(key_data, group_by)
-        timestamp = coders.carried.of(time_of(record))
-        outbox.append(destination.name, (key_data, data, partition, timestamp, headers or None))
+        timestamp = coders.carried.of(run.timestamp(index))
+        outbox.append(destination.name, (key_data, data, partition, timestamp, headers))
     return awaited
 
 
@@ -91,23 +91,21 @@ def _forward_run(run: Run, key_of: Callable[[Any], Any] | None, destination: Top
     assert key_of is not None
     coders = destination.coders
     encode_key = coders.encode_key
-    records = run.records
-    if not records:
+    if not run.values:
         return True
-    kind = type(records[0])
+    records = run.records()
     try:
         keys = [encode_key(key_of(value)) for value in run.values]
-        headers = _headers_of_run(records)
+        headers = None if records.headers is None else [*map(pairs_of, records.headers)]
     except BaseException:  # noqa: BLE001 (user code, or somebody's headers; the offender is found one by one)
         return False
-    # Of the class, as in `have_headers`: half the time of asking each record.
-    values = [*map(kind.value, records)]
+    values = records.values
     largest = max(map(len, filter(None, values)), default=0) + max(map(len, filter(None, keys)), default=0)
     if headers is not None:
         largest += max(map(headers_size, filter(None, headers)), default=0)
     if largest > coders.limits.record_bytes_max:
         return False
-    timestamps = coders.carried.of_run([milliseconds for _, milliseconds in map(kind.timestamp, records)])
+    timestamps = coders.carried.of_run(records.timestamps)
     partitions: Iterable[int] = repeat(BY_KEY)
     if None in keys:
         partitions = [NO_KEY_PARTITION if key is None else BY_KEY for key in keys]
@@ -115,10 +113,3 @@ def _forward_run(run: Run, key_of: Callable[[Any], Any] | None, destination: Top
         zip(keys, values, partitions, timestamps, repeat(None) if headers is None else headers, strict=False)
     )
     return True
-
-
-def _headers_of_run(records: list[KafkaRecord]) -> list[Pairs | None] | None:
-    """The headers of each, None where there are none."""
-    if not have_headers(records):
-        return None
-    return [headers_of(record) or None for record in records]

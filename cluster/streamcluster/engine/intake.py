@@ -125,10 +125,10 @@ class RunIntake:
         for run, index in reversed(self.kept.events):
             if run.task in leaving:
                 continue
-            record = run.records[index]
-            value = run.values[index]
-            self.queue.appendleft(Run(run.task, run.tp, [record], [value], record.offset() + 1, run.decode_key))
-            self.done[run.tp] = min(record.offset(), self.done.get(run.tp, record.offset()))
+            offset, value = run.offset(index), run.values[index]
+            again = Run(run.task, run.batch, [value], offset + 1, run.decode_key, start=run.start + index)
+            self.queue.appendleft(again)
+            self.done[run.tp] = min(offset, self.done.get(run.tp, offset))
         self.kept.handed_out = False
         self.kept.clear()
 

@@ -135,21 +135,21 @@ class Caution:
         return None
 
     def _may_pass(self, run: Run) -> bool:
-        if not run.records:
+        if not run.values:
             return run.tp in self.suspects
         offset = run.offset(0)
         return offset < self.suspects.get(run.tp, 0) and offset <= self._killers.get(run.tp, offset)
 
     def is_free(self, run: Run, wake: Wake) -> bool:
         """Nobody has a suspect in hand; a run without events may pass in any case."""
-        if self.holder is None or not run.records:
+        if self.holder is None or not run.values:
             return True
         self._waiting[wake] = None
         return False
 
     def enter(self, holder: object, unit: str, run: Run) -> None:
         """The run is handed out."""
-        if not run.records:
+        if not run.values:
             return
         self._in_hand.handed(run.tp, run.next_offset)
         if self.suspects:

@@ -31,9 +31,7 @@ class Lagging:
 
     __slots__ = ("_behind", "_clock", "_idle_since", "_partitions", "_wake")
 
-    def __init__(
-        self, clock: Clock, partitions: Mapping[tuple[str, int], SourcePartition], wake: Callable[[], None]
-    ) -> None:
+    def __init__(self, clock: Clock, partitions: Mapping[TP, SourcePartition], wake: Callable[[], None]) -> None:
         self._clock = clock
         self._partitions = partitions
         self._wake = wake

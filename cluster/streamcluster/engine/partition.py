@@ -8,14 +8,14 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from bisect import bisect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated, Any
 
 import msgspec
 
-from ..current import KafkaRecord, Run
+from ..batch import Batch, KafkaRecord
+from ..current import Run
 from ..ids import TP, TaskId
 from ..outside import Unreadable, parse
 from ..topics import Topic
@@ -24,7 +24,8 @@ from .decoding import Decoded, Shared, decode, decode_each
 from .done_count import DoneCount
 from .intake import RunIntake
 from .killers import Caution
-from .values import Committed, UnreadableRecord
+from .values import Committed
+from .waiting import Waiting
 from .weigh import RecordWeight
 
 SIZE_SAMPLE = 8
@@ -65,7 +66,6 @@ class SourcePartition:
     __slots__ = (
         "_caution",
         "_reject",
-        "_unreadable_next",
         "_weight",
         "backlog",
         "committed",
@@ -103,7 +103,7 @@ class SourcePartition:
         self.next_offset = committed.next_offset
         # While a failing event is tried, records from `gate` on wait in `gated`.
         self.gate: int | None = None
-        self.gated: list[KafkaRecord] = []
+        self.gated = Waiting()
         # The log's end, if it was reached meanwhile: what is before it and not here is not there any more.
         self.end_behind_gate = 0
         # Its task is being rolled back: what comes now comes again.
@@ -115,8 +115,6 @@ class SourcePartition:
         self.done = DoneCount()
         # Of those, the ones that no codec may see again: it killed the process.
         self.undecodable: set[int] = set()
-        # Behind the last place where the client could not unpack what is there.
-        self._unreadable_next = 0
         self.rewind()
 
     def rewind(self) -> None:
@@ -125,7 +123,7 @@ class SourcePartition:
         self.next_offset = self.committed.next_offset
         self.backlog.clear()
         self.done.rewind(self.next_offset)
-        self.gated = []
+        self.gated = Waiting()
         self.end_behind_gate = 0
         ahead = ahead_of(self.committed)
         for reader in self.readers:
@@ -138,41 +136,39 @@ class SourcePartition:
         """Behind everything that any reader was given; the consumer goes back from there for one that was not."""
         return max([self.next_offset, *(reader.next_offset for reader in self.readers)])
 
-    def feed(self, records: list[KafkaRecord]) -> None:
-        """Take records in offset order and hand them to the readers.
+    def feed(self, batch: Batch) -> None:
+        """Take records and hand them to the readers.
 
         Records below `next_offset` are leftovers of an earlier assignment and are dropped.
         """
         if self.stopped:
             return
-        if records[0].offset() < self.next_offset:
-            records = [record for record in records if record.offset() >= self.next_offset]
-            if not records:
+        if batch.offsets[0] < self.next_offset:
+            batch = batch.part(batch.index_of(self.next_offset))
+            if not len(batch):
                 return
-        first, count = records[0].offset(), len(records)
-        self.next_offset = records[-1].offset() + 1
+        first, count = batch.offsets[0], len(batch)
+        self.next_offset = batch.next_offset
+        assert first < self.next_offset, f"records of {self.tp} out of order: {first} before {self.next_offset - 1}"
         known = self.done.end
         # Some may come again, for a reader that was left behind.
-        new = count if first >= known else sum([record.offset() >= known for record in records])
+        new = count if first >= known else count - batch.index_of(known)
         if new:
             self.done.fed(max(first, known), self.next_offset, new)
-        if type(records[-1]) is UnreadableRecord:
-            self._unreadable_next = self.next_offset
-        size = self._weight.of(_size_of(records), count)
+        size = self._weight.of(_size_of(batch), count)
         self.backlog.add(first, self.next_offset, count, size)
         if self.gate is not None:
-            gate = self.gate
-            self.gated += [record for record in records if record.offset() >= gate]
-            records = [record for record in records if record.offset() < gate]
-        if records:
-            self.dispatch(records)
+            passing = batch.index_of(self.gate)
+            self.gated.add(batch.part(passing))
+            batch = batch.part(0, passing)
+        if len(batch):
+            self.dispatch(batch)
 
     def open_gate(self) -> None:
         """Let everything pass again."""
         self.gate = None
-        waiting, self.gated = self.gated, []
-        if waiting:
-            self.dispatch(waiting)
+        for batch in self.gated.take_all():
+            self.dispatch(batch)
         self.advance(self.end_behind_gate)
 
     def advance(self, offset: int) -> None:
@@ -189,15 +185,15 @@ class SourcePartition:
             if not reader.lags and offset > reader.next_offset:
                 reader.next_offset = offset
                 decode_key = reader.topic.coders.decode_key
-                reader.intake.push(Run(self.task, self.tp, [], [], offset, decode_key))
+                reader.intake.push(Run(self.task, Batch.nothing(self.tp), [], offset, decode_key))
 
-    def dispatch(self, records: list[KafkaRecord]) -> None:
+    def dispatch(self, batch: Batch) -> None:
         """Decode for each topic declaration and push a run to each reader, but those that have it or are left behind.
 
         Readers of one declaration share values that cannot be changed; of others each agent has its own. What does not
         decode is put aside once per declaration, where its first reader comes to it.
         """
-        behind = records[-1].offset() + 1
+        behind = batch.next_offset
         decoded: dict[int, Shared] = {}
         declarations: set[int] = set()
         self._caution.decoding(self.tp, behind)
@@ -211,33 +207,30 @@ class SourcePartition:
             reader.next_offset = behind
             shared = decoded.get(key)
             if shared is None:
-                shared = decoded[key] = Shared(reader.unit, self._decode(reader.topic, records))
+                shared = decoded[key] = Shared(reader.unit, self._decode(reader.topic, batch))
                 undecodable = shared.decoded[2] if is_first else []
             else:
-                undecodable = self._decode_again(shared, reader, records)
+                undecodable = self._decode_again(shared, reader, batch)
             taken, values, _ = shared.decoded
             asides: Asides = []
             if undecodable:
-                rejected = [(record, error) for record, error in undecodable if record.offset() >= begin]
+                rejected = [(record, error) for record, error in undecodable if record.offset >= begin]
                 asides += [(record, partial(self._reject_for, reader.unit, error)) for record, error in rejected]
             if self.skips:
-                asides += self._given_up(reader, records, begin)
-            if len(self.readers) > 1 or self.skips or records[0].offset() < begin:
+                asides += self._given_up(reader, batch, begin)
+            if len(self.readers) > 1 or self.skips or batch.offsets[0] < begin:
                 taken, values = self._select(reader, taken, values, begin)
             if asides:
                 self._push_around(reader, taken, values, asides, behind)
             else:
-                run = Run(self.task, self.tp, taken, values, behind, reader.topic.coders.decode_key)
-                reader.intake.push(run)
+                reader.intake.push(Run(self.task, taken, values, behind, reader.topic.coders.decode_key))
         self._caution.decoding(self.tp, 0)
         if self._weight.is_due:
             is_shared = len(self.readers) == 1 or all(shared.is_immutable() for shared in decoded.values())
             copies = len(decoded) if is_shared else len({reader.unit for reader in self.readers})
             self._weight.look([shared.decoded for shared in decoded.values()], copies)
 
-    def _decode_again(
-        self, shared: Shared, reader: Reader, records: list[KafkaRecord]
-    ) -> list[tuple[KafkaRecord, BaseException]]:
+    def _decode_again(self, shared: Shared, reader: Reader, batch: Batch) -> list[tuple[KafkaRecord, BaseException]]:
         """Give the reader's agent values of its own, if it could see what others do to theirs.
 
         Returns what did not decode this time, and did before: a codec may do that.
@@ -245,72 +238,67 @@ class SourcePartition:
         # The readers of one agent have the keys divided among them.
         if shared.unit == reader.unit or shared.is_immutable():
             return []
-        known = {record.offset() for record, _ in shared.decoded[2]}
+        known = {record.offset for record, _ in shared.decoded[2]}
         shared.unit = reader.unit
-        shared.decoded = self._decode(reader.topic, records)
-        return [(record, error) for record, error in shared.decoded[2] if record.offset() not in known]
+        shared.decoded = self._decode(reader.topic, batch)
+        return [(record, error) for record, error in shared.decoded[2] if record.offset not in known]
 
-    def _push_around(
-        self, reader: Reader, records: list[KafkaRecord], values: list[Any], asides: Asides, behind: int
-    ) -> None:
+    def _push_around(self, reader: Reader, batch: Batch, values: list[Any], asides: Asides, behind: int) -> None:
         """Push records in runs that end before each record to be put aside, which is a run without events.
 
         So it is put aside at its place in the order, and committed with the position behind it.
         """
         decode_key = reader.topic.coders.decode_key
-        offsets = [record.offset() for record in records]
         start = 0
-        for record, aside in sorted(asides, key=lambda pair: int(pair[0].offset())):
-            offset = record.offset()
-            end = bisect(offsets, offset)
-            reader.intake.push(Run(self.task, self.tp, records[start:end], values[start:end], offset, decode_key))
+        for record, aside in sorted(asides, key=lambda pair: pair[0].offset):
+            end = batch.index_of(record.offset)
+            reader.intake.push(Run(self.task, batch, values[start:end], record.offset, decode_key, start=start))
             before = partial(aside, record)
-            reader.intake.push(Run(self.task, self.tp, [], [], offset + 1, decode_key, before))
+            reader.intake.push(Run(self.task, Batch.nothing(self.tp), [], record.offset + 1, decode_key, before))
             start = end
-        reader.intake.push(Run(self.task, self.tp, records[start:], values[start:], behind, decode_key))
+        reader.intake.push(Run(self.task, batch, values[start:], behind, decode_key, start=start))
 
-    def _decode(self, topic: Topic, records: list[KafkaRecord]) -> Decoded:
+    def _decode(self, topic: Topic, batch: Batch) -> Decoded:
         """Decode them, one by one with a mark at each while the process is feared for."""
         if self.undecodable:
-            records = [record for record in records if record.offset() not in self.undecodable]
-        unreadable: list[tuple[KafkaRecord, BaseException]] = []
-        if records and records[0].offset() < self._unreadable_next:
-            unreadable = [(record, record.why) for record in records if isinstance(record, UnreadableRecord)]
-            records = [record for record in records if not isinstance(record, UnreadableRecord)]
+            batch = batch.pick([at for at, offset in enumerate(batch.offsets) if offset not in self.undecodable])
+        if batch.why is not None:
+            return Batch.nothing(self.tp), [], [(batch.record(at), batch.why) for at in range(len(batch))]
         if self._caution.suspects:
-            taken, values, undecodable = decode_each(topic, records, partial(self._caution.decode, self.tp))
+            decoded = decode_each(topic, batch, partial(self._caution.decode, self.tp))
             self._caution.decoded()
-        else:
-            taken, values, undecodable = decode(topic, records)
-        return taken, values, undecodable + unreadable
+            return decoded
+        return decode(topic, batch)
 
     def _reject_for(self, unit: str, error: BaseException, record: KafkaRecord) -> bool:
         return self._reject(self.tp, record, unit, error)
 
-    def _given_up(self, reader: Reader, records: list[KafkaRecord], begin: int) -> Asides:
+    def _given_up(self, reader: Reader, batch: Batch, begin: int) -> Asides:
         """The records from `begin` on that this reader's unit has given up on."""
         return [
-            (record, self.skips[record.offset()][reader.unit])
-            for record in records
-            if record.offset() >= begin
-            and reader.unit in self.skips.get(record.offset(), ())
-            and (reader.share is None or _has_share(reader.share, record.key()))
+            (batch.record(at), self.skips[offset][reader.unit])
+            for at, offset in enumerate(batch.offsets)
+            if offset >= begin
+            and reader.unit in self.skips.get(offset, ())
+            and (reader.share is None or _has_share(reader.share, batch.keys[at]))
         ]
 
-    def _select(
-        self, reader: Reader, records: list[KafkaRecord], values: list[Any], begin: int
-    ) -> tuple[list[KafkaRecord], list[Any]]:
-        """What of a decoded batch is for this reader: from `begin` on, not given up on, of its share of the keys."""
-        if not self.skips and reader.share is None and records and records[0].offset() >= begin:
-            return records[:], values[:]
-        pairs = [
-            (record, value)
-            for record, value in zip(records, values, strict=True)
-            if record.offset() >= begin
-            and reader.unit not in self.skips.get(record.offset(), ())
-            and (reader.share is None or _has_share(reader.share, record.key()))
-        ]
-        return [record for record, _ in pairs], [value for _, value in pairs]
+    def _select(self, reader: Reader, batch: Batch, values: list[Any], begin: int) -> tuple[Batch, list[Any]]:
+        """What of a decoded batch is for this reader: from `begin` on, not given up on, of its share of the keys.
+
+        The values are its own: they are cut with its runs.
+        """
+        if not self.skips and reader.share is None:
+            start = batch.index_of(begin)
+            return (batch.part(start) if start else batch), values[start:]
+        indices: Sequence[int] = range(batch.index_of(begin), len(batch))
+        if self.skips:
+            given_up = {at for at in indices if reader.unit in self.skips.get(batch.offsets[at], ())}
+            indices = [at for at in indices if at not in given_up]
+        if reader.share is not None:
+            keys, share = batch.keys, reader.share
+            indices = [at for at in indices if _has_share(share, keys[at])]
+        return batch.pick(indices), [values[at] for at in indices]
 
     def forget_skips(self) -> None:
         """Events that were given up on and are committed need not be remembered."""
@@ -364,11 +352,12 @@ class SourcePartition:
         return Committed(oldest, json.dumps(ahead, sort_keys=True) if ahead else "")
 
 
-def _size_of(records: list[KafkaRecord]) -> int:
+def _size_of(batch: Batch) -> int:
     """Bytes of keys and values: an estimate from a sample. To look at each would cost 20 ns an event."""
-    sample = records[:: len(records) // SIZE_SAMPLE + 1]
-    size = sum([len(record.value() or b"") + len(record.key() or b"") for record in sample])
-    return size * len(records) // len(sample)
+    step = len(batch) // SIZE_SAMPLE + 1
+    sample = [*batch.values[::step], *batch.keys[::step]]
+    size = sum([len(data) for data in sample if data])
+    return size * len(batch) // (len(sample) // 2)
 
 
 def short_name(reader: str) -> str:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from ..current import KafkaRecord
+from ..batch import Batch
 from ..ids import TP, TaskId
 from ..stores import StoreFailed
 from .outbox import Outputs
@@ -19,10 +19,10 @@ class Reads(Protocol):
     # Partitions whose end was reached since they were last looked at: the offset there, beyond transaction markers.
     ended: dict[TP, int]
 
-    def poll(self, room: Callable[[int], int]) -> list[KafkaRecord]:
+    def poll(self, room: Callable[[int], int]) -> list[Batch]:
         """The next records, without waiting. room: how many of so many may come.
 
-        An `UnreadableRecord` is the last of its partition in what one poll gives.
+        One that cannot be unpacked is the last of its partition in what one poll gives.
         """
         ...
 
@@ -30,8 +30,8 @@ class Reads(Protocol):
         """Wake the loop when there are records again."""
         ...
 
-    def is_full(self, records: list[KafkaRecord]) -> bool:
-        """Whether these are as many as one poll gives."""
+    def is_full(self, record_count: int) -> bool:
+        """Whether so many are as many as one poll gives."""
         ...
 
     def assign(self, positions: dict[TP, int]) -> None:

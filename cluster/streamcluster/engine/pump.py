@@ -115,9 +115,9 @@ class Pump:
         """
         engine = self._engine
         engine.changed.clear()
-        records = [] if self._must_wait() else self._reads.poll(engine.budget.room)
-        if records:
-            engine.feed(records)
+        batches = [] if self._must_wait() else self._reads.poll(engine.budget.room)
+        if count := sum(map(len, batches)):
+            engine.feed(batches)
         for tp, offset in self._reads.ended.items():
             engine.advance(tp, offset)
         self._reads.ended.clear()
@@ -127,11 +127,11 @@ class Pump:
         engine.step()
         engine.late.look()
         self._recover()
-        self._pacing.loaded(saturated=self._reads.is_full(records))
+        self._pacing.loaded(saturated=self._reads.is_full(count))
         full = engine.overfull(self._rewind)
         if self._job is None:
-            self._write(len(records), commits=commits)
-        elif self._beside is None and self._writes.outputs_landed and self._is_hand_over_due(len(records)):
+            self._write(count, commits=commits)
+        elif self._beside is None and self._writes.outputs_landed and self._is_hand_over_due(count):
             self._beside = self._hand_over()
         self._reads.pause_only(full)
         for waiter in self._turned:
@@ -139,7 +139,7 @@ class Pump:
                 waiter.set_result(None)
         self._turned.clear()
         self.turned_at = self._clock.now()
-        return bool(records)
+        return bool(count)
 
     def is_busy(self) -> bool:
         """Something is on its way to Kafka, or a task is being rolled back."""

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from ..app import App
+from ..batch import KafkaRecord
 from ..codecs.coding import explain
-from ..current import KafkaRecord
 from ..errors import AppError, CommitRefused, KilledWorker
 from ..ids import TP, TaskId
 from ..policies import ErrorPolicy, policy_of
@@ -222,7 +222,7 @@ class Recovery:
     def reject(self, task: RunningTask, tp: TP, record: KafkaRecord, unit: str, error: BaseException) -> bool:
         """A record does not decode: do what the settings say with it. False when that is to stop."""
         policy = policy_of(None, self._app.conf)
-        return self._give_up(task, tp, record, Failure(unit, policy, task.id, [(tp, record.offset())], error))
+        return self._give_up(task, tp, record, Failure(unit, policy, task.id, [(tp, record.offset)], error))
 
     def put_aside_killer(
         self, task: RunningTask, partition: SourcePartition, killer: Killer, policies: Mapping[str, ErrorPolicy]
@@ -245,10 +245,10 @@ class Recovery:
 
     def _give_up(self, task: RunningTask, tp: TP, record: KafkaRecord, failure: Failure) -> bool:
         """Do what the policy says with a record that cannot be processed; False when that is to stop."""
-        is_news = self.aside.note(tp, record.offset(), failure.unit)
+        is_news = self.aside.note(tp, record.offset, failure.unit)
         level = logging.WARNING if is_news else logging.DEBUG
-        reason = explain(failure.error, record.value())
-        place = f"{tp}@{record.offset()}"
+        reason = explain(failure.error, record.value)
+        place = f"{tp}@{record.offset}"
         if failure.policy.action == "stop" or isinstance(failure.error, AppError):
             logger.error("%s cannot process %s and its policy is to stop: %s", failure.unit, place, reason)
             self.stop_failure = self.stop_failure or failure
@@ -265,7 +265,7 @@ class Recovery:
             agent=failure.unit,
             error=failure.error,
             reason=reason,
-            bytes_max=BARE if (tp, record.offset()) in self.aside.bare else self._letter_bytes_max,
+            bytes_max=BARE if (tp, record.offset) in self.aside.bare else self._letter_bytes_max,
         )
         task.outbox.append(topic, letter)
         self.dead_letters_total += is_news

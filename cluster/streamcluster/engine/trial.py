@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from ..current import KafkaRecord
+from ..batch import KafkaRecord
 from ..ids import TP
 from .clock import Clock
 from .coroutine import Coroutine, holds_back
@@ -135,10 +135,8 @@ class Trial:
         suspect_tp, offset = self.suspects[0]
         for tp, partition in self.task.partitions.items():
             partition.gate = offset if tp == suspect_tp else HELD_BACK
-            passing = [record for record in partition.gated if record.offset() < partition.gate]
-            if passing:
-                partition.gated = partition.gated[len(passing) :]
-                partition.dispatch(passing)
+            for batch in partition.gated.take_before(partition.gate):
+                partition.dispatch(batch)
 
     def step(self, *, is_clean: bool, may_try: bool = True) -> bool:
         """Go on if the current phase is over.
@@ -160,7 +158,7 @@ class Trial:
             waiting = partition.gated
             if not waiting and partition.end_behind_gate <= offset:
                 return False
-            if waiting and waiting[0].offset() == offset:
+            if waiting.first_offset() == offset:
                 if may_try and not any(map(_buffers, self.task.coroutines)):
                     self._try_after_pause()
                 return False
@@ -186,7 +184,7 @@ class Trial:
         """Make the next group of events the suspects, none when all are through; False: they are still to come."""
         for tp in sorted(self.search.until):
             partition, end = self.task.partitions[tp], self.search.until[tp]
-            if found := [record.offset() for record in partition.gated if record.offset() < end]:
+            if found := partition.gated.offsets_before(end):
                 self.search.group = self.search.group or max(1, len(found) // 2)
                 self.suspects = deque([(tp, offset) for offset in found[: self.search.group]])
                 self.count = len(self.suspects)
@@ -216,8 +214,8 @@ class Trial:
         partition = self.task.partitions[self.suspects[0][0]]
         self.phase = "alone"
         self._take_only_own()
-        tried, partition.gated = partition.gated[: self.count], partition.gated[self.count :]
-        partition.dispatch(tried)
+        for batch in partition.gated.take(self.count):
+            partition.dispatch(batch)
 
     def _take_only_own(self) -> None:
         """Have streams that go over several tasks take nothing else meanwhile."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..errors import UnreadableBatch
 from ..ids import TP, TaskId
 from ..output import OutputRecord
 from ..policies import ErrorPolicy
@@ -17,44 +16,6 @@ class Committed:
 
     next_offset: int
     metadata: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class UnreadableRecord:
-    """Stands in the place of records that the Kafka client cannot unpack. at: the offset of the last of them."""
-
-    tp: TP
-    at: int
-    why: UnreadableBatch
-
-    def topic(self) -> str:
-        """Their topic."""
-        return self.tp.topic
-
-    def partition(self) -> int:
-        """Their partition."""
-        return self.tp.partition
-
-    def offset(self) -> int:
-        """The last one's offset."""
-        return self.at
-
-    def key(self) -> None:
-        """Not known."""
-
-    def value(self) -> None:
-        """Not known."""
-
-    def headers(self) -> None:
-        """Not known."""
-
-    def set_headers(self, headers: object) -> None:
-        """Nobody has reason to."""
-        raise NotImplementedError
-
-    def timestamp(self) -> tuple[int, int]:
-        """Not known."""
-        return 0, 0
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from sys import getsizeof
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-from ..current import KafkaRecord
+from ..batch import Batch
 
 # Of each level of a value (its items, their items ...) so many objects are looked at, evenly spread, and count for all:
 # 0.2 ms a level, however large it is and whatever it refers to.
@@ -122,11 +122,11 @@ class RecordWeight:
         decoded = self._copies * (encoded_bytes * self._weight.factor + records * VALUE_BYTES)
         return encoded_bytes + int(decoded) + records * RECORD_OVERHEAD_BYTES
 
-    def look(self, decoded: Sequence[tuple[list[KafkaRecord], list[Any], Any]], copies: int) -> None:
+    def look(self, decoded: Sequence[tuple[Batch, list[Any], Any]], copies: int) -> None:
         """These have been decoded, once for each of so many copies that are kept: look into one of them."""
         self.is_due = False
         self._copies = max(1, copies)
-        for records, values, _ in decoded:
+        for batch, values, _ in decoded:
             middle = len(values) // 2
-            if values and (data := records[middle].value()):
+            if values and (data := batch.values[middle]):
                 self._weight.sample([(values[middle], len(data))])

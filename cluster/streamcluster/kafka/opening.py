@@ -30,9 +30,6 @@ from ..errors import BrokerUnreachable
 from ..ids import TP
 from ..settings import Settings
 from .config import (
-    changelog_consumer_config,
-    consumer_config,
-    follower_config,
     group_config,
     offsets_config,
 )
@@ -59,10 +56,7 @@ __all__ = [
     "is_answered",
     "is_missing",
     "missing_topics",
-    "open_changelog_consumer",
     "open_client",
-    "open_consumer",
-    "open_follower_consumer",
     "open_group_consumer",
     "open_offsets_consumer",
     "read_committed_positions",
@@ -172,14 +166,6 @@ def find_leaders(consumer: Consumer, topics: Iterable[str]) -> None:
         pass
 
 
-def open_consumer(settings: Settings, connection: Connection) -> Consumer:
-    """A consumer for assign(), incremental_assign(), incremental_unassign(). It never joins its group.
-
-    The end of a partition comes as a message whose error is _PARTITION_EOF and whose offset is the next one to read.
-    """
-    return open_client(Consumer, consumer_config(settings), connection)
-
-
 def open_group_consumer(settings: Settings, connection: Connection) -> Consumer:
     """A consumer for the committed offsets of the group, asked for and committed while another one reads.
 
@@ -192,16 +178,6 @@ def open_group_consumer(settings: Settings, connection: Connection) -> Consumer:
 def open_offsets_consumer(settings: Settings, connection: Connection) -> Consumer:
     """A consumer that is asked where logs begin and end."""
     return open_client(Consumer, offsets_config(settings), connection)
-
-
-def open_changelog_consumer(settings: Settings, connection: Connection) -> Consumer:
-    """A consumer that gets to the end of a log, and says so, as quickly as it can."""
-    return open_client(Consumer, changelog_consumer_config(settings), connection)
-
-
-def open_follower_consumer(settings: Settings, connection: Connection) -> Consumer:
-    """A consumer that stays at the ends of logs at little cost."""
-    return open_client(Consumer, follower_config(settings), connection)
 
 
 def end_seen(consumer: Consumer, tp: TP) -> int | None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 
-from ..current import KafkaRecord
+from ..batch import Batch
 from ..engine.outbox import Outputs, merge
 from ..engine.values import Commit, Committed
 from ..ids import TP, TaskId
 from ..output import output_of
 from ..stores import StoreFailed, TaskStore
-from .topics import SimulatedLogs
+from .topics import SimulatedLogs, batches_of
 
 
 class SimulatedReads:
@@ -30,20 +30,20 @@ class SimulatedReads:
         self.positions: dict[TP, int] = {}
         self.paused: set[TP] = set()
 
-    def poll(self, room: Callable[[int], int]) -> list[KafkaRecord]:
+    def poll(self, room: Callable[[int], int]) -> list[Batch]:
         """The next records, however many."""
-        records: list[KafkaRecord] = []
+        batches: list[Batch] = []
         for tp, position in self.positions.items():
             if tp not in self.paused:
                 found = self._logs.logs.get(tp, [])[position:]
                 self.positions[tp] = position + len(found)
-                records += found
-        return records
+                batches += batches_of(tp, found)
+        return batches
 
     def poll_when_idle(self) -> None:
         """Who drives this knows when there are records."""
 
-    def is_full(self, records: list[KafkaRecord]) -> bool:
+    def is_full(self, record_count: int) -> bool:
         """There is no bound."""
         return False
 
@@ -137,5 +137,5 @@ class SimulatedWrites:
         for table, rows in changes.items():
             for key, value in rows.items():
                 record = output_of(key, value, partition=task.partition)
-                ends[table] = self._logs.add(self._changelogs[table], record, self._now()).offset() + 1
+                ends[table] = self._logs.add(self._changelogs[table], record, self._now()).offset + 1
         return ends

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from ..app import App
 from ..boundary import run_to_the_end
 from ..errors import AppError
-from ..headers import Headers, header_pairs
+from ..headers import Headers, header_pairs, pairs_of
 from ..ids import TP, TaskId
 from ..output import NOT_AT_COMMIT
 from ..stores import MemoryStore, TaskStore
@@ -120,15 +120,15 @@ class Driver:
         outputs: list[Output] = []
         for tp in sorted(tp for tp in self.logs.logs if tp.topic == name):
             for record in self.logs.logs[tp]:
-                key, value = record.key(), record.value()
+                key, value = record.key, record.value
                 outputs.append(
                     Output(
                         key=found.coders.decode_key(key) if found and key is not None else key,
                         value=found.coders.decode_value(value) if found and value is not None else value,
                         partition=tp.partition,
-                        offset=record.offset(),
-                        timestamp=record.timestamp()[1] / 1000,
-                        headers=dict(record.headers()),  # type: ignore[arg-type]  # None values are rare, and a test that has them knows
+                        offset=record.offset,
+                        timestamp=record.timestamp / 1000,
+                        headers=dict(pairs_of(record.headers) or ()),  # type: ignore[arg-type]  # None values are rare, and a test that has them knows
                     )
                 )
         return outputs

@@ -117,7 +117,7 @@ class Simulation:
         for table in tables:
             log = self.logs.logs.get(TP(table.changelog, task.partition), [])
             tail = log[store.changelog_next_offset(table.name) or 0 :]
-            store.restore(table.name, [(record.key() or b"", record.value()) for record in tail], len(log))
+            store.restore(table.name, [(record.key or b"", record.value) for record in tail], len(log))
         return store
 
     async def stop(self) -> None:

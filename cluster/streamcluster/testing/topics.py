@@ -3,57 +3,14 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..batch import Batch, KafkaRecord
 from ..ids import TP
 from ..output import AT_COMMIT, BY_KEY, OutputRecord, output_of
 from ..topology.murmur2 import partition_for
-
-
-@dataclass(frozen=True, slots=True)
-class SimulatedRecord:
-    """A record with the methods of a Kafka client's. timestamp: milliseconds."""
-
-    tp: TP
-    at: int
-    key_data: bytes | None
-    value_data: bytes | None
-    header_list: tuple[tuple[str, bytes | None], ...]
-    timestamp_ms: int
-
-    def topic(self) -> str:
-        """Its topic."""
-        return self.tp.topic
-
-    def partition(self) -> int:
-        """Its partition."""
-        return self.tp.partition
-
-    def offset(self) -> int:
-        """Its offset."""
-        return self.at
-
-    def key(self) -> bytes | None:
-        """The key's bytes."""
-        return self.key_data
-
-    def value(self) -> bytes | None:
-        """The value's bytes."""
-        return self.value_data
-
-    def headers(self) -> list[tuple[str, bytes | None]]:
-        """The headers, in order."""
-        return list(self.header_list)
-
-    def set_headers(self, headers: object) -> None:
-        """Nobody has reason to: these can be read."""
-        raise NotImplementedError
-
-    def timestamp(self) -> tuple[int, int]:
-        """(kind: create time, milliseconds)."""
-        return 1, self.timestamp_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +30,14 @@ class SimulatedLogs:
     """All partitions of all topics. partition_counts: topic -> count."""
 
     partition_counts: dict[str, int]
-    logs: dict[TP, list[SimulatedRecord]] = field(default_factory=dict)
+    logs: dict[TP, list[KafkaRecord]] = field(default_factory=dict)
     _round_robin: int = 0
 
-    def append(self, topic: str, message: dict[str, Any], now: float) -> SimulatedRecord:
+    def append(self, topic: str, message: dict[str, Any], now: float) -> KafkaRecord:
         """Add a record, given as the arguments of `output_of`, to its partition."""
         return self.add(topic, output_of(**message), now)
 
-    def add(self, topic: str, output: OutputRecord, now: float) -> SimulatedRecord:
+    def add(self, topic: str, output: OutputRecord, now: float) -> KafkaRecord:
         """Add an output record to its partition."""
         key, value, partition, milliseconds, headers = output
         count = self.partition_counts[topic]
@@ -92,16 +49,32 @@ class SimulatedLogs:
             raise ValueError(f"topic {topic!r} has partitions 0 to {count - 1}, not {partition}.")
         tp = TP(topic, partition)
         log = self.logs.setdefault(tp, [])
-        record = SimulatedRecord(
-            tp=tp,
-            at=len(log),
-            key_data=key,
-            value_data=value,
-            header_list=tuple(headers or ()),
-            timestamp_ms=int(now * 1000) if milliseconds == AT_COMMIT else milliseconds,
+        record = KafkaRecord(
+            offset=len(log),
+            timestamp=int(now * 1000) if milliseconds == AT_COMMIT else milliseconds,
+            key=key,
+            value=value,
+            headers=headers,
         )
         log.append(record)
         return record
+
+
+def batches_of(tp: TP, records: Sequence[KafkaRecord]) -> Iterator[Batch]:
+    """Consecutive records of a log; one that cannot be unpacked is a batch of its own, and the last."""
+    why = [record.why for record in records]
+    end = next((at for at, error in enumerate(why) if error is not None), len(records))
+    if readable := records[:end]:
+        yield Batch(
+            tp,
+            [record.offset for record in readable],
+            [record.timestamp for record in readable],
+            [record.key for record in readable],
+            [record.value for record in readable],
+            [record.headers for record in readable] if any(record.headers for record in readable) else None,
+        )
+    if error := next(filter(None, why), None):
+        yield Batch.unreadable(tp, records[end].offset, error)
 
 
 class SimulatedClock:

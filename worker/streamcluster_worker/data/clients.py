@@ -7,17 +7,10 @@ from dataclasses import dataclass, field
 
 from streamcluster.config.security import QUIET_SECONDS
 from streamcluster.kafka.offsets import Offsets
-from streamcluster.kafka.opening import (
-    Connection,
-    Consumer,
-    cluster_id_of,
-    connect,
-    is_answered,
-    open_consumer,
-    open_group_consumer,
-)
+from streamcluster.kafka.opening import Connection, Consumer, cluster_id_of, connect, is_answered, open_group_consumer
 from streamcluster.settings import Settings
 
+from ..kafka.consumers import open_consumer
 from ..kafka.producers import open_producer, open_transactional_producer
 from .committer import Committer
 

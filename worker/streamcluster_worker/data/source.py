@@ -11,16 +11,15 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import cast
 
-from streamcluster.current import KafkaRecord
-from streamcluster.engine.values import UnreadableRecord
+from streamcluster.batch import Batch
 from streamcluster.ids import TP
-from streamcluster.kafka.opening import Consumer, KafkaError, Message, TopicPartition, end_seen
+from streamcluster.kafka.opening import Consumer, KafkaError, TopicPartition, end_seen
 from streamcluster.kafka.verdicts import classify, error_for
 from streamcluster.settings import Settings
 
-from .unreadable import Batch
+from ..kafka.batches import Instead, Taken, take
+from .unreadable import PackedBatch
 
 logger = logging.getLogger("streamcluster")
 IDLE_POLL_SECONDS = 0.1
@@ -61,7 +60,7 @@ class Source:
         self._wake = wake
         self._heard = heard
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="poll")
-        self._idle: asyncio.Future[list[Message]] | None = None
+        self._idle: asyncio.Future[list[Taken]] | None = None
         self._paused: set[TP] = set()
         self.assigned: set[TP] = set()
         # Where to read from, or None for no more, once the polling thread is back: who finds a thread in the consumer
@@ -73,10 +72,10 @@ class Source:
         # Partitions whose end was reached by the last poll: the offset there, beyond transaction markers.
         self.ended: dict[TP, int] = {}
         # Batches that cannot be unpacked, while the first offset behind them is looked for; and where the log said so.
-        self.unreadable: dict[TP, Batch] = {}
+        self.unreadable: dict[TP, PackedBatch] = {}
         self._said: dict[TP, int] = {}
 
-    def poll(self, room: Callable[[int], int]) -> list[KafkaRecord]:
+    def poll(self, room: Callable[[int], int]) -> list[Batch]:
         """The next records, without waiting.
 
         Args:
@@ -85,90 +84,90 @@ class Source:
         Raises:
             ResetNeeded, BrokerUnreachable, ConfigurationError: the consumer reported an error that it does not heal.
         """
-        messages: list[Message] = []
+        taken: list[Taken] = []
         self._asked = room(self._batch)
         if self._idle is not None:
             if not self._idle.done():
                 return []
-            messages, self._idle = self._idle.result(), None
+            taken, self._idle = self._idle.result(), None
             if self._moves:
                 # What it brought is from before the move.
-                messages = [message for message in messages if _tp(message) not in self._moves]
+                taken = [one for one in taken if one.tp not in self._moves]
                 self._move()
         if self.assigned:
             # One record woke us; those behind it are there too.
-            messages += self._consumer.consume(self._asked, 0)
+            taken += take(self._consumer, self._asked, 0)
         if (now := time.monotonic()) >= self._look_at:
             self._look_at = now + ENDS_SECONDS
             self._ends = {tp: end_seen(self._consumer, tp) for tp in self.assigned}
-        # any(), not a comparison: KafkaError == None leaves an exception behind (confluent-kafka 2.16).
-        # A list, not a generator: half the time a record.
-        if self.unreadable or any([message.error() for message in messages]):  # noqa: C419
-            messages = self._without_errors(messages)
-        if messages:
+        batches = self._without_errors(taken)
+        if batches:
             self._heard()
-        return messages  # type: ignore[return-value]  # the client's stub lets every method return None
+        return batches
 
-    def is_full(self, records: list[KafkaRecord]) -> bool:
-        """Whether `records` is as much as the last poll might give."""
-        return len(records) >= self._asked
+    def is_full(self, record_count: int) -> bool:
+        """Whether so many are as much as the last poll might give."""
+        return record_count >= self._asked
 
-    def _without_errors(self, messages: list[Message]) -> list[Message]:
+    def _without_errors(self, taken: list[Taken]) -> list[Batch]:
         """The records, and what stands for those that cannot be unpacked."""
-        records: list[Message] = []
+        batches: list[Batch] = []
         # Read from somewhere else since: what follows here of these is from before.
         moved: set[TP] = set()
-        for message in messages:
-            error, tp = message.error(), _tp(message)
+        for one in taken:
+            tp = one.tp
             if tp in moved:
                 continue
-            batch = self.unreadable.get(tp)
-            if batch is None and error is None:
-                records.append(message)
-            elif error is not None and classify(error) == "unreadable":
+            packed = self.unreadable.get(tp) if self.unreadable else None
+            if isinstance(one, Instead):
+                verdict = classify(one.error)
+                if verdict == "unreadable":
+                    moved.add(tp)
+                    batches += self._look_behind(one, packed)
+                elif packed is not None and one.error.code() in _NOTHING_THERE:
+                    moved.add(tp)
+                    packed.end.is_behind()
+                    batches += self._look_on(packed)
+                elif one.is_end:
+                    self.ended[tp] = one.offset
+                elif not one.error.retriable():
+                    raise error_for(f"Reading {tp}", one.error)
+            elif packed is not None:
                 moved.add(tp)
-                records += self._look_behind(tp, batch, message, error)
-            elif batch is not None and (error is None or error.code() in _NOTHING_THERE):
-                moved.add(tp)
-                batch.end.is_behind()
-                records += self._look_on(batch)
-            elif error is not None and error.code() == KafkaError._PARTITION_EOF:
-                offset = message.offset()
-                assert offset is not None
-                self.ended[tp] = offset
-            elif error is not None and not error.retriable():
-                raise error_for(f"Reading {message.topic()}[{message.partition()}]", error)
-        return records
+                packed.end.is_behind()
+                batches += self._look_on(packed)
+            else:
+                batches.append(one)
+        return batches
 
-    def _look_behind(self, tp: TP, batch: Batch | None, message: Message, error: KafkaError) -> list[Message]:
+    def _look_behind(self, instead: Instead, packed: PackedBatch | None) -> list[Batch]:
         """The client cannot unpack what is there: look for what is behind it."""
-        first = message.offset()
-        assert first is not None
-        if batch is None:
-            batch = self.unreadable[tp] = Batch.at(tp, first, f"{error.str()} ({error.name()})")
+        tp, first, error = instead.tp, instead.offset, instead.error
+        if packed is None:
+            packed = self.unreadable[tp] = PackedBatch.at(tp, first, f"{error.str()} ({error.name()})")
             if self._said.get(tp) != first:
                 self._said[tp] = first
-                logger.warning("%s; looking for what is behind them", batch)
-        elif first == batch.first:
-            batch.end.is_inside()
+                logger.warning("%s; looking for what is behind them", packed)
+        elif first == packed.first:
+            packed.end.is_inside()
         else:
-            batch.end.is_behind(first)
-        return self._look_on(batch)
+            packed.end.is_behind(first)
+        return self._look_on(packed)
 
-    def _look_on(self, batch: Batch) -> list[Message]:
+    def _look_on(self, packed: PackedBatch) -> list[Batch]:
         """Read where the search is; or, when it is over, from behind the batch: returns what stands for that."""
-        self._moves[batch.tp] = batch.end.offset
+        self._moves[packed.tp] = packed.end.offset
         self._move()
-        if not batch.end.is_found:
+        if not packed.end.is_found:
             return []
-        del self.unreadable[batch.tp]
-        return [cast(Message, UnreadableRecord(batch.tp, batch.end.offset - 1, batch.error()))]
+        del self.unreadable[packed.tp]
+        return [Batch.unreadable(packed.tp, packed.end.offset - 1, packed.error())]
 
     def poll_when_idle(self) -> None:
         """Let the thread wait for the next record, and wake the loop when it comes."""
         if self._idle is None and self.assigned:
             loop = asyncio.get_running_loop()
-            self._idle = loop.run_in_executor(self._pool, self._consumer.consume, 1, IDLE_POLL_SECONDS)
+            self._idle = loop.run_in_executor(self._pool, take, self._consumer, 1, IDLE_POLL_SECONDS)
             self._idle.add_done_callback(lambda _: self._wake())
 
     def assign(self, positions: dict[TP, int]) -> None:
@@ -225,7 +224,3 @@ class Source:
     def close(self) -> None:
         """End the thread, once it is back."""
         self._pool.shutdown(wait=True)
-
-
-def _tp(message: Message) -> TP:
-    return TP(message.topic() or "", message.partition() or 0)

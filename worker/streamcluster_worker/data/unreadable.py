@@ -1,4 +1,4 @@
-"""Batch: one that the client cannot unpack, and what becomes of its place in the order. Pure."""
+"""PackedBatch: one that the client cannot unpack, and what becomes of its place in the order. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from streamcluster.ids import TP
 
 
 @dataclass(slots=True)
-class Batch:
+class PackedBatch:
     """A batch of `tp` that begins at `first`. why: what the client says of it; end: the search for what is behind."""
 
     tp: TP
@@ -19,7 +19,7 @@ class Batch:
     end: BatchEnd
 
     @classmethod
-    def at(cls, tp: TP, first: int, why: str) -> Batch:
+    def at(cls, tp: TP, first: int, why: str) -> PackedBatch:
         """One that was just met."""
         return cls(tp, first, why, BatchEnd(first))
 

@@ -1,7 +1,7 @@
-"""The native path: lists of records go to librdkafka in C (worker/native/native.c), where that was built.
+"""The native path: records go to librdkafka and come from it in C (worker/native/native.c), where that was built.
 
-It decides whether that can be, and says why not. A producer is of confluent-kafka either way; one that was made with
-the plugin is known to the module in C, and any other gets its records from Python.
+It decides whether that can be, and says why not. A client is of confluent-kafka either way; one that was made with the
+plugin is known to the module in C, and any other gives and gets its records in Python.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from collections.abc import Mapping
 from functools import cache
 from typing import NamedTuple
 
-from confluent_kafka import KafkaError, Producer, cimpl
+from confluent_kafka import Consumer, KafkaError, Producer, cimpl
 
+from streamcluster.batch import RecordHeaders
 from streamcluster.output import OutputRecord
 from streamcluster.settings import Settings
 
 try:
     from .._native import __file__ as _FILE
-    from .._native import is_known, load, missed, produce
+    from .._native import can_take, is_known, load, missed, produce
+    from .._native import take as _take
 except ModuleNotFoundError:
     _NOT_THERE = "there was no C compiler, or no Python.h, when streamcluster was installed (docs/native.md)"
 except ImportError as error:
@@ -29,6 +31,10 @@ else:
 
 _PLUGINS = "plugin.library.paths"
 _log = logging.getLogger("streamcluster.kafka")
+# Topic, partition, offsets and timestamps as 64-bit numbers, keys, values, headers.
+Columns = tuple[str, int, bytes, bytes, list[bytes | None], list[bytes | None], list[RecordHeaders] | None]
+# Topic, partition, offset, error code, what librdkafka says of it.
+Refused = tuple[str, int, int, int, str]
 
 
 class NotTaken(NamedTuple):
@@ -63,7 +69,7 @@ def _plugin() -> str:
 
 
 def why_not_native(settings: Settings) -> str:
-    """Why records go to librdkafka from Python; empty: they go in C."""
+    """Why records go to librdkafka and come from it in Python; empty: they do in C."""
     return _why_never() if settings.native else "the setting native is off"
 
 
@@ -75,7 +81,7 @@ def native_words(settings: Settings) -> str:
 
 
 def with_plugin(settings: Settings, config: Mapping[str, object]) -> dict[str, object]:
-    """The configuration of a producer that is known to the module in C, where there is one; else as it is."""
+    """The configuration of a client that is known to the module in C, where there is one; else as it is."""
     if why_not_native(settings):
         return dict(config)
     # The operator's own come first: it is their order that may matter to them.
@@ -99,6 +105,16 @@ def give(producer: Producer, topic: str, records: list[OutputRecord], partition:
         return None
     # In the client's own words.
     return NotTaken(taken, KafkaError(code, f"Unable to produce message: {KafkaError(code).str()}"))
+
+
+def is_taken_natively(consumer: Consumer) -> bool:
+    """Whether `take_natively` can be called for a consumer; False of one that was made without the plugin."""
+    return not _NOT_THERE and can_take(consumer)
+
+
+def take_natively(consumer: Consumer, count: int, seconds: float) -> list[Columns | Refused]:
+    """At most `count` records, as columns, and what came in place of records, in order."""
+    return _take(consumer, count, int(seconds * 1000))
 
 
 def take_missed(producer: Producer) -> Missed | None:

@@ -19,7 +19,7 @@ from streamcluster.errors import BrokerUnreachable, StreamclusterError
 from streamcluster.ids import TP, TaskId
 from streamcluster.kafka.config import FOLLOWER_PART
 from streamcluster.kafka.offsets import Offsets
-from streamcluster.kafka.opening import Connection, Consumer, Message, end_seen, open_follower_consumer
+from streamcluster.kafka.opening import Connection, Consumer, Message, end_seen
 from streamcluster.kafka.verdicts import classify, error_for
 from streamcluster.memory import shares_of
 from streamcluster.printable import repr_of
@@ -28,6 +28,7 @@ from streamcluster.settings import Settings
 from streamcluster.stores import TaskStore
 
 from ..data.batch_room import BatchRoom
+from ..kafka.consumers import open_follower_consumer
 from ..watch import OWN_THREAD
 from .changelogs import Log, assign_only, offset_of, rows_of, runs_of, set_course
 

@@ -17,13 +17,14 @@ from streamcluster.errors import StreamclusterError
 from streamcluster.ids import TP, TaskId
 from streamcluster.kafka.config import CHANGELOG_PART
 from streamcluster.kafka.offsets import Offsets
-from streamcluster.kafka.opening import Connection, Consumer, KafkaError, Message, open_changelog_consumer
+from streamcluster.kafka.opening import Connection, Consumer, KafkaError, Message
 from streamcluster.kafka.verdicts import classify, error_for
 from streamcluster.memory import shares_of
 from streamcluster.settings import Settings
 from streamcluster.stores import TaskStore
 
 from ..data.batch_room import BatchRoom
+from ..kafka.consumers import open_changelog_consumer
 from ..watch import OWN_THREAD
 from .changelogs import Log, assign_only, offset_of, rows_of, runs_of, set_course
 

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from streamcluster.engine.engine import RUN_BLOCK, _end_of_run
+from streamcluster_worker.kafka.batches import RUN_BLOCK, end_of_run
 
 LENGTHS = [1, 2, RUN_BLOCK - 1, RUN_BLOCK, RUN_BLOCK + 1, 2 * RUN_BLOCK, 3 * RUN_BLOCK + 5]
 
@@ -19,7 +19,7 @@ def test_a_run_ends_where_the_value_changes(seed: int) -> None:
     start = chance.randrange(len(values))
     end = chance.randint(start + 1, len(values))
 
-    found = _end_of_run(values, start, end)
+    found = end_of_run(values, start, end)
 
     assert set(values[start:found]) == {values[start]}
     assert found == end or values[found] != values[start]

@@ -1,0 +1,133 @@
+"""Batch: consecutive records of one partition as columns, from the client to the agents without an object for each.
+
+Whoever reads Kafka makes them (a worker's source, the test driver's logs); nothing else of a client gets into the
+engine. One record alone is a value, `KafkaRecord`, made where somebody needs all of it: for a dead letter.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar, overload
+
+from .ids import TP
+from .output import NOT_AT_COMMIT, Pairs
+
+_T_co = TypeVar("_T_co", covariant=True)
+# Of one record: in order; None: it has none; text: why the client cannot read them.
+RecordHeaders = Pairs | str | None
+
+
+class Column(Protocol[_T_co]):
+    """What a list, a tuple, a buffer and what asks each message only when somebody wants to know have in common."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[_T_co]: ...
+    @overload
+    def __getitem__(self, index: int, /) -> _T_co: ...
+    @overload
+    def __getitem__(self, index: slice, /) -> Column[_T_co]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaRecord:
+    """A consumed record. timestamp: in ms. why: the client cannot unpack it, and nothing but its offset is known."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: RecordHeaders
+    why: BaseException | None = None
+
+
+class Batch:
+    """Columns of equal length, in offset order. Nobody changes them, so that parts can share them.
+
+    offsets, timestamps (in ms): perhaps buffers, which make an int when it is asked for; headers: None when no record
+    has any; why: the client cannot unpack what is here; then it is one record, the last of its partition in a poll.
+    """
+
+    __slots__ = ("headers", "keys", "offsets", "timestamps", "tp", "values", "why")
+
+    def __init__(
+        self,
+        tp: TP,
+        offsets: Column[int],
+        timestamps: Column[int],
+        keys: Column[bytes | None],
+        values: Column[bytes | None],
+        headers: Column[RecordHeaders] | None = None,
+        why: BaseException | None = None,
+    ) -> None:
+        self.tp = tp
+        self.offsets = offsets
+        self.timestamps = timestamps
+        self.keys = keys
+        self.values = values
+        self.headers = headers
+        self.why = why
+
+    @classmethod
+    def nothing(cls, tp: TP) -> Batch:
+        """No record."""
+        return cls(tp, (), (), (), ())
+
+    @classmethod
+    def unreadable(cls, tp: TP, offset: int, why: BaseException) -> Batch:
+        """In the place of records that the client cannot unpack. offset: of the last of them."""
+        return cls(tp, (offset,), (0,), (None,), (None,), None, why)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def next_offset(self) -> int:
+        """Behind its last record."""
+        return self.offsets[-1] + 1
+
+    def index_of(self, offset: int) -> int:
+        """How many records are before this offset."""
+        return bisect_left(self.offsets, offset)
+
+    def part(self, start: int, end: int | None = None) -> Batch:
+        """The records at these indices."""
+        return Batch(
+            self.tp,
+            self.offsets[start:end],
+            self.timestamps[start:end],
+            self.keys[start:end],
+            self.values[start:end],
+            None if self.headers is None else self.headers[start:end],
+            self.why,
+        )
+
+    def pick(self, indices: Sequence[int]) -> Batch:
+        """The records at these indices, which rise."""
+        headers = None if self.headers is None else [self.headers[index] for index in indices]
+        return Batch(
+            self.tp,
+            [self.offsets[index] for index in indices],
+            [self.timestamps[index] for index in indices],
+            [self.keys[index] for index in indices],
+            [self.values[index] for index in indices],
+            headers,
+            self.why,
+        )
+
+    def record(self, index: int) -> KafkaRecord:
+        """One of them, as a value."""
+        return KafkaRecord(
+            self.offsets[index],
+            self.timestamps[index],
+            self.keys[index],
+            self.values[index],
+            None if self.headers is None else self.headers[index],
+            self.why,
+        )
+
+
+def sent_time(milliseconds: int) -> int:
+    """A record's timestamp, as one that is sent of it gets it."""
+    return milliseconds or NOT_AT_COMMIT
