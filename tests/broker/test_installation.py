@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ import pytest
 
 from streamcluster.errors import ConfigurationError
 from streamcluster_coordinator.broker import installation
-from streamcluster_coordinator.broker.jars import KAFKA_JARS, KAFKA_VERSION, file_name
+from streamcluster_coordinator.broker.jars import KAFKA_VERSION, file_name, pinned_jars, pinned_versions
 
 CONTENTS = {"org.example:one:1.0": b"the first jar", "org.example:two:2.0": b"the second jar"}
 WANTED = {coordinate: hashlib.sha256(content).hexdigest() for coordinate, content in CONTENTS.items()}
@@ -117,14 +118,27 @@ def test_the_cache_is_where_the_user_wants_it(tmp_path: Path, monkeypatch: pytes
     assert installation.default_cache_dir() == Path("/home/someone/.cache")
 
 
-def test_the_pinned_jars_are_one_release() -> None:
+@pytest.mark.parametrize("version", pinned_versions())
+def test_the_pinned_jars_are_one_release(version: str) -> None:
     """All of Kafka's own jars have the version we name, each file name is there once, each digest is whole."""
-    kafka = [coordinate for coordinate in KAFKA_JARS if coordinate.startswith("org.apache.kafka:")]
+    jars = pinned_jars(version)
+    kafka = [coordinate for coordinate in jars if coordinate.startswith("org.apache.kafka:")]
 
     assert kafka
-    assert all(coordinate.endswith(f":{KAFKA_VERSION}") for coordinate in kafka)
-    assert len({file_name(coordinate) for coordinate in KAFKA_JARS}) == len(KAFKA_JARS)
-    assert {len(digest) for digest in KAFKA_JARS.values()} == {64}
+    assert all(coordinate.endswith(f":{version}") for coordinate in kafka)
+    assert len({file_name(coordinate) for coordinate in jars}) == len(jars)
+    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in jars.values())
+
+
+def test_a_release_that_is_not_pinned_is_refused() -> None:
+    """With those that are, the oldest first: numbers are compared as numbers. Ours is the newest."""
+    known = pinned_versions()
+    assert known == sorted(known, key=lambda version: [int(part) for part in version.split(".")])
+    assert known[-1] == KAFKA_VERSION
+
+    for asked in ("4.4", "10.0.0", "../kafka-4.4.0", ""):
+        with pytest.raises(ConfigurationError, match=f"Kafka {asked} is not among .*: {', '.join(known)}"):
+            installation.install(kafka=asked)
 
 
 def test_the_java_found_is_new_enough() -> None:

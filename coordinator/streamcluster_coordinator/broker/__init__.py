@@ -8,8 +8,8 @@ from __future__ import annotations
 from .cluster import Broker
 from .command import run_broker
 from .installation import Installation, install
-from .jars import KAFKA_VERSION
+from .jars import KAFKA_VERSION, pinned_versions
 from .place import Place
 from .secured import Secured
 
-__all__ = ["KAFKA_VERSION", "Broker", "Installation", "Place", "Secured", "install", "run_broker"]
+__all__ = ["KAFKA_VERSION", "Broker", "Installation", "Place", "Secured", "install", "pinned_versions", "run_broker"]

@@ -20,6 +20,7 @@ from ..places import temporary_directory
 from .config import bootstrap, secured_bootstrap
 from .datadir import claim, open_cluster
 from .installation import Installation, Say, install
+from .jars import KAFKA_VERSION
 from .nodes import Nodes
 from .place import Place
 from .ports import all_free, plan_nodes
@@ -42,7 +43,9 @@ class Broker:
         brokers: how many nodes.
         say: called with one line for each thing that takes long or goes wrong.
         start_timeout: seconds that the start may take.
-        installation: what to run; by default found or downloaded, and run with the flags for Java in `$KAFKA_OPTS`.
+        kafka: the version of Kafka, one of those that are pinned.
+        installation: what to run instead; by default found or downloaded, and run with the flags for Java in
+            `$KAFKA_OPTS`.
         secured: a second listener with SASL and TLS, at `secured_bootstrap`; for tests.
         places: node -> where it runs, if not here on loopback; its ports must be free there, and we must reach it.
     """
@@ -52,6 +55,7 @@ class Broker:
     brokers: int = 1
     say: Say = print
     start_timeout: float = 60.0
+    kafka: str = KAFKA_VERSION
     installation: Installation | None = None
     secured: Secured | None = None
     places: Mapping[int, Place] = field(default_factory=dict)
@@ -87,7 +91,7 @@ class Broker:
             raise ConfigurationError(f"A cluster of {self.brokers} brokers makes no sense: give 1 or more.")
         if self._nodes is not None:
             raise ConfigurationError("This broker has been started already: stop it first.")
-        installation = self.installation or _with_options(quicker(install(say=self.say), self.say))
+        installation = self.installation or _with_options(quicker(install(say=self.say, kafka=self.kafka), self.say))
         directory = self.data_dir or temporary_directory("streamcluster-broker-", "give a --data-dir")
         try:
             # Absolute, because the nodes run in directories of their own.
@@ -141,7 +145,7 @@ class Broker:
         return {id: one.obituary() for id, one in self._started().processes.items() if one.pid is None}
 
     def _start_nodes(self, nodes: Nodes) -> None:
-        cluster = open_cluster(nodes.directory, self.brokers)
+        cluster = open_cluster(nodes.directory, self.brokers, nodes.installation.kafka)
         for tries_left in reversed(range(_PORT_TRIES)):
             plans = [
                 replace(plan, host=self.places[plan.id].host) if plan.id in self.places else plan

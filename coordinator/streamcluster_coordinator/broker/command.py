@@ -20,18 +20,20 @@ from .jars import KAFKA_VERSION
 _LOOK_SECONDS = 0.5
 
 
-def run_broker(port: int = 9092, data_dir: Path | None = None, brokers: int = 1, say: Say = print) -> int:
+def run_broker(
+    port: int = 9092, data_dir: Path | None = None, brokers: int = 1, say: Say = print, kafka: str = KAFKA_VERSION
+) -> int:
     """Run the broker until Ctrl-C or TERM and return the exit code. Call it from the main thread.
 
     Raises:
-        ConfigurationError: a port, the data directory or the installation cannot be used.
+        ConfigurationError: a port, the data directory, the version or the installation cannot be used.
         BrokerUnreachable: Kafka did not come up, or every node died.
     """
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        with Broker(port=port, data_dir=data_dir, brokers=brokers, say=say) as broker:
+        with Broker(port=port, data_dir=data_dir, brokers=brokers, say=say, kafka=kafka) as broker:
             kept = f"data in {data_dir}" if data_dir else "data is deleted at the end; keep it with --data-dir"
-            say(f"Apache Kafka {KAFKA_VERSION} listens on {broker.url} ({kept}). Ctrl-C stops it.")
+            say(f"Apache Kafka {kafka} listens on {broker.url} ({kept}). Ctrl-C stops it.")
             _watch(broker, say)
     except KeyboardInterrupt:
         say("The broker has stopped.")

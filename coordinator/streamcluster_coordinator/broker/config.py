@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .jars import as_numbers
 from .secured import LISTENER, Secured
 
 HOST = "127.0.0.1"
@@ -109,8 +110,23 @@ JAVA_FLAGS = (
     "-Djava.awt.headless=true",
 )
 
+
+@dataclass(frozen=True, slots=True)
+class Logging:
+    """How Kafka is told where to log: a file in the node's directory, and the flag for Java that names it."""
+
+    file: str
+    text: str
+    java_flag: str
+
+
+def logging_of(kafka: str) -> Logging:
+    """The same log by either log4j: Kafka 4 has the second, Kafka 3 the first."""
+    return _LOG4J_2 if as_numbers(kafka) >= (4,) else _LOG4J_1
+
+
 # Bounded, unlike a redirected standard output: at most four files of 10 MB.
-LOG4J_PROPERTIES = f"""\
+_LOG4J_2_TEXT = f"""\
 status = error
 appender.file.type = RollingFile
 appender.file.name = file
@@ -126,6 +142,17 @@ appender.file.strategy.max = 3
 rootLogger.level = info
 rootLogger.appenderRef.file.ref = file
 """
+_LOG4J_1_TEXT = f"""\
+log4j.rootLogger=INFO, file
+log4j.appender.file=org.apache.log4j.RollingFileAppender
+log4j.appender.file.File={SERVER_LOG}
+log4j.appender.file.MaxFileSize=10MB
+log4j.appender.file.MaxBackupIndex=3
+log4j.appender.file.layout=org.apache.log4j.PatternLayout
+log4j.appender.file.layout.ConversionPattern=[%d] %p %m (%c{{1}})%n
+"""
+_LOG4J_2 = Logging("log4j2.properties", _LOG4J_2_TEXT, "-Dlog4j2.configurationFile=log4j2.properties")
+_LOG4J_1 = Logging("log4j.properties", _LOG4J_1_TEXT, "-Dlog4j.configuration=file:log4j.properties")
 
 
 def _as_properties(settings: dict[str, object]) -> str:

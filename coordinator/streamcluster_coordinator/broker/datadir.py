@@ -20,7 +20,7 @@ from streamcluster.errors import ConfigurationError
 
 from ..own_directory import NotOurs, make_own, open_own
 from .config import DATA
-from .jars import KAFKA_VERSION
+from .jars import as_numbers
 
 _CLUSTER_FILE = "cluster.json"
 _LOCK_FILE = "lock"
@@ -85,15 +85,15 @@ def _lock_or_refuse(lock: IO[str], directory: Path) -> None:
         return
 
 
-def open_cluster(directory: Path, brokers: int) -> ClusterFile:
-    """Read which cluster lives in the claimed directory, or found a new one of so many brokers.
+def open_cluster(directory: Path, brokers: int, kafka: str) -> ClusterFile:
+    """Read which cluster lives in the claimed directory, or found a new one of so many brokers of this version.
 
     Raises:
         ConfigurationError: the cluster there is another one than asked for.
     """
     path = directory / _CLUSTER_FILE
     if not path.exists():
-        cluster = ClusterFile(kafka=KAFKA_VERSION, cluster_id=_new_cluster_id(), brokers=brokers)
+        cluster = ClusterFile(kafka=kafka, cluster_id=_new_cluster_id(), brokers=brokers)
         # Whole or not at all: half a file would make the directory unusable.
         fresh = path.with_suffix(".new")
         fresh.write_bytes(msgspec.json.encode(cluster))
@@ -101,13 +101,13 @@ def open_cluster(directory: Path, brokers: int) -> ClusterFile:
         return cluster
     try:
         cluster = msgspec.json.decode(path.read_bytes(), type=ClusterFile)
-        newer = _as_numbers(cluster.kafka) > _as_numbers(KAFKA_VERSION)
+        newer = as_numbers(cluster.kafka) > as_numbers(kafka)
     except (msgspec.DecodeError, ValueError) as error:
         raise ConfigurationError(f"{path} cannot be read ({error}): give another data directory.") from error
     if newer:
         raise ConfigurationError(
-            f"The data directory {directory} was written by Kafka {cluster.kafka}, which {KAFKA_VERSION} cannot read: "
-            "give another directory, or upgrade streamcluster."
+            f"The data directory {directory} was written by Kafka {cluster.kafka}, which {kafka} cannot read: "
+            f"give another directory, or run {cluster.kafka} or newer with --kafka."
         )
     if cluster.brokers != brokers:
         raise ConfigurationError(
@@ -141,7 +141,3 @@ def _new_cluster_id() -> str:
         # Kafka's tools would take a leading dash for an option.
         if not text.startswith("-"):
             return text
-
-
-def _as_numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))

@@ -24,7 +24,7 @@ from streamcluster.causes import why
 from streamcluster.errors import ConfigurationError
 
 from ..places import home
-from .jars import KAFKA_JARS, KAFKA_VERSION, file_name
+from .jars import KAFKA_VERSION, file_name, pinned_jars
 
 Say = Callable[[str], None]
 # Downloads the jar of a Maven coordinate into a directory and returns its path.
@@ -38,11 +38,15 @@ INSTALL_EXTRA = "pip install 'streamcluster[broker]'"
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """What `java -cp` needs to run Kafka. java_flags: what this Java is to be given beside the flags of all."""
+    """What `java -cp` needs to run Kafka. java_flags: what this Java is to be given beside the flags of all.
+
+    kafka: the version that the jars are.
+    """
 
     java: Path
     jars: tuple[Path, ...]
     java_flags: tuple[str, ...] = ()
+    kafka: str = KAFKA_VERSION
 
     @property
     def class_path(self) -> str:
@@ -50,19 +54,21 @@ class Installation:
         return os.pathsep.join(str(jar) for jar in self.jars)
 
 
-def install(cache_dir: Path | None = None, say: Say = print) -> Installation:
+def install(cache_dir: Path | None = None, say: Say = print, kafka: str = KAFKA_VERSION) -> Installation:
     """Return a checked Kafka and a Java, downloading Kafka first when the cache does not have it.
 
     Args:
         cache_dir: where caches live; `$XDG_CACHE_HOME` or `~/.cache` by default.
         say: called with one line for each thing that takes long.
+        kafka: which version.
 
     Raises:
-        ConfigurationError: no Java, no downloader, no network, or a cache that cannot be written.
+        ConfigurationError: this version is not pinned, no Java, no downloader, no network, or a cache that cannot be
+            written.
     """
-    java = find_java()
-    directory = (cache_dir or default_cache_dir()) / "streamcluster" / f"kafka-{KAFKA_VERSION}"
-    return Installation(java=java, jars=install_jars(directory, KAFKA_JARS, fetch_with_jgo, say))
+    wanted, java = pinned_jars(kafka), find_java()
+    directory = (cache_dir or default_cache_dir()) / "streamcluster" / f"kafka-{kafka}"
+    return Installation(java=java, jars=install_jars(directory, wanted, fetch_with_jgo, say), kafka=kafka)
 
 
 def default_cache_dir() -> Path:

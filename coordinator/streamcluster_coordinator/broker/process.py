@@ -15,12 +15,11 @@ from pathlib import Path
 
 from streamcluster.errors import ConfigurationError
 
-from .config import DATA, JAVA_FLAGS, LOG4J_PROPERTIES, SERVER_LOG
+from .config import DATA, JAVA_FLAGS, SERVER_LOG, logging_of
 from .installation import Installation
 
 _CONSOLE_LOG = "console.log"
 _PROPERTIES = "server.properties"
-_LOG4J = "log4j2.properties"
 _LAUNCH = Path(__file__).with_name("launch.py")
 _LAST_LINES = 12
 FORMAT_TIMEOUT_SECONDS = 60
@@ -43,7 +42,8 @@ class NodeProcess:
         """Write the node's configuration into its directory."""
         self.directory.mkdir(exist_ok=True)
         (self.directory / _PROPERTIES).write_text(properties)
-        (self.directory / _LOG4J).write_text(LOG4J_PROPERTIES)
+        logging = logging_of(self.installation.kafka)
+        (self.directory / logging.file).write_text(logging.text)
 
     def format_storage(self, cluster_id: str, extra: Sequence[str] = ()) -> None:
         """Prepare the node's empty storage for the cluster. extra: more arguments for Kafka's tool."""
@@ -149,7 +149,7 @@ class NodeProcess:
             str(self.installation.java),
             *JAVA_FLAGS,
             *self.installation.java_flags,
-            f"-Dlog4j2.configurationFile={_LOG4J}",
+            logging_of(self.installation.kafka).java_flag,
             *(argument for argument in arguments if argument.startswith("-X")),
             "-cp",
             self.installation.class_path,

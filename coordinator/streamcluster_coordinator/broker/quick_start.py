@@ -19,7 +19,6 @@ from ..own_directory import NotOurs, check_own
 from .config import JAVA_FLAGS
 from .datadir import claim, open_cluster
 from .installation import Installation, Say, locked, sha256_of
-from .jars import KAFKA_VERSION
 from .nodes import Nodes
 from .ports import plan_nodes
 
@@ -70,7 +69,7 @@ def cache_file(installation: Installation) -> Path | None:
     # Java takes no cache of another version, class path or collector, and goes on slowly without a word.
     fits = "\n".join([platform.machine(), *JAVA_FLAGS, installation.class_path])
     digest = hashlib.sha256(fits.encode()).hexdigest()[:8]
-    return installation.jars[0].parent.with_name(f"kafka-{KAFKA_VERSION}-java-{version[1]}-{digest}.aot")
+    return installation.jars[0].parent.with_name(f"kafka-{installation.kafka}-java-{version[1]}-{digest}.aot")
 
 
 def _learn(installation: Installation, cache: Path) -> None:
@@ -81,7 +80,7 @@ def _learn(installation: Installation, cache: Path) -> None:
             nodes = Nodes(directory, lock, installation, _START_SECONDS)
             try:
                 (plan,) = plan_nodes(0, 1, secured=False)
-                nodes.prepare([plan], open_cluster(directory, 1))
+                nodes.prepare([plan], open_cluster(directory, 1, installation.kafka))
                 node = nodes.get(plan.id)
                 node.installation = replace(installation, java_flags=(f"-XX:AOTCacheOutput={learned}",))
                 nodes.start([plan.id])

@@ -11,7 +11,7 @@ import click
 from streamcluster.config.security import loose_secrets
 from streamcluster.errors import ConfigurationError, ExitCode
 
-from ..broker import run_broker
+from ..broker import KAFKA_VERSION, pinned_versions, run_broker
 from ..checking import error_of
 from ..demo.show import show_demo
 from ..leftovers import refusal, texts
@@ -101,12 +101,19 @@ def check(target: Target, as_json: bool) -> int:
     "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Default: a temporary one, deleted at the end."
 )
 @click.option("--brokers", type=click.IntRange(1, 9), default=1, show_default=True, help="More give a real cluster.")
-def broker(port: int, data_dir: Path | None, brokers: int) -> int:
+@click.option(
+    "--kafka",
+    metavar="VERSION",
+    default=KAFKA_VERSION,
+    show_default=True,
+    help=f"Another one that is pinned and checked: {', '.join(pinned_versions())}.",
+)
+def broker(port: int, data_dir: Path | None, brokers: int, kafka: str) -> int:
     """Run a real Apache Kafka on this machine, for development and tests. Ctrl-C stops it.
 
     Java also gets the flags in $KAFKA_OPTS, as from Kafka's own scripts.
     """
-    return run_broker(port, data_dir, brokers, click.echo)
+    return run_broker(port, data_dir, brokers, click.echo, kafka)
 
 
 @click.command(short_help="Real flights through a real Kafka and an example app.")
