@@ -1,7 +1,8 @@
 """The apps that are measured, written as a user would write them.
 
 Environment: BENCH_RUN names the run (it is part of every app id and of every topic that an app writes);
-BENCH_SOURCE names the topic that is read. Guarantee and commit interval come from the operator's settings.
+BENCH_SOURCE names the topic that is read; BENCH_SAMPLES names a directory, in a run that looks where time goes.
+Guarantee and commit interval come from the operator's settings.
 """
 
 from __future__ import annotations
@@ -10,8 +11,13 @@ import os
 
 import streamcluster
 
+from . import sampling
+
 RUN = os.environ.get("BENCH_RUN", "0")
 SOURCE = os.environ.get("BENCH_SOURCE", "bench-orders")
+
+if SAMPLES := os.environ.get("BENCH_SAMPLES"):
+    sampling.begin(SAMPLES)
 
 
 def app_id(work: str, run: str = RUN) -> str:

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+# (time, a value that grows).
+Points = list[tuple[float, float]]
+
 
 @dataclass(slots=True)
 class Progress:
@@ -27,9 +30,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Steady:
-    """The steady part of a work. seconds: its length; whole: True when the work was too short to leave its ends out."""
+    """The steady part of a work. begin, seconds: when it was; whole: too short a work to leave its ends out."""
 
     events: float
+    begin: float
     seconds: float
     cpu_s: float
     whole: bool
@@ -70,12 +74,12 @@ def steady_part(progress: Progress, topics: Sequence[str], *, warm_up_s: float) 
     if whole:
         start = min(steps[0][0] for steps in moves.values())
         end = max(steps[-1][0] for steps in moves.values())
-    events = sum(_at(steps, end) - _at(steps, start) for steps in moves.values()) / len(topics)
-    cpu_s = _at(progress.cpu, end) - _at(progress.cpu, start)
-    return Steady(events=events, seconds=end - start, cpu_s=cpu_s, whole=whole)
+    events = sum(at(steps, end) - at(steps, start) for steps in moves.values()) / len(topics)
+    cpu_s = at(progress.cpu, end) - at(progress.cpu, start)
+    return Steady(events=events, begin=start, seconds=end - start, cpu_s=cpu_s, whole=whole)
 
 
-def _at(points: Sequence[tuple[float, float]], time: float) -> float:
+def at(points: Sequence[tuple[float, float]], time: float) -> float:
     """The value at `time`, linear between points, constant outside of them."""
     if time <= points[0][0]:
         return points[0][1]

@@ -17,8 +17,9 @@ from .report import ASKED, Report
 GUARANTEE = "exactly_once"
 OTHER = "at_least_once"
 COMPARISON = "exactly once slower, %"
-# Beside those that have a test below: mapping is measured as count is, and its app runs in latency.
-ELSEWHERE = ("holdups", "mapping")
+# Beside those that have a test below: count and mapping are measured as grouped is, which has one topic more, and what
+# their apps do is in start, restore and latency.
+ELSEWHERE = ("holdups", "count", "mapping")
 # Of the cases with several hosts, those that need no more than one loss: each loss takes 10 s.
 HOSTS = ("join", "host_lost", "idle")
 
@@ -43,6 +44,9 @@ def test_quick_bench_measures_everything_that_is_asked(bench_broker: Broker, tmp
     }
     measured = {(one.case, one.figure) for one in report.figures if one.value > 0}
     assert asked <= measured
+    parts = {one.figure: one.value for one in report.figures if one.case == f"where grouped {GUARANTEE}"}
+    assert {f"{part} us/event" for part in ("user", "tables", "decode", "librdkafka")} <= parts.keys()
+    assert all(value >= 0 for value in parts.values())
     assert all(one.reached is None for one in report.figures), "quick sizes say nothing about what is reached"
 
 

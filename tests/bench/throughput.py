@@ -15,6 +15,7 @@ from .orders import PARTITIONS
 from .processes import MEGABYTE, Processes
 from .steady import Progress, Steady, steady_part
 from .topics import Group
+from .where import Where
 
 COMMIT_INTERVAL_S = 1.0
 SAMPLE_S = 0.1
@@ -38,6 +39,8 @@ def measure_throughput(bench: Bench, work: str) -> None:
         _add(bench, case, ours, megabytes)
         bench.report.add(case, "CPU, times bare", ours.cpu_us_per_event / bare.cpu_us_per_event)
         bench.report.add(case, "events/s, times bare", ours.events_per_second / bare.events_per_second)
+        if guarantee == bench.guarantees[0]:
+            _add_where(bench, work, guarantee, source)
     exactly, at_least = (bench.report.value(f"{work} {guarantee}", "events/s") for guarantee in GUARANTEES)
     if exactly is not None and at_least is not None:
         bench.report.add(work, "exactly once slower, %", (at_least / exactly - 1) * 100)
@@ -48,6 +51,16 @@ def _add(bench: Bench, case: str, steady: Steady, megabytes: float) -> None:
     bench.report.add(case, "CPU us/event", steady.cpu_us_per_event, note)
     bench.report.add(case, "events/s", steady.events_per_second, note)
     bench.report.add(case, "unique MB/worker", megabytes, "peak")
+
+
+def _add_where(bench: Bench, work: str, guarantee: str, source: str) -> None:
+    """Once more, and look where the time goes: not while it is measured, since that takes some, too."""
+    where = Where(bench.directory / f"samples-{bench.new_run()}")
+    steady, _ = _measure_ours(bench, work, guarantee, source, where)
+    case = f"where {work} {guarantee}"
+    for part, microseconds in where.found.items():
+        share = microseconds / steady.cpu_us_per_event
+        bench.report.add(case, f"{part} us/event", microseconds, f"{share:.0%} of {steady.cpu_us_per_event:.2f}")
 
 
 def _measure_bare(bench: Bench, work: str, guarantee: str, source: str) -> tuple[Steady, float]:
@@ -80,12 +93,16 @@ def _measure_bare(bench: Bench, work: str, guarantee: str, source: str) -> tuple
         bench.topics.delete_of(run)
 
 
-def _measure_ours(bench: Bench, work: str, guarantee: str, source: str) -> tuple[Steady, float]:
+def _measure_ours(
+    bench: Bench, work: str, guarantee: str, source: str, where: Where | None = None
+) -> tuple[Steady, float]:
     run = bench.new_run()
     if work == "mapping":
         bench.topics.create(output_topic(work, run))
     settings = {"processing_guarantee": guarantee, "commit_interval": str(COMMIT_INTERVAL_S)}
     app = bench.application(work, run, source, **settings)
+    if where is not None:
+        app.environment["BENCH_SAMPLES"] = str(where.directory)
     group = Group(bench.bootstrap, app.group)
     group.ends([source])
     try:
@@ -94,11 +111,16 @@ def _measure_ours(bench: Bench, work: str, guarantee: str, source: str) -> tuple
         topics = [source, *(name for name in bench.topics.names() if run in name and name.endswith("-repartition"))]
         if (work == "grouped") != (len(topics) == 2):
             raise RuntimeError(f"{work} reads {topics}: there should be one repartition topic for group_by, else none.")
-        progress = watch(app.processes, group, topics)
+        if where is not None:
+            where.pids = [worker.pid for worker in status.workers if worker.pid is not None]
+        progress = watch(app.processes, group, topics, where)
         peaks = app.processes.unique_bytes_max
         workers = [peaks.get(worker.pid or 0, 0) for worker in status.workers]
         app.stop()
-        return _result(bench, progress, topics), max(workers) / MEGABYTE
+        steady = _result(bench, progress, topics)
+        if where is not None:
+            where.work_out(progress, steady)
+        return steady, max(workers) / MEGABYTE
     finally:
         app.kill()
         group.close()
@@ -109,8 +131,10 @@ def _result(bench: Bench, progress: Progress, topics: list[str]) -> Steady:
     return steady_part(progress, topics, warm_up_s=bench.sizes.warm_up_s)
 
 
-def watch(processes: Processes, group: Group, topics: list[str]) -> Progress:
+def watch(processes: Processes, group: Group, topics: list[str], where: Where | None = None) -> Progress:
     """Sample until everything in `topics` (source first) is committed by a group that began with nothing.
+
+    where: looks at the threads meanwhile.
 
     Raises:
         RuntimeError: a process ended, or nothing moved for HANG_S.
@@ -130,6 +154,8 @@ def watch(processes: Processes, group: Group, topics: list[str]) -> Progress:
         found = group.committed(topics)
         now = time.monotonic()
         progress.note(now, processes.cpu_s(), found)
+        if where is not None:
+            where.note(now)
         if found != committed:
             committed, moved_at = found, now
         elif now - moved_at > HANG_S:
