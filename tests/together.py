@@ -21,7 +21,7 @@ TOGETHER = (
     "process/test_secured_brokers.py",
     "stores/test_damaged_logs.py",
     "test_tidy.py",
-    "worker/test_offsets.py",
+    "worker/test_three_brokers.py",
 )
 
 

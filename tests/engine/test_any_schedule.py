@@ -24,7 +24,7 @@ from streamcluster.topics import Topic
 from streamcluster.topology.murmur2 import partition_for
 from tests.engine.hostile import BrittleStore, Shell
 
-SEEDS = range(500)
+SEEDS = range(300)
 PARTITIONS = 2
 BAD = 7
 BAD_SHARED = 6

@@ -25,7 +25,8 @@ only_long = pytest.mark.skipif(not LONG, reason="long: STREAMCLUSTER_HOSTS_LONG=
 Measured = Callable[[str], None]
 CLIENT = "client"
 # A transaction that nobody ends is ended by the broker after so many seconds, sooner than the faults end.
-SETTINGS = {"transaction_timeout": 10, "crash_loop_deaths": 1000}
+# Records trickle, and by default each few of them would be a commit: that costs the three brokers most of a core.
+SETTINGS = {"transaction_timeout": 10, "crash_loop_deaths": 1000, "commit_interval": 0.2}
 _FIGURES = pytest.StashKey[list[str]]()
 
 

@@ -41,7 +41,10 @@ def own_reader(own_broker: Broker) -> Iterator[Reader]:
 def run(own_broker: Broker, running: StartApp, topic_prefix: str) -> Running:
     """The obedient app on the test's own broker, with its topics, started and at work."""
     topics.create(own_broker.bootstrap, [f"{topic_prefix}in", f"{topic_prefix}out"], 2)
-    one = running("obedient", broker_url=own_broker.url, connect_timeout=10, transaction_timeout=10)
+    # Records trickle in the whole time: a commit for each few of them would cost more than all else.
+    one = running(
+        "obedient", broker_url=own_broker.url, connect_timeout=10, transaction_timeout=10, commit_interval=0.1
+    )
     one.start()
     one.until_running()
     return one

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import gzip
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub forgets some of them
     AdminClient,
     AlterConfigOpType,
@@ -33,7 +34,8 @@ from tests.process.running import Running, positions_of
 PARTITIONS = 4
 POISONED = 1
 RATE = 100
-COMMITTED_SECONDS = 10.0
+# It takes 1 to 2 s; a busy machine takes its time.
+COMMITTED_SECONDS = 60.0
 MANY = [(b"a", b"")] * 100_000
 
 
@@ -117,11 +119,11 @@ def until_passed(run: Running, reader: Reader, topics: list[str]) -> None:
     )
 
 
-@pytest.mark.parametrize("poison", POISONS.values(), ids=POISONS.keys())
-def test_poison_costs_its_own_event(
-    running: StartApp, make_topic: MakeTopic, reader: Reader, topic_prefix: str, bootstrap: str, poison: Poison
+@pytest.mark.timeout(300)
+def test_each_poison_costs_its_own_event(
+    running: StartApp, make_topic: MakeTopic, reader: Reader, topic_prefix: str, bootstrap: str
 ) -> None:
-    """All else is committed within 10 s, no worker dies, the poison is named; and a restart finds nothing of it."""
+    """One after the other: all else is committed, no worker dies, each is named; and a restart finds none of it."""
     topics = [make_topic(f"{topic_prefix}{name}", PARTITIONS) for name in ("in", "zipped")]
     for name in ("copies", "out"):
         make_topic(f"{topic_prefix}{name}", PARTITIONS)
@@ -132,26 +134,33 @@ def test_poison_costs_its_own_event(
     run.until_running()
     feed.start()
     until_passed(run, reader, topics)
-    place = reader.high(f"{topic_prefix}{poison.topic}", POISONED)
 
-    poison.write(bootstrap, f"{topic_prefix}{poison.topic}")
-    places = range(place, reader.high(f"{topic_prefix}{poison.topic}", POISONED))
-    until_passed(run, reader, topics)
-    until_passed(run, reader, topics)
+    places = {}
+    for name, poison in POISONS.items():
+        topic = f"{topic_prefix}{poison.topic}"
+        place = reader.high(topic, POISONED)
+        poison.write(bootstrap, topic)
+        places[name] = range(place, reader.high(topic, POISONED))
+        until_passed(run, reader, topics)
+        until_passed(run, reader, topics)
+        assert any(f"{topic}[{POISONED}]@{offset}" in run.log() for offset in places[name]), name
     feed.stop()
     status = run.until_caught_up()
     assert [worker.restarts for worker in status.workers] == [0, 0]
-    assert f"{topic_prefix}{poison.topic}[{POISONED}]@" in run.log()
     assert run.drain() == ExitCode.DRAINED
-    check_letters(reader, run, poison, places)
+    letters = check_letters(reader, run, topic_prefix, places)
 
-    send(bootstrap, topics[0], list(itertools.islice(good(numbers), 100)))
+    more = list(itertools.islice(good(numbers), 100))
+    send(bootstrap, topics[0], more)
     run.start(2)
     run.until_caught_up()
     assert run.drain() == ExitCode.DRAINED
-    check_letters(reader, run, poison, places)
-    total = len(feed.acked) + 100
-    assert reader.count(f"{topic_prefix}copies") in (total, total + 1)
+    assert check_letters(reader, run, topic_prefix, places) == letters
+    copies = Counter(message.value() for part in reader.messages(f"{topic_prefix}copies").values() for message in part)
+    sent = Counter(row.value for row in (*feed.acked.values(), *more))
+    assert not sent - copies
+    # Poison whose value nobody looked at may be sent on as it is.
+    assert (copies - sent).total() <= len(POISONS)
 
 
 @pytest.mark.parametrize("guarantee", ["exactly_once", "at_least_once"])
@@ -254,13 +263,20 @@ def set_config(bootstrap: str, topic: str, name: str, value: str) -> None:
     admin.incremental_alter_configs([resource])[resource].result(30)
 
 
-def check_letters(reader: Reader, run: Running, poison: Poison, places: range) -> None:
-    """Every unit that failed has one letter, which says what it lacks, why, and where the record is."""
-    letters: list[Message] = [one for part in reader.messages(f"{run.app_id}-dead-letter").values() for one in part]
-    found = {str(headers_of(one)["dead-letter-agent"].decode()): headers_of(one) for one in letters}
-    assert len(letters) == len(poison.letters), found
-    for agent, (left_out, why) in poison.letters.items():
-        (headers,) = [found[name] for name in found if name.endswith(agent) or agent in name]
-        assert left_out in headers.get("dead-letter-left-out", b"")
-        assert why in headers["dead-letter-error"]
-        assert int(headers["dead-letter-offset"]) in places
+def check_letters(reader: Reader, run: Running, prefix: str, places: dict[str, range]) -> int:
+    """Every unit that failed has one letter, which says what it lacks, why, and where the record is; how many."""
+    letters = [headers_of(one) for part in reader.messages(f"{run.app_id}-dead-letter").values() for one in part]
+    for name, poison in POISONS.items():
+        of_it = [
+            headers
+            for headers in letters
+            if headers["dead-letter-topic"].decode() == f"{prefix}{poison.topic}"
+            and int(headers["dead-letter-offset"]) in places[name]
+        ]
+        assert len(of_it) == len(poison.letters), (name, of_it)
+        for agent, (left_out, why) in poison.letters.items():
+            (headers,) = [one for one in of_it if agent in one["dead-letter-agent"].decode()]
+            assert left_out in headers.get("dead-letter-left-out", b""), name
+            assert why in headers["dead-letter-error"], name
+    assert len(letters) == sum(len(poison.letters) for poison in POISONS.values())
+    return len(letters)
