@@ -176,7 +176,11 @@ def _look_at_endless(bench: Bench, scene: _Scene) -> None:
     """The event is named in status, and once in the log."""
     where = re.escape(f"event {scene.source}[{HANGS_AT[0]}]@{HANGS_AT[1]} of {scene.run}-enrich has been running for ")
     status = scene.app.status()
-    named = [task.error for task in status.tasks if re.match(where, task.error or "")] if status is not None else []
+    named = (
+        [task.figures.error for task in status.tasks if re.match(where, task.figures.error or "")]
+        if status is not None
+        else []
+    )
     told = re.findall(where, scene.app.processes.log.read_text(errors="replace"))
     bench.report.add("holdups endless", "named in status", len(named), named[0] or "" if named else "")
     bench.report.add("holdups endless", "named in log", len(told))
@@ -195,8 +199,10 @@ def _bad_value(bench: Bench) -> None:
         doubled = 0
         while time.monotonic() < late:
             doubled += len(_messages(scene.consumer))
-        status = scene.app.wait_for(lambda status: sum(w.dead_letters_total for w in status.workers) == 1, "one letter")
-        rollbacks = sum(worker.rollbacks_total for worker in status.workers)
+        status = scene.app.wait_for(
+            lambda status: sum(w.figures.dead_letters_total for w in status.workers) == 1, "one letter"
+        )
+        rollbacks = sum(worker.figures.rollbacks_total for worker in status.workers)
     note = f"with a commit every {BURST_COMMIT_S} s; {rollbacks} rollbacks, 1 dead letter"
     bench.report.add("holdups unencodable", "all committed s", max(at for _, at, _ in arrivals) - began, note)
     bench.report.add("holdups unencodable", "doubled", doubled)

@@ -308,7 +308,7 @@ def _longest_gap(timeline: Timeline, tasks: Iterable[str], start: float, end: fl
 
 def _restored(status: Status, tasks: Collection[str]) -> dict[str, int]:
     """Records that the owners of these tasks have read from changelogs since they own them."""
-    return {task.task: task.restored for task in status.tasks if task.task in tasks}
+    return {task.task: task.figures.restored for task in status.tasks if task.task in tasks}
 
 
 def _all_tasks_run(status: Status) -> bool:

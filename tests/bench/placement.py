@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from streamcluster.ids import SlotId, TaskId
 from streamcluster.placement.assign import assign
+from streamcluster.protocol.messages import TaskFigures
 from streamcluster_coordinator.machine.plan import Draft, Facts, catch_up, draft_of, finished, plan, situation_of
 from streamcluster_coordinator.records.report import HostReport, HostRows, SlotReport
 from streamcluster_coordinator.records.snapshot import Shape, Snapshot, encode_snapshot
@@ -58,9 +59,8 @@ class Cluster:
                         task=text,
                         slot=int(number),
                         state=state,
-                        lag={"log": 0},
-                        stored=RECORDS,
                         events_per_second=load,
+                        figures=TaskFigures(lag={"log": 0}, stored=RECORDS),
                     )
                     told[host].append(status)
         return Facts(

@@ -47,7 +47,7 @@ class Restore:
                 self.began_at = now
             if task.state == "running":
                 self.running_at.setdefault(task.task, now)
-            self.records[task.task] = max(task.restored, self.records.get(task.task, 0))
+            self.records[task.task] = max(task.figures.restored, self.records.get(task.task, 0))
 
 
 def measure_restore(bench: Bench) -> None:
@@ -155,7 +155,7 @@ def _kill_one(app: Application, group: Group, source: str, number: int, lag_wind
                 committed_at.setdefault(place, now)
         if len(committed_at) == len(places) and _lag(group, source, places, committed) <= lag_usual:
             after = app.wait_until_running()
-            restored = sum(task.restored for task in after.tasks if task.task in victim.tasks)
+            restored = sum(task.figures.restored for task in after.tasks if task.task in victim.tasks)
             return Recovery(min(committed_at.values()) - killed_at, now - killed_at, restored)
         pause(SAMPLE_S)
     raise RuntimeError(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from streamcluster.errors import ConfigurationError
+from streamcluster.protocol.messages import TaskFigures
 from streamcluster_coordinator.demo import data
 from streamcluster_coordinator.demo.flights import Delays, Flight, longest_delay, route, with_flight
 from streamcluster_coordinator.demo.report import Outcome, report
@@ -40,8 +41,8 @@ def test_the_flights_are_read_with_unknown_delays_as_none() -> None:
 
 def test_tables_are_read_when_every_task_runs_and_has_read_all() -> None:
     """A task that does not run yet has no lag, and cannot be asked."""
-    done = TaskStatus(task="4_0", slot=0, state="running", lag={"flights": 0})
-    behind = TaskStatus(task="4_1", slot=1, state="running", lag={"flights": 5})
+    done = TaskStatus(task="4_0", slot=0, state="running", figures=TaskFigures(lag={"flights": 0}))
+    behind = TaskStatus(task="4_1", slot=1, state="running", figures=TaskFigures(lag={"flights": 5}))
     starting = TaskStatus(task="4_1", slot=1, state="starting")
 
     assert nothing_is_behind([done])

@@ -7,7 +7,7 @@ import io
 import msgspec
 import pytest
 
-from streamcluster.protocol.messages import LONG_EVENT
+from streamcluster.protocol.messages import LONG_EVENT, TaskFigures, WorkerFigures
 from streamcluster_coordinator.records.status import Status, TaskStatus, WorkerStatus
 from streamcluster_coordinator.shell.presentation import BarStream, Restore, banner, changes, count, seconds
 
@@ -36,7 +36,9 @@ def lines(before: Status | None, now: Status) -> list[tuple[str, str]]:
 
 def test_an_unchanged_snapshot_says_nothing() -> None:
     """Two snapshots a second must not become two lines a second, even when counters grow."""
-    busier = msgspec.structs.replace(RUNNING, uptime=2.0, workers=(msgspec.structs.replace(WORKER, events_total=9),))
+    busier = msgspec.structs.replace(
+        RUNNING, uptime=2.0, workers=(msgspec.structs.replace(WORKER, figures=WorkerFigures(events_total=9)),)
+    )
 
     assert lines(RUNNING, busier) == []
 
@@ -71,7 +73,9 @@ def test_a_worker_without_a_successor_is_not_called_replaced() -> None:
 
 def test_a_failing_task_shows_its_error() -> None:
     """An error gets its own line on level error."""
-    failing = msgspec.structs.replace(TASKS[1], state="failing", error="KeyError: 'x' in agent count")
+    failing = msgspec.structs.replace(
+        TASKS[1], state="failing", figures=TaskFigures(error="KeyError: 'x' in agent count")
+    )
 
     assert lines(RUNNING, msgspec.structs.replace(RUNNING, tasks=(TASKS[0], failing))) == [
         ("error", "task 4_1 is failing: KeyError: 'x' in agent count"),
@@ -81,7 +85,9 @@ def test_a_failing_task_shows_its_error() -> None:
 def test_an_event_that_runs_for_long_is_left_to_its_worker() -> None:
     """The worker says it once; its text changes with every second, which is not a line each."""
     for seconds_ in (12, 13):
-        long = msgspec.structs.replace(TASKS[1], error=f"event clicks[3]@1234 of shop.enrich {LONG_EVENT} {seconds_} s")
+        long = msgspec.structs.replace(
+            TASKS[1], figures=TaskFigures(error=f"event clicks[3]@1234 of shop.enrich {LONG_EVENT} {seconds_} s")
+        )
         assert lines(RUNNING, msgspec.structs.replace(RUNNING, tasks=(TASKS[0], long))) == []
 
 
@@ -104,8 +110,16 @@ def test_a_moved_task_is_said() -> None:
 
 def test_the_restore_sums_tasks_and_takes_the_slowest() -> None:
     """Done and to do are sums; the time left is that of the task that takes longest."""
-    one = TaskStatus(task="4_0", slot=0, state="restoring", restored=500, restore_total=1000, restore_eta=4.0)
-    two = TaskStatus(task="4_1", slot=0, state="restoring", restored=0, restore_total=2_000_000, restore_eta=75.0)
+    one = TaskStatus(
+        task="4_0", slot=0, state="restoring", restore_eta=4.0, figures=TaskFigures(restored=500, restore_total=1000)
+    )
+    two = TaskStatus(
+        task="4_1",
+        slot=0,
+        state="restoring",
+        restore_eta=75.0,
+        figures=TaskFigures(restored=0, restore_total=2_000_000),
+    )
 
     restore = Restore.of(msgspec.structs.replace(RUNNING, tasks=(one, two)))
 

@@ -6,8 +6,16 @@ import unicodedata
 
 import msgspec
 
+from streamcluster.protocol.messages import TaskFigures, WorkerFigures
 from streamcluster_coordinator.cli.view import aligned, status_text
-from streamcluster_coordinator.records.status import DroppedStatus, HostStatus, Status, TaskStatus, WorkerStatus
+from streamcluster_coordinator.records.status import (
+    DroppedStatus,
+    HostStatus,
+    Status,
+    TaskStatus,
+    WorkerStatus,
+    as_json,
+)
 
 STATUS = Status(
     app="shop",
@@ -26,12 +34,10 @@ STATUS = Status(
             state="running",
             leader=True,
             tasks=("4_0",),
-            events_total=12_000,
-            rss_bytes=80 * 1024 * 1024,
-            memory_bytes=384 * 1024 * 1024,
+            figures=WorkerFigures(events_total=12_000, rss_bytes=80 * 1024 * 1024, memory_bytes=384 * 1024 * 1024),
         ),
     ),
-    tasks=(TaskStatus(task="4_0", slot=0, state="running", lag={"orders": 1200, "clicks": 0}),),
+    tasks=(TaskStatus(task="4_0", slot=0, state="running", figures=TaskFigures(lag={"orders": 1200, "clicks": 0})),),
     topology_hash="abc",
 )
 
@@ -58,10 +64,34 @@ def test_the_text_shows_app_workers_tasks_and_lag() -> None:
     ]
 
 
+def test_the_text_says_which_path_records_take() -> None:
+    """Once for all workers that have a client, or for each, with the reason, where they differ."""
+    one = msgspec.structs.replace(STATUS.workers[0], figures=WorkerFigures(native=True))
+    none = msgspec.structs.replace(one, slot=1, figures=WorkerFigures())
+    lines = status_text(msgspec.structs.replace(STATUS, workers=(one, none))).splitlines()
+    assert lines[1:3] == ["records go to the client in C", ""]
+
+    other = msgspec.structs.replace(one, slot=1, figures=WorkerFigures(native=False, native_not="no compiler"))
+    lines = status_text(msgspec.structs.replace(STATUS, workers=(one, other))).splitlines()
+    assert lines[1] == "worker 0: records go to the client in C"
+    assert lines[2].startswith("worker 1: records go to the client from Python")
+    assert lines[2].endswith(": no compiler")
+
+
+def test_figures_are_among_the_fields_of_their_row_in_json() -> None:
+    """Whoever reads the JSON finds the counters of a worker and the lag of a task where they always were."""
+    (worker,), (task,) = (as_json(STATUS)[rows] for rows in ("workers", "tasks"))
+    assert (worker["slot"], worker["events_total"], worker["native"]) == (0, 12_000, None)
+    assert (task["task"], task["lag"]) == ("4_0", {"orders": 1200, "clicks": 0})
+    assert "figures" not in worker | task
+
+
 def test_the_text_shows_restore_restarts_and_errors() -> None:
     """Progress with the time left, why a worker was replaced, and what a task failed with."""
-    restoring = TaskStatus(task="4_0", slot=0, state="restoring", restored=10, restore_total=90, restore_eta=70.0)
-    failing = TaskStatus(task="4_1", slot=None, state="failing", error="KeyError: 'x'")
+    restoring = TaskStatus(
+        task="4_0", slot=0, state="restoring", restore_eta=70.0, figures=TaskFigures(restored=10, restore_total=90)
+    )
+    failing = TaskStatus(task="4_1", slot=None, state="failing", figures=TaskFigures(error="KeyError: 'x'"))
     replaced = msgspec.structs.replace(STATUS.workers[0], restarts=2, last_death="killed by signal 9")
     text = status_text(
         msgspec.structs.replace(STATUS, broker_state="down", workers=(replaced,), tasks=(restoring, failing))
@@ -80,8 +110,10 @@ def test_what_other_hosts_say_moves_no_cursor_and_forges_no_line() -> None:
     """Names, machines, racks, addresses, reasons and errors come from reports of others."""
     here = HostStatus(host="here", state="member", slots=1)
     there = HostStatus(host=HOSTILE, state="member", slots=1, machine=HOSTILE, rack=HOSTILE, peer=HOSTILE)
-    worker = msgspec.structs.replace(STATUS.workers[0], restarts=1, last_death=HOSTILE, note=HOSTILE)
-    task = TaskStatus(task="4_1", slot=None, owner=HOSTILE, state="failing", error=HOSTILE)
+    worker = msgspec.structs.replace(
+        STATUS.workers[0], restarts=1, last_death=HOSTILE, figures=WorkerFigures(note=HOSTILE)
+    )
+    task = TaskStatus(task="4_1", slot=None, owner=HOSTILE, state="failing", figures=TaskFigures(error=HOSTILE))
 
     text = status_text(msgspec.structs.replace(STATUS, hosts=(here, there), workers=(worker,), tasks=(task,)))
     assert r"\x1b]0;PWNED\x07\x0ashop is fine\x9b2J\x7f\u202e" in text

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from streamcluster.errors import ExitCode, StateIncompatible
 from streamcluster.ids import Slot, SlotId, TaskId
-from streamcluster.protocol.messages import Drain, Follow, Grant, Lead, Report, Revoke, TaskReport
+from streamcluster.protocol.messages import Drain, Follow, Grant, Lead, Report, Revoke, TaskFigures, TaskReport
 from streamcluster.settings import Settings, make_settings
 from streamcluster_coordinator.machine import events as ev
 from streamcluster_coordinator.machine.election import Identity, first_snapshot
@@ -224,10 +224,13 @@ def _work(cluster: FakeCluster, host: FakeHost, worker: FakeWorker) -> None:
     if not host.cut and not _is_current(cluster, worker):
         die(cluster, host, worker, int(ExitCode.FENCED))
         return
-    running = [TaskReport(task=task, state="running", stored=STORED) for task in sorted(worker.tasks)]
+    running = [
+        TaskReport(task=task, state="running", figures=TaskFigures(stored=STORED)) for task in sorted(worker.tasks)
+    ]
     lags = {task: cluster.lags.get((host.name, task), 0) for task in worker.standbys}
     following = [
-        TaskReport(task=task, state="standby", lag={"log": lag}, stored=STORED - lag) for task, lag in lags.items()
+        TaskReport(task=task, state="standby", figures=TaskFigures(lag={"log": lag}, stored=STORED - lag))
+        for task, lag in lags.items()
     ]
     report = Report(slot=worker.slot.number, tasks=(*running, *following))
     cluster.queue.append((host, ev.WorkerReport(Slot(worker.slot.number), report)))

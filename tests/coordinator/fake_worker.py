@@ -31,9 +31,11 @@ from streamcluster.protocol.messages import (
     Report,
     Revoke,
     Rows,
+    TaskFigures,
     TaskReport,
     ToWorker,
     WorkerConfig,
+    WorkerFigures,
 )
 from streamcluster.protocol.wire import FrameReader, encode_frame
 from streamcluster.settings import make_settings
@@ -103,9 +105,19 @@ class FakeWorker:
 
     def report(self) -> None:
         """A heartbeat."""
-        running = [TaskReport(task=task, state="running", lag={"x": 0}, stored=9) for task in sorted(self.tasks)]
-        following = [TaskReport(task=task, state="standby", lag={"x": 0}, stored=9) for task in sorted(self.followed)]
-        self.send(Report(slot=self.config.slot, tasks=(*running, *following), events_total=len(running)))
+        running = [
+            TaskReport(task=task, state="running", figures=TaskFigures(lag={"x": 0}, stored=9))
+            for task in sorted(self.tasks)
+        ]
+        following = [
+            TaskReport(task=task, state="standby", figures=TaskFigures(lag={"x": 0}, stored=9))
+            for task in sorted(self.followed)
+        ]
+        self.send(
+            Report(
+                slot=self.config.slot, tasks=(*running, *following), figures=WorkerFigures(events_total=len(running))
+            )
+        )
 
     def take(self, message: ToWorker) -> None:
         """One message."""

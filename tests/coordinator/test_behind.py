@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from streamcluster.ids import TP
+from streamcluster.protocol.messages import TaskFigures
 from streamcluster.settings import make_settings
 from streamcluster_coordinator.admin import standings as topics_standings
 from streamcluster_coordinator.admin.standings import StandingsReader
@@ -37,7 +38,7 @@ def shown(task: TaskStatus, standing: Standing, *, from_begin: bool = True) -> t
     """Positions and lag of the task's row."""
     tp = SOURCES[task.task][0]
     [found] = with_standings(status(task), SOURCES, {tp: standing}, from_begin=from_begin).tasks
-    return found.positions, found.lag
+    return found.figures.positions, found.figures.lag
 
 
 def test_task_that_nobody_has_is_behind_by_what_there_is() -> None:
@@ -50,14 +51,14 @@ def test_task_that_nobody_has_is_behind_by_what_there_is() -> None:
 
 def test_kafkas_word_beats_the_workers() -> None:
     """What a paused consumer has seen last is old; where it began, only the worker knows before the first commit."""
-    paused = TaskStatus(task="2_1", slot=0, state="running", positions={"in": 30}, lag={"in": 10})
+    paused = TaskStatus(task="2_1", slot=0, state="running", figures=TaskFigures(positions={"in": 30}, lag={"in": 10}))
     assert shown(paused, Standing(0, 100, 30)) == ({"in": 30}, {"in": 70})
     assert shown(paused, Standing(0, 100, None)) == ({"in": 30}, {"in": 70})
 
 
 def test_without_kafkas_word_the_workers_stays() -> None:
     """Of partitions that no answer came for."""
-    row = TaskStatus(task="2_1", slot=0, state="running", positions={"in": 30}, lag={"in": 10})
+    row = TaskStatus(task="2_1", slot=0, state="running", figures=TaskFigures(positions={"in": 30}, lag={"in": 10}))
     assert with_standings(status(row), SOURCES, {TP0: Standing(0, 9, 9)}, from_begin=True).tasks == (row,)
 
 

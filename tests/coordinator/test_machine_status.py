@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from streamcluster.ids import Slot, TaskId
-from streamcluster.protocol.messages import Report, TaskReport
+from streamcluster.protocol.messages import Report, TaskFigures, TaskReport
 from streamcluster.settings import make_settings
 from streamcluster_coordinator.machine.cluster_status import cluster_status
 from streamcluster_coordinator.machine.own_status import LOAD_SECONDS, Facts, Snapshots
@@ -29,7 +29,7 @@ def rates_of(*reports: TaskReport) -> list[float | None]:
 
 def running(position: int) -> TaskReport:
     """A report of a task that runs."""
-    return TaskReport(task=TASK, state="running", positions={"in": position})
+    return TaskReport(task=TASK, state="running", figures=TaskFigures(positions={"in": position}))
 
 
 def test_events_per_second_is_how_fast_the_positions_move() -> None:
@@ -39,14 +39,14 @@ def test_events_per_second_is_how_fast_the_positions_move() -> None:
 
 def test_where_a_task_begins_after_a_restore_is_no_progress() -> None:
     """Else every restore would look like a load of millions a second, and tasks would change places for it."""
-    restoring = TaskReport(task=TASK, state="restoring", restored=5, restore_total=10)
+    restoring = TaskReport(task=TASK, state="restoring", figures=TaskFigures(restored=5, restore_total=10))
     rates = rates_of(restoring, running(1_000_000), running(1_000_000), running(1_000_300))
     assert rates == [None, None, None, 10.0]
 
 
 def test_catching_up_after_a_stop_is_no_load() -> None:
     """What came in while it was restored is what it would have had to do anyway."""
-    restoring = TaskReport(task=TASK, state="restoring", restored=5, restore_total=10)
+    restoring = TaskReport(task=TASK, state="restoring", figures=TaskFigures(restored=5, restore_total=10))
     assert rates_of(running(0), running(1_500), restoring, running(4_500))[-1] == 100.0
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from streamcluster.protocol.messages import TaskFigures
 from streamcluster_coordinator.records.status import Status, TaskStatus, WorkerStatus
 from streamcluster_coordinator.shell.notify import Notifier, Told, news, status_text, take_over_notifications
 
@@ -26,7 +27,7 @@ STARTING = Status(
     uptime=0.0,
     workers=(msgspec.structs.replace(WORKER, state="starting"),),
     tasks=(
-        TaskStatus(task="2_0", slot=0, state="running", lag={"in": 7}),
+        TaskStatus(task="2_0", slot=0, state="running", figures=TaskFigures(lag={"in": 7})),
         TaskStatus(task="2_1", slot=0, state="starting"),
     ),
     topology_hash="abc",
@@ -69,7 +70,9 @@ def test_readiness_is_told_once_and_only_with_a_worker() -> None:
 
 def test_the_status_line_comes_when_it_changed_and_not_too_often() -> None:
     """Lag changes with every snapshot; the line changes every 2 s."""
-    busy = msgspec.structs.replace(RUNNING, tasks=(TaskStatus(task="2_0", slot=0, state="running", lag={"in": 9}),))
+    busy = msgspec.structs.replace(
+        RUNNING, tasks=(TaskStatus(task="2_0", slot=0, state="running", figures=TaskFigures(lag={"in": 9})),)
+    )
 
     assert sent(READY, busy, 1.9) == []
     assert sent(READY, busy, 2.0) == ["STATUS=running: 1 of 1 tasks on 1 worker, 9 records behind"]
@@ -77,7 +80,9 @@ def test_the_status_line_comes_when_it_changed_and_not_too_often() -> None:
 
 def test_the_status_line_names_a_restore_and_what_is_wrong() -> None:
     """What an operator looks for is in the line: the restore with what is left, and brokers that do not answer."""
-    task = TaskStatus(task="2_1", slot=0, state="restoring", restored=500, restore_total=1000, restore_eta=4.0)
+    task = TaskStatus(
+        task="2_1", slot=0, state="restoring", restore_eta=4.0, figures=TaskFigures(restored=500, restore_total=1000)
+    )
     text = status_text(msgspec.structs.replace(RUNNING, tasks=(task,), broker_state="down", rolling=True))
 
     assert "restoring 1 task: 500 of 1,000 records, 4" in text

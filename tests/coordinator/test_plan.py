@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamcluster.ids import SlotId, TaskId
+from streamcluster.protocol.messages import TaskFigures
 from streamcluster_coordinator.machine.plan import Draft, Facts, draft_of, finished, plan
 from streamcluster_coordinator.records.report import HostReport, HostRows, HostState, SlotReport
 from streamcluster_coordinator.records.snapshot import MOVES_KEPT, SUPERSEDED_KEPT, HostEntry, Shape, Snapshot
@@ -59,8 +60,11 @@ def rows(draw: st.DrawFn) -> HostRows:
         task=texts,
         slot=st.integers(0, 1),
         state=st.sampled_from(["standby", "running"]),
-        lag=st.sampled_from([{}, {"log": 0}, {"log": 1_000_000}]),
-        stored=st.sampled_from([0, 1_000_000]),
+        figures=st.builds(
+            TaskFigures,
+            lag=st.sampled_from([{}, {"log": 0}, {"log": 1_000_000}]),
+            stored=st.sampled_from([0, 1_000_000]),
+        ),
     )
     return HostRows(
         tasks=tuple(draw(st.lists(following, max_size=4))),

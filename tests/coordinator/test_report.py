@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from streamcluster.ids import Slot, TaskId
-from streamcluster.protocol.messages import Report, TaskReport
+from streamcluster.protocol.messages import Report, TaskFigures, TaskReport
 from streamcluster.settings import make_settings
 from streamcluster_coordinator.machine import events as ev
 from streamcluster_coordinator.machine.report import ROWS_SECONDS_MAX, rows_seconds_of
@@ -33,7 +33,7 @@ def told(cluster: FakeCluster, seconds: float) -> list[HostReport]:
 
 def tell_positions(cluster: FakeCluster, host: FakeHost, state: str, position: int) -> None:
     """A heartbeat of the worker."""
-    rows = (TaskReport(task=TASK, state=state, positions={"t": position}, stored=position),)  # type: ignore[arg-type]
+    rows = (TaskReport(task=TASK, state=state, figures=TaskFigures(positions={"t": position}, stored=position)),)  # type: ignore[arg-type]
     cluster.tell(host, ev.WorkerReport(Slot(0), Report(slot=0, tasks=rows)))
 
 

@@ -8,6 +8,7 @@ import msgspec
 
 from streamcluster.ids import Slot, SlotId, TaskId
 from streamcluster.outside import Unreadable
+from streamcluster.protocol.messages import TaskFigures
 from streamcluster.protocol.wire import FrameError, FrameReader, encode_frame
 from streamcluster_coordinator.answers.control_socket import decode_request
 from streamcluster_coordinator.answers.peer_auth import Handshake, NotAuthentic, Secret, hello, nonce_of_hello
@@ -59,8 +60,10 @@ REPORT = HostReport(
         HostRows(
             workers=(WorkerStatus(slot=0, pid=9, state="running", tasks=("2_1",), host="b"),),
             tasks=(
-                TaskStatus(task="2_1", slot=0, state="running", owner="b/0", stored=5, lag={"orders": 0}),
-                TaskStatus(task="2_0", slot=0, state="standby", lag={"c": 4}),
+                TaskStatus(
+                    task="2_1", slot=0, state="running", owner="b/0", figures=TaskFigures(stored=5, lag={"orders": 0})
+                ),
+                TaskStatus(task="2_0", slot=0, state="standby", figures=TaskFigures(lag={"c": 4})),
             ),
             stored={"2_0": 17},
         )

@@ -21,6 +21,7 @@ from streamcluster.protocol.messages import (
     Revoke,
     Rows,
     Stored,
+    TaskFigures,
     TaskReport,
     ToCoordinator,
     ToWorker,
@@ -43,7 +44,12 @@ TO_COORDINATOR = (
     Following(epoch=4, tasks=TASKS),
     Stored(positions={"2_0": 17}),
     Released(epoch=4, tasks=TASKS),
-    Report(slot=0, tasks=(TaskReport(task=TASKS[0], state="running", positions={"orders": 3}, lag={"orders": 0}),)),
+    Report(
+        slot=0,
+        tasks=(
+            TaskReport(task=TASKS[0], state="running", figures=TaskFigures(positions={"orders": 3}, lag={"orders": 0})),
+        ),
+    ),
     Rows(request=1, rows=(('"a"', "1"),), after="0:2_0,5", lag=3),
     Failed(exit_code=78, text="no", traceback="Traceback"),
     Drained(),

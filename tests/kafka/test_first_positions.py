@@ -44,7 +44,7 @@ def test_what_comes_while_a_killed_worker_is_replaced_is_processed(
     link = worker.start()
     link.send(Grant(epoch=1, tasks=worker.tasks))
     report_where(
-        link, lambda report: all(task.positions for task in report.tasks) and len(report.tasks) == 2, "they run"
+        link, lambda report: all(task.figures.positions for task in report.tasks) and len(report.tasks) == 2, "they run"
     )
     wait_for_positions(reader, worker.settings.app_id, topic, {0: 20, 1: 0})
 

@@ -40,7 +40,9 @@ def test_a_worker_waits_for_the_offset_that_it_has_committed(
         client.close()
 
     def waits(report: Report) -> bool:
-        return any(one.task == moved and "its coordinator says now 7" in (one.error or "") for one in report.tasks)
+        return any(
+            one.task == moved and "its coordinator says now 7" in (one.figures.error or "") for one in report.tasks
+        )
 
     commit(FORGOTTEN)
     link.send(Grant(epoch=3, tasks=(moved,)))

@@ -11,6 +11,7 @@ from confluent_kafka.admin import AdminClient
 from streamcluster.engine.partition import short_name
 from streamcluster.errors import ExitCode
 from streamcluster.protocol.messages import Drain, Drained, Failed, Grant, ReadTable, Ready, Released, Revoke, Rows
+from streamcluster_worker.kafka.native import why_not_native
 from tests.conftest import MakeTopic
 from tests.kafka.worker import Link, OneWorker, report_where, wait_caught_up
 from tests.process.checker import Row
@@ -44,19 +45,21 @@ def test_a_grant_is_worked_to_lag_0_and_a_drain_ends_with_0(
     wait_caught_up(link, bootstrap, 2)
     # The ends of the logs are noted a few times a second.
     lag = [{f"{topic_prefix}in": 0}] * 2
-    report = report_where(link, lambda report: [dict(task.lag) for task in report.tasks] == lag, "both are at lag 0")
+    report = report_where(link, lambda report: [task.figures.lag for task in report.tasks] == lag, "both are at lag 0")
     link.send(Drain())
     link.wait_for(Drained)
 
     assert link.wait() == ExitCode.DRAINED
     assert sorted(values(reader.rows(f"{topic_prefix}out")), key=str) == sorted((r.value for r in sent), key=str)
-    positions = {task.task.partition: task.positions[f"{topic_prefix}in"] for task in report.tasks}
+    positions = {task.task.partition: task.figures.positions[f"{topic_prefix}in"] for task in report.tasks}
     assert positions == {n: sum(partition == n for partition, _ in acked) for n in (0, 1)}
     assert reader.committed(worker.settings.app_id, f"{topic_prefix}in", ended=True) == positions
-    assert (report.events_total, report.dead_letters_total, report.rollbacks_total) == (50, 0, 0)
-    assert report.commits_total > 0
-    assert report.rss_bytes > 10_000_000
-    assert (report.broker, report.note) == ("up", None)
+    figures = report.figures
+    assert (figures.events_total, figures.dead_letters_total, figures.rollbacks_total) == (50, 0, 0)
+    assert figures.commits_total > 0
+    assert figures.rss_bytes > 10_000_000
+    assert (report.broker, figures.note) == ("up", None)
+    assert (figures.native, figures.native_not) == (not (reason := why_not_native(worker.settings)), reason)
 
 
 def test_a_revoked_task_is_released_and_the_other_goes_on(

@@ -29,7 +29,9 @@ from streamcluster.protocol.messages import (
     Report,
     Revoke,
     Rows,
+    TaskFigures,
     TaskReport,
+    WorkerFigures,
 )
 from streamcluster_coordinator.broker import Broker
 from tests.kafka.worker import Link, OneWorker, report_where, wait_caught_up
@@ -81,7 +83,9 @@ def start_feed(broker: Broker, prefix: str, link: Link) -> Feed:
 
 def has_uncommitted(report: Report) -> bool:
     """Whether the next commit has something in it, after the first one. Not what a standby is behind by."""
-    return report.commits_total > 0 and any(any(task.lag.values()) for task in report.tasks if task.state == "running")
+    return report.figures.commits_total > 0 and any(
+        any(task.figures.lag.values()) for task in report.tasks if task.state == "running"
+    )
 
 
 def released(link: Link) -> set[TaskId]:
@@ -91,7 +95,7 @@ def released(link: Link) -> set[TaskId]:
 
 def has_given_up(report: Report) -> bool:
     """Whether the worker is replacing its clients: the note is about a commit then, not about absent brokers."""
-    return report.note is not None and not report.note.startswith("no broker answers")
+    return report.figures.note is not None and not report.figures.note.startswith("no broker answers")
 
 
 def report_of_now(link: Link) -> Report:
@@ -127,7 +131,7 @@ def freeze_until_lost(broker: Broker, link: Link) -> None:
 
         def is_over(report: Report) -> bool:
             # The answer to a commit may have been on its way already, and everything in that one.
-            is_committed = report.commits_total > frozen.commits_total and not has_uncommitted(report)
+            is_committed = report.figures.commits_total > frozen.figures.commits_total and not has_uncommitted(report)
             return has_given_up(report) or is_committed
 
         if has_given_up(report_where(link, is_over, "it gives up")):
@@ -140,12 +144,13 @@ def freeze_until_lost(broker: Broker, link: Link) -> None:
 
 def test_what_a_standby_is_behind_by_is_nothing_to_commit() -> None:
     """A freeze that counts it would meet a worker that has nothing to lose, and wait for ever for it to give up."""
-    task = TaskReport(task=TaskId(0, 0), state="running", lag={"in": 0})
-    standby = TaskReport(task=TaskId(0, 1), state="standby", lag={"changelog": LAG_UNKNOWN})
-    report = Report(slot=0, tasks=(task, standby), commits_total=1)
+    task = TaskReport(task=TaskId(0, 0), state="running", figures=TaskFigures(lag={"in": 0}))
+    standby = TaskReport(task=TaskId(0, 1), state="standby", figures=TaskFigures(lag={"changelog": LAG_UNKNOWN}))
+    report = Report(slot=0, tasks=(task, standby), figures=WorkerFigures(commits_total=1))
 
     assert not has_uncommitted(report)
-    assert has_uncommitted(msgspec.structs.replace(report, tasks=(msgspec.structs.replace(task, lag={"in": 1}),)))
+    behind = msgspec.structs.replace(task, figures=TaskFigures(lag={"in": 1}))
+    assert has_uncommitted(msgspec.structs.replace(report, tasks=(behind,)))
 
 
 def test_worker_whose_slot_was_fenced_while_it_was_resetting_has_no_tasks(
@@ -226,7 +231,7 @@ def test_standbys_are_let_go_too(worker: OneWorker, own_broker: Broker, topic_pr
     first.send(Follow(epoch=1, tasks=worker.tasks, session=ready.session))
     report_where(
         first,
-        lambda report: [(one.state, sum(one.lag.values())) for one in report.tasks] == [("standby", 0)] * 2,
+        lambda report: [(one.state, sum(one.figures.lag.values())) for one in report.tasks] == [("standby", 0)] * 2,
         "both are followed",
     )
     feed.stop()

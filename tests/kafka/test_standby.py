@@ -43,7 +43,7 @@ def stands_at(task: TaskId, position: int) -> Callable[[Report], bool]:
 
     def fits(report: Report) -> bool:
         return any(
-            (one.task, one.state, one.stored, sum(one.lag.values())) == (task, "standby", position, 0)
+            (one.task, one.state, one.figures.stored, sum(one.figures.lag.values())) == (task, "standby", position, 0)
             for one in report.tasks
         )
 
@@ -57,7 +57,7 @@ def follow_to_the_end(standby: Link, owner: Report, epoch: int) -> None:
     standby.wait_for(Following, lambda answer: (answer.epoch, answer.tasks) == (epoch, tasks))
     for task in owner.tasks:
         # Behind the owner's last record there is the marker of its transaction.
-        report_where(standby, stands_at(task.task, task.stored + 1), f"{task.task} is at its end")
+        report_where(standby, stands_at(task.task, task.figures.stored + 1), f"{task.task} is at its end")
 
 
 def fence(worker: OneWorker, host: str) -> None:
@@ -86,7 +86,7 @@ def test_a_standby_is_promoted_without_a_restore(
     report = wait_caught_up(standby, bootstrap, 2)
 
     # How long it takes is measured elsewhere (tests/bench/hosts.py).
-    assert sum(one.restored for one in report.tasks) <= ends - sum(one.stored for one in before.tasks)
+    assert sum(one.figures.restored for one in report.tasks) <= ends - sum(one.figures.stored for one in before.tasks)
     sent = sorted(str(row.value) for row in rows(25_000))
     assert sorted(map(str, values(reader.rows(f"{topic_prefix}out")))) == sent
     assert sorted(query(standby, ReadTable(request=1, table="seen")).rows) == sorted(
@@ -152,7 +152,7 @@ def test_an_owner_becomes_a_standby_and_the_other_way_round(
         report = wait_caught_up(owner, bootstrap, 2)
         if turn:
             # The marker behind what it had; and nothing that it had before.
-            assert sum(one.restored for one in report.tasks) <= 2 * 2
+            assert sum(one.figures.restored for one in report.tasks) <= 2 * 2
         follow_to_the_end(standby, report, 10 * turn + 2)
         change_places(owner, standby, worker.tasks, 10 * turn + 3)
     wait_caught_up(links[1], bootstrap, 2)
@@ -183,8 +183,8 @@ def test_what_is_not_followed_any_more_is_free(one_worker: MakeWorker, bootstrap
     report_where(
         other,
         lambda report: (
-            [(one.state, one.error) for one in report.tasks] == [("standby", None)]
-            and sum(report.tasks[0].lag.values()) == 0
+            [(one.state, one.figures.error) for one in report.tasks] == [("standby", None)]
+            and sum(report.tasks[0].figures.lag.values()) == 0
         ),
         "it is followed from there",
     )

@@ -188,8 +188,10 @@ def wait_caught_up(link: Link, bootstrap: str, count: int) -> Report:
     reader = Reader(bootstrap)
 
     def fits(report: Report) -> bool:
-        positions = {(topic, task.task.partition): at for task in report.tasks for topic, at in task.positions.items()}
-        running = len(report.tasks) == count and all(t.state == "running" and t.positions for t in report.tasks)
+        positions = {
+            (topic, task.task.partition): at for task in report.tasks for topic, at in task.figures.positions.items()
+        }
+        running = len(report.tasks) == count and all(t.state == "running" and t.figures.positions for t in report.tasks)
         # The ends are asked for after the positions: a report that is older than the last records does not fit.
         return running and reader.is_reached(positions)
 

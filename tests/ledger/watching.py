@@ -177,7 +177,7 @@ def look_of(at: float, host: str, status: Status | None) -> Look:
         return Look(at, host, {})
     joined = {slot_of_worker(worker): worker.pid for worker in status.workers if worker.state == "running"}
     owners = {
-        task.task: Owner(joined.get(slot), task.state, task.restored, slot.partition("/")[0] or host)
+        task.task: Owner(joined.get(slot), task.state, task.figures.restored, slot.partition("/")[0] or host)
         for task in status.tasks
         for slot in [slot_of_task(task)]
     }

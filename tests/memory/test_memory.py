@@ -59,7 +59,7 @@ def test_a_worker_stays_within_its_memory_and_a_slow_agent_holds_up_nobody(
         for feed in feeds:
             feed.start()
         deadline = time.monotonic() + BACK_SECONDS
-        while run.worker().events_total < CLICKS:
+        while run.worker().figures.events_total < CLICKS:
             assert time.monotonic() < deadline, run.log_end()
             most = max(most, process.memory_info().rss)
             pause(0.1)
@@ -69,8 +69,8 @@ def test_a_worker_stays_within_its_memory_and_a_slow_agent_holds_up_nobody(
     finally:
         run.close()
 
-    assert worker.memory_bytes == WORKER_BYTES
-    assert worker.memory_from == "worker_memory"
+    assert worker.figures.memory_bytes == WORKER_BYTES
+    assert worker.figures.memory_from == "worker_memory"
     assert most < WORKER_BYTES, f"{most / MIB:.0f} MiB"
 
 

@@ -78,7 +78,7 @@ def look(process: psutil.Process, seconds: float) -> tuple[int, int]:
 
 def events_of(run: Running) -> int:
     """What the worker has done."""
-    return run.worker().events_total
+    return run.worker().figures.events_total
 
 
 def measure(prefix: str, directory: Path, load: Load, **settings: object) -> Memory:

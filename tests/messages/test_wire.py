@@ -20,9 +20,11 @@ from streamcluster.protocol.messages import (
     Report,
     Revoke,
     Rows,
+    TaskFigures,
     TaskReport,
     ToCoordinator,
     ToWorker,
+    WorkerFigures,
 )
 from streamcluster.protocol.wire import FRAME_BYTES_MAX, FrameError, FrameReader, encode_frame
 
@@ -84,7 +86,11 @@ def test_unknown_message_is_refused() -> None:
     "message",
     [
         Failed(exit_code=1, text="it is \ud800", traceback="\udfff"),
-        Report(slot=1, tasks=(TaskReport(task=TaskId(4, 1), state="failing", error="\ud800"),), note="\udcff"),
+        Report(
+            slot=1,
+            tasks=(TaskReport(task=TaskId(4, 1), state="failing", figures=TaskFigures(error="\ud800")),),
+            figures=WorkerFigures(note="\udcff"),
+        ),
         Rows(request=7, rows=(("1", "2"),), error="\ud800"),
     ],
 )

@@ -232,7 +232,7 @@ def is_dead(process: psutil.Process) -> bool:
 
 def is_running(status: Status) -> bool:
     """Every task runs somewhere, and says where it is."""
-    return bool(status.tasks) and all(task.state == "running" and task.positions for task in status.tasks)
+    return bool(status.tasks) and all(task.state == "running" and task.figures.positions for task in status.tasks)
 
 
 def positions_of(status: Status) -> dict[tuple[str, int], int]:
@@ -240,7 +240,7 @@ def positions_of(status: Status) -> dict[tuple[str, int], int]:
     found: dict[tuple[str, int], int] = {}
     for task in status.tasks:
         partition = int(task.task.rpartition("_")[2])
-        found.update({(topic, partition): at for topic, at in task.positions.items()})
+        found.update({(topic, partition): at for topic, at in task.figures.positions.items()})
     return found
 
 

@@ -66,7 +66,7 @@ def test_app_with_a_table_says_which_are_not_read(
         send(bootstrap, topic, rows(10, f"b{partition}-"), partition)
 
     def is_said(status: Status) -> bool:
-        waiting = {task.task: task.lag for task in status.tasks if task.state == "not read"}
+        waiting = {task.task: task.figures.lag for task in status.tasks if task.state == "not read"}
         return waiting == {"3_2": {topic: 10}} and len(status.notes) == 1
 
     run.until(is_said, "partition 2 counts as behind", 2 * WATCH_SECONDS + SECONDS)

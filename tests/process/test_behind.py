@@ -46,7 +46,7 @@ def behind(bootstrap: str, group: str, topic: str) -> tuple[int, int]:
 
 def lag(status: Status) -> int:
     """The sum of BEHIND."""
-    return sum(sum(task.lag.values()) for task in status.tasks)
+    return sum(sum(task.figures.lag.values()) for task in status.tasks)
 
 
 @pytest.mark.parametrize("word", [b"await", b"block"])
@@ -58,13 +58,13 @@ def test_behind_and_events_are_kafkas_of_what_is_held_up(
     send(bootstrap, topic, [Row(f"k{n}", b"x") for n in range(ROWS)])
     run.start(1)
     run.until_caught_up()
-    assert run.worker().events_total == ROWS
+    assert run.worker().figures.events_total == ROWS
     held = [Row(f"k{n}", word) for n in range(ROWS)]
     send(bootstrap, topic, held)
     run.until(lambda status: lag(status) == ROWS, "it is behind by all of these")
     send(bootstrap, topic, held)
     status = run.status()
     assert status is not None
-    assert (lag(status), run.worker().events_total) == behind(bootstrap, run.app_id, topic)
+    assert (lag(status), run.worker().figures.events_total) == behind(bootstrap, run.app_id, topic)
     assert lag(status) == 2 * ROWS
     run.kill()

@@ -72,12 +72,12 @@ def test_a_broker_restart_loses_and_repeats_nothing(
     """While records flow the only broker is killed and comes back; the workers need no restart."""
     feed = Feed(own_broker.bootstrap, f"{topic_prefix}in", numbered(), rate=300)
     feed.start()
-    run.until(lambda status: sum(worker.commits_total for worker in status.workers) > 5, "commits are made")
+    run.until(lambda status: sum(worker.figures.commits_total for worker in status.workers) > 5, "commits are made")
 
     own_broker.kill(NODE)
     own_broker.start(NODE)
-    done = sum(worker.events_total for worker in run.until_running(60).workers)
-    run.until(lambda status: sum(w.events_total for w in status.workers) > done + 100, "records flow again", 60)
+    done = sum(worker.figures.events_total for worker in run.until_running(60).workers)
+    run.until(lambda status: sum(w.figures.events_total for w in status.workers) > done + 100, "records flow again", 60)
     feed.stop()
 
     assert_once(run, own_reader, topic_prefix, feed)
@@ -110,7 +110,7 @@ def test_a_frozen_broker_is_waited_for(run: Running, own_broker: Broker, own_rea
     """Connections stay open and nothing answers, also not a commit in flight; then nothing is lost or twice."""
     feed = Feed(own_broker.bootstrap, f"{topic_prefix}in", numbered(), rate=300)
     feed.start()
-    run.until(lambda status: sum(worker.commits_total for worker in status.workers) > 5, "commits are made")
+    run.until(lambda status: sum(worker.figures.commits_total for worker in status.workers) > 5, "commits are made")
 
     own_broker.pause(NODE)
     run.until(lambda status: status.broker_state == "down", "the status says that the broker is down", 60)

@@ -102,7 +102,7 @@ def test_a_store_that_is_damaged_while_it_runs_is_restored(
 
     assert run.table("seen") == {row.key: 3 for row in EVERY_KEY}
     assert (status.workers[0].pid, status.workers[0].restarts) == (pid, 0), run.log_end()
-    assert status.workers[0].dead_letters_total == 0
+    assert status.workers[0].figures.dead_letters_total == 0
     assert "2_0.corrupt-1" in run.log()
     assert "2_1.corrupt" not in run.log()
     assert run.drain() == ExitCode.DRAINED, run.log_end()

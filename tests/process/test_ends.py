@@ -35,7 +35,7 @@ def test_a_drain_commits_everything_and_ends_with_0(
     run.start()
     run.until_running()
     sent = send(bootstrap, f"{topics}in", [Row(f"k{n}", b"v") for n in range(5_000)])
-    run.until(lambda status: sum(worker.events_total for worker in status.workers) > 0, "records flow")
+    run.until(lambda status: sum(worker.figures.events_total for worker in status.workers) > 0, "records flow")
 
     run.signal(number)
 

@@ -42,8 +42,8 @@ def test_a_failing_event_goes_to_the_dead_letters_and_nothing_is_twice(
     assert (0, int(headers["dead-letter-offset"])) in {at for at, row in acked.items() if row.value == b"fail here"}
     assert b"told to fail here" in headers["dead-letter-error"]
     assert b"ValueError" in headers["dead-letter-traceback"]
-    assert worker.dead_letters_total == 1
-    assert worker.rollbacks_total >= 1
+    assert worker.figures.dead_letters_total == 1
+    assert worker.figures.rollbacks_total >= 1
 
 
 def test_policy_stop_ends_with_70_and_does_not_pass_the_offset(

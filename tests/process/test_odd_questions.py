@@ -64,11 +64,11 @@ def test_odd_questions_hold_up_neither_heartbeats_nor_commits(
             answers.append(error)
         taken.append(time.monotonic() - began)
 
-    commits, moved_at, latest = run.worker().commits_total, time.monotonic(), 0.0
+    commits, moved_at, latest = run.worker().figures.commits_total, time.monotonic(), 0.0
     with ThreadPoolExecutor(QUESTIONS) as pool:
         asked = [pool.submit(question, number) for number in range(QUESTIONS)]
         while not all(one.done() for one in asked):
-            if (now_at := run.worker().commits_total) > commits:
+            if (now_at := run.worker().figures.commits_total) > commits:
                 commits, moved_at = now_at, time.monotonic()
             latest = max(latest, time.monotonic() - moved_at)
             done.wait(0.05)

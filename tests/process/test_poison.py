@@ -242,7 +242,7 @@ def test_an_absurd_committed_offset_keeps_only_its_task_waiting(
 
     def is_said(status: Status) -> bool:
         positions = positions_of(status)
-        waiting = [task for task in status.tasks if said in (task.error or "")]
+        waiting = [task for task in status.tasks if said in (task.figures.error or "")]
         return len(waiting) == 1 and all(positions.get(at, 0) >= end for at, end in others.items())
 
     run.until(is_said, "one task says why it waits, and the others run")

@@ -59,12 +59,16 @@ def test_what_is_poison_for_people_costs_nothing_else(
     send(bootstrap, f"{topic_prefix}in", [Row("s", b"surrogate"), Row("a", b"act"), Row("big", b"large")], 0)
 
     # A heartbeat that tells of it is one that goes on.
-    run.until(lambda status: any(r"\ud800" in (task.error or "") for task in status.tasks), "the surrogate is told")
-    run.until(lambda status: any("PWNED" in (task.error or "") for task in status.tasks), "the escapes are told")
+    run.until(
+        lambda status: any(r"\ud800" in (task.figures.error or "") for task in status.tasks), "the surrogate is told"
+    )
+    run.until(
+        lambda status: any("PWNED" in (task.figures.error or "") for task in status.tasks), "the escapes are told"
+    )
     is_calm(run.cli("status").stdout)
     feed.stop()
     status = run.until_caught_up()
-    assert sum(worker.dead_letters_total for worker in status.workers) == 2
+    assert sum(worker.figures.dead_letters_total for worker in status.workers) == 2
     assert [worker.restarts for worker in status.workers] == [0, 0]
     assert sorted(map(str, values(reader.rows(f"{topic_prefix}out")))) == sorted(
         map(str, [b"v"] * len(feed.acked) + [b"large"])

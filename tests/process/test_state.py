@@ -72,7 +72,7 @@ def test_kept_state_is_not_restored_again(counted: Counted, topic_prefix: str, b
 
     def runs(seen: Status) -> bool:
         nonlocal most
-        most = max([most, *(task.restored for task in seen.tasks)])
+        most = max([most, *(task.figures.restored for task in seen.tasks)])
         return bool(seen.tasks) and is_up(run)
 
     status = run.until(runs, "it runs")

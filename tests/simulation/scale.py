@@ -21,7 +21,16 @@ from dataclasses import dataclass, field
 import msgspec
 
 from streamcluster.ids import Slot, SlotId, TaskId
-from streamcluster.protocol.messages import Follow, Grant, Report, Revoke, TaskReport, ToCoordinator
+from streamcluster.protocol.messages import (
+    Follow,
+    Grant,
+    Report,
+    Revoke,
+    TaskFigures,
+    TaskReport,
+    ToCoordinator,
+    WorkerFigures,
+)
 from streamcluster.protocol.wire import FrameReader, encode_frame
 from streamcluster.settings import Settings, make_settings
 from streamcluster_coordinator.answers.peer_auth import Secret
@@ -184,17 +193,25 @@ class Scale:
                 TaskReport(
                     task=task,
                     state="running",
-                    positions={f"topic{n}": done * (n + 1) for n in range(TOPICS_PER_TASK)},
-                    lag={f"topic{n}": done % 90 for n in range(TOPICS_PER_TASK)},
-                    stored=done,
+                    figures=TaskFigures(
+                        positions={f"topic{n}": done * (n + 1) for n in range(TOPICS_PER_TASK)},
+                        lag={f"topic{n}": done % 90 for n in range(TOPICS_PER_TASK)},
+                        stored=done,
+                    ),
                 )
                 for task in owned
             ]
             following = [
-                TaskReport(task=task, state="standby", lag={"table-changelog": done % 900}, stored=done)
+                TaskReport(
+                    task=task, state="standby", figures=TaskFigures(lag={"table-changelog": done % 900}, stored=done)
+                )
                 for task in followed
             ]
-            frame = encode_frame(Report(slot=slot, tasks=(*running, *following), events_total=done, rss_bytes=done))
+            frame = encode_frame(
+                Report(
+                    slot=slot, tasks=(*running, *following), figures=WorkerFigures(events_total=done, rss_bytes=done)
+                )
+            )
             with measured(one):
                 heard = [event_of(slot, message) for message in one.frames[slot].feed(frame)]
             for event in heard:

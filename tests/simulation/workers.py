@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from streamcluster.errors import ExitCode
 from streamcluster.ids import Slot, SlotId, TaskId
-from streamcluster.protocol.messages import Drain, Follow, Grant, Lead, Report, Revoke, TaskReport
+from streamcluster.protocol.messages import Drain, Follow, Grant, Lead, Report, Revoke, TaskFigures, TaskReport
 from streamcluster_coordinator.machine import events as ev
 
 from .line import Line
@@ -168,11 +168,19 @@ class Worker:
         for task, behind in self.standbys.items():
             self.standbys[task] = max(0, behind - FOLLOWED_RECORDS)
         running = [
-            TaskReport(task=task, state="restoring" if at is None else "running", stored=10 * CHANGELOG_RECORDS)
+            TaskReport(
+                task=task,
+                state="restoring" if at is None else "running",
+                figures=TaskFigures(stored=10 * CHANGELOG_RECORDS),
+            )
             for task, at in sorted(self.tasks.items())
         ]
         following = [
-            TaskReport(task=task, state="standby", lag={"changelog": behind}, stored=10 * CHANGELOG_RECORDS - behind)
+            TaskReport(
+                task=task,
+                state="standby",
+                figures=TaskFigures(lag={"changelog": behind}, stored=10 * CHANGELOG_RECORDS - behind),
+            )
             for task, behind in sorted(self.standbys.items())
         ]
         self.tell(ev.WorkerReport(self.slot, Report(slot=self.slot, tasks=(*running, *following))))

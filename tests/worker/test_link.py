@@ -22,6 +22,7 @@ from streamcluster.protocol.messages import (
     Stored,
     ToCoordinator,
     ToWorker,
+    WorkerFigures,
 )
 from streamcluster.protocol.wire import FrameReader
 from streamcluster_worker.link import UNSENT_BYTES_MAX, Link
@@ -75,7 +76,7 @@ async def coordinator() -> AsyncIterator[Coordinator]:
 
 def report(number: int) -> Report:
     """A heartbeat."""
-    return Report(slot=0, tasks=(), events_total=number, note="x" * 500)
+    return Report(slot=0, tasks=(), figures=WorkerFigures(events_total=number, note="x" * 500))
 
 
 @pytest.mark.timeout(60)
@@ -108,7 +109,7 @@ def test_coordinator_that_does_not_read_holds_up_nothing_and_misses_nothing() ->
     said = asyncio.run(run())
 
     assert [message for message in said if not isinstance(message, Report)] == important
-    beats = [message.events_total for message in said if isinstance(message, Report)]
+    beats = [message.figures.events_total for message in said if isinstance(message, Report)]
     assert beats == sorted(beats)
     assert beats[-1] == 1_000_000
     assert len(beats) < len(important), "heartbeats are coalesced once the socket is full"

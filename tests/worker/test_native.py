@@ -23,7 +23,7 @@ from streamcluster.kafka.verdicts import ResetNeeded
 from streamcluster.output import OutputRecord, output_of
 from streamcluster.settings import Settings
 from streamcluster_worker.data.sender import Sender
-from streamcluster_worker.kafka.native import give, is_native, native_words, take_missed, why_not_native, with_plugin
+from streamcluster_worker.kafka.native import give, take_missed, why_not_for, why_not_native, with_plugin
 from streamcluster_worker.kafka.producers import open_producer, open_transactional_producer
 from tests.conftest import MakeTopic
 from tests.process.waiting import eventually
@@ -67,8 +67,7 @@ def test_the_setting_turns_it_off() -> None:
     """Then producers are made as they always were, and who starts the app is told."""
     settings = Settings(id="off", broker=NOBODY, native=False)
     assert with_plugin(settings, {"linger.ms": 5}) == {"linger.ms": 5}
-    assert not is_native(settings, open_producer(settings, Connection()))
-    assert "the setting native is off" in native_words(settings)
+    assert why_not_for(settings, open_producer(settings, Connection())) == "the setting native is off"
 
 
 def test_one_file_serves_every_python() -> None:
@@ -82,7 +81,7 @@ def test_one_file_serves_every_python() -> None:
 @needs_native
 def test_plugins_of_the_operator_stay() -> None:
     """Theirs come first, and one that is not there is an error as it was without ours."""
-    assert "in C" in native_words(Settings(id="any"))
+    assert why_not_native(Settings(id="any")) == ""
     theirs = {"plugin.library.paths": "their-own"}
     paths = str(with_plugin(Settings(id="any"), theirs)["plugin.library.paths"]).split(";")
     assert (len(paths), paths[0]) == (2, "their-own")
@@ -161,7 +160,7 @@ def test_a_million_records_are_delivered_in_bounded_memory(
         producer.begin_transaction()
     else:
         producer = open_producer(settings, Connection())
-    assert is_native(settings, producer)
+    assert why_not_for(settings, producer) == ""
     sender = Sender(settings, producer, in_transaction=guarantee == "exactly_once")
     records: list[OutputRecord] = [(b"key-%d" % n, b"v" * 30, -1, 1_700_000_000_000 + n, None) for n in range(50_000)]
     counts = [sys.getrefcount(one) for one in (records[7], records[7][0], records[7][1])]

@@ -30,14 +30,14 @@ from streamcluster.engine.clock import LoopClock
 from streamcluster.engine.engine import Engine
 from streamcluster.errors import ExitCode, StreamclusterError
 from streamcluster.printable import repr_of
-from streamcluster.protocol.messages import Description, Failed, Tell, ToWorker, WorkerConfig
+from streamcluster.protocol.messages import Description, Failed, Tell, ToWorker, WorkerConfig, native_words
 from streamcluster.settings import Settings, make_settings
 from streamcluster.topology import Declared
 from streamcluster.topology.declare import apply_limits, freeze
 from streamcluster.topology.units import Plan
 
 from .in_hand_file import open_in_hand
-from .kafka.native import native_words
+from .kafka.native import why_not_native
 from .link import Link, send_blocking
 from .own_tasks import Stop, failed
 from .resident import Resident, split_memory, tune_allocator
@@ -66,7 +66,7 @@ def probe(app: str, sock: socket.socket, overrides: bytes) -> None:
         found, notes = APP_IMPORT.load_and_tell(app)
         settings = settings_of(found, msgspec.msgpack.decode(overrides, type=dict[str, object]))
         _, declared = asyncio.run(_freeze(found, settings))
-        words = native_words(settings)
+        words = native_words(why_not_native(settings))
         send_blocking(sock, Description(settings=settings, declared=declared, native=words, notes=notes))
     except AppNotImportable as error:
         send_blocking(sock, Failed(exit_code=ExitCode.CONFIGURATION, text=str(error), traceback=error.traceback))

@@ -43,13 +43,14 @@ from streamcluster.protocol.messages import (
     ToCoordinator,
     ToWorker,
     WorkerConfig,
+    WorkerFigures,
 )
 from streamcluster.stores import StoreFailed
 
 from . import lifecycle as life
 from .answers.outage import Outage
 from .answers.queries import Queries
-from .answers.reports import make_report, stored_message
+from .answers.reports import Reports, stored_message
 from .data.purge import Purge
 from .effects import Effects
 from .own_tasks import REOPEN_PAUSE_SECONDS, REOPEN_PAUSE_SECONDS_MAX, OwnTasks, Stop, failed, tps_of
@@ -98,6 +99,7 @@ class Worker:
         self._outage = Outage(self._pool)
         self._queries = Queries(engine.plan, config.topology, config.settings, send, self._unreadable)
         self._purge = Purge(config.settings, config.topology)
+        self._reports = Reports(self.slot, self._life, engine)
 
     # Messages
 
@@ -138,16 +140,13 @@ class Worker:
             return
         events = {task: text for task in self._engine.tasks if (text := self._long_events.longest(task, now))}
         events |= self._own.lost
-        self._send(
-            make_report(self.slot, self._life, self._engine, session, stores, events, said, broker=broker, note=note)
-        )
+        self._send(self._reports.make(session, stores, events, said, broker=broker, note=note))
 
     def report_bare(self, error: Exception) -> None:
         """Send a heartbeat that says only that the loop turns, and why it says no more."""
         if not self._stands():
-            self._send(
-                Report(slot=self.slot, tasks=(), note=f"it cannot say what it does: {repr_of(error):.{NOTE_CHARS_MAX}}")
-            )
+            note = f"it cannot say what it does: {repr_of(error):.{NOTE_CHARS_MAX}}"
+            self._send(Report(slot=self.slot, tasks=(), figures=WorkerFigures(note=note)))
 
     def _stands(self) -> bool:
         """Whether the loop that does the work has not turned lately."""

@@ -21,7 +21,14 @@ READ_SECONDS = 2.5
 # What the value of a row begins with, in place of JSON, when the row cannot be read: then follows why.
 UNREADABLE = "!"
 
-TaskState = Literal["restoring", "running", "failing", "paused", "closing", "standby"]
+TaskState = Literal["restoring", "running", "failing", "closing", "standby"]
+
+
+def native_words(why_not: str) -> str:
+    """Which path records take to the client. why_not: empty when they go in C."""
+    if why_not:
+        return f"records go to the client from Python, which takes more CPU than in C: {why_not}"
+    return "records go to the client in C"
 
 
 class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=False):
@@ -169,15 +176,14 @@ class Released(_Message, frozen=True, kw_only=True):
 LONG_EVENT = "has been running for"
 
 
-class TaskReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Facts of one task. lag: records behind per source topic; restored/restore_total: records of its changelogs.
+class TaskFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a task is, from its worker to whoever is shown it.
 
-    Of a standby, lag is per changelog, LAG_UNKNOWN at first, and error says why it does not get on. stored: sum of the
-    changelog offsets that the local store is at. said: what became of records when it was opened.
+    lag: records behind per source topic; restored/restore_total: records of its changelogs. Of a standby, lag is per
+    changelog, LAG_UNKNOWN at first, and error says why it does not get on. stored: sum of the changelog offsets that
+    the local store is at. said: what became of records when it was opened: deleted before they were read, for example.
     """
 
-    task: TaskId
-    state: TaskState
     positions: dict[str, Number] = {}
     lag: dict[str, Number] = {}
     restored: Number = 0
@@ -187,21 +193,41 @@ class TaskReport(msgspec.Struct, frozen=True, kw_only=True):
     said: tuple[str, ...] = ()
 
 
-class Report(_Message, frozen=True, kw_only=True):
-    """A heartbeat from the worker's own loop, with what it does. Counters grow from 0 at the start of the process."""
+class TaskReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A task of a worker."""
 
-    slot: int
-    tasks: Annotated[tuple[TaskReport, ...], Members]
+    task: TaskId
+    state: TaskState
+    figures: TaskFigures = TaskFigures()
+
+
+class WorkerFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker has done and takes, from it to whoever is shown it.
+
+    Counters grow from 0 at the start of the process. memory_bytes, memory_from: what it may take, and where that comes
+    from. native: whether records go to the client in C, None while there is none; native_not: why they do not. note:
+    why it does not work now.
+    """
+
     events_total: Count = 0
     commits_total: Count = 0
     dead_letters_total: Count = 0
     rollbacks_total: Count = 0
     rss_bytes: Count = 0
-    # What it may take, and where that comes from.
     memory_bytes: Count = 0
     memory_from: str = ""
-    broker: Literal["up", "down"] = "up"
+    native: bool | None = None
+    native_not: str = ""
     note: str | None = None
+
+
+class Report(_Message, frozen=True, kw_only=True):
+    """A heartbeat from the worker's own loop, with what it does."""
+
+    slot: int
+    tasks: Annotated[tuple[TaskReport, ...], Members]
+    broker: Literal["up", "down"] = "up"
+    figures: WorkerFigures = WorkerFigures()
 
 
 class Rows(_Message, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from msgspec import structs
 
 from streamcluster.errors import StreamclusterError
 from streamcluster.ids import TP
-from streamcluster.protocol.messages import Description
+from streamcluster.protocol.messages import Description, TaskFigures
 from streamcluster.topology import Topology
 from streamcluster.topology.resolve import growth, resolve
 
@@ -73,7 +73,7 @@ class TopicsWatch:
         for tp in self._seen.unread():
             lags.setdefault((counts[tp.topic], tp.partition), {})[tp.topic] = self.waiting.get(tp, 0)
         return [
-            TaskStatus(task=f"{group}_{number}", slot=None, state="not read", lag=lag)
+            TaskStatus(task=f"{group}_{number}", slot=None, state="not read", figures=TaskFigures(lag=lag))
             for (group, number), lag in sorted(lags.items())
         ]
 

@@ -45,15 +45,16 @@ def with_standings(
 def _standing_task(
     task: TaskStatus, tps: tuple[TP, ...], standings: Mapping[TP, Standing], from_begin: bool
 ) -> TaskStatus:
-    positions, lag = dict(task.positions), dict(task.lag)
+    positions, lag = dict(task.figures.positions), dict(task.figures.lag)
     for tp in tps:
         if (standing := standings.get(tp)) is None:
             continue
         next_offset = standing.committed
         if next_offset is None:
             # Only who has it knows where it began.
-            next_offset = task.positions.get(tp.topic, standing.begin if from_begin else standing.end)
+            next_offset = positions.get(tp.topic, standing.begin if from_begin else standing.end)
         positions[tp.topic] = next_offset
         # What retention has deleted nobody has to read any more, and Kafka's tools count it: so do we.
         lag[tp.topic] = max(0, standing.end - next_offset)
-    return msgspec.structs.replace(task, positions=positions, lag=lag)
+    figures = msgspec.structs.replace(task.figures, positions=positions, lag=lag)
+    return msgspec.structs.replace(task, figures=figures)

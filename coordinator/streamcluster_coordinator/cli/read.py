@@ -26,6 +26,7 @@ from streamcluster.topology import Declared
 from streamcluster.topology.declare import freeze
 
 from ..records.status import RowsAnswer
+from ..records.status import as_json as status_as_json
 from .running import NotRunning, ask_rows, ask_status
 from .target import Target, json_option, print_json, say, targets_app
 from .view import aligned, status_text
@@ -229,7 +230,7 @@ def status(target: Target, as_json: bool, watch: bool) -> int:
     if watch:
         _watch(settings, as_json=as_json)
     elif as_json:
-        print_json(ask_status(settings))
+        print_json(status_as_json(ask_status(settings)))
     else:
         click.echo(status_text(ask_status(settings)))
     return 0
@@ -240,7 +241,7 @@ def _watch(settings: Settings, *, as_json: bool) -> None:
     snapshot = ask_status(settings)
     if as_json:
         while True:
-            click.echo(printable_json(msgspec.json.encode(snapshot).decode()))
+            click.echo(printable_json(msgspec.json.encode(status_as_json(snapshot)).decode()))
             time.sleep(WATCH_SECONDS)
             snapshot = ask_status(settings)
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from streamcluster.printable import printable
+from streamcluster.protocol.messages import native_words
 from streamcluster.settings import Settings
 from streamcluster.topology import Topology
 
@@ -39,6 +40,7 @@ def status_text(status: Status) -> str:
         f"{status.processing_guarantee.replace('_', ' ')}, "
         f"broker {status.broker} {'answers' if status.broker_state == 'up' else 'DOES NOT ANSWER'}, "
         f"pid {status.pid} on {status.host}",
+        *_native_lines(status, shown=shown),
         "",
         *(_host_lines(status) if shown else ()),
         *aligned(_WORKER_COLUMNS, [_worker_row(worker, shown=shown) for worker in status.workers]),
@@ -84,6 +86,16 @@ def _move_lines(status: Status) -> Iterator[str]:
         yield f"  task {move.task}: {move.source or 'nobody'} to {move.target or 'nobody yet'} ({move.reason})"
 
 
+def _native_lines(status: Status, *, shown: bool) -> Iterator[str]:
+    """Which path records take to the client: once, when it is the same for all workers that have one."""
+    told = [worker for worker in status.workers if worker.figures.native is not None]
+    words = {native_words(worker.figures.native_not) for worker in told}
+    if len(words) < 2:
+        yield from words
+    else:
+        yield from (f"worker {_name(one, shown=shown)}: {native_words(one.figures.native_not)}" for one in told)
+
+
 _WORKER_COLUMNS = (
     "WORKER",
     "STATE",
@@ -111,9 +123,9 @@ def _worker_row(worker: WorkerStatus, *, shown: bool) -> tuple[str, ...]:
         str(worker.pid) if worker.pid is not None else "-",
         str(len(worker.tasks)),
         count(worker.events_per_second),
-        count(worker.events_total),
-        count(worker.commits_total),
-        count(worker.dead_letters_total),
+        count(worker.figures.events_total),
+        count(worker.figures.commits_total),
+        count(worker.figures.dead_letters_total),
         _memory(worker),
         str(worker.restarts),
     )
@@ -121,18 +133,18 @@ def _worker_row(worker: WorkerStatus, *, shown: bool) -> tuple[str, ...]:
 
 def _memory(worker: WorkerStatus) -> str:
     """`46 of 384 MiB`."""
-    limit = f" of {worker.memory_bytes / _MEBIBYTE:,.0f}" if worker.memory_bytes else ""
-    return f"{worker.rss_bytes / _MEBIBYTE:,.0f}{limit} MiB"
+    limit = f" of {worker.figures.memory_bytes / _MEBIBYTE:,.0f}" if worker.figures.memory_bytes else ""
+    return f"{worker.figures.rss_bytes / _MEBIBYTE:,.0f}{limit} MiB"
 
 
 def _task_row(task: TaskStatus, *, shown: bool) -> tuple[str, ...]:
     # The lag is of this task's partition number in each topic that the task reads.
     partition = task.task.rpartition("_")[2]
-    behind = ", ".join(f"{topic}[{partition}] {count(lag)}" for topic, lag in sorted(task.lag.items()))
+    behind = ", ".join(f"{topic}[{partition}] {count(lag)}" for topic, lag in sorted(task.figures.lag.items()))
     restore = ""
-    if task.restore_total and task.state == "restoring":
+    if task.figures.restore_total and task.state == "restoring":
         left = f", {seconds(task.restore_eta)} left" if task.restore_eta is not None else ""
-        restore = f"{count(task.restored)} of {count(task.restore_total)}{left}"
+        restore = f"{count(task.figures.restored)} of {count(task.figures.restore_total)}{left}"
     number = str(task.slot) if task.slot is not None else "none"
     owner = (task.owner or "none") if shown else number
     return (task.task, owner, task.state, behind or "-", restore, _standbys(task) if shown else "")
@@ -152,12 +164,12 @@ def _troubles(status: Status, *, shown: bool) -> Iterator[str]:
             times = "once" if worker.restarts == 1 else f"{worker.restarts} times"
             name = _name(worker, shown=shown)
             yield f"worker {name} was replaced {times}, the last time because: {worker.last_death}"
-        if worker.note is not None:
-            yield f"worker {_name(worker, shown=shown)}: {worker.note}"
+        if worker.figures.note is not None:
+            yield f"worker {_name(worker, shown=shown)}: {worker.figures.note}"
     for task in status.tasks:
-        if task.error is not None:
-            yield f"task {task.task}: {task.error}"
-        yield from (f"task {task.task}: {text}" for text in task.said)
+        if task.figures.error is not None:
+            yield f"task {task.task}: {task.figures.error}"
+        yield from (f"task {task.task}: {text}" for text in task.figures.said)
     yield from status.notes
     for host in status.hosts:
         if host.trouble is not None:

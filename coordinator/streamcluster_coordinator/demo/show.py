@@ -185,7 +185,7 @@ def _watch(run: Run, expected: Expected, say: Say) -> tuple[float, dict[str, Del
             if now - progress.launched > START_SECONDS_MAX:
                 raise DemoFailed(f"the app did not answer within {START_SECONDS_MAX:.0f} s; its last lines are above.")
             continue
-        progress.see(now, sum(worker.events_total for worker in status.workers))
+        progress.see(now, sum(worker.figures.events_total for worker in status.workers))
         if progress.began is not None and nothing_is_behind(status.tasks) and (tables := _tables_now(run, progress)):
             carriers, routes = tables
             if _flights(carriers) >= expected.flights and _flights(routes) >= expected.flights:
@@ -201,7 +201,7 @@ def _watch(run: Run, expected: Expected, say: Say) -> tuple[float, dict[str, Del
 
 def nothing_is_behind(tasks: Iterable[TaskStatus]) -> bool:
     """Every task runs, and has read all. A hint only: what group_by sent last may not be visible yet."""
-    return all(task.state == "running" and not any(task.lag.values()) for task in tasks)
+    return all(task.state == "running" and not any(task.figures.lag.values()) for task in tasks)
 
 
 def _tables(run: Run) -> tuple[dict[str, Delays], dict[str, Delays]]:

@@ -38,7 +38,7 @@ def cluster_status(own: Status, view: View, tasks: tuple[TaskId, ...]) -> Status
         (task.task, str(SlotId(name, task.slot))): lag
         for name, host_rows in rows.items()
         for task in host_rows
-        if task.state == "standby" and task.slot is not None and (lag := sum(task.lag.values())) < LAG_UNKNOWN
+        if task.state == "standby" and task.slot is not None and (lag := sum(task.figures.lag.values())) < LAG_UNKNOWN
     }
     shown = tuple(_task(str(task), snapshot, owned, lags) for task in tasks)
     return replace(

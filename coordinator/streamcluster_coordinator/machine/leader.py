@@ -197,7 +197,7 @@ def _with_read(snapshot: Snapshot, rows: Iterable[HostRows]) -> Snapshot:
         return snapshot
     seen: dict[str, set[int]] = {}
     for row in (row for host in rows for row in host.tasks):
-        for topic in row.positions:
+        for topic in row.figures.positions:
             seen.setdefault(topic, set()).add(TaskId.parse(row.task).partition)
     whole = {topic: count for topic, count in sources.items() if len(seen.get(topic, ())) >= count}
     return replace(snapshot, read={**snapshot.read, **whole}) if whole else snapshot

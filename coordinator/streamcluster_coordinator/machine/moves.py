@@ -123,7 +123,9 @@ def released(state: State, slot: Slot, tasks: tuple[TaskId, ...]) -> list[Effect
 def _remember_stored(state: State, place: Place, task: TaskId) -> None:
     """What the disk has of a task that is in nobody's hands now, as its last report said."""
     reported = place.report.tasks if place.report is not None else ()
-    state.stored.update({report.task: report.stored for report in reported if report.task == task and report.stored})
+    state.stored.update(
+        {report.task: report.figures.stored for report in reported if report.task == task and report.figures.stored}
+    )
 
 
 def free_all(state: State, place: Place, *, fenced: bool) -> None:

@@ -6,11 +6,12 @@ It also keeps what a rate needs: earlier counts and when they were. It decides n
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from streamcluster.ids import Slot, SlotId, TaskId
-from streamcluster.protocol.messages import TaskReport
+from streamcluster.protocol.messages import TaskReport, WorkerFigures
 
 from ..records.status import Status, TaskStatus, WorkerStatus
 from .slots import Place, SlotState, State
@@ -110,27 +111,20 @@ class Snapshots:
 
     def _worker(self, state: State, place: Place) -> WorkerStatus:
         report = place.report
-        total = report.events_total if report is not None else 0
-        rate = self.events.setdefault(place.slot, Rate()).per_second(state.now, total)
+        figures = report.figures if report is not None else WorkerFigures()
+        rate = self.events.setdefault(place.slot, Rate()).per_second(state.now, figures.events_total)
         return WorkerStatus(
             slot=place.slot,
             pid=place.pid,
             state="starting" if place.state == "absent" and state.stop is None else _SHOWN[place.state],
             leader=place.told_lead,
             tasks=tuple(str(task) for task in state.tasks_of(place.slot)),
-            events_total=total,
+            figures=figures,
             events_per_second=round(rate, 1),
-            commits_total=report.commits_total if report is not None else 0,
-            dead_letters_total=report.dead_letters_total if report is not None else 0,
-            rollbacks_total=report.rollbacks_total if report is not None else 0,
-            rss_bytes=report.rss_bytes if report is not None else 0,
             restarts=place.restarts,
             last_death=place.last_death,
-            note=report.note if report is not None else None,
             host=self.facts.host,
             standbys=tuple(map(str, place.told_follow)),
-            memory_bytes=report.memory_bytes if report is not None else 0,
-            memory_from=report.memory_from if report is not None else "",
         )
 
     def _task(self, state: State, task: TaskId, report: TaskReport | None) -> TaskStatus:
@@ -142,8 +136,8 @@ class Snapshots:
             return TaskStatus(task=str(task), slot=slot, state="standby" if is_standby else "starting", owner=owner)
         eta = None
         if report.state == "restoring":
-            rate = self.restored.setdefault(task, Rate()).per_second(state.now, report.restored)
-            left = report.restore_total - report.restored
+            rate = self.restored.setdefault(task, Rate()).per_second(state.now, report.figures.restored)
+            left = report.figures.restore_total - report.figures.restored
             eta = round(left / rate, 1) if rate > 0 and left >= 0 else None
         else:
             self.restored.pop(task, None)
@@ -151,24 +145,18 @@ class Snapshots:
             task=str(task),
             slot=slot,
             state=report.state,
-            positions=report.positions,
-            lag=report.lag,
-            restored=report.restored,
-            restore_total=report.restore_total,
+            figures=report.figures,
             restore_eta=eta,
-            error=report.error,
             owner=owner,
-            stored=report.stored,
-            events_per_second=self._load(task, report, state.now),
-            said=report.said,
+            events_per_second=self._load(task, report.figures.positions, state.now),
         )
 
-    def _load(self, task: TaskId, report: TaskReport, now: float) -> float | None:
+    def _load(self, task: TaskId, positions: Mapping[str, int], now: float) -> float | None:
         """How fast a task's positions move. What it did before a stop counts: it catches up on nothing new."""
-        if not report.positions:
+        if not positions:
             return None
         seen = self.positions.setdefault(task, Rate(seconds=LOAD_SECONDS))
-        rate = seen.per_second_of_all(now, sum(report.positions.values()))
+        rate = seen.per_second_of_all(now, sum(positions.values()))
         return None if rate is None else round(rate, 1)
 
 

@@ -272,14 +272,14 @@ def _read_task(
     if status.state == "standby" and (lag := standby_lag(status)) is not None:
         lags[task, SlotId(host, status.slot)] = lag
     elif status.state in ("running", "failing"):
-        heads[task] = max(heads.get(task, 0), status.stored)
+        heads[task] = max(heads.get(task, 0), status.figures.stored)
         if status.events_per_second is not None:
             load[task] = status.events_per_second
 
 
 def standby_lag(status: TaskStatus) -> int | None:
     """Records that a standby is behind; None: its worker has not said so yet, which is not the same as none."""
-    return sum(status.lag.values()) if status.lag else None
+    return sum(status.figures.lag.values()) if status.figures.lag else None
 
 
 def _apply(draft: Draft, facts: Facts, assignment: Assignment) -> None:

@@ -138,6 +138,6 @@ def _states(state: State) -> object:
 
 def _warm(state: State, lag_max: int) -> object:
     """Which standbys are near the end of their changelogs, and what lies on the disk: counts move all the time."""
-    reported = [row for place in state.ordered() if place.report for row in place.report.tasks if row.lag]
-    warm = tuple(row.task for row in reported if row.state == "standby" and sum(row.lag.values()) <= lag_max)
+    reported = [row for place in state.ordered() if place.report for row in place.report.tasks if row.figures.lag]
+    warm = tuple(row.task for row in reported if row.state == "standby" and sum(row.figures.lag.values()) <= lag_max)
     return (warm, tuple(state.stored))

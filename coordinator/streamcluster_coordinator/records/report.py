@@ -18,7 +18,7 @@ from streamcluster.outside import Unreadable, parse
 from .snapshot import Instance, Name, ProcessId, Shape
 from .status import Target, TaskStatus, WorkerStatus
 
-REPORT_FORMAT = 2
+REPORT_FORMAT = 3
 # Of a report, unpacked. One of a host with 10,000 tasks has 3 MB.
 REPORT_BYTES_MAX = 16 * 1024 * 1024
 # A worker is a process with a core and a slot; no machine has so many.

@@ -1,16 +1,17 @@
 """The snapshot that `streamcluster status` shows, and the requests that the control socket takes.
 
-Values only; the runtime fills them, the CLI renders them (`--json` is `msgspec.json.encode(Status)`).
+Values only; the runtime fills them, the CLI renders them.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from streamcluster.ids import Count, Members, Number, SlotName, SlotNumber, TaskName
+from streamcluster.protocol.messages import TaskFigures, WorkerFigures
 
 # What a rate may be: far more than any machine does, and far from what floats cannot add up.
 PerSecond = Annotated[float, Meta(ge=0, le=1e18)]
@@ -25,27 +26,20 @@ class StandbyStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One task. lag: records behind, per source topic. restore_eta: seconds left; None: unknown, or no restore.
+    """One task. restore_eta: seconds left; None: unknown, or no restore.
 
-    slot: number of the slot on its host; owner: the whole name, `a/0`. stored: sum of its changelog offsets.
+    slot: number of the slot on its host; owner: the whole name, `a/0`.
     events_per_second: how fast its positions moved in the last half minute; None: it was not seen for so long.
-    said: what became of records when it was opened: deleted before they were read, for example.
     """
 
     task: TaskName
     slot: SlotNumber | None
     state: str
-    positions: dict[str, Number] = {}
-    lag: dict[str, Number] = {}
-    restored: Number = 0
-    restore_total: Number = 0
+    figures: TaskFigures = TaskFigures()
     restore_eta: Seconds | None = None
-    error: str | None = None
     owner: SlotName | None = None
-    stored: Number = 0
     events_per_second: PerSecond | None = None
     standbys: tuple[StandbyStatus, ...] = ()
-    said: tuple[str, ...] = ()
 
 
 class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,20 +50,12 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
     state: Literal["starting", "running", "stalled", "backing_off", "draining", "gone"]
     leader: bool = False
     tasks: tuple[str, ...] = ()
-    events_total: Count = 0
+    figures: WorkerFigures = WorkerFigures()
     events_per_second: PerSecond = 0.0
-    commits_total: Count = 0
-    dead_letters_total: Count = 0
-    rollbacks_total: Count = 0
-    rss_bytes: Count = 0
     restarts: Count = 0
     last_death: str | None = None
-    note: str | None = None
     host: str = ""
     standbys: tuple[str, ...] = ()
-    # What it may take, and where that comes from; 0 while it has not said so.
-    memory_bytes: Count = 0
-    memory_from: str = ""
 
 
 class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,6 +123,14 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     dropped: tuple[DroppedStatus, ...] = ()
     # What is not read, and why.
     notes: tuple[str, ...] = ()
+
+
+def as_json(status: Status) -> dict[str, Any]:
+    """As `status --json` prints it: the figures of a worker or task are among its fields."""
+    built: dict[str, Any] = msgspec.to_builtins(status)
+    for row in (*built["workers"], *built["tasks"]):
+        row |= row.pop("figures")
+    return built
 
 
 # Requests on the control socket (frames of wire.py, one answer each), and how long a coordinator may take for them:

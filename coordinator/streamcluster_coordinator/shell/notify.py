@@ -95,7 +95,7 @@ def status_text(status: Status) -> str:
     """One line for `systemctl status`: `running: 7 of 8 tasks on 4 workers, 1,204 records behind`."""
     running = sum(task.state == "running" for task in status.tasks)
     serving = sum(worker.state in ("running", "stalled") for worker in status.workers)
-    behind = sum(sum(task.lag.values()) for task in status.tasks)
+    behind = sum(sum(task.figures.lag.values()) for task in status.tasks)
     workers = "1 worker" if serving == 1 else f"{serving} workers"
     text = f"{status.state}: {running} of {len(status.tasks)} tasks on {workers}, {count(behind)} records behind"
     restore = Restore.of(status)

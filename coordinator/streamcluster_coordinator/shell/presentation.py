@@ -99,7 +99,7 @@ def _worker_changes(before: WorkerStatus | None, now: WorkerStatus, *, is_ending
 
 
 # States of a task that are worth a line; the others pass at once.
-_TASK_VERBS = {"running": "runs", "restoring": "restores", "paused": "pauses", "failing": "tries again"}
+_TASK_VERBS = {"running": "runs", "restoring": "restores", "failing": "tries again"}
 
 
 def _task_changes(before: dict[str, TaskStatus], tasks: tuple[TaskStatus, ...]) -> Iterator[Change]:
@@ -107,16 +107,20 @@ def _task_changes(before: dict[str, TaskStatus], tasks: tuple[TaskStatus, ...]) 
     moved: dict[tuple[int | None, str], list[TaskStatus]] = {}
     for task in tasks:
         old = before.get(task.task)
-        if old is not None and (old.slot, old.state, old.error) == (task.slot, task.state, task.error):
+        if old is not None and (old.slot, old.state, old.figures.error) == (task.slot, task.state, task.figures.error):
             continue
-        if task.error is not None:
-            if LONG_EVENT in task.error:
+        if task.figures.error is not None:
+            if LONG_EVENT in task.figures.error:
                 # The worker has told of it, once.
                 continue
-            text = f"task {task.task} is {task.state}: {task.error}"
-            of_task: dict[str, object] = {"task": task.task, "state": task.state, "error": task.error}
+            text = f"task {task.task} is {task.state}: {task.figures.error}"
+            of_task: dict[str, object] = {"task": task.task, "state": task.state, "error": task.figures.error}
             yield Change("error", text, of_task, f"task {task.task} is {task.state}")
-        elif task.slot is not None and task.state in _TASK_VERBS and (task.state != "restoring" or task.restore_total):
+        elif (
+            task.slot is not None
+            and task.state in _TASK_VERBS
+            and (task.state != "restoring" or task.figures.restore_total)
+        ):
             # A restore of nothing is over at once; one that turns out to be larger is shown with its progress.
             moved.setdefault((task.slot, task.state), []).append(task)
     for (slot, state), group in moved.items():
@@ -162,14 +166,14 @@ class Restore:
     @classmethod
     def of(cls, status: Status) -> Restore | None:
         """The restore that is under way in `status`; None when there is none."""
-        under_way = [task for task in status.tasks if task.state == "restoring" and task.restore_total > 0]
+        under_way = [task for task in status.tasks if task.state == "restoring" and task.figures.restore_total > 0]
         if not under_way:
             return None
         etas = [task.restore_eta for task in under_way if task.restore_eta is not None]
         return cls(
             tasks=len(under_way),
-            restored=sum(task.restored for task in under_way),
-            total=sum(task.restore_total for task in under_way),
+            restored=sum(task.figures.restored for task in under_way),
+            total=sum(task.figures.restore_total for task in under_way),
             eta=max(etas, default=None),
         )
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
-
-from msgspec import structs
 
 from streamcluster.engine.engine import Engine
 from streamcluster.ids import TaskId
-from streamcluster.protocol.messages import LAG_UNKNOWN, Report, Stored, TaskReport, TaskState
+from streamcluster.protocol.messages import (
+    LAG_UNKNOWN,
+    Report,
+    Stored,
+    TaskFigures,
+    TaskReport,
+    TaskState,
+    WorkerFigures,
+)
 from streamcluster.topology import Topology
 
 from ..lifecycle import Lifecycle, State
@@ -25,96 +32,108 @@ _SHOWN: dict[State, TaskState] = {
 }
 
 
-def make_report(
-    slot: int,
-    lifecycle: Lifecycle,
-    engine: Engine,
-    session: Session | None,
-    stores: Stores | None,
-    events: Mapping[TaskId, str],
-    said: Mapping[TaskId, tuple[str, ...]],
-    *,
-    broker: Literal["up", "down"],
-    note: str | None,
-) -> Report:
-    """A heartbeat with everything that `streamcluster status` shows of this worker.
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """Makes the heartbeats of a worker, with everything that `streamcluster status` shows of it."""
 
-    session: None while there are no clients; stores: None before there were any. note: why it does not work now.
-    events: what runs for long, or keeps a task from being opened, by task. said: what became of records.
-    """
-    tasks = tuple(
-        _standby_report(task, engine.topology, session, stores)
-        if state == "standby"
-        else structs.replace(
-            _task_report(task, state, engine, session, stores, events.get(task)), said=said.get(task, ())
+    slot: int
+    lifecycle: Lifecycle
+    engine: Engine
+
+    def make(
+        self,
+        session: Session | None,
+        stores: Stores | None,
+        events: Mapping[TaskId, str],
+        said: Mapping[TaskId, tuple[str, ...]],
+        *,
+        broker: Literal["up", "down"],
+        note: str | None,
+    ) -> Report:
+        """The next one.
+
+        session: None while there are no clients; stores: None before there were any. note: why it does not work now.
+        events: what runs for long, or keeps a task from being opened, by task. said: what became of records.
+        """
+        tasks = tuple(
+            self._standby(task, session, stores)
+            if state == "standby"
+            else self._task(task, state, session, stores, events.get(task), said.get(task, ()))
+            for task, state in sorted(self.lifecycle.states.items())
         )
-        for task, state in sorted(lifecycle.states.items())
-    )
-    recovery = engine.recovery
-    return Report(
-        slot=slot,
-        tasks=tasks,
-        events_total=engine.events_total,
-        commits_total=session.pump.commits_total if session else 0,
-        dead_letters_total=recovery.dead_letters_total,
-        rollbacks_total=recovery.rollbacks_total,
-        rss_bytes=engine.budget.resident_bytes(),
-        memory_bytes=engine.budget.shares.worker,
-        memory_from=engine.budget.shares.source,
-        broker=broker,
-        note=note,
-    )
+        return Report(slot=self.slot, tasks=tasks, broker=broker, figures=self._own(session, note))
 
+    def _own(self, session: Session | None, note: str | None) -> WorkerFigures:
+        engine, recovery, budget = self.engine, self.engine.recovery, self.engine.budget
+        native_not = session.clients.committer.native_not if session is not None else ""
+        return WorkerFigures(
+            events_total=engine.events_total,
+            commits_total=session.pump.commits_total if session else 0,
+            dead_letters_total=recovery.dead_letters_total,
+            rollbacks_total=recovery.rollbacks_total,
+            rss_bytes=budget.resident_bytes(),
+            memory_bytes=budget.shares.worker,
+            memory_from=budget.shares.source,
+            native=not native_not if session is not None else None,
+            native_not=native_not,
+            note=note,
+        )
 
-def _standby_report(task: TaskId, topology: Topology, session: Session | None, stores: Stores | None) -> TaskReport:
-    standing = session.follower.standing(task) if session is not None else None
-    if standing is None:
-        # Between two sessions.
-        lag = {changelog: LAG_UNKNOWN for _, changelog, _ in reads_of(topology, task)}
-        return TaskReport(task=task, state="standby", lag=lag)
-    return TaskReport(
-        task=task,
-        state="standby",
-        lag=standing.lag,
-        restored=standing.restored,
-        restore_total=standing.total,
-        error=standing.error,
-        stored=stores.position(task) if stores is not None else 0,
-    )
+    def _standby(self, task: TaskId, session: Session | None, stores: Stores | None) -> TaskReport:
+        standing = session.follower.standing(task) if session is not None else None
+        if standing is None:
+            # Between two sessions.
+            lag = {changelog: LAG_UNKNOWN for _, changelog, _ in reads_of(self.engine.topology, task)}
+            return TaskReport(task=task, state="standby", figures=TaskFigures(lag=lag))
+        figures = TaskFigures(
+            lag=standing.lag,
+            restored=standing.restored,
+            restore_total=standing.total,
+            error=standing.error,
+            stored=stores.position(task) if stores is not None else 0,
+        )
+        return TaskReport(task=task, state="standby", figures=figures)
 
-
-def _task_report(
-    task: TaskId,
-    state: State,
-    engine: Engine,
-    session: Session | None,
-    stores: Stores | None,
-    event: str | None,
-) -> TaskReport:
-    # The restorer still knows of an earlier restore while the task is opened again.
-    restored, total = session.restorer.progress(task) if session is not None and state != "opening" else (0, 0)
-    stored = stores.position(task) if stores is not None else 0
-    running = engine.tasks.get(task)
-    if running is None:
-        error = (session.restorer.error(task) if session is not None else None) or event
-        shown = _SHOWN[state]
-        return TaskReport(task=task, state=shown, restored=restored, restore_total=total, stored=stored, error=error)
-    # What cannot be unpacked, while the end of it is looked for.
-    unreadable = [str(b) for tp, b in session.source.unreadable.items() if tp in running.partitions] if session else []
-    failing = bool(unreadable) or task in engine.recovery.trials or running.failed()
-    positions = {tp.topic: partition.committed.next_offset for tp, partition in running.partitions.items()}
-    ends = {tp.topic: session.source.end_offset(tp) if session else None for tp in running.partitions}
-    return TaskReport(
-        task=task,
-        state="failing" if failing else _SHOWN[state],
-        positions=positions,
-        lag={topic: max(0, end - positions[topic]) for topic, end in ends.items() if end is not None},
-        # What it took to come back: a restart is judged by it.
-        restored=restored,
-        restore_total=total,
-        error=next(iter(unreadable), None) or engine.recovery.last_error.get(task) or event,
-        stored=stored,
-    )
+    def _task(
+        self,
+        task: TaskId,
+        state: State,
+        session: Session | None,
+        stores: Stores | None,
+        event: str | None,
+        said: tuple[str, ...],
+    ) -> TaskReport:
+        # The restorer still knows of an earlier restore while the task is opened again.
+        restored, total = session.restorer.progress(task) if session is not None and state != "opening" else (0, 0)
+        running = self.engine.tasks.get(task)
+        positions: dict[str, int] = {}
+        lag: dict[str, int] = {}
+        unreadable: list[str] = []
+        failing = False
+        if running is None:
+            error = session.restorer.error(task) if session is not None else None
+        else:
+            recovery = self.engine.recovery
+            positions = {tp.topic: partition.committed.next_offset for tp, partition in running.partitions.items()}
+            if session is not None:
+                ends = {tp.topic: session.source.end_offset(tp) for tp in running.partitions}
+                lag = {topic: max(0, end - positions[topic]) for topic, end in ends.items() if end is not None}
+                # What cannot be unpacked, while the end of it is looked for.
+                found = session.source.unreadable.items()
+                unreadable = [str(block) for tp, block in found if tp in running.partitions]
+            failing = bool(unreadable) or task in recovery.trials or running.failed()
+            error = next(iter(unreadable), None) or recovery.last_error.get(task)
+        figures = TaskFigures(
+            positions=positions,
+            lag=lag,
+            # What it took to come back: a restart is judged by it.
+            restored=restored,
+            restore_total=total,
+            error=error or event,
+            stored=stores.position(task) if stores is not None else 0,
+            said=said,
+        )
+        return TaskReport(task=task, state="failing" if failing else _SHOWN[state], figures=figures)
 
 
 def reads_of(topology: Topology, task: TaskId) -> list[tuple[str, str, int]]:

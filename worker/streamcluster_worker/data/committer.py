@@ -84,6 +84,11 @@ class Committer:
         # Changelog partition -> offset of the last record of this commit.
         self._landed: dict[TP, int] = {}
 
+    @property
+    def native_not(self) -> str:
+        """Why records of this worker do not all go to the client in C; empty: they do."""
+        return self._outputs.native_not or self._rows.native_not
+
     def produce_at_once(self, outputs: Mapping[str, list[OutputRecord]]) -> bool:
         """As `produce_early`, on the loop; False, with nothing done, when it would have to wait for room."""
         if not self._outputs.reserve([record for topic in outputs.values() for record in topic]):

@@ -30,7 +30,7 @@ from streamcluster.kafka.verdicts import RecordRefused, ResetNeeded, classify, e
 from streamcluster.output import BY_KEY, OutputRecord
 from streamcluster.settings import Settings
 
-from ..kafka.native import give, is_native, take_missed
+from ..kafka.native import give, take_missed, why_not_for
 
 OnDelivery = Callable[[KafkaError | None, Message], None]
 
@@ -53,6 +53,7 @@ class Sender:
         "_record_bytes",
         "_settings",
         "_written",
+        "native_not",
         "producer",
     )
 
@@ -73,7 +74,8 @@ class Sender:
         # In a transaction nobody needs to look: one failed delivery makes the transaction uncommittable.
         self._missed = None if in_transaction else missed
         # In C no delivery needs a callback: that side notes the first failure itself.
-        self._native = is_native(settings, producer)
+        self.native_not = why_not_for(settings, producer)
+        self._native = not self.native_not
 
     def produce(
         self,

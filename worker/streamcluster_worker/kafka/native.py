@@ -73,13 +73,6 @@ def why_not_native(settings: Settings) -> str:
     return _why_never() if settings.native else "the setting native is off"
 
 
-def native_words(settings: Settings) -> str:
-    """Which path runs, and why, for `start` and `check`."""
-    if reason := why_not_native(settings):
-        return f"records go to the client from Python, which takes more CPU than in C: {reason}"
-    return "records go to the client in C"
-
-
 def with_plugin(settings: Settings, config: Mapping[str, object]) -> dict[str, object]:
     """The configuration of a client that is known to the module in C, where there is one; else as it is."""
     if why_not_native(settings):
@@ -88,14 +81,14 @@ def with_plugin(settings: Settings, config: Mapping[str, object]) -> dict[str, o
     return {**config, _PLUGINS: ";".join([*filter(None, [str(config.get(_PLUGINS, ""))]), _plugin()])}
 
 
-def is_native(settings: Settings, producer: Producer) -> bool:
-    """Whether `give` and `take_missed` can be called for a producer."""
-    if why_not_native(settings):
-        return False
+def why_not_for(settings: Settings, producer: Producer) -> str:
+    """Why `give` and `take_missed` cannot be called for a producer; empty: they can."""
+    if reason := why_not_native(settings):
+        return reason
     if not is_known(producer):
-        _log.warning("Records go to the client from Python: it did not say that a producer was made")
-        return False
-    return True
+        reason = "the client did not say that a producer was made"
+        _log.warning("Records go to the client from Python: %s", reason)
+    return reason
 
 
 def give(producer: Producer, topic: str, records: list[OutputRecord], partition: int) -> NotTaken | None:
