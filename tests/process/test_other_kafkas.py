@@ -57,8 +57,8 @@ def test_everything_counts_once_on_it(running: StartApp, topic_prefix: str, kafk
     feed = Feed(kafka.bootstrap, f"{topic_prefix}in", movements(SEED), rate=RATE)
     feed.start()
 
-    commits = a.worker().commits_total
-    a.until(lambda status: status.workers[0].commits_total > commits + 3, "commits are made", SECONDS)
+    commits = a.worker().figures.commits_total
+    a.until(lambda status: status.workers[0].figures.commits_total > commits + 3, "commits are made", SECONDS)
     killed = a.pid_of()
     os.kill(killed, signal.SIGKILL)
     status = a.until(
