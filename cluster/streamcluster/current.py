@@ -182,6 +182,10 @@ class OutboxLike(Protocol):
         """Add one record for `topic`; True when the sender had better wait for `room`."""
         ...
 
+    def add(self, topic: str, key: bytes | None, value: bytes | None, timestamp: int) -> bool:
+        """As `append`, of a record without partition and headers."""
+        ...
+
     async def room(self) -> None:
         """Wait until what is here has been taken out."""
         ...

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from .codecs.coding import EXPLAIN_BYTES_MAX, make_decoder, make_encoder, text_hint
 from .codecs.table_coding import make_table_coder
-from .current import OutboxLike, current_outbox, cursor_var, outbox_var
+from .current import current_outbox, cursor_var, outbox_var
 from .errors import AppError, NotOffered, UnsendableRecord
 from .faust_names import TOPIC, names_what_is_missing
 from .headers import Headers, header_pairs, headers_size
@@ -146,21 +146,11 @@ class Topic:
                 a partition that is not there, or its timestamp is too far from now.
         """
         outbox = outbox_var.get() or current_outbox()
-        if partition is None and timestamp is None and not headers:
-            must_wait = self.append_to(outbox, key, value)
-        else:
-            must_wait = outbox.append(self.name, self.prepare(key, value, partition, timestamp, headers))
-        if must_wait:
-            await outbox.room()
-        return SENT
-
-    def append_to(self, outbox: OutboxLike, key: Any, value: Any) -> bool:
-        """Send a record that is a key and a value; True when the sender had better wait for room in the outbox.
-
-        That is what `prepare` does of it, without the rest: as many records come here as there are events.
-        """
-        if self.on_produce is not None:
-            return outbox.append(self.name, self.prepare(key, value))
+        if partition is not None or timestamp is not None or headers or self.on_produce is not None:
+            if outbox.append(self.name, self.prepare(key, value, partition, timestamp, headers)):
+                await outbox.room()
+            return SENT
+        # The rest is `prepare` for what most records are, without a call: as many come here as there are events.
         coders = self._coders or self.coders
         part = "value"
         try:
@@ -176,7 +166,9 @@ class Topic:
         size = len(data or b"") + len(key_data or b"")
         if size > coders.limits.record_bytes_max:
             coders.limits.check_size(self.name, size)
-        return outbox.append(self.names[0] if self.names else self.name, (key_data, data, BY_KEY, carried, None))
+        if outbox.add(self.names[0] if self.names else self.name, key_data, data, carried):
+            await outbox.room()
+        return SENT
 
     async def give(self, record: OutputRecord) -> None:
         """Send what `prepare` made."""

@@ -76,7 +76,7 @@ class Picky:
             len(value or b"") + sum(len(data or b"") for _, data in headers or ()) > self.bytes_max
             for one in outputs
             for records in one.values()
-            for _, value, _, _, headers in records
+            for _, value, _, _, headers in records.records()
         )
 
 

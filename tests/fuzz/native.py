@@ -71,36 +71,47 @@ def _odd_objects(source: random.Random, records: list[Any]) -> list[Any]:
     return objects
 
 
-def _damaged_record(source: random.Random, record: tuple[Any, ...], odd: list[Any]) -> Any:
-    fields = list(record)
+def _damaged_column(source: random.Random, column: list[Any] | None, odd: list[Any], count: int) -> Any:
+    """Another length, another kind, or with some odd objects in it."""
     way = source.randrange(6)
-    if way == 0:
-        del fields[source.randrange(len(fields))]
-    elif way == 1:
-        fields.append(source.choice(odd))
-    elif way == 2:
-        return source.choice([*odd, fields])
-    else:
-        fields[source.randrange(len(fields))] = source.choice(odd)
-    return tuple(fields)
+    if way == 0 or column is None:
+        return source.choice([*odd, (), [source.choice(odd) for _ in range(count)]])
+    if way == 1:
+        return column[: source.randrange(len(column) + 1)]
+    if way == 2:
+        return [*column, source.choice(odd)]
+    if way == 3:
+        return source.choice([tuple(column), iter(column)])
+    for at in range(len(column)):
+        if source.random() < 0.1:
+            column[at] = source.choice(odd)
+    return column
 
 
 def call_arguments(source: random.Random, producers: list[Any]) -> list[Any]:
     """Arguments of `produce`, some of them wrong."""
-    records: list[Any] = [
-        (b"key-%d" % number, b"v" * source.randrange(200), source.choice((-1, 0, 7)), number, None)
-        for number in range(source.randrange(_RECORDS_MAX))
+    count = source.randrange(_RECORDS_MAX)
+    columns: list[Any] = [
+        [b"key-%d" % number for number in range(count)],
+        [b"v" * source.randrange(200) for _ in range(count)],
+        source.choice((None, [*range(count)])),
+        source.choice((None, [source.choice((-1, 0, 7)) for _ in range(count)])),
+        source.choice((None, [source.choice((None, [], [("h", b"v")])) for _ in range(count)])),
     ]
-    odd = _odd_objects(source, records)
-    for at in range(len(records)):
-        if source.random() < 0.02:
-            records[at] = _damaged_record(source, records[at], odd)
-    arguments: list[Any] = [source.choice(producers), source.choice(("one", "two")), records, -1]
+    odd = _odd_objects(source, columns[0])
+    for at in range(5):
+        if source.random() < 0.1:
+            columns[at] = _damaged_column(source, columns[at], odd, count)
+    start = source.randrange(count + 1)
+    arguments: list[Any] = [source.choice(producers), source.choice(("one", "two")), *columns, -1, start, count]
     if source.random() < 0.3:
         topics = ["", "x" * 300, "x" * 600, "nul\0", "\ud800", "ü"]
-        lists: list[Any] = [tuple(records), iter(records)]
-        at = source.randrange(4)
-        arguments[at] = source.choice([*odd, *({1: topics, 2: lists}.get(at) or ())])
+        ranges: list[Any] = [start - 1, count + 1, -count]
+        if type(columns[0]) is list:
+            ranges.append(_Odd(columns[0].clear))
+        at = source.choice((0, 1, 7, 8, 9))
+        other: dict[int, list[Any]] = {1: topics, 8: ranges, 9: ranges}
+        arguments[at] = source.choice([*odd, *other.get(at, [])])
     if source.random() < 0.02:
         arguments = source.choice([arguments[:3], [*arguments, None], []])
     return arguments
@@ -109,11 +120,16 @@ def call_arguments(source: random.Random, producers: list[Any]) -> list[Any]:
 def check(module: Any, source: random.Random, producers: list[Any]) -> bool:
     """Make one call; True when records were taken. Raises AssertionError, or what is not documented."""
     arguments = call_arguments(source, producers)
-    given = len(arguments[2]) if len(arguments) > 2 and isinstance(arguments[2], list) else 0
+    for column in arguments[2:4]:
+        with contextlib.suppress(*DOCUMENTED):
+            assert module.measure(column) == sum(
+                len(one.encode() if isinstance(one, str) else one or b"") for one in column
+            )
     try:
         taken, code = module.produce(*arguments)
     except DOCUMENTED:
         return False
+    given = int(arguments[9]) - int(arguments[8])
     assert (taken == given) if code == 0 else (0 <= taken < max(1, given)), (taken, code, given)
     for client in producers:
         module.missed(client)
@@ -151,12 +167,12 @@ def _one_life(module: Any, source: random.Random) -> None:
     producer = open_producer(module, **source.choice(({}, {"transactional.id": "one"})))
     assert module.is_known(producer)
     # From a second thread, while this one closes it: the client then says RuntimeError, and the module ValueError.
-    records = [(b"k", b"v", -1, 0, [("h", b"v")])] * 500
+    records: list[Any] = [[b"k"] * 500, [b"v"] * 500, [0] * 500, None, [[("h", b"v")]] * 500]
 
     def give() -> None:
         with contextlib.suppress(ValueError, RuntimeError):
             while True:
-                module.produce(producer, "one", records, -1)
+                module.produce(producer, "one", *records, -1, 0, 500)
                 producer.purge()
 
     giving = threading.Thread(target=give)

@@ -11,7 +11,7 @@ from confluent_kafka import Message, TopicPartition
 from streamcluster.ids import TP
 from streamcluster.kafka.offsets import Offsets
 from streamcluster.kafka.opening import Connection, KafkaError, read_committed_positions
-from streamcluster.output import OutputRecord, output_of
+from streamcluster.output import OutputColumns, columns_of, output_of
 from streamcluster.settings import Settings
 from streamcluster_worker.data.committer import Committer
 from streamcluster_worker.kafka.consumers import open_changelog_consumer
@@ -93,6 +93,6 @@ class Bench:
         return offset >= self.offsets.end_offsets([tp])[tp]
 
 
-def records(*values: bytes) -> list[OutputRecord]:
+def records(*values: bytes) -> OutputColumns:
     """Records with one key."""
-    return [output_of(b"k", value) for value in values]
+    return columns_of(output_of(b"k", value) for value in values)

@@ -13,7 +13,7 @@ from streamcluster.ids import TP, TaskId
 from streamcluster.kafka.offsets import Offsets
 from streamcluster.kafka.opening import Connection, KafkaError, read_committed_positions
 from streamcluster.kafka.verdicts import RecordRefused, ResetNeeded
-from streamcluster.output import OutputRecord, output_of
+from streamcluster.output import OutputColumns, columns_of, output_of
 from streamcluster.settings import Settings
 from streamcluster.topology.murmur2 import partition_for
 from streamcluster_worker.data import positions
@@ -53,7 +53,7 @@ def test_commit_writes_outputs_changelogs_and_offsets(bench: Bench, make_topic: 
     first = committer.commit(
         {out: records(b"1", b"2")}, {TP(log, 1): records(b"a", b"b")}, {TP(source, 0): (5, metadata)}
     )
-    second = committer.commit({}, {TP(log, 1): records(b"c"), TP(log, 0): []}, {TP(source, 1): (6, "")})
+    second = committer.commit({}, {TP(log, 1): records(b"c"), TP(log, 0): OutputColumns()}, {TP(source, 1): (6, "")})
     assert [message.value() for message in bench.read(out, 2)] == [b"1", b"2"]
     landed = {message.value(): message.offset() or 0 for message in bench.read(log, 2)}
     assert first == {TP(log, 1): landed[b"b"] + 1}
@@ -73,12 +73,14 @@ def test_commit_keeps_order_with_headers_timestamps_and_partitions(
 ) -> None:
     """Records that a batch cannot carry stay between their neighbours and keep what they have."""
     out = make_topic(topic_prefix + "out", 2)
-    mixed: list[OutputRecord] = [
-        output_of(b"k", b"0", partition=1),
-        output_of(None, b"1", partition=1, headers=[("h", b"\x00")]),
-        output_of(b"", None, partition=1, timestamp=1234),
-        output_of(b"k", b"3", partition=1),
-    ]
+    mixed = columns_of(
+        [
+            output_of(b"k", b"0", partition=1),
+            output_of(None, b"1", partition=1, headers=[("h", b"\x00")]),
+            output_of(b"", None, partition=1, timestamp=1234),
+            output_of(b"k", b"3", partition=1),
+        ]
+    )
     bench.committer().commit({out: mixed}, {}, {})
     found = bench.read(out, 2)
     assert [(m.key(), m.value(), m.partition()) for m in found] == [
@@ -102,7 +104,7 @@ def test_commit_larger_than_the_queue_keeps_order(bench: Bench, make_topic: Make
 def test_record_goes_to_the_partition_it_names(bench: Bench, make_topic: MakeTopic, topic_prefix: str) -> None:
     """A record's own partition beats its key's, for each record of a list."""
     out = make_topic(topic_prefix + "out", 4)
-    named: list[OutputRecord] = [output_of(b"k", b"%d" % n, partition=n) for n in range(4)]
+    named = columns_of(output_of(b"k", b"%d" % n, partition=n) for n in range(4))
     bench.committer().commit({out: named}, {}, {})
     assert {message.value(): message.partition() for message in bench.read(out, 4)} == {b"%d" % n: n for n in range(4)}
 
@@ -111,8 +113,8 @@ def test_keys_go_to_the_partitions_that_java_gives_them(bench: Bench, make_topic
     """Keys are placed by murmur2, the empty key too, alone and in batches; so other clients' records join ours."""
     out = make_topic(topic_prefix + "out", 7)
     keys = [b"", b"a", b"key-1", b"\xff\x00\x01", "schlüssel".encode()]
-    plain: list[OutputRecord] = [output_of(key, b"v") for key in keys]
-    dated: list[OutputRecord] = [output_of(key, b"v", timestamp=1) for key in keys]
+    plain = columns_of(output_of(key, b"v") for key in keys)
+    dated = columns_of(output_of(key, b"v", timestamp=1) for key in keys)
     committer = bench.committer()
     committer.commit({out: plain}, {}, {})
     committer.commit({out: dated}, {}, {})
@@ -151,7 +153,7 @@ def test_record_over_the_client_limit_is_refused(bench: Bench, make_topic: MakeT
     out = make_topic(topic_prefix + "out", 1)
     committer = bench.committer()
     with pytest.raises(RecordRefused) as caught:
-        committer.commit({out: [*records(b"ok"), output_of(b"big", b"x" * 2_000_000)]}, {}, {})
+        committer.commit({out: columns_of([output_of(b"k", b"ok"), output_of(b"big", b"x" * 2_000_000)])}, {}, {})
     assert (caught.value.topic, caught.value.key, caught.value.verdict) == (out, b"big", "refused")
 
 
@@ -203,9 +205,9 @@ def test_begins_and_ends_of_many_partitions(once: Bench, make_topic: MakeTopic, 
     """An open transaction moves the end."""
     out = make_topic(topic_prefix + "out", 3)
     committer = once.committer()
-    committer.commit({out: [output_of(b"k", b"1", partition=1)]}, {}, {})
+    committer.commit({out: columns_of([output_of(b"k", b"1", partition=1)])}, {}, {})
     tps = [TP(out, number) for number in range(3)]
-    committer.produce_early({out: [output_of(b"k", b"2", partition=2)]})
+    committer.produce_early({out: columns_of([output_of(b"k", b"2", partition=2)])})
     deadline = time.monotonic() + 20
     while once.offsets.end_offsets(tps)[TP(out, 2)] == 0:
         assert time.monotonic() < deadline

@@ -18,7 +18,7 @@ from streamcluster.kafka import offsets
 from streamcluster.kafka.offsets import Offsets
 from streamcluster.kafka.opening import Connection, Consumer, connect, open_group_consumer
 from streamcluster.kafka.verdicts import ResetNeeded
-from streamcluster.output import output_of
+from streamcluster.output import columns_of, output_of
 from streamcluster.settings import Settings
 from streamcluster.stores import MemoryStore
 from streamcluster_coordinator.broker import Broker
@@ -180,7 +180,7 @@ def test_a_commit_does_not_wait_for_a_deaf_producer(broker_url: str, topic_prefi
     producer = open_transactional_producer(settings, f"{topic_prefix}slot", Connection(), SECONDS)
     one = Committer(settings, producer, group, open_producer(nobody, Connection()))
     with pytest.raises(ResetNeeded, match="do not answer this one"):
-        one.commit({f"{topic_prefix}out": [output_of(b"k", b"v")]}, {}, {})
+        one.commit({f"{topic_prefix}out": columns_of([output_of(b"k", b"v")])}, {}, {})
     one.close()
     group.close()
 
@@ -195,7 +195,7 @@ def test_a_transaction_does_not_wait_for_a_deaf_producer(
     settings = Settings(id=topic_prefix, broker=own_broker.url, transaction_timeout=20.0)
     group = open_group_consumer(settings, Connection())
     producer = open_transactional_producer(settings, f"{topic_prefix}slot", Connection(), SECONDS)
-    one, records = Committer(settings, producer, group), {"out": [output_of(b"k", b"v")]}
+    one, records = Committer(settings, producer, group), {"out": columns_of([output_of(b"k", b"v")])}
     one.commit(records, {}, {})
     if early:
         one.produce_early(records)

@@ -93,7 +93,7 @@ def test_a_former_owner_commits_no_offsets(bench: Bench, make_topic: MakeTopic, 
     first, second = bench.committer(), bench.committer()
     second.commit({}, {}, {source: (5, "")})
     with pytest.raises(Fenced):
-        first.commit({}, {log: records(b"stale")[:rows]}, {source: (2, "")})
+        first.commit({}, {log: records(b"stale").part(0, rows)}, {source: (2, "")})
     assert read_committed_positions(bench.consumer, [source], 10.0)[source].offset == 5
 
 

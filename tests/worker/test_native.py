@@ -18,12 +18,12 @@ import pytest
 from streamcluster.errors import ConfigurationError, StreamclusterError
 from streamcluster.ids import TP
 from streamcluster.kafka.offsets import Offsets
-from streamcluster.kafka.opening import Connection
+from streamcluster.kafka.opening import Connection, Producer
 from streamcluster.kafka.verdicts import ResetNeeded
-from streamcluster.output import OutputRecord, output_of
+from streamcluster.output import OutputColumns, OutputRecord, Pairs, columns_of, output_of
 from streamcluster.settings import Settings
 from streamcluster_worker.data.sender import Sender
-from streamcluster_worker.kafka.native import give, take_missed, why_not_for, why_not_native, with_plugin
+from streamcluster_worker.kafka.native import give, size_of, take_missed, why_not_for, why_not_native, with_plugin
 from streamcluster_worker.kafka.producers import open_producer, open_transactional_producer
 from tests.conftest import MakeTopic
 from tests.process.waiting import eventually
@@ -98,7 +98,7 @@ def test_both_ways_write_the_same(broker_url: str, make_topic: MakeTopic, topic_
         topic = make_topic(f"{topic_prefix}{native}", 4)
         sender = sender_of(bench.settings)
         for start in range(0, len(records), 700):
-            sender.produce(topic, records[start : start + 700], time.monotonic() + SECONDS)
+            sender.produce(topic, columns_of(records[start : start + 700]), time.monotonic() + SECONDS)
         sender.flush(time.monotonic() + SECONDS)
         read = sorted(bench.read(topic, 4), key=lambda m: (m.partition() or 0, m.offset() or 0))
         found.append([(m.partition(), m.offset(), m.key(), m.value(), m.timestamp(), m.headers()) for m in read])
@@ -126,10 +126,11 @@ def test_both_ways_refuse_the_same(
         topic = make_topic(f"{topic_prefix}{native}", 1)
         sender = sender_of(bench.settings)
         # Until the client knows the topic it takes any partition.
-        sender.produce(topic, [output_of(b"first", b"1")], time.monotonic() + SECONDS)
+        sender.produce(topic, columns_of([output_of(b"first", b"1")]), time.monotonic() + SECONDS)
         sender.flush(time.monotonic() + SECONDS)
+        columns = columns_of([output_of(b"k", b"2"), bad, output_of(b"k", b"3")])
         with pytest.raises(StreamclusterError) as caught:
-            sender.produce(topic, [output_of(b"k", b"2"), bad, output_of(b"k", b"3")], time.monotonic() + SECONDS)
+            sender.produce(topic, columns, time.monotonic() + SECONDS)
         sender.producer.flush(SECONDS)
         words = str(caught.value).replace(topic, "TOPIC")
         told.append((type(caught.value), words, [message.value() for message in bench.read(topic)]))
@@ -143,7 +144,7 @@ def test_a_full_queue_starts_anew(native: bool) -> None:
     options: dict[str, str | int | float | bool] = {"queue.buffering.max.messages": 10}
     sender = sender_of(Settings(id="full", broker=NOBODY, native=native, broker_options=options))
     with pytest.raises(ResetNeeded, match="queue is full"):
-        sender.produce("any", [output_of(b"k", b"v")] * 20, time.monotonic() + 1)
+        sender.produce("any", columns_of([output_of(b"k", b"v")] * 20), time.monotonic() + 1)
     sender.close()
 
 
@@ -162,16 +163,17 @@ def test_a_million_records_are_delivered_in_bounded_memory(
         producer = open_producer(settings, Connection())
     assert why_not_for(settings, producer) == ""
     sender = Sender(settings, producer, in_transaction=guarantee == "exactly_once")
-    records: list[OutputRecord] = [(b"key-%d" % n, b"v" * 30, -1, 1_700_000_000_000 + n, None) for n in range(50_000)]
-    counts = [sys.getrefcount(one) for one in (records[7], records[7][0], records[7][1])]
+    columns = columns_of((b"key-%d" % n, b"v" * 30, -1, 1_700_000_000_000 + n, None) for n in range(50_000))
+    some = (columns.keys[7], columns.values[7], columns.timestamps[7])
+    counts = [*map(sys.getrefcount, some)]
     memory: list[int] = []
     for _ in range(20):
-        sender.produce(topic, records, time.monotonic() + SECONDS)
+        sender.produce(topic, columns, time.monotonic() + SECONDS)
         sender.flush(time.monotonic() + SECONDS)
         memory.append(psutil.Process().memory_info().rss)
     if guarantee == "exactly_once":
         producer.commit_transaction(SECONDS)
-    assert counts == [sys.getrefcount(one) for one in (records[7], records[7][0], records[7][1])]
+    assert counts == [*map(sys.getrefcount, some)]
     offsets = Offsets(settings, Connection())
     tps = [TP(topic, number) for number in range(4)]
     # A transaction ends each partition with a marker, which may be there a little later.
@@ -181,27 +183,86 @@ def test_a_million_records_are_delivered_in_bounded_memory(
     assert memory[-1] - memory[4] < 16 * MIB, [number // MIB for number in memory]
 
 
+def open_with_room_for(count: int) -> Producer:
+    """A producer without a broker that takes so many records."""
+    options: dict[str, str | int | float | bool] = {"queue.buffering.max.messages": count}
+    return open_producer(Settings(id="room", broker=NOBODY, broker_options=options), Connection())
+
+
+def columns_with(**wrong: Any) -> OutputColumns:
+    """Twenty records with all columns, of which these are others."""
+    headers: list[Pairs | None] = [[("h", b"v" * 1000)] for _ in range(20)]
+    columns = OutputColumns([b"key"] * 20, [b"value"] * 20, [1] * 20, [-1] * 20, headers)
+    for name, column in wrong.items():
+        setattr(columns, name, [*column] if type(column) is list else column)
+    return columns
+
+
+# What is wrong in the columns -> the error, and what it says.
+WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"keys": None}, TypeError, "must be list, not None"),
+    ({"values": (b"v",) * 20}, TypeError, "must be list, not tuple"),
+    ({"timestamps": (1,) * 20}, TypeError, "the timestamps are neither a list nor None"),
+    ({"headers": {}}, TypeError, "the headers are neither a list nor None"),
+    ({"keys": [b"k"] * 19}, ValueError, "19 keys for the records up to 20"),
+    ({"values": []}, ValueError, "0 values for the records up to 20"),
+    ({"timestamps": [1] * 19}, ValueError, "19 timestamps for the records up to 20"),
+    ({"partitions": []}, ValueError, "0 partitions for the records up to 20"),
+    ({"headers": [None]}, ValueError, "1 headers for the records up to 20"),
+    ({"keys": [*[b"k"] * 19, 5]}, TypeError, "the key of record 19 is neither bytes, text nor None"),
+    ({"values": [*[b"v"] * 19, bytearray(b"v")]}, TypeError, "the value of record 19 is neither"),
+    ({"timestamps": [*[1] * 19, 1.0]}, TypeError, "the timestamp of record 19 is no int"),
+    ({"timestamps": [*[1] * 19, 2**63]}, OverflowError, "too big"),
+    ({"partitions": [*[-1] * 19, None]}, TypeError, "the partition of record 19 is no int"),
+    ({"partitions": [*[-1] * 19, 2**31]}, OverflowError, "the partition of record 19 has more than 32 bits"),
+    ({"headers": [*[[("h", b"v" * 1000)]] * 19, [("h", 5)]]}, TypeError, "the value of a header of record 19"),
+    ({"headers": [*[[("h", b"v" * 1000)]] * 19, ()]}, TypeError, "the headers of record 19 are no list"),
+]
+
+
 @needs_native
-def test_wrong_records_leave_nothing_behind() -> None:
-    """An error names the record, gives none of the list, and keeps neither the records nor their headers."""
-    settings = Settings(id="wrong", broker=NOBODY)
-    producer = open_producer(settings, Connection())
-    good = output_of(b"key", b"value", headers=[("h", b"v" * 1000)])
-    wrong: list[object] = [None, (), good[:4], (b"k", bytearray(b"v"), -1, 0, None), (b"k", b"v", -1, 0, [("h", 5)])]
-    wrong += [(b"k", b"v", 2**31, 0, None), (b"k", b"v", -1, 2**63, None), (b"k", b"v", 1.0, 0, None), [*good]]
-    before = sys.getrefcount(good), sys.getrefcount(good[4])
+def test_wrong_columns_leave_nothing_behind() -> None:
+    """An error says what is wrong, none of the records is given, and neither they nor their headers are kept."""
+    producer = open_with_room_for(20)
+    kept = (b"one key", b"one value", [("h", b"v" * 1000)])
+    before = [*map(sys.getrefcount, kept)]
     memory: list[int] = []
-    for _ in range(20):
-        for _ in range(100):
-            for one in wrong:
-                with pytest.raises((TypeError, OverflowError)):
-                    give(producer, "any", [*[good] * 20, one], -1)  # type: ignore[list-item]
+    for _ in range(10):
+        for wrong, error, words in WRONG:
+            columns = columns_with(**wrong)
+            lists: list[Any] = [columns.keys, columns.values, columns.headers]
+            for column, one in zip(lists, kept, strict=True):
+                if type(column) is list and len(column) > 3:
+                    column[3] = one
+            for _ in range(30):
+                with pytest.raises(error, match=re.escape(words)):
+                    give(producer, "any", columns, -1, 0, 20)
+            del columns, lists, column, one
         memory.append(psutil.Process().memory_info().rss)
-    with pytest.raises(TypeError, match="record 2 is no tuple of 5"):
-        give(producer, "any", [good, good, None], -1)  # type: ignore[list-item]
-    assert (sys.getrefcount(good), sys.getrefcount(good[4])) == before
-    # Headers alone were 20 kB a call, 18,000 times.
+    for start, end in ((-1, 3), (3, 2), (0, 21), (20, 21), (2**62, 2**62)):
+        with pytest.raises(ValueError, match=r"no range of records|for the records up to"):
+            give(producer, "any", columns_with(), -1, start, end)
+    assert give(producer, "any", columns_with(), -1, 0, 20) is None
+    assert [*map(sys.getrefcount, kept)] == before
+    # Headers alone were 20 kB a call, 5,000 times.
     assert memory[-1] - memory[4] < 16 * MIB, [number // MIB for number in memory]
+
+
+@needs_native
+def test_a_part_of_columns_is_given_and_measured() -> None:
+    """Of a range those records and no others; columns that say nothing may be None; sizes are those of Python."""
+    producer = open_with_room_for(22)
+    columns = columns_with(partitions=None, headers=None)
+    for start, end in ((0, 0), (20, 20), (5, 7), (0, 20)):
+        assert give(producer, "any", columns, -1, start, end) is None
+    full = give(producer, "any", columns, -1, 0, 20)
+    assert full is not None
+    assert full.at == 0
+    column = [b"", None, b"four", "ü", b"x" * 3_000_000]
+    assert size_of(column, native=True) == 3_000_006  # type: ignore[arg-type]
+    assert size_of([b"", None, b"four"], native=False) == size_of([b"", None, b"four"], native=True) == 4
+    with pytest.raises(TypeError, match="record 1 is neither"):
+        size_of([b"", 5], native=True)  # type: ignore[list-item]
 
 
 @needs_native
@@ -210,14 +271,14 @@ def test_a_producer_that_is_gone_is_not_used() -> None:
     settings = Settings(id="gone", broker=NOBODY)
     closed = open_producer(settings, Connection())
     closed.close()
-    records = [output_of(b"k", b"v")]
+    columns = columns_of([output_of(b"k", b"v")])
     for nothing in (closed, object(), None):
         with pytest.raises(ValueError, match="no open producer"):
-            give(nothing, "any", records, -1)  # type: ignore[arg-type]
+            give(nothing, "any", columns, -1, 0, 1)  # type: ignore[arg-type]
     assert take_missed(closed) is None
     for _ in range(50):
         producer = open_producer(settings, Connection())
-        assert give(producer, "any", records, -1) is None
+        assert give(producer, "any", columns, -1, 0, 1) is None
         producer.purge()
         del producer
 
@@ -237,7 +298,7 @@ def test_producers_opened_at_once_are_told_apart() -> None:
             with pytest.raises(StreamclusterError):
                 open_producer(bad, Connection())
             own = open_producer(settings, Connection())
-            not_taken = give(own, "any", [output_of(b"k", b"v")] * 20, -1)
+            not_taken = give(own, "any", columns_of([output_of(b"k", b"v")] * 20), -1, 0, 20)
             if not_taken is None or not_taken.at != number + 1:
                 wrong.append((number, not_taken))
             own.purge()

@@ -22,7 +22,7 @@ from streamcluster.kafka.offsets import Offsets
 from streamcluster.kafka.opening import Connection, open_group_consumer, read_committed_positions
 from streamcluster.kafka.opening import Producer as Transactional
 from streamcluster.kafka.verdicts import ResetNeeded, classify
-from streamcluster.output import output_of
+from streamcluster.output import columns_of, output_of
 from streamcluster.settings import Settings, make_settings
 from streamcluster_coordinator.admin.brokers import Brokers
 from streamcluster_coordinator.broker import Broker
@@ -280,7 +280,7 @@ def test_a_client_that_waits_for_a_dead_group_coordinator_is_given_up(cluster: B
     """It forgot that broker and waits for it (librdkafka issue 5511); a new one finds its successor."""
     slot = Slot(cluster, "forgotten")
     committer, changelog = slot.committer(), slot.not_led_by("changelog", slot.group_leader)
-    committer.commit({}, {changelog: [output_of(b"k", b"1")]}, {INPUT: (1, "")})
+    committer.commit({}, {changelog: columns_of([output_of(b"k", b"1")])}, {INPUT: (1, "")})
     dead = slot.group_leader
 
     cluster.kill(dead)
@@ -289,10 +289,10 @@ def test_a_client_that_waits_for_a_dead_group_coordinator_is_given_up(cluster: B
     assert slot.committed() == 1
     begin = time.monotonic()
     try:
-        committer.commit({}, {changelog: [output_of(b"k", b"2")]}, {INPUT: (2, "")})
+        committer.commit({}, {changelog: columns_of([output_of(b"k", b"2")])}, {INPUT: (2, "")})
     except ResetNeeded:
         slot.producer = slot.open(slot.transactional_id)
-        slot.committer().commit({}, {changelog: [output_of(b"k", b"2")]}, {INPUT: (2, "")})
+        slot.committer().commit({}, {changelog: columns_of([output_of(b"k", b"2")])}, {INPUT: (2, "")})
     took = time.monotonic() - begin
     assert slot.committed() == 2
     cluster.start(dead)

@@ -1,4 +1,4 @@
-/* The native path: gives lists of records to librdkafka, and takes them, without a call from Python for each.
+/* The native path: gives columns of records to librdkafka, and takes them, without a call from Python for each.
  *
  * It makes no client and includes no header of librdkafka: it works on the clients of confluent-kafka, and finds the
  * functions in the library that confluent-kafka is linked to. The same file is a Python module and a plugin of
@@ -251,7 +251,18 @@ struct record {
     int32_t partition;
 };
 
-enum { BY_KEY = -1, FIELDS = 5 };
+enum { BY_KEY = -1, AT_COMMIT = 0 };
+
+/* Records as Python has them. Keys and values are our own lists, of the records from `start` on; the others are lists
+ * of all records, or None: nobody chose anything. */
+struct columns {
+    Py_ssize_t start;
+    PyObject *keys;
+    PyObject *values;
+    PyObject *timestamps;
+    PyObject *partitions;
+    PyObject *headers;
+};
 
 /* Bytes, text as UTF-8, or None: what confluent-kafka takes. */
 static int read_bytes(PyObject *object, const char **bytes, size_t *size, const char *what, Py_ssize_t index) {
@@ -338,19 +349,26 @@ static int read_headers(PyObject *pairs, rd_kafka_headers_t **headers, Py_ssize_
     return 0;
 }
 
-static int read_record(PyObject *tuple, struct record *record, int32_t partition, Py_ssize_t index) {
-    if (!PyTuple_Check(tuple) || PyTuple_Size(tuple) != FIELDS) {
-        PyErr_Format(PyExc_TypeError, "record %zd is no tuple of %d", index, FIELDS);
+static PyObject *item(const struct columns *columns, PyObject *column, Py_ssize_t at) {
+    return column == Py_None ? NULL : PyList_GetItem(column, columns->start + at);
+}
+
+/* Nothing in here runs Python code, so the lists stay as they are. */
+static int read_record(const struct columns *columns, Py_ssize_t at, struct record *record, int32_t partition) {
+    PyObject *one;
+    if (read_bytes(PyList_GetItem(columns->keys, at), &record->key, &record->key_size, "key", at) < 0 ||
+        read_bytes(PyList_GetItem(columns->values, at), &record->value, &record->value_size, "value", at) < 0)
         return -1;
-    }
-    if (read_bytes(PyTuple_GetItem(tuple, 0), &record->key, &record->key_size, "key", index) < 0 ||
-        read_bytes(PyTuple_GetItem(tuple, 1), &record->value, &record->value_size, "value", index) < 0 ||
-        read_partition(PyTuple_GetItem(tuple, 2), &record->partition, index) < 0 ||
-        read_number(PyTuple_GetItem(tuple, 3), &record->timestamp, "timestamp", index) < 0)
+    record->timestamp = AT_COMMIT;
+    if ((one = item(columns, columns->timestamps, at)) != NULL &&
+        read_number(one, &record->timestamp, "timestamp", at) < 0)
+        return -1;
+    record->partition = BY_KEY;
+    if ((one = item(columns, columns->partitions, at)) != NULL && read_partition(one, &record->partition, at) < 0)
         return -1;
     if (record->partition == BY_KEY)
         record->partition = partition;
-    return read_headers(PyTuple_GetItem(tuple, 4), &record->headers, index);
+    return (one = item(columns, columns->headers, at)) == NULL ? 0 : read_headers(one, &record->headers, at);
 }
 
 /* Give them to librdkafka in order, up to the first that it refuses; returns how many it took. */
@@ -387,9 +405,8 @@ static Py_ssize_t give_to_topic(rd_kafka_t *rk, const char *topic, struct record
     return given;
 }
 
-/* tuples: the records, which nobody else can change. */
-static PyObject *give_tuples(PyObject *owner, const char *topic, PyObject *tuples, int32_t partition) {
-    Py_ssize_t count = PyTuple_Size(tuples), given = 0, read = 0;
+static PyObject *give_columns(PyObject *owner, const char *topic, const struct columns *columns, int32_t partition) {
+    Py_ssize_t count = PyList_Size(columns->keys), given = 0, read = 0;
     rd_kafka_resp_err_t error = ERR_NO_ERROR;
     PyObject *answer = NULL;
     struct record *records = PyMem_Calloc((size_t)count, sizeof(*records));
@@ -398,7 +415,7 @@ static PyObject *give_tuples(PyObject *owner, const char *topic, PyObject *tuple
     while (read < count) {
         /* Counted before: one that fails in the middle may have headers. */
         read++;
-        if (read_record(PyTuple_GetItem(tuples, read - 1), &records[read - 1], partition, read - 1) < 0)
+        if (read_record(columns, read - 1, &records[read - 1], partition) < 0)
             goto done;
     }
     struct client *client = borrow(owner, TYPE_PRODUCER);
@@ -421,37 +438,56 @@ done:
     return answer;
 }
 
-static PyObject *produce(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
+static int check_column(PyObject *column, const char *what, Py_ssize_t least) {
+    if (column == Py_None || (PyList_Check(column) && PyList_Size(column) >= least))
+        return 0;
+    if (PyList_Check(column))
+        PyErr_Format(PyExc_ValueError, "%zd %s for the records up to %zd", PyList_Size(column), what, least);
+    else
+        PyErr_Format(PyExc_TypeError, "the %s are neither a list nor None", what);
+    return -1;
+}
+
+static PyObject *produce(PyObject *module, PyObject *arguments) {
     (void)module;
-    if (count != 4) {
-        PyErr_Format(PyExc_TypeError, "produce takes a producer, a topic, records and a partition; %zd given", count);
+    PyObject *owner, *keys, *values, *answer = NULL;
+    const char *topic;
+    struct columns own;
+    int partition;
+    Py_ssize_t end;
+    if (!PyArg_ParseTuple(arguments, "OsO!O!OOOinn:produce", &owner, &topic, &PyList_Type, &keys, &PyList_Type, &values,
+                          &own.timestamps, &own.partitions, &own.headers, &partition, &own.start, &end))
+        return NULL;
+    if (!is_loaded || own.start < 0 || own.start > end) {
+        PyErr_SetString(PyExc_ValueError, is_loaded ? "that is no range of records" : "load() was not called");
         return NULL;
     }
-    if (!is_loaded) {
-        PyErr_SetString(PyExc_ValueError, "load() has not been called");
-        return NULL;
-    }
-    if (!PyUnicode_Check(arguments[1]) || !PyList_Check(arguments[2])) {
-        PyErr_SetString(PyExc_TypeError, "the topic is a str, and the records are a list");
-        return NULL;
-    }
-    Py_ssize_t size;
-    const char *topic = PyUnicode_AsUTF8AndSize(arguments[1], &size);
-    if (topic == NULL)
-        return NULL;
-    if (strlen(topic) != (size_t)size) {
-        PyErr_SetString(PyExc_ValueError, "a topic has no NUL in its name");
-        return NULL;
-    }
-    int32_t partition;
-    if (read_partition(arguments[3], &partition, -1) < 0)
-        return NULL;
-    PyObject *tuples = PyList_AsTuple(arguments[2]);
-    if (tuples == NULL)
-        return NULL;
-    PyObject *answer = give_tuples(arguments[0], topic, tuples, partition);
-    Py_DecRef(tuples);
+    /* Others may change the lists while Python's lock is not held, and finalizers when something is made: what is read
+     * is held, and looked at behind the last object that is made here. */
+    own.keys = PyList_GetSlice(keys, own.start, end);
+    own.values = PyList_GetSlice(values, own.start, end);
+    if (own.keys != NULL && own.values != NULL && check_column(own.keys, "keys", end - own.start) == 0 &&
+        check_column(own.values, "values", end - own.start) == 0 &&
+        check_column(own.timestamps, "timestamps", end) == 0 && check_column(own.partitions, "partitions", end) == 0 &&
+        check_column(own.headers, "headers", end) == 0)
+        answer = give_columns(owner, topic, &own, partition);
+    Py_DecRef(own.keys);
+    Py_DecRef(own.values);
     return answer;
+}
+
+static PyObject *measure(PyObject *module, PyObject *column) {
+    (void)module;
+    if (!PyList_Check(column)) {
+        PyErr_SetString(PyExc_TypeError, "measure takes a list");
+        return NULL;
+    }
+    size_t all = 0, size;
+    const char *bytes;
+    for (Py_ssize_t at = 0, count = PyList_Size(column); at < count; at++, all += size)
+        if (read_bytes(PyList_GetItem(column, at), &bytes, &size, "size", at) < 0)
+            return NULL;
+    return PyLong_FromSize_t(all);
 }
 
 static PyObject *is_known(PyObject *module, PyObject *owner) {
@@ -721,9 +757,10 @@ static PyMethodDef METHODS[] = {
      "missed(producer)\n--\n\n"
      "The first record since the last call that was not delivered: error code, topic, partition; None: all were.\n"
      "Of a producer without transactions only."},
-    {"produce", (PyCFunction)(void (*)(void))produce, METH_FASTCALL,
-     "produce(producer, topic, records, partition)\n--\n\n"
-     "Give a list of OutputRecord to librdkafka, in order; returns how many it took, and its error code or 0."},
+    {"produce", produce, METH_VARARGS,
+     "produce(producer, topic, keys, values, timestamps, partitions, headers, partition, start, end)\n--\n\n"
+     "Give the records from start to end to librdkafka, in order; returns how many it took, and its error code or 0."},
+    {"measure", measure, METH_O, "measure(column)\n--\n\nHow many bytes these keys or values are."},
     {NULL, NULL, 0, NULL},
 };
 

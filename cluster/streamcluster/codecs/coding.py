@@ -326,13 +326,16 @@ def compare(value: Any, data: bytes, read: Decode) -> None:
 
 
 def _raw_encoder(type_: Any, read: Decode) -> Encode:
+    def encode_text(value: Any) -> bytes | None:
+        return value.encode() if type(value) is str else encode(value)
+
     def encode(value: Any) -> bytes | None:
         if type(value) is type_:
             data: bytes = str(value).encode()
             return data
         return None if value is None else _readable(value, to_bytes(value), type_, read)
 
-    return encode
+    return encode_text if type_ is str else encode
 
 
 def _readable(value: Any, data: bytes, type_: Any, read: Decode) -> bytes:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import AsyncIterator
 from typing import Any
 
 from ..agents import Agent
-from ..current import Cursor
+from ..current import Cursor, Run
+from ..errors import UnsendableRecord
 from ..events import Event
 from ..streams import Source, Stream
 from ..topics import Topic
@@ -24,20 +26,40 @@ async def run_agent(unit: AgentUnit, intake: RunIntake, outbox: Outbox) -> None:
     if not hasattr(result, "__anext__"):
         await result
         return
-    cursor = intake.cursor
+    if len(agent.sinks) == 1 and type(sink := agent.sinks[0]) is Topic and sink.on_produce is None:
+        await _send_yielded(result, sink, intake.cursor, outbox)
+        return
     async for value in result:
         for sink in agent.sinks:
-            # The commonest sink costs no coroutine.
-            if type(sink) is Topic and type(value) is not Event and _has_no_headers(cursor):
-                if sink.append_to(outbox, None, value):
-                    await outbox.room()
-            else:
-                await _give(sink, value, cursor)
+            await _give(sink, value, intake.cursor)
 
 
-def _has_no_headers(cursor: Cursor) -> bool:
-    """It is known that no event of the run in hand has any."""
-    return cursor.run is not None and cursor.run.batch.headers is None
+async def _send_yielded(values: AsyncIterator[Any], topic: Topic, cursor: Cursor, outbox: Outbox) -> None:
+    """The commonest sink: what is the same for all values of a run is asked once for the run.
+
+    A value is encoded when it is yielded, and not with the others of its run: the agent may change it afterwards.
+    """
+    coders = topic.coders
+    name, encode, carried, bytes_max = topic.name, coders.encode_value, coders.carried, coders.limits.record_bytes_max
+    # The run in hand, if none of its events has headers.
+    run: Run | None = None
+    async for value in values:
+        if run is None or cursor.run is not run or type(value) is Event:
+            await _give(topic, value, cursor)
+            if cursor.run is not None and cursor.run.batch.headers is None:
+                run = cursor.run
+            continue
+        try:
+            data = encode(value)
+        except Exception as error:
+            raise UnsendableRecord(name, "value", None, value, error) from error
+        timestamp = cursor.timestamp()
+        if timestamp > carried.sure:
+            timestamp = carried.of(timestamp)
+        if data is not None and len(data) > bytes_max:
+            coders.limits.check_size(name, len(data))
+        if outbox.add(name, None, data, timestamp):
+            await outbox.room()
 
 
 async def _give(sink: Any, value: Any, cursor: Cursor) -> None:

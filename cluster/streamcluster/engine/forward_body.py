@@ -5,8 +5,7 @@ It sends raw bytes under a new key, unless operators changed the value.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from itertools import repeat
+from collections.abc import Callable
 from types import CoroutineType
 from typing import Any
 
@@ -14,7 +13,7 @@ from ..current import Cursor, Run
 from ..errors import Skip, UnsendableRecord
 from ..headers import headers_size, pairs_of
 from ..operators import GroupBy, Processor, apply
-from ..output import BY_KEY
+from ..output import BY_KEY, OutputColumns
 from ..topics import Topic
 from ..topology.units import ForwardUnit
 from .intake import RunIntake
@@ -99,17 +98,13 @@ def _forward_run(run: Run, key_of: Callable[[Any], Any] | None, destination: Top
         headers = None if records.headers is None else [*map(pairs_of, records.headers)]
     except BaseException:  # noqa: BLE001 (user code, or somebody's headers; the offender is found one by one)
         return False
-    values = records.values
+    values = [*records.values]
     largest = max(map(len, filter(None, values)), default=0) + max(map(len, filter(None, keys)), default=0)
     if headers is not None:
         largest += max(map(headers_size, filter(None, headers)), default=0)
     if largest > coders.limits.record_bytes_max:
         return False
-    timestamps = coders.carried.of_run(records.timestamps)
-    partitions: Iterable[int] = repeat(BY_KEY)
-    if None in keys:
-        partitions = [NO_KEY_PARTITION if key is None else BY_KEY for key in keys]
-    outbox.records_of(destination.name).extend(
-        zip(keys, values, partitions, timestamps, repeat(None) if headers is None else headers, strict=False)
-    )
+    timestamps = coders.carried.of_run([*records.timestamps])
+    partitions = [NO_KEY_PARTITION if key is None else BY_KEY for key in keys] if None in keys else None
+    outbox.extend(destination.name, OutputColumns(keys, values, timestamps, partitions, headers))
     return True

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from ..errors import TooLate
-from ..output import OutputRecord
+from ..output import BY_KEY, OutputColumns, OutputRecord
 
 logger = logging.getLogger("streamcluster")
-Outputs = dict[str, list[OutputRecord]]
+Outputs = dict[str, OutputColumns]
 
 
 class _Ended:
@@ -34,10 +34,10 @@ class _Ended:
         raise error
 
 
-# A list of records is looked into when it has so many, and each time it has doubled; 16 records of it, 2 us.
+# The records of a topic are looked into when there are so many, and each time they have doubled; 16 of them, 2 us.
 FIRST_LOOK_RECORDS = 8
 SAMPLE_RECORDS = 16
-# A record in the outbox: a tuple, two bytes objects, a slot.
+# A record in the outbox: two bytes objects, an int, a slot in five lists that have room to grow.
 OUTPUT_OVERHEAD_BYTES = 200
 
 
@@ -57,13 +57,13 @@ class OutputRoom:
         # As of the last look at one of them.
         self.record_bytes = OUTPUT_OVERHEAD_BYTES
 
-    def is_over(self, records: list[OutputRecord]) -> bool:
-        """Whether this list of an outbox takes more than it may: all that there is, or a quarter when all is taken."""
-        if self._bytes_max is None or not records:
+    def is_over(self, columns: OutputColumns) -> bool:
+        """Whether this topic of an outbox takes more than it may: all that there is, or a quarter when all is taken."""
+        if self._bytes_max is None or not columns:
             return False
         bytes_max = self._bytes_max()
-        self.record_bytes = max(record_size(records), self.record_bytes * 3 // 4)
-        size = self.record_bytes * len(records)
+        self.record_bytes = max(record_size(columns), self.record_bytes * 3 // 4)
+        size = self.record_bytes * len(columns)
         return size > bytes_max or (size > bytes_max // 4 and self.record_bytes * self._count() > bytes_max)
 
 
@@ -89,7 +89,7 @@ class Outbox:
         self.topics: Outputs = {}
         self.has_ended = False
         self._records_max = records_max
-        # How many records a list may have before it is looked at: a comparison for each record, and no more.
+        # How many records a topic may have before it is looked at: a comparison for each record, and no more.
         self._look_at = min(records_max, FIRST_LOOK_RECORDS)
         self._on_full = on_full
         self._room_for = room_for or OutputRoom()
@@ -107,32 +107,48 @@ class Outbox:
         self._look_at = min(self._records_max, FIRST_LOOK_RECORDS)
 
     def append(self, topic: str, record: OutputRecord) -> bool:
-        """Add one record; True when the sender had better wait for `room`."""
+        """Add one record of any kind; True when the sender had better wait for `room`."""
         try:
-            records = self.topics[topic]
+            columns = self.topics[topic]
         except KeyError:
-            self.topics[topic] = [record]
-            if self._records_max < sys.maxsize:
-                self._look_at = min(self._records_max, FIRST_LOOK_RECORDS)
-            # What is behind grows when this is moved there, and then this begins anew: no need to ask at each record.
-            return self._records_max < 1 or (self._behind is not None and self._behind.is_crowded(topic))
-        records.append(record)
-        return len(records) > self._look_at and self._is_over(records)
+            return self._begin(topic, record)
+        columns.append(record)
+        return len(columns) > self._look_at and self._is_over(columns)
 
-    def _is_over(self, records: list[OutputRecord]) -> bool:
-        if len(records) > self._records_max:
+    def add(self, topic: str, key: bytes | None, value: bytes | None, timestamp: int) -> bool:
+        """As `append`, of a record without partition and headers: there may be one for each event."""
+        try:
+            columns = self.topics[topic]
+        except KeyError:
+            return self._begin(topic, (key, value, BY_KEY, timestamp, None))
+        columns.keys.append(key)
+        values = columns.values
+        values.append(value)
+        columns.timestamps.append(timestamp)
+        return len(values) > self._look_at and self._is_over(columns)
+
+    def _begin(self, topic: str, record: OutputRecord) -> bool:
+        columns = self.topics[topic] = OutputColumns()
+        columns.append(record)
+        if self._records_max < sys.maxsize:
+            self._look_at = min(self._records_max, FIRST_LOOK_RECORDS)
+        # What is behind grows when this is moved there, and then this begins anew: no need to ask at each record.
+        return self._records_max < 1 or (self._behind is not None and self._behind.is_crowded(topic))
+
+    def _is_over(self, columns: OutputColumns) -> bool:
+        if len(columns) > self._records_max:
             return True
-        is_over = self._room_for.is_over(records)
+        is_over = self._room_for.is_over(columns)
         # Who does not await goes on, and is not to pay for a look at each record.
-        self._look_at = min(self._records_max, len(records) + FIRST_LOOK_RECORDS if is_over else 2 * len(records))
+        self._look_at = min(self._records_max, len(columns) + FIRST_LOOK_RECORDS if is_over else 2 * len(columns))
         return is_over
 
     def is_crowded(self, topic: str) -> bool:
         """More waits for `topic` than may."""
-        records = self.topics.get(topic, ())
-        if self._records_max == sys.maxsize or not records:
+        columns = self.topics.get(topic)
+        if self._records_max == sys.maxsize or not columns:
             return False
-        return len(records) > self._records_max or self._room_for.is_over(list(records))
+        return len(columns) > self._records_max or self._room_for.is_over(columns)
 
     async def room(self) -> None:
         """Wait until what is here has been taken out, or more may wait."""
@@ -145,9 +161,9 @@ class Outbox:
         """A sender is held up."""
         return any(not waiter.done() for waiter in self._waiting)
 
-    def records_of(self, topic: str) -> list[OutputRecord]:
-        """The list that records for `topic` go to until the next `swap`."""
-        return self.topics.setdefault(topic, [])
+    def extend(self, topic: str, columns: OutputColumns) -> None:
+        """Add many records, that nobody else adds to; of one event each, whose sender need not wait for room."""
+        merge(self.topics, {topic: columns})
 
     def end(self) -> None:
         """No commit will take anything from here: who sends is told so."""
@@ -176,17 +192,18 @@ class Outbox:
         self._waiting.clear()
 
 
-def record_size(records: list[OutputRecord]) -> int:
+def record_size(columns: OutputColumns) -> int:
     """What one of these takes, on average, by a sample. Headers are not looked at: they are few and short."""
-    sample = records[:: len(records) // SAMPLE_RECORDS + 1]
-    size = sum([len(record[0] or b"") + len(record[1] or b"") for record in sample])
-    return size // len(sample) + OUTPUT_OVERHEAD_BYTES
+    step = len(columns) // SAMPLE_RECORDS + 1
+    values = columns.values[::step]
+    size = sum([len(data or b"") for data in [*columns.keys[::step], *values]])
+    return size // len(values) + OUTPUT_OVERHEAD_BYTES
 
 
 def merge(into: Outputs, outputs: Outputs) -> None:
-    """Add the records of `outputs` to those of `into`, topic by topic."""
-    for topic, records in outputs.items():
+    """Add the records of `outputs` to those of `into`, topic by topic; nobody may add to `outputs` any more."""
+    for topic, columns in outputs.items():
         if topic in into:
-            into[topic] += records
+            into[topic].extend(columns)
         else:
-            into[topic] = records
+            into[topic] = columns

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..ids import TP, TaskId
-from ..output import OutputRecord
+from ..output import OutputColumns
 from ..policies import ErrorPolicy
 from .shards import Changes
 
@@ -28,7 +28,7 @@ class TaskCommit:
 
     task: TaskId
     offsets: dict[TP, Committed]
-    outputs: dict[str, list[OutputRecord]]
+    outputs: dict[str, OutputColumns]
     changes: dict[str, Changes]
 
     def is_empty(self) -> bool:
@@ -41,7 +41,7 @@ class Commit:
     """One commit: the tasks that take part, and what the worker's own functions sent."""
 
     tasks: list[TaskCommit] = field(default_factory=list)
-    outputs: dict[str, list[OutputRecord]] = field(default_factory=dict)
+    outputs: dict[str, OutputColumns] = field(default_factory=dict)
 
     def is_empty(self) -> bool:
         """There is nothing to commit."""

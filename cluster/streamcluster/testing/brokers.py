@@ -90,7 +90,7 @@ class SimulatedWrites:
     def produce(self, outputs: Outputs) -> asyncio.Future[None] | None:
         """Into the transaction, or, without transactions, to everybody."""
         if self.exactly_once:
-            merge(self.open, {topic: list(records) for topic, records in outputs.items()})
+            merge(self.open, {topic: columns.part(0, len(columns)) for topic, columns in outputs.items()})
         else:
             self._send(outputs)
         return None
@@ -112,7 +112,7 @@ class SimulatedWrites:
         """Write a commit to the logs and the positions, and then to the stores."""
         outputs, self.open = self.open, {}
         for one in (commit.outputs, *(cut.outputs for cut in commit.tasks)):
-            merge(outputs, {topic: list(records) for topic, records in one.items()})
+            merge(outputs, {topic: columns.part(0, len(columns)) for topic, columns in one.items()})
         self._send(outputs)
         ends = {cut.task: self._send_changes(cut.task, cut.changes) for cut in commit.tasks}
         failed: dict[TaskId, StoreFailed] = {}
@@ -127,9 +127,9 @@ class SimulatedWrites:
         return failed
 
     def _send(self, outputs: Outputs) -> None:
-        for topic, records in outputs.items():
+        for topic, columns in outputs.items():
             self._logs.partition_counts.setdefault(topic, 1)
-            for record in records:
+            for record in columns.records():
                 self._logs.add(topic, record, self._now())
 
     def _send_changes(self, task: TaskId, changes: Mapping[str, Mapping[bytes, bytes | None]]) -> dict[str, int]:

@@ -10,7 +10,6 @@ import logging
 import time
 from dataclasses import dataclass
 
-from ..batch import Column
 from ..output import AT_COMMIT, NO_TIMESTAMP, NOT_AT_COMMIT
 from ..settings import Settings
 from . import ResolvedTopic
@@ -110,7 +109,7 @@ class CarriedTime:
             )
         return AT_COMMIT
 
-    def of_run(self, milliseconds: Column[int]) -> Column[int]:
+    def of_run(self, milliseconds: list[int]) -> list[int]:
         """The same for those of a run as its records have them; most need not be looked at."""
         if max(milliseconds) <= self.sure and 0 not in milliseconds:
             return milliseconds

@@ -22,7 +22,7 @@ from streamcluster.kafka.opening import (
     retry,
 )
 from streamcluster.kafka.verdicts import ResetNeeded, is_silence
-from streamcluster.output import OutputRecord
+from streamcluster.output import OutputColumns
 from streamcluster.settings import Settings
 
 from .sender import Sender, give_up_if_deaf
@@ -89,15 +89,15 @@ class Committer:
         """Why records of this worker do not all go to the client in C; empty: they do."""
         return self._outputs.native_not or self._rows.native_not
 
-    def produce_at_once(self, outputs: Mapping[str, list[OutputRecord]]) -> bool:
+    def produce_at_once(self, outputs: Mapping[str, OutputColumns]) -> bool:
         """As `produce_early`, on the loop; False, with nothing done, when it would have to wait for room."""
-        if not self._outputs.reserve([record for topic in outputs.values() for record in topic]):
+        if not self._outputs.reserve(outputs.values()):
             return False
         self._produce(outputs, time.monotonic() + self._timeout, reserved=True)
         self._outputs.poll()
         return True
 
-    def produce_early(self, outputs: Mapping[str, list[OutputRecord]]) -> None:
+    def produce_early(self, outputs: Mapping[str, OutputColumns]) -> None:
         """Hand outputs to librdkafka before their commit, so that the commit itself finds them sent.
 
         Raises:
@@ -108,8 +108,8 @@ class Committer:
 
     def commit(
         self,
-        outputs: Mapping[str, list[OutputRecord]],
-        changelogs: Mapping[TP, list[OutputRecord]],
+        outputs: Mapping[str, OutputColumns],
+        changelogs: Mapping[TP, OutputColumns],
         offsets: Mapping[TP, tuple[int, str]],
     ) -> dict[TP, int]:
         """Commit one step of the app.
@@ -167,20 +167,20 @@ class Committer:
             retry("Beginning a transaction", lambda _: self._producer.begin_transaction(), 0.0)
             self._begun = True
 
-    def _produce(self, outputs: Mapping[str, list[OutputRecord]], deadline: float, *, reserved: bool = False) -> None:
+    def _produce(self, outputs: Mapping[str, OutputColumns], deadline: float, *, reserved: bool = False) -> None:
         if self._settings.exactly_once:
             self._begin()
-        for topic, records in outputs.items():
-            self._outputs.produce(topic, records, deadline, reserved=reserved)
+        for topic, columns in outputs.items():
+            self._outputs.produce(topic, columns, deadline, reserved=reserved)
 
     def _write_rows(
-        self, changelogs: Mapping[TP, list[OutputRecord]], offsets: Mapping[TP, tuple[int, str]], deadline: float
+        self, changelogs: Mapping[TP, OutputColumns], offsets: Mapping[TP, tuple[int, str]], deadline: float
     ) -> dict[TP, int]:
         """Put them into the transaction, and end it."""
         self._begin()
-        for tp, records in changelogs.items():
-            if records:
-                self._rows.produce_landing(tp, records, deadline, self._landed)
+        for tp, columns in changelogs.items():
+            if columns:
+                self._rows.produce_landing(tp, columns, deadline, self._landed)
         if offsets:
             positions = [TopicPartition(tp.topic, tp.partition, at, metadata) for tp, (at, metadata) in offsets.items()]
             self._add_offsets(positions, deadline)

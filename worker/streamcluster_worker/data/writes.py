@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from streamcluster.engine.outbox import Outputs, merge
 from streamcluster.engine.values import Commit
 from streamcluster.ids import TP, TaskId
-from streamcluster.output import AT_COMMIT, BY_KEY, OutputRecord
+from streamcluster.output import AT_COMMIT, OutputColumns
 from streamcluster.stores import StoreFailed, TaskStore
 
 from .clients import Clients
@@ -75,14 +75,14 @@ class KafkaWrites:
         """In the thread."""
         outputs: Outputs = {}
         merge(outputs, commit.outputs)
-        changelogs: dict[TP, list[OutputRecord]] = {}
+        changelogs: dict[TP, OutputColumns] = {}
         offsets: dict[TP, tuple[int, str]] = {}
         for cut in commit.tasks:
             merge(outputs, cut.outputs)
             offsets.update({tp: (at.next_offset, at.metadata) for tp, at in cut.offsets.items()})
             for table, changes in cut.changes.items():
                 tp = TP(self._changelogs[table], cut.task.partition)
-                changelogs[tp] = [(key, value, BY_KEY, AT_COMMIT, None) for key, value in changes.items()]
+                changelogs[tp] = OutputColumns([*changes], [*changes.values()], [AT_COMMIT] * len(changes))
         landed = self._clients.committer.commit(outputs, changelogs, offsets)
         self._committed.update({tp: offset for tp, (offset, _) in offsets.items()})
         failed: dict[TaskId, StoreFailed] = {}

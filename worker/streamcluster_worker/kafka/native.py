@@ -1,4 +1,4 @@
-"""The native path: records go to librdkafka and come from it in C (worker/native/native.c), where that was built.
+"""The native path: columns of records go to librdkafka and come from it in C (worker/native/native.c), if it was built.
 
 It decides whether that can be, and says why not. A client is of confluent-kafka either way; one that was made with the
 plugin is known to the module in C, and any other gives and gets its records in Python.
@@ -15,12 +15,12 @@ from typing import NamedTuple
 from confluent_kafka import Consumer, KafkaError, Producer, cimpl
 
 from streamcluster.batch import RecordHeaders
-from streamcluster.output import OutputRecord
+from streamcluster.output import OutputColumns
 from streamcluster.settings import Settings
 
 try:
     from .._native import __file__ as _FILE
-    from .._native import can_take, is_known, load, missed, produce
+    from .._native import can_take, is_known, load, measure, missed, produce
     from .._native import take as _take
 except ModuleNotFoundError:
     _NOT_THERE = "there was no C compiler, or no Python.h, when streamcluster was installed (docs/native.md)"
@@ -91,13 +91,23 @@ def why_not_for(settings: Settings, producer: Producer) -> str:
     return reason
 
 
-def give(producer: Producer, topic: str, records: list[OutputRecord], partition: int) -> NotTaken | None:
-    """Give records to librdkafka in order. partition: of those that name none."""
-    taken, code = produce(producer, topic, records, partition)
+def give(
+    producer: Producer, topic: str, columns: OutputColumns, partition: int, start: int, end: int
+) -> NotTaken | None:
+    """Give those records from `start` to `end` to librdkafka, in order. partition: of those that name none."""
+    keys, values, timestamps = columns.keys, columns.values, columns.timestamps
+    taken, code = produce(
+        *(producer, topic, keys, values, timestamps, columns.partitions, columns.headers, partition, start, end)
+    )
     if code == 0:
         return None
     # In the client's own words.
     return NotTaken(taken, KafkaError(code, f"Unable to produce message: {KafkaError(code).str()}"))
+
+
+def size_of(column: list[bytes | None], *, native: bool) -> int:
+    """How many bytes these keys or values are."""
+    return measure(column) if native else sum(map(len, filter(None, column)))
 
 
 def is_taken_natively(consumer: Consumer) -> bool:
