@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Protocol
 
-from .batch import Batch, KafkaRecord
+from .batch import Batch, Column, KafkaRecord
 from .errors import AppError
 from .headers import pairs_of
 from .ids import TP, TaskId
@@ -140,7 +140,7 @@ class Cursor:
     The position is derived from how much the iterator has left, so the hot loop stores nothing per event.
     """
 
-    __slots__ = ("iterator", "kept", "owner", "run", "task")
+    __slots__ = ("_buffer", "_timestamps", "iterator", "kept", "owner", "run", "task")
 
     def __init__(self, owner: str, task: TaskId | None) -> None:
         self.owner = owner
@@ -150,6 +150,9 @@ class Cursor:
         self.run: Run | None = None
         # Over a list or a tuple: it knows how much is left.
         self.iterator: Any = iter(())
+        # The timestamps of the batch in hand, once one of them was asked for: as it has them, and as ints.
+        self._buffer: Column[int] | None = None
+        self._timestamps: list[int] = []
 
     def consumed_count(self) -> int:
         """How many values of the run were handed out; the current event is the last of them."""
@@ -167,12 +170,15 @@ class Cursor:
         """What is sent now is of this time, in ms: the current event's, the latest of a batch, else of the commit."""
         if self.kept.handed_out:
             return self.kept.timestamp()
-        if self.run is None:
-            return AT_COMMIT
-        # In place, since this is done for each record that is sent.
         run = self.run
+        if run is None:
+            return AT_COMMIT
+        # In place, since this is done for each record that is sent; a buffer makes an int each time that it is asked.
+        buffer = run.batch.timestamps
+        if buffer is not self._buffer:
+            self._buffer, self._timestamps = buffer, [*buffer]
         count = len(run.values) - self.iterator.__length_hint__()
-        return (run.batch.timestamps[run.start + count - 1] or NOT_AT_COMMIT) if count else AT_COMMIT
+        return (self._timestamps[run.start + count - 1] or NOT_AT_COMMIT) if count else AT_COMMIT
 
 
 class OutboxLike(Protocol):

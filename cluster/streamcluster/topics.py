@@ -20,6 +20,8 @@ from .settings import Settings
 from .topology.limits import CarriedTime, TopicLimits, limits_of
 
 logger = logging.getLogger("streamcluster")
+# Bound once: for each record that is sent they are called twice as fast so.
+_outbox_here, _cursor_here = outbox_var.get, cursor_var.get
 
 
 class Sent:
@@ -51,6 +53,9 @@ class Coders:
     encode_value: Callable[[Any], bytes | None]
     limits: TopicLimits
     carried: CarriedTime
+    # What is asked of both for each record that is sent.
+    name: str
+    record_bytes_max: int
     # What to say, once, when a value does not decode.
     hint: str | None = None
 
@@ -114,6 +119,8 @@ class Topic:
             encode_value=make_encoder(self.value_type, self.value_serializer, default_serializer=value, **bounds),
             limits=limits,
             carried=CarriedTime(self.describe(), limits),
+            name=self.names[0] if self.names else "",
+            record_bytes_max=limits.record_bytes_max,
             hint=text_hint(self.value_type, self.value_serializer, value),
         )
 
@@ -145,28 +152,29 @@ class Topic:
             AppError: outside of a running app. ValueError, TypeError: the topic does not take it: it is too large, for
                 a partition that is not there, or its timestamp is too far from now.
         """
-        outbox = outbox_var.get() or current_outbox()
+        outbox = _outbox_here() or current_outbox()
         if partition is not None or timestamp is not None or headers or self.on_produce is not None:
             if outbox.append(self.name, self.prepare(key, value, partition, timestamp, headers)):
                 await outbox.room()
             return SENT
-        # The rest is `prepare` for what most records are, without a call: as many come here as there are events.
+        # The rest is `prepare` for what most records are, without a call: as many come here as there are events. Python
+        # is quick with a function in a slot only if it is read first and called then.
         coders = self._coders or self.coders
-        part = "value"
+        part, encode = "value", coders.encode_value
         try:
-            data = None if value is None else coders.encode_value(value)
-            part = "key"
-            key_data = None if key is None else coders.encode_key(key)
+            data = None if value is None else encode(value)
+            part, encode = "key", coders.encode_key
+            key_data = None if key is None else encode(key)
         except Exception as error:
             raise UnsendableRecord(self.name, part, key, value, error) from error
-        cursor = cursor_var.get()
+        cursor = _cursor_here()
         carried = AT_COMMIT if cursor is None else cursor.timestamp()
         if carried > coders.carried.sure:
             carried = coders.carried.of(carried)
         size = len(data or b"") + len(key_data or b"")
-        if size > coders.limits.record_bytes_max:
+        if size > coders.record_bytes_max:
             coders.limits.check_size(self.name, size)
-        if outbox.add(self.names[0] if self.names else self.name, key_data, data, carried):
+        if outbox.add(coders.name or self.name, key_data, data, carried):
             await outbox.room()
         return SENT
 
