@@ -39,6 +39,8 @@ STAGES = {
     "produce": (
         "streamcluster/topics.py",
         "streamcluster/output.py",
+        "streamcluster/engine/agent_body.py",
+        "streamcluster/engine/forward_body.py",
         "streamcluster/engine/outbox.py",
         "streamcluster_worker/data/sender.py",
     ),

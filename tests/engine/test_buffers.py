@@ -14,7 +14,7 @@ from streamcluster.engine.engine import Engine
 from streamcluster.engine.outbox import Outbox
 from streamcluster.errors import TooLate
 from streamcluster.ids import TP
-from streamcluster.output import output_of
+from streamcluster.output import OutputColumns, output_of
 from streamcluster.testing import Driver
 from streamcluster.testing.topics import batches_of
 
@@ -143,5 +143,9 @@ def test_outbox_that_has_ended_refuses_and_is_empty(caplog: pytest.LogCaptureFix
     for _ in range(2):
         with pytest.raises(TooLate, match="topic 'out' is refused"):
             outbox.append("out", output_of(key=b"k", value=b"v"))
+        with pytest.raises(TooLate, match="topic 'out' is refused"):
+            outbox.add("out", b"k", b"v", 0)
+        with pytest.raises(TooLate, match="topic 'out' is refused"):
+            outbox.extend("out", OutputColumns([b"k"], [b"v"], [0]))
         assert (outbox.count(), outbox.swap(), outbox.is_full()) == (0, {}, False)
-    assert caplog.text.count("topic 'out' is refused") == 2
+    assert caplog.text.count("topic 'out' is refused") == 6

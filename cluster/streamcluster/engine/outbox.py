@@ -163,7 +163,10 @@ class Outbox:
 
     def extend(self, topic: str, columns: OutputColumns) -> None:
         """Add many records, that nobody else adds to; of one event each, whose sender need not wait for room."""
-        merge(self.topics, {topic: columns})
+        try:
+            self.topics[topic].extend(columns)
+        except KeyError:
+            self.topics[topic] = columns
 
     def end(self) -> None:
         """No commit will take anything from here: who sends is told so."""

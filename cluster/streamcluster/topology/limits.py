@@ -111,7 +111,7 @@ class CarriedTime:
 
     def of_run(self, milliseconds: list[int]) -> list[int]:
         """The same for those of a run as its records have them; most need not be looked at."""
-        if max(milliseconds) <= self.sure and 0 not in milliseconds:
+        if (self.sure >= _EVER_MS or max(milliseconds) <= self.sure) and 0 not in milliseconds:
             return milliseconds
         return [self.of(one or NOT_AT_COMMIT) for one in milliseconds]
 
