@@ -62,7 +62,7 @@ class TaskStore(Protocol):
         """The changelog offset to restore from; None: this shard is empty and has never been restored."""
         ...
 
-    def restore(self, table: str, records: Sequence[tuple[bytes, bytes | None]], next_offset: int) -> None:
+    def restore(self, table: str, records: Iterable[tuple[bytes, bytes | None]], next_offset: int) -> None:
         """Apply changelog records in changelog order (later ones win) and remember `next_offset`, atomically."""
         ...
 
@@ -176,7 +176,7 @@ class MemoryStore:
         """The changelog offset to restore from; None: this shard is empty and has never been restored."""
         return self._next_offsets.get(table)
 
-    def restore(self, table: str, records: Sequence[tuple[bytes, bytes | None]], next_offset: int) -> None:
+    def restore(self, table: str, records: Iterable[tuple[bytes, bytes | None]], next_offset: int) -> None:
         """Apply a batch of changelog records in changelog order (later ones win) and remember `next_offset`."""
         with self._reading:
             self._shards[table].apply(records)

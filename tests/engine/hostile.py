@@ -182,7 +182,7 @@ class BrittleStore:
         """Where a restore begins."""
         return self._store.changelog_next_offset(table)
 
-    def restore(self, table: str, records: Sequence[tuple[bytes, bytes | None]], next_offset: int) -> None:
+    def restore(self, table: str, records: Iterable[tuple[bytes, bytes | None]], next_offset: int) -> None:
         """From the changelog."""
         self._store.restore(table, records, next_offset)
 

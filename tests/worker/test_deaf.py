@@ -28,7 +28,7 @@ from streamcluster_worker.data.clients import Clients
 from streamcluster_worker.data.committer import Committer
 from streamcluster_worker.kafka.consumers import open_consumer
 from streamcluster_worker.kafka.producers import open_producer, open_transactional_producer
-from streamcluster_worker.state import follow, restore
+from streamcluster_worker.state import follow, replay, restore
 from tests.conftest import MakeTopic
 from tests.process import topics
 from tests.process.waiting import eventually
@@ -40,8 +40,7 @@ SECONDS = 30.0
 QUIET_SECONDS = 0.5
 OFFSETS_PATIENCE = f"{offsets.__name__}._PATIENCE_SECONDS"
 CONNECT_PATIENCE = f"{connect.__module__}._CONNECT_SECONDS"
-RESTORE_PATIENCE = f"{restore.__name__}.QUIET_SECONDS"
-FOLLOW_PATIENCE = f"{follow.__name__}.QUIET_SECONDS"
+REPLAY_PATIENCE = f"{replay.__name__}.QUIET_SECONDS"
 NOWHERE = Settings(id="deaf", broker="kafka://127.0.0.1:1")
 
 Open = Callable[[Settings, Connection], Consumer]
@@ -124,7 +123,7 @@ def test_a_task_is_restored_by_another_one(
     monkeypatch: pytest.MonkeyPatch, broker_url: str, make_topic: MakeTopic, topic_prefix: str
 ) -> None:
     """A consumer that brings nothing to a task that waits is replaced."""
-    opened = first_is_deaf(monkeypatch, restore, "open_changelog_consumer", RESTORE_PATIENCE)
+    opened = first_is_deaf(monkeypatch, restore, "open_changelog_consumer", REPLAY_PATIENCE)
     rig = following.Rig(broker_url, topic_prefix, lambda _: MemoryStore(["t"]))
     topic, store, ended = make_topic(f"{topic_prefix}log", 1), MemoryStore(["t"]), list[Exception | None]()
     commit(rig.producer(), topic, numbered(100))
@@ -147,14 +146,14 @@ def test_a_standby_is_fed_by_another_one(
     monkeypatch: pytest.MonkeyPatch, broker_url: str, make_topic: MakeTopic, topic_prefix: str
 ) -> None:
     """A consumer that brings nothing of a log that grows is replaced; one that has nothing to bring is not."""
-    opened = first_is_deaf(monkeypatch, follow, "open_follower_consumer", FOLLOW_PATIENCE)
+    opened = first_is_deaf(monkeypatch, follow, "open_follower_consumer", REPLAY_PATIENCE)
     rig = following.Rig(broker_url, topic_prefix, lambda _: MemoryStore(["t"]))
     topic = make_topic(f"{topic_prefix}log", 1)
     commit(rig.producer(), topic, numbered(100))
     rig.follower.follow(following.TASK, [("t", topic, 0)])
     rig.wait_for_end(topic)
     assert rig.rows() == numbered(100)
-    monkeypatch.setattr(FOLLOW_PATIENCE, QUIET_SECONDS)
+    monkeypatch.setattr(REPLAY_PATIENCE, QUIET_SECONDS)
     at_end = time.monotonic()
     eventually(lambda: time.monotonic() - at_end > 3 * QUIET_SECONDS, SECONDS, "it was quiet for a while")
     rig.follower.stop()

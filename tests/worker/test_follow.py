@@ -155,21 +155,6 @@ def test_follower_steps_aside_while_a_task_is_restored(rig: Rig, topic: str) -> 
     assert rig.rows() == numbered(3)
 
 
-def test_open_transaction_is_waited_for(rig: Rig, topic: str) -> None:
-    """What is not decided is not applied, nor what stands behind it; then it is, in the log's order."""
-    opened = rig.producer("slow")
-    opened.begin_transaction()
-    opened.produce(topic, key=b"a", value=b"undecided", partition=0)
-    assert opened.flush(30) == 0
-    commit(rig.producer(), topic, [(b"a", b"later")])
-    rig.follower.follow(TASK, [("t", topic, 0)])
-    eventually(lambda: rig.standing().lag == {topic: 3}, SECONDS, "the lag is known", lambda: str(rig.standing()))
-    assert rig.rows() == []
-    opened.commit_transaction(30.0)
-    rig.wait_for_end(topic)
-    assert rig.rows() == [(b"a", b"later")]
-
-
 def test_promotion_replays_only_the_tail(rig: Rig, topic: str) -> None:
     """A standby that is left is restored by what came since: the rows that it had are not read again."""
     producer = rig.producer()
@@ -248,7 +233,7 @@ def test_standby_that_is_followed_again_at_once_misses_nothing(rig: Rig, topic: 
 
 def functions_of(rig: Rig) -> list[str]:
     """What the follower's thread is in, the innermost last."""
-    thread = rig.follower._thread
+    thread = rig.follower._replay.thread
     assert thread is not None
     assert thread.ident is not None
     return [frame.name for frame in traceback.extract_stack(sys._current_frames()[thread.ident])]
@@ -268,28 +253,6 @@ def test_trimmed_log_empties_the_standby(rig: Rig, topic_prefix: str, make_topic
     rig.is_restoring.clear()
     rig.wait_for_end(topic)
     assert (b"new", b"3") in rig.rows()
-
-
-def test_store_from_before_the_begin_is_emptied(rig: Rig, topic_prefix: str, make_topic: MakeTopic) -> None:
-    """A store that finds the log trimmed when it is opened has nothing of what it had."""
-    topic = make_topic(topic_prefix + "log", 1)
-    producer = rig.producer()
-    commit(producer, topic, [(b"old", b"1")])
-    commit(producer, topic, [(b"new", b"2")])
-    trim(rig.settings, topic, 2)
-    rig.shelf.open(TASK).restore("t", [(b"deleted since", b"x")], 1)
-    rig.follower.follow(TASK, [("t", topic, 0)])
-    rig.wait_for_end(topic)
-    assert rig.rows() == [(b"new", b"2")]
-
-
-def test_store_ahead_of_the_log_is_emptied(rig: Rig, topic: str) -> None:
-    """It belongs to an earlier topic of that name."""
-    commit(rig.producer(), topic, [(b"a", b"1")])
-    rig.shelf.open(TASK).restore("t", [(b"earlier", b"x")], 1000)
-    rig.follower.follow(TASK, [("t", topic, 0)])
-    rig.wait_for_end(topic)
-    assert rig.rows() == [(b"a", b"1")]
 
 
 def test_topic_that_comes_later_is_followed_then(rig: Rig, topic_prefix: str, make_topic: MakeTopic) -> None:

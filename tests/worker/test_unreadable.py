@@ -12,21 +12,15 @@ from hypothesis import strategies as st
 
 from streamcluster.batch import Batch
 from streamcluster.ids import TP, TaskId
-from streamcluster.kafka.offsets import Offsets
 from streamcluster.kafka.opening import Connection
 from streamcluster.settings import Settings
-from streamcluster.stores import MemoryStore
 from streamcluster_worker.data.source import Source
 from streamcluster_worker.data.unreadable import PackedBatch
 from streamcluster_worker.kafka.consumers import open_consumer
-from streamcluster_worker.state.follow import Follower
-from streamcluster_worker.state.restore import Restorer
 from tests.conftest import MakeTopic
 from tests.process.checker import Row
 from tests.process.poison import send_unpackable
 from tests.process.records import send
-from tests.process.waiting import eventually
-from tests.worker.following import Shelf
 
 SECONDS = 60.0
 TASK, OTHER = TaskId(1, 0), TaskId(1, 1)
@@ -94,60 +88,3 @@ def test_source_gives_what_stands_for_a_batch_that_cannot_be_unpacked(
     assert came == {TP(topic, 0): [0, 1, 1 + records, 2 + records, 3 + records], TP(topic, 1): [0]}
     assert [one.offsets[0] for one in stands] == [1 + records, 3 + records]
     assert f"offsets 2 to {1 + records} cannot be unpacked" in str(stands[0].why)
-
-
-def test_a_changelog_that_cannot_be_unpacked_keeps_only_its_task_waiting(
-    make_topic: MakeTopic, topic_prefix: str, broker_url: str
-) -> None:
-    """That task is not restored, and says which topic, partition and offset it waits for; another one is."""
-    bootstrap, topic = broker_url.removeprefix("kafka://"), make_topic(f"{topic_prefix}log", 2)
-    for partition in (0, 1):
-        send(bootstrap, topic, [Row("k", b"a")], partition)
-    send_unpackable(bootstrap, topic, 0)
-    settings, connection = Settings(id="shop", broker=broker_url), Connection()
-    done: list[TaskId] = []
-    failed: list[tuple[TaskId, Exception]] = []
-    restorer = Restorer(
-        settings,
-        connection,
-        Offsets(settings, connection),
-        done=done.append,
-        failed=lambda task, error: failed.append((task, error)),
-    )
-    try:
-        restorer.start(TASK, MemoryStore(["t"]), [("t", topic, 0)])
-        error = eventually(lambda: restorer.error(TASK), SECONDS, "it says why it waits")
-        restorer.start(OTHER, MemoryStore(["t"]), [("t", topic, 1)])
-        eventually(lambda: done == [OTHER], SECONDS, "the other task is restored")
-        assert failed == []
-        assert error is not None
-        assert f"{topic}[0] at 1" in error
-        assert "_BAD_COMPRESSION" in error
-        assert restorer.progress(TASK) == (1, 2)
-    finally:
-        restorer.stop()
-
-
-def test_a_standby_of_a_changelog_that_cannot_be_unpacked_says_so(
-    make_topic: MakeTopic, topic_prefix: str, broker_url: str
-) -> None:
-    """It stays where that is, and another one gets to its end."""
-    bootstrap, topic = broker_url.removeprefix("kafka://"), make_topic(f"{topic_prefix}log", 2)
-    for partition in (0, 1):
-        send(bootstrap, topic, [Row("k", b"a")], partition)
-    send_unpackable(bootstrap, topic, 0)
-    settings, connection = Settings(id="shop", broker=broker_url), Connection()
-    follower = Follower(settings, connection, Offsets(settings, connection), Shelf(lambda _: MemoryStore(["t"])))
-    try:
-        follower.follow(TASK, [("t", topic, 0)])
-        follower.follow(OTHER, [("t", topic, 1)])
-
-        def is_said() -> bool:
-            stuck, fine = follower.standing(TASK), follower.standing(OTHER)
-            assert stuck is not None
-            assert fine is not None
-            return f"{topic}[0] at 1: records that" in (stuck.error or "") and fine.lag == {topic: 0}
-
-        eventually(is_said, SECONDS, "one says why it waits and the other is at the end")
-    finally:
-        follower.stop()

@@ -1,4 +1,4 @@
-"""Changelogs: where the replay of one starts, how far it is, and its records as rows, for restoring and following.
+"""Changelogs: where the replay of one starts, how far it is, and its records as rows.
 
 It decides what a store and a log make of each other (`plan`); it opens no client and knows no thread.
 """
@@ -6,21 +6,16 @@ It decides what a store and a log make of each other (`plan`); it opens no clien
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import groupby
-from operator import methodcaller
+from typing import cast
 
+from streamcluster.batch import Batch
 from streamcluster.ids import TP, TaskId
-from streamcluster.kafka.opening import Consumer, KafkaError, Message, TopicPartition, find_leaders
+from streamcluster.kafka.opening import Consumer, KafkaError, TopicPartition, find_leaders
 from streamcluster.stores import TaskStore
 
 _log = logging.getLogger("streamcluster.restore")
-_error = methodcaller("error")
-_key = methodcaller("key")
-_value = methodcaller("value")
-_topic = methodcaller("topic")
-_partition = methodcaller("partition")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,29 +100,16 @@ def assign_only(consumer: Consumer, logs: Iterable[Log]) -> None:
         log.assigned = True
 
 
-def runs_of(messages: Sequence[Message]) -> Iterator[tuple[TP, KafkaError | None, Sequence[Message]]]:
-    """Split a batch into runs of records of one partition; each error is a run of its own."""
-    if not messages:
-        return
-    topics = list(map(_topic, messages))
-    partitions = list(map(_partition, messages))
-    one_log = topics.count(topics[0]) == len(topics) and partitions.count(partitions[0]) == len(partitions)
-    if one_log and not any(map(_error, messages)):
-        yield TP(topics[0], partitions[0]), None, messages
-        return
-    # Errors are not compared: KafkaError == None raises (confluent-kafka 2.16).
-    for (topic, partition, _), group in groupby(messages, lambda m: (m.topic(), m.partition(), m.error() is None)):
-        run = list(group)
-        yield TP(topic or "", -1 if partition is None else partition), run[0].error(), run
+def is_cut(error: KafkaError) -> bool:
+    """Whether the log lost the offset that is read next: it was trimmed, or made anew."""
+    return error.name() in ("_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE")
 
 
-def rows_of(run: Sequence[Message]) -> list[tuple[bytes, bytes | None]]:
+def rows_of(batch: Batch) -> Iterable[tuple[bytes, bytes | None]]:
     """Keys and values; a record without a key cannot have come from a table and is left out."""
-    return [row for row in zip(map(_key, run), map(_value, run), strict=True) if row[0] is not None]
-
-
-def offset_of(message: Message) -> int:
-    """Where the record is in its log; of the news that the log ends, the next offset to read."""
-    offset = message.offset()
-    assert offset is not None
-    return offset
+    keys = list(batch.keys)
+    rows = zip(keys, batch.values, strict=True)
+    # Quicker than to look for None; an empty key only makes it slow.
+    if not all(keys):
+        return [(key, value) for key, value in rows if key is not None]
+    return cast(Iterable[tuple[bytes, bytes | None]], rows)

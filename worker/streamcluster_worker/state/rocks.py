@@ -7,7 +7,7 @@ Offsets live in the default column family and go into the same WriteBatch as the
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -197,7 +197,7 @@ class RocksStore:
         """The changelog offset to restore from; None: this shard is empty and has never been restored."""
         return self._offsets.get(table)
 
-    def restore(self, table: str, records: Sequence[tuple[bytes, bytes | None]], next_offset: int) -> None:
+    def restore(self, table: str, records: Iterable[tuple[bytes, bytes | None]], next_offset: int) -> None:
         """Apply changelog records in changelog order (later ones win) and remember `next_offset`, atomically.
 
         Fastest with 5,000 records a call.

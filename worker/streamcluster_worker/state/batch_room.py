@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
-from streamcluster.kafka.opening import Message
+from streamcluster.batch import Batch
 
 # The first batch, whose records nobody has seen; and of how many of a batch the size is looked at.
 _RECORDS_FIRST = 64
@@ -30,10 +31,12 @@ class BatchRoom:
             return min(self._records_max, _RECORDS_FIRST)
         return max(1, min(self._records_max, self._bytes_max // self._record_bytes))
 
-    def took(self, messages: Sequence[Message]) -> None:
+    def took(self, batches: Sequence[Batch]) -> None:
         """This is what came."""
-        sample = messages[:: len(messages) // _SAMPLE_RECORDS + 1]
+        step = sum(len(batch.values) for batch in batches) // _SAMPLE_RECORDS + 1
+        columns = (column[::step] for batch in batches for column in (batch.keys, batch.values))
+        sample = [len(data or b"") for data in chain.from_iterable(columns)]
         if sample:
-            size = sum([len(message.key() or b"") + len(message.value() or b"") for message in sample])
-            average = size // len(sample) + _RECORD_OVERHEAD_BYTES
+            # Each record is in it with its key and with its value.
+            average = 2 * sum(sample) // len(sample) + _RECORD_OVERHEAD_BYTES
             self._record_bytes = max(average, self._record_bytes * 7 // 8)

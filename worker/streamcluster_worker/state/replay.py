@@ -1,0 +1,367 @@
+"""Replay: reads changelogs into stores, in a thread of its own with one consumer.
+
+It decides where each store is in each of its changelogs (invariant I4), what of a batch is applied, and what becomes of
+errors that heal by themselves. Which stores are read, for how long, and what to do when one cannot be, its policy says:
+`restore.Restorer` reads to the end and hands over, `follow.Follower` stays there. It knows no event loop, agent or life
+cycle.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from streamcluster.batch import Batch
+from streamcluster.config.security import QUIET_SECONDS
+from streamcluster.errors import BrokerUnreachable, StreamclusterError
+from streamcluster.ids import TaskId
+from streamcluster.kafka.offsets import Offsets
+from streamcluster.kafka.opening import Consumer, KafkaError
+from streamcluster.kafka.verdicts import classify, error_for
+from streamcluster.stores import TaskStore
+
+from ..kafka.batches import Taken, take
+from ..watch import OWN_THREAD
+from .batch_room import BatchRoom
+from .changelogs import Log, assign_only, rows_of, set_course
+
+_log = logging.getLogger("streamcluster.restore")
+# How long the thread steps aside before it looks whether it still must.
+_ASIDE_SECONDS = 0.05
+# Nearer than this to the end, what comes is no restore: the store is tuned for reads.
+NEAR_RECORDS = 10_000
+# A log that cannot be unpacked is looked at again after so long: each look unpacks 100 MB, and only its retention or a
+# compaction may heal it.
+_UNREADABLE_PAUSE_SECONDS = 10.0
+# For how long a store is put off at first.
+PAUSE_SECONDS = 0.1
+
+
+@dataclass(slots=True)
+class StoreReplay:
+    """One store that is brought to the ends of its changelogs. Only the thread changes it, under its `Replay.lock`."""
+
+    task: TaskId
+    logs: list[Log]
+    store: TaskStore | None = None
+    # The store is being opened, by the thread.
+    opening: bool = False
+    # Where the logs begin and end was asked, and the store fits.
+    planned: bool = False
+    # Not ours any more: its store may not be touched.
+    gone: bool = False
+    # It was near the end: its store is tuned for reads, and stays so.
+    near: bool = False
+    # Why it does not get on, None while it does; and time.monotonic() before which it is not tried again.
+    error: str | None = None
+    due: float = 0.0
+    # How often it began again because its log was cut, and for how long it is put off next.
+    restarts: int = 0
+    pause: float = PAUSE_SECONDS
+    # time.monotonic() when its logs were last asked for their ends.
+    asked: float = 0.0
+
+    def lag(self) -> int:
+        """How many offsets it is behind the ends."""
+        return sum(max(0, log.end_offset - log.next_offset) for log in self.logs)
+
+    def is_at_end(self) -> bool:
+        """Whether the ends that it was planned for are reached."""
+        return self.planned and all(log.finished for log in self.logs)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How a policy reads. name: of its thread.
+
+    records_max, bytes_max: what is applied at once; idle_seconds: how long it waits for records before it looks at its
+    orders again; ask_seconds: for the begins and ends of logs; to_end: a log is read up to the end that it had.
+    """
+
+    name: str
+    records_max: int
+    bytes_max: int
+    idle_seconds: float
+    ask_seconds: float
+    to_end: bool
+
+
+class Policy(Protocol):
+    """What restoring and following decide differently. All is called from the thread."""
+
+    def open_consumer(self) -> Consumer:
+        """A new consumer of changelogs."""
+        ...
+
+    def open_store(self, replay: StoreReplay) -> TaskStore:
+        """Its store. Called without the lock; may raise StoreFailed."""
+        ...
+
+    def rests(self) -> None:
+        """There is nothing to replay."""
+        ...
+
+    def must_step_aside(self) -> bool:
+        """Whether nothing is to be done for the moment. Called with the lock."""
+        ...
+
+    def choose(self, able: list[StoreReplay]) -> list[StoreReplay]:
+        """Those that are read now."""
+        ...
+
+    def stepped(self, active: list[StoreReplay], consumer: Consumer, records: int, *, full: bool, began: float) -> None:
+        """So many records came for these, in a step since `began`. full: as many as were asked for."""
+        ...
+
+    def at_end(self, replay: StoreReplay) -> None:
+        """It is where its logs ended when it was planned; only called if the pace says `to_end`."""
+        ...
+
+    def refused(self, replay: StoreReplay, what: str, error: KafkaError) -> None:
+        """Its log cannot be read from there, and that does not heal by itself."""
+        ...
+
+    def failed(self, replay: StoreReplay, error: Exception) -> None:
+        """Its store, or asking for its logs, failed."""
+        ...
+
+
+class Replay:
+    """The stores that one policy replays, and the thread that does it, which begins with the first of them."""
+
+    def __init__(self, policy: Policy, pace: Pace, offsets: Offsets) -> None:
+        """Nothing is opened yet. offsets: asks for the begins and ends of changelogs."""
+        self._policy = policy
+        self._pace = pace
+        self._room = BatchRoom(pace.records_max, pace.bytes_max)
+        self._offsets = offsets
+        # Guards `stores` and every touch of a store, so that after remove() nobody touches the task's store.
+        self.lock = threading.Condition()
+        # Newest last.
+        self.stores: dict[TaskId, StoreReplay] = {}
+        self._stopping = False
+        self._consumer: Consumer | None = None
+        # time.monotonic() when it brought something, had nothing to bring, or was opened.
+        self._heard_at = 0.0
+        self.thread: threading.Thread | None = None
+
+    def add(self, replay: StoreReplay) -> None:
+        """Replay this one, too; from now on its store is the thread's."""
+        with self.lock:
+            earlier = self.stores.pop(replay.task, None)
+            if earlier is not None:
+                earlier.gone = True
+            self.stores[replay.task] = replay
+            self.lock.notify_all()
+            if self.thread is None:
+                self.thread = threading.Thread(target=self._run, name=f"{OWN_THREAD}{self._pace.name}", daemon=True)
+                self.thread.start()
+
+    def remove(self, tasks: Iterable[TaskId]) -> None:
+        """Replay these no more; when this returns their stores are the caller's. Waits for one batch, or one open."""
+        with self.lock:
+            removed = [self.stores.pop(task) for task in tasks if task in self.stores]
+            for replay in removed:
+                replay.gone = True
+            while any(replay.opening for replay in removed):
+                self.lock.wait()
+
+    def stop(self, timeout: float) -> None:
+        """End the thread; the stores stay open, as far as they are."""
+        with self.lock:
+            self._stopping = True
+            for replay in self.stores.values():
+                replay.gone = True
+            self.stores.clear()
+            self.lock.notify_all()
+        if self.thread is not None:
+            self.thread.join(timeout)
+
+    def put_off(self, replay: StoreReplay, error: str | None, seconds: float) -> None:
+        """Begin again with this one, from what its store says, after a while."""
+        if error is not None and error != replay.error:
+            _log.warning("Task %s: %s", replay.task, error)
+        with self.lock:
+            replay.planned = False
+            replay.error = error
+            replay.due = time.monotonic() + seconds
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                self._step()
+            except Exception as error:  # noqa: BLE001
+                # The thread's boundary: every store that is waited for learns why.
+                _log.exception("replaying changelogs")
+                self._drop_consumer()
+                for replay in list(self.stores.values()):
+                    self._policy.failed(replay, error)
+        self._drop_consumer()
+
+    def _step(self) -> None:
+        """Plan what is new, keep what the policy chooses assigned, and apply what has come."""
+        with self.lock:
+            while not self.stores and not self._stopping:
+                self._drop_consumer()
+                self._policy.rests()
+                self.lock.wait()
+            if self._stopping:
+                return
+            if self._policy.must_step_aside():
+                self._heard_at = time.monotonic()
+                self.lock.wait(_ASIDE_SECONDS)
+                return
+            replays = list(self.stores.values())
+        began = time.monotonic()
+        self._plan([one for one in replays if not one.planned and one.due <= began])
+        self._end(replays)
+        now = time.monotonic()
+        able = [one for one in replays if one.planned and one.logs and not one.gone and one.due <= now]
+        active = self._policy.choose(able)
+        if not active:
+            with self.lock:
+                if self.stores.keys() == {one.task for one in replays}:
+                    self.lock.wait(self._pace.idle_seconds)
+            return
+        consumer = self._assign(active)
+        wanted = self._room.records()
+        taken = take(consumer, wanted, 0)
+        if not taken:
+            taken = take(consumer, 1, self._pace.idle_seconds)
+            began = time.monotonic()
+            taken += take(consumer, wanted, 0) if taken else []
+        records = self._take(taken, active)
+        self._end(active)
+        self._policy.stepped(active, consumer, records, full=records >= wanted, began=began)
+        if taken or not any(one.lag() for one in active):
+            self._heard_at = time.monotonic()
+        elif time.monotonic() - self._heard_at >= QUIET_SECONDS:
+            # There is something to come, if it be only that a log ends.
+            self._drop_consumer()
+
+    def _plan(self, replays: Sequence[StoreReplay]) -> None:
+        """Ask for the begins and ends of all their logs at once, and set each log's course."""
+        opened = [one for one in replays if not self._stopping and self._open(one)]
+        if not opened:
+            return
+        if any(one.error is not None for one in opened):
+            # A consumer keeps what it knew of a topic that was cut, or made anew, and never gets on with it.
+            self._drop_consumer()
+        tps = [log.tp for one in opened for log in one.logs]
+        try:
+            ends = self._offsets.end_offsets(tps, timeout=self._pace.ask_seconds)
+            begins = self._offsets.begin_offsets(tps, timeout=self._pace.ask_seconds)
+        except StreamclusterError as error:
+            # One of them is to blame, and the others go on; but nobody waits long for brokers more than once.
+            is_final = len(opened) == 1 or (self._pace.to_end and isinstance(error, BrokerUnreachable))
+            for one in opened:
+                if is_final:
+                    self._policy.failed(one, error)
+                else:
+                    self._plan([one])
+            return
+        for one in opened:
+            try:
+                with self.lock:
+                    if not one.gone:
+                        assert one.store is not None
+                        set_course(one.task, one.store, one.logs, begins, ends)
+                        one.near = one.lag() <= NEAR_RECORDS
+                        one.planned = True
+                        one.asked = time.monotonic()
+            except StreamclusterError as error:
+                self._policy.failed(one, error)
+
+    def _open(self, replay: StoreReplay) -> bool:
+        with self.lock:
+            if replay.gone:
+                return False
+            replay.opening = True
+        try:
+            replay.store = self._policy.open_store(replay)
+        except StreamclusterError as error:
+            self._policy.failed(replay, error)
+            return False
+        finally:
+            with self.lock:
+                replay.opening = False
+                self.lock.notify_all()
+        return True
+
+    def _assign(self, active: Sequence[StoreReplay]) -> Consumer:
+        """Give the consumer the logs of `active` that are to be read, and nothing else."""
+        if self._consumer is None:
+            self._consumer = self._policy.open_consumer()
+            self._heard_at = time.monotonic()
+        to_end = self._pace.to_end
+        assign_only(self._consumer, [log for one in active for log in one.logs if not (to_end and log.finished)])
+        return self._consumer
+
+    def _take(self, taken: Sequence[Taken], active: Sequence[StoreReplay]) -> int:
+        """Apply what came to the stores; return how many records that were."""
+        batches = [one for one in taken if isinstance(one, Batch)]
+        self._room.took(batches)
+        owners = {log.tp: (one, log) for one in active for log in one.logs if log.assigned}
+        for one in taken:
+            if one.tp not in owners:
+                continue
+            replay, log = owners[one.tp]
+            try:
+                if isinstance(one, Batch):
+                    self._apply(replay, log, rows_of(one), one.next_offset)
+                elif one.is_end:
+                    # Its offset is the next one to read, behind whatever markers and holes the log ends with.
+                    self._apply(replay, log, (), one.offset)
+                else:
+                    self._trouble(replay, log, one.error)
+            except StreamclusterError as error:
+                self._policy.failed(replay, error)
+        return sum(len(batch.values) for batch in batches)
+
+    def _apply(
+        self, replay: StoreReplay, log: Log, rows: Iterable[tuple[bytes, bytes | None]], next_offset: int
+    ) -> None:
+        with self.lock:
+            if replay.gone or not replay.planned or next_offset <= log.next_offset:
+                return
+            assert replay.store is not None
+            if replay.near:
+                replay.store.write({log.table: dict(rows)}, {log.table: next_offset})
+            else:
+                replay.store.restore(log.table, rows, next_offset)
+            log.next_offset = next_offset
+            replay.error = None
+            replay.pause = PAUSE_SECONDS
+
+    def _trouble(self, replay: StoreReplay, log: Log, error: KafkaError) -> None:
+        """An error that came in place of records."""
+        what = f"Task {replay.task}, table {log.table}: reading {log.tp} at {log.next_offset}"
+        verdict = classify(error)
+        if verdict in ("retriable", "unreachable"):
+            _log.warning("%s: %s; trying again", what, error.str())
+        elif verdict == "unreadable":
+            # Never passed over: what is in it belongs to the table. The task waits, and the others go on.
+            reason = str(error_for(what, error))
+            if reason != replay.error:
+                _log.error("%s The task waits until the changelog can be read", reason)
+            replay.error = reason
+            replay.due = time.monotonic() + _UNREADABLE_PAUSE_SECONDS
+        else:
+            self._policy.refused(replay, what, error)
+
+    def _end(self, replays: Iterable[StoreReplay]) -> None:
+        """Hand over those that are at their ends, if that is all."""
+        if not self._pace.to_end:
+            return
+        for one in replays:
+            if one.is_at_end() and not one.gone:
+                self._policy.at_end(one)
+
+    def _drop_consumer(self) -> None:
+        if self._consumer is not None:
+            self._consumer.close()
+            self._consumer = None
