@@ -12,6 +12,7 @@ has_stable_abi = not sysconfig.get_config_var("Py_GIL_DISABLED")
 native = Extension(
     "streamcluster_worker._native",
     sources=["worker/native/native.c"],
+    depends=["worker/native/librdkafka.h"],
     extra_compile_args=["-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-fvisibility=hidden"],
     libraries=["dl", "pthread"],
     py_limited_api=True,

@@ -3,7 +3,7 @@
     python -m tests.fuzz.native --seconds 60            as it is installed
     python -m tests.fuzz.native --seconds 60 --asan     built anew with AddressSanitizer, for this run
 
-It needs no broker: what is taken waits in the client, and is purged.
+It needs no broker: what is given waits in the client, and is purged; what is taken comes from the client's own mock.
 """
 
 from __future__ import annotations
@@ -21,16 +21,19 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from operator import index
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Producer, cimpl
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition, cimpl
 
 CHECKOUT = Path(__file__).parents[2]
 # What wrong arguments end with, and nothing else.
 DOCUMENTED = (TypeError, ValueError, OverflowError)
 NOBODY = "127.0.0.1:1"
 _RECORDS_MAX = 60
+# What the mock has.
+_MOCK_RECORDS = 5000
 
 
 class _Odd:
@@ -136,8 +139,67 @@ def check(module: Any, source: random.Random, producers: list[Any]) -> bool:
     return bool(taken)
 
 
+def check_take(module: Any, source: random.Random, clients: list[Any]) -> int:
+    """Make one call of `take`; returns how many records came. Raises AssertionError, or what is not documented."""
+    arguments: list[Any] = [source.choice(clients), source.choice((1, 2, 50, 1000)), 0]
+    if source.random() < 0.3:
+        arguments[source.randrange(3)] = source.choice(_odd_objects(source, []))
+    if source.random() < 0.02:
+        arguments = source.choice([arguments[:2], [*arguments, None], []])
+    # An odd number may be a long wait that is allowed.
+    if len(arguments) == 3 and isinstance(arguments[2], int) and 50 < arguments[2] <= 600_000:
+        arguments[2] = 1
+    try:
+        taken = module.take(*arguments)
+    except DOCUMENTED:
+        return 0
+    count = 0
+    for one in taken:
+        if len(one) == 5:
+            assert [type(field) for field in one] == [str, int, int, int, str], one
+            continue
+        topic, partition, offsets, timestamps, keys, values, headers = one
+        assert (topic, partition) == ("mock", 0)
+        assert len(offsets) == len(timestamps) == 8 * len(keys) == 8 * len(values)
+        assert headers is None or len(headers) == len(keys)
+        for offset, key, value in zip(memoryview(offsets).cast("q"), keys, values, strict=True):
+            assert (key, value) == record_of(offset)[:2], (offset, key, value)
+        for offset, found in zip(memoryview(offsets).cast("q"), headers or (), strict=False):
+            assert (found or []) == record_of(offset)[2], (offset, found)
+        count += len(keys)
+    assert count <= index(arguments[1])
+    return count
+
+
+def record_of(offset: int) -> tuple[bytes | None, bytes | None, list[tuple[str, str | bytes | None]]]:
+    """Key, value and headers of what is there to take."""
+    headers: list[tuple[str, str | bytes | None]] = [("h", b"v" * (offset % 40)), ("null", None), ("h", b"")]
+    key, value = (None, b"", b"key-%d" % offset)[offset % 3], (None, b"", b"v" * (offset % 300))[offset % 5 % 3]
+    return key, value, headers if offset % 7 == 3 else []
+
+
 @contextlib.contextmanager
-def coming_and_going(module: Any, ends: threading.Event) -> Iterator[list[Any]]:
+def mock_broker(records: int) -> Iterator[str]:
+    """The address of a broker inside of a client, with so many records in partition 0 of `mock`."""
+    producer = Producer({"test.mock.num.brokers": 1, "log_level": 0})
+    for offset in range(records):
+        key, value, headers = record_of(offset)
+        producer.produce("mock", value, key, 0, headers=headers or None)
+    assert producer.flush(30) == 0
+    (broker,) = producer.list_topics(timeout=30).brokers.values()
+    yield f"{broker.host}:{broker.port}"
+    producer.close()
+
+
+def open_consumer(module: Any, address: str, **options: object) -> Consumer:
+    """A consumer of the mock that the module knows, at the begin of its partition."""
+    consumer = Consumer(client_options(module, **{"bootstrap.servers": address, "group.id": "any", **options}))
+    consumer.assign([TopicPartition("mock", 0, 0)])
+    return consumer
+
+
+@contextlib.contextmanager
+def coming_and_going(module: Any, ends: threading.Event, address: str) -> Iterator[list[Any]]:
     """Clients that other threads open, close and fail to open meanwhile; what went wrong there."""
     wrong: list[Any] = []
 
@@ -146,6 +208,7 @@ def coming_and_going(module: Any, ends: threading.Event) -> Iterator[list[Any]]:
         try:
             while not ends.is_set():
                 _one_life(module, source)
+                _one_life_of_consumer(module, source, address)
         except BaseException as error:  # noqa: BLE001 (told by the thread that waits)
             wrong.append(error)
 
@@ -183,27 +246,55 @@ def _one_life(module: Any, source: random.Random) -> None:
     assert not module.is_known(producer)
 
 
-def fuzz(module: Any, seed: int, seconds: float) -> tuple[int, int]:
-    """Call it for so long; returns how many calls there were, and in how many records were taken."""
+def _one_life_of_consumer(module: Any, source: random.Random, address: str) -> None:
+    consumer = open_consumer(module, source.choice((address, NOBODY)), error_cb=lambda _: None)
+    assert module.can_take(consumer)
+
+    def take() -> None:
+        with contextlib.suppress(ValueError):
+            while True:
+                module.take(consumer, 100, 5)
+                # Who waits for its turn in a consumer sleeps and looks again: others must leave it room.
+                time.sleep(0.01)
+
+    taking = [threading.Thread(target=take) for _ in range(source.randrange(1, 3))]
+    for thread in taking:
+        thread.start()
+    time.sleep(source.random() * 0.05)
+    consumer.close()
+    for thread in taking:
+        thread.join()
+    assert not module.can_take(consumer)
+
+
+def fuzz(module: Any, seed: int, seconds: float) -> tuple[int, int, int]:
+    """Call it for so long; returns how many calls there were, in how many records were given, and how many taken."""
+    with mock_broker(_MOCK_RECORDS) as address:
+        return _fuzz(module, seed, seconds, address)
+
+
+def _fuzz(module: Any, seed: int, seconds: float, address: str) -> tuple[int, int, int]:
     source = random.Random(seed)
     gone = open_producer(module)
     gone.close()
     small = open_producer(module, **{"queue.buffering.max.messages": 20})
-    consumer = Consumer(client_options(module, **{"group.id": "any"}))
+    consumer = open_consumer(module, address)
     producers = [open_producer(module), open_producer(module, **{"enable.idempotence": True}), small]
-    calls = takes = 0
+    calls = gives = taken = 0
     end = time.monotonic() + seconds
-    with coming_and_going(module, threading.Event()) as wrong:
+    with coming_and_going(module, threading.Event(), address) as wrong:
         while time.monotonic() < end and not wrong:
-            takes += check(module, source, [*producers, *producers, gone, consumer])
+            gives += check(module, source, [*producers, *producers, gone, consumer])
+            taken += check_take(module, source, [consumer, consumer, consumer, gone, small])
             calls += 1
             if calls % 50 == 0:
+                consumer.seek(TopicPartition("mock", 0, source.randrange(_MOCK_RECORDS)))
                 for producer in producers:
                     producer.purge()
                     producer.poll(0)
     assert wrong == []
     consumer.close()
-    return calls, takes
+    return calls, gives, taken
 
 
 def _build(folder: Path) -> Path:
@@ -245,8 +336,8 @@ def main() -> int:
     else:
         module = _load(options.module)
     module.load(cimpl.__file__, module.__file__)
-    calls, takes = fuzz(module, options.seed, options.seconds)
-    sys.stdout.write(f"{calls} calls, records were taken in {takes}, ok (seed {options.seed})\n")
+    calls, gives, taken = fuzz(module, options.seed, options.seconds)
+    sys.stdout.write(f"{calls} calls, records were given in {gives}, {taken} taken, ok (seed {options.seed})\n")
     return 0
 
 

@@ -3,9 +3,6 @@
  * It makes no client and includes no header of librdkafka: it works on the clients of confluent-kafka, and finds the
  * functions in the library that confluent-kafka is linked to. The same file is a Python module and a plugin of
  * librdkafka (`plugin.library.paths`): as a plugin it is told of each client that is made, and when one goes.
- *
- * What it knows of librdkafka's interface is declared below, and part of its stable ABI: functions are only ever added
- * to it, and a vtype keeps its number.
  */
 
 #define PY_SSIZE_T_CLEAN
@@ -21,82 +18,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "librdkafka.h"
+
 #define EXPORTED __attribute__((visibility("default")))
 
 /* ---- librdkafka ---- */
-
-typedef struct rd_kafka_s rd_kafka_t;
-typedef struct rd_kafka_conf_s rd_kafka_conf_t;
-typedef struct rd_kafka_topic_s rd_kafka_topic_t;
-typedef struct rd_kafka_topic_conf_s rd_kafka_topic_conf_t;
-typedef struct rd_kafka_headers_s rd_kafka_headers_t;
-typedef struct rd_kafka_queue_s rd_kafka_queue_t;
-/* An enum there, and an enum without large values is an int. */
-typedef int rd_kafka_resp_err_t;
-
-/* A record, or what came in its place; librdkafka has more behind these. */
-typedef struct {
-    rd_kafka_resp_err_t err;
-    rd_kafka_topic_t *rkt;
-    int32_t partition;
-    void *payload;
-    size_t len;
-    void *key;
-    size_t key_len;
-    int64_t offset;
-} rd_kafka_message_t;
-
-typedef rd_kafka_resp_err_t on_acknowledgement_t(rd_kafka_t *, rd_kafka_message_t *, void *);
-typedef rd_kafka_resp_err_t on_new_t(rd_kafka_t *, const rd_kafka_conf_t *, void *, char *, size_t);
-typedef rd_kafka_resp_err_t on_destroy_t(rd_kafka_t *, void *);
-
-enum {
-    VTYPE_END = 0,
-    VTYPE_RKT = 2,
-    VTYPE_PARTITION = 3,
-    VTYPE_VALUE = 4,
-    VTYPE_KEY = 5,
-    VTYPE_MSGFLAGS = 7,
-    VTYPE_TIMESTAMP = 8,
-    VTYPE_HEADERS = 10,
-};
-enum { TYPE_PRODUCER = 0, TYPE_CONSUMER = 1, CONF_OK = 0 };
-enum { MSG_F_COPY = 2 };
-enum { ERR_NO_ERROR = 0, ERR_FAIL = -196 };
-
-/* The oldest that this was tested with, as rd_kafka_version() says it; another major version may be anything. */
-enum { VERSION_LEAST = 0x020d0000, VERSION_BEYOND = 0x03000000 };
-
-/* Return type, name behind rd_kafka_, and arguments of each function. */
-#define EACH_FUNCTION(F) \
-    F(int, version, (void)) \
-    F(const char *, version_str, (void)) \
-    F(rd_kafka_conf_t *, conf_new, (void)) \
-    F(void, conf_destroy, (rd_kafka_conf_t *)) \
-    F(int, conf_set, (rd_kafka_conf_t *, const char *, const char *, char *, size_t)) \
-    F(int, conf_get, (const rd_kafka_conf_t *, const char *, char *, size_t *)) \
-    F(rd_kafka_resp_err_t, conf_interceptor_add_on_new, (rd_kafka_conf_t *, const char *, on_new_t *, void *)) \
-    F(rd_kafka_resp_err_t, interceptor_add_on_destroy, (rd_kafka_t *, const char *, on_destroy_t *, void *)) \
-    F(rd_kafka_resp_err_t, interceptor_add_on_acknowledgement, \
-      (rd_kafka_t *, const char *, on_acknowledgement_t *, void *)) \
-    F(int, type, (const rd_kafka_t *)) \
-    F(void *, opaque, (const rd_kafka_t *)) \
-    F(rd_kafka_topic_t *, topic_new, (rd_kafka_t *, const char *, rd_kafka_topic_conf_t *)) \
-    F(void, topic_destroy, (rd_kafka_topic_t *)) \
-    F(const char *, topic_name, (const rd_kafka_topic_t *)) \
-    F(rd_kafka_resp_err_t, last_error, (void)) \
-    F(rd_kafka_resp_err_t, producev, (rd_kafka_t *, ...)) \
-    F(rd_kafka_headers_t *, headers_new, (size_t)) \
-    F(void, headers_destroy, (rd_kafka_headers_t *)) \
-    F(rd_kafka_resp_err_t, header_add, (rd_kafka_headers_t *, const char *, ssize_t, const void *, ssize_t)) \
-    F(rd_kafka_queue_t *, queue_get_consumer, (rd_kafka_t *)) \
-    F(void, queue_destroy, (rd_kafka_queue_t *)) \
-    F(ssize_t, consume_batch_queue, (rd_kafka_queue_t *, int, rd_kafka_message_t **, size_t)) \
-    F(void, message_destroy, (rd_kafka_message_t *)) \
-    F(const char *, message_errstr, (const rd_kafka_message_t *)) \
-    F(int64_t, message_timestamp, (const rd_kafka_message_t *, int *)) \
-    F(rd_kafka_resp_err_t, message_headers, (const rd_kafka_message_t *, rd_kafka_headers_t **)) \
-    F(rd_kafka_resp_err_t, header_get_all, (const rd_kafka_headers_t *, size_t, const char **, const void **, size_t *))
 
 #define DECLARED(type, name, arguments) type(*name) arguments;
 static struct {
@@ -110,13 +36,25 @@ static const struct {
 } FUNCTIONS[] = {EACH_FUNCTION(NAMED)};
 static int is_loaded = 0;
 
-/* confluent-kafka's own, which are around each of its calls that may wait: they let go of Python's lock and take it
- * again, and the client's callbacks (errors, statistics, logs, tokens), which are served in the call, look for what
- * `begin` has left in the thread. Without these two records are taken from Python. */
+/* confluent-kafka's own, which are around its calls that may wait. `begin` and `end` let go of Python's lock and take
+ * it again, and the client's callbacks (errors, statistics, logs, tokens), which are served in the call, look for what
+ * `begin` has left in the thread: without these two records are taken from Python. `enter` and `leave` let one thread
+ * into a consumer, where it does that (2.16): who closes one must not find another in its queue. */
 static struct {
     void (*begin)(void *owner, void *state);
     int (*end)(void *owner, void *state);
-} call_state;
+    int (*enter)(void *owner);
+    void (*leave)(void *owner);
+} confluent;
+static const struct {
+    const char *name;
+    void *place;
+} CONFLUENT[] = {
+    {"CallState_begin", &confluent.begin},
+    {"CallState_end", &confluent.end},
+    {"Handle_serialize_enter", &confluent.enter},
+    {"Handle_serialize_exit", &confluent.leave},
+};
 
 /* ---- The clients that are open ---- */
 
@@ -498,12 +436,18 @@ static PyObject *is_known(PyObject *module, PyObject *owner) {
     return PyBool_FromLong(client != NULL);
 }
 
-static PyObject *can_take(PyObject *module, PyObject *owner) {
-    (void)module;
-    struct client *client = call_state.end == NULL ? NULL : borrow(owner, TYPE_CONSUMER);
+static int is_consumer(PyObject *owner) {
+    int has_both = confluent.begin != NULL && confluent.end != NULL;
+    int can_call = has_both && (confluent.enter == NULL) == (confluent.leave == NULL);
+    struct client *client = can_call ? borrow(owner, TYPE_CONSUMER) : NULL;
     if (client != NULL)
         give_back(client);
-    return PyBool_FromLong(client != NULL);
+    return client != NULL;
+}
+
+static PyObject *can_take(PyObject *module, PyObject *owner) {
+    (void)module;
+    return PyBool_FromLong(is_consumer(owner));
 }
 
 /* Counts of references are changed by functions only, which are those of the Python that runs. As macros they are those
@@ -633,17 +577,22 @@ static PyObject *take_all(rd_kafka_message_t **messages, Py_ssize_t count) {
 }
 
 /* The client is borrowed, and stays so until every record has been given back to librdkafka. */
-static PyObject *take_from(struct client *client, int wait_ms, rd_kafka_message_t **messages, size_t most) {
+static PyObject *take_from(struct client *client, int wait_ms, size_t most) {
     PyObject *taken = NULL;
+    rd_kafka_message_t **messages = PyMem_Calloc(most, sizeof(*messages));
+    if (messages == NULL) {
+        give_back(client);
+        return PyErr_NoMemory();
+    }
     /* confluent-kafka's is of three pointers (2.16). */
     void *state[32] = {NULL};
-    call_state.begin(client->owner, state);
+    confluent.begin(client->owner, state);
     rd_kafka_queue_t *queue = rk_api.queue_get_consumer(client->rk);
     Py_ssize_t count = queue == NULL ? 0 : rk_api.consume_batch_queue(queue, wait_ms, messages, most);
     if (queue != NULL)
         rk_api.queue_destroy(queue);
     /* 0: a callback or a signal's handler has raised an exception, which is set. */
-    if (call_state.end(client->owner, state))
+    if (confluent.end(client->owner, state))
         taken = take_all(messages, count);
     PyThreadState *unlocked = count >= UNLOCKED_RECORDS ? PyEval_SaveThread() : NULL;
     for (Py_ssize_t at = 0; at < count; at++)
@@ -651,34 +600,32 @@ static PyObject *take_from(struct client *client, int wait_ms, rd_kafka_message_
     give_back(client);
     if (unlocked != NULL)
         PyEval_RestoreThread(unlocked);
+    PyMem_Free(messages);
     return taken;
 }
 
-static PyObject *take(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
+static PyObject *take(PyObject *module, PyObject *arguments) {
     (void)module;
-    int64_t most, wait_ms;
-    if (count != 3) {
-        PyErr_Format(PyExc_TypeError, "take takes a consumer, a count and milliseconds; %zd given", count);
-        return NULL;
-    }
-    if (read_number(arguments[1], &most, "count", -1) < 0 || read_number(arguments[2], &wait_ms, "wait", -1) < 0)
+    PyObject *owner;
+    Py_ssize_t most, wait_ms;
+    if (!PyArg_ParseTuple(arguments, "Onn:take", &owner, &most, &wait_ms))
         return NULL;
     if (most < 1 || most > TAKEN_MAX || wait_ms < 0 || wait_ms > WAIT_MS_MAX) {
         PyErr_SetString(PyExc_ValueError, "the count or the milliseconds are out of range");
         return NULL;
     }
-    struct client *client = call_state.end == NULL ? NULL : borrow(arguments[0], TYPE_CONSUMER);
-    if (client == NULL) {
-        PyErr_SetString(PyExc_ValueError, "this is no open consumer that was made with the plugin");
+    /* Nothing is borrowed while others are waited for: who closes the client would wait for this. */
+    int is_known_consumer = is_consumer(owner);
+    if (is_known_consumer && confluent.enter != NULL && !confluent.enter(owner))
         return NULL;
-    }
-    rd_kafka_message_t **messages = PyMem_Calloc((size_t)most, sizeof(*messages));
-    if (messages == NULL) {
-        give_back(client);
-        return PyErr_NoMemory();
-    }
-    PyObject *taken = take_from(client, (int)wait_ms, messages, (size_t)most);
-    PyMem_Free(messages);
+    struct client *client = is_known_consumer ? borrow(owner, TYPE_CONSUMER) : NULL;
+    PyObject *taken = NULL;
+    if (client == NULL)
+        PyErr_SetString(PyExc_ValueError, "this is no open consumer that was made with the plugin");
+    else
+        taken = take_from(client, (int)wait_ms, (size_t)most);
+    if (is_known_consumer && confluent.leave != NULL)
+        confluent.leave(owner);
     return taken;
 }
 
@@ -700,10 +647,9 @@ static int find_functions(const char *path) {
         }
         memcpy(FUNCTIONS[at].place, &found, sizeof(found));
     }
-    void *begin = dlsym(library, "CallState_begin"), *end = dlsym(library, "CallState_end");
-    if (begin != NULL && end != NULL) {
-        memcpy(&call_state.begin, &begin, sizeof(begin));
-        memcpy(&call_state.end, &end, sizeof(end));
+    for (size_t at = 0; at < sizeof(CONFLUENT) / sizeof(CONFLUENT[0]); at++) {
+        void *found = dlsym(library, CONFLUENT[at].name);
+        memcpy(CONFLUENT[at].place, &found, sizeof(found));
     }
     int version = rk_api.version();
     if (version < VERSION_LEAST || version >= VERSION_BEYOND) {
@@ -748,7 +694,7 @@ static PyMethodDef METHODS[] = {
      "Find librdkafka through a library that uses it, and try this file as its plugin; returns librdkafka's version."},
     {"is_known", is_known, METH_O, "is_known(producer)\n--\n\nWhether `produce` can be called with this."},
     {"can_take", can_take, METH_O, "can_take(consumer)\n--\n\nWhether `take` can be called with this."},
-    {"take", (PyCFunction)(void (*)(void))take, METH_FASTCALL,
+    {"take", take, METH_VARARGS,
      "take(consumer, count, milliseconds)\n--\n\n"
      "At most so many records, in order: of consecutive ones of a partition its topic and number, offsets and\n"
      "timestamps as 64-bit numbers in bytes, keys, values, headers or None. An error in place of a record: topic,\n"
