@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from streamcluster.kafka.config import client_config
 from streamcluster.settings import Settings
-from streamcluster_coordinator.admin.client import client_config, create_topic, partition_count, reach
+from streamcluster_coordinator.admin.client import create_topic, partition_count, reach
 from tests.cli.conftest import SHOP, Run
 from tests.conftest import SharedBroker
 

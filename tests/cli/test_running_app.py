@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from streamcluster.kafka.config import client_config
 from streamcluster.settings import Settings
-from streamcluster_coordinator.admin.client import client_config, create_topic, reach
+from streamcluster_coordinator.admin.client import create_topic, reach
 from tests.cli.conftest import PYTHONPATH, SHOP, Run
 from tests.conftest import SharedBroker
 

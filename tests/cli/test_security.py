@@ -20,8 +20,6 @@ from streamcluster.kafka import config as kafka_settings
 from streamcluster.protocol.messages import Description
 from streamcluster.settings import Settings, make_settings
 from streamcluster.topology import Declared
-from streamcluster_coordinator.admin import brokers as topics
-from streamcluster_coordinator.admin import client as topics_client
 
 PASSWORD = "s3cret-pass"
 SCRAM: dict[str, Any] = {"sasl_mechanism": "SCRAM-SHA-512", "sasl_username": "ann"}
@@ -56,8 +54,10 @@ def test_every_client_gets_the_same_connection(tmp_path: Path) -> None:
         kafka_settings.consumer_config(settings),
         kafka_settings.changelog_consumer_config(settings),
         kafka_settings.producer_config(settings, "shop-slot-0"),
-        topics.client_config(settings),
-        topics_client.client_config(settings),
+        kafka_settings.coordinator_config(settings),
+        kafka_settings.asker_config(settings),
+        kafka_settings.log_reader_config(settings, "shop-ctl"),
+        kafka_settings.fence_config(settings, "shop-ctl"),
     )
     for config in clients:
         assert wanted.items() <= config.items()

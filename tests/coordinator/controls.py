@@ -21,7 +21,7 @@ from streamcluster_coordinator.dropped import Dropped
 from streamcluster_coordinator.records.signatures import Signatures
 from streamcluster_coordinator.records.snapshot import Leader, Shape, Snapshot
 
-SECONDS = 30.0
+SECONDS = 90.0
 UNPACKED_BYTES = 150 << 20
 _FENCES_MAX = 3
 

@@ -11,11 +11,11 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
 from streamcluster.errors import BrokerUnreachable, Fenced, StateIncompatible
 from streamcluster.ids import SlotId
+from streamcluster.kafka.fencing import open_fencing
 from streamcluster.outside import Unreadable
 from streamcluster.settings import Settings, bootstrap_servers
 from streamcluster_coordinator.admin.brokers import Cluster
 from streamcluster_coordinator.answers.peer_auth import Secret
-from streamcluster_coordinator.control.fence import open_fencing
 from streamcluster_coordinator.records.snapshot import (
     SNAPSHOT_BYTES_MAX,
     SNAPSHOT_KEY,
@@ -33,7 +33,7 @@ from tests.process.waiting import eventually
 
 def open_transaction(settings: Settings, transactional_id: str, topic: str, value: bytes) -> Producer:
     """A producer in the middle of a transaction, its record in the log."""
-    producer = open_fencing(settings, transactional_id, soon())
+    producer = open_fencing(settings, transactional_id, SECONDS)
     producer.begin_transaction()
     producer.produce(topic, key=SNAPSHOT_KEY, value=value, partition=0)
     assert producer.flush(SECONDS) == 0
@@ -156,7 +156,7 @@ def test_a_leader_that_was_fenced_by_no_claim_goes_on(app: tuple[Settings, Clust
     settings, _ = app
     leader = make_member("a")
     one = leader.claim()
-    open_fencing(settings, control_topic(settings.app_id), soon())
+    open_fencing(settings, control_topic(settings.app_id), SECONDS)
 
     assert leader.write(after(one)) == after(one)
     assert leader.catch_up() == after(one)

@@ -10,10 +10,10 @@ from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
 
 from streamcluster.errors import BrokerUnreachable
+from streamcluster.kafka import hearing
 from streamcluster.settings import Settings, bootstrap_servers
 from streamcluster_coordinator.admin.brokers import Cluster
 from streamcluster_coordinator.broker import Broker
-from streamcluster_coordinator.control import reader as control_reader
 from streamcluster_coordinator.control.reader import ControlReader
 from streamcluster_coordinator.dropped import Dropped
 from streamcluster_coordinator.records.signatures import unsigned
@@ -70,15 +70,16 @@ def test_a_reader_whose_clients_hear_nothing_has_others(
     deaf = Consumer(nowhere)
     with closing(reader_of(settings, admin, read.append)) as reader:
         assert reader.catch_up(soon()) == first
-        hearing, reader._consumer = reader._consumer, deaf
-        reader._asker = Consumer(nowhere)
+        unused, reader._consumer.client = reader._consumer.client, deaf
+        reader._offsets._idle[0].client = Consumer(nowhere)
         second = member.claim()
         # So short that a new one may be replaced, too, before it is answered.
         with monkeypatch.context() as impatient:
-            impatient.setattr(control_reader, "QUIET_SECONDS", 0.5)
-            eventually(lambda: reader._consumer is not deaf, SECONDS, "another one was opened")
+            impatient.setattr(hearing, "QUIET_SECONDS", 0.5)
+            eventually(lambda: reader._consumer.client is not deaf, SECONDS, "another one was opened")
         assert reader.catch_up(soon()) == second
-        hearing.close()
+        assert unused is not None
+        unused.close()
     assert read == [first, second]
 
 

@@ -7,7 +7,7 @@ H3   test_control.py::test_a_dead_leaders_open_transaction_ends_with_the_next_cl
 H4   here; test_control.py::test_claims_that_race_have_one_winner_per_term
 H5   test_holes_slots.py; tests/worker_pure/test_lifecycle.py::test_grant_of_an_earlier_session_is_dropped_...;
      tests/kafka/test_reset.py::test_worker_whose_slot_was_fenced_while_it_was_resetting_has_no_tasks
-H6   test_holes_slots.py, as H7; tests/worker/test_kafka_errors.py::test_error_gets_its_verdict
+H6   test_holes_slots.py, as H7; tests/kafka_layer/test_verdicts.py::test_error_gets_its_verdict
 H7   test_holes_slots.py; test_control_faults.py::test_a_write_with_no_answer_is_in_the_log_once;
      tests/kafka/test_reset.py::test_drain_ends_though_nobody_knows_whether_its_commit_counts
 H8   here; test_control.py::test_a_snapshot_that_is_too_large_is_refused_before_it_is_sent

@@ -6,14 +6,13 @@ H5 to H7, H10, H13, H14 and H22.
 from __future__ import annotations
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError
 
 from streamcluster.errors import Fenced
 from streamcluster.ids import Slot, TaskId
-from streamcluster.kafka.verdicts import ResetNeeded, classify, error_for
+from streamcluster.kafka.verdicts import ResetNeeded, classify, error_for, is_taken_over
 from streamcluster.protocol.messages import Follow, Grant, Revoke
 from streamcluster.settings import make_settings
-from streamcluster_coordinator.control.fence import is_fenced
 from streamcluster_coordinator.machine import events as ev
 from streamcluster_coordinator.machine.local import Machine
 
@@ -159,8 +158,8 @@ def test_h10_a_fenced_worker_is_replaced_and_gets_what_the_log_says() -> None:
 
 def test_h10_a_leaders_id_that_brokers_forgot_is_no_successor() -> None:
     """The control log tells whether another leads; its writer opens the id again and looks."""
-    assert not is_fenced(KafkaException(KafkaError(KafkaError.INVALID_PRODUCER_ID_MAPPING)))
-    assert is_fenced(KafkaException(KafkaError(KafkaError._FENCED)))
+    assert not is_taken_over(KafkaError(KafkaError.INVALID_PRODUCER_ID_MAPPING))
+    assert is_taken_over(KafkaError(KafkaError._FENCED))
 
 
 def test_h13_a_task_changes_its_slot_only_after_the_kernels_or_the_workers_word() -> None:

@@ -12,6 +12,7 @@ import pytest
 from confluent_kafka import Consumer, Producer
 
 from streamcluster.errors import BrokerUnreachable
+from streamcluster.kafka import hearing
 from streamcluster.settings import Settings, bootstrap_servers, make_settings
 from streamcluster_coordinator.admin.brokers import Brokers, Cluster
 from streamcluster_coordinator.answers.peer_auth import Secret
@@ -245,19 +246,20 @@ def test_clients_that_hear_nothing_are_replaced(
     numbers = itertools.count(1)
     nowhere = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0}
     mute, deaf = Producer({**nowhere, "message.timeout.ms": 100}), Consumer({**nowhere, "group.id": "deaf"})
-    a.bus._producer, hearing, b.bus._consumer = mute, b.bus._consumer, deaf
+    a.bus._producer.client, unused, b.bus._consumer.client = mute, b.bus._consumer.client, deaf
 
     def replaced() -> bool:
         a.bus.publish(report("a", next(numbers)))
-        return a.bus._producer is not mute and b.bus._consumer is not deaf
+        return a.bus._producer.client is not mute and b.bus._consumer.client is not deaf
 
     # So short that new ones may be replaced, too, before they hear anything.
     with monkeypatch.context() as impatient:
-        impatient.setattr(control_bus, "QUIET_SECONDS", 0.5)
+        impatient.setattr(hearing, "QUIET_SECONDS", 0.5)
         eventually(replaced, SECONDS, "others were opened")
     publish_until_heard(a, b, numbers)
 
-    hearing.close()
+    assert unused is not None
+    unused.close()
 
 
 def publish_for(seconds: float, ear: Ear, numbers: Iterator[int]) -> None:
@@ -305,7 +307,8 @@ def test_the_last_report_is_out_when_the_bus_is_closed(settings: Settings, make_
     a.bus.publish(report("a", 1))
     a.bus.close()
 
-    assert len(a.bus._producer) == 0
+    assert a.bus._producer.client is not None
+    assert len(a.bus._producer.client) == 0
     b.expect(("a", 1))
 
 

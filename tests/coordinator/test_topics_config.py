@@ -17,6 +17,8 @@ from streamcluster_coordinator.admin.brokers import Brokers
     [
         (KafkaError._TRANSPORT, BrokerUnreachable),
         (KafkaError._DESTROY_BROKER, BrokerUnreachable),
+        (KafkaError.REQUEST_TIMED_OUT, BrokerUnreachable),
+        (KafkaError.NOT_CONTROLLER, BrokerUnreachable),
         (KafkaError.TOPIC_AUTHORIZATION_FAILED, ConfigurationError),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+from streamcluster.kafka import hearing
 from streamcluster.protocol.messages import WorkerConfig
 from streamcluster.settings import Settings
 from streamcluster_worker import session
@@ -24,4 +25,4 @@ def _open_clients(config: WorkerConfig, batch_bytes_max: int) -> clients.Clients
 
 
 runtime.open_clients = _open_clients  # type: ignore[attr-defined]  # it imports that name, and exports it to nobody
-clients.QUIET_SECONDS = 1.0  # type: ignore[attr-defined]
+hearing.QUIET_SECONDS = 1.0  # type: ignore[attr-defined]

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,9 +17,15 @@ from confluent_kafka import KafkaException, Producer, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from streamcluster.config.security import connection_config
-from streamcluster.errors import ExitCode
+from streamcluster.errors import ConfigurationError, ExitCode
+from streamcluster.ids import SlotId
 from streamcluster.settings import make_settings
 from streamcluster_coordinator.broker import Broker, Secured
+from streamcluster_coordinator.control.bus import StatusBus
+from streamcluster_coordinator.control.writer import Control
+from streamcluster_coordinator.dropped import Dropped
+from streamcluster_coordinator.records.signatures import unsigned
+from streamcluster_coordinator.records.snapshot import control_topic, slot_transactional_id, status_topic
 from streamcluster_coordinator.records.status import Status
 from streamcluster_coordinator.rights import Right
 from tests.process import topics
@@ -199,6 +206,24 @@ def test_each_right_that_is_missing_is_told(
 
     assert run.wait(SECONDS) == ExitCode.CONFIGURATION, run.log_end()
     assert re.search(message.format(user=user, repartition=repartition), run.log()), run.log_end()
+
+
+def test_topics_of_the_coordinators_that_may_not_be_read_are_named(kafka: SecuredKafka, numbers: Iterator[int]) -> None:
+    """That is no broker that does not answer: it is not waited for, and the operator reads which topic it is."""
+    user = f"user{next(numbers)}"
+    settings = make_settings({"id": user, "broker": kafka.url, **kafka.access(sasl_username=user)})
+    topics.create(kafka.broker.bootstrap, [control_topic(user), status_topic(user)], 1)
+    control = Control(settings, unsigned(user), Dropped(), lambda _: None, lambda: None, lambda _: None)
+    try:
+        with pytest.raises(ConfigurationError, match=control_topic(user)):
+            control.catch_up(time.monotonic() + SECONDS)
+        slot = SlotId.parse("host/0")
+        with pytest.raises(ConfigurationError, match=slot_transactional_id(user, slot)):
+            control.fence(slot, time.monotonic() + SECONDS)
+    finally:
+        control.close()
+    with pytest.raises(ConfigurationError, match=status_topic(user)):
+        StatusBus(settings, unsigned(user), Dropped(), lambda _: None)
 
 
 def test_the_rights_that_are_told_are_all_there_are(host: Start) -> None:

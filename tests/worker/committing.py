@@ -9,8 +9,8 @@ import pytest
 from confluent_kafka import Message, TopicPartition
 
 from streamcluster.ids import TP
-from streamcluster.kafka.offsets import Offsets
-from streamcluster.kafka.opening import Connection, KafkaError, read_committed_positions
+from streamcluster.kafka.offsets import Offsets, read_committed_positions
+from streamcluster.kafka.opening import Connection, KafkaError
 from streamcluster.output import OutputColumns, columns_of, output_of
 from streamcluster.settings import Settings
 from streamcluster_worker.data.committer import Committer

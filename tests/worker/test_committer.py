@@ -10,8 +10,8 @@ from confluent_kafka import Consumer, TopicPartition
 
 from streamcluster.errors import BrokerUnreachable
 from streamcluster.ids import TP, TaskId
-from streamcluster.kafka.offsets import Offsets
-from streamcluster.kafka.opening import Connection, KafkaError, read_committed_positions
+from streamcluster.kafka.offsets import Offsets, read_committed_positions
+from streamcluster.kafka.opening import Connection, KafkaError
 from streamcluster.kafka.verdicts import RecordRefused, ResetNeeded
 from streamcluster.output import OutputColumns, columns_of, output_of
 from streamcluster.settings import Settings

@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 
 from streamcluster.ids import TP, TaskId
-from streamcluster.kafka import offsets
+from streamcluster.kafka import hearing, offsets
 from streamcluster.kafka.offsets import Offsets
 from streamcluster.kafka.opening import Connection, Consumer, connect, open_group_consumer
 from streamcluster.kafka.verdicts import ResetNeeded
@@ -98,7 +98,7 @@ def test_a_deaf_reader_is_known_by_what_others_hear(
     monkeypatch: pytest.MonkeyPatch, broker_url: str, topic_prefix: str
 ) -> None:
     """Not after one try; and one that hears is never called deaf, nor is any while no broker answers."""
-    monkeypatch.setattr(clients_module, "QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(hearing, "QUIET_SECONDS", 0.0)
     settings = Settings(id=f"{topic_prefix}app", broker=broker_url)
     clients = Clients.open(settings, f"{topic_prefix}slot", SECONDS, 1_000_000)
 

@@ -9,7 +9,7 @@ import pytest
 
 from streamcluster.errors import Fenced
 from streamcluster.ids import TP
-from streamcluster.kafka.opening import read_committed_positions
+from streamcluster.kafka.offsets import read_committed_positions
 from streamcluster_worker.data.sender import Sender
 from tests.conftest import MakeTopic
 from tests.process.waiting import eventually

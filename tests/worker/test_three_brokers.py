@@ -18,8 +18,8 @@ from confluent_kafka.cimpl import NewPartitions
 from streamcluster.errors import BrokerUnreachable
 from streamcluster.ids import TP
 from streamcluster.kafka import offsets as offsets_module
-from streamcluster.kafka.offsets import Offsets
-from streamcluster.kafka.opening import Connection, open_group_consumer, read_committed_positions
+from streamcluster.kafka.offsets import Offsets, read_committed_positions
+from streamcluster.kafka.opening import Connection, open_group_consumer
 from streamcluster.kafka.opening import Producer as Transactional
 from streamcluster.kafka.verdicts import ResetNeeded, classify
 from streamcluster.output import columns_of, output_of
@@ -208,15 +208,15 @@ def test_partitions_without_a_leader_are_not_called_missing(
     cluster.kill(node)
     eventually(lambda: -1 in leaders(cluster, topic), SECONDS, "one has no leader")
 
-    real, told = offsets_module._round, list[KafkaError]()
+    real, told = offsets_module.ask_offsets, list[KafkaError]()
 
-    def tell_once(*asked: Any) -> offsets_module._Round:
+    def tell_once(*asked: Any) -> offsets_module.OffsetsAnswer:
         """Afterwards the time ends before there is an answer."""
-        got = real(*asked) if not told else offsets_module._Round()
+        got = real(*asked) if not told else offsets_module.OffsetsAnswer()
         told.extend(error for error in got.errors.values() if classify(error) == "missing")
         return got
 
-    monkeypatch.setattr(offsets_module, "_round", tell_once)
+    monkeypatch.setattr(offsets_module, "ask_offsets", tell_once)
     with pytest.raises(BrokerUnreachable, match=r"alone\[\d\] has no leader"):
         offsets.end_offsets(tps, timeout=5.0)
     monkeypatch.undo()

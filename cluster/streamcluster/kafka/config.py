@@ -1,8 +1,8 @@
 """What librdkafka is told: plain dictionaries made from the settings, and the reason for each value.
 
-It imports no Kafka client, so that what a worker asks of its brokers can be read and tested as data. Where the brokers
+It imports no Kafka client, so that what is asked of the brokers can be read and tested as data. Where the brokers
 are and who we are is `connection_config`'s, which reads secrets from their files.
-`settings.broker_options` come last and beat everything here.
+`settings.broker_options` come last and beat what a worker's clients have.
 """
 
 from __future__ import annotations
@@ -30,16 +30,24 @@ FETCHED_OVERHEAD_BYTES = 450
 FETCH_BYTES_LEAST = 1024 * 1024
 # More has no use: a worker takes 10,000 at a time.
 QUEUED_RECORDS_MAX = 100_000
+# A broker that freezes with its connections open is given up after this; the default of 60 s would leave the host deaf
+# for so long, though the partition's new leader is there after 10 s.
+SILENT_MS = 6_000
+# A leader that dies in the middle of a write leaves it open for so long, unless a successor comes.
+FENCE_TRANSACTION_MS = 10_000
 # A restore reads beside the sources, and so does a follower, which is in no hurry.
 CHANGELOG_PART = 2
 FOLLOWER_PART = 4
 
 
-def client_config(settings: Settings) -> Config:
-    """What every client has: where the brokers are, who we are, how quickly a lost connection is tried again."""
+def client_config(settings: Settings, client_id: str | None = None) -> Config:
+    """What every client has: where the brokers are, who we are, how quickly a lost connection is tried again.
+
+    client_id: what brokers call it in their logs and quotas; None: the app's id.
+    """
     return {
         **connection_config(settings),
-        "client.id": settings.app_id,
+        "client.id": client_id or settings.app_id,
         # A restarted broker is back within a second or two; the default waits up to 10 s.
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 1000,
@@ -54,6 +62,51 @@ def client_config(settings: Settings) -> Config:
         "socket.nagle.disable": True,
         "allow.auto.create.topics": False,
         **settings.broker_options,
+    }
+
+
+def coordinator_config(settings: Settings) -> Config:
+    """What every client of a coordinator has."""
+    return client_config(settings, f"{settings.app_id}-coordinator")
+
+
+def log_reader_config(settings: Settings, topic: str) -> Config:
+    """The configuration of a coordinator's consumer of the one partition of a topic that coordinators share.
+
+    What it rests on is no matter of `broker_options`: those are for the data.
+    """
+    return {
+        **coordinator_config(settings),
+        # Only because a consumer must name one: nothing joins it, nothing is committed.
+        "group.id": topic,
+        "enable.auto.commit": False,
+        "socket.timeout.ms": SILENT_MS,
+    }
+
+
+def asker_config(settings: Settings) -> Config:
+    """The configuration of a coordinator's consumer that asks for positions and ends. It never joins the group.
+
+    A log's end is its own then, open transactions included, as kafka-consumer-groups has it; a position that is being
+    committed is not waited for.
+    """
+    return {
+        **coordinator_config(settings),
+        "group.id": settings.app_id,
+        "enable.auto.commit": False,
+        "isolation.level": "read_uncommitted",
+    }
+
+
+def fence_config(settings: Settings, transactional_id: str) -> Config:
+    """The configuration of a producer that fences, and may write a snapshot of who owns what."""
+    return {
+        **coordinator_config(settings),
+        "transactional.id": transactional_id,
+        "transaction.timeout.ms": FENCE_TRANSACTION_MS,
+        "message.timeout.ms": FENCE_TRANSACTION_MS,
+        "linger.ms": 0,
+        "compression.type": "lz4",
     }
 
 

@@ -1,17 +1,22 @@
-"""Offsets: where the logs of many partitions begin and end, whatever their leaders do meanwhile."""
+"""Offsets: where the logs of many partitions begin and end, and what a group has committed."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from confluent_kafka import OFFSET_INVALID
 
 from ..errors import BrokerUnreachable
 from ..ids import TP
 from ..settings import Settings
+from .config import Config
+from .hearing import Replaceable, is_answered
 from .opening import (
     OFFSET_BEGINNING,
     OFFSET_END,
@@ -22,9 +27,10 @@ from .opening import (
     TopicPartition,
     ask_about,
     error_of,
-    is_answered,
     is_missing,
+    open_client,
     open_offsets_consumer,
+    retry,
 )
 from .verdicts import classify, error_for
 
@@ -36,45 +42,47 @@ _AGAIN_SECONDS = 0.05
 # later. One that is behind for longer than this is away by Kafka's own measure (broker.session.timeout.ms is 9 s), so
 # what is not there after this was deleted, or never made.
 _GONE_SECONDS = 10.0
+# Partitions in one question for positions: an answer has some 100 bytes for each.
+_COMMITTED_MAX = 5_000
 
 
 @dataclass(slots=True)
-class _Round:
-    """What one request brought."""
+class OffsetsAnswer:
+    """What one question brought, partition by partition; nothing at all when no answer came in time."""
 
     found: dict[TP, int] = field(default_factory=dict)
     errors: dict[TP, KafkaError] = field(default_factory=dict)
 
 
-class _Asker:
-    """A consumer that is asked, and is replaced when it gets no answer: it may be one that never will."""
-
-    __slots__ = ("_connection", "_settings", "consumer")
-
-    def __init__(self, settings: Settings, connection: Connection) -> None:
-        self._settings = settings
-        self._connection = connection
-        self.consumer = open_offsets_consumer(settings, connection)
-
-    def renew(self) -> None:
-        """Ask another one from now on (see `security.QUIET_SECONDS`)."""
-        old, self.consumer = self.consumer, open_offsets_consumer(self._settings, self._connection)
-        old.close()
-
-
 class Offsets:
     """Begin and end offsets of many partitions in one round trip. May be used from any thread."""
 
-    # Not AdminClient.list_offsets: when it has to ask who leads, it may free memory twice (librdkafka 2.16).
+    __slots__ = ("_config", "_connection", "_idle", "_lock", "_patience", "_settings")
 
-    __slots__ = ("_connection", "_idle", "_lock", "_settings")
+    def __init__(
+        self,
+        settings: Settings,
+        connection: Connection,
+        config: Config | None = None,
+        *,
+        patience: float | None = None,
+    ) -> None:
+        """Open the first consumer.
 
-    def __init__(self, settings: Settings, connection: Connection) -> None:
+        Args:
+            settings: the app's settings.
+            connection: gets the news of the brokers.
+            config: of the consumers; None: a worker's.
+            patience: seconds for the first answer of a leader, before it is asked who leads; None: as usual.
+        """
         self._settings = settings
         self._connection = connection
+        self._config = config
+        self._patience = patience
         # A consumer lets one thread in at a time, and whom its leaders keep waiting must not keep others waiting: there
         # are as many as ask at once, most of the time one.
-        self._idle = [_Asker(settings, connection)]
+        self._idle = [Replaceable(self._open)]
+        self._idle[0].get()
         self._lock = threading.Lock()
 
     def begin_offsets(self, tps: Iterable[TP], timeout: float = 30.0) -> dict[TP, int]:
@@ -96,18 +104,23 @@ class Offsets:
     def is_answered(self, timeout: float) -> bool:
         """Whether a broker answers within `timeout` seconds."""
         with self._asker() as asker:
-            answered = is_answered(asker.consumer, self._settings.dead_letters, timeout)
+            answered = is_answered(asker.get(), self._settings.dead_letters, timeout)
             if not answered:
-                asker.renew()
+                asker.drop()
         return answered
 
+    def _open(self) -> Consumer:
+        if self._config is None:
+            return open_offsets_consumer(self._settings, self._connection)
+        return open_client(Consumer, self._config, self._connection)
+
     @contextlib.contextmanager
-    def _asker(self) -> Iterator[_Asker]:
+    def _asker(self) -> Iterator[Replaceable[Consumer]]:
         """One that nobody else uses meanwhile."""
         with self._lock:
             asker = self._idle.pop() if self._idle else None
         if asker is None:
-            asker = _Asker(self._settings, self._connection)
+            asker = Replaceable(self._open)
         try:
             yield asker
         finally:
@@ -116,7 +129,7 @@ class Offsets:
 
     def _ask(self, tps: Iterable[TP], end: int, timeout: float) -> dict[TP, int]:
         """end: which one, as an offset that the client has a name for."""
-        deadline, patience = time.monotonic() + timeout, _PATIENCE_SECONDS
+        deadline, patience = time.monotonic() + timeout, self._patience or _PATIENCE_SECONDS
         left = list(dict.fromkeys(tps))
         what = f"Reading offsets of {len(left)} partitions"
         found: dict[TP, int] = {}
@@ -126,15 +139,15 @@ class Offsets:
         gone_since: dict[TP, float] = {}
         with self._asker() as asker:
             while left:
-                got = _round(asker.consumer, left, end, max(0.001, min(patience, deadline - time.monotonic())))
+                got = ask_offsets(asker.get(), left, end, max(0.001, min(patience, deadline - time.monotonic())))
                 found |= got.found
                 left = [tp for tp in left if tp not in found]
                 errors |= got.errors
                 if left:
                     seconds = deadline - time.monotonic()
-                    looks = _look_for(asker.consumer, left, max(0.001, min(_PATIENCE_SECONDS, seconds)))
+                    looks = _look_for(asker.get(), left, max(0.001, min(_PATIENCE_SECONDS, seconds)))
                     if not looks:
-                        asker.renew()
+                        asker.drop()
                     for tp, is_gone in looks.items():
                         if is_gone:
                             gone_since.setdefault(tp, time.monotonic())
@@ -149,9 +162,17 @@ class Offsets:
         return found
 
 
-def _round(consumer: Consumer, tps: list[TP], end: int, seconds: float) -> _Round:
-    """Ask once. When a leader does not answer, none has."""
-    got = _Round()
+def ask_offsets(consumer: Consumer, tps: Sequence[TP], end: int, seconds: float) -> OffsetsAnswer:
+    """Ask once where logs begin or end. When a leader does not answer, none has.
+
+    Args:
+        consumer: its isolation level decides whether an open transaction is before the end.
+        tps: the logs.
+        end: which one, as an offset that the client has a name for (OFFSET_BEGINNING, OFFSET_END).
+        seconds: for the answer.
+    """
+    # Not AdminClient.list_offsets: when it has to ask who leads, it may free memory twice (librdkafka 2.16).
+    got = OffsetsAnswer()
     try:
         # What it calls a time is a begin or an end when it is one of their names.
         answer = consumer.offsets_for_times([TopicPartition(tp.topic, tp.partition, end) for tp in tps], seconds)
@@ -198,6 +219,67 @@ def _raise_if_vain(what: str, errors: Mapping[TP, KafkaError], gone: AbstractSet
             case "retriable" | "unreachable" if not late:
                 continue
             case _:
-                raise error_for(what, error)
+                raise error_for(f"Reading where {tp} begins and ends", error)
     if late:
         raise BrokerUnreachable(f"{what}: no broker answers for all of them.")
+
+
+class CommittedOffset(NamedTuple):
+    """A position in group <app id>. offset: next to read; None: nothing was ever committed."""
+
+    offset: int | None
+    metadata: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedAnswer:
+    """What a group's coordinator said of partitions, one by one."""
+
+    found: dict[TP, CommittedOffset]
+    errors: dict[TP, KafkaError]
+
+
+def ask_committed(consumer: Consumer, tps: Sequence[TP], timeout: float) -> CommittedAnswer:
+    """Ask once for the committed positions of a group. consumer: has its id, and never joins it.
+
+    Its isolation level decides: with read_committed, librdkafka asks for stable offsets (KIP-447) and asks again while
+    a transaction has offsets pending, so what comes back is what was committed last.
+
+    Raises:
+        KafkaException: no answer within `timeout` seconds, or the question was refused.
+    """
+    # Not AdminClient.list_consumer_group_offsets, which may read freed memory (librdkafka 2.16).
+    deadline = time.monotonic() + timeout
+    answer = CommittedAnswer({}, {})
+    for start in range(0, len(tps), _COMMITTED_MAX):
+        asked = [TopicPartition(tp.topic, tp.partition) for tp in tps[start : start + _COMMITTED_MAX]]
+        for entry in consumer.committed(asked, timeout=max(0.001, deadline - time.monotonic())):
+            tp = TP(entry.topic, entry.partition)
+            if entry.error is not None:
+                answer.errors[tp] = entry.error
+            else:
+                offset = None if entry.offset == OFFSET_INVALID else entry.offset
+                answer.found[tp] = CommittedOffset(offset, entry.metadata or "")
+    return answer
+
+
+def read_committed_positions(
+    consumer: Consumer, tps: Iterable[TP], timeout: float, group: str = "the app"
+) -> dict[TP, CommittedOffset]:
+    """The committed positions of `tps`, all of them, as `ask_committed`; ask after the fence (H22).
+
+    group: the consumer's, for people.
+
+    Raises:
+        BrokerUnreachable, ConfigurationError, ResetNeeded: as `error_for` says.
+    """
+    asked = list(tps)
+
+    def ask(left: float) -> dict[TP, CommittedOffset]:
+        answer = ask_committed(consumer, asked, left)
+        for error in answer.errors.values():
+            raise KafkaException(error)
+        return answer.found
+
+    what = f"Reading what group {group} has committed in {len(asked)} partitions"
+    return retry(what, ask, time.monotonic() + timeout)

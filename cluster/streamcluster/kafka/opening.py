@@ -1,4 +1,4 @@
-"""What is asked of Kafka: clients, their errors, and positions in topics.
+"""Opens clients, and asks again what is not answered at once.
 
 It knows no task, table or agent: topics, partitions, bytes and offsets only. Every call that can wait has a deadline.
 """
@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import logging
 import threading
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from typing import NamedTuple, TypeVar, cast
+from typing import TypeVar, cast
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
     OFFSET_END,
-    OFFSET_INVALID,
     Consumer,
     KafkaError,
     KafkaException,
@@ -24,7 +22,11 @@ from confluent_kafka import (
     Producer,
     TopicPartition,
 )
-from confluent_kafka.admin import TopicMetadata  # type: ignore[attr-defined]  # its stub forgets it
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub forgets them
+    AdminClient,
+    ClusterMetadata,
+    TopicMetadata,
+)
 
 from ..errors import BrokerUnreachable
 from ..ids import TP
@@ -33,12 +35,12 @@ from .config import (
     group_config,
     offsets_config,
 )
+from .hearing import REFUSED_SECONDS, Connection
 from .verdicts import Verdict, classify, client_error, error_for
 
 __all__ = [
     "OFFSET_BEGINNING",
     "OFFSET_END",
-    "Committed",
     "Connection",
     "Consumer",
     "Detached",
@@ -53,74 +55,27 @@ __all__ = [
     "error_of",
     "find_group",
     "find_leaders",
-    "is_answered",
+    "first_answer",
     "is_missing",
     "missing_topics",
     "open_client",
     "open_group_consumer",
     "open_offsets_consumer",
-    "read_committed_positions",
     "retry",
 ]
 
 _T = TypeVar("_T")
 _Client = TypeVar("_Client", Producer, Consumer)
 
-_log = logging.getLogger("streamcluster.kafka")
 # For the first answer; more each time, since a slow one is asked again from the start.
 _CONNECT_SECONDS = 2.0
+# One question to a broker; a call in C cannot be interrupted by Ctrl-C, so it is asked in short turns.
+TURN_SECONDS = 1.0
 # Meanwhile the consumer is not read.
 _LEADERS_SECONDS = 0.25
 _AGAIN_SECONDS = 0.02
 # A new client has found it after 0.1 s, and asks one that does not answer for as long as it is let.
 _GROUP_SECONDS = 1.0
-# A broker that is gone is tried many times a second; the log hears of it this often.
-_REPEAT_SECONDS = 10.0
-_MISSING_SECONDS = 25.0
-
-
-class Connection:
-    """What librdkafka's threads say about the brokers; given to every client, read for `status`."""
-
-    __slots__ = ("_missing", "_missing_at", "_said_at", "down_since", "last_error")
-
-    def __init__(self) -> None:
-        # time.monotonic() when all brokers went away; None while at least one is there.
-        self.down_since: float | None = None
-        self.last_error: str | None = None
-        # What librdkafka last said of a topic that is gone, and when: it says so at each look, every 10 s.
-        self._missing: str | None = None
-        self._missing_at = float("-inf")
-        self._said_at = float("-inf")
-
-    def error_cb(self, error: KafkaError) -> None:
-        """librdkafka's error callback: it heals these itself, so this keeps the news and says it now and then."""
-        now = time.monotonic()
-        self.last_error = error.str()
-        if error.name() == "_ALL_BROKERS_DOWN" and self.down_since is None:
-            self.down_since = now
-        text = error.str()
-        if classify(error) == "missing":
-            self._missing = text = f"{text}. Was the topic deleted? It must be made again, with the same partitions"
-            self._missing_at = now
-        if now - self._said_at >= _REPEAT_SECONDS:
-            self._said_at = now
-            _log.warning("Kafka: %s; trying again", text)
-
-    def missing(self) -> str | None:
-        """That a topic is gone, as long as librdkafka keeps saying so."""
-        return self._missing if time.monotonic() - self._missing_at < _MISSING_SECONDS else None
-
-    def answered(self) -> None:
-        """A broker answered: to be called after a fetch with records or a commit."""
-        self.down_since = None
-
-
-class Committed(NamedTuple):
-    """A position in group <app id>. offset: next to read; None: nothing was ever committed."""
-
-    offset: int | None
-    metadata: str
 
 
 def connect(
@@ -128,7 +83,7 @@ def connect(
 ) -> _Client:
     """Have a connection before the first request that matters: one that finds none waits for 0.5 s.
 
-    Returns `client`, or another one if that got no answer for a while: it may be deaf (see `security.QUIET_SECONDS`).
+    Returns `client`, or another one if that got no answer for a while: it may be deaf (see hearing.py).
 
     Raises:
         BrokerUnreachable, ConfigurationError: as `error_for` says.
@@ -141,6 +96,41 @@ def connect(
         return asked
 
     return retry(what, ask, time.monotonic() + timeout, ("retriable", "unreachable"))
+
+
+def first_answer(admin: AdminClient, connection: Connection, where: str, seconds: float) -> ClusterMetadata:
+    """Wait until a broker answers; return what it says of the cluster.
+
+    Whoever is refused (a wrong password, an unknown CA) must not read "no broker answered".
+
+    Args:
+        admin: a new client.
+        connection: that it was opened with.
+        where: the brokers' addresses, for people.
+        seconds: to wait at most.
+
+    Raises:
+        BrokerUnreachable: none did within `seconds` (the operator).
+        ConfigurationError: they do not let us in.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            found: ClusterMetadata = admin.list_topics(
+                timeout=max(0.05, min(TURN_SECONDS, deadline - time.monotonic()))
+            )
+        except KafkaException as error:
+            # Its callbacks run here.
+            admin.poll(0)
+            over = time.monotonic() >= deadline
+            refusal = connection.refusal(where, 0.0 if over else REFUSED_SECONDS)
+            if refusal is not None:
+                raise refusal from error
+            if over:
+                raise connection.unreachable(where, seconds, error_of(error)) from error
+        else:
+            connection.answered()
+            return found
 
 
 def cluster_id_of(client: Producer, settings: Settings, timeout: float) -> str:
@@ -189,35 +179,6 @@ def end_seen(consumer: Consumer, tp: TP) -> int | None:
     return high if high >= 0 else None
 
 
-def read_committed_positions(consumer: Consumer, tps: Iterable[TP], timeout: float) -> dict[TP, Committed]:
-    """The committed positions of `tps`; ask after the fence (H22).
-
-    The consumer's isolation level decides: with read_committed, librdkafka asks for stable offsets (KIP-447) and asks
-    again while a transaction has offsets pending, so what comes back is what was committed last.
-
-    Raises:
-        BrokerUnreachable, ConfigurationError, ResetNeeded: as `error_for` says.
-    """
-    asked = [TopicPartition(tp.topic, tp.partition) for tp in tps]
-    if not asked:
-        return {}
-    what = f"Reading the committed offsets of {len(asked)} partitions"
-
-    def ask(left: float) -> dict[TP, Committed]:
-        answer = consumer.committed(asked, timeout=left)
-        for entry in answer:
-            if entry.error is not None:
-                raise KafkaException(entry.error)
-        return {
-            TP(entry.topic, entry.partition): Committed(
-                None if entry.offset == OFFSET_INVALID else entry.offset, entry.metadata or ""
-            )
-            for entry in answer
-        }
-
-    return retry(what, ask, time.monotonic() + timeout)
-
-
 def error_of(error: KafkaException) -> KafkaError:
     """The error in an exception of the client."""
     facts = error.args[0]
@@ -249,15 +210,6 @@ def ask_about(client: Producer | Consumer, topics: Iterable[str], timeout: float
 def missing_topics(client: Producer, topics: Iterable[str], timeout: float) -> list[str]:
     """Those of `topics` that the brokers say they do not have; as `ask_about`."""
     return [str(topic.topic) for topic in ask_about(client, topics, timeout) if is_missing(topic)]
-
-
-def is_answered(client: Producer | Consumer, topic: str, timeout: float) -> bool:
-    """Whether a broker answers this client within `timeout` seconds; of one topic, since of all it may be much."""
-    try:
-        client.list_topics(topic, timeout=timeout)
-    except KafkaException:
-        return False
-    return True
 
 
 def is_missing(topic: TopicMetadata) -> bool:
@@ -311,8 +263,15 @@ def find_group(settings: Settings, timeout: float) -> None:
 
 
 def open_client(kind: type[_T], config: Mapping[str, object], connection: Connection) -> _T:
-    """Make a client that logs to `streamcluster.kafka` and tells `connection` its errors."""
+    """Make a client that logs to the connection's logger and tells it its errors. (Its stub knows no callbacks.)
+
+    Raises:
+        ConfigurationError: librdkafka does not take the configuration, or the machine gives too little.
+    """
     try:
-        return cast(Callable[..., _T], kind)({**config, "error_cb": connection.error_cb, "logger": _log})
+        whole = {**config, "error_cb": connection.error_cb, "logger": connection.logger}
+        if connection.logger.disabled:
+            whole["log_level"] = 0
+        return cast(Callable[..., _T], kind)(whole)
     except KafkaException as error:
         raise client_error(error_of(error)) from error

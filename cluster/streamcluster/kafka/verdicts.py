@@ -1,4 +1,4 @@
-"""What an error of Kafka means for a worker: one verdict per error, and an exception per thing to do next.
+"""What an error of Kafka means: one verdict per error, and an exception per thing to do next.
 
 Pure: errors are looked at through the few methods below, so every verdict can be tested without a broker.
 """
@@ -68,19 +68,23 @@ class RecordRefused(ResetNeeded):
         self.key = key
 
 
+_TAKEN_OVER = frozenset({"_FENCED", "PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH"})
 # INVALID_PRODUCER_ID_MAPPING: the id was forgotten after idle days, or forgotten and then taken by another owner; we
 # cannot tell, so it counts as fenced (coordination.md, H10).
-_FENCED = frozenset({"_FENCED", "PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH", "INVALID_PRODUCER_ID_MAPPING"})
+_FENCED = _TAKEN_OVER | {"INVALID_PRODUCER_ID_MAPPING"}
 # Another broker leads or coordinates now, or is about to.
 _MOVED = frozenset(
     {
+        "BROKER_NOT_AVAILABLE",
         "COORDINATOR_LOAD_IN_PROGRESS",
         "COORDINATOR_NOT_AVAILABLE",
         "FENCED_LEADER_EPOCH",
         "LEADER_NOT_AVAILABLE",
+        "NOT_CONTROLLER",
         "NOT_COORDINATOR",
         "NOT_LEADER_FOR_PARTITION",
         "OFFSET_NOT_AVAILABLE",
+        "REQUEST_TIMED_OUT",
         "UNKNOWN_LEADER_EPOCH",
         # The client forgot the broker, which had left the cluster.
         "_DESTROY_BROKER",
@@ -141,6 +145,11 @@ def classify(error: ErrorFacts) -> Verdict:
     return "unreachable" if name in _UNREACHABLE else "reset"
 
 
+def is_taken_over(error: ErrorFacts) -> bool:
+    """Whether another owner of the transactional id is why: "fenced" may also be an id that brokers forgot."""
+    return error.name() in _TAKEN_OVER
+
+
 def is_silence(error: ErrorFacts) -> bool:
     """Whether it says that no answer came."""
     return error.name() in _UNREACHABLE
@@ -160,6 +169,10 @@ def client_error(error: ErrorFacts) -> StreamclusterError:
     what = "Making a Kafka client"
     if (cause := cause_in(error.str())) is not None:
         return ConfigurationError(f"{what}: {cause} ({error.str()}).")
+    if classify(error) == "config":
+        return ConfigurationError(
+            f"the Kafka client does not take its configuration: {error.str()}. Check broker_options, sasl_* and ssl_*."
+        )
     return error_for(what, error)
 
 

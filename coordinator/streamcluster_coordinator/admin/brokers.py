@@ -5,7 +5,6 @@ It decides replication, never partition counts (resolve does). Every wait has a 
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +17,13 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub fo
 )
 from confluent_kafka.cimpl import NewTopic
 
-from streamcluster.config.security import connection_config
 from streamcluster.errors import BrokerUnreachable, ConfigurationError
+from streamcluster.kafka.config import coordinator_config
+from streamcluster.kafka.hearing import SILENT, Connection
+from streamcluster.kafka.opening import TURN_SECONDS, error_of, first_answer, open_client
+from streamcluster.kafka.verdicts import classify
 from streamcluster.settings import Settings, bootstrap_servers
 from streamcluster.topology import BrokerTopic, ResolvedTopic, TopicSpec
-
-from .connect import TURN_SECONDS, News, first_answer, make_admin
 
 _POLL_SECONDS = 0.05
 _KEPT_CONFIGS = (
@@ -37,46 +37,8 @@ _KEPT_CONFIGS = (
 )
 # Brokers before Kafka 3.6 do not know it, and take timestamps of any time.
 _DISPENSABLE_CONFIG = "message.timestamp.after.max.ms"
-_NO_ANSWER = (
-    KafkaError._TIMED_OUT,
-    KafkaError._TRANSPORT,
-    KafkaError._ALL_BROKERS_DOWN,
-    # The client forgot a broker that had left the cluster, with what it was asked.
-    KafkaError._DESTROY_BROKER,
-)
-# A cluster that is just starting refuses for a moment what it will grant.
-_PASSING = (
-    KafkaError._TIMED_OUT,
-    KafkaError._TRANSPORT,
-    KafkaError.REQUEST_TIMED_OUT,
-    KafkaError.NOT_CONTROLLER,
-    KafkaError.INVALID_REPLICATION_FACTOR,
-    KafkaError.BROKER_NOT_AVAILABLE,
-)
-
-Config = dict[str, object]
-
-
-def _silent_logger() -> logging.Logger:
-    """For the client's own lines: it calls it fatal that a leader is fenced, and says so on stderr at any log_level."""
-    logger = logging.getLogger("streamcluster.coordinator.client")
-    logger.disabled = True
-    return logger
-
-
-def client_config(settings: Settings) -> Config:
-    """How to reach the brokers and who we are, without librdkafka's own lines on stderr."""
-    return {
-        **connection_config(settings),
-        "client.id": f"{settings.app_id}-coordinator",
-        "reconnect.backoff.ms": 50,
-        "reconnect.backoff.max.ms": 1000,
-        "allow.auto.create.topics": False,
-        "log_level": 0,
-        "logger": _silent_logger(),
-        "error_cb": lambda _error: None,
-        **settings.broker_options,
-    }
+# What passes: no answer, or nobody who can give one yet.
+_PASSING = ("retriable", "unreachable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +52,12 @@ class Cluster:
 class Brokers:
     """An admin client for one app."""
 
-    __slots__ = ("_admin", "_news", "_settings")
+    __slots__ = ("_admin", "_connection", "_settings")
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._news = News()
-        self._admin = make_admin(client_config(settings), self._news)
+        self._connection = Connection(SILENT)
+        self._admin = open_client(AdminClient, coordinator_config(settings), self._connection)
 
     @property
     def admin(self) -> AdminClient:
@@ -110,7 +72,7 @@ class Brokers:
             ConfigurationError: they do not let us in.
         """
         where = bootstrap_servers(self._settings.broker)
-        found = first_answer(self._admin, self._news, where, self._settings.connect_timeout)
+        found = first_answer(self._admin, self._connection, where, self._settings.connect_timeout)
         return Cluster(str(found.cluster_id), len(found.brokers))
 
     def topics(self, specs: Sequence[TopicSpec | ResolvedTopic]) -> dict[str, BrokerTopic]:
@@ -125,7 +87,7 @@ class Brokers:
                 return self._look_at_topics(specs)
             except KafkaException as error:
                 # Another host has just made it, and one broker knows it before the other; or it was just deleted.
-                is_new = error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+                is_new = error_of(error).code() == KafkaError.UNKNOWN_TOPIC_OR_PART
                 if not is_new or time.monotonic() >= deadline:
                     raise self._error("reading the topics", error) from error
                 time.sleep(_POLL_SECONDS)
@@ -171,13 +133,14 @@ class Brokers:
         return sorted(missing)
 
     def _refused(self, name: str, error: KafkaException, left: dict[str, NewTopic], deadline: float) -> None:
-        code = error.args[0].code()
+        code = error_of(error).code()
         if code == KafkaError.TOPIC_ALREADY_EXISTS:
             # Another coordinator of the app was quicker; it asked for the same.
             del left[name]
-        elif code == KafkaError.INVALID_CONFIG and (config := left[name].config or {}).pop(_DISPENSABLE_CONFIG, None):
+        elif code == KafkaError.INVALID_CONFIG and _DISPENSABLE_CONFIG in (config := dict(left[name].config or {})):
+            del config[_DISPENSABLE_CONFIG]
             left[name].config = config
-        elif code not in _PASSING or time.monotonic() >= deadline:
+        elif not _may_pass(error_of(error)) or time.monotonic() >= deadline:
             raise self._error(f"creating topic {name!r}", error) from error
 
     def _new_topic(self, topic: ResolvedTopic, cluster: Cluster) -> NewTopic:
@@ -221,10 +184,15 @@ class Brokers:
             )
 
     def _error(self, what: str, error: KafkaException) -> ConfigurationError | BrokerUnreachable:
-        facts = error.args[0]
-        if facts.code() in _NO_ANSWER or facts.retriable():
+        facts = error_of(error)
+        if classify(facts) in _PASSING:
             return BrokerUnreachable(f"{what} at {self._settings.broker}: no broker answers ({facts.str()}).")
         return ConfigurationError(f"{what} at {self._settings.broker}: the brokers refuse it: {facts.str()}.")
+
+
+def _may_pass(error: KafkaError) -> bool:
+    """A cluster that is just starting refuses for a moment what it will grant: it has too few brokers yet."""
+    return classify(error) in _PASSING or error.code() == KafkaError.INVALID_REPLICATION_FACTOR
 
 
 def _has_leaders(partitions: Mapping[int, object]) -> bool:

@@ -13,31 +13,15 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from streamcluster.config.security import connection_config
 from streamcluster.errors import ConfigurationError, StreamclusterError
-from streamcluster.settings import Settings
-
-from .connect import News, first_answer, make_admin
+from streamcluster.kafka.hearing import SILENT, Connection
+from streamcluster.kafka.opening import error_of, first_answer, open_client
+from streamcluster.kafka.verdicts import classify
 
 ClientConfig = Mapping[str, str | int | float | bool]
 # Records between two looks at the delivery reports while loading; librdkafka's queue takes 100,000.
 _POLL_EVERY_RECORDS = 5_000
-_PASSING = (
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.NOT_COORDINATOR,
-)
 _RETRY_SECONDS = 0.2
-
-
-def client_config(settings: Settings) -> ClientConfig:
-    """How to reach the brokers: their addresses, who we are, and the raw options of the settings."""
-    return {**connection_config(settings), **settings.broker_options}
-
-
-def _quiet(config: ClientConfig) -> dict[str, str | int | float | bool]:
-    """The client without its own lines on stderr: errors reach the caller as exceptions."""
-    return {**config, "log_level": 0}
 
 
 def reach(config: ClientConfig, timeout: float) -> AdminClient:
@@ -47,9 +31,9 @@ def reach(config: ClientConfig, timeout: float) -> AdminClient:
         BrokerUnreachable: nobody answered.
         ConfigurationError: the brokers do not let us in.
     """
-    news = News()
-    admin = make_admin(config, news)
-    first_answer(admin, news, str(config["bootstrap.servers"]), timeout)
+    connection = Connection(SILENT)
+    admin = open_client(AdminClient, config, connection)
+    first_answer(admin, connection, str(config["bootstrap.servers"]), timeout)
     return admin
 
 
@@ -65,7 +49,7 @@ def create_topic(admin: AdminClient, name: str, partitions: int, config: dict[st
     try:
         admin.create_topics([new], request_timeout=timeout)[name].result()
     except KafkaException as error:
-        raise ConfigurationError(f"topic {name!r} cannot be created: {error.args[0].str()}.") from error
+        raise ConfigurationError(f"topic {name!r} cannot be created: {error_of(error).str()}.") from error
 
 
 def send_record(
@@ -77,9 +61,8 @@ def send_record(
         StreamclusterError: it was not delivered within `timeout` seconds, with the broker's reason.
     """
     delivered: list[tuple[KafkaError | None, Message]] = []
-    producer = Producer(
-        {**_quiet(config), "enable.idempotence": True, "message.timeout.ms": int(timeout * 1000), **_JAVA_PARTITIONER}
-    )
+    timed = {**config, "enable.idempotence": True, "message.timeout.ms": int(timeout * 1000), **_JAVA_PARTITIONER}
+    producer = open_client(Producer, timed, Connection(SILENT))
 
     def report(error: KafkaError | None, message: Message) -> None:
         delivered.append((error, message))
@@ -106,7 +89,8 @@ _JAVA_PARTITIONER = {"partitioner": "murmur2_random"}
 def load_records(config: ClientConfig, topic: str, records: Iterable[tuple[bytes, bytes]], timeout: float) -> int:
     """Send many records in order and wait for all of them; return how many. timeout: seconds for the last ones."""
     errors: list[KafkaError] = []
-    producer = Producer({**_quiet(config), "enable.idempotence": True, "linger.ms": 20, **_JAVA_PARTITIONER})
+    filled = {**config, "enable.idempotence": True, "linger.ms": 20, **_JAVA_PARTITIONER}
+    producer = open_client(Producer, filled, Connection(SILENT))
 
     def report(error: KafkaError | None, _message: Message) -> None:
         if error is not None:
@@ -138,16 +122,15 @@ def load_records(config: ClientConfig, topic: str, records: Iterable[tuple[bytes
 
 def count_records(config: ClientConfig, topic: str, timeout: float) -> int:
     """How many committed records `topic` holds now. Reads them all; timeout: seconds without any progress."""
-    consumer = Consumer(
-        {
-            **_quiet(config),
-            "group.id": "streamcluster-count",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "auto.offset.reset": "earliest",
-            "isolation.level": "read_committed",
-        }
-    )
+    counting = {
+        **config,
+        "group.id": "streamcluster-count",
+        "enable.auto.commit": False,
+        "enable.partition.eof": True,
+        "auto.offset.reset": "earliest",
+        "isolation.level": "read_committed",
+    }
+    consumer = open_client(Consumer, counting, Connection(SILENT))
     try:
         found = consumer.list_topics(topic, timeout=timeout).topics[topic]
         if found.error is not None:
@@ -208,7 +191,7 @@ def delete_group(admin: AdminClient, group: str, timeout: float) -> bool:
         if error.code() == KafkaError.GROUP_ID_NOT_FOUND:
             return False
         # A broker that just started is still loading the offsets of its groups.
-        if error.code() not in _PASSING or time.monotonic() > deadline:
+        if classify(error) not in ("retriable", "unreachable") or time.monotonic() > deadline:
             raise StreamclusterError(f"the offsets of group {group!r} cannot be deleted: {error.str()}.")
         time.sleep(_RETRY_SECONDS)
 
@@ -218,7 +201,5 @@ def _error_of(future: Future[None]) -> KafkaError | None:
     try:
         future.result()
     except KafkaException as error:
-        found = error.args[0]
-        assert isinstance(found, KafkaError), "librdkafka gives its errors so"
-        return found
+        return error_of(error)
     return None

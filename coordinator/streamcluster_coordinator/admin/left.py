@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, TopicPartition
 
 from streamcluster.ids import TP
+from streamcluster.kafka.config import asker_config
+from streamcluster.kafka.hearing import SILENT, Connection
+from streamcluster.kafka.offsets import ask_offsets, read_committed_positions
+from streamcluster.kafka.opening import open_client
 from streamcluster.settings import Settings
 from streamcluster.topology import Topology
 
 from ..leftovers import Leftover, agent_of, kind_of, suspects, unread
 from ..records.snapshot import Snapshot, shape_of
-from .brokers import Brokers, client_config
+from .brokers import Brokers
 
-# Partitions in one question for positions: an answer has some 100 bytes for each.
-_ASKED_MAX = 5_000
 _ANSWER_SECONDS = 10.0
 # Records are counted one by one, since transaction markers are none; up to so many, and for so long.
 _COUNTED_MAX = 100_000
@@ -55,59 +57,51 @@ def find_leftovers(settings: Settings, brokers: Brokers, topology: Topology, las
 
 
 def _open(settings: Settings) -> Consumer:
-    return Consumer(
-        {
-            **client_config(settings),
-            "group.id": settings.app_id,
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "isolation.level": "read_committed",
-            "auto.offset.reset": "error",
-        }
-    )
+    config = {
+        **asker_config(settings),
+        "enable.partition.eof": True,
+        # Records of aborted transactions are none, and a position that is being committed is waited for.
+        "isolation.level": "read_committed",
+        "auto.offset.reset": "error",
+    }
+    return open_client(Consumer, config, Connection(SILENT))
 
 
 def _waiting(consumer: Consumer, settings: Settings, topics: Mapping[str, int]) -> dict[TP, tuple[int, int]]:
     """Where records wait behind the app's positions: partition -> (next offset to read, end)."""
     tps = [TP(topic, number) for topic, count in topics.items() for number in range(count)]
-    positions: dict[TP, int] = {}
-    for part in _parts(tps):
-        asked = [TopicPartition(tp.topic, tp.partition) for tp in part]
-        answers = consumer.committed(asked, timeout=min(_ANSWER_SECONDS, settings.connect_timeout))
-        positions.update({TP(one.topic, one.partition): one.offset for one in answers if one.offset >= 0})
+    seconds = min(_ANSWER_SECONDS, settings.connect_timeout)
+    committed = read_committed_positions(consumer, tps, seconds, settings.app_id) if tps else {}
+    # What was forwarded and never begun to be read is left over as well.
+    asked = [tp for tp in tps if committed[tp].offset is not None or kind_of(tp.topic) == "repartition"]
     found: dict[TP, tuple[int, int]] = {}
-    for tp in tps:
-        # What was forwarded and never begun to be read is left over as well.
+    for tp, (begin, end) in _ends(consumer, asked).items():
         is_ours = kind_of(tp.topic) == "repartition"
-        if tp not in positions and not is_ours:
-            continue
-        begin, end = _ends(consumer, tp)
-        if count := unread(positions.get(tp), begin, end, is_ours=is_ours):
+        if count := unread(committed[tp].offset, begin, end, is_ours=is_ours):
             found[tp] = (end - count, end)
     return found
-
-
-def _parts(tps: Sequence[TP]) -> Iterator[Sequence[TP]]:
-    for start in range(0, len(tps), _ASKED_MAX):
-        yield tps[start : start + _ASKED_MAX]
 
 
 def _entries(consumer: Consumer, changelogs: Mapping[str, int]) -> dict[TP, tuple[int, int]]:
     """Where changelogs have records: partition -> (begin, end)."""
     tps = [TP(topic, number) for topic, count in changelogs.items() for number in range(count)]
-    ends = {tp: _ends(consumer, tp) for tp in tps}
-    return {tp: (begin, end) for tp, (begin, end) in ends.items() if end > begin}
+    return {tp: (begin, end) for tp, (begin, end) in _ends(consumer, tps).items() if end > begin}
 
 
-def _ends(consumer: Consumer, tp: TP) -> tuple[int, int]:
-    try:
-        found: tuple[int, int] | None = consumer.get_watermark_offsets(
-            TopicPartition(tp.topic, tp.partition), timeout=_ANSWER_SECONDS
-        )
-    except KafkaException:
-        # It is being deleted, or has no leader.
-        found = None
-    return found or (0, 0)
+def _ends(consumer: Consumer, tps: Sequence[TP]) -> dict[TP, tuple[int, int]]:
+    """Begin and end of logs. One that is being deleted, or has no leader, is left out."""
+    begins, ends = (_ask(consumer, tps, which) for which in (OFFSET_BEGINNING, OFFSET_END))
+    return {tp: (begins[tp], ends[tp]) for tp in tps if tp in begins and tp in ends}
+
+
+def _ask(consumer: Consumer, tps: Sequence[TP], which: int) -> dict[TP, int]:
+    if not tps:
+        return {}
+    if found := ask_offsets(consumer, tps, which, _ANSWER_SECONDS).found:
+        return found
+    # One leader is silent, and keeps the answers of the others.
+    alone = (ask_offsets(consumer, [tp], which, _ANSWER_SECONDS).found for tp in tps)
+    return {tp: at for found in alone for tp, at in found.items()}
 
 
 def _count(consumer: Consumer, waiting: Mapping[TP, tuple[int, int]]) -> dict[TP, int]:

@@ -18,10 +18,12 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub fo
 )
 
 from streamcluster.errors import ConfigurationError
+from streamcluster.kafka.config import asker_config
+from streamcluster.kafka.hearing import SILENT, Connection
+from streamcluster.kafka.opening import error_of, open_client
 from streamcluster.settings import Settings
 
 from ..rights import Right
-from .brokers import client_config
 
 # To create a topic is asked for when it is missing, and without Delete used-up records stay, which is said then.
 _ASKED = {
@@ -70,7 +72,7 @@ def _allowed(admin: AdminClient, names: Sequence[str], seconds: float) -> dict[s
         try:
             operations = answer.result().authorized_operations
         except KafkaException as error:
-            if error.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            if error_of(error).code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
                 found[name] = set()
         else:
             if operations:
@@ -80,7 +82,7 @@ def _allowed(admin: AdminClient, names: Sequence[str], seconds: float) -> dict[s
 
 def _may_read_group(settings: Settings, group: str) -> bool:
     """Ask for an offset. The refusal comes by another way than the answer, which then does not come."""
-    consumer = Consumer({**client_config(settings), "group.id": group, "enable.auto.commit": False})
+    consumer = open_client(Consumer, {**asker_config(settings), "group.id": group}, Connection(SILENT))
     deadline = time.monotonic() + min(_GROUP_SECONDS, settings.connect_timeout)
     try:
         while time.monotonic() < deadline:

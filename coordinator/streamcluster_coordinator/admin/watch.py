@@ -13,17 +13,21 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException
 from msgspec import structs
 
 from streamcluster.errors import StreamclusterError
 from streamcluster.ids import TP
+from streamcluster.kafka.config import asker_config
+from streamcluster.kafka.hearing import SILENT, Connection
+from streamcluster.kafka.offsets import ask_offsets
+from streamcluster.kafka.opening import open_client
 from streamcluster.protocol.messages import Description, TaskFigures
 from streamcluster.topology import Topology
 from streamcluster.topology.resolve import growth, resolve
 
 from ..records.status import TaskStatus
-from .brokers import Brokers, client_config
+from .brokers import Brokers
 
 logger = logging.getLogger("streamcluster.coordinator")
 # Partitions that were added are to be noticed within a minute; each look is one question about all topics.
@@ -99,13 +103,12 @@ class TopicsWatch:
 
     def _count(self, tps: Iterable[TP]) -> dict[TP, int]:
         """In the thread."""
-        if not tps:
+        asked = list(tps)
+        if not asked:
             return {}
-        config = {**client_config(self.description.settings), "group.id": self.description.settings.app_id}
-        with contextlib.closing(Consumer({**config, "enable.auto.commit": False})) as consumer:
-            counts: dict[TP, int] = {}
-            for tp in tps:
-                found = consumer.get_watermark_offsets(TopicPartition(tp.topic, tp.partition), timeout=_ANSWER_SECONDS)
-                if found is not None:
-                    counts[tp] = found[1] - found[0]
-            return counts
+        config = asker_config(self.description.settings)
+        with contextlib.closing(open_client(Consumer, config, Connection(SILENT))) as consumer:
+            begins, ends = (
+                ask_offsets(consumer, asked, which, _ANSWER_SECONDS).found for which in (OFFSET_BEGINNING, OFFSET_END)
+            )
+            return {tp: end - begins[tp] for tp, end in ends.items() if tp in begins}

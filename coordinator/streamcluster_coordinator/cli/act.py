@@ -13,11 +13,12 @@ import msgspec
 from streamcluster.app import App
 from streamcluster.codecs.coding import make_decoder
 from streamcluster.errors import AppError, ConfigurationError
+from streamcluster.kafka.config import client_config
 from streamcluster.printable import text_of
 from streamcluster.settings import Settings
 from streamcluster.topics import Topic
 
-from ..admin.client import client_config, delete_group, delete_topics, partition_count, reach, send_record
+from ..admin.client import delete_group, delete_topics, partition_count, reach, send_record
 from ..shell.directory import instance_lock, remove_state, state_entries
 from .read import declaration
 from .running import directory_of

@@ -14,22 +14,24 @@ from collections.abc import Callable
 import msgspec
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from streamcluster.config.security import QUIET_SECONDS
-from streamcluster.errors import BrokerUnreachable, ConfigurationError
+from streamcluster.errors import BrokerUnreachable
+from streamcluster.ids import TP
+from streamcluster.kafka.config import SILENT_MS, asker_config, coordinator_config, log_reader_config
+from streamcluster.kafka.hearing import SILENT, Connection, Replaceable
+from streamcluster.kafka.offsets import Offsets
+from streamcluster.kafka.opening import error_of, open_client
+from streamcluster.kafka.verdicts import ResetNeeded, classify
 from streamcluster.outside import Unreadable
 from streamcluster.settings import Settings
 
-from ..admin.brokers import client_config
 from ..dropped import Dropped
 from ..records.report import HostReport, decode_report, encode_report
 from ..records.signatures import Signatures
 from ..records.snapshot import status_topic
-from .reader import CANNOT_UNPACK, SILENT_MS
 from .topics import STATUS_BYTES_MAX
 
 logger = logging.getLogger("streamcluster.coordinator")
 _POLL_SECONDS = 0.2
-_RETRY_SECONDS = 0.05
 # A report that took longer is older than the ones after it, and than the time after which a host is taken for dead.
 _DELIVERY_MS = 3_000
 # More than a host sends in that time; the rest is dropped.
@@ -58,10 +60,9 @@ class StatusBus:
         "_consumer",
         "_dropped",
         "_ended",
-        "_failing_since",
-        "_heard_at",
         "_on_report",
         "_producer",
+        "_refused",
         "_settings",
         "_signatures",
         "_thread",
@@ -81,18 +82,12 @@ class StatusBus:
         self._ended = False
         self._signatures = signatures
         self._dropped = dropped
-        self._producer = self._open_producer()
-        # time.monotonic() when reports began to be refused, all of them; None while they are taken.
-        self._failing_since: float | None = None
-        self._consumer = self._open_consumer()
-        try:
-            start = self._end(time.monotonic() + settings.connect_timeout)
-        except BaseException:
-            self._consumer.close()
-            raise
-        self._consumer.assign([TopicPartition(self._topic, 0, start)])
-        # time.monotonic() when it brought something, or was opened.
-        self._heard_at = time.monotonic()
+        self._producer = Replaceable(self._open_producer)
+        # The last report was.
+        self._refused = False
+        self._consumer = Replaceable(self._open_consumer)
+        start = self._end(settings.connect_timeout)
+        self._consumer.get().assign([TopicPartition(self._topic, 0, start)])
         self._thread = threading.Thread(target=self._run, name="status-bus", daemon=True)
         self._thread.start()
 
@@ -100,11 +95,11 @@ class StatusBus:
         """Send a report, if the broker takes it soon. Does not wait."""
         try:
             # The outcomes of earlier ones.
-            self._producer.poll(0)
-            if self._failing_since is not None and time.monotonic() - self._failing_since >= QUIET_SECONDS:
-                # It may be deaf (see QUIET_SECONDS).
-                self._producer, self._failing_since = self._open_producer(), None
-            self._producer.produce(
+            self._producer.get().poll(0)
+            if self._refused and self._producer.is_quiet:
+                # It may be deaf.
+                self._producer.drop()
+            self._producer.get().produce(
                 self._topic,
                 key=report.host.encode(),
                 value=self._signatures.sign("report", encode_report(report)),
@@ -114,82 +109,68 @@ class StatusBus:
         except BufferError:
             self._lose("too many wait for the brokers")
         except KafkaException as error:
-            facts = error.args[0]
+            facts = error_of(error)
             self._lose(facts.str())
             if facts.fatal() or facts.code() == KafkaError._FATAL:
-                self._producer = self._open_producer()
+                self._producer.drop()
         except SystemError as error:
             # What the client's binding raises for a fatal error that meets a callback.
             self._lose(str(error.__cause__ or error))
-            self._producer = self._open_producer()
+            self._producer.drop()
 
     def close(self) -> None:
         """Stop, once the last report is out, or soon after. Blocks for a fraction of a second, with no broker 1 s."""
-        with contextlib.suppress(KafkaException, SystemError):
-            self._producer.flush(_LAST_WORDS_SECONDS)
+        if self._producer.client is not None:
+            with contextlib.suppress(KafkaException, SystemError):
+                self._producer.client.flush(_LAST_WORDS_SECONDS)
         self._ended = True
         if self._thread is not threading.current_thread():
             self._thread.join(_THREAD_SECONDS)
-        self._consumer.close()
+        self._consumer.drop()
 
     def _open_consumer(self) -> Consumer:
-        return Consumer(
-            {
-                **client_config(self._settings),
-                # Only because a consumer must name one: nothing joins it, nothing is committed.
-                "group.id": self._topic,
-                "enable.auto.commit": False,
-                # Reports that the topic has lost are not missed.
-                "auto.offset.reset": "latest",
-                "isolation.level": "read_uncommitted",
-                # Arrival ends a waiting fetch.
-                "fetch.wait.max.ms": 1000,
-                "socket.timeout.ms": SILENT_MS,
-            }
-        )
+        config = {
+            **log_reader_config(self._settings, self._topic),
+            # Reports that the topic has lost are not missed.
+            "auto.offset.reset": "latest",
+            "isolation.level": "read_uncommitted",
+            # Arrival ends a waiting fetch.
+            "fetch.wait.max.ms": 1000,
+        }
+        return open_client(Consumer, config, Connection(SILENT))
 
     def _open_producer(self) -> Producer:
-        return Producer(
-            {
-                **client_config(self._settings),
-                # Order holds over retries.
-                "enable.idempotence": True,
-                "linger.ms": 0,
-                "message.timeout.ms": _DELIVERY_MS,
-                "socket.timeout.ms": SILENT_MS,
-                "message.max.bytes": STATUS_BYTES_MAX,
-                "queue.buffering.max.messages": _QUEUE_RECORDS,
-                "queue.buffering.max.kbytes": _QUEUE_KBYTES,
-                "compression.type": "lz4",
-                "retry.backoff.ms": 5,
-                "retry.backoff.max.ms": 50,
-            }
-        )
+        config = {
+            **coordinator_config(self._settings),
+            # Order holds over retries.
+            "enable.idempotence": True,
+            "linger.ms": 0,
+            "message.timeout.ms": _DELIVERY_MS,
+            "socket.timeout.ms": SILENT_MS,
+            "message.max.bytes": STATUS_BYTES_MAX,
+            "queue.buffering.max.messages": _QUEUE_RECORDS,
+            "queue.buffering.max.kbytes": _QUEUE_KBYTES,
+            "compression.type": "lz4",
+        }
+        self._refused = False
+        return open_client(Producer, config, Connection(SILENT))
 
     def _delivered(self, error: KafkaError | None, _message: Message) -> None:
+        self._refused = error is not None
         if error is None:
-            self._failing_since = None
-            return
-        self._lose(error.str())
-        if self._failing_since is None:
-            self._failing_since = time.monotonic()
+            self._producer.heard()
+        else:
+            self._lose(error.str())
 
-    def _end(self, deadline: float) -> int:
+    def _end(self, seconds: float) -> int:
         """The end that the log has now."""
-        while True:
-            left = max(0.1, min(5.0, deadline - time.monotonic()))
-            try:
-                # A request before a connection is up waits for 0.5 s.
-                self._consumer.list_topics(self._topic, timeout=left)
-                return self._consumer.get_watermark_offsets(TopicPartition(self._topic, 0), timeout=left)[1]
-            except KafkaException as error:
-                facts = error.args[0]
-                text = facts.str()
-                if "AUTHORIZATION" in facts.name():
-                    raise ConfigurationError(f"topic {self._topic!r} cannot be read: {text}.") from error
-                if time.monotonic() >= deadline:
-                    raise BrokerUnreachable(f"the end of topic {self._topic!r} could not be read: {text}.") from error
-            time.sleep(_RETRY_SECONDS)
+        tp = TP(self._topic, 0)
+        try:
+            return Offsets(self._settings, Connection(SILENT), asker_config(self._settings)).end_offsets([tp], seconds)[
+                tp
+            ]
+        except (BrokerUnreachable, ResetNeeded) as error:
+            raise BrokerUnreachable(f"the end of topic {self._topic!r} could not be read: {error}") from error
 
     def is_listening(self) -> bool:
         """Whether the thread is there; when it is not, nobody is heard any more."""
@@ -207,26 +188,27 @@ class StatusBus:
                 time.sleep(_POLL_SECONDS)
 
     def _turn(self) -> None:
-        if time.monotonic() - self._heard_at >= QUIET_SECONDS:
-            # Not even our own come: it may be deaf (see QUIET_SECONDS).
-            self._heard_at = time.monotonic()
-            self._consumer.close()
-            self._consumer = self._open_consumer()
-            self._consumer.assign([TopicPartition(self._topic, 0, OFFSET_END)])
-        message = self._consumer.poll(_POLL_SECONDS)
+        if self._consumer.is_quiet:
+            # Not even our own come: it may be deaf.
+            self._consumer.drop()
+            self._read_from_end()
+        message = self._consumer.get().poll(_POLL_SECONDS)
         if message is None:
             return
         error = message.error()
         if error is None:
-            self._heard_at = time.monotonic()
+            self._consumer.heard()
             self._take(message)
-        elif error.code() in CANNOT_UNPACK:
+        elif classify(error) == "unreadable":
             # The client would try it for ever. What lies between it and the end is late by now: reports are states.
             self._dropped.add(f"topic {self._topic}", f"a batch at offset {message.offset()}: {error.str()}")
-            self._consumer.assign([TopicPartition(self._topic, 0, OFFSET_END)])
+            self._read_from_end()
         else:
             # It passes, or others say so: a host that hears nobody knows.
             logger.debug("reading topic %s: %s", self._topic, error.str())
+
+    def _read_from_end(self) -> None:
+        self._consumer.get().assign([TopicPartition(self._topic, 0, OFFSET_END)])
 
     def _take(self, message: Message) -> None:
         try:

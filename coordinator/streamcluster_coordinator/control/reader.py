@@ -11,24 +11,20 @@ import threading
 import time
 from collections.abc import Callable
 
-from confluent_kafka import (
-    OFFSET_BEGINNING,
-    OFFSET_END,
-    Consumer,
-    KafkaError,
-    KafkaException,
-    Message,
-    TopicPartition,
-)
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from streamcluster.batch_end import BatchEnd
-from streamcluster.config.security import QUIET_SECONDS
 from streamcluster.errors import BrokerUnreachable, StateIncompatible
+from streamcluster.ids import TP
+from streamcluster.kafka.config import asker_config, log_reader_config
+from streamcluster.kafka.hearing import SILENT, Connection, Replaceable, is_answered
+from streamcluster.kafka.offsets import Offsets
+from streamcluster.kafka.opening import open_client
+from streamcluster.kafka.verdicts import ResetNeeded, classify
 from streamcluster.outside import Unreadable
 from streamcluster.settings import Settings
 
-from ..admin.brokers import Config, client_config
 from ..dropped import Dropped
 from ..records.signatures import Signatures
 from ..records.snapshot import Snapshot, control_topic, decode_snapshot
@@ -36,15 +32,12 @@ from .watch import TopicWatch
 
 logger = logging.getLogger("streamcluster.coordinator")
 _POLL_SECONDS = 0.2
-# Then it is asked who leads now.
+# Then it is asked who leads now; and after some more of these, whether it is still the topic that it was.
 _ASK_SECONDS = 2.0
-# A broker that freezes with its connections open is given up after this; the default of 60 s would leave the host deaf
-# for so long, though the partition's new leader is there after 10 s.
-SILENT_MS = 6_000
+_END_SECONDS = 3 * _ASK_SECONDS
 _ANSWER_SECONDS = 0.5
 # For a thread that ends within the ones above: it must not meet a closed consumer, however busy the machine is.
 _THREAD_SECONDS = 10.0
-CANNOT_UNPACK = (KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG)
 _LOST = (
     KafkaError._AUTO_OFFSET_RESET,
     KafkaError.OFFSET_OUT_OF_RANGE,
@@ -66,14 +59,11 @@ class ControlReader:
     """
 
     __slots__ = (
-        "_asker",
-        "_asker_config",
         "_changed",
         "_consumer",
-        "_consumer_config",
         "_dropped",
         "_ended",
-        "_heard_at",
+        "_offsets",
         "_on_failure",
         "_on_snapshot",
         "_on_unread",
@@ -105,19 +95,11 @@ class ControlReader:
         self._on_unread = on_unread
         self._on_failure = on_failure
         self._watch = TopicWatch(admin, self._topic)
+        # Of clients of their own, since a consumer lets one thread in at a time. Nobody closes them, since catch_up may
+        # be asking in another thread: they go with the reader.
+        self._offsets = Offsets(settings, Connection(SILENT), asker_config(settings), patience=_ASK_SECONDS)
         config = {
-            **client_config(settings),
-            # Only because a consumer must name one: nothing joins it, nothing is committed.
-            "group.id": self._topic,
-            "enable.auto.commit": False,
-        }
-        # Another one, since a consumer lets one thread in at a time. It is asked for the end of the log; the admin's
-        # list_offsets may free memory twice when it has to ask who leads (librdkafka 2.16). Nobody closes it, since
-        # catch_up may be asking it in another thread: it goes with the reader.
-        self._asker_config: Config = {**config, "isolation.level": "read_uncommitted"}
-        self._asker = Consumer(self._asker_config)
-        self._consumer_config: Config = {
-            **config,
+            **log_reader_config(settings, self._topic),
             # What was read can only be gone when the topic was made anew or lost its end: never start over.
             "auto.offset.reset": "error",
             "isolation.level": "read_committed",
@@ -125,9 +107,8 @@ class ControlReader:
             # Records end a waiting fetch at once. That there are no more is known when one comes back empty, which
             # catch_up waits for. Costs of an idle coordinator, Kafka 4.1: 10 ms 1 % of a core, 50 ms 0.4 %.
             "fetch.wait.max.ms": 50,
-            "socket.timeout.ms": SILENT_MS,
         }
-        self._consumer = Consumer(self._consumer_config)
+        self._consumer = Replaceable(lambda: open_client(Consumer, config, Connection(SILENT)))
         self._changed = threading.Condition()
         self._ended = False
         self.last: Snapshot | None = None
@@ -138,9 +119,7 @@ class ControlReader:
         # Offset to read next; markers of transactions count.
         self.position = 0
         self.failure: StateIncompatible | None = None
-        self._consumer.assign([TopicPartition(self._topic, 0, OFFSET_BEGINNING)])
-        # time.monotonic() when the consumer brought something, or was answered.
-        self._heard_at = time.monotonic()
+        self._read_from(OFFSET_BEGINNING)
         self._thread = threading.Thread(target=self._run, name="control-reader", daemon=True)
         self._thread.start()
 
@@ -152,6 +131,7 @@ class ControlReader:
         Raises:
             BrokerUnreachable: not done at `deadline` (time.monotonic()): no broker answers, or a leader that died in
                 the middle of a write has left its transaction open.
+            ConfigurationError: the topic cannot be read (the operator).
             StateIncompatible: the topic holds something else, or is not the one that it was.
         """
         end = self._end(deadline)
@@ -180,33 +160,19 @@ class ControlReader:
         self._ended = True
         if self._thread is not threading.current_thread():
             self._thread.join(_THREAD_SECONDS)
-        self._consumer.close()
+        self._consumer.drop()
 
     def _end(self, deadline: float) -> int:
+        tp = TP(self._topic, 0)
         while self.failure is None:
-            left = max(0.1, min(_ASK_SECONDS, deadline - time.monotonic()))
             try:
-                (answer,) = self._asker.offsets_for_times([TopicPartition(self._topic, 0, OFFSET_END)], left)
-            except KafkaException as error:
-                problem = error.args[0]
-            else:
-                if answer.error is None and answer.offset >= 0:
-                    return answer.offset
-                problem = answer.error
-            self._watch.doubt()
-            if time.monotonic() >= deadline:
-                reason = problem.str() if problem is not None else "its leader does not answer"
-                raise BrokerUnreachable(f"the end of topic {self._topic!r} could not be read: {reason}.")
-            self._ask_who_leads()
-            time.sleep(0.05)
+                return self._offsets.end_offsets([tp], max(0.1, min(_END_SECONDS, deadline - time.monotonic())))[tp]
+            except (BrokerUnreachable, ResetNeeded) as error:
+                # Whether the topic is gone is for the watch to say.
+                self._watch.doubt()
+                if time.monotonic() >= deadline:
+                    raise BrokerUnreachable(f"the end of topic {self._topic!r} could not be read: {error}") from error
         raise self.failure
-
-    def _ask_who_leads(self) -> None:
-        """Without it the client goes on to ask the old leader for minutes. One that gets no answer is replaced."""
-        try:
-            self._asker.list_topics(self._topic, timeout=_ASK_SECONDS)
-        except KafkaException:
-            self._asker = Consumer(self._asker_config)
 
     def is_listening(self) -> bool:
         """Whether the thread is there, or has said why it is not."""
@@ -223,25 +189,23 @@ class ControlReader:
     def _turn(self) -> None:
         if (reason := self._watch.look()) is not None:
             self._fail(StateIncompatible(reason))
-        elif (message := self._consumer.poll(_POLL_SECONDS)) is not None:
-            self._heard_at = time.monotonic()
+        elif (message := self._consumer.get().poll(_POLL_SECONDS)) is not None:
+            self._consumer.heard()
             self._take(message)
-        elif time.monotonic() - self._heard_at >= QUIET_SECONDS:
+        elif self._consumer.is_quiet:
             self._see_that_it_hears()
 
     def _see_that_it_hears(self) -> None:
-        try:
-            self._consumer.list_topics(self._topic, timeout=_ANSWER_SECONDS)
-        except KafkaException:
-            old, self._consumer = self._consumer, Consumer(self._consumer_config)
-            old.close()
-            at = self.position or OFFSET_BEGINNING
-            self._read_from(self._skip.offset if self._skip is not None else at)
-        self._heard_at = time.monotonic()
+        if is_answered(self._consumer.get(), self._topic, _ANSWER_SECONDS):
+            self._consumer.heard()
+            return
+        self._consumer.drop()
+        at = self.position or OFFSET_BEGINNING
+        self._read_from(self._skip.offset if self._skip is not None else at)
 
     def _take(self, message: Message) -> None:
         error, offset = message.error(), message.offset()
-        if error is not None and error.code() in CANNOT_UNPACK:
+        if error is not None and classify(error) == "unreadable":
             self._pass_over_batch(error)
             return
         if self._skip is not None and (error is None or error.code() in (*_LOST, KafkaError._PARTITION_EOF)):
@@ -289,7 +253,7 @@ class ControlReader:
             self._skip = None
 
     def _read_from(self, offset: int) -> None:
-        self._consumer.assign([TopicPartition(self._topic, 0, offset)])
+        self._consumer.get().assign([TopicPartition(self._topic, 0, offset)])
 
     def _took_error(self, error: KafkaError) -> None:
         logger.debug("reading topic %s: %s", self._topic, error.str())

@@ -11,6 +11,8 @@ from concurrent.futures import Future
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, TopicDescription  # type: ignore[attr-defined]  # its stub forgets it
 
+from streamcluster.kafka.opening import error_of
+
 # One small request. A reader's fetches do not fail when their topic is deleted: librdkafka waits for it to come back.
 _EVERY_SECONDS = 5.0
 _IN_DOUBT_SECONDS = 0.5
@@ -69,7 +71,7 @@ class TopicWatch:
         try:
             found = str(answer.result().topic_id)
         except KafkaException as error:
-            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+            if error_of(error).code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                 # Nobody answers, or nobody may: that says nothing of the topic.
                 return None
             self._gone_since = now if self._gone_since is None else self._gone_since

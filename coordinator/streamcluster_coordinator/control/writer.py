@@ -14,18 +14,21 @@ import logging
 import time
 from collections.abc import Callable
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaException, Producer
+from confluent_kafka.admin import AdminClient
 
 from streamcluster.errors import BrokerUnreachable, ConfigurationError, Fenced, StateIncompatible
 from streamcluster.ids import SlotId
+from streamcluster.kafka.config import coordinator_config
+from streamcluster.kafka.fencing import fence, open_fencing
+from streamcluster.kafka.hearing import SILENT, Connection
+from streamcluster.kafka.opening import error_of, open_client
+from streamcluster.kafka.verdicts import classify, is_taken_over
 from streamcluster.settings import Settings
 
-from ..admin.brokers import client_config
-from ..admin.connect import make_admin
 from ..dropped import Dropped
 from ..records.signatures import Signatures
 from ..records.snapshot import SNAPSHOT_KEY, Snapshot, control_topic, encode_snapshot, slot_transactional_id
-from .fence import is_fenced, open_fencing
 from .reader import ControlReader
 from .watch import describe
 
@@ -36,7 +39,6 @@ _RETRY_SECONDS = 0.1
 _RIVAL_SECONDS = 1.0
 # A leader that runs writes its snapshot anew within this time when somebody else wrote to the topic.
 _ANEW_SECONDS = 5.0
-_REFUSED = ("MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_RECORD")
 
 
 class Control:
@@ -67,7 +69,7 @@ class Control:
         self._settings = settings
         self._signatures = signatures
         self._topic = control_topic(settings.app_id)
-        self._admin = make_admin(client_config(settings))
+        self._admin = open_client(AdminClient, coordinator_config(settings), Connection(SILENT))
         self._producer: Producer | None = None
         # That we lead in; None: we do not, or not any more.
         self._term: int | None = None
@@ -90,8 +92,8 @@ class Control:
             try:
                 return str(describe(self._admin, self._topic, left).result().topic_id)
             except KafkaException as error:
-                facts = error.args[0]
-                if "AUTHORIZATION" in facts.name():
+                facts = error_of(error)
+                if classify(facts) == "config":
                     raise ConfigurationError(f"topic {self._topic!r} cannot be described: {facts.str()}.") from error
                 if time.monotonic() >= deadline:
                     raise BrokerUnreachable(f"the id of topic {self._topic!r} is not known: {facts.str()}.") from error
@@ -136,7 +138,7 @@ class Control:
         made: Snapshot | None = None
         while True:
             self._reader.check()
-            producer = open_fencing(self._settings, self._topic, deadline)
+            producer = open_fencing(self._settings, self._topic, _left(deadline))
             last = self._reader.catch_up(deadline)
             if last is None and self._reader.unread is not None:
                 raise self._foreign()
@@ -170,12 +172,12 @@ class Control:
         while self._term is not None:
             assert snapshot.term == self._term
             self._reader.check()
-            if self._producer is None and (found := self._reopen(snapshot, deadline)) is not None:
-                return found
-            # Out of our hands while its outcome is not known, however this ends (I3).
-            producer, self._producer = self._producer, None
-            assert producer is not None
             try:
+                if self._producer is None and (found := self._reopen(snapshot, deadline)) is not None:
+                    return found
+                # Out of our hands while its outcome is not known, however this ends (I3).
+                producer, self._producer = self._producer, None
+                assert producer is not None
                 if self._committed(producer, snapshot, deadline):
                     self._producer = producer
                     return snapshot
@@ -193,8 +195,7 @@ class Control:
             BrokerUnreachable: not done at `deadline`.
             ConfigurationError: not allowed (the operator).
         """
-        # The handle is dropped: the fence is in the broker.
-        open_fencing(self._settings, slot_transactional_id(self._settings.app_id, slot), deadline)
+        fence(self._settings, slot_transactional_id(self._settings.app_id, slot), _left(deadline))
 
     def close(self) -> None:
         """Let go, without a word in the log. Blocks for a fraction of a second."""
@@ -216,7 +217,7 @@ class Control:
 
         It may fence a newer leader, which then does the same, finds its own term in the log, and goes on.
         """
-        producer = open_fencing(self._settings, self._topic, deadline)
+        producer = open_fencing(self._settings, self._topic, _left(deadline))
         last = self._reader.catch_up(deadline)
         if last is None or last.term != snapshot.term:
             self._step_down()
@@ -240,12 +241,13 @@ class Control:
             producer.commit_transaction(max(0.1, deadline - time.monotonic()))
             return True
         except KafkaException as error:
-            facts = error.args[0]
-            if is_fenced(error):
+            facts = error_of(error)
+            # A forgotten id is opened again: the log tells whether another leads.
+            if is_taken_over(facts):
                 raise Fenced(
                     f"another coordinator of {self._settings.app_id} claims to lead at this moment."
                 ) from error
-            if _is_final(facts):
+            if classify(facts) in ("config", "refused"):
                 raise ConfigurationError(f"writing topic {self._topic!r} is refused: {facts.str()}.") from error
             if time.monotonic() >= deadline:
                 raise BrokerUnreachable(f"writing topic {self._topic!r}: {facts.str()}.") from error
@@ -271,6 +273,5 @@ class Control:
         return Fenced(f"another coordinator of {self._settings.app_id} leads now, in term {last.term}{where}.")
 
 
-def _is_final(error: KafkaError) -> bool:
-    """Whether it is refused, however often it is tried."""
-    return "AUTHORIZATION" in error.name() or error.name() in _REFUSED
+def _left(deadline: float) -> float:
+    return max(0.05, deadline - time.monotonic())

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 
-from streamcluster.config.security import QUIET_SECONDS
+from streamcluster.kafka.hearing import Silence, is_answered
 from streamcluster.kafka.offsets import Offsets
-from streamcluster.kafka.opening import Connection, Consumer, cluster_id_of, connect, is_answered, open_group_consumer
+from streamcluster.kafka.opening import Connection, Consumer, cluster_id_of, connect, open_group_consumer
 from streamcluster.settings import Settings
 
 from ..kafka.consumers import open_consumer
@@ -34,8 +33,8 @@ class Clients:
     offsets: Offsets
     dead_letters: str
     cluster_id: str
-    # time.monotonic() when `consumer` last brought something, or an answer.
-    _heard_at: float = field(default_factory=time.monotonic)
+    # Since `consumer` last brought something, or an answer.
+    _silence: Silence = field(default_factory=Silence)
     # How many times in a row it got no answer while brokers answered others.
     _unanswered: int = 0
 
@@ -74,13 +73,13 @@ class Clients:
     def heard(self) -> None:
         """Records came."""
         self.connection.answered()
-        self._heard_at = time.monotonic()
+        self._silence.broken()
         self._unanswered = 0
 
     @property
     def is_quiet(self) -> bool:
         """Nothing has come for so long that it is time to ask whether anything can."""
-        return time.monotonic() - self._heard_at >= QUIET_SECONDS
+        return self._silence.is_long
 
     @property
     def is_deaf(self) -> bool:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from streamcluster.engine.values import Committed
 from streamcluster.errors import BrokerUnreachable, StateIncompatible
 from streamcluster.ids import TP, TaskId
-from streamcluster.kafka import opening
-from streamcluster.kafka.opening import find_group, find_leaders, read_committed_positions
+from streamcluster.kafka.offsets import CommittedOffset, read_committed_positions
+from streamcluster.kafka.opening import find_group, find_leaders
 from streamcluster.settings import Settings
 from streamcluster.stores import TaskStore
 
@@ -103,9 +103,9 @@ def start_positions(
     }
 
 
-def _committed(clients: Clients, settings: Settings, tps: list[TP]) -> dict[TP, opening.Committed]:
+def _committed(clients: Clients, settings: Settings, tps: list[TP]) -> dict[TP, CommittedOffset]:
     try:
-        return read_committed_positions(clients.group, tps, POSITIONS_SECONDS_MAX)
+        return read_committed_positions(clients.group, tps, POSITIONS_SECONDS_MAX, settings.app_id)
     except BrokerUnreachable as error:
         find_group(settings, POSITIONS_SECONDS_MAX)
         raise BrokerUnreachable(

@@ -16,6 +16,7 @@ from streamcluster.config.security import QUIET_SECONDS
 from streamcluster.errors import BrokerUnreachable, StreamclusterError
 from streamcluster.ids import TP
 from streamcluster.kafka.config import PRODUCED_OVERHEAD_BYTES, PRODUCER_QUEUE_RECORDS, producer_queue_bytes
+from streamcluster.kafka.hearing import is_answered
 from streamcluster.kafka.opening import (
     KafkaError,
     KafkaException,
@@ -23,7 +24,6 @@ from streamcluster.kafka.opening import (
     Producer,
     error_of,
     find_group,
-    is_answered,
     missing_topics,
 )
 from streamcluster.kafka.verdicts import RecordRefused, ResetNeeded, classify, error_for
