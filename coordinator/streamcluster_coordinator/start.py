@@ -37,7 +37,7 @@ from .leftovers import Leftover, refusal, texts
 from .machine.election import Identity
 from .machine.events import EndAtOnce, RecordUnread, ReportHeard, SnapshotRead
 from .machine.node import Node
-from .machine.own_status import Facts, Snapshots
+from .machine.own_status import HostFacts, Snapshots
 from .memory_words import memory_words
 from .open_files import raise_file_limit, refuse_too_few_files
 from .places import use_socket_directory
@@ -316,8 +316,8 @@ def _identity(settings: Settings, topology: Topology, cluster_id: str, topic_id:
     )
 
 
-def _facts(settings: Settings, topology: Topology, identity: Identity) -> Facts:
-    return Facts(
+def _facts(settings: Settings, topology: Topology, identity: Identity) -> HostFacts:
+    return HostFacts(
         app=settings.app_id,
         host=identity.host,
         pid=identity.pid,

@@ -17,7 +17,7 @@ from typing import TypeVar
 from streamcluster.ids import SlotId, TaskId
 from streamcluster.placement.assign import assign
 from streamcluster.protocol.messages import TaskFigures
-from streamcluster_coordinator.machine.plan import Draft, Facts, catch_up, draft_of, finished, plan, situation_of
+from streamcluster_coordinator.machine.plan import Draft, PlanFacts, catch_up, draft_of, finished, plan, situation_of
 from streamcluster_coordinator.records.report import HostReport, HostRows, SlotReport
 from streamcluster_coordinator.records.snapshot import Shape, Snapshot, encode_snapshot
 from streamcluster_coordinator.records.status import TaskStatus
@@ -46,7 +46,7 @@ class Cluster:
     snapshot: Snapshot = EMPTY
     targets: dict[TaskId, SlotId] = field(default_factory=dict)
 
-    def facts(self) -> Facts:
+    def facts(self) -> PlanFacts:
         """What the plan is made from."""
         told: dict[str, list[TaskStatus]] = {host: [] for host in self.hosts}
         for text, owner in self.snapshot.owners.items():
@@ -63,7 +63,7 @@ class Cluster:
                         figures=TaskFigures(lag={"log": 0}, stored=RECORDS),
                     )
                     told[host].append(status)
-        return Facts(
+        return PlanFacts(
             tasks=self.tasks,
             stateless=frozenset(),
             reports={host: self._report(host) for host in self.hosts},
@@ -108,7 +108,7 @@ class Cluster:
         return max(numbers) - min(numbers)
 
 
-def planned(snapshot: Snapshot, facts: Facts) -> tuple[Snapshot, Draft]:
+def planned(snapshot: Snapshot, facts: PlanFacts) -> tuple[Snapshot, Draft]:
     """One plan, up to the record's bytes."""
     draft = draft_of(snapshot, facts)
     plan(draft, facts)

@@ -9,7 +9,7 @@ import pytest
 
 from streamcluster.protocol.messages import LONG_EVENT, TaskFigures, WorkerFigures
 from streamcluster_coordinator.records.status import Status, TaskStatus, WorkerStatus
-from streamcluster_coordinator.shell.presentation import BarStream, Restore, banner, changes, count, seconds
+from streamcluster_coordinator.shell.presentation import BarStream, RestoreProgress, banner, changes, count, seconds
 
 WORKER = WorkerStatus(slot=0, pid=12, state="running", tasks=("4_0", "4_1"))
 TASKS = (TaskStatus(task="4_0", slot=0, state="running"), TaskStatus(task="4_1", slot=0, state="running"))
@@ -121,11 +121,11 @@ def test_the_restore_sums_tasks_and_takes_the_slowest() -> None:
         figures=TaskFigures(restored=0, restore_total=2_000_000),
     )
 
-    restore = Restore.of(msgspec.structs.replace(RUNNING, tasks=(one, two)))
+    restore = RestoreProgress.of(msgspec.structs.replace(RUNNING, tasks=(one, two)))
 
     assert restore is not None
     assert restore.text() == "restoring 2 tasks: 500 of 2.0M records, 1 min 15 s left"
-    assert Restore.of(RUNNING) is None
+    assert RestoreProgress.of(RUNNING) is None
 
 
 def test_the_banner_says_app_size_guarantee_and_broker() -> None:

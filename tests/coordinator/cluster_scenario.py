@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from streamcluster.ids import Slot, SlotId, TaskId
 from streamcluster.protocol.messages import Drain, Grant, Revoke
 from streamcluster_coordinator.machine import events as ev
-from streamcluster_coordinator.records.report import Request
+from streamcluster_coordinator.records.report import LeaderRequest
 from tests.simulation.showing import snapshot_text
 
 from .fake_cluster import FakeCluster, die, work
@@ -125,19 +125,19 @@ def act_on(script: Script, word: str, rest: list[str]) -> None:
             raise ValueError(f"no such word: {word}")
 
 
-def request_of(number: str, words: list[str]) -> Request:
+def request_of(number: str, words: list[str]) -> LeaderRequest:
     """`move b/0 2_0`, `drain b`, `unpin 2_0`, `restart`."""
     match words:
         case ["move", target, task]:
-            return Request(id=number, kind="move", target=target, task=task)
+            return LeaderRequest(id=number, kind="move", target=target, task=task)
         case ["unpin", task]:
-            return Request(id=number, kind="unpin", task=task)
+            return LeaderRequest(id=number, kind="unpin", task=task)
         case ["drain", target]:
-            return Request(id=number, kind="drain", target=target)
+            return LeaderRequest(id=number, kind="drain", target=target)
         case ["undrain", target]:
-            return Request(id=number, kind="undrain", target=target)
+            return LeaderRequest(id=number, kind="undrain", target=target)
         case ["restart"]:
-            return Request(id=number, kind="restart")
+            return LeaderRequest(id=number, kind="restart")
         case _:
             raise ValueError(f"no such request: {words}")
 

@@ -17,7 +17,7 @@ from streamcluster.settings import Settings, make_settings
 from streamcluster_coordinator.machine import events as ev
 from streamcluster_coordinator.machine.election import Identity, first_snapshot
 from streamcluster_coordinator.machine.node import Node
-from streamcluster_coordinator.machine.own_status import Facts, Snapshots
+from streamcluster_coordinator.machine.own_status import HostFacts, Snapshots
 from streamcluster_coordinator.records.report import HostReport
 from streamcluster_coordinator.records.snapshot import Shape, Snapshot
 from tests.simulation.kafka import Brokers, Unsafe
@@ -137,7 +137,7 @@ class FakeCluster:
             tasks=self.tasks,
             stateless=frozenset(self.tasks if self.stateless else ()),
         )
-        facts = Facts("shop", name, number, "", self.settings.processing_guarantee, "", self.now)
+        facts = HostFacts("shop", name, number, "", self.settings.processing_guarantee, "", self.now)
         last = self.log[-1] if self.log else None
         node = Node.make(self.settings, identity, Snapshots(facts), slots=self.workers, now=self.now, last=last)
         host = FakeHost(name, node, status_read=len(self.brokers.status))

@@ -31,7 +31,7 @@ def situation(tasks: Iterable[TaskId], places: Iterable[Place], **known: Any) ->
         "stateless": frozenset(),
         "load": {},
         "pins": {},
-        "hasty": frozenset(),
+        "out_of_time": frozenset(),
         "replicas": 0,
         "lag_max": LAG_MAX,
         "warmups_max": 4,
@@ -45,7 +45,7 @@ def places_of(hosts: Mapping[str, int], racks: Mapping[str, str] | None = None) 
 
 
 @st.composite
-def situations(draw: st.DrawFn, tasks_max: int = 12, hosts_max: int = 4, hasty: bool = True) -> Situation:
+def situations(draw: st.DrawFn, tasks_max: int = 12, hosts_max: int = 4, out_of_time: bool = True) -> Situation:
     """Anything: dead, drained and serving owners, odd standbys, lags and disks of all sizes, pins, racks.
 
     Hypothesis draws the sizes and a seed for the rest: drawing hundreds of values one by one takes ten times as long.
@@ -53,10 +53,10 @@ def situations(draw: st.DrawFn, tasks_max: int = 12, hosts_max: int = 4, hasty: 
     sizes = draw(st.lists(st.integers(1, tasks_max // 2), min_size=1, max_size=2, unique=True))
     counts = draw(st.lists(st.integers(1, 3), min_size=1, max_size=hosts_max))
     hosts = {f"h{number}": count for number, count in enumerate(counts)}
-    return random_situation(Random(draw(st.integers(0, 2**32))), sizes, hosts, hasty=hasty)
+    return random_situation(Random(draw(st.integers(0, 2**32))), sizes, hosts, out_of_time=out_of_time)
 
 
-def random_situation(random: Random, sizes: Iterable[int], hosts: Mapping[str, int], *, hasty: bool) -> Situation:
+def random_situation(random: Random, sizes: Iterable[int], hosts: Mapping[str, int], *, out_of_time: bool) -> Situation:
     """Anything. sizes: of the groups. hosts: name -> slots."""
     tasks = [TaskId(size, number) for size in sizes for number in range(size)]
     slots = [place.slot for place in places_of(hosts)]
@@ -83,7 +83,7 @@ def random_situation(random: Random, sizes: Iterable[int], hosts: Mapping[str, i
         stateless=frozenset(some(tasks, 2)),
         load={task: random.choice([0.0, 10.0, 500.0, 5_000.0]) for task in some(tasks, 2 * len(tasks))},
         pins={task: random.choice(slots) for task in some(tasks, 2) if random.random() < 0.5},
-        hasty=frozenset(some(tasks, 2)) if hasty else frozenset(),
+        out_of_time=frozenset(some(tasks, 2)) if out_of_time else frozenset(),
         replicas=random.randint(0, 2),
         warmups_max=random.randint(1, 3),
     )

@@ -48,7 +48,7 @@ def test_every_task_is_owned_when_there_are_places(now: Situation) -> None:
     assert all(slot in places or slot == now.owners[task] for task, slot in owners.items())
 
 
-@given(situations(hasty=False))
+@given(situations(out_of_time=False))
 def test_a_served_task_moves_only_to_a_warm_and_ready_place(now: Situation) -> None:
     """Neither a cold nor a starting slot gets a task that somebody works on."""
     lags, ready = Lags.of(now), {place.slot for place in now.places if place.ready}
@@ -231,13 +231,13 @@ def test_a_drained_slot_is_emptied() -> None:
 
 
 def test_a_leaving_host_moves_without_a_warm_up_when_time_is_short() -> None:
-    """What is hasty goes at once to a ready place, even to a cold one."""
+    """What is out_of_time goes at once to a ready place, even to a cold one."""
     before, _ = settle(situation(TASKS, places_of({"a": 1})))
     now = replace(before, places=(Place(SlotId("b", 0)),))
 
     assert assign(now).owners == before.owners
-    hasty = assign(replace(now, hasty=frozenset(TASKS)))
-    assert set(hasty.owners.values()) == {SlotId("b", 0)}
+    out_of_time = assign(replace(now, out_of_time=frozenset(TASKS)))
+    assert set(out_of_time.owners.values()) == {SlotId("b", 0)}
 
 
 def test_a_move_under_way_is_not_thought_over() -> None:

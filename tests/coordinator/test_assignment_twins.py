@@ -26,7 +26,7 @@ def any_situation(random: Random) -> Situation:
     """Up to 60 tasks on up to 18 slots, anything said of them."""
     sizes = random.sample(range(1, 31), random.randint(1, 2))
     hosts = {f"h{number}": random.randint(1, 3) for number in range(random.randint(1, 6))}
-    now = random_situation(random, sizes, hosts, hasty=False)
+    now = random_situation(random, sizes, hosts, out_of_time=False)
     return replace(now, warmups_max=random.choice([now.warmups_max, len(now.tasks)]))
 
 

@@ -8,7 +8,7 @@ from msgspec import structs
 
 from streamcluster_coordinator.machine import events as ev
 from streamcluster_coordinator.machine.election import abdication, first_snapshot
-from streamcluster_coordinator.records.report import Request
+from streamcluster_coordinator.records.report import LeaderRequest
 from streamcluster_coordinator.records.snapshot import SUPERSEDED_KEPT
 from tests.coordinator.fake_cluster import FakeCluster
 
@@ -113,7 +113,7 @@ def test_nobody_claims_while_the_outcome_of_its_last_record_is_open() -> None:
     leader = cluster.host("a")
     leader.refused = True
     start = len(cluster.effects)
-    cluster.tell(leader, ev.Asked(Request(id="1", kind="drain", target="b")))
+    cluster.tell(leader, ev.Asked(LeaderRequest(id="1", kind="drain", target="b")))
     assert any(isinstance(effect, ev.Write) for _, effect in cluster.effects[start:])
     last = cluster.log[-1]
     # The one that led meanwhile has named us its successor.

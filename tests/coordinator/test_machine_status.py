@@ -6,8 +6,8 @@ from streamcluster.ids import Slot, TaskId
 from streamcluster.protocol.messages import Report, TaskFigures, TaskReport
 from streamcluster.settings import make_settings
 from streamcluster_coordinator.machine.cluster_status import cluster_status
-from streamcluster_coordinator.machine.own_status import LOAD_SECONDS, Facts, Snapshots
-from streamcluster_coordinator.machine.slots import Place, State
+from streamcluster_coordinator.machine.own_status import LOAD_SECONDS, HostFacts, Snapshots
+from streamcluster_coordinator.machine.slots import SlotProcess, State
 from streamcluster_coordinator.machine.view import View
 from streamcluster_coordinator.records.snapshot import Shape, Snapshot
 
@@ -17,8 +17,8 @@ SLOT = Slot(0)
 
 def rates_of(*reports: TaskReport) -> list[float | None]:
     """The task's events per second after each of these reports, half of LOAD_SECONDS apart."""
-    snapshots = Snapshots(Facts("shop", "here", 1, "", "exactly_once", "", 0.0))
-    state = State(make_settings({"id": "shop"}), places={SLOT: Place(SLOT)}, held={TASK: SLOT})
+    snapshots = Snapshots(HostFacts("shop", "here", 1, "", "exactly_once", "", 0.0))
+    state = State(make_settings({"id": "shop"}), places={SLOT: SlotProcess(SLOT)}, held={TASK: SLOT})
     found = []
     for now, report in enumerate(reports, 1):
         state.now = now * LOAD_SECONDS / 2
@@ -53,7 +53,7 @@ def test_catching_up_after_a_stop_is_no_load() -> None:
 def test_a_broker_that_takes_no_reports_is_down_though_no_worker_notices() -> None:
     """Workers with nothing to commit ask nothing of it."""
     state = State(make_settings({"id": "shop"}), registered=True)
-    own = Snapshots(Facts("shop", "here", 1, "", "exactly_once", "", 0.0)).take(state)
+    own = Snapshots(HostFacts("shop", "here", 1, "", "exactly_once", "", 0.0)).take(state)
     view = View(state.settings, "here", "here1", now=100.0, echo_at=99.5)
     view.read(Snapshot(epoch=1, term=1, leader=None, cluster_id="", topic_id="", shape=Shape()))
     assert cluster_status(own, view, ()).broker_state == "up"

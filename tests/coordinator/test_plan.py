@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from streamcluster.ids import SlotId, TaskId
 from streamcluster.protocol.messages import TaskFigures
-from streamcluster_coordinator.machine.plan import Draft, Facts, draft_of, finished, plan
+from streamcluster_coordinator.machine.plan import Draft, PlanFacts, draft_of, finished, plan
 from streamcluster_coordinator.records.report import HostReport, HostRows, HostState, SlotReport
 from streamcluster_coordinator.records.snapshot import MOVES_KEPT, SUPERSEDED_KEPT, HostEntry, Shape, Snapshot
 from streamcluster_coordinator.records.status import TaskStatus
@@ -73,7 +73,7 @@ def rows(draw: st.DrawFn) -> HostRows:
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[Snapshot, Facts]:
+def cases(draw: st.DrawFn) -> tuple[Snapshot, PlanFacts]:
     """A log's last record and what the leader knows then."""
     owners = draw(st.dictionaries(texts, slots))
     back = draw(st.dictionaries(st.sampled_from(sorted(owners)), st.integers(1, EPOCH))) if owners else {}
@@ -96,7 +96,7 @@ def cases(draw: st.DrawFn) -> tuple[Snapshot, Facts]:
     )
     heard = {name: draw(reports(name)) for name in NAMES if draw(st.sampled_from([True, True, False]))}
     silent = [name for name in NAMES if name not in heard]
-    facts = Facts(
+    facts = PlanFacts(
         tasks=TASKS,
         stateless=frozenset(draw(st.lists(st.sampled_from(TASKS), unique=True, max_size=1))),
         reports=heard,
@@ -104,19 +104,19 @@ def cases(draw: st.DrawFn) -> tuple[Snapshot, Facts]:
         dead=frozenset(name for name in silent if name in snapshot.hosts and draw(st.booleans())),
         fenced=draw(st.dictionaries(st.sampled_from(SLOTS), st.integers(1, EPOCH))),
         targets=draw(st.dictionaries(st.sampled_from(TASKS), st.sampled_from(SLOTS), max_size=2)),
-        hasty=frozenset(name for name, one in heard.items() if one.state == "leaving" and draw(st.booleans())),
+        out_of_time=frozenset(name for name, one in heard.items() if one.state == "leaving" and draw(st.booleans())),
     )
     return snapshot, facts
 
 
-def planned(snapshot: Snapshot, facts: Facts) -> tuple[Snapshot, Draft]:
+def planned(snapshot: Snapshot, facts: PlanFacts) -> tuple[Snapshot, Draft]:
     """One plan."""
     draft = draft_of(snapshot, facts)
     plan(draft, facts)
     return finished(draft, snapshot), draft
 
 
-def is_free(facts: Facts, after: Snapshot, task: str, owner: SlotId, epoch: int) -> bool:
+def is_free(facts: PlanFacts, after: Snapshot, task: str, owner: SlotId, epoch: int) -> bool:
     """Whether nothing of its owner can be committed for a task any more, by the rules of coordination.md."""
     if facts.fenced.get(owner, 0) >= epoch:
         return True
@@ -130,7 +130,7 @@ def is_free(facts: Facts, after: Snapshot, task: str, owner: SlotId, epoch: int)
 
 @settings(max_examples=60)
 @given(cases())
-def test_a_task_is_never_given_while_its_owner_may_still_have_it(case: tuple[Snapshot, Facts]) -> None:
+def test_a_task_is_never_given_while_its_owner_may_still_have_it(case: tuple[Snapshot, PlanFacts]) -> None:
     """It was asked back in a committed record, and then released or fenced."""
     before, facts = case
     after, _ = planned(before, facts)
@@ -143,7 +143,7 @@ def test_a_task_is_never_given_while_its_owner_may_still_have_it(case: tuple[Sna
 
 @settings(max_examples=60)
 @given(cases())
-def test_standbys_are_on_different_hosts_and_not_with_the_owner(case: tuple[Snapshot, Facts]) -> None:
+def test_standbys_are_on_different_hosts_and_not_with_the_owner(case: tuple[Snapshot, PlanFacts]) -> None:
     """A host's directory has one place for a task."""
     after, _ = planned(*case)
 
@@ -155,7 +155,7 @@ def test_standbys_are_on_different_hosts_and_not_with_the_owner(case: tuple[Snap
 
 @settings(max_examples=60)
 @given(cases())
-def test_every_task_that_is_asked_back_has_a_reason(case: tuple[Snapshot, Facts]) -> None:
+def test_every_task_that_is_asked_back_has_a_reason(case: tuple[Snapshot, PlanFacts]) -> None:
     """An operator sees from whom it is taken, when, and why."""
     before, facts = case
     after, _ = planned(before, facts)
@@ -169,7 +169,7 @@ def test_every_task_that_is_asked_back_has_a_reason(case: tuple[Snapshot, Facts]
 
 @settings(max_examples=60)
 @given(cases())
-def test_planning_again_with_the_same_facts_changes_nothing(case: tuple[Snapshot, Facts]) -> None:
+def test_planning_again_with_the_same_facts_changes_nothing(case: tuple[Snapshot, PlanFacts]) -> None:
     """Once hosts are registered and what was free is given, the plan is made until somebody says something new."""
     snapshot, facts = case
     for _ in range(3):
@@ -181,7 +181,7 @@ def test_planning_again_with_the_same_facts_changes_nothing(case: tuple[Snapshot
 
 @settings(max_examples=60)
 @given(cases())
-def test_a_host_that_is_silent_and_not_dead_keeps_what_it_has(case: tuple[Snapshot, Facts]) -> None:
+def test_a_host_that_is_silent_and_not_dead_keeps_what_it_has(case: tuple[Snapshot, PlanFacts]) -> None:
     """Its tasks are not asked back, and it is given none (H11)."""
     before, facts = case
     after, _ = planned(before, facts)
@@ -208,7 +208,7 @@ def test_what_is_kept_for_people_is_bounded() -> None:
             shape=None,
             slots=(SlotReport(number=number % 2, ready=True, fenced=True),),
         )
-        snapshot, _ = planned(snapshot, Facts(tasks=TASKS, stateless=frozenset(), reports={"a": report}))
+        snapshot, _ = planned(snapshot, PlanFacts(tasks=TASKS, stateless=frozenset(), reports={"a": report}))
 
     assert snapshot.hosts["a"].superseded == tuple(f"a{n}" for n in range(39 - SUPERSEDED_KEPT, 39))
     assert len(snapshot.moves) == MOVES_KEPT

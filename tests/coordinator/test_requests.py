@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streamcluster_coordinator.machine import events as ev
-from streamcluster_coordinator.records.report import Request
+from streamcluster_coordinator.records.report import LeaderRequest
 from streamcluster_coordinator.records.snapshot import ANSWER_CHARS_MAX, ANSWERS_KEPT
 from tests.coordinator.fake_cluster import FakeCluster
 
@@ -20,7 +20,7 @@ def pair() -> FakeCluster:
     return cluster
 
 
-def ask(cluster: FakeCluster, request: Request, host: str = "b") -> str:
+def ask(cluster: FakeCluster, request: LeaderRequest, host: str = "b") -> str:
     """The leader's answer."""
     cluster.tell(cluster.host(host), ev.Asked(request))
     cluster.advance(0.25)
@@ -28,19 +28,19 @@ def ask(cluster: FakeCluster, request: Request, host: str = "b") -> str:
 
 
 REFUSED = [
-    (Request(id="1", kind="drain", target="x"), "there is no host or slot 'x'; the hosts are a, b"),
-    (Request(id="1", kind="undrain", target="a"), "a is not drained; drained are: none"),
-    (Request(id="1", kind="move", target="b/7", task="2_0"), "there is no host or slot 'b/7'"),
-    (Request(id="1", kind="move", target="b", task="2_0"), "is not a slot"),
-    (Request(id="1", kind="move", target="b/0", task="9_0"), "there is no task '9_0'"),
-    (Request(id="1", kind="unpin", task="2_0"), "task 2_0 was not moved by hand"),
+    (LeaderRequest(id="1", kind="drain", target="x"), "there is no host or slot 'x'; the hosts are a, b"),
+    (LeaderRequest(id="1", kind="undrain", target="a"), "a is not drained; drained are: none"),
+    (LeaderRequest(id="1", kind="move", target="b/7", task="2_0"), "there is no host or slot 'b/7'"),
+    (LeaderRequest(id="1", kind="move", target="b", task="2_0"), "is not a slot"),
+    (LeaderRequest(id="1", kind="move", target="b/0", task="9_0"), "there is no task '9_0'"),
+    (LeaderRequest(id="1", kind="unpin", task="2_0"), "task 2_0 was not moved by hand"),
 ]
 
 
 def test_an_answer_is_cut_however_long_the_question_is() -> None:
     """It is in every snapshot for a while: a few long ones must not be too large for the topic."""
     cluster = pair()
-    answer = ask(cluster, Request(id="1", kind="drain", target="x" * 900_000))
+    answer = ask(cluster, LeaderRequest(id="1", kind="drain", target="x" * 900_000))
 
     assert answer.startswith("refused: there is no host or slot 'xxx")
     assert answer.endswith("...")
@@ -48,7 +48,7 @@ def test_an_answer_is_cut_however_long_the_question_is() -> None:
 
 
 @pytest.mark.parametrize(("request_", "reason"), REFUSED, ids=[f"{r.kind}-{r.target}{r.task}" for r, _ in REFUSED])
-def test_a_request_that_cannot_be_done_is_refused_with_the_reason(request_: Request, reason: str) -> None:
+def test_a_request_that_cannot_be_done_is_refused_with_the_reason(request_: LeaderRequest, reason: str) -> None:
     """And nothing else changes."""
     cluster = pair()
     owners = cluster.owners()
@@ -62,25 +62,25 @@ def test_a_request_that_cannot_be_done_is_refused_with_the_reason(request_: Requ
 def test_the_last_slots_cannot_be_drained() -> None:
     """Somebody must have the tasks."""
     cluster = pair()
-    ask(cluster, Request(id="1", kind="drain", target="a"))
+    ask(cluster, LeaderRequest(id="1", kind="drain", target="a"))
 
-    assert "no slot for the tasks" in ask(cluster, Request(id="2", kind="drain", target="b/0"))
+    assert "no slot for the tasks" in ask(cluster, LeaderRequest(id="2", kind="drain", target="b/0"))
 
 
 def test_a_second_rolling_restart_waits_for_the_first() -> None:
     """It is refused while the first one goes on, and says who is next."""
     cluster = pair()
     cluster.host("b").cut = True
-    ask(cluster, Request(id="1", kind="restart"), host="a")
+    ask(cluster, LeaderRequest(id="1", kind="restart"), host="a")
 
-    assert "a rolling restart is under way; next are b" in ask(cluster, Request(id="2", kind="restart"), host="a")
+    assert "a rolling restart is under way; next are b" in ask(cluster, LeaderRequest(id="2", kind="restart"), host="a")
 
 
 def test_answers_are_kept_in_a_bounded_number() -> None:
     """Old ones go; the asker has read its answer by then."""
     cluster = pair()
     for number in range(3 * ANSWERS_KEPT):
-        ask(cluster, Request(id=f"r{number}", kind="undrain", target="a"))
+        ask(cluster, LeaderRequest(id=f"r{number}", kind="undrain", target="a"))
 
     assert list(cluster.log[-1].answers) == [f"r{n}" for n in range(2 * ANSWERS_KEPT, 3 * ANSWERS_KEPT)]
 
@@ -90,7 +90,7 @@ def test_a_request_outlives_the_leader_that_heard_it() -> None:
     cluster = pair()
     leader, asker = cluster.host("a"), cluster.host("b")
     leader.refused = True
-    cluster.tell(asker, ev.Asked(Request(id="r", kind="drain", target="b")))
+    cluster.tell(asker, ev.Asked(LeaderRequest(id="r", kind="drain", target="b")))
     leader.crash()
     cluster.start("c")
     cluster.advance(8)
@@ -104,7 +104,7 @@ def test_a_request_is_done_once() -> None:
     """The host repeats it in its reports until it has read the answer; the answer is given once."""
     cluster = pair()
     start = len(cluster.effects)
-    ask(cluster, Request(id="r", kind="restart"))
+    ask(cluster, LeaderRequest(id="r", kind="restart"))
     cluster.advance(10)
 
     said = [e.text for _, e in cluster.effects[start:] if isinstance(e, ev.Say) and e.text.startswith("restart:")]

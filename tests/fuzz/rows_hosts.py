@@ -17,13 +17,13 @@ from streamcluster_coordinator.answers.rows_local import cursor_of, together
 from streamcluster_coordinator.records.report import (
     HostReport,
     HostRows,
+    LeaderRequest,
     SlotReport,
     decode_report,
     decode_rows,
     encode_report,
     encode_rows,
 )
-from streamcluster_coordinator.records.report import Request as LeaderRequest
 from streamcluster_coordinator.records.signatures import Signatures
 from streamcluster_coordinator.records.snapshot import (
     HostEntry,

@@ -13,7 +13,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from streamcluster_coordinator.broker import Broker, Place
+from streamcluster_coordinator.broker import Broker, NodePlace
 from tests.hosts.network import Network
 from tests.process.waiting import eventually
 
@@ -37,7 +37,8 @@ class Brokers:
 
     def __post_init__(self) -> None:
         places = {
-            number: Place(self.network.address(name), self.network.within(name)) for number, name in enumerate(NAMES, 1)
+            number: NodePlace(self.network.address(name), self.network.within(name))
+            for number, name in enumerate(NAMES, 1)
         }
         self._broker = Broker(brokers=len(NAMES), places=places, start_timeout=120)
 

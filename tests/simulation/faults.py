@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from streamcluster_coordinator.machine import events as ev
-from streamcluster_coordinator.records.report import Request
+from streamcluster_coordinator.records.report import LeaderRequest
 
 from .hosts import Host
 from .world import TASKS, World
@@ -216,12 +216,12 @@ def command(world: World) -> None:
     number = f"{world.clock.now:.6f}"
     request = pick.choice(
         (
-            Request(id=number, kind="drain", target=target),
-            Request(id=number, kind="undrain", target=target),
-            Request(id=number, kind="undrain", target=target),
-            Request(id=number, kind="move", target=f"{target}/0", task=task),
-            Request(id=number, kind="unpin", task=task),
-            Request(id=number, kind="restart"),
+            LeaderRequest(id=number, kind="drain", target=target),
+            LeaderRequest(id=number, kind="undrain", target=target),
+            LeaderRequest(id=number, kind="undrain", target=target),
+            LeaderRequest(id=number, kind="move", target=f"{target}/0", task=task),
+            LeaderRequest(id=number, kind="unpin", task=task),
+            LeaderRequest(id=number, kind="restart"),
         )
     )
     world.trace(f"! {host.name} asks for {request}")

@@ -38,7 +38,7 @@ from streamcluster_coordinator.machine import events as ev
 from streamcluster_coordinator.machine.cluster_status import shown_status
 from streamcluster_coordinator.machine.election import Identity
 from streamcluster_coordinator.machine.node import Node
-from streamcluster_coordinator.machine.own_status import Facts, Snapshots
+from streamcluster_coordinator.machine.own_status import HostFacts, Snapshots
 from streamcluster_coordinator.records.report import decode_report, encode_report
 from streamcluster_coordinator.records.signatures import Signatures
 from streamcluster_coordinator.records.snapshot import (
@@ -162,7 +162,7 @@ class Scale:
             tasks=self.tasks,
             stateless=frozenset(),
         )
-        facts = Facts("shop", name, 1, "", self.settings.processing_guarantee, "", self.now)
+        facts = HostFacts("shop", name, 1, "", self.settings.processing_guarantee, "", self.now)
         made = Snapshots(facts)
         node = Node.make(self.settings, identity, made, slots=self.slots, now=self.now, last=snapshot)
         slots = {Slot(slot): ((), ()) for slot in range(self.slots)}

@@ -11,8 +11,8 @@ from streamcluster.settings import Settings, make_settings
 from streamcluster_coordinator.machine import events as ev
 from streamcluster_coordinator.machine.election import Identity
 from streamcluster_coordinator.machine.node import Node
-from streamcluster_coordinator.machine.own_status import Facts, Snapshots
-from streamcluster_coordinator.records.report import HostReport, Request
+from streamcluster_coordinator.machine.own_status import HostFacts, Snapshots
+from streamcluster_coordinator.records.report import HostReport, LeaderRequest
 from streamcluster_coordinator.records.snapshot import Shape
 
 from .clock import Clock
@@ -80,7 +80,7 @@ class World:
             tasks=TASKS,
             stateless=STATELESS,
         )
-        facts = Facts(
+        facts = HostFacts(
             app="shop",
             host=name,
             pid=self.instances,
@@ -129,7 +129,7 @@ class World:
         for host in self.alive():
             host.line.through(host.read_logs)
 
-    def ask(self, host: Host, request: Request) -> None:
+    def ask(self, host: Host, request: LeaderRequest) -> None:
         """An operator's command on that host."""
         host.tell(ev.Asked(request))
 

@@ -101,7 +101,7 @@ def _while_served(decision: _Decision, task: TaskId, goal: SlotId) -> SlotId:
     owner = situation.owners[task]
     if goal in (owner, situation.moving.get(task)) or decision.can_move(task, goal):
         return goal
-    if task not in situation.hasty or owner in decision.ready:
+    if task not in situation.out_of_time or owner in decision.ready:
         return owner
     if (warm := decision.nearest(task)) is not None:
         return warm

@@ -31,7 +31,7 @@ class Situation:
     stateless: tasks without tables: they are warm everywhere and have no standbys.
     load: events per second; a task whose load is not known yet is not in it.
     pins: by hand: the task goes there when that slot is in places.
-    hasty: tasks whose owners, which are not ready places any more, can't wait for a warm-up any longer.
+    out_of_time: tasks whose owners, which are not ready places any more, can't wait for a warm-up any longer.
     replicas: standbys wanted per task. lag_max: records that a warm place may be behind.
     warmups_max: how many replicas beyond `replicas` may be warming up at the same time.
     moving: tasks that their owners were asked to give back, and for whom: where that is a place, it stays so.
@@ -48,7 +48,7 @@ class Situation:
     stateless: frozenset[TaskId]
     load: Mapping[TaskId, float]
     pins: Mapping[TaskId, SlotId]
-    hasty: frozenset[TaskId]
+    out_of_time: frozenset[TaskId]
     replicas: int
     lag_max: int
     warmups_max: int

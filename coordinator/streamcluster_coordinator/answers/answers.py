@@ -20,8 +20,7 @@ from ..machine import events as ev
 from ..machine.cluster_status import cluster_status, shown_status
 from ..machine.node import Node
 from ..machine.slots import State
-from ..records.report import REQUESTS_MAX
-from ..records.report import Request as LeaderRequest
+from ..records.report import REQUESTS_MAX, LeaderRequest
 from ..records.snapshot import Snapshot
 from ..records.status import LEADER_SECONDS, Answer, Ask, Asked, GetRows, GetStatus, Request, Status
 from ..shell.inbox import Inbox

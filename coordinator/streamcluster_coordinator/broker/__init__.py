@@ -9,7 +9,16 @@ from .cluster import Broker
 from .command import run_broker
 from .installation import Installation, install
 from .jars import KAFKA_VERSION, pinned_versions
-from .place import Place
+from .place import NodePlace
 from .secured import Secured
 
-__all__ = ["KAFKA_VERSION", "Broker", "Installation", "Place", "Secured", "install", "pinned_versions", "run_broker"]
+__all__ = [
+    "KAFKA_VERSION",
+    "Broker",
+    "Installation",
+    "NodePlace",
+    "Secured",
+    "install",
+    "pinned_versions",
+    "run_broker",
+]

@@ -22,7 +22,7 @@ from .datadir import claim, open_cluster
 from .installation import Installation, Say, install
 from .jars import KAFKA_VERSION
 from .nodes import Nodes
-from .place import Place
+from .place import NodePlace
 from .ports import all_free, plan_nodes
 from .quick_start import quicker
 from .secured import Secured
@@ -58,7 +58,7 @@ class Broker:
     kafka: str = KAFKA_VERSION
     installation: Installation | None = None
     secured: Secured | None = None
-    places: Mapping[int, Place] = field(default_factory=dict)
+    places: Mapping[int, NodePlace] = field(default_factory=dict)
     secured_bootstrap: str = field(default="", init=False)
     bootstrap: str = field(default="", init=False)
     _nodes: Nodes | None = field(default=None, init=False)

@@ -17,7 +17,7 @@ from streamcluster.errors import BrokerUnreachable, ConfigurationError
 from .config import NodePlan, bootstrap, server_properties
 from .datadir import ClusterFile, is_formatted
 from .installation import Installation, Say
-from .place import Place
+from .place import NodePlace
 from .process import NodeProcess
 from .readiness import wait_until_serving
 from .secured import Secured
@@ -35,7 +35,7 @@ class Nodes:
     start_timeout: float
     secured: Secured | None = None
     # Node -> where it runs; the others run as we do.
-    places: Mapping[int, Place] = field(default_factory=dict)
+    places: Mapping[int, NodePlace] = field(default_factory=dict)
     plans: dict[int, NodePlan] = field(default_factory=dict)
     processes: dict[int, NodeProcess] = field(default_factory=dict)
 

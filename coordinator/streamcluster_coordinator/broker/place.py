@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class NodePlace:
     """An address, and the way to run a command where that address is.
 
     Args:

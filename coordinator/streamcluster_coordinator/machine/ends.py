@@ -12,7 +12,7 @@ from streamcluster.protocol.messages import Drain
 
 from .events import Effect, Exit, Kill, Say, Send, Spawn, WorkerFailed, WorkerGone
 from .moves import free_all, reconcile
-from .slots import Place, State, Stop
+from .slots import SlotProcess, State, Stop
 
 BACK_OFF_SECONDS_FIRST = 1.0
 BACK_OFF_SECONDS_MAX = 30.0
@@ -51,7 +51,7 @@ def worker_gone(state: State, event: WorkerGone) -> list[Effect]:
     return _next(state, place, event.code, failure, asked_to_end=asked_to_end)
 
 
-def _may_be_killed_by_event(place: Place, event: WorkerGone) -> bool:
+def _may_be_killed_by_event(place: SlotProcess, event: WorkerGone) -> bool:
     """Not what we end on purpose, nor what says why it ends.
 
     An end whose exit code is not known may be one: on a busy machine the fork server may be late to tell.
@@ -62,7 +62,7 @@ def _may_be_killed_by_event(place: Place, event: WorkerGone) -> bool:
 
 
 def _next(
-    state: State, place: Place, code: int | None, failure: WorkerFailed | None, *, asked_to_end: bool
+    state: State, place: SlotProcess, code: int | None, failure: WorkerFailed | None, *, asked_to_end: bool
 ) -> list[Effect]:
     if state.stop is not None:
         return finish(state)
@@ -82,7 +82,7 @@ def _next(
     return _crashed(state, place, failure)
 
 
-def _crashed(state: State, place: Place, failure: WorkerFailed | None) -> list[Effect]:
+def _crashed(state: State, place: SlotProcess, failure: WorkerFailed | None) -> list[Effect]:
     """Replace the worker in its slot at once, unless it is in a crash loop: then wait, and spread its tasks."""
     settings = state.settings
     traceback = failure.traceback if failure is not None else None
@@ -107,13 +107,13 @@ def _is_hopeless(state: State) -> bool:
     return all(place.back_offs > BACK_OFFS_UNTIL_HOPELESS for place in state.places.values())
 
 
-def _wait(state: State, place: Place, seconds: float) -> list[Effect]:
+def _wait(state: State, place: SlotProcess, seconds: float) -> list[Effect]:
     place.move("back_off", state.now)
     place.retry_at = state.now + seconds
     return reconcile(state)
 
 
-def start(state: State, place: Place) -> list[Effect]:
+def start(state: State, place: SlotProcess) -> list[Effect]:
     """Fill the slot, once the control log has this host."""
     if not state.registered or not place.move("start", state.now):
         return []
@@ -121,7 +121,7 @@ def start(state: State, place: Place) -> list[Effect]:
     return [Spawn(place.slot, inventory, place.death)]
 
 
-def _reason(place: Place, event: WorkerGone) -> str:
+def _reason(place: SlotProcess, event: WorkerGone) -> str:
     """Why the process ended, as a sentence without its full stop."""
     if place.cause is not None:
         return place.cause
@@ -195,7 +195,7 @@ def end_at_once(state: State, code: int, text: str) -> list[Effect]:
     return effects + finish(state)
 
 
-def kill(state: State, place: Place, cause: str) -> list[Effect]:
+def kill(state: State, place: SlotProcess, cause: str) -> list[Effect]:
     """Kill the process in `place`, and remember why."""
     if not place.move("kill", state.now):
         return []

@@ -13,7 +13,7 @@ from typing import Literal
 from streamcluster.ids import Slot, SlotId, TaskId
 from streamcluster.protocol.messages import Drain, Follow, Grant, Lead, Report, Revoke
 
-from ..records.report import HostReport, Request
+from ..records.report import HostReport, LeaderRequest
 from ..records.snapshot import Snapshot
 
 Level = Literal["info", "warning", "error"]
@@ -218,7 +218,7 @@ class SlotFenced:
 class Asked:
     """An operator wants something of the leader."""
 
-    request: Request
+    request: LeaderRequest
 
 
 LocalEvent = (

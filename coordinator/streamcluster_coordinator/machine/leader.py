@@ -17,7 +17,7 @@ from ..records.report import HostReport, HostRows
 from ..records.snapshot import Snapshot
 from .events import Effect, FenceSlot, Say, Write
 from .pace import Pace
-from .plan import Draft, Facts, draft_of, finished, is_broken, is_drained, plan, slot_report
+from .plan import Draft, PlanFacts, draft_of, finished, is_broken, is_drained, plan, slot_report
 from .requests import take_requests
 from .slots import fence_seconds
 from .view import View
@@ -48,7 +48,7 @@ class Leadership:
     # Hosts that leave, and since when; hosts taken for dead, whose next report is a surprise.
     leaving: dict[str, float] = field(default_factory=dict)
     # host -> instance.
-    mourned: dict[str, str] = field(default_factory=dict)
+    said_dead: dict[str, str] = field(default_factory=dict)
     pace: Pace = field(init=False)
 
     def __post_init__(self) -> None:
@@ -64,20 +64,20 @@ def lead(view: View, term: Leadership) -> list[Effect]:
     if term.is_writing:
         return []
     dead = frozenset(view.dead(sorted(term.snapshot.hosts)))
-    said = _mourn(view, term, dead)
+    said = _say_deaths(view, term, dead)
     reports = _reports(view, term)
-    hasty = frozenset(_hasty(view, term, reports))
+    out_of_time = frozenset(_out_of_time(view, term, reports))
     asked = tuple(request.id for report in reports.values() for request in report.requests)
     late = _late(view, term)
     fenced = tuple(sorted(term.fenced.items()))
     if not (term.fencing and term.pace.is_slow()):
         # Those of all slots of a host end within a moment, and one plan will do.
         term.settled = fenced
-    urgent = (term.snapshot.epoch, dead, hasty, late, term.settled, asked, term.is_covered)
+    urgent = (term.snapshot.epoch, dead, out_of_time, late, term.settled, asked, term.is_covered)
     outlook = term.pace.outlook(view, urgent, reports, fenced, is_moving=bool(term.snapshot.revoking))
     if not term.pace.is_due(outlook, view.now):
         return said
-    facts = Facts(
+    facts = PlanFacts(
         tasks=term.tasks,
         stateless=term.stateless,
         reports=reports,
@@ -85,7 +85,7 @@ def lead(view: View, term: Leadership) -> list[Effect]:
         dead=dead,
         fenced=term.fenced,
         targets=term.targets,
-        hasty=hasty,
+        out_of_time=out_of_time,
         replicas=view.settings.standby_replicas,
         lag_max=view.settings.standby_lag_max,
         warmups_max=view.settings.standby_warmups_max,
@@ -142,7 +142,7 @@ def _is_current(report: HostReport, snapshot: Snapshot) -> bool:
     return entry is not None and entry.instance == report.instance
 
 
-def _hasty(view: View, term: Leadership, reports: dict[str, HostReport]) -> list[str]:
+def _out_of_time(view: View, term: Leadership, reports: dict[str, HostReport]) -> list[str]:
     """Hosts that leave and have used up the time in which their successors could be warmed up."""
     leaving = {name for name, report in reports.items() if report.state == "leaving"}
     term.leaving = {name: term.leaving.get(name, view.now) for name in leaving}
@@ -159,25 +159,25 @@ def _late(view: View, term: Leadership) -> frozenset[SlotId]:
     return frozenset(SlotId.parse(term.snapshot.owners[task]) for task in late)
 
 
-def _mourn(view: View, term: Leadership, dead: frozenset[str]) -> list[Effect]:
+def _say_deaths(view: View, term: Leadership, dead: frozenset[str]) -> list[Effect]:
     """Say who is taken for dead, once, and who was so by mistake."""
     effects: list[Effect] = []
-    for host in sorted(dead - term.mourned.keys()):
-        term.mourned[host] = term.snapshot.hosts[host].instance
+    for host in sorted(dead - term.said_dead.keys()):
+        term.said_dead[host] = term.snapshot.hosts[host].instance
         seconds = view.silence(host)
         effects.append(Say("warning", f"host {host} is silent for {seconds:.1f} s: its tasks go to others"))
-    for host in sorted(term.mourned.keys() & view.heard.keys() - dead):
+    for host in sorted(term.said_dead.keys() & view.heard.keys() - dead):
         if view.silence(host) >= view.settings.host_timeout:
             continue
         # A new coordinator of the name is no mistake: the one before did die.
-        if term.mourned.pop(host) == view.heard[host].report.instance:
+        if term.said_dead.pop(host) == view.heard[host].report.instance:
             view.strike(host)
             effects.append(Say("info", f"host {host} is heard again"))
-    term.mourned = {host: one for host, one in term.mourned.items() if host in dead or host in view.heard}
+    term.said_dead = {host: one for host, one in term.said_dead.items() if host in dead or host in view.heard}
     return effects
 
 
-def _with_lead(snapshot: Snapshot, draft: Draft, facts: Facts) -> Snapshot:
+def _with_lead(snapshot: Snapshot, draft: Draft, facts: PlanFacts) -> Snapshot:
     """Keep the on_leader work where it is while that place lives; else give it to a place that takes grants."""
     current = SlotId.parse(snapshot.lead) if snapshot.lead is not None else None
     if current is not None and _can_lead(draft, facts, current, must_be_ready=False):
@@ -203,7 +203,7 @@ def _with_read(snapshot: Snapshot, rows: Iterable[HostRows]) -> Snapshot:
     return replace(snapshot, read={**snapshot.read, **whole}) if whole else snapshot
 
 
-def _can_lead(draft: Draft, facts: Facts, slot: SlotId, *, must_be_ready: bool) -> bool:
+def _can_lead(draft: Draft, facts: PlanFacts, slot: SlotId, *, must_be_ready: bool) -> bool:
     if slot.host in facts.dead or slot.host not in draft.hosts:
         return False
     report, one = facts.reports.get(slot.host), slot_report(draft, facts, slot)
@@ -215,7 +215,7 @@ def _can_lead(draft: Draft, facts: Facts, slot: SlotId, *, must_be_ready: bool) 
     return one.wanted and (one.ready or not must_be_ready)
 
 
-def _fences(term: Leadership, draft: Draft, facts: Facts, late: frozenset[SlotId]) -> Sequence[Effect]:
+def _fences(term: Leadership, draft: Draft, facts: PlanFacts, late: frozenset[SlotId]) -> Sequence[Effect]:
     """Fence the slots whose tasks are asked back and who will not give them back themselves."""
     needed: dict[SlotId, int] = {}
     for task, epoch in draft.revoking.items():

@@ -21,7 +21,7 @@ from . import events as ev
 from .ends import end_at_once, leave, leave_if_empty, start, worker_gone
 from .events import Effect, LocalEvent
 from .moves import follows, free_all, reconcile, released
-from .slots import Place, State
+from .slots import SlotProcess, State
 from .watch import continue_roll, heard, tick
 
 
@@ -32,7 +32,7 @@ class Machine:
 
     def __init__(self, settings: Settings, *, slots: int) -> None:
         self.state = State(settings=settings)
-        self.state.places = {Slot(number): Place(Slot(number)) for number in range(slots)}
+        self.state.places = {Slot(number): SlotProcess(Slot(number)) for number in range(slots)}
 
     def handle(self, event: LocalEvent) -> list[Effect]:
         """Take one event and say what to do, in order."""
@@ -122,7 +122,7 @@ class Machine:
             case _:
                 assert_never(event)
 
-    def _ready(self, place: Place, session: int) -> list[Effect]:
+    def _ready(self, place: SlotProcess, session: int) -> list[Effect]:
         """It owns the slot's transactional id, and has no task: a new process, or one with new clients (H5)."""
         if not place.move("ready", self.state.now):
             return []
@@ -132,7 +132,7 @@ class Machine:
         place.session = session
         return [ev.Confirm(place.slot, place.pid, session)]
 
-    def _confirmed(self, place: Place, event: ev.WorkerConfirmed) -> list[Effect]:
+    def _confirmed(self, place: SlotProcess, event: ev.WorkerConfirmed) -> list[Effect]:
         if (place.pid, place.session) != (event.pid, event.session) or not place.move("confirmed", self.state.now):
             return []
         place.proven = True
@@ -162,7 +162,7 @@ class Machine:
         if state.stop is not None or state.leave_by is not None or not state.registered:
             return []
         free = next(number for number in range(len(state.places) + 1) if Slot(number) not in state.places)
-        place = Place(Slot(free), proven=False)
+        place = SlotProcess(Slot(free), proven=False)
         state.places[place.slot] = place
         return [ev.Say("info", f"one worker more: {len(state.places)} now"), *start(state, place)]
 

@@ -11,7 +11,7 @@ from streamcluster.ids import Slot, TaskId
 from streamcluster.protocol.messages import Drain, Follow, Grant, Lead, Revoke
 
 from .events import Effect, Send
-from .slots import Place, State
+from .slots import SlotProcess, State
 
 
 def reconcile(state: State) -> list[Effect]:
@@ -45,7 +45,7 @@ def _may_have(state: State, task: TaskId, slot: Slot) -> bool:
     return place is not None and place.is_serving() and state.followed.get(task, slot) == slot
 
 
-def _granted(state: State, place: Place, tasks: list[TaskId]) -> None:
+def _granted(state: State, place: SlotProcess, tasks: list[TaskId]) -> None:
     state.held.update(dict.fromkeys(tasks, place.slot))
     for task in tasks:
         state.stored.pop(task, None)
@@ -120,7 +120,7 @@ def released(state: State, slot: Slot, tasks: tuple[TaskId, ...]) -> list[Effect
     return reconcile(state)
 
 
-def _remember_stored(state: State, place: Place, task: TaskId) -> None:
+def _remember_stored(state: State, place: SlotProcess, task: TaskId) -> None:
     """What the disk has of a task that is in nobody's hands now, as its last report said."""
     reported = place.report.tasks if place.report is not None else ()
     state.stored.update(
@@ -128,7 +128,7 @@ def _remember_stored(state: State, place: Place, task: TaskId) -> None:
     )
 
 
-def free_all(state: State, place: Place, *, fenced: bool) -> None:
+def free_all(state: State, place: SlotProcess, *, fenced: bool) -> None:
     """The process can act no more: the kernel says that it is gone, or it has begun anew.
 
     fenced: nor can what it sent before still be committed.

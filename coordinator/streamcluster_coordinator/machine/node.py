@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from streamcluster.errors import ExitCode
 from streamcluster.settings import Settings
 
-from ..records.report import HostState, Request
+from ..records.report import HostState, LeaderRequest
 from ..records.snapshot import Snapshot
 from . import events as ev
 from .assigned import assigned, is_led, refused_text, superseded_text
@@ -44,7 +44,7 @@ class Node:
     # Whether the last record of our leadership is on its way, or done.
     is_abdicating: bool = False
     # Requests without an answer, by id.
-    requests: dict[str, Request] = field(default_factory=dict)
+    requests: dict[str, LeaderRequest] = field(default_factory=dict)
     # Whether the control log has this host under our instance, and whether it ever had.
     is_registered: bool = False
     was_registered: bool = False

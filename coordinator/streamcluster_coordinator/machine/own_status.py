@@ -14,7 +14,7 @@ from streamcluster.ids import Slot, SlotId, TaskId
 from streamcluster.protocol.messages import TaskReport, WorkerFigures
 
 from ..records.status import Status, TaskStatus, WorkerStatus
-from .slots import Place, SlotState, State
+from .slots import SlotProcess, SlotState, State
 
 # A rate over less is jumpy (reports come twice a second), over more it lags behind what is seen.
 RATE_SECONDS = 3.0
@@ -34,7 +34,7 @@ _SHOWN: dict[SlotState, Literal["starting", "running", "stalled", "backing_off",
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class HostFacts:
     """What does not change while the app runs. started_at: on the machine's clock."""
 
     app: str
@@ -74,7 +74,7 @@ class Rate:
 class Snapshots:
     """Makes snapshots, one after the other."""
 
-    facts: Facts
+    facts: HostFacts
     events: dict[Slot, Rate] = field(default_factory=dict)
     restored: dict[TaskId, Rate] = field(default_factory=dict)
     positions: dict[TaskId, Rate] = field(default_factory=dict)
@@ -109,7 +109,7 @@ class Snapshots:
             topology_hash=self.facts.topology_hash,
         )
 
-    def _worker(self, state: State, place: Place) -> WorkerStatus:
+    def _worker(self, state: State, place: SlotProcess) -> WorkerStatus:
         report = place.report
         figures = report.figures if report is not None else WorkerFigures()
         rate = self.events.setdefault(place.slot, Rate()).per_second(state.now, figures.events_total)

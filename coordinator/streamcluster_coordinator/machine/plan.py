@@ -26,12 +26,12 @@ from ..records.status import TaskStatus
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class PlanFacts:
     """What the plan is made from.
 
     reports: of the hosts that are alive, registered or not. rows: theirs. dead: hosts taken for dead.
     fenced: slot -> the newest epoch for whose revocations it was fenced. targets: task -> where it was to go when it
-    was asked back. hasty: hosts that leave and cannot wait any longer.
+    was asked back. out_of_time: hosts that leave and cannot wait any longer.
     """
 
     tasks: tuple[TaskId, ...]
@@ -41,7 +41,7 @@ class Facts:
     dead: frozenset[str] = frozenset()
     fenced: Mapping[SlotId, int] = field(default_factory=dict)
     targets: Mapping[TaskId, SlotId] = field(default_factory=dict)
-    hasty: frozenset[str] = frozenset()
+    out_of_time: frozenset[str] = frozenset()
     replicas: int | None = None
     lag_max: int = 10_000
     warmups_max: int = 4
@@ -73,7 +73,7 @@ class Draft:
             self.targets[task] = target
 
 
-def draft_of(snapshot: Snapshot, facts: Facts) -> Draft:
+def draft_of(snapshot: Snapshot, facts: PlanFacts) -> Draft:
     """A draft that says what the snapshot says, of the tasks that there are."""
     known = set(facts.tasks)
     owners = {TaskId.parse(task): SlotId.parse(slot) for task, slot in snapshot.owners.items()}
@@ -106,14 +106,14 @@ def finished(draft: Draft, snapshot: Snapshot) -> Snapshot:
     return made if made == snapshot else msgspec.structs.replace(made, epoch=draft.epoch)
 
 
-def plan(draft: Draft, facts: Facts) -> None:
+def plan(draft: Draft, facts: PlanFacts) -> None:
     """Carry the draft as far as the facts allow."""
     catch_up(draft, facts)
     assignment = assign(situation_of(draft, facts))
     _apply(draft, facts, assignment)
 
 
-def catch_up(draft: Draft, facts: Facts) -> None:
+def catch_up(draft: Draft, facts: PlanFacts) -> None:
     """Note who is there, which tasks are free, and whose tasks have to be asked back because of what they are."""
     _register(draft, facts)
     _free(draft, facts)
@@ -121,7 +121,7 @@ def catch_up(draft: Draft, facts: Facts) -> None:
     _drop_the_gone(draft, facts)
 
 
-def _register(draft: Draft, facts: Facts) -> None:
+def _register(draft: Draft, facts: PlanFacts) -> None:
     """Hosts that are heard may own tasks; a newer coordinator of a name takes the place of the older."""
     for name, report in sorted(facts.reports.items()):
         if report.state == "left":
@@ -136,7 +136,7 @@ def _register(draft: Draft, facts: Facts) -> None:
         draft.hosts[name] = entry.in_place_of(draft.hosts.get(name))
 
 
-def _current(draft: Draft, facts: Facts, host: str) -> HostReport | None:
+def _current(draft: Draft, facts: PlanFacts, host: str) -> HostReport | None:
     """The report of the coordinator that is registered for a host, while that is alive."""
     report, entry = facts.reports.get(host), draft.hosts.get(host)
     if report is None or entry is None or report.instance != entry.instance or report.state == "left":
@@ -144,32 +144,32 @@ def _current(draft: Draft, facts: Facts, host: str) -> HostReport | None:
     return report
 
 
-def _is_silent(draft: Draft, facts: Facts, host: str) -> bool:
+def _is_silent(draft: Draft, facts: PlanFacts, host: str) -> bool:
     """It is registered and not heard now, and not taken for dead yet: what it has and follows stays as it is."""
     return host in draft.hosts and host not in facts.reports and host not in facts.dead
 
 
-def slot_report(draft: Draft, facts: Facts, slot: SlotId) -> SlotReport | None:
+def slot_report(draft: Draft, facts: PlanFacts, slot: SlotId) -> SlotReport | None:
     """What is known of a slot; None: its host is not alive, or has no such slot."""
     report = _current(draft, facts, slot.host)
     return next((one for one in report.slots if one.number == slot.number), None) if report is not None else None
 
 
-def _free(draft: Draft, facts: Facts) -> None:
+def _free(draft: Draft, facts: PlanFacts) -> None:
     for task, epoch in list(draft.revoking.items()):
         owner = draft.owners[task]
         if facts.fenced.get(owner, 0) >= epoch or _is_released(draft, facts, task, owner, epoch):
             del draft.owners[task], draft.revoking[task]
 
 
-def _is_released(draft: Draft, facts: Facts, task: TaskId, owner: SlotId, epoch: int) -> bool:
+def _is_released(draft: Draft, facts: PlanFacts, task: TaskId, owner: SlotId, epoch: int) -> bool:
     report, slot = _current(draft, facts, owner.host), slot_report(draft, facts, owner)
     if report is None or slot is None or report.epoch_read < epoch:
         return False
     return slot.fenced and str(task) not in slot.holds
 
 
-def _revoke_the_lost(draft: Draft, facts: Facts) -> None:
+def _revoke_the_lost(draft: Draft, facts: PlanFacts) -> None:
     """Tasks of hosts that are gone, and of slots that are not there or not to be counted on."""
     for task, owner in sorted(draft.owners.items()):
         if task in draft.revoking:
@@ -193,7 +193,7 @@ def is_broken(slot: SlotReport) -> bool:
     return slot.gone and not slot.wanted
 
 
-def _drop_the_gone(draft: Draft, facts: Facts) -> None:
+def _drop_the_gone(draft: Draft, facts: PlanFacts) -> None:
     """Forget hosts that are dead or have left, once nothing is theirs."""
     owning = {slot.host for slot in draft.owners.values()}
     for name in sorted(draft.hosts):
@@ -208,7 +208,7 @@ def is_drained(drained: Iterable[str], slot: SlotId) -> bool:
     return str(slot) in drained or slot.host in drained
 
 
-def situation_of(draft: Draft, facts: Facts) -> Situation:
+def situation_of(draft: Draft, facts: PlanFacts) -> Situation:
     """The facts as placement wants them."""
     places: list[Place] = []
     serving: set[SlotId] = set()
@@ -237,7 +237,7 @@ def situation_of(draft: Draft, facts: Facts) -> Situation:
             stored.setdefault(TaskId.parse(text), {})[name] = at
         for status in rows.tasks:
             _read_task(name, status, lags, heads, load)
-    hasty = {task for task, slot in draft.owners.items() if slot.host in facts.hasty}
+    out_of_time = {task for task, slot in draft.owners.items() if slot.host in facts.out_of_time}
     replicas = facts.replicas if facts.replicas is not None else int(len({place.slot.host for place in places}) > 1)
     return Situation(
         tasks=facts.tasks,
@@ -251,7 +251,7 @@ def situation_of(draft: Draft, facts: Facts) -> Situation:
         stateless=facts.stateless,
         load=load,
         pins=dict(draft.pins),
-        hasty=frozenset(hasty),
+        out_of_time=frozenset(out_of_time),
         replicas=replicas,
         lag_max=facts.lag_max,
         warmups_max=facts.warmups_max,
@@ -282,7 +282,7 @@ def standby_lag(status: TaskStatus) -> int | None:
     return sum(status.figures.lag.values()) if status.figures.lag else None
 
 
-def _apply(draft: Draft, facts: Facts, assignment: Assignment) -> None:
+def _apply(draft: Draft, facts: PlanFacts, assignment: Assignment) -> None:
     """Give what is free, ask back what is to move, and note the standbys."""
     newest = {move.task: index for index, move in enumerate(draft.moves)}
     for task in facts.tasks:
@@ -307,7 +307,7 @@ def _apply(draft: Draft, facts: Facts, assignment: Assignment) -> None:
     draft.standbys = {task: slots for task, slots in sorted(standbys.items()) if slots}
 
 
-def _standbys(draft: Draft, facts: Facts, task: TaskId, assignment: Assignment) -> tuple[SlotId, ...]:
+def _standbys(draft: Draft, facts: PlanFacts, task: TaskId, assignment: Assignment) -> tuple[SlotId, ...]:
     """As placement wants them, beside what is not to be closed now; one per host, and none where the owner is."""
     before = draft.standbys.get(task, ())
     # It gets the task as soon as the owner has let it go, with its store open.
@@ -323,7 +323,7 @@ def _standbys(draft: Draft, facts: Facts, task: TaskId, assignment: Assignment) 
     return tuple(chosen)
 
 
-def _may_own(draft: Draft, facts: Facts, slot: SlotId) -> bool:
+def _may_own(draft: Draft, facts: PlanFacts, slot: SlotId) -> bool:
     report = _current(draft, facts, slot.host)
     one = slot_report(draft, facts, slot)
     if report is None or one is None or report.state == "leaving":
@@ -331,7 +331,7 @@ def _may_own(draft: Draft, facts: Facts, slot: SlotId) -> bool:
     return one.wanted and one.ready and not is_drained(draft.drained, slot)
 
 
-def _reason(draft: Draft, facts: Facts, task: TaskId, owner: SlotId) -> str:
+def _reason(draft: Draft, facts: PlanFacts, task: TaskId, owner: SlotId) -> str:
     report = facts.reports.get(owner.host)
     if report is not None and report.state == "leaving":
         return f"host {owner.host} leaves"

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from streamcluster.ids import Slot, TaskId
 from streamcluster.settings import Settings
 
-from ..records.report import UNCHANGED, HostReport, HostRows, HostState, Request, SlotReport, encode_rows
+from ..records.report import UNCHANGED, HostReport, HostRows, HostState, LeaderRequest, SlotReport, encode_rows
 from .election import Identity
 from .own_status import Snapshots
-from .slots import Place, State
+from .slots import SlotProcess, State
 
 # Tasks whose rows a cluster tells in a second. Each host reads all of it, and a row has 250 bytes.
 ROWS_PER_SECOND = 1_000
@@ -49,7 +49,7 @@ class Reporter:
         state: State,
         *,
         state_of_host: HostState,
-        requests: Sequence[Request],
+        requests: Sequence[LeaderRequest],
         term: int,
         is_new: bool,
         is_changed: bool,
@@ -115,7 +115,7 @@ def slot_reports(state: State) -> tuple[SlotReport, ...]:
     return tuple(_slot_report(state, place, held.get(place.slot, ())) for place in state.ordered())
 
 
-def _slot_report(state: State, place: Place, held: Collection[TaskId]) -> SlotReport:
+def _slot_report(state: State, place: SlotProcess, held: Collection[TaskId]) -> SlotReport:
     return SlotReport(
         number=place.slot,
         ready=place.is_serving() and not place.retiring,

@@ -9,17 +9,17 @@ from msgspec.structs import replace
 
 from streamcluster.ids import SlotId, TaskId
 
-from ..records.report import Request
+from ..records.report import LeaderRequest
 from ..records.snapshot import ANSWER_CHARS_MAX, ANSWERS_KEPT, Roll, Snapshot
 from .events import Effect, Say
-from .plan import Draft, Facts, is_drained
+from .plan import Draft, PlanFacts, is_drained
 
 
 class Refused(Exception):
     """The request cannot be done; the text says why."""
 
 
-def take_requests(draft: Draft, facts: Facts, snapshot: Snapshot) -> tuple[Snapshot, list[Effect]]:
+def take_requests(draft: Draft, facts: PlanFacts, snapshot: Snapshot) -> tuple[Snapshot, list[Effect]]:
     """Answer the requests that have no answer yet; return the snapshot with the answers, and lines to say."""
     said: list[Effect] = []
     snapshot = _go_on_rolling(facts, snapshot)
@@ -39,11 +39,11 @@ def take_requests(draft: Draft, facts: Facts, snapshot: Snapshot) -> tuple[Snaps
     return snapshot, said
 
 
-def _text(request: Request) -> str:
+def _text(request: LeaderRequest) -> str:
     return " ".join(word for word in (request.kind, request.task, request.target) if word)
 
 
-def _take(draft: Draft, facts: Facts, snapshot: Snapshot, request: Request) -> tuple[Snapshot, str]:
+def _take(draft: Draft, facts: PlanFacts, snapshot: Snapshot, request: LeaderRequest) -> tuple[Snapshot, str]:
     match request.kind:
         case "drain":
             return snapshot, _drain(draft, request.target)
@@ -87,14 +87,14 @@ def _undrain(draft: Draft, target: str) -> str:
     return f"{target} gets its share of tasks again"
 
 
-def _task(facts: Facts, text: str) -> TaskId:
+def _task(facts: PlanFacts, text: str) -> TaskId:
     for task in facts.tasks:
         if str(task) == text:
             return task
     raise Refused(f"there is no task {text!r}; tasks are written like {facts.tasks[0] if facts.tasks else '4_0'}")
 
 
-def _move(draft: Draft, facts: Facts, request: Request) -> str:
+def _move(draft: Draft, facts: PlanFacts, request: LeaderRequest) -> str:
     task = _task(facts, request.task)
     try:
         slot = SlotId.parse(request.target)
@@ -108,7 +108,7 @@ def _move(draft: Draft, facts: Facts, request: Request) -> str:
     return f"task {task} goes to {slot} as soon as its state is there, and stays until `unpin {task}`"
 
 
-def _unpin(draft: Draft, facts: Facts, text: str) -> str:
+def _unpin(draft: Draft, facts: PlanFacts, text: str) -> str:
     task = _task(facts, text)
     if draft.pins.pop(task, None) is None:
         raise Refused(f"task {task} was not moved by hand")
@@ -125,7 +125,7 @@ def _restart(draft: Draft, snapshot: Snapshot) -> tuple[Snapshot, str]:
     ), f"workers of {', '.join(waiting)} are restarted"
 
 
-def _go_on_rolling(facts: Facts, snapshot: Snapshot) -> Snapshot:
+def _go_on_rolling(facts: PlanFacts, snapshot: Snapshot) -> Snapshot:
     """The next host has its turn when the one before is done, or is not there any more."""
     roll = snapshot.roll
     if roll is None or not roll.waiting:

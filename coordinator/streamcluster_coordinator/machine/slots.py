@@ -59,7 +59,7 @@ def fence_seconds(settings: Settings) -> float:
 
 
 @dataclass(slots=True)
-class Place:
+class SlotProcess:
     """One slot and the process in it."""
 
     slot: Slot
@@ -145,7 +145,7 @@ class State:
     registered: bool = False
     # Whether another host could take our tasks.
     others: bool = False
-    places: dict[Slot, Place] = field(default_factory=dict)
+    places: dict[Slot, SlotProcess] = field(default_factory=dict)
     # What the snapshot gives our slots.
     placement: dict[TaskId, Slot] = field(default_factory=dict)
     standbys: dict[TaskId, Slot] = field(default_factory=dict)
@@ -173,11 +173,11 @@ class State:
     # The newest traceback, for the message of a crash loop.
     last_failure: WorkerFailed | None = None
 
-    def serving(self) -> list[Place]:
+    def serving(self) -> list[SlotProcess]:
         """The places that take grants, in slot order."""
         return [place for place in self.ordered() if place.is_serving()]
 
-    def ordered(self) -> list[Place]:
+    def ordered(self) -> list[SlotProcess]:
         """All places, in slot order."""
         return [self.places[slot] for slot in sorted(self.places)]
 

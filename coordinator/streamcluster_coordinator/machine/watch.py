@@ -9,7 +9,7 @@ from streamcluster.protocol.messages import Drain
 
 from .ends import kill, leave_if_empty, start
 from .events import AskStacks, Effect, Say, Send
-from .slots import DYING_SECONDS, Place, State, release_seconds
+from .slots import DYING_SECONDS, SlotProcess, State, release_seconds
 
 
 def tick(state: State, now: float) -> list[Effect]:
@@ -34,7 +34,7 @@ def _forgive_own_absence(state: State, now: float) -> None:
         state.revoking = {task: since + gap for task, since in state.revoking.items()}
 
 
-def _watch(state: State, place: Place) -> list[Effect]:
+def _watch(state: State, place: SlotProcess) -> list[Effect]:
     settings = state.settings
     match place.state:
         case "backing_off":
@@ -58,7 +58,7 @@ def _watch(state: State, place: Place) -> list[Effect]:
             return []
 
 
-def _late_release(state: State, place: Place) -> list[Effect]:
+def _late_release(state: State, place: SlotProcess) -> list[Effect]:
     """Say once that a worker does not give tasks back; later kill it, since nobody else can have them until then."""
     asked = {task: since for task, since in sorted(state.revoking.items()) if state.held.get(task) == place.slot}
     if place.report is not None and place.report.broker == "down":
@@ -80,7 +80,7 @@ def _late_release(state: State, place: Place) -> list[Effect]:
     return [Say("warning", text), AskStacks(place.slot)]
 
 
-def _outlived(state: State, place: Place) -> list[Effect]:
+def _outlived(state: State, place: SlotProcess) -> list[Effect]:
     """No kill is of use: its tasks are not to wait for it."""
     if not place.proven or state.now - place.since < DYING_SECONDS:
         return []
@@ -89,7 +89,7 @@ def _outlived(state: State, place: Place) -> list[Effect]:
     return [Say("error", text)]
 
 
-def _listen(state: State, place: Place) -> list[Effect]:
+def _listen(state: State, place: SlotProcess) -> list[Effect]:
     """Say once that a worker is silent, with its stacks; later kill it."""
     settings = state.settings
     silence = state.now - place.heard
@@ -142,7 +142,7 @@ def continue_roll(state: State) -> list[Effect]:
     return []
 
 
-def heard(state: State, place: Place) -> list[Effect]:
+def heard(state: State, place: SlotProcess) -> list[Effect]:
     """The worker said something, so its loop turns."""
     silence = state.now - place.heard
     place.heard = state.now

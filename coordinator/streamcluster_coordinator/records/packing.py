@@ -16,7 +16,7 @@ from streamcluster.ids import SlotName
 Standbys = Mapping[str, tuple[str, ...]]
 # A number of partitions, and a place in `slots`.
 Group = Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,9}\Z")]
-Place = Annotated[int, Meta(ge=0)]
+SlotIndex = Annotated[int, Meta(ge=0)]
 
 
 class Packed(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,8 +26,8 @@ class Packed(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     slots: tuple[SlotName, ...] = ()
-    owned: dict[Group, list[Place]] = {}
-    followed: dict[Group, list[Place | list[Place]]] = {}
+    owned: dict[Group, list[SlotIndex]] = {}
+    followed: dict[Group, list[SlotIndex | list[SlotIndex]]] = {}
 
 
 def pack(owners: Mapping[str, str], standbys: Standbys) -> Packed:

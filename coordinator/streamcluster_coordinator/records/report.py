@@ -46,7 +46,7 @@ class SlotReport(msgspec.Struct, frozen=True, kw_only=True):
     holds: tuple[str, ...] = ()
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
+class LeaderRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What an operator asks of the leader. It stays in its host's reports until the control log has its answer.
 
     kind: drain and undrain (target: host or slot), move (target: slot, task), unpin (task), restart.
@@ -88,7 +88,7 @@ class HostReport(msgspec.Struct, frozen=True, kw_only=True):
     rack: Name | None = None
     peer: Name | None = None
     roll_done: Count = 0
-    requests: Annotated[tuple[Request, ...], Meta(max_length=REQUESTS_MAX)] = ()
+    requests: Annotated[tuple[LeaderRequest, ...], Meta(max_length=REQUESTS_MAX)] = ()
     rows: msgspec.Raw = UNCHANGED
     format_version: int = REPORT_FORMAT
 

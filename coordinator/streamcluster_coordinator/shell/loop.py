@@ -85,7 +85,7 @@ class Presenter(Protocol):
 
 
 @dataclass(slots=True)
-class Worker:
+class RunningWorker:
     """The process in a slot, and the socket to it."""
 
     process: Process
@@ -106,7 +106,7 @@ class Coordination:
     inbox: Inbox
     say: Presenter
     dropped: Dropped
-    workers: dict[Slot, Worker] = field(default_factory=dict)
+    workers: dict[Slot, RunningWorker] = field(default_factory=dict)
     # What runs beside the loop over events: ticks and snapshots.
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     # Set by the machine's Exit.
@@ -305,7 +305,7 @@ class Coordination:
             partial(self._received, slot),
             partial(self._broken, slot),
         )
-        self.workers[slot] = Worker(process, link)
+        self.workers[slot] = RunningWorker(process, link)
         self.inbox.post(ev.WorkerStarted(slot, process.pid))
         watch(process, lambda: self._gone(slot))
 

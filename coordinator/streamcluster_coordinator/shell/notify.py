@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from ..records.status import Status
 from .loop import Presenter
-from .presentation import Restore, count
+from .presentation import RestoreProgress, count
 
 SOCKET_VARIABLE = "NOTIFY_SOCKET"
 # How often the manager wants to hear from us (microseconds), and which process it means.
@@ -98,7 +98,7 @@ def status_text(status: Status) -> str:
     behind = sum(sum(task.figures.lag.values()) for task in status.tasks)
     workers = "1 worker" if serving == 1 else f"{serving} workers"
     text = f"{status.state}: {running} of {len(status.tasks)} tasks on {workers}, {count(behind)} records behind"
-    restore = Restore.of(status)
+    restore = RestoreProgress.of(status)
     if restore is not None:
         text += f", {restore.text()}"
     if status.rolling:

@@ -155,7 +155,7 @@ def seconds(number: float) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Restore:
+class RestoreProgress:
     """How far all restores are. Records done and to do; eta: seconds of the slowest task, None when unknown."""
 
     tasks: int
@@ -164,7 +164,7 @@ class Restore:
     eta: float | None
 
     @classmethod
-    def of(cls, status: Status) -> Restore | None:
+    def of(cls, status: Status) -> RestoreProgress | None:
         """The restore that is under way in `status`; None when there is none."""
         under_way = [task for task in status.tasks if task.state == "restoring" and task.figures.restore_total > 0]
         if not under_way:
@@ -239,7 +239,7 @@ class Presentation:
         self._last: Status | None = None
         # Snapshots since the start; paces progress lines in a log.
         self._snapshots = 0
-        self._restoring: Restore | None = None
+        self._restoring: RestoreProgress | None = None
 
     def line(self, level: str, text: str) -> None:
         """One message of the coordinator."""
@@ -269,7 +269,7 @@ class Presentation:
         self._logger.log(_LEVELS.get(change.level, logging.INFO), "%.0s%s", place, change.text, extra=facts)
 
     def _show_restore(self, status: Status) -> None:
-        restore = Restore.of(status)
+        restore = RestoreProgress.of(status)
         if restore is None:
             if self._restoring is not None and all(task.state != "restoring" for task in status.tasks):
                 self._say(Change("info", "all state is restored", {"state": "restored"}))
