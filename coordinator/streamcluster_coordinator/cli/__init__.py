@@ -9,7 +9,6 @@ import io
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NoReturn
 
@@ -49,16 +48,30 @@ def _places(error: Exception) -> str:
     return ", ".join(f"{Path(*Path(frame.filename).parts[-2:])}:{frame.lineno}" for frame in frames)
 
 
-def _version() -> str:
+def _show_version(context: click.Context, _option: click.Parameter, asked: bool) -> None:
+    if not asked or context.resilient_parsing:
+        return
+    # Not for every command: importing it and looking through all that is installed takes a tenth of its start.
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
-        return version("streamcluster")
+        found = version("streamcluster")
     except PackageNotFoundError:
-        return "unknown (not installed)"
+        found = "unknown (not installed)"
+    click.echo(f"streamcluster, version {found}")
+    context.exit()
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option("-A", "--app", "reference", metavar="MODULE:APP", help="The app, for all commands below.")
-@click.version_option(_version(), prog_name="streamcluster")
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
 def command_line(reference: str | None) -> None:
     """Stream processing for Python on Kafka: agents, tables, exactly once.
 
