@@ -27,8 +27,9 @@ from tests.process.waiting import eventually, pause
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ENTRY = (sys.executable, "-m", "streamcluster")
-UP_SECONDS = 40.0
-END_SECONDS = 40.0
+# Deadlines, not claims: a machine that does other things too takes its time, and what is met costs nothing.
+UP_SECONDS = 80.0
+END_SECONDS = 60.0
 OUTLIVE_SECONDS = 10.0
 LOG_CHARACTERS = 6000
 

@@ -34,6 +34,8 @@ from tests.process.running import Running, positions_of
 PARTITIONS = 4
 POISONED = 1
 RATE = 100
+# Records trickle in, and by default each few of them would be a commit.
+COMMIT_SECONDS = 0.1
 # It takes 1 to 2 s; a busy machine takes its time.
 COMMITTED_SECONDS = 60.0
 MANY = [(b"a", b"")] * 100_000
@@ -129,7 +131,7 @@ def test_each_poison_costs_its_own_event(
         make_topic(f"{topic_prefix}{name}", PARTITIONS)
     numbers = itertools.count()
     feed = Feed(bootstrap, topics[0], good(numbers), rate=RATE)
-    run = running("tests.process.poisoned:app")
+    run = running("tests.process.poisoned:app", commit_interval=COMMIT_SECONDS)
     run.start(2)
     run.until_running()
     feed.start()
@@ -175,7 +177,7 @@ def test_a_record_that_the_brokers_refuse_costs_its_own_event(
     for name in ("copies", "out"):
         make_topic(f"{topic_prefix}{name}", PARTITIONS)
     feed = Feed(bootstrap, topics[0], good(itertools.count()), rate=RATE)
-    run = running("tests.process.poisoned:app", processing_guarantee=guarantee)
+    run = running("tests.process.poisoned:app", processing_guarantee=guarantee, commit_interval=COMMIT_SECONDS)
     run.start(2)
     run.until_running()
     for name in (f"{topic_prefix}copies", f"{run.app_id}-dead-letter"):
