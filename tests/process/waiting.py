@@ -8,7 +8,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+# At first; what takes long is looked at less often, since each look costs CPU time, the app's too.
 LOOK_EVERY_SECONDS = 0.05
+LOOK_EVERY_SECONDS_MAX = 0.2
+_LOOKS = 20
 _NEVER = threading.Event()
 
 
@@ -27,12 +30,14 @@ def eventually(
         seconds: after so many the test fails.
         what: what should have come true, for the message.
         told: more for the message, for example the end of a log.
-        every: seconds between two questions; 0: as usual.
+        every: seconds between two questions, for what may pass; 0: as usual.
     """
-    deadline = time.monotonic() + seconds
+    begin = time.monotonic()
+    deadline = begin + seconds
     while True:
         answer = condition()
         if answer:
             return answer
         assert time.monotonic() < deadline, f"within {seconds:.0f} s it did not come true that {what}. {told()}"
-        pause(every or LOOK_EVERY_SECONDS)
+        usual = min(max((time.monotonic() - begin) / _LOOKS, LOOK_EVERY_SECONDS), LOOK_EVERY_SECONDS_MAX)
+        pause(every or usual)
