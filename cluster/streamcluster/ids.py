@@ -8,7 +8,6 @@ from typing import Annotated, NamedTuple, NewType
 
 from msgspec import Meta
 
-Epoch = NewType("Epoch", int)
 Slot = NewType("Slot", int)
 
 # Ids as text, as records and messages of others hold them: what decodes as one of these can be parsed. 200 characters

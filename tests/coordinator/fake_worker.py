@@ -19,7 +19,6 @@ from streamcluster.ids import TaskId
 from streamcluster.protocol.messages import (
     Description,
     Drain,
-    Drained,
     Failed,
     Follow,
     Following,
@@ -138,7 +137,6 @@ class FakeWorker:
                 self.note("leads", ())
             case Drain():
                 self.note("released", tuple(self.tasks))
-                self.send(Drained())
                 os._exit(0)
             case ReadTable():
                 self.send(self.rows(message))

@@ -16,7 +16,7 @@ from streamcluster_coordinator.admin.brokers import Cluster
 from streamcluster_coordinator.broker import Broker
 from streamcluster_coordinator.control.reader import ControlReader
 from streamcluster_coordinator.dropped import Dropped
-from streamcluster_coordinator.records.signatures import unsigned
+from streamcluster_coordinator.records.signatures import Signatures
 from streamcluster_coordinator.records.snapshot import Snapshot, control_topic
 from tests.coordinator.controls import SECONDS, MakeMember, Member, make_app, soon
 from tests.process.waiting import eventually
@@ -88,5 +88,5 @@ def reader_of(
 ) -> ControlReader:
     """One that nobody else listens to."""
     return ControlReader(
-        settings, admin, unsigned(settings.app_id), Dropped(), on_snapshot, lambda: None, lambda _: None
+        settings, admin, Signatures(None, settings.app_id), Dropped(), on_snapshot, lambda: None, lambda _: None
     )

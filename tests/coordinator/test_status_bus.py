@@ -22,7 +22,7 @@ from streamcluster_coordinator.control.bus import StatusBus
 from streamcluster_coordinator.control.topics import STATUS_BYTES_MAX, control_topics
 from streamcluster_coordinator.dropped import Dropped
 from streamcluster_coordinator.records.report import HostReport
-from streamcluster_coordinator.records.signatures import Signatures, unsigned
+from streamcluster_coordinator.records.signatures import Signatures
 from streamcluster_coordinator.records.snapshot import status_topic
 from tests.coordinator.controls import SECONDS, delete, make_app, write_what_cannot_be_unpacked
 from tests.process.waiting import eventually, pause
@@ -38,7 +38,7 @@ class Ear:
         self.dropped = Dropped()
         self.bus = StatusBus(
             settings,
-            unsigned(settings.app_id),
+            Signatures(None, settings.app_id),
             self.dropped,
             lambda report: self.heard.append((report.host, report.sequence)),
         )
@@ -316,4 +316,4 @@ def test_no_broker_is_an_error_with_a_deadline() -> None:
     """Of the operator."""
     settings = make_settings({"id": "app", "broker": "kafka://127.0.0.1:1", "connect_timeout": 1.0})
     with pytest.raises(BrokerUnreachable, match="the end of topic 'app-status' could not be read"):
-        StatusBus(settings, unsigned("app"), Dropped(), print)
+        StatusBus(settings, Signatures(None, "app"), Dropped(), print)

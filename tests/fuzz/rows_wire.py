@@ -8,7 +8,6 @@ import msgspec
 
 from streamcluster.ids import TaskId
 from streamcluster.protocol.messages import (
-    Drained,
     Failed,
     Follow,
     Following,
@@ -52,7 +51,6 @@ TO_COORDINATOR = (
     ),
     Rows(request=1, rows=(('"a"', "1"),), after="0:2_0,5", lag=3),
     Failed(exit_code=78, text="no", traceback="Traceback"),
-    Drained(),
 )
 
 

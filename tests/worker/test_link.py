@@ -12,7 +12,6 @@ import pytest
 
 from streamcluster.ids import TaskId
 from streamcluster.protocol.messages import (
-    Drained,
     Failed,
     Following,
     Ready,
@@ -91,7 +90,7 @@ def test_coordinator_that_does_not_read_holds_up_nothing_and_misses_nothing() ->
             Stored(positions={"4_1": number}),
             Rows(request=number, rows=(("k", "v" * 1000),)),
         ]
-    important += [Drained(), Failed(exit_code=70, text="it is over")]
+    important.append(Failed(exit_code=70, text="it is over"))
 
     async def run() -> list[ToCoordinator]:
         async with coordinator() as other:

@@ -30,7 +30,6 @@ from streamcluster.kafka.verdicts import ResetNeeded
 from streamcluster.printable import repr_of
 from streamcluster.protocol.messages import (
     Drain,
-    Drained,
     Follow,
     Following,
     Grant,
@@ -284,7 +283,6 @@ class Worker:
         if self._own.cut_short:
             self._stop = Stop(failed(ExitCode.TEMPORARY_FAILURE, "not all that was begun could be committed"))
         else:
-            self._send(Drained())
             self._stop = Stop()
 
     def _happened(self, event: life.Event) -> None:

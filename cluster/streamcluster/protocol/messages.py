@@ -112,7 +112,7 @@ class Lead(_Message, frozen=True, kw_only=True):
 
 
 class Drain(_Message, frozen=True, kw_only=True):
-    """Stop intake, finish events, commit, close everything, then send Drained and exit 0."""
+    """Stop intake, finish events, commit, close everything, then exit 0."""
 
 
 class Tell(_Message, frozen=True, kw_only=True):
@@ -249,10 +249,6 @@ class Rows(_Message, frozen=True, kw_only=True):
     lag: Number | None = None
 
 
-class Drained(_Message, frozen=True, kw_only=True):
-    """Everything is committed and closed; the process exits 0 next."""
-
-
 class Failed(_Message, frozen=True, kw_only=True):
     """The worker cannot go on and exits with `exit_code` next. text: one message for the operator."""
 
@@ -262,4 +258,4 @@ class Failed(_Message, frozen=True, kw_only=True):
 
 
 ToWorker = Grant | Revoke | Follow | Lead | Drain | Tell | ReadTable
-ToCoordinator = Ready | Released | Following | Stored | Report | Rows | Drained | Failed
+ToCoordinator = Ready | Released | Following | Stored | Report | Rows | Failed

@@ -23,7 +23,6 @@ from streamcluster.causes import why_no_process
 from streamcluster.errors import ExitCode
 from streamcluster.ids import Slot, SlotId
 from streamcluster.protocol.messages import (
-    Drained,
     Failed,
     Following,
     Ready,
@@ -356,7 +355,7 @@ def event_of(slot: Slot, message: ToCoordinator) -> ev.Event | None:
             return ev.WorkerStored(slot, message.positions)
         case Failed():
             return ev.WorkerFailed(slot, message.exit_code, message.text, message.traceback)
-        case Rows() | Drained():
+        case Rows():
             return None
         case _:
             assert_never(message)

@@ -56,7 +56,3 @@ class Memory:
         blocks.set_bloom_filter(10, False)
         options.set_block_based_table_factory(blocks)
         return options
-
-    def usage(self) -> tuple[int, int]:
-        """Bytes now in the block cache and in write buffers."""
-        return self._cache.get_usage(), self._buffers.get_usage()
