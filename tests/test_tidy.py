@@ -7,13 +7,15 @@ tests/tidy/test_rules.py.
 from __future__ import annotations
 
 from collections.abc import Callable
+from fnmatch import fnmatch
 from functools import cache
 
 import pytest
 
+from tests.tidy.imports import lines_that_name
 from tests.tidy.rules import RULES, stale, unexcused, violations
 from tests.tidy.source import FOLDERS, Source, Violation, load_checkout
-from tests.tidy.tables import EXCEPTIONS, PACKAGES
+from tests.tidy.tables import ALLOWED_IN, EXCEPTIONS, PACKAGES, PURE, WRITTEN_IN
 
 Broken = Callable[[str], list[Violation]]
 
@@ -42,6 +44,20 @@ def test_exceptions_are_all_in_use_and_explained(broken: Broken) -> None:
     found = [one for rule in RULES for one in broken(rule)]
     assert stale(found, EXCEPTIONS) == []
     assert [entry for entry, reason in EXCEPTIONS.items() if len(reason.split()) < 4] == []
+
+
+def test_patterns_match_something(sources: list[Source]) -> None:
+    """A pattern that a move has left behind would allow, or demand, something of whatever comes there next."""
+    paths = [source.path for source in sources]
+    patterns = [*PURE, *WRITTEN_IN, *(one for writers, _ in WRITTEN_IN.values() for one in writers)]
+    assert [one for one in patterns if not any(fnmatch(path, one) for path in paths)] == []
+    unused = [
+        (module, pattern)
+        for module, patterns in ALLOWED_IN.items()
+        for pattern in patterns
+        if not any(fnmatch(source.path, pattern) and lines_that_name(source, module) for source in sources)
+    ]
+    assert unused == []
 
 
 def test_every_folder_of_ours_is_looked_at(sources: list[Source]) -> None:

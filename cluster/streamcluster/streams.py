@@ -62,17 +62,19 @@ class Source:
 
     __slots__ = ("intake", "is_probe", "iterable", "label", "topics")
 
-    def __init__(self, label: str, topics: tuple[Topic, ...] = (), iterable: Any = None) -> None:
+    def __init__(
+        self, label: str, topics: tuple[Topic, ...] = (), iterable: Any = None, *, is_probe: bool = False
+    ) -> None:
         self.label = label
         self.topics = topics
         self.iterable = iterable
         self.intake: Intake | None = None
-        self.is_probe = False
+        self.is_probe = is_probe
 
 
 @names_what_is_missing(STREAM, "stream")
 class Stream(Generic[T]):
-    """An asynchronous stream of values. Iterate it with `async for`; see the README's tour for the operators."""
+    """An asynchronous stream of values. Iterate it with `async for`; see docs/guide.md for the operators."""
 
     __slots__ = ("_on_derive", "operators", "source")
 

@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from streamcluster.config.security import cluster_secret, loose_secrets
@@ -85,6 +85,7 @@ def run(
             brokers = Brokers(settings)
             say.line("info", memory_words(settings))
             say.line("info", description.native)
+            host = _Host(app, description, brokers, secret, directory, fleet, say, leave)
             code: int | None = None
             on_term = signal.getsignal(signal.SIGTERM)
             while code is None:
@@ -94,18 +95,7 @@ def run(
                 topology = prepare_topics(description, brokers, cluster, say)
                 refuse_missing_rights(brokers.admin, settings, rights_of(description.declared))
                 refuse_too_few_files(settings, topology)
-                code = _join(
-                    app,
-                    description,
-                    topology,
-                    cluster,
-                    brokers,
-                    secret=secret,
-                    directory=directory,
-                    fleet=fleet,
-                    say=say,
-                    leave=leave,
-                )
+                code = host.join(topology, cluster)
             return code
 
 
@@ -195,74 +185,80 @@ def _resolved(description: Description, brokers: Brokers) -> Topology:
     return found
 
 
-def _join(
-    app: str,
-    description: Description,
-    topology: Topology,
-    cluster: Cluster,
-    brokers: Brokers,
-    *,
-    secret: str | None,
-    directory: Path,
-    fleet: Fleet,
-    say: Presenter,
-    leave: bool,
-) -> int | None:
-    """Read the control log, be a host of the cluster, and let go. None: do it again, partitions were added."""
-    settings, inbox, dropped = description.settings, Inbox(), Dropped()
-    held = Secret(secret.encode()) if secret is not None else None
-    signatures = Signatures(held, settings.app_id, required=settings.cluster_signatures == "required")
-    deadline = time.monotonic() + settings.connect_timeout
-    control = _control(settings, signatures, dropped, inbox)
-    bus = StatusBus(settings, signatures, dropped, lambda report: inbox.post_from_thread(ReportHeard(report)))
-    leads = False
-    cluster_effects: ClusterEffects | None = None
-    try:
-        identity = _identity(settings, topology, cluster.cluster_id, control.topic_id(deadline))
-        # Before the first decision, so that a log without a leader is one in which nobody ever led.
-        last = control.begin(deadline)
-        left = _leave_behind(find_leftovers(settings, brokers, topology, last), settings.app_id, leave=leave, say=say)
-        identity = replace(identity, left=left)
-        slots = settings.workers or len(os.sched_getaffinity(0))
-        node = Node.make(
-            settings,
-            identity,
-            Snapshots(_facts(settings, topology, identity)),
-            slots=slots,
-            now=time.monotonic(),
-            last=last,
-        )
-        cluster_effects = ClusterEffects(
-            control=control,
-            bus=bus,
-            identity=identity,
-            inbox=inbox,
-            say=say.line,
-            slots=lambda: tuple(int(slot) for slot in sorted(node.local.state.places)),
-        )
-        coordination = Coordination(
-            app=app,
-            settings=settings,
-            topology=topology,
-            directory=directory,
-            fleet=fleet,
-            node=node,
-            cluster=cluster_effects,
-            inbox=inbox,
-            say=say,
-            dropped=dropped,
-            secret=held,
-            watch=TopicsWatch(description, topology, say.line),
-        )
-        code = asyncio.run(coordination.run())
-        leads = node.term is not None
-        return None if coordination.begins_again(code) else code
-    finally:
-        if cluster_effects is not None:
-            cluster_effects.close(leads=leads)
-        else:
-            bus.close()
-            control.close()
+@dataclass(frozen=True, slots=True)
+class _Host:
+    """This host, which joins the cluster again when partitions were added.
+
+    secret: what hosts sign with. leave: go on without what earlier versions of the app left.
+    """
+
+    app: str
+    description: Description
+    brokers: Brokers
+    secret: str | None
+    directory: Path
+    fleet: Fleet
+    say: Presenter
+    leave: bool
+
+    def join(self, topology: Topology, cluster: Cluster) -> int | None:
+        """Read the control log, be a host of the cluster, and let go. None: do it again, partitions were added."""
+        settings, inbox, dropped = self.description.settings, Inbox(), Dropped()
+        held = Secret(self.secret.encode()) if self.secret is not None else None
+        signatures = Signatures(held, settings.app_id, required=settings.cluster_signatures == "required")
+        deadline = time.monotonic() + settings.connect_timeout
+        control = _control(settings, signatures, dropped, inbox)
+        bus = StatusBus(settings, signatures, dropped, lambda report: inbox.post_from_thread(ReportHeard(report)))
+        leads = False
+        cluster_effects: ClusterEffects | None = None
+        try:
+            identity = _identity(settings, topology, cluster.cluster_id, control.topic_id(deadline))
+            # Before the first decision, so that a log without a leader is one in which nobody ever led.
+            last = control.begin(deadline)
+            left = _leave_behind(
+                find_leftovers(settings, self.brokers, topology, last), settings.app_id, leave=self.leave, say=self.say
+            )
+            identity = replace(identity, left=left)
+            slots = settings.workers or len(os.sched_getaffinity(0))
+            node = Node.make(
+                settings,
+                identity,
+                Snapshots(_facts(settings, topology, identity)),
+                slots=slots,
+                now=time.monotonic(),
+                last=last,
+            )
+            cluster_effects = ClusterEffects(
+                control=control,
+                bus=bus,
+                identity=identity,
+                inbox=inbox,
+                say=self.say.line,
+                slots=lambda: tuple(int(slot) for slot in sorted(node.local.state.places)),
+            )
+            coordination = Coordination(
+                app=self.app,
+                settings=settings,
+                topology=topology,
+                directory=self.directory,
+                fleet=self.fleet,
+                node=node,
+                cluster=cluster_effects,
+                inbox=inbox,
+                say=self.say,
+                dropped=dropped,
+                secret=held,
+                watch=TopicsWatch(self.description, topology, self.say.line),
+            )
+            code = asyncio.run(coordination.run())
+            leads = node.term is not None
+            return None if coordination.begins_again(code) else code
+        finally:
+            if cluster_effects is not None:
+                cluster_effects.close(leads=leads)
+            else:
+                bus.close()
+                control.close()
 
 
 def _control(settings: Settings, signatures: Signatures, dropped: Dropped, inbox: Inbox) -> Control:

@@ -28,12 +28,13 @@ def allowed_importers(source: Source) -> Iterator[Violation]:
     for module, paths in ALLOWED_IN.items():
         if source.package == module or _matches(source.path, paths):
             continue
-        for line in _lines_that_name(source, module):
+        for line in lines_that_name(source, module):
             text = f"{module} is named here; only {', '.join(paths)} may (ALLOWED_IN in tests/tidy/tables.py)"
             yield Violation("allowed_importers", source.path, line, module, text)
 
 
-def _lines_that_name(source: Source, module: str) -> list[int]:
+def lines_that_name(source: Source, module: str) -> list[int]:
+    """Where a file names a module, by import or, one of ours, in a string."""
     imported = {one.line for one in source.imports if one.top == module}
     # Only a string that is a module path as a whole ("package.module:function") is a hidden import; text that
     # mentions a library, in a docstring or a message, is not.

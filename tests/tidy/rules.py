@@ -17,6 +17,7 @@ FILE_RULES: Mapping[str, Callable[[Source], Iterator[Violation]]] = {
         imports.purity,
         shape.file_size,
         shape.function_size,
+        shape.parameters,
         shape.class_size,
         shape.banned_names,
         shape.file_docstring,
@@ -27,7 +28,7 @@ FILE_RULES: Mapping[str, Callable[[Source], Iterator[Violation]]] = {
     )
 }
 TREE_RULES: Mapping[str, Callable[[Sequence[Source]], Iterator[Violation]]] = {
-    rule.__name__: rule for rule in (imports.no_import_cycles, shape.inheritance)
+    rule.__name__: rule for rule in (imports.no_import_cycles, shape.inheritance, shape.foreign_writes)
 }
 RULES = (*FILE_RULES, *TREE_RULES)
 

@@ -9,6 +9,7 @@ import ast
 import builtins
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatch
 
 from .source import Source, Violation
 from .tables import (
@@ -17,8 +18,10 @@ from .tables import (
     CRASHING_CALLS,
     FILE_LINES_MAX,
     FUNCTION_LINES_MAX,
+    FUNCTION_PARAMETERS_MAX,
     ROOTS,
     TEST_ROOTS,
+    WRITTEN_IN,
 )
 
 BUILTIN_EXCEPTIONS = frozenset(
@@ -42,6 +45,57 @@ def function_size(source: Source) -> Iterator[Violation]:
         if lines > FUNCTION_LINES_MAX:
             text = f"{node.name}() has {lines} lines, the limit is {FUNCTION_LINES_MAX}"
             yield Violation("function_size", source.path, node.lineno, node.name, text)
+
+
+def parameters(source: Source) -> Iterator[Violation]:
+    """A function has at most 8 parameters beside self: more of them are a thing that has no name yet."""
+    for node in source.functions() if source.package else ():
+        names = [one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+        count = len(names) - (names[:1] in (["self"], ["cls"]))
+        if count > FUNCTION_PARAMETERS_MAX:
+            text = f"{node.name}() has {count} parameters, the limit is {FUNCTION_PARAMETERS_MAX}"
+            yield Violation("parameters", source.path, node.lineno, node.name, text)
+
+
+def foreign_writes(sources: Sequence[Source]) -> Iterator[Violation]:
+    """An attribute that a class of ours declares is written in the module of such a class only.
+
+    Types are not known here: an attribute is taken for that of any class that declares one of its name.
+    """
+    ours = [source for source in sources if source.package]
+    owners: dict[str, set[str]] = {}
+    for source in ours:
+        for declared in source.classes():
+            for name in _attributes(declared):
+                owners.setdefault(name, set()).add(source.path)
+    for source in ours:
+        for node in ast.walk(source.tree):
+            if not isinstance(node, ast.Attribute) or isinstance(node.ctx, ast.Load):
+                continue
+            is_own = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+            there = owners.get(node.attr, set())
+            if is_own or not there or any(_may_write(source.path, owner) for owner in there):
+                continue
+            text = f"{ast.unparse(node)} is written here, and declared in {', '.join(sorted(there))}: give it a method"
+            yield Violation("foreign_writes", source.path, node.lineno, node.attr, text)
+
+
+def _attributes(node: ast.ClassDef) -> Iterator[str]:
+    """What a class declares: its fields, and what its methods set on self."""
+    for field in node.body:
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+            yield field.target.id
+    for child in ast.walk(node):
+        match child:
+            case ast.Attribute(value=ast.Name(id="self"), attr=name, ctx=ast.Store()):
+                yield name
+
+
+def _may_write(path: str, owner: str) -> bool:
+    return path == owner or any(
+        fnmatch(owner, declared) and any(fnmatch(path, one) for one in writers)
+        for declared, (writers, _) in WRITTEN_IN.items()
+    )
 
 
 def class_size(source: Source) -> Iterator[Violation]:

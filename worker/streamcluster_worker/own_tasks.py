@@ -97,6 +97,14 @@ class OwnTasks:
         # Whether an event was left unfinished since the drain began.
         self.cut_short = False
 
+    def drain_begins(self) -> None:
+        """From now on what is left unfinished counts."""
+        self.cut_short = False
+
+    def drain_is_in_doubt(self) -> None:
+        """Whether what a drain was committing counts, nobody knows."""
+        self.cut_short = True
+
     def enter(self, session: Session, stores: Stores) -> None:
         """A session has begun: the tasks are opened in it."""
         self._session = session

@@ -37,7 +37,7 @@ def preload(reference: str) -> None:
     if not words:
         return
     if only_listens(new):
-        APP_IMPORT.listens = in_one_line(words)
+        APP_IMPORT.only_listens(in_one_line(words))
     else:
         _start_anew(new, {**environment, _SHARED: in_one_line(words)}, directory)
 
@@ -55,7 +55,7 @@ def _start_anew(new: Opened, environment: dict[str, str], directory: str) -> Non
 
 
 if (shared := os.environ.pop(_SHARED, None)) is not None:
-    APP_IMPORT.shared = shared
+    APP_IMPORT.opens_shared(shared)
     # What the import started, each worker starts for itself.
     end_children()
 elif (app := os.environ.get("STREAMCLUSTER_APP")) is not None:

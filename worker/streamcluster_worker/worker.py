@@ -112,7 +112,7 @@ class Worker:
             case Follow():
                 self._events.append(life.Followed(message.epoch, message.tasks, message.session))
             case Drain():
-                self._own.cut_short = False
+                self._own.drain_begins()
                 self._events.append(life.DrainRequested())
             case Lead():
                 self._leader = message.leader
@@ -329,8 +329,8 @@ class Worker:
         if refused is not None:
             self._engine.refused(refused)
             self._batch_bytes_max = smaller_batch(self._batch_bytes_max)
-        # Whether what a drain was committing counts, nobody knows.
-        self._own.cut_short |= self._life.draining and bool(self._engine.tasks)
+        if self._life.draining and self._engine.tasks:
+            self._own.drain_is_in_doubt()
         lost = tuple(sorted(self._engine.tasks))
         await self._effects.end()
         await self._drop_session()

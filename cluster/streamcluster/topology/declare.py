@@ -108,8 +108,7 @@ def _produce_signal(app: App) -> Callable[..., None]:
 async def _probe(agent: Agent) -> tuple[Operator, ...]:
     """The operators of the stream that the agent's body asks first."""
     template = agent.stream or Stream(Source(agent.topic.describe(), (agent.topic,)))
-    source = Source(template.source.label, template.source.topics)
-    source.is_probe = True
+    source = Source(template.source.label, template.source.topics, is_probe=True)
     stream: Stream[Any] = Stream(source, template.operators)
     try:
         async with asyncio.timeout(PROBE_SECONDS_MAX):

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from streamcluster.errors import ConfigurationError
@@ -37,6 +37,10 @@ class NodeProcess:
     within: Sequence[str] = ()
     _process: subprocess.Popen[bytes] | None = field(default=None)
     _paused: bool = False
+
+    def add_java_flags(self, *flags: str) -> None:
+        """Run with these too, from its next start on."""
+        self.installation = replace(self.installation, java_flags=(*self.installation.java_flags, *flags))
 
     def write_files(self, properties: str) -> None:
         """Write the node's configuration into its directory."""

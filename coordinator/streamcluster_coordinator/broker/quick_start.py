@@ -82,7 +82,7 @@ def _learn(installation: Installation, cache: Path) -> None:
                 (plan,) = plan_nodes(0, 1, secured=False)
                 nodes.prepare([plan], open_cluster(directory, 1, installation.kafka))
                 node = nodes.get(plan.id)
-                node.installation = replace(installation, java_flags=(f"-XX:AOTCacheOutput={learned}",))
+                node.add_java_flags(f"-XX:AOTCacheOutput={learned}")
                 nodes.start([plan.id])
                 node.ask_to_end()
                 node.wait_or_kill(_WRITE_SECONDS)

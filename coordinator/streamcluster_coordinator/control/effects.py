@@ -146,9 +146,13 @@ class ClusterEffects:
     async def _in(self, pool: ThreadPoolExecutor, ask: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(pool, ask)
 
+    def end(self) -> None:
+        """Ask for nothing any more that no broker has answered."""
+        self.ended = True
+
     def close(self, *, leads: bool) -> None:
         """Let go; who leads says that nobody does now, so that the next one need not wait. Blocks shortly."""
-        self.ended = True
+        self.end()
         self.writer.shutdown(wait=True)
         try:
             last = self.control.catch_up(time.monotonic() + ASK_SECONDS) if leads else None

@@ -51,6 +51,10 @@ class Leadership:
     said_dead: dict[str, str] = field(default_factory=dict)
     pace: Pace = field(init=False)
 
+    def cover(self) -> None:
+        """Somebody else has written to the control log."""
+        self.is_covered = True
+
     def __post_init__(self) -> None:
         self.pace = Pace(len(self.tasks))
 

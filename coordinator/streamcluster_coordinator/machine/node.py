@@ -79,7 +79,7 @@ class Node:
                 effects = self._read(snapshot)
             case ev.RecordUnread():
                 if self.term is not None:
-                    self.term.is_covered = True
+                    self.term.cover()
                 effects = []
             case ev.ReportHeard(report):
                 if not self.view.hear(report):

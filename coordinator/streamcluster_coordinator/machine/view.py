@@ -118,6 +118,10 @@ class View:
         self.snapshot = snapshot
         self.leader_at = self.now
 
+    def go_back(self, snapshot: Snapshot | None) -> None:
+        """Forget what was read since that one, which nobody can act on."""
+        self.snapshot = snapshot
+
     def hear(self, report: HostReport) -> bool:
         """A record of the status topic. Returns False when nothing follows from it but that a host still lives."""
         snapshot = self.snapshot

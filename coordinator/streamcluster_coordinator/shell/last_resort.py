@@ -23,7 +23,7 @@ def effects_of(node: Node, event: ev.Event, dropped: Dropped) -> list[ev.Effect]
                 node.view.forget(report.host)
             case ev.SnapshotRead():
                 place = "snapshots of who owns what"
-                node.view.snapshot = before
+                node.view.go_back(before)
             case _:
                 raise
         dropped.add(place, f"{type(error).__name__}: {error}", traceback=error)

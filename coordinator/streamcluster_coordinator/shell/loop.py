@@ -161,7 +161,7 @@ class Coordination:
                 if self.watch is not None:
                     self.tasks.add(group.create_task(self.watch.run(self._grown)))
                 await self._work(group)
-                self.cluster.ended = True
+                self.cluster.end()
                 for task in self.tasks:
                     task.cancel()
             assert self.exit_code is not None

@@ -25,6 +25,14 @@ class AppImport:
         self.shared = ""
         self.listens = ""
 
+    def opens_shared(self, words: str) -> None:
+        """What was opened would be shared."""
+        self.shared = words
+
+    def only_listens(self, words: str) -> None:
+        """What was opened stays with the fork server."""
+        self.listens = words
+
     def load_and_tell(self, app: str) -> tuple[App, tuple[str, ...]]:
         """The app, and what its author should know of its import. Raises as `load_app`."""
         if self.listens:
