@@ -14,6 +14,7 @@ from .checks import check_callable, check_count, check_migrate, check_topic_name
 from .current import cursor_var
 from .errors import AppError
 from .faust_names import TABLE, names_what_is_missing
+from .indexes import Index
 from .topics import Topic
 
 K = TypeVar("K")
@@ -21,9 +22,19 @@ V = TypeVar("V")
 
 
 class LiveShard(Protocol):
-    """What a table needs of the engine's cache for one task. `values` holds decoded, immutable values."""
+    """What a table needs of the engine's cache for one task.
+
+    values: decoded, immutable values; objects: those that can be changed in place; deleted: keys; dirty: what this
+    event wrote. Only as long as `is_at_event` may they be written to.
+    """
 
     values: dict[Any, Any]
+    objects: dict[Any, Any]
+    deleted: set[Any]
+    dirty: dict[Any, Any]
+
+    @property
+    def is_at_event(self) -> bool: ...
 
     def identity(self, key: Any) -> Any:
         """A key as the other methods take it: those of SIMPLE_KEYS are that already."""
@@ -43,12 +54,16 @@ class LiveShard(Protocol):
         """Remove an entry that exists."""
         ...
 
+    def delete_range(self, start: bytes | None = None, end: bytes | None = None, *, rows_max: int | None = None) -> int:
+        """Remove the entries of a range of row keys; how many."""
+        ...
+
     def lend(self, key: Any, value: Any) -> None:
         """`value` is a default handed out for a missing key: keep it when it is changed in place."""
         ...
 
     def rows(self) -> Iterator[tuple[Any, Any]]:
-        """All entries, in no promised order."""
+        """All entries, in the order of the rows' keys."""
         ...
 
 
@@ -56,7 +71,7 @@ class WholeShard(Protocol):
     """A shard that is gone through."""
 
     def rows(self) -> Iterator[tuple[Any, Any]]:
-        """All entries, in no promised order."""
+        """All entries, in the order of the rows' keys."""
         ...
 
 
@@ -125,6 +140,8 @@ class Table(MutableMapping[K, V]):
         self.migrate = migrate
         self.recover_callbacks: list[Callable[..., Any]] = [on_recover] if on_recover else []
         self.help = help
+        # Orders of its rows beside that of their keys, for what the engine builds on it.
+        self.indexes: tuple[Index, ...] = ()
         self.shard_var: ContextVar[LiveShard] = ContextVar(f"streamcluster_table_{name}")
         self.local: LocalShards | None = None
 
@@ -173,7 +190,13 @@ class Table(MutableMapping[K, V]):
         except LookupError:
             shard = self._shard_to_write()
         kind = type(key)
-        shard.write(key if kind is str or kind is int else shard.identity(key), value)
+        identity = key if kind is str or kind is int else shard.identity(key)
+        # `write` in this frame, for a table of plain values from which nothing was deleted since the last cut.
+        if type(value) in IMMUTABLE and shard.is_at_event and not shard.objects and not shard.deleted:
+            shard.values[identity] = value
+            shard.dirty[identity] = value
+        else:
+            shard.write(identity, value)
 
     def __delitem__(self, key: K) -> None:
         shard = self._shard_to_write()
@@ -227,8 +250,7 @@ class Table(MutableMapping[K, V]):
 
     def clear(self) -> None:
         """Delete every entry of the current partition."""
-        for key in list(self):
-            del self[key]
+        self._shard_to_write().delete_range()
 
     def copy(self) -> dict[K, V]:
         """A plain dict of the entries."""

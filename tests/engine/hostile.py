@@ -146,12 +146,36 @@ class BrittleShard:
         self._store.fail_if_broken("get")
         return self._shard.get(key)
 
+    def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The values, or a disk's error."""
+        self._store.fail_if_broken("get")
+        return self._shard.multi_get(keys)
+
     def scan(
-        self, after: bytes | None = None, *, rows_max: int = 1000, bytes_max: int | None = None
+        self,
+        start: bytes | None = None,
+        end: bytes | None = None,
+        *,
+        reverse: bool = False,
+        rows_max: int = 1000,
+        bytes_max: int | None = None,
     ) -> list[tuple[bytes, bytes]]:
         """Rows, or a disk's error."""
         self._store.fail_if_broken("scan")
-        return self._shard.scan(after, rows_max=rows_max, bytes_max=bytes_max)
+        return self._shard.scan(start, end, reverse=reverse, rows_max=rows_max, bytes_max=bytes_max)
+
+    def scan_index(
+        self,
+        name: str,
+        start: bytes | None = None,
+        end: bytes | None = None,
+        *,
+        reverse: bool = False,
+        rows_max: int = 1000,
+    ) -> list[tuple[bytes, bytes]]:
+        """Entries, or a disk's error."""
+        self._store.fail_if_broken("scan")
+        return self._shard.scan_index(name, start, end, reverse=reverse, rows_max=rows_max)
 
 
 class BrittleStore:

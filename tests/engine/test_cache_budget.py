@@ -188,7 +188,7 @@ class CountedShard:
     def __init__(self, reads: list[bytes], shard: MemoryShard) -> None:
         self._reads = reads
         self._shard = shard
-        self.scan = shard.scan
+        self.scan, self.scan_index, self.multi_get = shard.scan, shard.scan_index, shard.multi_get
 
     def get(self, key: bytes) -> bytes | None:
         """The committed value, or None."""

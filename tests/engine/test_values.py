@@ -16,6 +16,7 @@ from streamcluster import App, Stream
 from streamcluster.codecs.sameness import difference
 from streamcluster.codecs.table_coding import make_table_coder
 from streamcluster.engine.rows import RowCoder
+from streamcluster.engine.shard_view import ShardView
 from streamcluster.engine.shards import CachedShard
 from streamcluster.stores import MemoryStore
 from streamcluster.testing import Driver
@@ -234,7 +235,7 @@ def test_an_object_that_cannot_be_kept_for_a_moment_harms_nothing() -> None:
         make_table_coder(None, None, allow_pickle=False),
     )
     shard = CachedShard(MemoryStore(["t"]).shard("t"), RowCoder("t", *coders), 1000, lambda size: None)
-    view = shard.view()
+    view = ShardView(shard)
     value: dict[str, Any] = {}
     view.lend("k", value)
     assert not view.has_written()

@@ -1,15 +1,12 @@
-"""What every store must do, run on each of them: the memory store and RocksDB."""
+"""What every store must do, run on each of them: the memory store and RocksDB (and in `test_any_order.py`)."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from streamcluster.stores import MemoryStore, StoreClosed, TaskStore
 from streamcluster_worker.state.memory import Memory
@@ -66,25 +63,56 @@ def test_store_keeps_every_size_of_key_and_value(make_store: MakeStore, key: byt
 
 
 def test_scan_pages_in_key_order(make_store: MakeStore) -> None:
-    """Pages joined by `after` are all rows, bytewise sorted, each once."""
+    """Pages joined behind their last keys are all rows, bytewise sorted, each once; in reverse too."""
     store = make_store(["a", "b"])
     keys = [b"", b"\x00", b"\x00\x00", b"a", b"a\x00", b"ab", b"b", b"\xff", b"\xff\xff"]
     store.write({"a": {key: key for key in reversed(keys)}, "b": {b"aa": b"x"}}, {"a": 1, "b": 1})
     pages: list[tuple[bytes, bytes]] = []
-    after: bytes | None = None
-    while page := store.shard("a").scan(after, rows_max=2):
+    start: bytes | None = None
+    while page := store.shard("a").scan(start, rows_max=2):
         assert len(page) <= 2
         pages += page
-        after = page[-1][0]
+        start = page[-1][0] + b"\0"
     assert pages == [(key, key) for key in keys]
+    pages, end = [], None
+    while page := store.shard("a").scan(end=end, reverse=True, rows_max=2):
+        pages += page
+        end = page[-1][0]
+    assert pages == [(key, key) for key in reversed(keys)]
 
 
-def test_scan_starts_behind_a_key_that_is_not_there(make_store: MakeStore) -> None:
-    """`after` needs no row of its own."""
+@pytest.mark.parametrize(
+    ("start", "end", "found"),
+    [
+        (None, None, b"ace"),
+        (b"", None, b"ace"),
+        (b"b", None, b"ce"),
+        (b"c", None, b"ce"),
+        (b"c\0", None, b"e"),
+        (None, b"", b""),
+        (None, b"c", b"a"),
+        (None, b"c\0", b"ac"),
+        (b"b", b"d", b"c"),
+        (b"c", b"c", b""),
+        (b"d", b"b", b""),
+    ],
+)
+def test_ranges_have_their_start_and_not_their_end(
+    make_store: MakeStore, start: bytes | None, end: bytes | None, found: bytes
+) -> None:
+    """No bound is None; bounds need no rows of their own; a range that ends before it begins is empty."""
     store = make_store(["a"])
-    store.write({"a": {b"a": b"1", b"c": b"3"}}, {"a": 1})
-    assert store.shard("a").scan(b"b") == [(b"c", b"3")]
-    assert store.shard("a").scan(b"c") == []
+    store.write({"a": {b"a": b"1", b"c": b"3", b"e": b"5"}}, {"a": 1})
+    assert b"".join(key for key, _ in store.shard("a").scan(start, end)) == found
+    assert b"".join(key for key, _ in store.shard("a").scan(start, end, reverse=True)) == found[::-1]
+
+
+def test_many_keys_are_read_at_once(make_store: MakeStore) -> None:
+    """In the order in which they are asked for, each as often as that; None for those that are not there."""
+    store = make_store(["a"])
+    store.write({"a": {b"a": b"1", b"": b"0", b"c": b""}}, {"a": 1})
+    assert store.shard("a").multi_get([b"c", b"x", b"a", b"", b"a"]) == [b"", None, b"1", b"0", b"1"]
+    assert store.shard("a").multi_get([]) == []
 
 
 def test_scan_ends_behind_the_row_that_reaches_its_bytes(make_store: MakeStore) -> None:
@@ -103,7 +131,7 @@ def test_scan_finds_keys_that_were_deleted_and_written_again_once(make_store: Ma
     store.write({"a": {b"03": None, b"05": None, b"11": b"2"}}, {"a": 2})
     store.write({"a": {b"03": b"3", b"035": b"3", b"00": b"3"}}, {"a": 3})
     later = [b"02", b"03", b"035", b"04", b"06", b"07", b"08", b"11"]
-    assert [key for key, _ in store.shard("a").scan(b"01")] == later
+    assert [key for key, _ in store.shard("a").scan(b"02")] == later
 
 
 def test_close_waits_for_a_reader_and_refuses_the_next(make_store: MakeStore) -> None:
@@ -157,65 +185,3 @@ def test_forget_empties_one_table_and_its_offset(make_store: MakeStore) -> None:
     store.write({"a": {b"new": b"3"}}, {"a": 1})
     assert shard.get(b"new") == b"3"
     assert store.shard("a") is shard
-
-
-_KEYS = st.binary(max_size=3)
-_CHANGES = st.dictionaries(_KEYS, st.none() | st.binary(max_size=5), max_size=8)
-_STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.just("write"), _CHANGES),
-        st.tuples(st.just("restore"), st.lists(st.tuples(_KEYS, st.none() | st.binary(max_size=5)), max_size=8)),
-        st.tuples(st.just("forget"), st.just({})),
-        st.tuples(st.just("reopen"), st.just({})),
-    ),
-    max_size=12,
-)
-
-
-@settings(max_examples=40)
-@given(_STEPS)
-def test_both_stores_do_as_a_dict_does(steps: list[tuple[str, object]]) -> None:
-    """Any sequence of operations leaves in RocksDB and in the memory store what it leaves in a dict."""
-    with tempfile.TemporaryDirectory() as directory:
-        path, memory = Path(directory) / "store", Memory(MIB, MIB)
-        rocks = RocksStore.open(path, ["a"], memory)
-        plain = MemoryStore(["a"])
-        model: dict[bytes, bytes] = {}
-        for number, (name, argument) in enumerate(steps):
-            if name == "reopen":
-                rocks.close()
-                rocks = RocksStore.open(path, ["a"], memory)
-                continue
-            for store in (rocks, plain):
-                _apply(store, name, argument, number)
-            _apply_to_dict(model, name, argument)
-            assert rocks.shard("a").scan() == plain.shard("a").scan() == sorted(model.items())
-            assert rocks.changelog_next_offset("a") == plain.changelog_next_offset("a")
-        assert (
-            rocks.shard("a").scan(b"\x01", rows_max=3) == [row for row in sorted(model.items()) if row[0] > b"\x01"][:3]
-        )
-        rocks.close()
-
-
-def _apply(store: TaskStore, name: str, argument: object, number: int) -> None:
-    if name == "write":
-        assert isinstance(argument, dict)
-        store.write({"a": argument}, {"a": number})
-    elif name == "restore":
-        assert isinstance(argument, list)
-        store.restore("a", argument, number)
-    else:
-        store.forget("a")
-
-
-def _apply_to_dict(model: dict[bytes, bytes], name: str, argument: object) -> None:
-    if name == "forget":
-        model.clear()
-        return
-    rows = argument.items() if isinstance(argument, dict) else argument
-    assert not isinstance(rows, dict)
-    for key, value in rows:  # type: ignore[attr-defined]  # both kinds of argument hold pairs
-        if value is None:
-            model.pop(key, None)
-        else:
-            model[key] = value

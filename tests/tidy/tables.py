@@ -21,7 +21,11 @@ ALLOWED_IN: dict[str, tuple[str, ...]] = {
         "coordinator/streamcluster_coordinator/control/*.py",
         "coordinator/streamcluster_coordinator/broker/*.py",
     ),
-    "rocksdict": ("worker/streamcluster_worker/state/rocks.py", "worker/streamcluster_worker/state/memory.py"),
+    "rocksdict": (
+        "worker/streamcluster_worker/state/rocks.py",
+        "worker/streamcluster_worker/state/rocks_shard.py",
+        "worker/streamcluster_worker/state/memory.py",
+    ),
     "uvloop": ("worker/streamcluster_worker/main.py",),
     "streamcluster_worker": ("coordinator/streamcluster_coordinator/shell/entry.py",),
     # Launchers: `python -m streamcluster` and `App.main()` start the CLI when called; nothing else looks up.

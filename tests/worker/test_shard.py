@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,8 @@ from rocksdict import Options, Rdict
 from streamcluster.ids import TaskId
 from streamcluster_worker.state.memory import Memory
 from streamcluster_worker.state.record import FORMAT_KEY, identity, offset_key
-from streamcluster_worker.state.rocks import RocksShard, RocksStore, read_offsets
+from streamcluster_worker.state.rocks import RocksStore, read_offsets
+from streamcluster_worker.state.rocks_shard import RocksShard
 from streamcluster_worker.state.store_errors import CorruptStore, StoreUnavailable
 from streamcluster_worker.state.stores import set_aside
 from tests.worker.damaging import damaged
@@ -147,6 +149,8 @@ def test_damaged_store_is_corrupt_and_can_be_set_aside(tmp_path: Path, memory: M
         lambda shard: shard.scan(rows_max=10_000),
         lambda shard: shard.scan(b"102000", rows_max=10),
         lambda shard: shard.scan(b"102000", rows_max=10, bytes_max=100),
+        lambda shard: shard.scan(b"102000", reverse=True, rows_max=10_000),
+        lambda shard: shard.multi_get([b"000000", b"102000"]),
     ],
 )
 def test_damage_under_an_open_store_is_an_error_and_its_lock_is_free_after_the_close(
@@ -217,6 +221,19 @@ def test_path_that_is_a_file_is_unavailable(tmp_path: Path, memory: Memory) -> N
     (tmp_path / "s").write_text("x")
     with pytest.raises(StoreUnavailable, match="not usable"):
         RocksStore.open(tmp_path / "s", ["a"], memory)
+
+
+def test_a_block_that_is_larger_than_a_part_of_the_cache_stays_in_it(tmp_path: Path) -> None:
+    """The filter of a file is one block, of 10 bits a row: read at each get, it would cost more than all else."""
+    memory, large = Memory(32 * MIB, MIB), random.Random(1).randbytes(2 * MIB)
+    store = RocksStore.open(tmp_path / "s", ["a"], memory)
+    store.write({"a": {b"k": large}}, {"a": 1})
+    store.close()
+    # What its log had is in a file now.
+    store = RocksStore.open(tmp_path / "s", ["a"], memory)
+    assert store.shard("a").get(b"k") == large
+    assert memory.usage()[0] >= len(large)
+    store.close()
 
 
 def test_write_to_a_full_disk_is_unavailable(tmp_path: Path, memory: Memory) -> None:

@@ -309,7 +309,8 @@ class Worker:
         clients = await self._loop.run_in_executor(self._pool, open_clients, self._config, self._batch_bytes_max)
         if self._stores is None:
             config = self._config
-            self._stores = Stores(config.settings, config.topology, config.state_dir, clients.cluster_id)
+            indexes = {table.name: table.indexes for table in self._engine.plan.tables}
+            self._stores = Stores(config.settings, config.topology, config.state_dir, clients.cluster_id, indexes)
 
         def restored(restorer: Restorer, task: TaskId, error: Exception | None) -> None:
             self._loop.call_soon_threadsafe(self._restore_ended, restorer, task, error)

@@ -36,7 +36,7 @@ from .outbox import Outbox
 from .partition import Reader, Reject, SourcePartition
 from .ports import Process
 from .recovery import Recovery
-from .shards import ShardView
+from .shard_view import ShardView
 from .shared import SharedPart, make_shared, readers_of
 from .task import RunningTask
 from .transaction import Transaction
@@ -179,7 +179,7 @@ class Engine:
 
     def _make_hand(self, running: RunningTask) -> tuple[Hand, dict[str, ShardView]]:
         """What a new coroutine of this task sends and writes with: its hand, and the views in it by table."""
-        views = {table: shard.view() for table, shard in running.shards.items()}
+        views = {table: ShardView(shard) for table, shard in running.shards.items()}
         return Hand(self._make_outbox(behind=running.outbox), running.outbox, self.outbox, views.values()), views
 
     def _add_shared(self, running: RunningTask, sources: list[str]) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 from .outbox import Outbox, Outputs, merge
 from .resting_view import rest, wake
-from .shards import ShardView
+from .shard_view import ShardView
 
 
 class Hand:

@@ -42,7 +42,9 @@ def make_shards(
             changelog = here[table.name]
             limits = limits_of(settings, changelogs[changelog])
             check = partial(limits.check_size, changelog)
-            shards[table.name] = CachedShard(store.shard(table.name), coder, limits.record_bytes_max, check, failed)
+            shards[table.name] = CachedShard(
+                store.shard(table.name), coder, limits.record_bytes_max, check, failed, table.indexes
+            )
     return shards
 
 

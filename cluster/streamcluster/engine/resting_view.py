@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from ..current import cursor_var
 from ..errors import NoEventInHand
 from ..tables import IMMUTABLE
-from .shards import ShardView
+from .shard_view import ShardView
 
 logger = logging.getLogger("streamcluster")
 
@@ -25,6 +25,7 @@ class RestingView:
     """
 
     __slots__ = ShardView.__slots__
+    is_at_event = False
     _shard: Any
 
     # What a table calls
@@ -43,6 +44,10 @@ class RestingView:
     def delete(self, key: Any) -> None:
         """Refused."""
         self._refuse(key)
+
+    def delete_range(self, start: bytes | None = None, end: bytes | None = None, *, rows_max: int | None = None) -> int:
+        """Refused."""
+        self._refuse("(a range)")
 
     def lend(self, key: Any, value: Any) -> None:
         """A default that is changed in place outside of an event stays what it is: a value of its own."""

@@ -7,14 +7,16 @@ A rollback drops the memory, and the next read finds the committed state again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
-from typing import Any
+from typing import Any, Protocol
 
 from ..errors import UnencodableEntry
+from ..indexes import Index
 from ..stores import Shard, StoreFailed
 from ..tables import IMMUTABLE
 from .cache_budget import ShardMemory
+from .ranges import Ranges
 from .rows import RowCoder, is_coded
 
 Changes = dict[bytes, bytes | None]
@@ -25,7 +27,17 @@ class _Deleted:
 
 
 DELETED = _Deleted()
-SCAN_ROWS = 1000
+
+
+class View(Protocol):
+    """What the shard looks at of a view of it."""
+
+    dirty: dict[Any, Any]
+    touched: dict[Any, None]
+
+    def forget(self) -> None:
+        """A rollback: nothing was written."""
+        ...
 
 
 class CachedShard:
@@ -39,7 +51,6 @@ class CachedShard:
         "_check",
         "_failed",
         "_row_bytes_max",
-        "_store",
         "baseline",
         "coder",
         "deleted",
@@ -49,7 +60,9 @@ class CachedShard:
         "memory",
         "name",
         "objects",
+        "ranges",
         "staged",
+        "store",
         "touched",
         "values",
         "views",
@@ -62,10 +75,11 @@ class CachedShard:
         row_bytes_max: int,
         check: Callable[[int], None],
         failed: Callable[[StoreFailed], None] | None = None,
+        indexes: Sequence[Index] = (),
     ) -> None:
-        """failed: called when the store cannot be read, before the reader is told."""
+        """failed: called when the store cannot be read, before the reader is told. indexes: those of the store."""
         self.name = coder.name
-        self._store = store
+        self.store = store
         # check: called with the size of a row above row_bytes_max, which its changelog would not take; it raises.
         self._row_bytes_max = row_bytes_max
         self._check = check
@@ -86,13 +100,9 @@ class CachedShard:
         self.touched: dict[Any, None] = {}
         self.staged: Changes = {}
         self.inflight: Changes = {}
-        self.views: list[ShardView] = []
-
-    def view(self) -> ShardView:
-        """A new view, for one coroutine."""
-        view = ShardView(self)
-        self.views.append(view)
-        return view
+        # Each adds itself.
+        self.views: list[View] = []
+        self.ranges = Ranges(self, indexes)
 
     def _uncommitted(self) -> Iterable[Any]:
         """The keys that are written or may be changed in place, and not staged yet."""
@@ -113,9 +123,13 @@ class CachedShard:
         elif data in self.inflight:
             encoded = self.inflight[data]
         else:
-            encoded = self._read_store(self._store.get, data)
+            encoded = self.read_store(self.store.get, data)
         if encoded is None:
             raise KeyError(key)
+        return self.keep(key, data, encoded)
+
+    def keep(self, key: Any, data: bytes, encoded: bytes) -> Any:
+        """Bring a row that was read into the cache."""
         value = self.coder.decode(data, encoded)
         self.memory.came(len(data) + len(encoded), 1)
         if type(value) in IMMUTABLE:
@@ -126,7 +140,7 @@ class CachedShard:
             self.baseline[key] = self.coder.encode_of(key, value) if self.coder.migrates else encoded
         return value
 
-    def _read_store(self, read: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    def read_store(self, read: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         try:
             return read(*arguments, **options)
         except StoreFailed as error:
@@ -152,20 +166,33 @@ class CachedShard:
         return key in self.lent and self.coder.encode_of(key, value) == self.lent[key]
 
     def rows(self) -> Iterator[tuple[Any, Any]]:
-        """Every entry: the store's rows under what memory has."""
-        overlay = {**self.inflight, **self.staged, **self._encoded(self._all_dirty(), self._all_touched())}
-        after: bytes | None = None
-        while True:
-            page = self._read_store(self._store.scan, after, rows_max=SCAN_ROWS)
-            for data, encoded in page:
-                if data not in overlay:
-                    yield self.coder.decode_key(data), self.coder.decode(data, encoded)
-            if len(page) < SCAN_ROWS:
-                break
-            after = page[-1][0]
-        for data, memory in overlay.items():
-            if memory is not None:
-                yield self.coder.decode_key(data), self.coder.decode(data, memory)
+        """Every entry, in the order of the rows' keys; values are the reader's own."""
+        for data, encoded in self.ranges.rows(None, None):
+            key = self.coder.decode_key(data)
+            identity = self.coder.identity(key)
+            if encoded is not None and not self.is_known(identity, data):
+                yield key, self.coder.decode(data, encoded)
+                continue
+            try:
+                value = self.stored(identity)
+            except KeyError:
+                continue
+            yield key, value if type(value) in IMMUTABLE else self.copy(identity, value)
+
+    def is_known(self, key: Any, data: bytes) -> bool:
+        """Memory has the entry, or that there is none: what the store has does not count, or need not be read."""
+        return (
+            key in self.values
+            or key in self.objects
+            or key in self.deleted
+            or key in self.memory.old
+            or data in self.staged
+            or data in self.inflight
+        )
+
+    def uncommitted(self) -> Changes:
+        """All that is not committed, finished or not. Raises as `encoded_changes`."""
+        return {**self.inflight, **self.staged, **self._encoded(self._all_dirty(), self._all_touched())}
 
     def copy(self, key: Any, value: Any) -> Any:
         """What the value of `key` is after a crash: an object of its own."""
@@ -292,109 +319,3 @@ class CachedShard:
         self.staged = {}
         for view in self.views:
             view.forget()
-
-
-class ShardView:
-    """A shard as one coroutine has it: it sees what all see, and notes what it wrote and which objects it was handed.
-
-    A commit takes what views have settled. So an event in progress that has written nothing holds up nobody.
-    """
-
-    __slots__ = ("_deleted", "_lent", "_objects", "_shard", "dirty", "identity", "touched", "values")
-
-    def __init__(self, shard: CachedShard) -> None:
-        self._shard = shard
-        # A key as the methods below take it.
-        self.identity = shard.coder.identity
-        self.values = shard.values
-        self._objects = shard.objects
-        self._lent = shard.lent
-        self._deleted = shard.deleted
-        self.dirty: dict[Any, Any] = {}
-        self.touched: dict[Any, None] = {}
-
-    # What a table calls
-
-    def read(self, key: Any) -> Any:
-        """The value of `key`, or the default that was lent out for it; KeyError when there is neither."""
-        try:
-            return self.values[key]
-        except KeyError:
-            pass
-        if key in self._objects:
-            self.touched[key] = None
-            return self._objects[key]
-        value = self._shard.load(key)
-        if type(value) not in IMMUTABLE:
-            self.touched[key] = None
-        return value
-
-    def stored(self, key: Any) -> Any:
-        """The value of `key`; KeyError when there is none. A default that nobody changed does not count."""
-        value = self.read(key)
-        if self._lent and self._shard.is_unchanged_default(key, value):
-            raise KeyError(key)
-        return value
-
-    def write(self, key: Any, value: Any) -> None:
-        """Set `key`; visible at once, committed with the current event."""
-        if type(value) in IMMUTABLE:
-            if self._objects and key in self._objects:
-                self._shard.drop_object(key)
-            self.values[key] = value
-        else:
-            self.values.pop(key, None)
-            self._objects[key] = value
-            self._lent.pop(key, None)
-        if self._deleted:
-            self._deleted.discard(key)
-        self.dirty[key] = value
-
-    def delete(self, key: Any) -> None:
-        """Remove `key`; KeyError when there is none."""
-        self.stored(key)
-        self._shard.memory.forget(key)
-        self._shard.drop_object(key)
-        self._deleted.add(key)
-        self.dirty[key] = DELETED
-
-    def lend(self, key: Any, value: Any) -> None:
-        """Keep a default that was handed out for a missing key, if it is changed in place before the next cut."""
-        self._lent[key] = self._shard.coder.encode_of(key, value)
-        self._objects[key] = value
-        self.touched[key] = None
-
-    def rows(self) -> Iterator[tuple[Any, Any]]:
-        """Every entry."""
-        return self._shard.rows()
-
-    # What the engine calls
-
-    def settle(self) -> None:
-        """The events behind what was noted here are finished: the next cut takes it."""
-        shard = self._shard
-        if self.dirty:
-            if not shard.dirty:
-                shard.dirty, self.dirty = self.dirty, {}
-            else:
-                # Two coroutines wrote the same key: what is there now came last.
-                both = shard.dirty.keys() & self.dirty.keys()
-                shard.dirty.update(self.dirty)
-                shard.dirty.update({key: shard.current(key) for key in both})
-                self.dirty = {}
-        if self.touched:
-            shard.touched.update(self.touched)
-            self.touched = {}
-
-    def has_written(self) -> bool:
-        """The events that are not settled have changed something, or somebody has changed what they were handed."""
-        return bool(self.dirty) or any(map(self._shard.is_changed, self.touched))
-
-    def check(self) -> None:
-        """Raise UnencodableEntry when something that is not settled cannot be committed."""
-        self._shard.check(self.dirty, self.touched)
-
-    def forget(self) -> None:
-        """A rollback: nothing was written."""
-        self.dirty = {}
-        self.touched = {}

@@ -51,7 +51,8 @@ class Driver:
             self._plan, declared = self.run(freeze(app))
             self.topology = _resolve(app, declared, partitions)
             apply_limits(app, self._plan, self.topology, timestamps=False)
-            stores = make_store or (lambda _task, tables: MemoryStore(tables))
+            indexes = {table.name: table.indexes for table in self._plan.tables}
+            stores = make_store or (lambda _task, tables: MemoryStore(tables, indexes))
             self.worker = Simulation(app, self._plan, self.topology, self.clock, stores, start_time)
             self.run(self.worker.open())
         except BaseException:

@@ -185,16 +185,18 @@ class Queries:
         size = 0
         for task, store in sorted(stores.items()):
             after = start_key if task == start else None
-            # Ends: each turn either moves `after` on, or is the last.
+            start_at = None if after is None else after + b"\0"
+            # Ends: each turn either moves `start_at` on, or is the last.
             while start is None or task >= start:
                 began = time.monotonic()
                 with self._reading(task, store):
                     piece = store.shard(request.table).scan(
-                        after, rows_max=min(PIECE_ROWS, rows_max - len(rows)), bytes_max=PIECE_BYTES
+                        start_at, rows_max=min(PIECE_ROWS, rows_max - len(rows)), bytes_max=PIECE_BYTES
                     )
                 if not piece:
                     break
                 after = piece[-1][0]
+                start_at = after + b"\0"
                 for key, value in piece:
                     row = shown_row(key, value, coder, self._row_bytes_max)
                     rows.append(row)

@@ -18,6 +18,7 @@ from .store_errors import CorruptStore
 FORMAT_VERSION = 1
 FORMAT_KEY = b"format"
 _OFFSET_PREFIX = b"next-offset:"
+_INDEX_PREFIX = b"index:"
 # Its texts are names of at most 250 characters.
 _FORMAT_BYTES_MAX = 16 * 1024
 _VERSION_MAX = 2**31
@@ -72,3 +73,8 @@ def read_offset(path: Path, table: str, data: bytes) -> int:
 def offset_key(table: str) -> bytes:
     """Where the changelog offset of `table` is, in the default column family."""
     return _OFFSET_PREFIX + table.encode()
+
+
+def index_key(table: str, name: str) -> bytes:
+    """Where the version of an index of `table` is, once the index is whole; in the default column family."""
+    return _INDEX_PREFIX + f"{name}:{table}".encode()

@@ -1,4 +1,4 @@
-"""The RocksDB store of a task: one database per task, one column family per table, changelog offsets beside them.
+"""The RocksDB store of a task: one database per task, one column family per table and index, changelog offsets beside.
 
 It decides how state lies on disk and what counts as damage; it knows no Kafka, no codec and no task life cycle.
 Offsets live in the default column family and go into the same WriteBatch as the data they belong to (invariant I2).
@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -22,15 +21,20 @@ from rocksdict import (
 )
 
 from streamcluster.causes import why
-from streamcluster.stores import StoreClosed
+from streamcluster.indexes import Index
+from streamcluster.stores import NO_INDEXES, Indexes, StoreClosed
 
 from .logs import mend_logs
 from .memory import Memory
-from .record import FORMAT_KEY, NOBODY, Identity, offset_key, read_identity, read_offset, refuse_another
+from .record import FORMAT_KEY, NOBODY, Identity, index_key, offset_key, read_identity, read_offset, refuse_another
+from .rocks_shard import RocksShard
 from .store_errors import CorruptStore, StoreUnavailable, store_error
 
 # A table may be called "default", which is RocksDB's own column family.
 _FAMILY_PREFIX = "table:"
+_INDEX_PREFIX = "index:"
+# So many rows at a time are brought into an index that is built anew.
+_BUILD_ROWS = 5_000
 # While a shard is restored its files pile up and are merged 32 at a time: 2.3 us of CPU a record, consuming included,
 # where merging 4 at a time costs 2.8 us. SST files, made and ingested by us, cost 2.9 us: picking rows in key order
 # misses the processor's cache, and batches of 5,000 rows stay in it (measured: 1 million records of 60 bytes in random
@@ -47,80 +51,18 @@ _SERVING = {
 }
 
 
-class RocksShard:
-    """One table's part of a task's database: reads only."""
-
-    __slots__ = ("_family", "_path")
-
-    def __init__(self, family: Rdict, path: Path) -> None:
-        self._family = family
-        self._path = path
-
-    # Whoever keeps an error keeps the frames that it passed, and with `family` in one the database and its lock.
-    def get(self, key: bytes) -> bytes | None:
-        """The committed value, or None. Raises CorruptStore, StoreUnavailable: as `RocksStore.open` says."""
-        family = self._family
-        try:
-            value: bytes | None = family.get(key)
-        except Exception as error:
-            del family
-            raise store_error(self._path, error) from error
-        return value
-
-    def scan(
-        self, after: bytes | None = None, *, rows_max: int = 1000, bytes_max: int | None = None
-    ) -> list[tuple[bytes, bytes]]:
-        """Rows in key order (bytewise) with key > after, at most rows_max, or up to the one that reaches bytes_max."""
-        family, start = self._family, b"" if after is None else after + b"\0"  # the least key that is greater
-        found, size = list[tuple[bytes, bytes]](), 0
-        try:
-            for row in islice(family.items(from_key=start), rows_max):
-                found.append(row)  # type: ignore[arg-type]  # in raw mode keys are bytes
-                size += len(row[0]) + len(row[1])  # type: ignore[arg-type]  # as above
-                if bytes_max is not None and size >= bytes_max:
-                    break
-            if len(found) < rows_max:
-                self._find_end(found[-1][0] + b"\0" if found else start)
-        except Exception as error:
-            del family
-            raise store_error(self._path, error) from error
-        return found
-
-    def _find_end(self, key: bytes) -> None:
-        """Raise when there is something from `key` on that cannot be read: `items` ends there as it does at the end."""
-        rows = self._family.iter()
-        try:
-            rows.seek(key)
-            rows.status()
-        finally:
-            del rows
-
-    def reopen(self, family: Rdict) -> None:
-        """Read from `family` from now on: the column family was dropped and made anew."""
-        self._family = family
-
-    def tune(self, options: dict[str, str]) -> None:
-        """Change RocksDB's options of this column family."""
-        try:
-            self._family.set_options(options)
-        except Exception as error:
-            raise store_error(self._path, error) from error
-
-    def release(self) -> None:
-        """Let go of the database; reading afterwards is a mistake and raises AttributeError."""
-        del self._family
-
-
 class RocksStore:
     """All shards of one task, in one database. One thread at a time may write; reads may run beside it."""
 
-    __slots__ = ("_db", "_families", "_memory", "_offsets", "_path", "_reading", "_restoring", "_shards")
+    __slots__ = ("_db", "_families", "_indexes", "_memory", "_offsets", "_path", "_reading", "_restoring", "_shards")
 
-    def __init__(self, path: Path, db: Rdict, memory: Memory, tables: Sequence[str]) -> None:
+    def __init__(self, path: Path, db: Rdict, memory: Memory, tables: Sequence[str], indexes: Indexes) -> None:
         self._path = path
         self._db: Rdict | None = db
         self._memory = memory
+        # By their names; of tables and of indexes.
         self._families: dict[str, ColumnFamily] = {}
+        self._indexes = {table: indexes.get(table, ()) for table in tables}
         self._shards: dict[str, RocksShard] = {}
         self._offsets: dict[str, int] = {}
         # Held by whoever reads from another thread, and by what would pull the database away under that.
@@ -128,17 +70,34 @@ class RocksStore:
         # Tables with the options of a restore.
         self._restoring: set[str] = set()
         for table in tables:
-            self._families[table] = db.get_column_family_handle(_FAMILY_PREFIX + table)
-            self._shards[table] = RocksShard(db.get_column_family(_FAMILY_PREFIX + table), path)
+            family = _FAMILY_PREFIX + table
+            self._families[family] = db.get_column_family_handle(family)
+            own: dict[str, tuple[Index, Rdict]] = {}
+            for index in self._indexes[table]:
+                family_of_index = _index_family(table, index)
+                self._families[family_of_index] = db.get_column_family_handle(family_of_index)
+                own[index.name] = index, db.get_column_family(family_of_index)
+            self._shards[table] = RocksShard(db.get_column_family(family), path, own)
             stored = _next_offset(path, db, table)
             if stored is not None:
                 self._offsets[table] = stored
             elif self._shards[table].scan(rows_max=1):
                 # A crash in the middle of forget() or of a first restore left rows that no offset vouches for.
-                self._empty(table)
+                self.forget(table)
+            for index in self._indexes[table]:
+                if _read(path, db, index_key(table, index.name)) != b"%d" % index.version:
+                    self._build(table, index)
 
     @classmethod
-    def open(cls, path: Path, tables: Sequence[str], memory: Memory, owner: Identity = NOBODY) -> RocksStore:
+    def open(
+        cls,
+        path: Path,
+        tables: Sequence[str],
+        memory: Memory,
+        owner: Identity = NOBODY,
+        *,
+        indexes: Indexes = NO_INDEXES,
+    ) -> RocksStore:
         """Open the database at `path`, made when it is not there.
 
         Args:
@@ -146,6 +105,7 @@ class RocksStore:
             tables: every table with a shard in this task; families of other tables are kept as they are.
             memory: shared by all stores of the process.
             owner: whose state this is; a store with another owner is foreign.
+            indexes: of those tables. One that is not there yet is built from the rows; others of theirs are dropped.
 
         Raises:
             CorruptStore: damaged, another format, or another owner; `set_aside` it, open again, restore.
@@ -157,10 +117,13 @@ class RocksStore:
             mend_logs(path)
         except OSError as error:
             raise StoreUnavailable(path, f"not usable as a state directory: {why(error)}") from error
-        db = _open_database(path, tables, memory, fresh=fresh)
+        families = [_FAMILY_PREFIX + table for table in tables]
+        families += [_index_family(table, index) for table in tables for index in indexes.get(table, ())]
+        db, present = _open_database(path, families, memory, fresh=fresh)
         try:
             _check_identity(path, db, owner, fresh=fresh)
-            return cls(path, db, memory, tables)
+            _drop_indexes(path, db, [name for name in present if name not in families], tables)
+            return cls(path, db, memory, tables, indexes)
         except BaseException:
             db.close()
             raise
@@ -183,15 +146,21 @@ class RocksStore:
     ) -> None:
         batch = WriteBatch(raw_mode=True)
         for table, rows in changes.items():
-            batch.set_default_column_family(self._families[table])
-            # In key order RocksDB inserts next to where it just was: 1.0 us a key sorted, 1.6 us unsorted.
-            for key in sorted(rows):
-                value = rows[key]
-                if value is None:
-                    batch.delete(key)
-                else:
-                    batch[key] = value
+            self._add(batch, _FAMILY_PREFIX + table, rows)
+            for index in self._indexes[table]:
+                before = () if index.by_key else self._shards[table].multi_get(list(rows))
+                self._add(batch, _index_family(table, index), index.changes(rows, before))
         self._commit(batch, changelog_next_offsets)
+
+    def _add(self, batch: WriteBatch, family: str, rows: Mapping[bytes, bytes | None]) -> None:
+        batch.set_default_column_family(self._families[family])
+        # In key order RocksDB inserts next to where it just was: 1.0 us a key sorted, 1.6 us unsorted.
+        for key in sorted(rows):
+            value = rows[key]
+            if value is None:
+                batch.delete(key)
+            else:
+                batch[key] = value
 
     def changelog_next_offset(self, table: str) -> int | None:
         """The changelog offset to restore from; None: this shard is empty and has never been restored."""
@@ -214,7 +183,10 @@ class RocksStore:
         batch.delete(offset_key(table))
         self._apply(batch)
         self._offsets.pop(table, None)
-        self._empty(table)
+        for index in self._indexes[table]:
+            self._shards[table].reopen(self._empty(_index_family(table, index)), index)
+        # Rows last: those that are there without an offset make the next open come here again.
+        self._shards[table].reopen(self._empty(_FAMILY_PREFIX + table))
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -243,17 +215,31 @@ class RocksStore:
             except Exception as error:
                 raise store_error(self._path, error) from error
 
-    def _empty(self, table: str) -> None:
-        """Make the column family of `table` anew."""
-        name = _FAMILY_PREFIX + table
+    def _empty(self, family: str) -> Rdict:
+        """Make a column family anew."""
         with self._reading:
-            self._families.pop(table)
+            self._families.pop(family)
             try:
-                self._open_db().drop_column_family(name)
-                self._shards[table].reopen(self._open_db().create_column_family(name, self._memory.options()))
+                self._open_db().drop_column_family(family)
+                made = self._open_db().create_column_family(family, self._memory.options())
             except Exception as error:
                 raise store_error(self._path, error) from error
-            self._families[table] = self._open_db().get_column_family_handle(name)
+            self._families[family] = self._open_db().get_column_family_handle(family)
+        return made
+
+    def _build(self, table: str, index: Index) -> None:
+        """Make an index of the rows that are there. It counts only when it is whole: its record comes last."""
+        name, shard = _index_family(table, index), self._shards[table]
+        shard.reopen(self._empty(name), index)
+        start: bytes | None = None
+        while rows := shard.scan(start, rows_max=_BUILD_ROWS):
+            batch = WriteBatch(raw_mode=True)
+            self._add(batch, name, index.changes(dict[bytes, bytes | None](rows), [None] * len(rows)))
+            self._apply(batch)
+            start = rows[-1][0] + b"\0"
+        batch = WriteBatch(raw_mode=True)
+        batch[index_key(table, index.name)] = b"%d" % index.version
+        self._apply(batch)
 
     def _commit(self, batch: WriteBatch, next_offsets: Mapping[str, int]) -> None:
         """Write `batch` and the offsets as one; remember the offsets once they are written."""
@@ -312,17 +298,35 @@ def _next_offset(path: Path, db: Rdict, table: str) -> int | None:
     return None if stored is None else read_offset(path, table, stored)
 
 
-def _open_database(path: Path, tables: Sequence[str], memory: Memory, *, fresh: bool) -> Rdict:
-    """Open with every column family that is there and every one that `tables` asks for."""
+def _index_family(table: str, index: Index) -> str:
+    return f"{_INDEX_PREFIX}{index.name}:{table}"
+
+
+def _open_database(path: Path, families: Sequence[str], memory: Memory, *, fresh: bool) -> tuple[Rdict, list[str]]:
+    """Open with every column family that is there and every one of `families`; and the names of those that were."""
     if not fresh and not (path / "CURRENT").exists():
         raise CorruptStore(path, "the directory has files, and none of them is a RocksDB database")
     try:
         present = [] if fresh else Rdict.list_cf(str(path), memory.options())
-        wanted = dict.fromkeys([*present, *(_FAMILY_PREFIX + table for table in tables)])
-        families = {name: memory.options() for name in wanted if name != "default"}
-        return Rdict(str(path), memory.options(), column_families=families)
+        wanted = {name: memory.options() for name in dict.fromkeys([*present, *families]) if name != "default"}
+        return Rdict(str(path), memory.options(), column_families=wanted), present
     except Exception as error:
         raise store_error(path, error) from error
+
+
+def _drop_indexes(path: Path, db: Rdict, families: Sequence[str], tables: Sequence[str]) -> None:
+    """Drop the indexes among `families` that these tables do not declare any more: from now on nobody keeps them."""
+    for family in families:
+        if not family.startswith(_INDEX_PREFIX):
+            continue
+        name, table = family.removeprefix(_INDEX_PREFIX).split(":", 1)
+        if table in tables:
+            try:
+                # The record first: a family without one is built anew.
+                db.delete(index_key(table, name))
+                db.drop_column_family(family)
+            except Exception as error:
+                raise store_error(path, error) from error
 
 
 def _check_identity(path: Path, db: Rdict, owner: Identity, *, fresh: bool) -> None:

@@ -18,7 +18,7 @@ from streamcluster.ids import TaskId
 from streamcluster.memory import shares_of
 from streamcluster.open_files import open_files_max
 from streamcluster.settings import Settings
-from streamcluster.stores import MemoryStore, StoreFailed, TaskStore
+from streamcluster.stores import NO_INDEXES, Indexes, MemoryStore, StoreFailed, TaskStore
 from streamcluster.topology import Topology
 
 from .memory import Memory
@@ -32,9 +32,13 @@ logger = logging.getLogger("streamcluster")
 class Stores:
     """Opens and keeps the store of each task. May be used from any thread."""
 
-    __slots__ = ("_cluster_id", "_directory", "_lock", "_memory", "_settings", "_topology", "open_stores")
+    __slots__ = ("_cluster_id", "_directory", "_indexes", "_lock", "_memory", "_settings", "_topology", "open_stores")
 
-    def __init__(self, settings: Settings, topology: Topology, state_dir: str, cluster_id: str) -> None:
+    def __init__(
+        self, settings: Settings, topology: Topology, state_dir: str, cluster_id: str, indexes: Indexes = NO_INDEXES
+    ) -> None:
+        """indexes: of the app's tables, as they are declared."""
+        self._indexes = indexes
         self._settings = settings
         self._topology = topology
         self._cluster_id = cluster_id
@@ -57,7 +61,9 @@ class Stores:
             if task not in self.open_stores:
                 tables = [table.name for table in self._topology.tables_of(task)]
                 in_memory = self._settings.store == "memory://" or not tables
-                self.open_stores[task] = MemoryStore(tables) if in_memory else self._open_rocks(task, tables)
+                self.open_stores[task] = (
+                    MemoryStore(tables, self._indexes) if in_memory else self._open_rocks(task, tables)
+                )
             return self.open_stores[task]
 
     def _open_rocks(self, task: TaskId, tables: list[str]) -> RocksStore:
@@ -73,7 +79,7 @@ class Stores:
         owner = identity(self._settings.app_id, self._cluster_id, task)
         was_there = path.exists()
         try:
-            return RocksStore.open(path, tables, self._memory, owner)
+            return RocksStore.open(path, tables, self._memory, owner, indexes=self._indexes)
         except CorruptStore as error:
             aside = set_aside(path)
             logger.warning(
@@ -85,7 +91,7 @@ class Stores:
                 shutil.rmtree(path, ignore_errors=True)
             raise
         # Not while the error is at hand: frames that it passed may hold the old database, and with it the lock.
-        return RocksStore.open(path, tables, self._memory, owner)
+        return RocksStore.open(path, tables, self._memory, owner, indexes=self._indexes)
 
     def close(self, task: TaskId) -> None:
         """Close the store of `task`, if it is open."""

@@ -1,0 +1,46 @@
+"""Ordered keys: row keys that begin with a key, any bytes, and go on with a time; in the order of both.
+
+For the buffers of joins, and for versions: what one key has between two times is one range. Keys of JSON are in no
+order that is of use.
+"""
+
+from __future__ import annotations
+
+# Behind the key. What follows a zero byte in the key itself is greater, so a key comes before those that begin with it.
+_END = b"\0\0"
+_ZERO = b"\0\xff"
+# Greater than whatever begins with _END, and less than what begins with _ZERO.
+_BEHIND_END = b"\0\1"
+_NUMBER_BYTES = 8
+# Times may be before 1970.
+_TIME_OFFSET = 2**63
+
+
+def ordered_key(key: bytes, time_ms: int, number: int = 0) -> bytes:
+    """The row's key. number: tells rows of one key and time apart, and orders them."""
+    return key_range(key)[0] + place_of(time_ms) + number.to_bytes(_NUMBER_BYTES, "big")
+
+
+def key_range(key: bytes) -> tuple[bytes, bytes]:
+    """All rows of `key`: start and end of a scan."""
+    escaped = key.replace(b"\0", _ZERO)
+    return escaped + _END, escaped + _BEHIND_END
+
+
+def place_of(time_ms: int) -> bytes:
+    """A time as 8 bytes in its order: for a place in an index, and for bounds of ranges."""
+    return (time_ms + _TIME_OFFSET).to_bytes(_NUMBER_BYTES, "big")
+
+
+def time_range(key: bytes, first_ms: int, last_ms: int) -> tuple[bytes, bytes]:
+    """The rows of `key` from one time to another, both included: start and end of a scan."""
+    beginning, _ = key_range(key)
+    return beginning + place_of(first_ms), beginning + place_of(last_ms + 1)
+
+
+def split_ordered(row_key: bytes) -> tuple[bytes, int, int]:
+    """Key, time and number."""
+    tail = row_key[-2 * _NUMBER_BYTES :]
+    key = row_key[: -2 * _NUMBER_BYTES - len(_END)].replace(_ZERO, b"\0")
+    time_ms = int.from_bytes(tail[:_NUMBER_BYTES], "big") - _TIME_OFFSET
+    return key, time_ms, int.from_bytes(tail[_NUMBER_BYTES:], "big")

@@ -1,0 +1,208 @@
+"""Ranges: the rows of a shard in order, as an event sees them: what is committed under all that is not.
+
+    the event's own writes, those of others, staged, in flight      keys in order, kept here while somebody scans
+    the store                                                        pages
+    ------------------------------------------------------------------------------------------------------
+    merged by key; what is deleted above is hidden below
+
+A key above hides the row below, whatever became of it; what it holds now is asked of the shard when the scan comes to
+it. So a scan has the keys of the moment at which it began, and each with the value that it has when it is its turn: it
+ends though its reader writes rows ahead of it, and skips what its reader has deleted.
+
+Nothing here is called by a write. Keys that were written since the last scan are found at the end of the dicts that
+note them, and everything is sorted anew when a cut, a commit or a rollback has changed what is there: a scan costs what
+changed since the last one.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice, repeat
+from typing import Any, Protocol
+
+from ..indexes import Index
+from ..stores import Shard
+from .rows import RowCoder
+
+# A page of the store begins with so many rows, since most ranges are short, and grows by that factor up to the last.
+FIRST_ROWS = 32
+GROWTH = 8
+PAGE_ROWS = 1000
+# So many new keys are put in their places one by one; more are sorted in.
+INSERTS_MAX = 50
+Row = tuple[bytes, bytes | None]
+Changes = dict[bytes, bytes | None]
+
+
+class Written(Protocol):
+    """Identities of keys, in the order in which they were written or handed out; none is ever taken out."""
+
+    @property
+    def dirty(self) -> dict[Any, Any]: ...
+
+    @property
+    def touched(self) -> dict[Any, None]: ...
+
+
+class Layers(Written, Protocol):
+    """What lies above a store: a `CachedShard`."""
+
+    store: Shard
+    coder: RowCoder
+    staged: Changes
+    inflight: Changes
+
+    @property
+    def views(self) -> Sequence[Written]: ...
+
+    def read_store(self, read: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """Call it, and say so when the store fails."""
+        ...
+
+    def uncommitted(self) -> Changes:
+        """All that is not committed."""
+        ...
+
+
+class Ranges:
+    """The orders of one shard: that of its keys, and its indexes."""
+
+    __slots__ = ("_indexes", "_inflight", "_keys", "_noted", "_orders", "_shard", "_staged")
+
+    def __init__(self, shard: Layers, indexes: Sequence[Index]) -> None:
+        self._shard = shard
+        self._indexes = {index.name: index for index in indexes}
+        # The generations that what follows was made of. None: nothing was scanned yet.
+        self._staged: object = None
+        self._inflight: object = None
+        # The dicts that note what is written, and how many of their keys are below.
+        self._noted: list[tuple[dict[Any, Any], int]] = []
+        # Row keys that may not be committed, each with how many were there before it.
+        self._keys: dict[bytes, int] = {}
+        # The same in order: by key (None), and by each index that needs no values.
+        self._orders: dict[str | None, list[bytes]] = {}
+
+    # Scans
+
+    def rows(
+        self, start: bytes | None, end: bytes | None, *, reverse: bool = False, rows_max: int | None = None
+    ) -> Iterator[Row]:
+        """Keys of [start, end) in order; the value that the store has, or None: memory has to be asked.
+
+        rows_max: how many are wanted, as far as that is known.
+        """
+        self._sync()
+        shard = self._shard
+        above = _slice(self._orders[None], start, end, reverse=reverse)
+        for rows in _page_sizes(rows_max):
+            inflight = shard.inflight
+            page = shard.read_store(shard.store.scan, start, end, reverse=reverse, rows_max=rows)
+            for key, value in _merge(page, above, reverse=reverse):
+                # Behind a commit that landed meanwhile, what was read is old.
+                yield key, value if shard.inflight is inflight else None
+            if len(page) < rows:
+                break
+            start, end = _behind(page[-1][0], start, end, reverse=reverse)
+        yield from zip(above, repeat(None))
+
+    def entries(
+        self, name: str, start: bytes | None, end: bytes | None, *, reverse: bool = False, rows_max: int | None = None
+    ) -> Iterator[tuple[bytes, bytes, bytes | None]]:
+        """(place, key, value) in the order of an index; the value as in `rows`."""
+        self._sync()
+        index, shard, keys, count = self._indexes[name], self._shard, self._keys, len(self._keys)
+        above = _slice(self._orders[name] if index.by_key else self._placed(index), start, end, reverse=reverse)
+        for rows in _page_sizes(rows_max):
+            inflight = shard.inflight
+            found = shard.read_store(shard.store.scan_index, name, start, end, reverse=reverse, rows_max=rows)
+            # Of rows that were not committed when the scan began, those above are right.
+            below = [(place, key) for place, key in found if keys.get(key, count) >= count]
+            values = shard.read_store(shard.store.multi_get, [key for _, key in below])
+            page = [(place + key, value) for (place, key), value in zip(below, values, strict=True)]
+            for entry, value in _merge(page, above, reverse=reverse):
+                yield *index.split(entry), value if shard.inflight is inflight else None
+            if len(found) < rows:
+                break
+            start, end = _behind(b"".join(found[-1]), start, end, reverse=reverse)
+        for entry in above:
+            yield *index.split(entry), None
+
+    # What is not committed
+
+    def _sync(self) -> None:
+        shard = self._shard
+        if shard.staged is not self._staged or shard.inflight is not self._inflight or not self._orders:
+            self._staged, self._inflight = shard.staged, shard.inflight
+            self._noted = []
+            self._keys = {}
+            self._orders = {None: []} | {index.name: [] for index in self._indexes.values() if index.by_key}
+            self._add((*shard.staged, *shard.inflight))
+        noted = [shard.dirty, shard.touched]
+        for view in shard.views:
+            noted += view.dirty, view.touched
+        new: list[bytes] = []
+        for at, written in enumerate(noted):
+            known = self._noted[at] if at < len(self._noted) else None
+            count = known[1] if known is not None and known[0] is written else 0
+            if count < len(written):
+                # A dict has its keys in the order in which they came, and of these none is ever taken out.
+                new += map(shard.coder.key_bytes, islice(reversed(written), len(written) - count))
+        self._noted = [(written, len(written)) for written in noted]
+        if new:
+            self._add(new)
+
+    def _add(self, keys: Iterable[bytes]) -> None:
+        fresh: list[bytes] = []
+        for key in keys:
+            if key not in self._keys:
+                self._keys[key] = len(self._keys)
+                fresh.append(key)
+        for name, ordered in self._orders.items():
+            if name is None:
+                entries = fresh
+            else:
+                index = self._indexes[name]
+                entries = [entry for key in fresh if (entry := index.entry(key, b"")) is not None]
+            if len(entries) > INSERTS_MAX:
+                ordered += entries
+                ordered.sort()
+            else:
+                for entry in entries:
+                    insort(ordered, entry)
+
+    def _placed(self, index: Index) -> list[bytes]:
+        """Where rows that are not committed are in an index that needs their values. A pass over all of them."""
+        changes = self._shard.uncommitted()
+        return sorted(entry for key, value in changes.items() if (entry := index.entry(key, value)) is not None)
+
+
+def _page_sizes(rows_max: int | None) -> Iterator[int]:
+    rows = FIRST_ROWS if rows_max is None else max(1, min(rows_max, FIRST_ROWS))
+    while True:
+        yield rows
+        rows = min(rows * GROWTH, PAGE_ROWS)
+
+
+def _behind(last: bytes, start: bytes | None, end: bytes | None, *, reverse: bool) -> tuple[bytes | None, bytes | None]:
+    """The rest of a range, of which `last` was read last."""
+    return (start, last) if reverse else (last + b"\0", end)
+
+
+def _slice(entries: list[bytes], start: bytes | None, end: bytes | None, *, reverse: bool) -> deque[bytes]:
+    """Those of [start, end), in the order of the scan."""
+    first = 0 if start is None else bisect_left(entries, start)
+    found = entries[first : len(entries) if end is None else bisect_left(entries, end)]
+    return deque(reversed(found) if reverse else found)
+
+
+def _merge(page: Iterable[Row], above: deque[bytes], *, reverse: bool) -> Iterator[Row]:
+    """A page of the store, and of the entries above (with None) those that come before its last; they are taken out."""
+    for entry, value in page:
+        while above and (above[0] > entry if reverse else above[0] < entry):
+            yield above.popleft(), None
+        if above and above[0] == entry:
+            yield above.popleft(), None
+        else:
+            yield entry, value

@@ -1,0 +1,196 @@
+"""ShardView: a shard as one coroutine has it. It notes what the coroutine wrote, until its events are finished."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ..tables import IMMUTABLE
+from .shards import DELETED, CachedShard
+
+
+class ShardView:
+    """A shard as one coroutine has it: it sees what all see, and notes what it wrote and which objects it was handed.
+
+    A commit takes what views have settled. So an event in progress that has written nothing holds up nobody.
+    """
+
+    __slots__ = ("_lent", "_shard", "deleted", "dirty", "identity", "objects", "touched", "values")
+    is_at_event = True
+
+    def __init__(self, shard: CachedShard) -> None:
+        self._shard = shard
+        # A key as the methods below take it.
+        self.identity = shard.coder.identity
+        self.values = shard.values
+        self.objects = shard.objects
+        self._lent = shard.lent
+        self.deleted = shard.deleted
+        self.dirty: dict[Any, Any] = {}
+        self.touched: dict[Any, None] = {}
+        shard.views.append(self)
+
+    # What a table calls
+
+    def read(self, key: Any) -> Any:
+        """The value of `key`, or the default that was lent out for it; KeyError when there is neither."""
+        try:
+            return self.values[key]
+        except KeyError:
+            pass
+        if key in self.objects:
+            self.touched[key] = None
+            return self.objects[key]
+        value = self._shard.load(key)
+        if type(value) not in IMMUTABLE:
+            self.touched[key] = None
+        return value
+
+    def stored(self, key: Any) -> Any:
+        """The value of `key`; KeyError when there is none. A default that nobody changed does not count."""
+        value = self.read(key)
+        if self._lent and self._shard.is_unchanged_default(key, value):
+            raise KeyError(key)
+        return value
+
+    def write(self, key: Any, value: Any) -> None:
+        """Set `key`; visible at once, committed with the current event."""
+        if type(value) in IMMUTABLE:
+            if self.objects and key in self.objects:
+                self._shard.drop_object(key)
+            self.values[key] = value
+        else:
+            self.values.pop(key, None)
+            self.objects[key] = value
+            self._lent.pop(key, None)
+        if self.deleted:
+            self.deleted.discard(key)
+        self.dirty[key] = value
+
+    def delete(self, key: Any) -> None:
+        """Remove `key`; KeyError when there is none."""
+        self.stored(key)
+        self._remove(key)
+
+    def _remove(self, key: Any) -> None:
+        self._shard.memory.forget(key)
+        self._shard.drop_object(key)
+        self.deleted.add(key)
+        self.dirty[key] = DELETED
+
+    def lend(self, key: Any, value: Any) -> None:
+        """Keep a default that was handed out for a missing key, if it is changed in place before the next cut."""
+        self._lent[key] = self._shard.coder.encode_of(key, value)
+        self.objects[key] = value
+        self.touched[key] = None
+
+    def rows(self) -> Iterator[tuple[Any, Any]]:
+        """Every entry."""
+        return self._shard.rows()
+
+    def delete_range(self, start: bytes | None = None, end: bytes | None = None, *, rows_max: int | None = None) -> int:
+        """Remove the entries of a range of row keys, [start, end), the first `rows_max`; how many were removed.
+
+        Each is a deletion of its own, in the changelog and in the store: so it is committed with the current event and
+        rolled back with it, a replay does the same, and what it costs is the number of entries. What has more to
+        remove than one commit should carry, says rows_max and goes on in a later event or commit.
+        """
+        shard, removed = self._shard, 0
+        for data, encoded in shard.ranges.rows(start, end, rows_max=rows_max):
+            if rows_max is not None and removed >= rows_max:
+                break
+            key = shard.coder.identity(shard.coder.decode_key(data))
+            try:
+                if encoded is None or shard.is_known(key, data):
+                    self.delete(key)
+                else:
+                    self._remove(key)
+            except KeyError:
+                continue
+            removed += 1
+        return removed
+
+    # What operators call: ranges, by the bytes of row keys and of places in an index.
+
+    def scan(
+        self,
+        start: bytes | None = None,
+        end: bytes | None = None,
+        *,
+        reverse: bool = False,
+        rows_max: int | None = None,
+    ) -> Iterator[tuple[Any, Any]]:
+        """Entries of a range of row keys, [start, end). Values are the table's own: changed in place, they are kept.
+
+        rows_max: how many will be taken, if that is known: no more are read ahead.
+        """
+        shard = self._shard
+        for data, encoded in shard.ranges.rows(start, end, reverse=reverse, rows_max=rows_max):
+            key = shard.coder.decode_key(data)
+            try:
+                value = self._value(shard.coder.identity(key), data, encoded)
+            except KeyError:
+                continue
+            yield key, value
+
+    def scan_index(
+        self,
+        name: str,
+        start: bytes | None = None,
+        end: bytes | None = None,
+        *,
+        reverse: bool = False,
+        rows_max: int | None = None,
+    ) -> Iterator[tuple[bytes, Any, Any]]:
+        """(place, key, value) of a range of places in an index, [start, end); values as in `scan`."""
+        shard = self._shard
+        for place, data, encoded in shard.ranges.entries(name, start, end, reverse=reverse, rows_max=rows_max):
+            key = shard.coder.decode_key(data)
+            try:
+                value = self._value(shard.coder.identity(key), data, encoded)
+            except KeyError:
+                continue
+            yield place, key, value
+
+    def _value(self, key: Any, data: bytes, encoded: bytes | None) -> Any:
+        """The value of a row that a scan found; KeyError when there is none any more."""
+        shard = self._shard
+        if encoded is None or shard.is_known(key, data):
+            return self.stored(key)
+        value = shard.coder.decode(data, encoded)
+        if type(value) in IMMUTABLE:
+            # Not into the cache: a long scan would drive out what is read by key.
+            return value
+        self.touched[key] = None
+        return shard.keep(key, data, encoded)
+
+    # What the engine calls
+
+    def settle(self) -> None:
+        """The events behind what was noted here are finished: the next cut takes it."""
+        shard = self._shard
+        if self.dirty:
+            if not shard.dirty:
+                shard.dirty, self.dirty = self.dirty, {}
+            else:
+                # Two coroutines wrote the same key: what is there now came last.
+                both = shard.dirty.keys() & self.dirty.keys()
+                shard.dirty.update(self.dirty)
+                shard.dirty.update({key: shard.current(key) for key in both})
+                self.dirty = {}
+        if self.touched:
+            shard.touched.update(self.touched)
+            self.touched = {}
+
+    def has_written(self) -> bool:
+        """The events that are not settled have changed something, or somebody has changed what they were handed."""
+        return bool(self.dirty) or any(map(self._shard.is_changed, self.touched))
+
+    def check(self) -> None:
+        """Raise UnencodableEntry when something that is not settled cannot be committed."""
+        self._shard.check(self.dirty, self.touched)
+
+    def forget(self) -> None:
+        """A rollback: nothing was written."""
+        self.dirty = {}
+        self.touched = {}
