@@ -6,7 +6,7 @@ import itertools
 import random
 from bisect import bisect
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -188,12 +188,17 @@ class CountedShard:
     def __init__(self, reads: list[bytes], shard: MemoryShard) -> None:
         self._reads = reads
         self._shard = shard
-        self.scan, self.scan_index, self.multi_get = shard.scan, shard.scan_index, shard.multi_get
+        self.scan, self.scan_index = shard.scan, shard.scan_index
 
     def get(self, key: bytes) -> bytes | None:
         """The committed value, or None."""
         self._reads.append(key)
         return self._shard.get(key)
+
+    def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The committed values."""
+        self._reads += keys
+        return self._shard.multi_get(keys)
 
 
 class CountedStore:

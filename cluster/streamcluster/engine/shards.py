@@ -8,13 +8,15 @@ A rollback drops the memory, and the next read finds the committed state again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import chain, islice
 from typing import Any, Protocol
 
-from ..errors import UnencodableEntry
+from ..errors import UndecodableRow, UnencodableEntry
 from ..indexes import Index
 from ..stores import Shard, StoreFailed
 from ..tables import IMMUTABLE
+from .ahead import ReadAhead
 from .cache_budget import ShardMemory
 from .ranges import Ranges
 from .rows import RowCoder, is_coded
@@ -48,6 +50,7 @@ class CachedShard:
     """
 
     __slots__ = (
+        "_ahead",
         "_check",
         "_failed",
         "_row_bytes_max",
@@ -103,6 +106,7 @@ class CachedShard:
         # Each adds itself.
         self.views: list[View] = []
         self.ranges = Ranges(self, indexes)
+        self._ahead = ReadAhead()
 
     def _uncommitted(self) -> Iterable[Any]:
         """The keys that are written or may be changed in place, and not staged yet."""
@@ -123,10 +127,33 @@ class CachedShard:
         elif data in self.inflight:
             encoded = self.inflight[data]
         else:
-            encoded = self.read_store(self.store.get, data)
+            encoded = self._fetch(key, data)
         if encoded is None:
             raise KeyError(key)
         return self.keep(key, data, encoded)
+
+    def _fetch(self, key: Any, data: bytes) -> bytes | None:
+        """A row of the store, and with it those that the next events will probably read: into the cache."""
+        ahead = self._ahead.keys(key, self.coder.identity)
+        if not ahead:
+            found: bytes | None = self.read_store(self.store.get, data)
+            return found
+        rows = {data: key}
+        for other in ahead:
+            if other not in self.values and not self.is_known(other, row := self.coder.key_bytes(other)):
+                rows[row] = other
+        # In order, since neighbours are in one block.
+        wanted = sorted(rows)
+        encoded = dict(zip(wanted, self.read_store(self.store.multi_get, wanted), strict=True))
+        found = encoded.pop(data)
+        worth = 0
+        for row, value in encoded.items():
+            if value is not None:
+                worth += 1
+                with suppress(UndecodableRow, UnencodableEntry):  # Its own event will be told.
+                    self.keep(rows[row], row, value)
+        self._ahead.learn(len(ahead), worth)
+        return found
 
     def keep(self, key: Any, data: bytes, encoded: bytes) -> Any:
         """Bring a row that was read into the cache."""
@@ -192,7 +219,8 @@ class CachedShard:
 
     def uncommitted(self) -> Changes:
         """All that is not committed, finished or not. Raises as `encoded_changes`."""
-        return {**self.inflight, **self.staged, **self._encoded(self._all_dirty(), self._all_touched())}
+        touched = chain(self.touched, *(view.touched for view in self.views))
+        return {**self.inflight, **self.staged, **self._encoded(self._all_dirty(), touched)}
 
     def copy(self, key: Any, value: Any) -> Any:
         """What the value of `key` is after a crash: an object of its own."""
@@ -201,9 +229,6 @@ class CachedShard:
     def _all_dirty(self) -> dict[Any, Any]:
         keys = {**self.dirty, **{key: None for view in self.views for key in view.dirty}}
         return {key: self.current(key) for key in keys}
-
-    def _all_touched(self) -> dict[Any, None]:
-        return {**self.touched, **{key: None for view in self.views for key in view.touched}}
 
     # Changing
 

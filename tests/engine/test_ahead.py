@@ -1,0 +1,120 @@
+"""What is read of a store for the events to come, and that it changes no result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from streamcluster import App, Stream
+from streamcluster.ids import TaskId
+from streamcluster.stores import MemoryStore, TaskStore
+from streamcluster.testing import Driver
+
+KEYS = 1000
+
+
+class Counts:
+    """How often each store was asked, and for how many rows at once."""
+
+    def __init__(self) -> None:
+        self.singles = 0
+        self.batches: list[int] = []
+
+
+def counted(counts: Counts, tables: list[str]) -> TaskStore:
+    """A store that counts."""
+    store = MemoryStore(tables)
+    for table in tables:
+        shard = store.shard(table)
+        counting = type("Counting", (type(shard),), {"__slots__": ()})
+
+        def get(self: object, key: bytes, rows: dict[bytes, bytes] = shard.rows) -> bytes | None:
+            counts.singles += 1
+            return rows.get(key)
+
+        def multi_get(self: object, keys: Sequence[bytes], rows: dict[bytes, bytes] = shard.rows) -> list[bytes | None]:
+            counts.batches.append(len(keys))
+            return list(map(rows.get, keys))
+
+        counting.get, counting.multi_get = get, multi_get  # type: ignore[attr-defined]
+        shard.__class__ = counting
+    return store
+
+
+def feed(driver: Driver, values: dict[str, int]) -> None:
+    """All records of a turn at once."""
+    for key, value in values.items():
+        driver.logs.append("events", {"key": key.encode(), "value": b"%d" % value}, 0.0)
+    driver.advance(0.0)
+
+
+def counting_app(kind: type, *, own_key: bool = True) -> App:
+    """Counts by the event's key, or by another; memory has room for nothing between commits."""
+    app = App("ahead", table_cache_bytes=1)
+    table = app.Table("t", default=kind)
+
+    @app.agent(app.topic("events", key_type=str, value_type=int))
+    async def use(stream: Stream[int]) -> None:
+        async for key, value in stream.items():
+            at = key if own_key else f"other-{key}"
+            if kind is int:
+                table[at] += value
+            else:
+                table[at].append(value)
+
+    return app
+
+
+@pytest.mark.parametrize("kind", [int, list])
+def test_rows_of_the_events_to_come_are_read_at_once(kind: type) -> None:
+    """Thousands of keys that are not in memory cost some reads; what comes of them is right, twice in a run too."""
+    counts = Counts()
+    with Driver(counting_app(kind), make_store=lambda _, tables: counted(counts, tables)) as driver:
+        turn = {f"k{number}": number for number in range(KEYS)}
+        feed(driver, turn)
+        first, counts.singles, counts.batches = counts.singles, 0, []
+        assert first > KEYS / 2, "nothing is there yet, and looking ahead pauses"
+        for _ in range(4):
+            feed(driver, turn)
+        assert sum(counts.batches) > 2.5 * KEYS
+        assert counts.singles + len(counts.batches) < 1.5 * KEYS
+        table = driver.table("t")
+    expected = {key: value * 5 if kind is int else [value] * 5 for key, value in turn.items()}
+    assert table == expected
+
+
+def test_a_table_with_other_keys_is_read_one_by_one() -> None:
+    """Nothing is read that no event asked for."""
+    counts = Counts()
+    app = counting_app(int, own_key=False)
+    with Driver(app, make_store=lambda _, tables: counted(counts, tables)) as driver:
+        for _ in range(3):
+            feed(driver, {f"k{number}": 1 for number in range(KEYS)})
+        assert counts.batches == []
+        assert driver.table("t") == {f"other-k{number}": 3 for number in range(KEYS)}
+
+
+def test_a_row_that_cannot_be_decoded_fails_the_event_that_reads_it() -> None:
+    """And not the one before it, for which it was read too."""
+    store = MemoryStore(["t"])
+
+    def make_store(_task: TaskId, _tables: list[str]) -> TaskStore:
+        return store
+
+    app = App("ahead", table_cache_bytes=1)
+    table = app.Table("t", default=int, value_type=int)
+
+    @app.agent(app.topic("events", key_type=str, value_type=int), on_error="dead_letter")
+    async def use(stream: Stream[int]) -> None:
+        async for key, value in stream.items():
+            table[key] += value
+
+    with Driver(app, make_store=make_store) as driver:
+        rows: dict[bytes, bytes | None] = {b'"k%d"' % number: b"1" for number in range(10)}
+        store.write({"t": rows | {b'"k5"': b'"no number"'}}, {})
+        feed(driver, {f"k{number}": 10 for number in range(10)})
+        assert [letter.key for letter in driver.dead_letters()] == [b"k5"]
+        assert {key: store.shard("t").get(key) for key in rows} == rows | {
+            b'"k%d"' % number: b"11" for number in range(10) if number != 5
+        } | {b'"k5"': b'"no number"'}
