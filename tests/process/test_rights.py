@@ -24,7 +24,7 @@ from streamcluster_coordinator.broker import Broker, Secured
 from streamcluster_coordinator.control.bus import StatusBus
 from streamcluster_coordinator.control.writer import Control
 from streamcluster_coordinator.dropped import Dropped
-from streamcluster_coordinator.records.signatures import unsigned
+from streamcluster_coordinator.records.signatures import Signatures
 from streamcluster_coordinator.records.snapshot import control_topic, slot_transactional_id, status_topic
 from streamcluster_coordinator.records.status import Status
 from streamcluster_coordinator.rights import Right
@@ -213,7 +213,7 @@ def test_topics_of_the_coordinators_that_may_not_be_read_are_named(kafka: Secure
     user = f"user{next(numbers)}"
     settings = make_settings({"id": user, "broker": kafka.url, **kafka.access(sasl_username=user)})
     topics.create(kafka.broker.bootstrap, [control_topic(user), status_topic(user)], 1)
-    control = Control(settings, unsigned(user), Dropped(), lambda _: None, lambda: None, lambda _: None)
+    control = Control(settings, Signatures(None, user), Dropped(), lambda _: None, lambda: None, lambda _: None)
     try:
         with pytest.raises(ConfigurationError, match=control_topic(user)):
             control.catch_up(time.monotonic() + SECONDS)
@@ -223,7 +223,7 @@ def test_topics_of_the_coordinators_that_may_not_be_read_are_named(kafka: Secure
     finally:
         control.close()
     with pytest.raises(ConfigurationError, match=status_topic(user)):
-        StatusBus(settings, unsigned(user), Dropped(), lambda _: None)
+        StatusBus(settings, Signatures(None, user), Dropped(), lambda _: None)
 
 
 def test_the_rights_that_are_told_are_all_there_are(host: Start) -> None:

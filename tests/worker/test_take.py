@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from streamcluster.batch import Batch, KafkaRecord
 from streamcluster.ids import TP
 from streamcluster.kafka.opening import Connection, KafkaError
-from streamcluster.output import OutputRecord
+from streamcluster.output import OutputRecord, columns_of
 from streamcluster.settings import Settings
 from streamcluster_worker.kafka.batches import Instead, batches_of, take
 from streamcluster_worker.kafka.consumers import open_changelog_consumer, open_consumer
@@ -33,7 +33,7 @@ Headers = list[tuple[str, str | bytes | None]]
 def write(broker_url: str, topic: str, records: list[OutputRecord]) -> None:
     """Send them, and wait until they are there."""
     sender = sender_of(Settings(id="writes", broker=broker_url))
-    sender.produce(topic, records, time.monotonic() + SECONDS)
+    sender.produce(topic, columns_of(records), time.monotonic() + SECONDS)
     sender.flush(time.monotonic() + SECONDS)
     sender.close()
 
