@@ -25,7 +25,7 @@ WRITE_EVERY_S = 0.2
 USER, ENGINE, RUNTIME = "user", "engine", "runtime"
 # Stage -> the files, below the roots of the sources, whose frames are in it. All else of ours is the engine.
 STAGES = {
-    "consume": ("streamcluster_worker/data/source.py", "streamcluster_worker/data/batch_room.py"),
+    "consume": ("streamcluster_worker/data/source.py",),
     "decode": ("streamcluster/engine/decoding.py",),
     "tables": (
         "streamcluster/tables.py",
@@ -42,6 +42,7 @@ STAGES = {
         "streamcluster/engine/agent_body.py",
         "streamcluster/engine/forward_body.py",
         "streamcluster/engine/outbox.py",
+        "streamcluster/engine/forward_body.py",
         "streamcluster_worker/data/sender.py",
     ),
     "commit": (
