@@ -196,10 +196,16 @@ def _look_for(consumer: Consumer, tps: Iterable[TP], seconds: float) -> dict[TP,
 
     It also makes the client forget an old leader, or that a topic was not there once. By itself it does so after
     minutes (librdkafka 2.16): it goes on with FENCED_LEADER_EPOCH, or with silence.
+
+    Raises:
+        ConfigurationError: we may not know it (the operator).
     """
     wanted = sorted(tps)
     looks: dict[TP, bool] = {}
     for topic in ask_about(consumer, dict.fromkeys(tp.topic for tp in wanted), seconds):
+        if topic.error is not None and classify(topic.error) == "config":
+            # Of such a topic the client knows no partitions, and says that they are missing.
+            raise error_for(f"Reading where topic {topic.topic} begins and ends", topic.error)
         is_known = topic.error is None or is_missing(topic)
         looks.update(
             (tp, is_known and tp.partition not in topic.partitions) for tp in wanted if tp.topic == topic.topic
