@@ -1,4 +1,8 @@
-"""What a process knows of its children, from the kernel alone."""
+"""What a process knows of its children, from the kernel alone.
+
+It is /proc/self, which is this process in whatever namespace: who asks by its number, as psutil does, is told of
+another one where /proc is that of another namespace; and what is found here may be killed.
+"""
 
 from __future__ import annotations
 

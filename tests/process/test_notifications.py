@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from streamcluster.errors import ExitCode
@@ -95,8 +96,7 @@ def test_workers_do_not_inherit_the_manager(
     run.start(1)
     run.until_running()
 
-    environ = Path(f"/proc/{run.pid_of()}/environ").read_bytes()
-    assert b"NOTIFY_SOCKET" not in environ
+    assert "NOTIFY_SOCKET" not in psutil.Process(run.pid_of()).environ()
 
 
 def test_a_stalled_worker_starves_the_watchdog(

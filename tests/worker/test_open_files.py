@@ -17,6 +17,7 @@ TASKS, TABLES = 4, 5
 # 220 files and more are open at a time. It prints how many there were.
 RESTORE_ALL = """
 import os, resource, sys
+import psutil
 from pathlib import Path
 from streamcluster_worker.state.rocks import RocksStore
 from streamcluster_worker.state.memory import Memory
@@ -29,7 +30,7 @@ for offset in range(1, 61):
     for store in stores:
         for table in "abcde":
             store.restore(table, [(os.urandom(4), b"x" * 1000) for _ in range(100)], offset)
-    most = max(most, len(os.listdir("/proc/self/fd")))
+    most = max(most, psutil.Process().num_fds())
 print(most)
 """
 OPEN_UNTIL_IT_FAILS = """
