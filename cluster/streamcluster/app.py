@@ -44,7 +44,8 @@ from .tables import Table as TableView
 from .topics import Topic
 
 F = TypeVar("F", bound=Callable[..., Any])
-AGENT_CONCURRENCY_MAX = 64
+# Where each of them is must fit into the 4096 bytes that brokers take with an offset (ahead.py).
+AGENT_CONCURRENCY_MAX = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +178,8 @@ class App:
             channel: a topic, a topic name, a stream made by app.stream(topic), or None for an own internal topic
                 `{app id}-{name}`, to which `topic_arguments` (key_type, value_type, partitions ...) apply.
             name: `module.function` by default.
-            concurrency: so many coroutines share a partition; the order of each key is kept.
+            concurrency: so many coroutines share a partition (1 to 500), for events that await something; the order of
+                each key is kept.
             sink: what the agent yields goes to each: callables, topics, agents.
             on_error: "dead_letter", "skip", "stop" or streamcluster.retry(times, backoff, then).
         """

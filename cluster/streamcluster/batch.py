@@ -104,7 +104,7 @@ class Batch:
         )
 
     def pick(self, indices: Sequence[int]) -> Batch:
-        """The records at these indices, which rise."""
+        """The records at these indices. They rise, at least in each slice that a run is made of."""
         headers = None if self.headers is None else [self.headers[index] for index in indices]
         return Batch(
             self.tp,

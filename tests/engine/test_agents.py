@@ -253,7 +253,7 @@ def test_agents_declared_wrongly_are_refused() -> None:
     wrong: list[dict[str, Any]] = [
         {"name": "same"},
         {"name": "zero", "concurrency": 0},
-        {"name": "many", "concurrency": 65},
+        {"name": "many", "concurrency": 501},
         {"name": "sunk", "sink": [5]},
     ]
     for arguments in wrong:
@@ -312,6 +312,6 @@ def test_more_readers_than_an_offset_can_note_are_refused() -> None:
             pass
 
     for number in range(3):
-        app.agent(topic, name=f"a{number}", concurrency=64)(body)
-    with pytest.raises(AppError, match=r"'crowded' is read by 192 coroutines"):
+        app.agent(topic, name=f"a{number}", concurrency=200)(body)
+    with pytest.raises(AppError, match=r"'crowded' is read by 600 coroutines of 3 agents"):
         Driver(app)

@@ -9,13 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamcluster import App
+from streamcluster.ahead import short_name
 from streamcluster.batch import Batch
 from streamcluster.current import Cursor
 from streamcluster.engine.clock import LoopClock
 from streamcluster.engine.in_hand import InHand
 from streamcluster.engine.intake import RunIntake
 from streamcluster.engine.killers import Caution
-from streamcluster.engine.partition import Reader, SourcePartition, short_name
+from streamcluster.engine.lanes import Reader
+from streamcluster.engine.partition import SourcePartition
 from streamcluster.engine.values import Committed
 from streamcluster.ids import TP, TaskId
 from streamcluster.streams import Source, Stream
@@ -147,7 +149,7 @@ def test_end_of_log_moves_the_position_without_an_event() -> None:
         partition.feed(records([0]))
         partition.advance(5)
         partition.advance(3)
-        assert intake.position(HERE, 0) == 0
+        assert partition.position() == Committed(0)
         seen: list[Any] = []
 
         async def read() -> None:
@@ -158,7 +160,7 @@ def test_end_of_log_moves_the_position_without_an_event() -> None:
 
         reader = asyncio.create_task(read())
         await _turns()
-        assert (seen, intake.position(HERE, 0), intake.suspects()) == ([0], 5, [])
+        assert (seen, partition.position(), intake.suspects()) == ([0], Committed(5), [])
         reader.cancel()
 
     asyncio.run(play())

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from streamcluster.engine.partition import short_name
+from streamcluster.ahead import short_name
 from streamcluster.errors import ExitCode
 from streamcluster.protocol.messages import Drain, Failed, Grant, ReadTable, Ready, Released, Revoke, Rows
 from streamcluster_worker.kafka.native import why_not_native

@@ -15,7 +15,7 @@ import msgspec
 from confluent_kafka import KafkaException, Message
 from confluent_kafka.admin import AdminClient
 
-from streamcluster.engine.partition import short_name
+from streamcluster.ahead import short_name
 from streamcluster.ids import TaskId
 from streamcluster_coordinator.records.snapshot import control_topic
 from streamcluster_worker.state.memory import Memory

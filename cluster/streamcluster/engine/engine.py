@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from ..ahead import Split, ahead_of
 from ..app import App
 from ..batch import Batch, KafkaRecord
 from ..errors import CommitRefused
@@ -30,10 +31,11 @@ from .in_hand import InHand
 from .instance import Instance
 from .killers import Caution
 from .lagging import Lagging
+from .lanes import Reader, concurrency_of
 from .late import LateTasks
 from .local_tables import attach_tables, make_shards
 from .outbox import Outbox
-from .partition import Reader, Reject, SourcePartition
+from .partition import Reject, SourcePartition
 from .ports import Process
 from .recovery import Recovery
 from .shard_view import ShardView
@@ -144,7 +146,8 @@ class Engine:
         running = RunningTask(task, store, shards, self._make_outbox())
         sources = sorted(self.topology.sources(task))
         readers = {topic: readers_of(self._shared, topic) for topic in sources}
-        self._add_instances(running, sources, readers)
+        noted = [ahead_of(positions[TP(topic, task.partition)].metadata) for topic in sources]
+        self._add_instances(running, sources, readers, noted)
         self._add_shared(running, sources)
         self._add_partitions(running, readers, positions, reject)
         self._be_careful(running)
@@ -152,20 +155,27 @@ class Engine:
         running.start()
         self.recovery.opened(running)
 
-    def _add_instances(self, running: RunningTask, sources: list[str], readers: dict[str, list[Reader]]) -> None:
+    def _add_instances(
+        self,
+        running: RunningTask,
+        sources: list[str],
+        readers: dict[str, list[Reader]],
+        noted: list[dict[str, list[Split]]],
+    ) -> None:
         """A coroutine per unit that reads one of these topics, and more under `concurrency=`."""
         for unit in self.plan.units:
             inputs = [(name, topic) for name in sources if (topic := input_named(unit, name)) is not None]
-            for number in range(unit.concurrency if inputs else 0):
-                instance = self._make_instance(running, unit, number)
-                share = (number, unit.concurrency) if unit.concurrency > 1 else None
+            count = concurrency_of(unit.name, unit.concurrency, noted)
+            for number in range(count if inputs else 0):
+                share = (number, count) if count > 1 else None
+                instance = self._make_instance(running, unit, share)
                 for name, topic in inputs:
                     readers[name].append(Reader(instance.name, unit.name, topic, instance.intake, share))
                 running.instances.append(instance)
                 running.coroutines.append(instance)
 
-    def _make_instance(self, running: RunningTask, unit: Unit, number: int) -> Instance:
-        name = f"{unit.name}#{number}/{unit.concurrency}" if unit.concurrency > 1 else unit.name
+    def _make_instance(self, running: RunningTask, unit: Unit, share: tuple[int, int] | None) -> Instance:
+        name = unit.name if share is None else f"{unit.name}#{share[0]}/{share[1]}"
         hand, views = self._make_hand(running)
 
         def rested() -> None:
@@ -309,6 +319,7 @@ class Engine:
                 partition.settle()
                 waiting[partition.tp] = partition.backlog
         full = self.budget.overfull(waiting, len(self._routes))
+        full |= {partition.tp for partition in self._routes.values() if partition.is_far_ahead()}
         if full and self._shared:
             self.recovery.unread({tp.topic for tp in full})
         return full

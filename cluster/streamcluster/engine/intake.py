@@ -313,13 +313,12 @@ class RunIntake:
             if not self._holders:
                 self.wake()
 
-    def position(self, tp: TP, fallback: int) -> int:
-        """The oldest offset of `tp` that is not finished; `fallback` when nothing of it came yet."""
-        if self.kept.events:
-            for kept_tp, offset in self.kept.offsets():
-                if kept_tp == tp:
-                    return offset
-        return self.done.get(tp, fallback)
+    def position(self, tp: TP, done: int) -> int:
+        """The oldest offset of `tp` that is not finished. done: behind all that was handed out and finished."""
+        for kept_tp, offset in self.kept.offsets() if self.kept.events else ():
+            if kept_tp == tp:
+                return offset
+        return done
 
     def suspects(self) -> list[tuple[TP, int]]:
         """The events that a failure now belongs to: those kept by take(), and the current one."""

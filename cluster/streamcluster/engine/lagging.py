@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping
 from ..current import Run
 from ..ids import TP
 from .clock import Clock
-from .intake import RunIntake
-from .partition import Reader, SourcePartition
+from .lanes import Lanes, Reader
+from .partition import SourcePartition
 
 # How long a reader has nothing to do before others are left behind: one that is only somewhat slower has made room by
 # then, and reading twice costs more than that.
@@ -73,8 +73,11 @@ class Lagging:
         partition = self._partitions.get(tp)
         if partition is None or partition.stopped:
             return
+        if not any(_starves(lanes, tp) for lanes in partition.lanes):
+            self._idle_since.pop(tp, None)
+            return
         counts = {reader: reader.waiting_count(tp) for reader in partition.readers if not reader.lags}
-        if not any(counts.values()) or min(counts.values()) > 0:
+        if not any(counts.values()):
             self._idle_since.pop(tp, None)
             return
         # Others wait already while the consumer is behind them.
@@ -95,19 +98,26 @@ class Lagging:
         return now < self._idle_since[tp] + IDLE_SECONDS
 
 
+def _starves(lanes: Lanes, tp: TP) -> bool:
+    """An agent has nothing to do: most of its lanes have nothing waiting. Among hundreds there are always some."""
+    idle = [reader for reader in lanes.readers if not reader.lags and not reader.has_waiting(tp)]
+    return 2 * len(idle) > len(lanes.readers)
+
+
 def _leave_behind(reader: Reader, tp: TP, count: int) -> None:
     """Give the reader nothing more, and keep `count` of the events that wait for it."""
-    left_off = _keep_only(reader.intake, tp, count)
+    left_off = _keep_only(reader, tp, count)
     if left_off is not None:
-        reader.next_offset = left_off
+        reader.next_offset = reader.last = left_off
     reader.lags = True
     reader.kept = reader.waiting_count(tp)
 
 
-def _keep_only(intake: RunIntake, tp: TP, count: int) -> int | None:
+def _keep_only(reader: Reader, tp: TP, count: int) -> int | None:
     """Forget what waits of the partition behind its first `count` events. Returns where that begins; None: nothing."""
+    intake = reader.intake
     run = intake.cursor.run
-    end = run.next_offset if run is not None and run.tp == tp else intake.done[tp]
+    end = run.next_offset if run is not None and run.tp == tp else reader.done(tp)
     kept: deque[Run] = deque()
     forgotten = False
     for run in intake.queue:

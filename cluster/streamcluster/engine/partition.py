@@ -5,59 +5,31 @@ A record that cannot be handed out (undecodable, given up) is put aside at its p
 
 from __future__ import annotations
 
-import hashlib
-import json
-import zlib
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Annotated, Any
+from itertools import chain
+from typing import Any
 
-import msgspec
-
+from ..ahead import OFFSETS_AHEAD_MAX, ahead_of, metadata_of
 from ..batch import Batch, KafkaRecord
 from ..current import Run
 from ..ids import TP, TaskId
-from ..outside import Unreadable, parse
 from ..topics import Topic
 from .backlog import PartitionBacklog
 from .decoding import Decoded, Shared, decode, decode_each
 from .done_count import DoneCount
-from .intake import RunIntake
 from .killers import Caution
+from .lanes import Lanes, Reader, lanes_of
 from .values import Committed
 from .waiting import Waiting
 from .weigh import RecordWeight
 
 SIZE_SAMPLE = 8
-# Brokers take at most so much with an offset, by default (offset.metadata.max.bytes).
-METADATA_BYTES_MAX = 4096
-_decode_ahead = msgspec.json.Decoder(dict[str, Annotated[int, msgspec.Meta(gt=0, lt=2**62)]]).decode
 Reject = Callable[[TP, KafkaRecord, str, BaseException], bool]
 # What is done with a record that is not handed out: its dead letter, for example. False: it must not be passed.
 Aside = Callable[[KafkaRecord], bool]
 Asides = list[tuple[KafkaRecord, Aside]]
-
-
-class Reader:
-    """One coroutine that reads a partition. share: (its number, how many there are) under `concurrency=`."""
-
-    __slots__ = ("intake", "kept", "lags", "name", "next_offset", "share", "topic", "unit")
-
-    def __init__(self, name: str, unit: str, topic: Topic, intake: RunIntake, share: tuple[int, int] | None) -> None:
-        self.name = name
-        self.unit = unit
-        self.topic = topic
-        self.intake = intake
-        self.share = share
-        # What it is given next: what is before that it has, or is past.
-        self.next_offset = 0
-        # It is left behind (lagging.py), and is given nothing for now; how much it had waiting when that began.
-        self.lags = False
-        self.kept = 0
-
-    def waiting_count(self, tp: TP) -> int:
-        """Events of the partition that wait for it."""
-        return sum([len(run.values) for run in self.intake.queue if run.tp == tp])
 
 
 class SourcePartition:
@@ -73,6 +45,7 @@ class SourcePartition:
         "end_behind_gate",
         "gate",
         "gated",
+        "lanes",
         "next_offset",
         "readers",
         "skips",
@@ -96,6 +69,8 @@ class SourcePartition:
         self.task = task
         self.tp = tp
         self.readers = readers
+        # The same, by agent.
+        self.lanes = lanes_of(readers)
         self.committed = committed
         self._reject = reject
         self._caution = caution
@@ -125,11 +100,9 @@ class SourcePartition:
         self.done.rewind(self.next_offset)
         self.gated = Waiting()
         self.end_behind_gate = 0
-        ahead = ahead_of(self.committed)
-        for reader in self.readers:
-            reader.intake.done[self.tp] = self.committed.next_offset + ahead.get(short_name(reader.name), 0)
-            reader.next_offset = reader.intake.done[self.tp]
-            reader.lags = False
+        ahead = ahead_of(self.committed.metadata)
+        for lanes in self.lanes:
+            lanes.begin_at(self.tp, self.committed.next_offset, ahead)
 
     @property
     def front(self) -> int:
@@ -172,7 +145,7 @@ class SourcePartition:
         self.advance(self.end_behind_gate)
 
     def advance(self, offset: int) -> None:
-        """Move to `offset` without a record, in order behind what was handed out."""
+        """Move to `offset` without a record: readers are past it when they have finished what they were given."""
         if self.stopped:
             return
         if self.gate is not None:
@@ -184,8 +157,6 @@ class SourcePartition:
         for reader in self.readers:
             if not reader.lags and offset > reader.next_offset:
                 reader.next_offset = offset
-                decode_key = reader.topic.coders.decode_key
-                reader.intake.push(Run(self.task, Batch.nothing(self.tp), [], offset, decode_key))
 
     def dispatch(self, batch: Batch) -> None:
         """Decode for each topic declaration and push a run to each reader, but those that have it or are left behind.
@@ -197,53 +168,111 @@ class SourcePartition:
         decoded: dict[int, Shared] = {}
         declarations: set[int] = set()
         self._caution.decoding(self.tp, behind)
-        for reader in self.readers:
-            key = id(reader.topic)
+        for lanes in self.lanes:
+            key = id(lanes.topic)
             is_first = key not in declarations
             declarations.add(key)
-            begin = reader.next_offset
-            if reader.lags or behind <= begin:
+            begin = lanes.begin
+            if begin is None or behind <= begin:
                 continue
-            reader.next_offset = behind
             shared = decoded.get(key)
             if shared is None:
-                shared = decoded[key] = Shared(reader.unit, self._decode(reader.topic, batch))
+                shared = decoded[key] = Shared(lanes.unit, self._decode(lanes.topic, batch))
                 undecodable = shared.decoded[2] if is_first else []
             else:
-                undecodable = self._decode_again(shared, reader, batch)
+                undecodable = self._decode_again(shared, lanes, batch)
             taken, values, _ = shared.decoded
-            asides: Asides = []
-            if undecodable:
-                rejected = [(record, error) for record, error in undecodable if record.offset >= begin]
-                asides += [(record, partial(self._reject_for, reader.unit, error)) for record, error in rejected]
+            asides: Asides = [(record, partial(self._reject_for, lanes.unit, error)) for record, error in undecodable]
             if self.skips:
-                asides += self._given_up(reader, batch, begin)
-            if len(self.readers) > 1 or self.skips or batch.offsets[0] < begin:
-                taken, values = self._select(reader, taken, values, begin)
-            if asides:
-                self._push_around(reader, taken, values, asides, behind)
-            else:
-                reader.intake.push(Run(self.task, taken, values, behind, reader.topic.coders.decode_key))
+                asides += self._given_up(lanes, batch)
+            if len(lanes.readers) > 1:
+                self._push_to_lanes(lanes, taken, values, asides, behind)
+                continue
+            asides = self._own(lanes, begin, asides)
+            taken, values = self._select(lanes, taken, values, begin)
+            self._push(lanes.readers[0], taken, values, asides, behind)
+            lanes.readers[0].next_offset = behind
         self._caution.decoding(self.tp, 0)
         if self._weight.is_due:
-            is_shared = len(self.readers) == 1 or all(shared.is_immutable() for shared in decoded.values())
-            copies = len(decoded) if is_shared else len({reader.unit for reader in self.readers})
+            is_shared = len(self.lanes) == 1 or all(shared.is_immutable() for shared in decoded.values())
+            copies = len(decoded) if is_shared else len(self.lanes)
             self._weight.look([shared.decoded for shared in decoded.values()], copies)
 
-    def _decode_again(self, shared: Shared, reader: Reader, batch: Batch) -> list[tuple[KafkaRecord, BaseException]]:
-        """Give the reader's agent values of its own, if it could see what others do to theirs.
+    def _push_to_lanes(self, lanes: Lanes, batch: Batch, values: list[Any], asides: Asides, behind: int) -> None:
+        """Give each lane its events, which are brought together first: a lane's run is a slice, as any run is."""
+        parts: defaultdict[int, list[int]] = defaultdict(list)
+        for index, number in enumerate(lanes.numbers(batch.keys)):
+            parts[number].append(index)
+        if self.skips or asides or lanes.older or not lanes.are_even(batch, behind):
+            self._push_selected(lanes, batch, values, parts, asides, behind)
+            return
+        if len(parts) > 1:
+            order = [*chain.from_iterable(parts.values())]
+            batch, values = batch.pick(order), [values[index] for index in order]
+        start = 0
+        for number, indices in parts.items():
+            end = start + len(indices)
+            self._push(lanes.readers[number], batch, values[start:end], (), behind, start)
+            start = end
+        for reader in lanes.readers:
+            reader.next_offset = behind
+
+    def _push_selected(
+        self,
+        lanes: Lanes,
+        batch: Batch,
+        values: list[Any],
+        parts: dict[int, list[int]],
+        asides: Asides,
+        behind: int,
+    ) -> None:
+        """As `_push_to_lanes`, for lanes that have come unevenly far, and events that are not handed out."""
+        put_aside: defaultdict[int, Asides] = defaultdict(list)
+        for record, aside in asides:
+            put_aside[lanes.number_of(record.key)].append((record, aside))
+        for number, reader in enumerate(lanes.readers):
+            if reader.lags or reader.next_offset >= behind:
+                continue
+            indices = parts.get(number, [])
+            own = self._own(lanes, reader.next_offset, put_aside[number])
+            taken, own_values = batch.pick(indices), [values[index] for index in indices]
+            taken, own_values = self._select(lanes, taken, own_values, reader.next_offset)
+            self._push(reader, taken, own_values, own, behind)
+            reader.next_offset = behind
+
+    def _push(
+        self,
+        reader: Reader,
+        batch: Batch,
+        values: list[Any],
+        asides: Sequence[tuple[KafkaRecord, Aside]],
+        behind: int,
+        start: int = 0,
+    ) -> None:
+        """Give a reader these events. One without any is past all this as it is, and is not woken."""
+        if not values and not asides:
+            return
+        reader.given(self.tp, behind)
+        if asides:
+            self._push_around(reader, batch, values, asides, behind)
+        else:
+            reader.intake.push(Run(self.task, batch, values, behind, reader.topic.coders.decode_key, start=start))
+
+    def _decode_again(self, shared: Shared, lanes: Lanes, batch: Batch) -> list[tuple[KafkaRecord, BaseException]]:
+        """Give the agent values of its own, if it could see what others do to theirs.
 
         Returns what did not decode this time, and did before: a codec may do that.
         """
-        # The readers of one agent have the keys divided among them.
-        if shared.unit == reader.unit or shared.is_immutable():
+        if shared.is_immutable():
             return []
         known = {record.offset for record, _ in shared.decoded[2]}
-        shared.unit = reader.unit
-        shared.decoded = self._decode(reader.topic, batch)
+        shared.unit = lanes.unit
+        shared.decoded = self._decode(lanes.topic, batch)
         return [(record, error) for record, error in shared.decoded[2] if record.offset not in known]
 
-    def _push_around(self, reader: Reader, batch: Batch, values: list[Any], asides: Asides, behind: int) -> None:
+    def _push_around(
+        self, reader: Reader, batch: Batch, values: list[Any], asides: Sequence[tuple[KafkaRecord, Aside]], behind: int
+    ) -> None:
         """Push records in runs that end before each record to be put aside, which is a run without events.
 
         So it is put aside at its place in the order, and committed with the position behind it.
@@ -273,31 +302,32 @@ class SourcePartition:
     def _reject_for(self, unit: str, error: BaseException, record: KafkaRecord) -> bool:
         return self._reject(self.tp, record, unit, error)
 
-    def _given_up(self, reader: Reader, batch: Batch, begin: int) -> Asides:
-        """The records from `begin` on that this reader's unit has given up on."""
+    def _given_up(self, lanes: Lanes, batch: Batch) -> Asides:
+        """The records that this agent has given up on."""
         return [
-            (batch.record(at), self.skips[offset][reader.unit])
+            (batch.record(at), self.skips[offset][lanes.unit])
             for at, offset in enumerate(batch.offsets)
-            if offset >= begin
-            and reader.unit in self.skips.get(offset, ())
-            and (reader.share is None or _has_share(reader.share, batch.keys[at]))
+            if lanes.unit in self.skips.get(offset, ())
         ]
 
-    def _select(self, reader: Reader, batch: Batch, values: list[Any], begin: int) -> tuple[Batch, list[Any]]:
-        """What of a decoded batch is for this reader: from `begin` on, not given up on, of its share of the keys.
+    def _own(self, lanes: Lanes, begin: int, asides: Asides) -> Asides:
+        """Those of them that were not done, from `begin` on."""
+        return [
+            (one, aside) for one, aside in asides if one.offset >= begin and not lanes.was_done(one.key, one.offset)
+        ]
+
+    def _select(self, lanes: Lanes, batch: Batch, values: list[Any], begin: int) -> tuple[Batch, list[Any]]:
+        """What of a decoded batch is for this agent: from `begin` on, not done and not given up on.
 
         The values are its own: they are cut with its runs.
         """
-        if not self.skips and reader.share is None:
-            start = batch.index_of(begin)
+        start = batch.index_of(begin)
+        if not self.skips and not lanes.older:
             return (batch.part(start) if start else batch), values[start:]
-        indices: Sequence[int] = range(batch.index_of(begin), len(batch))
-        if self.skips:
-            given_up = {at for at in indices if reader.unit in self.skips.get(batch.offsets[at], ())}
-            indices = [at for at in indices if at not in given_up]
-        if reader.share is not None:
-            keys, share = batch.keys, reader.share
-            indices = [at for at in indices if _has_share(share, keys[at])]
+        offsets, keys, skips, unit = batch.offsets, batch.keys, self.skips, lanes.unit
+        indices = [at for at in range(start, len(batch)) if unit not in skips.get(offsets[at], ())]
+        if lanes.older:
+            indices = [at for at in indices if not lanes.was_done(keys[at], offsets[at])]
         return batch.pick(indices), [values[at] for at in indices]
 
     def forget_skips(self) -> None:
@@ -312,16 +342,20 @@ class SourcePartition:
         Of readers that are not where the consumer is, what they have waiting is counted apart.
         """
         committed = self.committed.next_offset
-        there = self._there()
+        there = set(self._there())
         if len(there) < len(self.readers):
-            ahead = ahead_of(self.committed)
-            committed += min([ahead.get(short_name(reader.name), 0) for reader in there], default=0)
-        done = min([reader.intake.done.get(self.tp, committed) for reader in there], default=self.next_offset)
+            ahead = ahead_of(self.committed.metadata)
+            committed += min([count for lanes in self.lanes for count in lanes.ahead(ahead, there)], default=0)
+        done = min([reader.done(self.tp) for reader in there], default=self.next_offset)
         self.backlog.settle(done, committed)
         if len(there) < len(self.readers):
             self.backlog.count_apart(
                 sum(reader.waiting_count(self.tp) for reader in self.readers if reader not in there)
             )
+
+    def is_far_ahead(self) -> bool:
+        """It was read as far beyond its oldest unfinished event as the metadata of an offset can say."""
+        return self.next_offset - self.committed.next_offset > OFFSETS_AHEAD_MAX
 
     def _there(self) -> list[Reader]:
         """The readers that take what the consumer reads next."""
@@ -335,9 +369,9 @@ class SourcePartition:
             return False
         self.next_offset = position
         self.backlog.clear()
-        slowest = min(self._there(), key=lambda reader: reader.intake.done[self.tp])
+        slowest = min(self._there(), key=lambda reader: reader.done(self.tp))
         if count := slowest.waiting_count(self.tp):
-            self.backlog.add(slowest.intake.done[self.tp], position, count, count * self.backlog.record_bytes)
+            self.backlog.add(slowest.done(self.tp), position, count, count * self.backlog.record_bytes)
         return True
 
     def position(self) -> Committed:
@@ -345,11 +379,14 @@ class SourcePartition:
 
         So readers of one partition need not wait for each other at a commit, and none repeats anything after a crash.
         """
-        fallback = self.committed.next_offset
-        positions = {reader.name: reader.intake.position(self.tp, fallback) for reader in self.readers}
-        oldest = min(positions.values(), default=self.next_offset)
-        ahead = {short_name(name): offset - oldest for name, offset in positions.items() if offset > oldest}
-        return Committed(oldest, json.dumps(ahead, sort_keys=True) if ahead else "")
+        positions = [tuple([reader.position(self.tp) for reader in lanes.readers]) for lanes in self.lanes]
+        oldest = min(map(min, positions), default=self.next_offset)
+        if all(max(those) == oldest for those in positions) and not any(lanes.older for lanes in self.lanes):
+            return Committed(oldest)
+        ahead = {
+            lanes.unit: lanes.splits(self.tp, oldest, those) for lanes, those in zip(self.lanes, positions, strict=True)
+        }
+        return Committed(oldest, metadata_of(ahead))
 
 
 def _size_of(batch: Batch) -> int:
@@ -358,23 +395,3 @@ def _size_of(batch: Batch) -> int:
     sample = [*batch.values[::step], *batch.keys[::step]]
     size = sum([len(data) for data in sample if data])
     return size * len(batch) // (len(sample) // 2)
-
-
-def short_name(reader: str) -> str:
-    """A reader's name in the metadata of an offset, which brokers bound (4096 bytes): 12 hex digits."""
-    return hashlib.blake2b(reader.encode(), digest_size=6).hexdigest()
-
-
-def ahead_of(committed: Committed) -> dict[str, int]:
-    """Short name of a reader -> records ahead of the committed offset; what we did not write counts as none."""
-    if not committed.metadata:
-        return {}
-    try:
-        return parse(_decode_ahead, committed.metadata.encode(errors="replace"), METADATA_BYTES_MAX)
-    except Unreadable:
-        return {}
-
-
-def _has_share(share: tuple[int, int], key: bytes | None) -> bool:
-    number, count = share
-    return zlib.crc32(key or b"") % count == number

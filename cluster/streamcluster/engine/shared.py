@@ -20,8 +20,8 @@ from .clock import Clock
 from .hand import Hand
 from .intake import RunIntake
 from .killers import Caution
+from .lanes import Reader
 from .outbox import Outbox
-from .partition import Reader
 from .values import Failure
 
 # The name of the @app.task that runs: so that a failure can be told from which function to restart.

@@ -186,7 +186,7 @@ class RunningTask:
     def _bound_again(self, coroutine: Coroutine) -> None:
         """Bound what the coroutine may send once the event is behind it for which the bound was lifted."""
         tp, offset = self._kept[id(coroutine)]
-        if coroutine.intake.position(tp, 0) > offset:
+        if coroutine.intake.position(tp, coroutine.intake.done.get(tp, 0)) > offset:
             del self._kept[id(coroutine)]
             coroutine.hand.outbox.bound_again()
 

@@ -17,6 +17,7 @@ from typing import Any
 from msgspec import structs
 
 from ..agents import Agent
+from ..ahead import METADATA_BYTES_MAX, chars_max
 from ..app import App
 from ..checks import check_topic_name
 from ..errors import AppError
@@ -30,8 +31,6 @@ from .limits import DEAD_LETTER_BYTES_MAX, limits_of
 from .units import AgentUnit, ForwardUnit, Plan, SharedStream, Unit
 
 PROBE_SECONDS_MAX = 10.0
-# Each takes up to 26 bytes of the 4096 that brokers allow for the metadata of an offset.
-READERS_MAX = 150
 # Records come here with the timestamps that they have: of any time, also ahead of the broker's clock.
 _ANY_TIME = {"message.timestamp.type": "CreateTime", "message.timestamp.after.max.ms": str(2**63 - 1)}
 
@@ -86,15 +85,18 @@ def apply_limits(app: App, plan: Plan, topology: Topology, *, timestamps: bool =
 
 def _check_readers(units: list[Unit]) -> None:
     """Bound the coroutines that read one topic: those that are ahead at a commit are noted in its offset's metadata."""
-    counts: dict[str, int] = {}
+    readers: dict[str, list[Unit]] = {}
     for unit in units:
         for name in [name for topic in unit.inputs for name in _names(topic)]:
-            counts[name] = counts.get(name, 0) + unit.concurrency
-    for name, count in counts.items():
-        if count > READERS_MAX:
+            readers.setdefault(name, []).append(unit)
+    for name, those in readers.items():
+        taken = sum(chars_max(unit.concurrency) for unit in those)
+        if taken > METADATA_BYTES_MAX:
+            count = sum(unit.concurrency for unit in those)
             raise AppError(
-                f"topic {name!r} is read by {count} coroutines per partition, and {READERS_MAX} are possible: "
-                "lower concurrency=, or give the topic more partitions."
+                f"topic {name!r} is read by {count} coroutines of {len(those)} agents per partition, and where each is "
+                f"takes {taken} bytes of the {METADATA_BYTES_MAX} that brokers allow with an offset: lower "
+                "concurrency=, or give the topic more partitions."
             )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from logging import ERROR, WARNING
 from typing import Literal
 
-from streamcluster.engine.partition import ahead_of
+from streamcluster.ahead import ahead_of
 from streamcluster.engine.values import Committed
 from streamcluster.ids import TP
 
@@ -115,7 +115,7 @@ def _go_on(app_id: str, tp: TP, committed: Committed, log: Log) -> Begin:
             f"by the topic's retention or by hand; going on at {log.begin}"
         )
         return Begin(Committed(log.begin), is_new=True, said=text)
-    if any(at + count > log.end for count in ahead_of(committed).values()):
+    if any(at + max(split) > log.end for splits in ahead_of(committed.metadata).values() for split in splits):
         # Not ours, whatever it looks like: readers would wait for records up to there.
         return Begin(Committed(at))
     return Begin(committed)
