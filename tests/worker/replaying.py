@@ -19,14 +19,18 @@ from tests.worker.following import Shelf
 
 TASK = TaskId(1, 0)
 SECONDS = 30.0
+PREFETCH_BYTES = 1024 * 1024
 Logs = Sequence[tuple[str, str, int]]
 
 
 class Reader:
     """A restorer or a follower, and the stores that it was given."""
 
-    def __init__(self, policy: str, broker_url: str, prefix: str) -> None:
-        self.settings = Settings(id=prefix.rstrip("-"), broker=broker_url)
+    def __init__(self, policy: str, broker_url: str, prefix: str, *, native: bool = True) -> None:
+        # Little is fetched ahead, so that logs can be longer than that.
+        self.settings = Settings(
+            id=prefix.rstrip("-"), broker=broker_url, native=native, consumer_prefetch_bytes=PREFETCH_BYTES
+        )
         self.connection = Connection()
         self.offsets = Offsets(self.settings, self.connection)
         # Of a restorer: how each task ended, None when it is restored.

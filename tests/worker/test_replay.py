@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -25,10 +26,11 @@ OTHER = TaskId(1, 1)
 COMPACTED = {"cleanup.policy": "compact"}
 
 
-@pytest.fixture(params=["restore", "follow"])
+@pytest.fixture(params=["restore", "follow", "restore in Python"])
 def reader(request: pytest.FixtureRequest, broker_url: str, topic_prefix: str) -> Iterator[Reader]:
-    """One of each policy, stopped at the end."""
-    made = Reader(request.param, broker_url, topic_prefix)
+    """One of each policy, stopped at the end; records are taken in C where that is there, and once without it."""
+    policy, _, path = request.param.partition(" ")
+    made = Reader(policy, broker_url, topic_prefix, native=path == "")
     yield made
     made.stop()
 
@@ -136,6 +138,34 @@ def test_a_store_from_before_the_begin_is_emptied(reader: Reader, make_topic: Ma
     store.restore("t", [(b"deleted since", b"x")], 1)
     reader.replay_all(store, topic)
     assert store.shard("t").scan() == [(b"new", b"2")]
+
+
+def test_a_log_that_is_cut_while_it_is_read_is_begun_again(
+    reader: Reader, make_topic: MakeTopic, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what it has left, and no row of what is gone."""
+    topic, producer, store = make_topic(topic_prefix + "log", 1), reader.producer(), MemoryStore(["t"])
+    # What no compression makes small.
+    rows: Rows = [(b"%06d" % number, os.urandom(1000)) for number in range(12_000)]
+    block = 2000
+    for first in range(0, len(rows), block):
+        commit(producer, topic, rows[first : first + block])
+    # Each block has its marker behind it.
+    begin = 5 * (block + 1)
+    restore, cut = MemoryStore.restore, []
+
+    def cut_once(
+        self: MemoryStore, table: str, records: Iterable[tuple[bytes, bytes | None]], next_offset: int
+    ) -> None:
+        restore(self, table, records, next_offset)
+        if not cut:
+            trim(reader.settings, topic, begin)
+            cut.append(next_offset)
+
+    monkeypatch.setattr(MemoryStore, "restore", cut_once)
+    reader.replay_all(store, topic)
+    assert cut[0] < begin
+    assert store.shard("t").scan(rows_max=100_000) == rows[10_000:]
 
 
 def test_a_store_ahead_of_the_log_is_emptied(reader: Reader, make_topic: MakeTopic, topic_prefix: str) -> None:

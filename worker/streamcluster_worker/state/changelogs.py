@@ -16,6 +16,10 @@ from streamcluster.kafka.opening import Consumer, KafkaError, TopicPartition, fi
 from streamcluster.stores import TaskStore
 
 _log = logging.getLogger("streamcluster.restore")
+# Nearer than this to the end, what comes is no restore: the store is tuned for reads.
+NEAR_RECORDS = 10_000
+# A store that cannot get on is put off for twice as long each time.
+PAUSE_SECONDS = (0.1, 10.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,45 @@ class Log:
     def finished(self) -> bool:
         """Whether the end is reached."""
         return self.next_offset >= self.end_offset
+
+
+@dataclass(slots=True)
+class StoreReplay:
+    """One store that is brought to the ends of its changelogs. Only the thread changes it, under its `Replay.lock`."""
+
+    task: TaskId
+    logs: list[Log]
+    store: TaskStore | None = None
+    # The store is being opened, by the thread.
+    opening: bool = False
+    # Where the logs begin and end was asked, and the store fits.
+    planned: bool = False
+    # Not ours any more: its store may not be touched.
+    gone: bool = False
+    # It was near the end: its store is tuned for reads, and stays so.
+    near: bool = False
+    # Why it does not get on, None while it does; and time.monotonic() before which it is not tried again.
+    error: str | None = None
+    due: float = 0.0
+    # How often it began again because its log was cut, and for how long it is put off next.
+    restarts: int = 0
+    pause: float = PAUSE_SECONDS[0]
+    # time.monotonic() when its logs were last asked for their ends.
+    asked: float = 0.0
+
+    def lag(self) -> int:
+        """How many offsets it is behind the ends."""
+        return sum(max(0, log.end_offset - log.next_offset) for log in self.logs)
+
+    def look(self, ends: Mapping[TP, int]) -> None:
+        """Its logs have grown to these ends. Once it is near, it stays so."""
+        for log in self.logs:
+            log.end_offset = max(log.end_offset, ends.get(log.tp, 0))
+        self.near = self.near or self.lag() <= NEAR_RECORDS
+
+    def is_at_end(self) -> bool:
+        """Whether the ends that it was planned for are reached."""
+        return self.planned and all(log.finished for log in self.logs)
 
 
 def set_course(

@@ -25,8 +25,8 @@ from streamcluster.settings import Settings
 from streamcluster.stores import StoreFailed, TaskStore
 
 from ..kafka.consumers import open_follower_consumer
-from .changelogs import Log
-from .replay import NEAR_RECORDS, Pace, Replay, StoreReplay
+from .changelogs import NEAR_RECORDS, Log, StoreReplay
+from .replay import Pace, Replay
 
 _log = logging.getLogger("streamcluster.follow")
 _T = TypeVar("_T")
@@ -39,8 +39,6 @@ _ASK_SECONDS = 2.0
 # Every so often one task's logs are asked for their ends, in turn: a consumer does not notice for minutes that a topic
 # is gone, or another one.
 _CHECK_SECONDS = 1.0
-# A store that cannot get on is put off for twice as long each time, up to this.
-_PAUSE_SECONDS_MAX = 10.0
 
 
 class OpensStores(Protocol):
@@ -91,7 +89,6 @@ class Follower:
         """
         self._settings = settings
         self._connection = connection
-        self._offsets = offsets
         self._stores = stores
         self._others_first = must_step_aside
         bytes_max = shares_of(settings).prefetch // FOLLOWER_PART
@@ -175,14 +172,9 @@ class Follower:
             reason = None
         else:
             reason = str(error) if isinstance(error, StreamclusterError) else repr_of(error)
-        pause = replay.pause
-        replay.pause = min(_PAUSE_SECONDS_MAX, 2 * pause)
-        self._replay.put_off(replay, reason, pause)
+        self._replay.put_off(replay, reason)
         if isinstance(error, StoreFailed):
-            with self._replay.lock:
-                if not replay.gone:
-                    replay.store = None
-                    self._stores.close(replay.task)
+            self._replay.drop_store(replay, self._stores.close)
 
     def _look(self, consumer: Consumer, active: list[StoreReplay]) -> None:
         """Note now and then how far the logs have grown; each fetch brought the news."""
@@ -191,13 +183,16 @@ class Follower:
             return
         self._next_look = now + _IDLE_SECONDS
         for replay in active:
-            for log in replay.logs:
-                log.end_offset = max(log.end_offset, end_seen(consumer, log.tp) or 0)
-            replay.near = replay.near or replay.lag() <= NEAR_RECORDS
+            replay.look({log.tp: end_seen(consumer, log.tp) or 0 for log in replay.logs})
         if now >= self._next_check:
             self._next_check = now + _CHECK_SECONDS
             oldest = min(active, key=lambda one: one.asked)
-            if (error := _ask_ends(oldest, self._offsets)) is not None:
+            try:
+                self._replay.ask_ends(oldest)
+            except BrokerUnreachable:
+                # As above: what was read stays, and more comes when they are back.
+                _log.debug("the ends of %s are not known", oldest.task)
+            except StreamclusterError as error:
                 self.failed(oldest, error)
 
 
@@ -212,19 +207,3 @@ def _standing(replay: StoreReplay) -> Standing:
         return Standing(lag, 0, 0, replay.store, replay.error)
     restored = sum(next_offset - log.first_offset for log, next_offset in offsets)
     return Standing(lag, restored, restored + sum(lag.values()), replay.store, replay.error)
-
-
-def _ask_ends(replay: StoreReplay, offsets: Offsets) -> StreamclusterError | None:
-    """Ask whether its logs are still there, and at least as long as what was read of them; return why not."""
-    replay.asked = time.monotonic()
-    try:
-        ends = offsets.end_offsets([log.tp for log in replay.logs], timeout=_ASK_SECONDS)
-    except BrokerUnreachable:
-        return None
-    except StreamclusterError as error:
-        return error
-    for log in replay.logs:
-        log.end_offset = max(log.end_offset, ends[log.tp])
-        if ends[log.tp] < log.next_offset:
-            return StreamclusterError(f"{log.tp} ends at {ends[log.tp]}, before {log.next_offset}, which was read")
-    return None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,51 +27,14 @@ from streamcluster.stores import TaskStore
 from ..kafka.batches import Taken, take
 from ..watch import OWN_THREAD
 from .batch_room import BatchRoom
-from .changelogs import Log, assign_only, rows_of, set_course
+from .changelogs import NEAR_RECORDS, PAUSE_SECONDS, Log, StoreReplay, assign_only, rows_of, set_course
 
 _log = logging.getLogger("streamcluster.restore")
 # How long the thread steps aside before it looks whether it still must.
 _ASIDE_SECONDS = 0.05
-# Nearer than this to the end, what comes is no restore: the store is tuned for reads.
-NEAR_RECORDS = 10_000
 # A log that cannot be unpacked is looked at again after so long: each look unpacks 100 MB, and only its retention or a
 # compaction may heal it.
 _UNREADABLE_PAUSE_SECONDS = 10.0
-# For how long a store is put off at first.
-PAUSE_SECONDS = 0.1
-
-
-@dataclass(slots=True)
-class StoreReplay:
-    """One store that is brought to the ends of its changelogs. Only the thread changes it, under its `Replay.lock`."""
-
-    task: TaskId
-    logs: list[Log]
-    store: TaskStore | None = None
-    # The store is being opened, by the thread.
-    opening: bool = False
-    # Where the logs begin and end was asked, and the store fits.
-    planned: bool = False
-    # Not ours any more: its store may not be touched.
-    gone: bool = False
-    # It was near the end: its store is tuned for reads, and stays so.
-    near: bool = False
-    # Why it does not get on, None while it does; and time.monotonic() before which it is not tried again.
-    error: str | None = None
-    due: float = 0.0
-    # How often it began again because its log was cut, and for how long it is put off next.
-    restarts: int = 0
-    pause: float = PAUSE_SECONDS
-    # time.monotonic() when its logs were last asked for their ends.
-    asked: float = 0.0
-
-    def lag(self) -> int:
-        """How many offsets it is behind the ends."""
-        return sum(max(0, log.end_offset - log.next_offset) for log in self.logs)
-
-    def is_at_end(self) -> bool:
-        """Whether the ends that it was planned for are reached."""
-        return self.planned and all(log.finished for log in self.logs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,14 +144,54 @@ class Replay:
         if self.thread is not None:
             self.thread.join(timeout)
 
-    def put_off(self, replay: StoreReplay, error: str | None, seconds: float) -> None:
-        """Begin again with this one, from what its store says, after a while."""
+    def let_go(self, replay: StoreReplay) -> bool:
+        """As `remove`, from the thread; whether it was among these until now."""
+        with self.lock:
+            if replay.gone:
+                return False
+            replay.gone = True
+            del self.stores[replay.task]
+        return True
+
+    def begin_again(self, replay: StoreReplay, error: str) -> None:
+        """Ask at once where its logs begin and end, and go on from what its store says."""
+        replay.restarts += 1
+        self._put_off(replay, error, 0.0)
+
+    def put_off(self, replay: StoreReplay, error: str | None) -> None:
+        """The same after a while, which is longer each time."""
+        pause = replay.pause
+        replay.pause = min(PAUSE_SECONDS[1], 2 * pause)
+        self._put_off(replay, error, pause)
+
+    def _put_off(self, replay: StoreReplay, error: str | None, seconds: float) -> None:
         if error is not None and error != replay.error:
             _log.warning("Task %s: %s", replay.task, error)
         with self.lock:
             replay.planned = False
             replay.error = error
             replay.due = time.monotonic() + seconds
+
+    def drop_store(self, replay: StoreReplay, close: Callable[[TaskId], None]) -> None:
+        """Have the store of one that was put off closed, if it is ours still: it is opened anew."""
+        with self.lock:
+            if not replay.gone:
+                replay.store = None
+                close(replay.task)
+
+    def ask_ends(self, replay: StoreReplay) -> None:
+        """Ask how far its logs have grown, and that they are there still.
+
+        Raises:
+            BrokerUnreachable, ConfigurationError, ResetNeeded: as `Offsets.end_offsets`.
+            StreamclusterError: one is shorter than what was read of it.
+        """
+        replay.asked = time.monotonic()
+        ends = self._offsets.end_offsets([log.tp for log in replay.logs], timeout=self._pace.ask_seconds)
+        replay.look(ends)
+        for log in replay.logs:
+            if ends[log.tp] < log.next_offset:
+                raise StreamclusterError(f"{log.tp} ends at {ends[log.tp]}, before {log.next_offset}, which was read")
 
     def _run(self) -> None:
         while not self._stopping:
@@ -335,7 +338,7 @@ class Replay:
                 replay.store.restore(log.table, rows, next_offset)
             log.next_offset = next_offset
             replay.error = None
-            replay.pause = PAUSE_SECONDS
+            replay.pause = PAUSE_SECONDS[0]
 
     def _trouble(self, replay: StoreReplay, log: Log, error: KafkaError) -> None:
         """An error that came in place of records."""

@@ -17,8 +17,8 @@ from streamcluster.settings import Settings
 from streamcluster.stores import TaskStore
 
 from ..kafka.consumers import open_changelog_consumer
-from .changelogs import Log, is_cut
-from .replay import Pace, Replay, StoreReplay
+from .changelogs import Log, StoreReplay, is_cut
+from .replay import Pace, Replay
 
 # One fetch thread feeds all partitions, and two tasks keep it busy; more would only make the newest task wait. If they
 # bring nothing (their logs end in a transaction that is still open), one more task joins them.
@@ -140,8 +140,7 @@ class Restorer:
     def refused(self, replay: StoreReplay, what: str, error: KafkaError) -> None:
         """Begin again when the log was cut under us, with its new begin; else the task is not to be restored."""
         if is_cut(error) and replay.restarts < _RESTARTS_MAX:
-            replay.restarts += 1
-            self._replay.put_off(replay, f"{what}: {error.str()}", 0.0)
+            self._replay.begin_again(replay, f"{what}: {error.str()}")
         else:
             self.failed(replay, error_for(what, error))
 
@@ -151,14 +150,11 @@ class Restorer:
             self._failed(replay.task, error)
 
     def _let_go(self, replay: StoreReplay) -> bool:
-        """Whether it was ours until now."""
         with self._replay.lock:
-            if replay.gone:
-                return False
-            replay.gone = True
-            self._restored[replay.task] = _count(replay)
-            del self._replay.stores[replay.task]
-        return True
+            was_ours = self._replay.let_go(replay)
+            if was_ours:
+                self._restored[replay.task] = _count(replay)
+        return was_ours
 
 
 def _count(replay: StoreReplay) -> int:
