@@ -31,9 +31,12 @@ STAGES = {
         "streamcluster/tables.py",
         "streamcluster/codecs/table_coding.py",
         "streamcluster/engine/shards.py",
+        "streamcluster/engine/shard_view.py",
+        "streamcluster/engine/ranges.py",
         "streamcluster/engine/rows.py",
         "streamcluster/engine/cache_budget.py",
         "streamcluster_worker/state/rocks.py",
+        "streamcluster_worker/state/rocks_shard.py",
         "streamcluster_worker/state/changelogs.py",
     ),
     "produce": (
@@ -42,7 +45,6 @@ STAGES = {
         "streamcluster/engine/agent_body.py",
         "streamcluster/engine/forward_body.py",
         "streamcluster/engine/outbox.py",
-        "streamcluster/engine/forward_body.py",
         "streamcluster_worker/data/sender.py",
     ),
     "commit": (
