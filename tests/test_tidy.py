@@ -1,4 +1,4 @@
-"""The project keeps its own rules: layers, purity, sizes, names (design.md section 4, style.md section 3).
+"""The project keeps its own rules: layers, purity, sizes, names.
 
 The rules are in tests/tidy/, what they allow in tests/tidy/tables.py, and the proof that each rule can fail in
 tests/tidy/test_rules.py.

@@ -1,7 +1,7 @@
 """Errors, one class per "who must act", with what they are about in attributes.
 
 Operator: ConfigurationError, BrokerUnreachable, StateIncompatible. User code: AppError, NotOffered, Skip. Peer: Fenced.
-Nobody: TryAgain. Each names the exit code that a process ends with when nobody handles it (design.md, section 5).
+Nobody: TryAgain. Each names the exit code that a process ends with when nobody handles it (docs/running.md).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What happens to an event that an agent fails on (design.md, section 7). Values only."""
+"""What happens to an event that an agent fails on (docs/guide.md). Values only."""
 
 from __future__ import annotations
 

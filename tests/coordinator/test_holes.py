@@ -1,4 +1,4 @@
-"""Every hole of coordination.md, section 4, has a test that fails without its closure. Here: what the machines close.
+"""Every hole in the rules of ownership (docs/hosts.md) has a test that fails without its closure. Here: the machines'.
 
 H1   here (a fenced leader stops), test_control.py::test_a_claim_counts_terms_and_fences_the_predecessor
 H2   here; tests/worker_pure/test_lifecycle.py::test_messages_of_older_epochs_are_dropped

@@ -1,4 +1,4 @@
-"""Holes of coordination.md, section 4, that are about hosts that are not heard: H11, H15, H16, H21 and H24."""
+"""Holes in the rules of ownership (docs/hosts.md) about hosts that are not heard: H11, H15, H16, H21 and H24."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Holes of coordination.md, section 4, that one host closes: when its workers may have which task.
+"""Holes in the rules of ownership (docs/hosts.md) that one host closes: when its workers may have which task.
 
 H5 to H7, H10, H13, H14 and H22.
 """

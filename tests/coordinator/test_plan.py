@@ -117,7 +117,7 @@ def planned(snapshot: Snapshot, facts: PlanFacts) -> tuple[Snapshot, Draft]:
 
 
 def is_free(facts: PlanFacts, after: Snapshot, task: str, owner: SlotId, epoch: int) -> bool:
-    """Whether nothing of its owner can be committed for a task any more, by the rules of coordination.md."""
+    """Whether nothing of its owner can be committed for a task any more, by the rules of docs/hosts.md."""
     if facts.fenced.get(owner, 0) >= epoch:
         return True
     report = facts.reports.get(owner.host)

@@ -1,6 +1,6 @@
 """The slow twin of streamcluster.placement.goals: what each task costs at each place, one by one.
 
-It must not know when a task moves there: that is for assignment.py.
+It must not know when a task moves there: that is for assign.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Failing events: what is rolled back, tried again, put aside, and what goes on (design.md, section 7)."""
+"""Failing events: what is rolled back, tried again, put aside, and what goes on."""
 
 from __future__ import annotations
 

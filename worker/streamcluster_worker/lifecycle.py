@@ -1,4 +1,4 @@
-"""The life cycle of a worker's tasks: pure, events in and effects out; `runtime.py` performs the effects.
+"""The life cycle of a worker's tasks: pure, events in and effects out; `worker.py` performs the effects.
 
     state      | granted | followed | dropped | opened    | restored | damaged | revoked | closed | lost*
     -----------+---------+----------+---------+-----------+----------+---------+---------+--------+-------

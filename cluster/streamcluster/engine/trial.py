@@ -1,4 +1,4 @@
-"""Trial: how a failing event is found out about, alone, after its task was rolled back (design.md, section 7).
+"""Trial: how a failing event is found out about, alone, after its task was rolled back.
 
     replay   records before the suspect go through and are committed; the suspect and all behind it wait
     waiting  the suspect has failed alone and is tried again after the policy's back-off

@@ -70,7 +70,7 @@ class RecordRefused(ResetNeeded):
 
 _TAKEN_OVER = frozenset({"_FENCED", "PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH"})
 # INVALID_PRODUCER_ID_MAPPING: the id was forgotten after idle days, or forgotten and then taken by another owner; we
-# cannot tell, so it counts as fenced (coordination.md, H10).
+# cannot tell, so it counts as fenced (H10 in tests/coordinator/test_holes.py).
 _FENCED = _TAKEN_OVER | {"INVALID_PRODUCER_ID_MAPPING"}
 # Another broker leads or coordinates now, or is about to.
 _MOVED = frozenset(

@@ -1,7 +1,7 @@
 """Record: a msgspec.Struct with Faust's manners. Decoding is one pass in C; what is not needed per record happens
 when the class is made.
 
-Faust's model is described in faust_api.md, section 1.7. No topic, table or setting is known here.
+No topic, table or setting is known here.
 """
 
 from __future__ import annotations

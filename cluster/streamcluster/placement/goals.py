@@ -1,6 +1,6 @@
 """Where each task should be in the end: balanced, with the fewest moves, and where its state is.
 
-It must not know when a task moves there: that is for assignment.py.
+It must not know when a task moves there: that is for assign.py.
 """
 
 from __future__ import annotations

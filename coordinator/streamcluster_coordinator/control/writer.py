@@ -4,7 +4,7 @@
     2 E = end of ctl, READ_UNCOMMITTED, asked for after 1; read ctl to E
     3 a snapshot of the next term in a transaction; read back
 
-(coordination.md, section 3.) Terms are those of the log: each has one claim, so a record of our term is ours. It
+(docs/hosts.md.) Terms are those of the log: each has one claim, so a record of our term is ours. It
 decides neither who claims nor what a snapshot says.
 """
 

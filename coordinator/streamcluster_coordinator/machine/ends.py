@@ -2,7 +2,7 @@
 
 Exit codes decide: 65, 70 and 78 that the worker explained end the app after a drain; 69 is the broker's absence and
 waits; 76 is a fence, after which the control log says what is ours; everything else is a crash, and crashes in a row
-back off (design.md, section 5).
+back off.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     Assigned (this host is registered) ──> Spawn each slot
     WorkerReady ──> Confirm ──> WorkerConfirmed ──> Lead, Grant, Follow  (a worker gets tasks only from a log read
-    WorkerGone ──> Spawn, or wait, or end                                after its fence: coordination.md, section 3)
+    WorkerGone ──> Spawn, or wait, or end                                after its fence: docs/hosts.md)
     Assigned elsewhere ──> Revoke ──> WorkerReleased or WorkerGone
 
 Who gets what is not decided here but read from the control log. The table of a slot's states opens machine/slots.py;

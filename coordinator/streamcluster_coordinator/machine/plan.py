@@ -6,7 +6,7 @@
 
 Released: the owner's host has acted on epoch e or a later one, the slot's earlier sessions are fenced, and its process
 does not hold the task. Fenced: a fence of the slot began after the record of epoch e was committed. Nothing else frees
-a task (coordination.md, "Why fencing a slot is enough"). Where tasks go is decided in streamcluster.placement.assign.
+a task (docs/hosts.md, "Fencing"). Where tasks go is decided in streamcluster.placement.assign.
 """
 
 from __future__ import annotations
