@@ -27,14 +27,14 @@ async def run_agent(unit: AgentUnit, intake: RunIntake, outbox: Outbox) -> None:
         await result
         return
     if len(agent.sinks) == 1 and type(sink := agent.sinks[0]) is Topic and sink.on_produce is None:
-        await _send_yielded(result, sink, intake.cursor, outbox)
+        await send_yielded(result, sink, intake.cursor, outbox)
         return
     async for value in result:
         for sink in agent.sinks:
             await _give(sink, value, intake.cursor)
 
 
-async def _send_yielded(values: AsyncIterator[Any], topic: Topic, cursor: Cursor, outbox: Outbox) -> None:
+async def send_yielded(values: AsyncIterator[Any], topic: Topic, cursor: Cursor, outbox: Outbox) -> None:
     """The commonest sink: what is the same for all values of a run is asked once for the run.
 
     A value is encoded when it is yielded, and not with the others of its run: the agent may change it afterwards.
