@@ -27,7 +27,7 @@ _POLL_SECONDS = 0.1
 LOOK_SECONDS = 0.05
 USAGE_SECONDS = 1.0
 # Something comes all the time, unless the faults hold it up. A client that hears nothing for longer may be deaf, as one
-# that asked a lone broker after a pause (security.QUIET_SECONDS).
+# that asked a lone broker after a pause (hearing.QUIET_SECONDS).
 _QUIET_SECONDS = 5.0
 
 

@@ -25,4 +25,4 @@ def _open_clients(config: WorkerConfig, batch_bytes_max: int) -> clients.Clients
 
 
 runtime.open_clients = _open_clients  # type: ignore[attr-defined]  # it imports that name, and exports it to nobody
-hearing.QUIET_SECONDS = 1.0  # type: ignore[attr-defined]
+hearing.QUIET_SECONDS = 1.0

@@ -28,7 +28,7 @@ from streamcluster_worker.data.clients import Clients
 from streamcluster_worker.data.committer import Committer
 from streamcluster_worker.kafka.consumers import open_consumer
 from streamcluster_worker.kafka.producers import open_producer, open_transactional_producer
-from streamcluster_worker.state import follow, replay, restore
+from streamcluster_worker.state import follow, restore
 from tests.conftest import MakeTopic
 from tests.process import topics
 from tests.process.waiting import eventually
@@ -40,7 +40,7 @@ SECONDS = 30.0
 QUIET_SECONDS = 0.5
 OFFSETS_PATIENCE = f"{offsets.__name__}._PATIENCE_SECONDS"
 CONNECT_PATIENCE = f"{connect.__module__}._CONNECT_SECONDS"
-REPLAY_PATIENCE = f"{replay.__name__}.QUIET_SECONDS"
+REPLAY_PATIENCE = f"{hearing.__name__}.QUIET_SECONDS"
 NOWHERE = Settings(id="deaf", broker="kafka://127.0.0.1:1")
 
 Open = Callable[[Settings, Connection], Consumer]

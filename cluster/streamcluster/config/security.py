@@ -18,10 +18,6 @@ from .hidden import HIDDEN, SECRET_FILES, hidden
 ConnectionConfig = dict[str, str | int | float | bool]
 
 CREDENTIALS_DIRECTORY = "CREDENTIALS_DIRECTORY"
-# When a client is told of no broker at all, as by a lone one that was paused and is fenced still, it may drop every
-# address that it has, and be deaf for good without a word (librdkafka issue 5301, open in 2.16). Who hears nothing for
-# so long where there may be something sees to it that it is not that.
-QUIET_SECONDS = 10.0
 _SECRET_BYTES_MAX = 1 << 20
 # The file in $CREDENTIALS_DIRECTORY when cluster_secret_file names none.
 CLUSTER_CREDENTIAL = "cluster-secret"

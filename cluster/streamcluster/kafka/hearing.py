@@ -14,12 +14,12 @@ from typing import Generic, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
-from ..config.security import QUIET_SECONDS
 from ..errors import BrokerUnreachable, ConfigurationError
 from .verdicts import classify
 
 _Client = TypeVar("_Client", Producer, Consumer)
 
+QUIET_SECONDS = 10.0
 _log = logging.getLogger("streamcluster.kafka")
 # A broker that is gone is tried many times a second; the log hears of it this often.
 _REPEAT_SECONDS = 10.0

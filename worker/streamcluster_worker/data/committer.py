@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from streamcluster.config.security import QUIET_SECONDS
 from streamcluster.ids import TP
+from streamcluster.kafka.hearing import QUIET_SECONDS
 from streamcluster.kafka.opening import (
     Consumer,
     Detached,

@@ -12,11 +12,10 @@ from itertools import repeat
 from operator import length_hint
 from typing import Any, cast
 
-from streamcluster.config.security import QUIET_SECONDS
 from streamcluster.errors import BrokerUnreachable, StreamclusterError
 from streamcluster.ids import TP
 from streamcluster.kafka.config import PRODUCED_OVERHEAD_BYTES, PRODUCER_QUEUE_RECORDS, producer_queue_bytes
-from streamcluster.kafka.hearing import is_answered
+from streamcluster.kafka.hearing import QUIET_SECONDS, is_answered
 from streamcluster.kafka.opening import (
     KafkaError,
     KafkaException,
@@ -221,7 +220,7 @@ def give_up_if_deaf(settings: Settings, what: str, producer: Producer, seconds: 
     """Raise if the producer hears no broker, and a new client does, within so many seconds.
 
     Raises:
-        ResetNeeded: it may be so for good (see `security.QUIET_SECONDS`).
+        ResetNeeded: it may be so for good (see hearing.py).
         BrokerUnreachable, ConfigurationError: as `find_group`.
     """
     if is_answered(producer, settings.dead_letters, _LOOK_SECONDS):

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from streamcluster.batch import Batch
-from streamcluster.config.security import QUIET_SECONDS
 from streamcluster.errors import BrokerUnreachable, StreamclusterError
 from streamcluster.ids import TaskId
+from streamcluster.kafka.hearing import Replaceable
 from streamcluster.kafka.offsets import Offsets
 from streamcluster.kafka.opening import Consumer, KafkaError
 from streamcluster.kafka.verdicts import classify, error_for
@@ -107,9 +107,7 @@ class Replay:
         # Newest last.
         self.stores: dict[TaskId, StoreReplay] = {}
         self._stopping = False
-        self._consumer: Consumer | None = None
-        # time.monotonic() when it brought something, had nothing to bring, or was opened.
-        self._heard_at = 0.0
+        self._consumer = Replaceable(policy.open_consumer)
         self.thread: threading.Thread | None = None
 
     def add(self, replay: StoreReplay) -> None:
@@ -200,22 +198,22 @@ class Replay:
             except Exception as error:  # noqa: BLE001
                 # The thread's boundary: every store that is waited for learns why.
                 _log.exception("replaying changelogs")
-                self._drop_consumer()
+                self._consumer.drop()
                 for replay in list(self.stores.values()):
                     self._policy.failed(replay, error)
-        self._drop_consumer()
+        self._consumer.drop()
 
     def _step(self) -> None:
         """Plan what is new, keep what the policy chooses assigned, and apply what has come."""
         with self.lock:
             while not self.stores and not self._stopping:
-                self._drop_consumer()
+                self._consumer.drop()
                 self._policy.rests()
                 self.lock.wait()
             if self._stopping:
                 return
             if self._policy.must_step_aside():
-                self._heard_at = time.monotonic()
+                self._consumer.heard()
                 self.lock.wait(_ASIDE_SECONDS)
                 return
             replays = list(self.stores.values())
@@ -241,10 +239,10 @@ class Replay:
         self._end(active)
         self._policy.stepped(active, consumer, records, full=records >= wanted, began=began)
         if taken or not any(one.lag() for one in active):
-            self._heard_at = time.monotonic()
-        elif time.monotonic() - self._heard_at >= QUIET_SECONDS:
+            self._consumer.heard()
+        elif self._consumer.is_quiet:
             # There is something to come, if it be only that a log ends.
-            self._drop_consumer()
+            self._consumer.drop()
 
     def _plan(self, replays: Sequence[StoreReplay]) -> None:
         """Ask for the begins and ends of all their logs at once, and set each log's course."""
@@ -253,7 +251,7 @@ class Replay:
             return
         if any(one.error is not None for one in opened):
             # A consumer keeps what it knew of a topic that was cut, or made anew, and never gets on with it.
-            self._drop_consumer()
+            self._consumer.drop()
         tps = [log.tp for one in opened for log in one.logs]
         try:
             ends = self._offsets.end_offsets(tps, timeout=self._pace.ask_seconds)
@@ -297,12 +295,9 @@ class Replay:
 
     def _assign(self, active: Sequence[StoreReplay]) -> Consumer:
         """Give the consumer the logs of `active` that are to be read, and nothing else."""
-        if self._consumer is None:
-            self._consumer = self._policy.open_consumer()
-            self._heard_at = time.monotonic()
-        to_end = self._pace.to_end
-        assign_only(self._consumer, [log for one in active for log in one.logs if not (to_end and log.finished)])
-        return self._consumer
+        consumer, to_end = self._consumer.get(), self._pace.to_end
+        assign_only(consumer, [log for one in active for log in one.logs if not (to_end and log.finished)])
+        return consumer
 
     def _take(self, taken: Sequence[Taken], active: Sequence[StoreReplay]) -> int:
         """Apply what came to the stores; return how many records that were."""
@@ -363,8 +358,3 @@ class Replay:
         for one in replays:
             if one.is_at_end() and not one.gone:
                 self._policy.at_end(one)
-
-    def _drop_consumer(self) -> None:
-        if self._consumer is not None:
-            self._consumer.close()
-            self._consumer = None
