@@ -249,19 +249,22 @@ def _one_life(module: Any, source: random.Random) -> None:
 def _one_life_of_consumer(module: Any, source: random.Random, address: str) -> None:
     consumer = open_consumer(module, source.choice((address, NOBODY)), error_cb=lambda _: None)
     assert module.can_take(consumer)
+    closed = threading.Event()
 
     def take() -> None:
         with contextlib.suppress(ValueError):
             while True:
                 module.take(consumer, 100, 5)
                 # Who waits for its turn in a consumer sleeps and looks again: others must leave it room.
-                time.sleep(0.01)
+                closed.wait(0.01)
 
     taking = [threading.Thread(target=take) for _ in range(source.randrange(1, 3))]
     for thread in taking:
         thread.start()
-    time.sleep(source.random() * 0.05)
+    # At any moment of what they do.
+    closed.wait(source.random() * 0.05)
     consumer.close()
+    closed.set()
     for thread in taking:
         thread.join()
     assert not module.can_take(consumer)

@@ -152,7 +152,7 @@ def test_a_log_that_is_cut_while_it_is_read_is_begun_again(
         commit(producer, topic, rows[first : first + block])
     # Each block has its marker behind it.
     begin = 5 * (block + 1)
-    restore, cut = MemoryStore.restore, []
+    restore, cut = MemoryStore.restore, list[int]()
 
     def cut_once(
         self: MemoryStore, table: str, records: Iterable[tuple[bytes, bytes | None]], next_offset: int

@@ -76,3 +76,14 @@ enum { VERSION_LEAST = 0x020d0000, VERSION_BEYOND = 0x03000000 };
     F(int64_t, message_timestamp, (const rd_kafka_message_t *, int *)) \
     F(rd_kafka_resp_err_t, message_headers, (const rd_kafka_message_t *, rd_kafka_headers_t **)) \
     F(rd_kafka_resp_err_t, header_get_all, (const rd_kafka_headers_t *, size_t, const char **, const void **, size_t *))
+
+#define DECLARED(type, name, arguments) type(*name) arguments;
+static struct {
+    EACH_FUNCTION(DECLARED)
+} rk_api;
+
+#define NAMED(type, name, arguments) {"rd_kafka_" #name, &rk_api.name},
+static const struct {
+    const char *name;
+    void *place;
+} FUNCTIONS[] = {EACH_FUNCTION(NAMED)};

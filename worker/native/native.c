@@ -13,29 +13,13 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "librdkafka.h"
 
-#define EXPORTED __attribute__((visibility("default")))
-
-/* ---- librdkafka ---- */
-
-#define DECLARED(type, name, arguments) type(*name) arguments;
-static struct {
-    EACH_FUNCTION(DECLARED)
-} rk_api;
-
-#define NAMED(type, name, arguments) {"rd_kafka_" #name, &rk_api.name},
-static const struct {
-    const char *name;
-    void *place;
-} FUNCTIONS[] = {EACH_FUNCTION(NAMED)};
 static int is_loaded = 0;
-
 /* confluent-kafka's own, which are around its calls that may wait. `begin` and `end` let go of Python's lock and take
  * it again, and the client's callbacks (errors, statistics, logs, tokens), which are served in the call, look for what
  * `begin` has left in the thread: without these two records are taken from Python. `enter` and `leave` let one thread
@@ -148,7 +132,8 @@ static rd_kafka_resp_err_t on_new(rd_kafka_t *rk, const rd_kafka_conf_t *conf, v
 }
 
 /* What librdkafka calls when a client's configuration names this file as a plugin. */
-EXPORTED rd_kafka_resp_err_t conf_init(rd_kafka_conf_t *conf, void **opaque, char *text, size_t size) {
+__attribute__((visibility("default")))
+rd_kafka_resp_err_t conf_init(rd_kafka_conf_t *conf, void **opaque, char *text, size_t size) {
     (void)opaque;
     if (!is_loaded) {
         snprintf(text, size, "streamcluster's native path is not loaded");
@@ -428,21 +413,20 @@ static PyObject *measure(PyObject *module, PyObject *column) {
     return PyLong_FromSize_t(all);
 }
 
-static PyObject *is_known(PyObject *module, PyObject *owner) {
-    (void)module;
-    struct client *client = borrow(owner, TYPE_PRODUCER);
-    if (client != NULL)
-        give_back(client);
-    return PyBool_FromLong(client != NULL);
-}
-
-static int is_consumer(PyObject *owner) {
-    int has_both = confluent.begin != NULL && confluent.end != NULL;
-    int can_call = has_both && (confluent.enter == NULL) == (confluent.leave == NULL);
-    struct client *client = can_call ? borrow(owner, TYPE_CONSUMER) : NULL;
+static int is_open(PyObject *owner, int type) {
+    struct client *client = borrow(owner, type);
     if (client != NULL)
         give_back(client);
     return client != NULL;
+}
+
+static PyObject *is_known(PyObject *module, PyObject *owner) {
+    (void)module;
+    return PyBool_FromLong(is_open(owner, TYPE_PRODUCER));
+}
+
+static int is_consumer(PyObject *owner) {
+    return confluent.begin != NULL && confluent.end != NULL && is_open(owner, TYPE_CONSUMER);
 }
 
 static PyObject *can_take(PyObject *module, PyObject *owner) {
@@ -551,10 +535,8 @@ static PyObject *take_columns(rd_kafka_message_t **messages, Py_ssize_t count) {
 static PyObject *take_error(const rd_kafka_message_t *message) {
     const char *topic = message->rkt == NULL ? "" : rk_api.topic_name(message->rkt);
     const char *text = rk_api.message_errstr(message);
-    text = text == NULL ? "" : text;
     PyObject *words = PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "replace");
-    return words == NULL ? NULL : Py_BuildValue("(siLiN)", topic, message->partition, (long long)message->offset,
-                                                message->err, words);
+    return Py_BuildValue("(siLiN)", topic, message->partition, (long long)message->offset, message->err, words);
 }
 
 static PyObject *take_all(rd_kafka_message_t **messages, Py_ssize_t count) {
@@ -579,7 +561,7 @@ static PyObject *take_all(rd_kafka_message_t **messages, Py_ssize_t count) {
 /* The client is borrowed, and stays so until every record has been given back to librdkafka. */
 static PyObject *take_from(struct client *client, int wait_ms, size_t most) {
     PyObject *taken = NULL;
-    rd_kafka_message_t **messages = PyMem_Calloc(most, sizeof(*messages));
+    rd_kafka_message_t **messages = PyMem_Malloc(most * sizeof(*messages));
     if (messages == NULL) {
         give_back(client);
         return PyErr_NoMemory();
@@ -615,16 +597,16 @@ static PyObject *take(PyObject *module, PyObject *arguments) {
         return NULL;
     }
     /* Nothing is borrowed while others are waited for: who closes the client would wait for this. */
-    int is_known_consumer = is_consumer(owner);
-    if (is_known_consumer && confluent.enter != NULL && !confluent.enter(owner))
+    int is_its = is_consumer(owner), waits = is_its && confluent.enter != NULL && confluent.leave != NULL;
+    if (waits && !confluent.enter(owner))
         return NULL;
-    struct client *client = is_known_consumer ? borrow(owner, TYPE_CONSUMER) : NULL;
+    struct client *client = is_its ? borrow(owner, TYPE_CONSUMER) : NULL;
     PyObject *taken = NULL;
     if (client == NULL)
         PyErr_SetString(PyExc_ValueError, "this is no open consumer that was made with the plugin");
     else
         taken = take_from(client, (int)wait_ms, (size_t)most);
-    if (is_known_consumer && confluent.leave != NULL)
+    if (waits)
         confluent.leave(owner);
     return taken;
 }
