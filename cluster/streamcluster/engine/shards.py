@@ -297,7 +297,8 @@ class CachedShard:
             for key, value in dirty.items()
         }
         for key in touched:
-            if key in dirty or key not in self.objects:
+            # A default that was handed out behind a deletion, and changed, is what is left in the end.
+            if key not in self.objects or (key in dirty and dirty[key] is not DELETED):
                 continue
             encoded = encode(self.objects[key])
             if encoded != self._known(key):
@@ -309,7 +310,7 @@ class CachedShard:
         in_use = {key for view in self.views for key in view.touched}
         for key in self.objects.keys() & (self.dirty.keys() | self.touched.keys()):
             data = self.coder.key_bytes(key)
-            if data in changes:
+            if changes.get(data) is not None:
                 self.baseline[key] = changes[data]
                 self.lent.pop(key, None)
             elif key in self.lent and key not in in_use:
