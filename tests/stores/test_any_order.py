@@ -127,6 +127,8 @@ class AnyOrder(RuleBasedStateMachine):
         """An event scans a range, somebody outside of events all of it; how many they want decides nothing."""
         expected = self.expected(start, end)[:: -1 if reverse else 1]
         assert list(self.shard.rows()) == self.expected(None, None)
+        for index in INDEXES["t"]:
+            self.check_index(number, index.name, None, None, reverse)
         assert list(self.views[number].scan(start, end, reverse=reverse, rows_max=rows_max)) == expected
 
     @rule(number=view_numbers, start=bounds, end=bounds, reverse=st.booleans())
@@ -189,6 +191,14 @@ class AnyOrder(RuleBasedStateMachine):
         self.store.write({"t": self.shard.inflight}, {"t": len(self.log)})
         self.shard.committed()
         self.committed, self.inflight = self.inflight, None
+
+    @precondition(lambda self: self.inflight is None)
+    @rule()
+    def commit_all(self) -> None:
+        """Three steps in one, so that most runs have several commits."""
+        self.cut()
+        self.seal()
+        self.commit()
 
     @precondition(lambda self: self.inflight is None)
     @rule()
@@ -296,5 +306,5 @@ class OverRocks(AnyOrder):
 
 TestOverMemory = OverMemory.TestCase
 TestOverRocks = OverRocks.TestCase
-TestOverMemory.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestOverMemory.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestOverRocks.settings = settings(max_examples=15, stateful_step_count=40, deadline=None)

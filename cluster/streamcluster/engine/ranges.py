@@ -112,13 +112,21 @@ class Ranges:
     ) -> Iterator[tuple[bytes, bytes, bytes | None]]:
         """(place, key, value) in the order of an index; the value as in `rows`."""
         self._sync()
-        index, shard, keys, count = self._indexes[name], self._shard, self._keys, len(self._keys)
-        above = _slice(self._orders[name] if index.by_key else self._placed(index), start, end, reverse=reverse)
+        index, shard = self._indexes[name], self._shard
+        if index.by_key:
+            ordered, hidden = self._orders[name], self._keys
+        else:
+            # A pass over all that is not committed. What was handed out and not changed is where the store has it.
+            changes = shard.uncommitted()
+            ordered = sorted(entry for key, value in changes.items() if (entry := index.entry(key, value)) is not None)
+            hidden = dict.fromkeys(changes, -1)
+        count = len(hidden)
+        above = _slice(ordered, start, end, reverse=reverse)
         for rows in _page_sizes(rows_max):
             inflight = shard.inflight
             found = shard.read_store(shard.store.scan_index, name, start, end, reverse=reverse, rows_max=rows)
             # Of rows that were not committed when the scan began, those above are right.
-            below = [(place, key) for place, key in found if keys.get(key, count) >= count]
+            below = [(place, key) for place, key in found if hidden.get(key, count) >= count]
             values = shard.read_store(shard.store.multi_get, [key for _, key in below])
             page = [(place + key, value) for (place, key), value in zip(below, values, strict=True)]
             for entry, value in _merge(page, above, reverse=reverse):
@@ -171,11 +179,6 @@ class Ranges:
             else:
                 for entry in entries:
                     insort(ordered, entry)
-
-    def _placed(self, index: Index) -> list[bytes]:
-        """Where rows that are not committed are in an index that needs their values. A pass over all of them."""
-        changes = self._shard.uncommitted()
-        return sorted(entry for key, value in changes.items() if (entry := index.entry(key, value)) is not None)
 
 
 def _page_sizes(rows_max: int | None) -> Iterator[int]:
