@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 from zlib import crc32
 
 import pytest
@@ -29,8 +30,8 @@ LANES = AGENT_CONCURRENCY_MAX
 class Calls:
     """An app whose agent awaits at each event, for ever at those of `hangs` until `gate` is set."""
 
-    def __init__(self, concurrency: int, hangs: set[int]) -> None:
-        self.app = App("a")
+    def __init__(self, concurrency: int, hangs: set[int], **options: Any) -> None:
+        self.app = App("a", **options)
         self.gate = asyncio.Event()
         self.begun: dict[str, list[int]] = {}
         self.at_once = self.most = 0
@@ -125,6 +126,25 @@ def test_event_that_hangs_holds_up_its_lane_alone(made: list[Calls]) -> None:
     assert calls.committed() == (2100, "")
     assert all(values == sorted(values) for values in calls.begun.values())
     assert calls.driver.table("counts") == {f"k{n}": 3 for n in range(700)}
+
+
+def test_lanes_go_on_far_beyond_what_hangs(made: list[Calls]) -> None:
+    """Many times as far as may wait in memory; then what waits for the hanging events is read again, and no more."""
+    calls = Calls(50, {7, 300}, stream_buffer_records_max=400)
+    made.append(calls)
+    lanes = {crc32(key_of(n).encode()) % 50 for n in (7, 300)}
+    behind = {n for n in range(4000) if n >= 7 and crc32(key_of(n).encode()) % 50 in lanes}
+    for start in range(0, 4000, 100):
+        calls.hand.send("numbers", *[(key_of(n), n) for n in range(start, start + 100)])
+        calls.hand.step(30, seconds=0.5)
+    calls.hand.step(200, seconds=5.0)
+    assert calls.done() >= Counter(n for n in range(4000) if n not in behind)
+    assert calls.committed()[0] <= 300
+    calls.gate.set()
+    calls.hand.step(1000, seconds=30.0)
+    assert calls.done() == Counter(range(4000))
+    assert calls.committed() == (4000, "")
+    assert all(values == sorted(values) for values in calls.begun.values())
 
 
 @pytest.mark.parametrize("seed", range(6))
