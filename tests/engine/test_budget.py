@@ -14,9 +14,10 @@ import orjson
 import pytest
 
 from streamcluster import App, Stream
+from streamcluster.batch import Batch
 from streamcluster.engine.budget import Budget
 from streamcluster.engine.memory_pool import HIGH, LOW, SCALE_LEAST, MemoryPool
-from streamcluster.engine.outbox import Outbox, OutputRoom
+from streamcluster.engine.outbox import Outbox, OutputRoom, merge
 from streamcluster.engine.weigh import RecordWeight, deep_size
 from streamcluster.ids import TP
 from streamcluster.memory import MIB, shares_of
@@ -74,19 +75,8 @@ def test_values_that_refer_to_everything_or_hide_or_refuse_have_a_size() -> None
     assert deep_size(Point("a", "x" * 1000)) > 1000
     weight = RecordWeight()
     assert weight.of(1000, 1) > 0
-    weight.look([([Message(b"x" * 1000)], [Sized()], [])], 1)  # type: ignore[list-item]  # enough of a record
+    weight.look([(Batch(TP("t", 0), [0], [0], [None], [b"x" * 1000]), [Sized()], [])], 1)
     assert 2000 < weight.of(1000, 1) < 20_000
-
-
-class Message:
-    """As much of a record as a weight looks at."""
-
-    def __init__(self, value: bytes) -> None:
-        self._value = value
-
-    def value(self) -> bytes:
-        """Its bytes."""
-        return self._value
 
 
 def test_the_pool_is_shared_by_need_and_everybody_is_sure_of_a_part() -> None:
@@ -265,3 +255,24 @@ def test_an_entry_larger_than_the_cache_works_and_is_said(caplog: pytest.LogCapt
     said = [record.getMessage() for record in caplog.records if "everything" in record.getMessage()]
     assert said
     assert "worker_memory=" in said[0]
+
+
+def test_outbox_that_fills_up_event_by_event_is_looked_into_when_it_has_doubled() -> None:
+    """Coroutines that await settle after each event, and each asks whether their task's outbox has room."""
+    looks = 0
+
+    def bytes_max() -> int:
+        nonlocal looks
+        looks += 1
+        return 10 * MIB
+
+    room = OutputRoom(bytes_max)
+    task = Outbox(10**6, lambda: None, room)
+    for _ in range(1000):
+        hand = Outbox(10**6, lambda: None, room, behind=task)
+        assert not hand.append("out", (b"k", b"v", -1, 0, None))
+        merge(task.topics, hand.topics)
+    assert looks < 25
+    task.swap()
+    task.append("out", (b"k", b"v" * 20 * MIB, -1, 0, None))
+    assert Outbox(10**6, lambda: None, room, behind=task).append("out", (b"k", b"v", -1, 0, None))

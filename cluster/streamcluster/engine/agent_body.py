@@ -45,10 +45,11 @@ async def send_yielded(values: AsyncIterator[Any], topic: Topic, cursor: Cursor,
     run: Run | None = None
     async for value in values:
         if run is None or cursor.run is not run or type(value) is Event:
-            await _give(topic, value, cursor)
-            if cursor.run is not None and cursor.run.batch.headers is None:
-                run = cursor.run
-            continue
+            # Of an agent that awaits each event is a run.
+            run = cursor.run if cursor.run is not None and cursor.run.batch.headers is None else None
+            if run is None or type(value) is Event:
+                await _give(topic, value, cursor)
+                continue
         try:
             data = encode(value)
         except Exception as error:

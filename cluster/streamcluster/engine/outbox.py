@@ -77,7 +77,17 @@ class Outbox:
         behind: the outbox that this one is moved into; what waits there counts too.
     """
 
-    __slots__ = ("_behind", "_look_at", "_on_full", "_records_max", "_room_for", "_waiting", "has_ended", "topics")
+    __slots__ = (
+        "_behind",
+        "_look_again_at",
+        "_look_at",
+        "_on_full",
+        "_records_max",
+        "_room_for",
+        "_waiting",
+        "has_ended",
+        "topics",
+    )
 
     def __init__(
         self,
@@ -91,6 +101,8 @@ class Outbox:
         self._records_max = records_max
         # How many records a topic may have before it is looked at: a comparison for each record, and no more.
         self._look_at = min(records_max, FIRST_LOOK_RECORDS)
+        # How many of a topic may wait here before somebody who asks has them looked at again.
+        self._look_again_at: dict[str, int] = {}
         self._on_full = on_full
         self._room_for = room_for or OutputRoom()
         self._behind = behind
@@ -148,7 +160,14 @@ class Outbox:
         columns = self.topics.get(topic)
         if self._records_max == sys.maxsize or not columns:
             return False
-        return len(columns) > self._records_max or self._room_for.is_over(columns)
+        if len(columns) > self._records_max:
+            return True
+        if len(columns) < self._look_again_at.get(topic, 1):
+            return False
+        is_over = self._room_for.is_over(columns)
+        # Coroutines that await settle into it event by event, and each of them asks.
+        self._look_again_at[topic] = len(columns) if is_over else 2 * len(columns)
+        return is_over
 
     async def room(self) -> None:
         """Wait until what is here has been taken out, or more may wait."""
@@ -182,6 +201,7 @@ class Outbox:
         if self.has_ended:
             return {}
         taken, self.topics = self.topics, {}
+        self._look_again_at.clear()
         self.let_go_on()
         return taken
 
