@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -47,6 +48,24 @@ def test_second_owner_fences_the_first(once: Bench, make_topic: MakeTopic, topic
     assert read_committed_positions(once.consumer, [TP(source, 0)], 10.0)[TP(source, 0)].offset == 1
     second.commit({out: records(b"next")}, {}, {})
     assert [message.value() for message in once.read(out)] == [b"good", b"next"]
+
+
+def test_owner_that_was_fenced_before_it_produces_is_told_so(
+    once: Bench, make_topic: MakeTopic, topic_prefix: str
+) -> None:
+    """Its client takes no record any more, and the error that says so does not say why."""
+    out = make_topic(topic_prefix + "out", 1)
+    first = once.committer()
+    first.produce_early({out: records(b"lost")})
+    second = once.committer()
+    with pytest.raises(Fenced):
+        # Not produce_early, which also asks what has become of its records.
+        eventually(
+            lambda: first._produce({out: records(b"lost too")}, time.monotonic() + SECONDS), SECONDS, "it is told"
+        )
+    first.close()
+    second.commit({out: records(b"next")}, {}, {})
+    assert [message.value() for message in once.read(out)] == [b"next"]
 
 
 def stop_before_rows_leave(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:

@@ -38,6 +38,8 @@ _BATCH_RECORDS = 5_000
 _LOOK_SECONDS = 2.0
 # What a client gets to hear brokers again that have come back: it looks for them once a second.
 _AGAIN_HEARD_SECONDS = 5.0
+# In which the client tells of an error that ended it: it has told already, to a queue of its own.
+_REASON_SECONDS = 1.0
 
 
 class Sender:
@@ -91,7 +93,7 @@ class Sender:
         if not self._native:
             self._produce(topic, columns.part(start, end), partition, self._missed)
         elif not_taken := give(self.producer, topic, columns, partition, start, end):
-            raise _not_taken(topic, columns.keys[start + not_taken.at], not_taken.error)
+            raise self._not_taken(topic, columns.keys[start + not_taken.at], not_taken.error)
 
     def _produce(self, topic: str, records: OutputColumns, partition: int, on_delivery: OnDelivery | None) -> None:
         """Give them from Python.
@@ -113,9 +115,21 @@ class Sender:
             # A queue of length 0: runs through, and keeps nothing.
             deque(map(self.producer.produce, *columns), maxlen=0)
         except KafkaException as error:
-            raise _not_taken(topic, keys[len(keys) - length_hint(left) - 1], error_of(error)) from error
+            raise self._not_taken(topic, keys[len(keys) - length_hint(left) - 1], error_of(error)) from error
         except BufferError as error:
-            raise _not_taken(topic, None, KafkaError(KafkaError._QUEUE_FULL)) from error
+            raise self._not_taken(topic, None, KafkaError(KafkaError._QUEUE_FULL)) from error
+
+    def _not_taken(self, topic: str, key: bytes | None, error: KafkaError) -> StreamclusterError:
+        """What it means that the client did not take a record."""
+        what = f"Producing to {topic}"
+        if error.code() == KafkaError._FATAL:
+            # The client says why, as that it was fenced, only to those who ask what has become of its records.
+            _serve(what, lambda: self.producer.poll(_REASON_SECONDS))
+        if error.code() == KafkaError._QUEUE_FULL:
+            return ResetNeeded(what, "reset", "the producer's queue is full, which its bounds should have prevented")
+        if is_refused(error):
+            return RecordRefused(topic, key, error.str())
+        return error_for(what, error)
 
     def produce_landing(self, tp: TP, columns: OutputColumns, deadline: float, landed: dict[TP, int]) -> None:
         """Produce to one partition; after the flush, `landed` has the offset of the last record."""
@@ -241,16 +255,6 @@ def _serve(what: str, call: Callable[[], int]) -> int:
         if not isinstance(error.__cause__, KafkaException):
             raise
         raise error_for(what, error_of(error.__cause__)) from error
-
-
-def _not_taken(topic: str, key: bytes | None, error: KafkaError) -> StreamclusterError:
-    """What it means that the client did not take a record."""
-    what = f"Producing to {topic}"
-    if error.code() == KafkaError._QUEUE_FULL:
-        return ResetNeeded(what, "reset", "the producer's queue is full, which its bounds should have prevented")
-    if is_refused(error):
-        return RecordRefused(topic, key, error.str())
-    return error_for(what, error)
 
 
 def is_refused(error: KafkaError) -> bool:
