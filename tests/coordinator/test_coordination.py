@@ -143,6 +143,8 @@ def test_second_interrupt_stops_at_once(start: Start) -> None:
     """Ctrl-C twice does not wait for a worker that hangs."""
     app = start(faulty=(0, "hang"), drain_timeout=4 * SECONDS, workers=1)
     until("it hangs", lambda: (app.directory / "journal").exists())
+    # A worker that has been given nothing is not waited for.
+    until("the status is there", lambda: app.worker(0).tasks != ())
 
     app.signal(signal.SIGINT)
     app.says("draining")

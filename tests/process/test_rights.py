@@ -168,7 +168,7 @@ ONE_FEWER = [
     ("status", "Create", "creating topic '{user}-ledger-status' .* Authorization failed"),
     ("status", "DescribeConfigs", "no right .* DescribeConfigs on topic '{user}-ledger-status'"),
     ("committed offsets", "Read", "no right .* Read on group '{user}-ledger'"),
-    ("leadership", "Write", "transactional id '{user}-ledger-ctl' cannot be used .* authorization failed"),
+    ("leadership", "Write", "Opening transactional id {user}-ledger-ctl .* authorization failed"),
     ("commits, and fences of lost hosts", "Write", "transactional id {user}-ledger-slot-a-0 .* authorization failed"),
 ]
 

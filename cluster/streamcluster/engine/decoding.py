@@ -33,9 +33,11 @@ class Shared:
 def decode(topic: Topic, batch: Batch) -> Decoded:
     """Decode them in one go: most decoders are functions in C, which are called without a step of Python in between."""
     try:
-        return batch, list(map(topic.coders.decode_value, cast(Sequence[bytes], batch.values))), []
+        values = list(map(topic.coders.decode_value, cast(Sequence[bytes], batch.values)))
     except BaseException:  # noqa: BLE001 (codecs are user code; the offender is found one by one)
-        return decode_each(topic, batch, lambda _: None)
+        values = []
+    # A decoder that raises StopIteration ends the map.
+    return (batch, values, []) if len(values) == len(batch) else decode_each(topic, batch, lambda _: None)
 
 
 def decode_each(topic: Topic, batch: Batch, begin: Callable[[int], None]) -> Decoded:

@@ -156,7 +156,7 @@ class Ranges:
             count = known[1] if known is not None and known[0] is written else 0
             if count < len(written):
                 # A dict has its keys in the order in which they came, and of these none is ever taken out.
-                new += map(shard.coder.key_bytes, islice(reversed(written), len(written) - count))
+                new += [shard.coder.key_bytes(key) for key in islice(reversed(written), len(written) - count)]
         self._noted = [(written, len(written)) for written in noted]
         if new:
             self._add(new)
