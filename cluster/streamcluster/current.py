@@ -173,12 +173,17 @@ class Cursor:
         run = self.run
         if run is None:
             return AT_COMMIT
-        # In place, since this is done for each record that is sent; a buffer makes an int each time that it is asked.
+        # In place, since this is done for each record that is sent.
         buffer = run.batch.timestamps
-        if buffer is not self._buffer:
-            self._buffer, self._timestamps = buffer, [*buffer]
+        times = self._timestamps if buffer is self._buffer else self.timestamps(run.batch)
         count = len(run.values) - self.iterator.__length_hint__()
-        return (self._timestamps[run.start + count - 1] or NOT_AT_COMMIT) if count else AT_COMMIT
+        return (times[run.start + count - 1] or NOT_AT_COMMIT) if count else AT_COMMIT
+
+    def timestamps(self, batch: Batch) -> list[int]:
+        """Those of the batch in hand; a buffer makes an int each time that it is asked."""
+        if batch.timestamps is not self._buffer:
+            self._buffer, self._timestamps = batch.timestamps, [*batch.timestamps]
+        return self._timestamps
 
 
 class OutboxLike(Protocol):

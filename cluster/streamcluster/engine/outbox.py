@@ -80,12 +80,12 @@ class Outbox:
     __slots__ = (
         "_behind",
         "_look_again_at",
-        "_look_at",
         "_on_full",
         "_records_max",
         "_room_for",
         "_waiting",
         "has_ended",
+        "look_at",
         "topics",
     )
 
@@ -100,7 +100,7 @@ class Outbox:
         self.has_ended = False
         self._records_max = records_max
         # How many records a topic may have before it is looked at: a comparison for each record, and no more.
-        self._look_at = min(records_max, FIRST_LOOK_RECORDS)
+        self.look_at = min(records_max, FIRST_LOOK_RECORDS)
         # How many of a topic may wait here before somebody who asks has them looked at again.
         self._look_again_at: dict[str, int] = {}
         self._on_full = on_full
@@ -110,13 +110,13 @@ class Outbox:
 
     def lift(self) -> None:
         """Bound nothing, for an event that must be done in one go."""
-        self._records_max = self._look_at = sys.maxsize
+        self._records_max = self.look_at = sys.maxsize
 
     def bound_again(self) -> None:
         """As the outbox behind it, after `lift`."""
         assert self._behind is not None
         self._records_max = self._behind._records_max
-        self._look_at = min(self._records_max, FIRST_LOOK_RECORDS)
+        self.look_at = min(self._records_max, FIRST_LOOK_RECORDS)
 
     def append(self, topic: str, record: OutputRecord) -> bool:
         """Add one record of any kind; True when the sender had better wait for `room`."""
@@ -125,7 +125,7 @@ class Outbox:
         except KeyError:
             return self._begin(topic, record)
         columns.append(record)
-        return len(columns) > self._look_at and self._is_over(columns)
+        return len(columns) > self.look_at and self.is_over(columns)
 
     def add(self, topic: str, key: bytes | None, value: bytes | None, timestamp: int) -> bool:
         """As `append`, of a record without partition and headers: there may be one for each event."""
@@ -137,22 +137,23 @@ class Outbox:
         values = columns.values
         values.append(value)
         columns.timestamps.append(timestamp)
-        return len(values) > self._look_at and self._is_over(columns)
+        return len(values) > self.look_at and self.is_over(columns)
 
     def _begin(self, topic: str, record: OutputRecord) -> bool:
         columns = self.topics[topic] = OutputColumns()
         columns.append(record)
         if self._records_max < sys.maxsize:
-            self._look_at = min(self._records_max, FIRST_LOOK_RECORDS)
+            self.look_at = min(self._records_max, FIRST_LOOK_RECORDS)
         # What is behind grows when this is moved there, and then this begins anew: no need to ask at each record.
         return self._records_max < 1 or (self._behind is not None and self._behind.is_crowded(topic))
 
-    def _is_over(self, columns: OutputColumns) -> bool:
+    def is_over(self, columns: OutputColumns) -> bool:
+        """More than `look_at` wait for a topic: whether the sender had better wait for `room`."""
         if len(columns) > self._records_max:
             return True
         is_over = self._room_for.is_over(columns)
         # Who does not await goes on, and is not to pay for a look at each record.
-        self._look_at = min(self._records_max, len(columns) + FIRST_LOOK_RECORDS if is_over else 2 * len(columns))
+        self.look_at = min(self._records_max, len(columns) + FIRST_LOOK_RECORDS if is_over else 2 * len(columns))
         return is_over
 
     def is_crowded(self, topic: str) -> bool:
