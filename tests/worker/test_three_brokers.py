@@ -7,12 +7,17 @@ commit waits for brokers that are away as long as the others need, and not longe
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]  # its stub
+from confluent_kafka import Consumer, ElectionType, KafkaError, Producer, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub
+    AdminClient,
+    ConfigResource,
+    PartitionMetadata,
+    ResourceType,
+)
 from confluent_kafka.cimpl import NewPartitions
 
 from streamcluster.errors import BrokerUnreachable
@@ -59,18 +64,27 @@ def brokers() -> Iterator[Broker]:
 
 @pytest.fixture
 def cluster(brokers: Broker) -> Broker:
-    """The same when all three have everything, whatever the test before did: the next one may lose any of them."""
+    """The same when all three have and lead their part, whatever the test before did: the next may lose any of them."""
     admin = AdminClient({"bootstrap.servers": brokers.bootstrap})
 
-    def behind() -> list[str]:
+    def those(is_wrong: Callable[[PartitionMetadata], bool]) -> list[str]:
         return [
             f"{topic.topic}[{one.id}]"
             for topic in admin.list_topics(timeout=SECONDS).topics.values()
             for one in topic.partitions.values()
-            if one.leader < 0 or len(one.isrs) < len(one.replicas)
+            if is_wrong(one)
         ]
 
+    def behind() -> list[str]:
+        return those(lambda one: one.leader < 0 or len(one.isrs) < len(one.replicas))
+
+    def away() -> list[str]:
+        return those(lambda one: one.leader != one.replicas[0])
+
     eventually(lambda: not behind(), IN_SYNC_SECONDS, "all copies are in sync", lambda: str(behind()[:5]))
+    # Who was away leads nothing until it is elected, and then one broker may lead everything.
+    admin.elect_leaders(ElectionType.PREFERRED).result(SECONDS)
+    eventually(lambda: not away(), SECONDS, "each broker leads what it is the first for", lambda: str(away()[:5]))
     return brokers
 
 
