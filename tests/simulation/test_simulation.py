@@ -16,7 +16,7 @@ from .kafka import Brokers, Unsafe
 from .run import run
 from .world import TASKS, World
 
-SEEDS = int(os.environ.get("STREAMCLUSTER_TEST_SEEDS", "150"))
+SEEDS = int(os.environ.get("STREAMCLUSTER_TEST_SEEDS", "100"))
 CHECKOUT = Path(__file__).parent.parent.parent
 
 
