@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -112,3 +113,32 @@ def test_end_waits_for_threads() -> None:
         assert ended == [True]
 
     play(story)
+
+
+def test_a_thread_that_fails_while_all_ends_is_no_news() -> None:
+    """Everything begins anew, so nobody is told of an exception that nobody waits for."""
+    told: list[dict[str, object]] = []
+
+    async def story(effects: Effects) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+        begun, ending = threading.Event(), threading.Event()
+
+        def fail() -> None:
+            begun.set()
+            assert ending.wait(10.0)
+            raise OSError("no answer")
+
+        async def perform() -> None:
+            await effects.in_thread(fail)
+
+        effects.begin(("a",), perform)
+        await asyncio.to_thread(begun.wait, 10.0)
+        end = asyncio.ensure_future(effects.end())
+        await asyncio.sleep(0)
+        ending.set()
+        await end
+        effects.raise_failed()
+
+    play(story)
+    gc.collect()
+    assert told == []

@@ -80,8 +80,14 @@ class Effects:
         """Call it in a thread. Cancelling the effect does not end the thread: see `end`."""
         future = asyncio.get_running_loop().run_in_executor(self._pool, call)
         self._threads.add(future)
-        future.add_done_callback(self._threads.discard)
+        future.add_done_callback(self._thread_ended)
         return await asyncio.shield(future)
+
+    def _thread_ended(self, future: asyncio.Future[Any]) -> None:
+        self._threads.discard(future)
+        if not future.cancelled():
+            # Who was cancelled does not ask any more, and then asyncio would tell the log of it.
+            future.exception()
 
     async def end(self) -> None:
         """Cancel everything, and wait until no thread of it is left."""
