@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar, overload
 
 from .ids import TP
-from .output import NOT_AT_COMMIT, Pairs
+from .output import Pairs
 
 _T_co = TypeVar("_T_co", covariant=True)
 # Of one record: in order; None: it has none; text: why the client cannot read them.
@@ -126,8 +126,3 @@ class Batch:
             None if self.headers is None else self.headers[index],
             self.why,
         )
-
-
-def sent_time(milliseconds: int) -> int:
-    """A record's timestamp, as one that is sent of it gets it."""
-    return milliseconds or NOT_AT_COMMIT

@@ -43,11 +43,12 @@ async def send_yielded(values: AsyncIterator[Any], topic: Topic, cursor: Cursor,
     """
     coders, kept = topic.coders, cursor.kept
     name, encode, carried, bytes_max = topic.name, coders.encode_value, coders.carried, coders.limits.record_bytes_max
-    # The run in hand, if none of its events has headers: its values, how many of them are left, timestamps, the first.
+    # The run in hand, if none of its events has headers: its values, those that are left, timestamps, the first.
     run: Run | None = None
     handed: list[Any] = []
     times: list[int] = []
-    left, first = _none_left, 0
+    left: Any = iter(())
+    first = 0
     # Where the outbox keeps what it gets, until that is taken out.
     topics: Outputs = {}
     columns = OutputColumns()
@@ -59,13 +60,13 @@ async def send_yielded(values: AsyncIterator[Any], topic: Topic, cursor: Cursor,
                 run = None
                 await _give(topic, value, cursor)
                 continue
-            handed, left = run.values, cursor.iterator.__length_hint__
+            handed, left = run.values, cursor.iterator
             times, first = cursor.timestamps(run.batch), run.start - 1
         try:
             data = encode(value)
         except Exception as error:
             raise UnsendableRecord(name, "value", None, value, error) from error
-        count = len(handed) - left()
+        count = len(handed) - left.__length_hint__()
         usual = count and not kept.handed_out
         timestamp = (times[first + count] or NOT_AT_COMMIT) if usual else cursor.timestamp()
         if timestamp > carried.sure:
@@ -83,10 +84,6 @@ async def send_yielded(values: AsyncIterator[Any], topic: Topic, cursor: Cursor,
             columns = topics[name]
         if is_over:
             await outbox.room()
-
-
-def _none_left() -> int:
-    return 0
 
 
 async def _give(sink: Any, value: Any, cursor: Cursor) -> None:

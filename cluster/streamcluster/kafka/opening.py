@@ -31,10 +31,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub fo
 from ..errors import BrokerUnreachable
 from ..ids import TP
 from ..settings import Settings
-from .config import (
-    group_config,
-    offsets_config,
-)
+from .config import group_config, offsets_config
 from .hearing import REFUSED_SECONDS, Connection
 from .verdicts import Verdict, classify, client_error, error_for
 

@@ -93,6 +93,11 @@ class StoreReplay:
     # time.monotonic() when its logs were last asked for their ends.
     asked: float = 0.0
 
+    @classmethod
+    def of(cls, task: TaskId, logs: Iterable[tuple[str, str, int]], store: TaskStore | None = None) -> StoreReplay:
+        """Nothing is read yet. logs: (table, changelog topic, partition)."""
+        return cls(task, [Log(table, TP(topic, partition)) for table, topic, partition in logs], store)
+
     def lag(self) -> int:
         """How many offsets it is behind the ends."""
         return sum(max(0, log.end_offset - log.next_offset) for log in self.logs)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from streamcluster.errors import BrokerUnreachable, StreamclusterError
-from streamcluster.ids import TP, TaskId
+from streamcluster.ids import TaskId
 from streamcluster.kafka.config import FOLLOWER_PART
 from streamcluster.kafka.offsets import Offsets
 from streamcluster.kafka.opening import Connection, Consumer, KafkaError, end_seen
@@ -25,7 +25,7 @@ from streamcluster.settings import Settings
 from streamcluster.stores import StoreFailed, TaskStore
 
 from ..kafka.consumers import open_follower_consumer
-from .changelogs import NEAR_RECORDS, Log, StoreReplay
+from .changelogs import NEAR_RECORDS, StoreReplay
 from .replay import Pace, Replay
 
 _log = logging.getLogger("streamcluster.follow")
@@ -101,7 +101,7 @@ class Follower:
 
     def follow(self, task: TaskId, logs: Iterable[tuple[str, str, int]]) -> None:
         """Open the store of `task` soon, and keep it at the end of its logs: (table, changelog topic, partition)."""
-        self._replay.add(StoreReplay(task, [Log(table, TP(topic, partition)) for table, topic, partition in logs]))
+        self._replay.add(StoreReplay.of(task, logs))
 
     def leave(self, tasks: Iterable[TaskId]) -> None:
         """Follow these no more; when this returns their stores are the caller's. Waits for one batch, or one open."""

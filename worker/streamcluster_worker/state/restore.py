@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from streamcluster.ids import TP, TaskId
+from streamcluster.ids import TaskId
 from streamcluster.kafka.config import CHANGELOG_PART
 from streamcluster.kafka.offsets import Offsets
 from streamcluster.kafka.opening import Connection, Consumer, KafkaError
@@ -17,7 +17,7 @@ from streamcluster.settings import Settings
 from streamcluster.stores import TaskStore
 
 from ..kafka.consumers import open_changelog_consumer
-from .changelogs import Log, StoreReplay, is_cut
+from .changelogs import StoreReplay, is_cut
 from .replay import Pace, Replay
 
 # One fetch thread feeds all partitions, and two tasks keep it busy; more would only make the newest task wait. If they
@@ -75,9 +75,7 @@ class Restorer:
             logs: (table, changelog topic, partition).
         """
         self._restored.pop(task, None)
-        self._replay.add(
-            StoreReplay(task, [Log(table, TP(topic, partition)) for table, topic, partition in logs], store)
-        )
+        self._replay.add(StoreReplay.of(task, logs, store))
 
     def cancel(self, task: TaskId) -> None:
         """Stop restoring `task`; when this returns its store is the caller's. Waits for one batch at most."""
