@@ -19,6 +19,8 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 
 from streamcluster.errors import StreamclusterError
+from streamcluster_coordinator.broker import pinned_versions
+from tests.ledger.broker_faults import SKIPPED, ends_skipped
 from tests.ledger.faults import BROKER_FAULTS, EVENT_AND_STORE_FAULTS, WORKER_AND_HOST_FAULTS
 from tests.ledger.report import replay_command, text_of, times_of, write_json
 from tests.ledger.trial import Options, Result, run_trial
@@ -32,6 +34,9 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=300.0, help="Of faults. Default: 300.")
     parser.add_argument("--hosts", type=int, default=1, help="Coordinators. Default: 1.")
     parser.add_argument("--brokers", type=int, default=3, help="Nodes of the run's own cluster. Default: 3.")
+    parser.add_argument(
+        "--kafka", choices=pinned_versions(), help="The release. Default: one that keeps what it acknowledges."
+    )
     parser.add_argument("--broker", metavar="HOST:PORT", help="Use this one, which gets no faults.")
     parser.add_argument("--workers", type=int, default=2, help="Of each host. Default: 2.")
     parser.add_argument("--rate", type=int, default=2_000, help="Movements a second. Default: 2,000.")
@@ -70,7 +75,9 @@ def run_one(options: Options, directory: Path) -> Result:
         return run_trial(options, prefix, directory, say)
     except (AssertionError, RuntimeError, ValueError, OSError, KafkaException, StreamclusterError) as error:
         traceback.print_exc()
-        violations = {"the run itself": [f"it could not be finished: {type(error).__name__}: {str(error)[:4000]}"]}
+        skipped = f"{SKIPPED}: {ends_skipped(directory / 'kafka')}"
+        said = f"it could not be finished: {type(error).__name__}: {str(error)[:4000]}"
+        violations = {"the run itself": [said, skipped]}
         return Result(options, violations, seconds=time.monotonic() - begin)
 
 
@@ -92,6 +99,7 @@ def main(arguments: list[str]) -> int:
             mean_gap=chosen.mean_gap,
             kinds=tuple(chosen.only),
             bootstrap=chosen.broker,
+            kafka=chosen.kafka,
             guarantee=chosen.guarantee,
         )
         directory = Path(tempfile.mkdtemp(prefix=f"ledger-{seed}-"))

@@ -31,6 +31,8 @@ def replay_command(options: Options) -> str:
         *(f"--only '{kind}'" for kind in options.kinds),
         *([] if options.guarantee == "exactly_once" else [f"--guarantee {options.guarantee}"]),
     ]
+    if options.kafka is not None:
+        words.append(f"--kafka {options.kafka}")
     if options.bootstrap is not None:
         words.append(f"--broker {options.bootstrap}")
     return f"python -m tests.ledger {' '.join(words)}"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamcluster_coordinator.broker import KAFKA_VERSION, pinned_versions
+from tests.ledger.broker_faults import ends_skipped, release_for
 from tests.ledger.faults import (
     BROKER_FAULTS,
     EVENT_AND_STORE_FAULTS,
@@ -54,3 +57,23 @@ def test_only_kinds_that_a_run_has_can_be_asked_for() -> None:
     assert {fault.kind for fault in schedule(3, 500, 5, with_brokers=True, kinds=["kill host"])} == {"kill host"}
     with pytest.raises(ValueError, match="kill broker"):
         schedule(3, 500, 5, with_brokers=False, kinds=["kill broker"])
+
+
+def test_a_lone_broker_is_of_a_release_that_can_be_run() -> None:
+    """And several are of the one that runs by default."""
+    assert release_for(1) in pinned_versions()
+    assert release_for(3) == KAFKA_VERSION
+
+
+def test_what_brokers_skip_is_counted_from_all_their_logs(tmp_path: Path) -> None:
+    """In the words of Kafka 4.4.0, also in logs that were rolled."""
+    said = (
+        "[2026-11-28 16:35:16,395] INFO [Transaction Marker Channel Manager 1]: Couldn't find leader endpoint for "
+        "partitions Set(t-5, __consumer_offsets-3) while trying to send transaction markers for s0, these partitions "
+        "are likely deleted already and hence can be skipped (TransactionMarkerChannelManager)\n"
+    )
+    for node, name, text in ((1, "server.log", f"up\n{said}"), (1, "server.log.1", said), (2, "server.log", "up\n")):
+        (tmp_path / f"node-{node}").mkdir(exist_ok=True)
+        (tmp_path / f"node-{node}" / name).write_text(text)
+
+    assert ends_skipped(tmp_path) == 2

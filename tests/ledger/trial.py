@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from streamcluster_coordinator.broker import Broker
-from tests.ledger.broker_faults import BrokerFaults
+from tests.ledger.broker_faults import SKIPPED, BrokerFaults, ends_skipped, release_for
 from tests.ledger.chaos import Action, Chaos, Done
 from tests.ledger.checks import verdict
 from tests.ledger.checks_running import calm_stretches
@@ -71,6 +71,7 @@ CALM_SECONDS, LONG_SECONDS = 45.0, 200.0
 class Options:
     """One run. brokers: nodes of a cluster of its own; bootstrap: a running one in place of it, which is left alone.
 
+    kafka: the release that the cluster runs; by default one that keeps what it acknowledges (`release_for`).
     guarantee: with at_least_once the checks have to turn red, which proves that they can on real processes.
     """
 
@@ -86,6 +87,7 @@ class Options:
     catch_up_seconds: float = 90.0
     kinds: tuple[str, ...] = ()
     bootstrap: str | None = None
+    kafka: str | None = None
     guarantee: str = "exactly_once"
 
     @property
@@ -118,7 +120,8 @@ def own_broker(options: Options, directory: Path) -> Iterator[Broker | None]:
     if not options.has_own_brokers:
         yield None
         return
-    with Broker(brokers=options.brokers, data_dir=directory) as broker:
+    kafka = options.kafka or release_for(options.brokers)
+    with Broker(brokers=options.brokers, data_dir=directory, kafka=kafka) as broker:
         yield broker
 
 
@@ -196,7 +199,7 @@ class Trial:
             recoveries(self.chaos.done, seen),
             movements=len(observed.acked),
             refused=sum(len(feed.errors) for feed in feeds),
-            evidence=evidence_of(observed),
+            evidence=evidence_of(observed) | {SKIPPED: ends_skipped(self._directory / "kafka")},
             seconds=time.monotonic() - begin,
         )
 

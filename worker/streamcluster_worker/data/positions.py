@@ -112,6 +112,6 @@ def _committed(clients: Clients, settings: Settings, tps: list[TP]) -> dict[TP, 
             f"The coordinator of group {settings.app_id} answers, and has held back the committed offsets of "
             f"{len(tps)} partitions for {POSITIONS_SECONDS_MAX:.0f} s: a transaction that sets them has not ended. One "
             f"of this app ends within {settings.transaction_timeout:.0f} s (transaction_timeout). If this goes on, "
-            "the broker has missed its end (Kafka 4 may, when it is killed and up again at once): restart the broker "
-            "that coordinates the group."
+            "the broker has lost its end, as one of Kafka 4.2 to 4.4 may that is the only one and was killed. Starting "
+            "it again does not help; what does: docs/hosts.md, A transaction's end."
         ) from error
