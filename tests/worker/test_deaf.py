@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 
 from streamcluster.ids import TP, TaskId
-from streamcluster.kafka import hearing, offsets
+from streamcluster.kafka import hearing, offsets, opening
 from streamcluster.kafka.offsets import Offsets
 from streamcluster.kafka.opening import Connection, Consumer, connect, open_group_consumer
 from streamcluster.kafka.verdicts import ResetNeeded
@@ -164,8 +164,13 @@ def test_a_standby_is_fed_by_another_one(
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A commit soon looks whether its producer is deaf."""
     monkeypatch.setattr(committer, "QUIET_SECONDS", QUIET_SECONDS)
-    for name in ("QUIET_SECONDS", "_LOOK_SECONDS", "_AGAIN_HEARD_SECONDS"):
-        monkeypatch.setattr(sender, name, QUIET_SECONDS)
+    for module, name in (
+        (sender, "QUIET_SECONDS"),
+        (sender, "_LOOK_SECONDS"),
+        (opening, "_DEAF_SECONDS"),
+        (opening, "_AGAIN_HEARD_SECONDS"),
+    ):
+        monkeypatch.setattr(module, name, QUIET_SECONDS)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -201,7 +206,7 @@ def test_a_transaction_does_not_wait_for_a_deaf_producer(
         assert producer.flush(SECONDS) == 0
     own_broker.pause(1)
     # As if the broker answered others.
-    monkeypatch.setattr(sender, "find_group", lambda *_: None)
+    monkeypatch.setattr(opening, "find_group", lambda *_: None)
     with pytest.raises(ResetNeeded, match="do not answer this one"):
         one.commit({} if early else records, {}, {})
     one.close()

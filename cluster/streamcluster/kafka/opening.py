@@ -32,8 +32,8 @@ from ..errors import BrokerUnreachable
 from ..ids import TP
 from ..settings import Settings
 from .config import group_config, offsets_config
-from .hearing import REFUSED_SECONDS, Connection
-from .verdicts import Verdict, classify, client_error, error_for
+from .hearing import REFUSED_SECONDS, Connection, is_answered
+from .verdicts import ResetNeeded, Verdict, classify, client_error, error_for
 
 __all__ = [
     "OFFSET_BEGINNING",
@@ -53,6 +53,7 @@ __all__ = [
     "find_group",
     "find_leaders",
     "first_answer",
+    "give_up_if_deaf",
     "is_missing",
     "missing_topics",
     "open_client",
@@ -73,6 +74,9 @@ _LEADERS_SECONDS = 0.25
 _AGAIN_SECONDS = 0.02
 # A new client has found it after 0.1 s, and asks one that does not answer for as long as it is let.
 _GROUP_SECONDS = 1.0
+# Whether anybody answers the client that had no answer; and what it gets to hear brokers again that have come back: it
+# looks for them once a second.
+_DEAF_SECONDS, _AGAIN_HEARD_SECONDS = 2.0, 5.0
 
 
 def connect(
@@ -257,6 +261,20 @@ def find_group(settings: Settings, timeout: float) -> None:
 
     what = f"Waiting for the coordinator of group {settings.app_id}"
     retry(what, ask, time.monotonic() + timeout, ("retriable", "unreachable"))
+
+
+def give_up_if_deaf(settings: Settings, what: str, producer: Producer, seconds: float) -> None:
+    """Raise if the producer hears no broker, and a new client does, within so many seconds.
+
+    Raises:
+        ResetNeeded: it may be so for good (see hearing.py).
+        BrokerUnreachable, ConfigurationError: as `find_group`.
+    """
+    if is_answered(producer, settings.dead_letters, _DEAF_SECONDS):
+        return
+    find_group(settings, seconds)
+    if not is_answered(producer, settings.dead_letters, _AGAIN_HEARD_SECONDS):
+        raise ResetNeeded(what, "reset", "brokers answer a new client, and do not answer this one")
 
 
 def open_client(kind: type[_T], config: Mapping[str, object], connection: Connection) -> _T:

@@ -19,13 +19,14 @@ from streamcluster.kafka.opening import (
     TopicPartition,
     error_of,
     find_group,
+    give_up_if_deaf,
     retry,
 )
 from streamcluster.kafka.verdicts import ResetNeeded, is_silence
 from streamcluster.output import OutputColumns
 from streamcluster.settings import Settings
 
-from .sender import Sender, give_up_if_deaf
+from .sender import Sender
 
 # It takes milliseconds, and seconds while a new coordinator loads its groups: giving that up costs the transaction.
 _OFFSETS_SECONDS = 5.0

@@ -15,14 +15,14 @@ from typing import Any, cast
 from streamcluster.errors import BrokerUnreachable, StreamclusterError
 from streamcluster.ids import TP
 from streamcluster.kafka.config import PRODUCED_OVERHEAD_BYTES, PRODUCER_QUEUE_RECORDS, producer_queue_bytes
-from streamcluster.kafka.hearing import QUIET_SECONDS, is_answered
+from streamcluster.kafka.hearing import QUIET_SECONDS
 from streamcluster.kafka.opening import (
     KafkaError,
     KafkaException,
     Message,
     Producer,
     error_of,
-    find_group,
+    give_up_if_deaf,
     missing_topics,
 )
 from streamcluster.kafka.verdicts import RecordRefused, ResetNeeded, classify, error_for
@@ -34,10 +34,8 @@ from ..kafka.native import give, size_of, take_missed, why_not_for
 OnDelivery = Callable[[KafkaError | None, Message], None]
 
 _BATCH_RECORDS = 5_000
-# For a question after an answer did not come: which topics are gone, whether anybody is there.
+# For a question after an answer did not come: which topics are gone.
 _LOOK_SECONDS = 2.0
-# What a client gets to hear brokers again that have come back: it looks for them once a second.
-_AGAIN_HEARD_SECONDS = 5.0
 # In which the client tells of an error that ended it: it has told already, to a queue of its own.
 _REASON_SECONDS = 1.0
 
@@ -228,20 +226,6 @@ class Sender:
 
     def _empty(self) -> None:
         self._queued_bytes = self._record_bytes = 0
-
-
-def give_up_if_deaf(settings: Settings, what: str, producer: Producer, seconds: float) -> None:
-    """Raise if the producer hears no broker, and a new client does, within so many seconds.
-
-    Raises:
-        ResetNeeded: it may be so for good (see hearing.py).
-        BrokerUnreachable, ConfigurationError: as `find_group`.
-    """
-    if is_answered(producer, settings.dead_letters, _LOOK_SECONDS):
-        return
-    find_group(settings, seconds)
-    if not is_answered(producer, settings.dead_letters, _AGAIN_HEARD_SECONDS):
-        raise ResetNeeded(what, "reset", "brokers answer a new client, and do not answer this one")
 
 
 def _serve(what: str, call: Callable[[], int]) -> int:
