@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 Pairs = list[tuple[str, bytes | None]]
@@ -105,11 +105,3 @@ class OutputColumns:
             self.headers = []
         self.headers += [None] * (len(self.values) - len(self.headers))
         return self.headers
-
-
-def columns_of(records: Iterable[OutputRecord]) -> OutputColumns:
-    """These records as columns."""
-    columns = OutputColumns()
-    for record in records:
-        columns.append(record)
-    return columns

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from streamcluster import App, Stream
 from streamcluster.engine.intake import SINGLE_EVENTS
 from streamcluster.engine.outbox import Outbox, Outputs, merge
-from streamcluster.output import OutputColumns, OutputRecord, columns_of
+from streamcluster.output import OutputColumns, OutputRecord
 from streamcluster.testing import Driver
+from tests.columns import columns_of
 
 SOME = st.binary(max_size=3)
 HEADERS = st.sampled_from([None, None, None, [("h", b"v")]])

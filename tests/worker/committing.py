@@ -11,12 +11,13 @@ from confluent_kafka import Message, TopicPartition
 from streamcluster.ids import TP
 from streamcluster.kafka.offsets import Offsets, read_committed_positions
 from streamcluster.kafka.opening import Connection, KafkaError
-from streamcluster.output import OutputColumns, columns_of, output_of
+from streamcluster.output import OutputColumns, output_of
 from streamcluster.settings import Settings
 from streamcluster_worker.data.committer import Committer
 from streamcluster_worker.kafka.consumers import open_changelog_consumer
 from streamcluster_worker.kafka.native import why_not_native
 from streamcluster_worker.kafka.producers import open_producer, open_transactional_producer
+from tests.columns import columns_of
 
 Guarantee = Literal["exactly_once", "at_least_once"]
 Options = dict[str, str | int | float | bool]

@@ -13,7 +13,7 @@ from streamcluster.ids import TP, TaskId
 from streamcluster.kafka.offsets import Offsets, read_committed_positions
 from streamcluster.kafka.opening import Connection, KafkaError
 from streamcluster.kafka.verdicts import RecordRefused, ResetNeeded
-from streamcluster.output import OutputColumns, columns_of, output_of
+from streamcluster.output import OutputColumns, output_of
 from streamcluster.settings import Settings
 from streamcluster.topology.murmur2 import partition_for
 from streamcluster_worker.data import positions
@@ -22,6 +22,7 @@ from streamcluster_worker.data.clients import Clients
 from streamcluster_worker.data.sender import is_refused
 from streamcluster_worker.kafka.consumers import open_consumer
 from streamcluster_worker.kafka.producers import open_transactional_producer
+from tests.columns import columns_of
 from tests.conftest import MakeTopic
 from tests.process.waiting import eventually
 from tests.worker.committing import PATHS, Bench, records

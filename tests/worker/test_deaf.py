@@ -18,7 +18,7 @@ from streamcluster.kafka import hearing, offsets, opening
 from streamcluster.kafka.offsets import Offsets
 from streamcluster.kafka.opening import Connection, Consumer, connect, open_group_consumer
 from streamcluster.kafka.verdicts import ResetNeeded
-from streamcluster.output import columns_of, output_of
+from streamcluster.output import output_of
 from streamcluster.settings import Settings
 from streamcluster.stores import MemoryStore
 from streamcluster_coordinator.broker import Broker
@@ -29,6 +29,7 @@ from streamcluster_worker.data.committer import Committer
 from streamcluster_worker.kafka.consumers import open_consumer
 from streamcluster_worker.kafka.producers import open_producer, open_transactional_producer
 from streamcluster_worker.state import follow, restore
+from tests.columns import columns_of
 from tests.conftest import MakeTopic
 from tests.process import topics
 from tests.process.waiting import eventually

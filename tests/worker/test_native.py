@@ -20,11 +20,12 @@ from streamcluster.ids import TP
 from streamcluster.kafka.offsets import Offsets
 from streamcluster.kafka.opening import Connection, Producer
 from streamcluster.kafka.verdicts import ResetNeeded
-from streamcluster.output import OutputColumns, OutputRecord, Pairs, columns_of, output_of
+from streamcluster.output import OutputColumns, OutputRecord, Pairs, output_of
 from streamcluster.settings import Settings
 from streamcluster_worker.data.sender import Sender
 from streamcluster_worker.kafka.native import give, size_of, take_missed, why_not_for, why_not_native, with_plugin
 from streamcluster_worker.kafka.producers import open_producer, open_transactional_producer
+from tests.columns import columns_of
 from tests.conftest import MakeTopic
 from tests.process.waiting import eventually
 from tests.worker.committing import PATHS, SECONDS, Bench

@@ -15,12 +15,13 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from streamcluster.batch import Batch, KafkaRecord
 from streamcluster.ids import TP
 from streamcluster.kafka.opening import Connection, KafkaError
-from streamcluster.output import OutputRecord, columns_of
+from streamcluster.output import OutputRecord
 from streamcluster.settings import Settings
 from streamcluster_worker.kafka.batches import Instead, batches_of, take
 from streamcluster_worker.kafka.consumers import open_changelog_consumer, open_consumer
 from streamcluster_worker.kafka.native import is_taken_natively, take_natively, with_plugin
 from streamcluster_worker.kafka.producers import open_producer
+from tests.columns import columns_of
 from tests.conftest import MakeTopic
 from tests.process.poison import send_with_headers
 from tests.process.waiting import eventually

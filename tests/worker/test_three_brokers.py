@@ -27,13 +27,14 @@ from streamcluster.kafka.offsets import Offsets, read_committed_positions
 from streamcluster.kafka.opening import Connection, open_group_consumer
 from streamcluster.kafka.opening import Producer as Transactional
 from streamcluster.kafka.verdicts import ResetNeeded, classify
-from streamcluster.output import columns_of, output_of
+from streamcluster.output import output_of
 from streamcluster.settings import Settings, make_settings
 from streamcluster_coordinator.admin.brokers import Brokers
 from streamcluster_coordinator.broker import Broker
 from streamcluster_coordinator.control.topics import control_topics
 from streamcluster_worker.data.committer import Committer
 from streamcluster_worker.kafka.producers import open_transactional_producer
+from tests.columns import columns_of
 from tests.process import topics
 from tests.process.waiting import eventually
 
