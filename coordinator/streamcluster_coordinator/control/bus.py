@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
-import time
 from collections.abc import Callable
 
 import msgspec
@@ -28,6 +26,7 @@ from ..dropped import Dropped
 from ..records.report import HostReport, decode_report, encode_report
 from ..records.signatures import Signatures
 from ..records.snapshot import status_topic
+from .listening import Listening
 from .topics import STATUS_BYTES_MAX
 
 logger = logging.getLogger("streamcluster.coordinator")
@@ -38,8 +37,6 @@ _DELIVERY_MS = 3_000
 _QUEUE_RECORDS = 100
 _QUEUE_KBYTES = 32 * 1024
 _LAST_WORDS_SECONDS = 1.0
-# For a thread that ends within _POLL_SECONDS: it must not meet a closed consumer, however busy the machine is.
-_THREAD_SECONDS = 10.0
 
 
 class StatusBus:
@@ -59,13 +56,12 @@ class StatusBus:
     __slots__ = (
         "_consumer",
         "_dropped",
-        "_ended",
+        "_listening",
         "_on_report",
         "_producer",
         "_refused",
         "_settings",
         "_signatures",
-        "_thread",
         "_topic",
     )
 
@@ -79,7 +75,6 @@ class StatusBus:
         self._settings = settings
         self._topic = status_topic(settings.app_id)
         self._on_report = on_report
-        self._ended = False
         self._signatures = signatures
         self._dropped = dropped
         self._producer = Replaceable(self._open_producer)
@@ -88,8 +83,8 @@ class StatusBus:
         self._consumer = Replaceable(self._open_consumer)
         start = self._end(settings.connect_timeout)
         self._consumer.get().assign([TopicPartition(self._topic, 0, start)])
-        self._thread = threading.Thread(target=self._run, name="status-bus", daemon=True)
-        self._thread.start()
+        self._listening = Listening("status-bus", self._topic, dropped, self._turn)
+        self._listening.start()
 
     def publish(self, report: HostReport) -> None:
         """Send a report, if the broker takes it soon. Does not wait."""
@@ -123,9 +118,7 @@ class StatusBus:
         if self._producer.client is not None:
             with contextlib.suppress(KafkaException, SystemError):
                 self._producer.client.flush(_LAST_WORDS_SECONDS)
-        self._ended = True
-        if self._thread is not threading.current_thread():
-            self._thread.join(_THREAD_SECONDS)
+        self._listening.end()
         self._consumer.drop()
 
     def _open_consumer(self) -> Consumer:
@@ -174,18 +167,10 @@ class StatusBus:
 
     def is_listening(self) -> bool:
         """Whether the thread is there; when it is not, nobody is heard any more."""
-        return self._thread.is_alive()
+        return self._listening.is_alive()
 
     def _lose(self, reason: str) -> None:
         self._dropped.add(f"reports of this host to topic {self._topic}", reason)
-
-    def _run(self) -> None:
-        while not self._ended:
-            try:
-                self._turn()
-            except Exception as error:  # noqa: BLE001 (the boundary of a thread without which this host is deaf)
-                self._dropped.add(f"topic {self._topic}", f"{type(error).__name__}: {error}", traceback=error)
-                time.sleep(_POLL_SECONDS)
 
     def _turn(self) -> None:
         if self._consumer.is_quiet:

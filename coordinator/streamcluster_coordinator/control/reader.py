@@ -28,6 +28,7 @@ from streamcluster.settings import Settings
 from ..dropped import Dropped
 from ..records.signatures import Signatures
 from ..records.snapshot import Snapshot, control_topic, decode_snapshot
+from .listening import Listening
 from .watch import TopicWatch
 
 logger = logging.getLogger("streamcluster.coordinator")
@@ -36,8 +37,6 @@ _POLL_SECONDS = 0.2
 _ASK_SECONDS = 2.0
 _END_SECONDS = 3 * _ASK_SECONDS
 _ANSWER_SECONDS = 0.5
-# For a thread that ends within the ones above: it must not meet a closed consumer, however busy the machine is.
-_THREAD_SECONDS = 10.0
 _LOST = (
     KafkaError._AUTO_OFFSET_RESET,
     KafkaError.OFFSET_OUT_OF_RANGE,
@@ -62,14 +61,13 @@ class ControlReader:
         "_changed",
         "_consumer",
         "_dropped",
-        "_ended",
+        "_listening",
         "_offsets",
         "_on_failure",
         "_on_snapshot",
         "_on_unread",
         "_signatures",
         "_skip",
-        "_thread",
         "_topic",
         "_watch",
         "failure",
@@ -110,7 +108,6 @@ class ControlReader:
         }
         self._consumer = Replaceable(lambda: open_client(Consumer, config, Connection(SILENT)))
         self._changed = threading.Condition()
-        self._ended = False
         self.last: Snapshot | None = None
         # Why the newest record was passed over; None: it was not.
         self.unread: str | None = None
@@ -120,8 +117,8 @@ class ControlReader:
         self.position = 0
         self.failure: StateIncompatible | None = None
         self._read_from(OFFSET_BEGINNING)
-        self._thread = threading.Thread(target=self._run, name="control-reader", daemon=True)
-        self._thread.start()
+        self._listening = Listening("control-reader", self._topic, dropped, self._turn)
+        self._listening.start()
 
     def catch_up(self, deadline: float) -> Snapshot | None:
         """Read to the end that the log has now (READ_UNCOMMITTED), and return the newest snapshot. Blocks.
@@ -157,9 +154,7 @@ class ControlReader:
 
     def close(self) -> None:
         """Stop the thread and the consumer. Blocks for a fraction of a second."""
-        self._ended = True
-        if self._thread is not threading.current_thread():
-            self._thread.join(_THREAD_SECONDS)
+        self._listening.end()
         self._consumer.drop()
 
     def _end(self, deadline: float) -> int:
@@ -176,15 +171,7 @@ class ControlReader:
 
     def is_listening(self) -> bool:
         """Whether the thread is there, or has said why it is not."""
-        return self._thread.is_alive() or self.failure is not None
-
-    def _run(self) -> None:
-        while not self._ended and self.failure is None:
-            try:
-                self._turn()
-            except Exception as error:  # noqa: BLE001 (the boundary of a thread without which this host is deaf)
-                self._dropped.add(f"topic {self._topic}", f"{type(error).__name__}: {error}", traceback=error)
-                time.sleep(_POLL_SECONDS)
+        return self._listening.is_alive() or self.failure is not None
 
     def _turn(self) -> None:
         if (reason := self._watch.look()) is not None:
@@ -271,4 +258,5 @@ class ControlReader:
         with self._changed:
             self.failure = failure
             self._changed.notify_all()
+        self._listening.end()
         self._on_failure(failure)
