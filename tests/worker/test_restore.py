@@ -16,7 +16,7 @@ from streamcluster.kafka.opening import Connection
 from streamcluster.settings import Settings
 from streamcluster.stores import MemoryStore
 from streamcluster_worker.kafka.producers import open_transactional_producer
-from streamcluster_worker.state.changelogs import Plan, plan
+from streamcluster_worker.state.changelogs import Course, course_of
 from streamcluster_worker.state.memory import Memory
 from streamcluster_worker.state.restore import Restorer
 from streamcluster_worker.state.rocks import RocksStore
@@ -69,22 +69,22 @@ def rig(broker_url: str, topic_prefix: str) -> Iterator[Rig]:
 @pytest.mark.parametrize(
     ("stored", "begin", "end", "expected"),
     [
-        (None, 0, 10, Plan(0, 10)),
-        (None, 4, 4, Plan(4, 4)),
-        (7, 3, 10, Plan(7, 10)),
-        (10, 0, 10, Plan(10, 10)),
-        (3, 3, 10, Plan(3, 10)),
+        (None, 0, 10, Course(0, 10)),
+        (None, 4, 4, Course(4, 4)),
+        (7, 3, 10, Course(7, 10)),
+        (10, 0, 10, Course(10, 10)),
+        (3, 3, 10, Course(3, 10)),
     ],
 )
-def test_plan_starts_at_the_stored_offset(stored: int | None, begin: int, end: int, expected: Plan) -> None:
+def test_course_starts_at_the_stored_offset(stored: int | None, begin: int, end: int, expected: Course) -> None:
     """Without an offset a replay starts at the log's begin; with one that the log still has, there."""
-    assert plan(stored, begin, end) == expected
+    assert course_of(stored, begin, end) == expected
 
 
 @pytest.mark.parametrize(("stored", "begin", "end"), [(2, 3, 10), (11, 0, 10), (5, 0, 0)])
 def test_plan_forgets_a_store_that_the_log_cannot_complete(stored: int, begin: int, end: int) -> None:
     """A trimmed log and a re-created topic both mean: empty the shard, start at the begin, and say why."""
-    found = plan(stored, begin, end)
+    found = course_of(stored, begin, end)
     assert (found.first_offset, found.end_offset) == (begin, end)
     assert found.forget is not None
     assert str(stored) in found.forget

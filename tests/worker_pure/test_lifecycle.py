@@ -10,17 +10,18 @@ from streamcluster.ids import TaskId
 from streamcluster_worker.lifecycle import (
     Close,
     Closed,
+    CloseStandbys,
     Damaged,
     DrainRequested,
     Effect,
     Event,
-    Follow,
     Followed,
     Granted,
     Lifecycle,
     Lost,
     Open,
     Opened,
+    OpenStandbys,
     Reopen,
     Restore,
     Restored,
@@ -31,7 +32,6 @@ from streamcluster_worker.lifecycle import (
     TellFollowing,
     TellReady,
     TellReleased,
-    Unfollow,
 )
 
 T = TaskId(2, 0)
@@ -41,11 +41,11 @@ V = TaskId(3, 0)
 # (state, event) -> (next state, effects). "absent" is no entry. What is not in the table changes nothing.
 TABLE: dict[tuple[str, str], tuple[str, list[Effect]]] = {
     ("absent", "granted"): ("opening", [Open((T,))]),
-    ("absent", "followed"): ("standby", [Follow((T,)), TellFollowing(5, (T,))]),
+    ("absent", "followed"): ("standby", [OpenStandbys((T,)), TellFollowing(5, (T,))]),
     ("absent", "revoked"): ("absent", [TellReleased(5, (T,))]),
     ("standby", "granted"): ("opening", [Open((T,))]),
     ("standby", "followed"): ("standby", [TellFollowing(5, (T,))]),
-    ("standby", "dropped"): ("absent", [Unfollow((T,)), TellFollowing(5, ())]),
+    ("standby", "dropped"): ("absent", [CloseStandbys((T,)), TellFollowing(5, ())]),
     ("standby", "revoked"): ("standby", [TellReleased(5, (T,))]),
     ("opening", "opened"): ("restoring", [Restore(T)]),
     ("opening", "revoked"): ("closing", [Close((T,))]),
@@ -153,7 +153,7 @@ def test_grant_of_an_earlier_session_is_dropped_whatever_its_epoch() -> None:
 def test_follow_is_the_whole_list() -> None:
     """Those that are not in it any more are closed before the answer, those that are new are opened, others stay."""
     life = Lifecycle(states={T: "standby", U: "standby"})
-    assert play(life, Followed(2, (V, U))) == [Unfollow((T,)), Follow((V,)), TellFollowing(2, (U, V))]
+    assert play(life, Followed(2, (V, U))) == [CloseStandbys((T,)), OpenStandbys((V,)), TellFollowing(2, (U, V))]
     assert life.states == {U: "standby", V: "standby"}
     assert play(life, Followed(1, ())) == []
 
@@ -168,7 +168,7 @@ def test_follow_leaves_tasks_alone_that_we_own() -> None:
 def test_promotion_goes_through_opening_and_restoring() -> None:
     """A standby that is granted is opened, which finds its store open, and restored, which replays the tail."""
     life = Lifecycle()
-    assert play(life, Followed(1, (T,)), Granted(2, (T,))) == [Follow((T,)), TellFollowing(1, (T,)), Open((T,))]
+    assert play(life, Followed(1, (T,)), Granted(2, (T,))) == [OpenStandbys((T,)), TellFollowing(1, (T,)), Open((T,))]
     assert play(life, Opened(T), Restored(T)) == [Restore(T), Run(T)]
     assert play(life, Followed(3, ())) == [TellFollowing(3, ())]
     assert life.states == {T: "running"}
@@ -178,7 +178,7 @@ def test_task_that_is_closing_is_followed_once_it_is_released() -> None:
     """An owner becomes a standby: released first, and then in the list that it follows."""
     life = Lifecycle(states={T: "running"}, epoch=1)
     assert play(life, Revoked(2, (T,)), Followed(3, (T,))) == [Close((T,)), TellFollowing(3, ())]
-    assert play(life, Closed(T)) == [TellReleased(3, (T,)), Follow((T,)), TellFollowing(3, (T,))]
+    assert play(life, Closed(T)) == [TellReleased(3, (T,)), OpenStandbys((T,)), TellFollowing(3, (T,))]
     assert life.states == {T: "standby"}
 
 
@@ -193,9 +193,9 @@ def test_follow_taken_back_while_closing_is_forgotten() -> None:
 def test_drain_lets_standbys_go() -> None:
     """Standbys hold up nothing; lists that come in the meantime are dropped."""
     life = Lifecycle(states={T: "running", U: "standby"})
-    assert play(life, DrainRequested(), Followed(1, (V,))) == [Unfollow((U,)), Close((T,))]
+    assert play(life, DrainRequested(), Followed(1, (V,))) == [CloseStandbys((U,)), Close((T,))]
     assert play(life, Closed(T)) == [TellReleased(0, (T,)), TellDrained()]
-    assert play(Lifecycle(states={U: "standby"}), DrainRequested()) == [Unfollow((U,)), TellDrained()]
+    assert play(Lifecycle(states={U: "standby"}), DrainRequested()) == [CloseStandbys((U,)), TellDrained()]
 
 
 def test_drain_ends_when_the_clients_are_lost() -> None:
@@ -260,10 +260,10 @@ def test_no_task_runs_without_having_been_opened_and_restored(events: list[Event
                 case Close(tasks):
                     assert {last[task] for task in tasks} <= {"open", "restore", "run"}
                     last.update(dict.fromkeys(tasks, "close"))
-                case Follow(tasks):
+                case OpenStandbys(tasks):
                     assert {last.get(task, "close") for task in tasks} == {"close"}
                     last.update(dict.fromkeys(tasks, "follow"))
-                case Unfollow(tasks):
+                case CloseStandbys(tasks):
                     assert {last[task] for task in tasks} == {"follow"}
                     last.update(dict.fromkeys(tasks, "close"))
                 case TellFollowing(_, tasks):

@@ -133,14 +133,14 @@ class Close:
 
 
 @dataclass(frozen=True, slots=True)
-class Follow:
+class OpenStandbys:
     """Open the stores of these tasks and keep them at the end of their changelogs."""
 
     tasks: tuple[TaskId, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Unfollow:
+class CloseStandbys:
     """Follow these tasks no more, and close their stores."""
 
     tasks: tuple[TaskId, ...]
@@ -175,7 +175,17 @@ class TellDrained:
 
 
 Effect = (
-    Open | Reopen | Restore | Run | Close | Follow | Unfollow | TellReady | TellFollowing | TellReleased | TellDrained
+    Open
+    | Reopen
+    | Restore
+    | Run
+    | Close
+    | OpenStandbys
+    | CloseStandbys
+    | TellReady
+    | TellFollowing
+    | TellReleased
+    | TellDrained
 )
 
 
@@ -264,14 +274,14 @@ class Lifecycle:
     def _follow(self, tasks: Iterable[TaskId]) -> list[Effect]:
         new = tuple(tasks)
         self.states.update(dict.fromkeys(new, "standby"))
-        follow: list[Effect] = [Follow(new)] if new else []
+        follow: list[Effect] = [OpenStandbys(new)] if new else []
         return [*follow, TellFollowing(self.epoch, self._those("standby"))]
 
     def _unfollow(self, tasks: Iterable[TaskId]) -> list[Effect]:
         gone = tuple(tasks)
         for task in gone:
             del self.states[task]
-        return [Unfollow(gone)] if gone else []
+        return [CloseStandbys(gone)] if gone else []
 
     def _close(self, tasks: tuple[TaskId, ...]) -> list[Effect]:
         closing = tuple(task for task in tasks if self.states[task] != "closing")

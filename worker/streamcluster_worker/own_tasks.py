@@ -143,10 +143,10 @@ class OwnTasks:
                 await self.close(tasks)
                 for task in tasks:
                     self._happened(life.Closed(task))
-            case life.Follow(tasks):
+            case life.OpenStandbys(tasks):
                 for task in tasks:
                     session.follower.follow(task, reads_of(self._config.topology, task))
-            case life.Unfollow(tasks):
+            case life.CloseStandbys(tasks):
                 await self._effects.in_thread(lambda: session.follower.drop(tasks))
 
     async def _open(self, tasks: tuple[TaskId, ...]) -> None:

@@ -265,7 +265,7 @@ class Worker:
                 # Each by itself: one whose event takes long keeps no other from its next owner.
                 for task in tasks:
                     self._effects.begin((task,), partial(self._own.perform, life.Close((task,))))
-            case life.Follow(tasks) | life.Unfollow(tasks):
+            case life.OpenStandbys(tasks) | life.CloseStandbys(tasks):
                 self._effects.begin((*tasks, "following"), lambda: self._own.perform(effect))
             case life.Open(tasks):
                 self._effects.begin(tasks, lambda: self._own.perform(effect))

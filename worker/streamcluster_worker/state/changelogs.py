@@ -23,7 +23,7 @@ PAUSE_SECONDS = (0.1, 10.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Course:
     """Where the replay of one log starts and ends; forget: a reason to empty the shard first, or None."""
 
     first_offset: int
@@ -31,7 +31,7 @@ class Plan:
     forget: str | None = None
 
 
-def plan(stored_next_offset: int | None, begin_offset: int, end_offset: int) -> Plan:
+def course_of(stored_next_offset: int | None, begin_offset: int, end_offset: int) -> Course:
     """Decide the replay of one log.
 
     Args:
@@ -40,14 +40,14 @@ def plan(stored_next_offset: int | None, begin_offset: int, end_offset: int) -> 
         end_offset: its end, READ_UNCOMMITTED, asked after the fence.
     """
     if stored_next_offset is None:
-        return Plan(begin_offset, end_offset)
+        return Course(begin_offset, end_offset)
     if stored_next_offset < begin_offset:
         reason = f"the changelog begins at {begin_offset}, after {stored_next_offset}, where the store is"
-        return Plan(begin_offset, end_offset, reason)
+        return Course(begin_offset, end_offset, reason)
     if stored_next_offset > end_offset:
         reason = f"the changelog ends at {end_offset}, before {stored_next_offset}, where the store is: a new topic?"
-        return Plan(begin_offset, end_offset, reason)
-    return Plan(stored_next_offset, end_offset)
+        return Course(begin_offset, end_offset, reason)
+    return Course(stored_next_offset, end_offset)
 
 
 @dataclass(slots=True)
@@ -119,7 +119,7 @@ def set_course(
     """Plan each log of a task, and empty the shards that must start anew."""
     for log in logs:
         stored = store.changelog_next_offset(log.table)
-        course = plan(stored, begins[log.tp], ends[log.tp])
+        course = course_of(stored, begins[log.tp], ends[log.tp])
         if course.forget is not None:
             _log.warning("Task %s, table %s: restored from the start: %s", task, log.table, course.forget)
             store.forget(log.table)
