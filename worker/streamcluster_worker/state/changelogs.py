@@ -1,11 +1,12 @@
 """Changelogs: where the replay of one starts, how far it is, and its records as rows.
 
-It decides what a store and a log make of each other (`plan`); it opens no client and knows no thread.
+It decides what a store and a log make of each other (`course_of`); it opens no client and knows no thread.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import cast
@@ -102,11 +103,71 @@ class StoreReplay:
         """How many offsets it is behind the ends."""
         return sum(max(0, log.end_offset - log.next_offset) for log in self.logs)
 
+    def ask_now(self) -> None:
+        """Its logs are about to be asked for their ends."""
+        self.asked = time.monotonic()
+
+    def count_restart(self) -> None:
+        """Its log was cut, and it begins again."""
+        self.restarts += 1
+
     def look(self, ends: Mapping[TP, int]) -> None:
         """Its logs have grown to these ends. Once it is near, it stays so."""
         for log in self.logs:
             log.end_offset = max(log.end_offset, ends.get(log.tp, 0))
         self.near = self.near or self.lag() <= NEAR_RECORDS
+
+    def opens(self) -> None:
+        """Its store is being opened from now on."""
+        self.opening = True
+
+    def opened(self, store: TaskStore | None) -> None:
+        """That is over; None: it could not be."""
+        self.opening = False
+        if store is not None:
+            self.store = store
+
+    def lose_store(self) -> None:
+        """Its store is closed, and is to be opened anew."""
+        self.store = None
+
+    def leave(self) -> None:
+        """It is not ours any more."""
+        self.gone = True
+
+    def next_pause(self) -> float:
+        """For how long to put it off now, in seconds; twice as long the next time."""
+        pause, self.pause = self.pause, min(PAUSE_SECONDS[1], 2 * self.pause)
+        return pause
+
+    def wait(self, error: str | None, seconds: float) -> None:
+        """Try again after so long, for this reason."""
+        self.error = error
+        self.due = time.monotonic() + seconds
+
+    def begin_anew(self, error: str | None, seconds: float) -> None:
+        """As `wait`, and then from where its logs begin and end by then."""
+        self.planned = False
+        self.wait(error, seconds)
+
+    def set_course(self, begins: Mapping[TP, int], ends: Mapping[TP, int]) -> None:
+        """Its store is open, and its logs begin and end there."""
+        assert self.store is not None
+        set_course(self.task, self.store, self.logs, begins, ends)
+        self.near = self.lag() <= NEAR_RECORDS
+        self.planned = True
+        self.asked = time.monotonic()
+
+    def apply(self, log: Log, rows: Iterable[tuple[bytes, bytes | None]], next_offset: int) -> None:
+        """Put what came of a log into the store: it gets on."""
+        assert self.store is not None
+        if self.near:
+            self.store.write({log.table: dict(rows)}, {log.table: next_offset})
+        else:
+            self.store.restore(log.table, rows, next_offset)
+        log.next_offset = next_offset
+        self.error = None
+        self.pause = PAUSE_SECONDS[0]
 
     def is_at_end(self) -> bool:
         """Whether the ends that it was planned for are reached."""

@@ -27,7 +27,7 @@ from streamcluster.stores import TaskStore
 from ..kafka.batches import Taken, take
 from ..watch import OWN_THREAD
 from .batch_room import BatchRoom
-from .changelogs import NEAR_RECORDS, PAUSE_SECONDS, Log, StoreReplay, assign_only, rows_of, set_course
+from .changelogs import Log, StoreReplay, assign_only, rows_of
 
 _log = logging.getLogger("streamcluster.restore")
 # How long the thread steps aside before it looks whether it still must.
@@ -115,7 +115,7 @@ class Replay:
         with self.lock:
             earlier = self.stores.pop(replay.task, None)
             if earlier is not None:
-                earlier.gone = True
+                earlier.leave()
             self.stores[replay.task] = replay
             self.lock.notify_all()
             if self.thread is None:
@@ -127,7 +127,7 @@ class Replay:
         with self.lock:
             removed = [self.stores.pop(task) for task in tasks if task in self.stores]
             for replay in removed:
-                replay.gone = True
+                replay.leave()
             while any(replay.opening for replay in removed):
                 self.lock.wait()
 
@@ -136,7 +136,7 @@ class Replay:
         with self.lock:
             self._stopping = True
             for replay in self.stores.values():
-                replay.gone = True
+                replay.leave()
             self.stores.clear()
             self.lock.notify_all()
         if self.thread is not None:
@@ -147,34 +147,30 @@ class Replay:
         with self.lock:
             if replay.gone:
                 return False
-            replay.gone = True
+            replay.leave()
             del self.stores[replay.task]
         return True
 
     def begin_again(self, replay: StoreReplay, error: str) -> None:
         """Ask at once where its logs begin and end, and go on from what its store says."""
-        replay.restarts += 1
+        replay.count_restart()
         self._put_off(replay, error, 0.0)
 
     def put_off(self, replay: StoreReplay, error: str | None) -> None:
         """The same after a while, which is longer each time."""
-        pause = replay.pause
-        replay.pause = min(PAUSE_SECONDS[1], 2 * pause)
-        self._put_off(replay, error, pause)
+        self._put_off(replay, error, replay.next_pause())
 
     def _put_off(self, replay: StoreReplay, error: str | None, seconds: float) -> None:
         if error is not None and error != replay.error:
             _log.warning("Task %s: %s", replay.task, error)
         with self.lock:
-            replay.planned = False
-            replay.error = error
-            replay.due = time.monotonic() + seconds
+            replay.begin_anew(error, seconds)
 
     def drop_store(self, replay: StoreReplay, close: Callable[[TaskId], None]) -> None:
         """Have the store of one that was put off closed, if it is ours still: it is opened anew."""
         with self.lock:
             if not replay.gone:
-                replay.store = None
+                replay.lose_store()
                 close(replay.task)
 
     def ask_ends(self, replay: StoreReplay) -> None:
@@ -184,7 +180,7 @@ class Replay:
             BrokerUnreachable, ConfigurationError, ResetNeeded: as `Offsets.end_offsets`.
             StreamclusterError: one is shorter than what was read of it.
         """
-        replay.asked = time.monotonic()
+        replay.ask_now()
         ends = self._offsets.end_offsets([log.tp for log in replay.logs], timeout=self._pace.ask_seconds)
         replay.look(ends)
         for log in replay.logs:
@@ -269,11 +265,7 @@ class Replay:
             try:
                 with self.lock:
                     if not one.gone:
-                        assert one.store is not None
-                        set_course(one.task, one.store, one.logs, begins, ends)
-                        one.near = one.lag() <= NEAR_RECORDS
-                        one.planned = True
-                        one.asked = time.monotonic()
+                        one.set_course(begins, ends)
             except StreamclusterError as error:
                 self._policy.failed(one, error)
 
@@ -281,17 +273,17 @@ class Replay:
         with self.lock:
             if replay.gone:
                 return False
-            replay.opening = True
+            replay.opens()
+        store = None
         try:
-            replay.store = self._policy.open_store(replay)
+            store = self._policy.open_store(replay)
         except StreamclusterError as error:
             self._policy.failed(replay, error)
-            return False
         finally:
             with self.lock:
-                replay.opening = False
+                replay.opened(store)
                 self.lock.notify_all()
-        return True
+        return store is not None
 
     def _assign(self, active: Sequence[StoreReplay]) -> Consumer:
         """Give the consumer the logs of `active` that are to be read, and nothing else."""
@@ -326,14 +318,7 @@ class Replay:
         with self.lock:
             if replay.gone or not replay.planned or next_offset <= log.next_offset:
                 return
-            assert replay.store is not None
-            if replay.near:
-                replay.store.write({log.table: dict(rows)}, {log.table: next_offset})
-            else:
-                replay.store.restore(log.table, rows, next_offset)
-            log.next_offset = next_offset
-            replay.error = None
-            replay.pause = PAUSE_SECONDS[0]
+            replay.apply(log, rows, next_offset)
 
     def _trouble(self, replay: StoreReplay, log: Log, error: KafkaError) -> None:
         """An error that came in place of records."""
@@ -346,8 +331,7 @@ class Replay:
             reason = str(error_for(what, error))
             if reason != replay.error:
                 _log.error("%s The task waits until the changelog can be read", reason)
-            replay.error = reason
-            replay.due = time.monotonic() + _UNREADABLE_PAUSE_SECONDS
+            replay.wait(reason, _UNREADABLE_PAUSE_SECONDS)
         else:
             self._policy.refused(replay, what, error)
 
