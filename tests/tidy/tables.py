@@ -106,14 +106,6 @@ WRITTEN_IN: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "cluster/streamcluster/tables.py": (("cluster/streamcluster/engine/local_tables.py",), "as app.py"),
     "cluster/streamcluster/topics.py": (("cluster/streamcluster/topology/declare.py",), "as app.py"),
-    "worker/streamcluster_worker/state/changelogs.py": (
-        ("worker/streamcluster_worker/state/*.py",),
-        "how far a changelog is read, which who reads it notes",
-    ),
-    "coordinator/streamcluster_coordinator/machine/plan.py": (
-        ("coordinator/streamcluster_coordinator/machine/*.py",),
-        "the draft of the next snapshot, which requests change",
-    ),
 }
 
 FUNCTION_LINES_MAX = 70

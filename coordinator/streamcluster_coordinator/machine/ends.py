@@ -12,7 +12,7 @@ from streamcluster.protocol.messages import Drain
 
 from .events import Effect, Exit, Kill, Say, Send, Spawn, WorkerFailed, WorkerGone
 from .moves import free_all, reconcile
-from .slots import SlotProcess, State, Stop
+from .slots import SlotProcess, State
 
 BACK_OFF_SECONDS_FIRST = 1.0
 BACK_OFF_SECONDS_MAX = 30.0
@@ -39,12 +39,9 @@ def worker_gone(state: State, event: WorkerGone) -> list[Effect]:
     free_all(state, place, fenced=is_definite)
     place.move("gone", state.now)
     failure, reason = place.failure, _reason(place, event)
-    place.death = reason if _may_be_killed_by_event(place, event) and not asked_to_end else None
-    place.pid = place.report = place.failure = place.cause = None
-    place.hung = False
+    place.clear(reason if _may_be_killed_by_event(place, event) and not asked_to_end else None)
     if not asked_to_end and not (state.stop is not None and event.code == -SIGKILL):
-        place.restarts += 1
-        place.last_death = reason
+        place.count_death(reason)
         state.last_failure = failure or state.last_failure
     if state.stop is not None:
         state.stop.cut_short |= event.code == ExitCode.TEMPORARY_FAILURE or (had_tasks and not asked_to_end)
@@ -97,7 +94,7 @@ def _crashed(state: State, place: SlotProcess, failure: WorkerFailed | None) -> 
         last = state.last_failure.traceback if state.last_failure is not None else None
         return begin_stop(state, ExitCode.CRASH_LOOP, Say("error", text, last))
     seconds = min(BACK_OFF_SECONDS_MAX, BACK_OFF_SECONDS_FIRST * 2 ** min(place.back_offs - 1, 10))
-    place.proven = False
+    place.doubt()
     others = "others do its tasks meanwhile" if len(state.places) > 1 or state.others else "its tasks wait"
     text = f"worker {place.slot} dies again and again: {place.last_death}. Next try in {seconds:.0f} s, {others}"
     return [Say("warning", text, traceback), *_wait(state, place, seconds)]
@@ -144,7 +141,7 @@ def leave(state: State) -> list[Effect]:
     if not state.others:
         return begin_stop(state, ExitCode.DRAINED, Say("info", f"draining, for at most {seconds:g} s"))
     state.leave_by = state.now + seconds
-    state.roll, state.rolling = [], None
+    state.end_roll()
     text = f"leaving: other hosts take over {len(state.held)} tasks, for at most {seconds:g} s"
     return [Say("info", text), *leave_if_empty(state)]
 
@@ -166,8 +163,7 @@ def begin_stop(state: State, code: int, say: Say | None, *, deadline: float | No
     """Let every worker finish, and end with `code` when all are gone."""
     if state.stop is not None:
         return []
-    state.stop = Stop(code=code, deadline=deadline or state.now + state.settings.drain_timeout)
-    state.roll, state.rolling = [], None
+    state.begin_stop(code, deadline or state.now + state.settings.drain_timeout)
     effects: list[Effect] = [] if say is None else [say]
     for place in state.ordered():
         if place.state in ("joining", "running", "stalled"):
@@ -184,8 +180,7 @@ def begin_stop(state: State, code: int, say: Say | None, *, deadline: float | No
 def end_at_once(state: State, code: int, text: str) -> list[Effect]:
     """Kill all: what is not committed is somebody else's by now, or is done again at the next start."""
     already = state.stop is not None and state.stop.code == code
-    state.stop = Stop(code=code, deadline=state.now)
-    state.roll, state.rolling = [], None
+    state.begin_stop(code, state.now)
     effects: list[Effect] = [] if already else [Say("error", text)]
     for place in state.ordered():
         if place.state == "backing_off":

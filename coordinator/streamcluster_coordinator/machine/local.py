@@ -128,15 +128,13 @@ class Machine:
             return []
         assert place.pid is not None  # or nobody could have been ready
         free_all(self.state, place, fenced=True)
-        place.fenced = True
-        place.session = session
+        place.own_slot(session)
         return [ev.Confirm(place.slot, place.pid, session)]
 
     def _confirmed(self, place: SlotProcess, event: ev.WorkerConfirmed) -> list[Effect]:
         if (place.pid, place.session) != (event.pid, event.session) or not place.move("confirmed", self.state.now):
             return []
-        place.proven = True
-        place.broker_waits = 0
+        place.prove()
         return reconcile(self.state) + continue_roll(self.state)
 
     def _stop(self, *, interrupt: bool) -> list[Effect]:

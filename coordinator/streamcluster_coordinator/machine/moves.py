@@ -67,7 +67,7 @@ def _follow(state: State) -> list[Effect]:
         )
         if wanted == place.told_follow:
             continue
-        place.told_follow, place.told_follow_at = wanted, state.epoch
+        place.follow(wanted, state.epoch)
         state.followed.update(dict.fromkeys(wanted, place.slot))
         for task in wanted:
             state.stored.pop(task, None)
@@ -142,4 +142,4 @@ def free_all(state: State, place: SlotProcess, *, fenced: bool) -> None:
     for task in [task for task, follower in state.followed.items() if follower == place.slot]:
         del state.followed[task]
         _remember_stored(state, place, task)
-    place.told_follow, place.told_lead = (), False
+    place.forget_told()

@@ -72,6 +72,14 @@ class Draft:
         if target is not None:
             self.targets[task] = target
 
+    def drain(self, target: str) -> None:
+        """This host or slot gets no tasks."""
+        self.drained = (*self.drained, target)
+
+    def undrain(self, target: str) -> None:
+        """It gets tasks again."""
+        self.drained = tuple(name for name in self.drained if name != target)
+
 
 def draft_of(snapshot: Snapshot, facts: PlanFacts) -> Draft:
     """A draft that says what the snapshot says, of the tasks that there are."""

@@ -69,13 +69,12 @@ def _known(draft: Draft, target: str) -> list[SlotId]:
 
 def _drain(draft: Draft, target: str) -> str:
     meant = _known(draft, target)
-    drained = (*draft.drained, target)
     slots = [SlotId(name, number) for name, entry in draft.hosts.items() for number in entry.slots]
-    if all(is_drained(drained, slot) for slot in slots):
+    if all(is_drained((*draft.drained, target), slot) for slot in slots):
         raise Refused("that would leave no slot for the tasks; stop the app instead")
     if target in draft.drained:
         return f"{target} is drained already"
-    draft.drained = drained
+    draft.drain(target)
     tasks = sum(slot in meant for slot in draft.owners.values())
     return f"{tasks} tasks of {target} go elsewhere, and it gets none until `undrain {target}`"
 
@@ -83,7 +82,7 @@ def _drain(draft: Draft, target: str) -> str:
 def _undrain(draft: Draft, target: str) -> str:
     if target not in draft.drained:
         raise Refused(f"{target} is not drained; drained are: {', '.join(draft.drained) or 'none'}")
-    draft.drained = tuple(name for name in draft.drained if name != target)
+    draft.undrain(target)
     return f"{target} gets its share of tasks again"
 
 

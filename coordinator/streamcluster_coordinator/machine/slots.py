@@ -114,6 +114,44 @@ class SlotProcess:
         self.since = now
         return True
 
+    def clear(self, death: str | None) -> None:
+        """Its process is gone. death: what the next one is told."""
+        self.death = death
+        self.pid = self.report = self.failure = self.cause = None
+        self.hung = False
+
+    def count_death(self, reason: str) -> None:
+        """Its process ended unasked."""
+        self.restarts += 1
+        self.last_death = reason
+
+    def prove(self) -> None:
+        """A process of it takes grants."""
+        self.proven = True
+        self.broker_waits = 0
+
+    def doubt(self) -> None:
+        """No task may be placed here before a process is ready."""
+        self.proven = False
+
+    def own_slot(self, session: int) -> None:
+        """A process of it is ready, in this session: whoever had the slot before is fenced."""
+        self.fenced = True
+        self.session = session
+
+    def follow(self, tasks: tuple[TaskId, ...], epoch: int) -> None:
+        """It is told, in this epoch, to be a standby of these tasks and of no others."""
+        self.told_follow, self.told_follow_at = tasks, epoch
+
+    def forget_told(self) -> None:
+        """It follows nothing and leads nothing: what it was told before means nothing."""
+        self.told_follow, self.told_lead = (), False
+
+    def forgive(self, seconds: float) -> None:
+        """Its silence of so long was not its own."""
+        self.heard += seconds
+        self.since += seconds
+
     def is_serving(self) -> bool:
         """Whether it takes grants and revocations."""
         return self.state in SERVING
@@ -172,6 +210,19 @@ class State:
     cluster_roll_done: int = 0
     # The newest traceback, for the message of a crash loop.
     last_failure: WorkerFailed | None = None
+
+    def begin_stop(self, code: int, deadline: float) -> None:
+        """Everything goes to its end from now on."""
+        self.stop = Stop(code=code, deadline=deadline)
+        self.end_roll()
+
+    def end_roll(self) -> None:
+        """No worker is restarted in turn any more."""
+        self.roll, self.rolling = [], None
+
+    def finish_cluster_roll(self) -> None:
+        """This host's part in the cluster's rolling restart is done."""
+        self.cluster_roll_done = self.cluster_roll
 
     def serving(self) -> list[SlotProcess]:
         """The places that take grants, in slot order."""

@@ -29,8 +29,7 @@ def _forgive_own_absence(state: State, now: float) -> None:
     gap = now - state.now
     if gap > state.settings.stall_report / 2:
         for place in state.places.values():
-            place.heard += gap
-            place.since += gap
+            place.forgive(gap)
         state.revoking = {task: since + gap for task, since in state.revoking.items()}
 
 
@@ -84,7 +83,7 @@ def _outlived(state: State, place: SlotProcess) -> list[Effect]:
     """No kill is of use: its tasks are not to wait for it."""
     if not place.proven or state.now - place.since < DYING_SECONDS:
         return []
-    place.proven = False
+    place.doubt()
     text = f"worker {place.slot} was killed {DYING_SECONDS:.0f} s ago and is still there: does its disk answer?"
     return [Say("error", text)]
 
@@ -124,14 +123,14 @@ def continue_roll(state: State) -> list[Effect]:
     if state.rolling is not None:
         current = state.places.get(state.rolling)
         if current is not None and current.state == "backing_off":
-            state.roll, state.rolling = [], None
-            state.cluster_roll_done = state.cluster_roll
+            state.end_roll()
+            state.finish_cluster_roll()
             return [Say("error", f"the rolling restart stops: worker {current.slot} does not come back")]
         if current is not None and not current.is_serving():
             return []
         state.rolling = None
         if not state.roll:
-            state.cluster_roll_done = state.cluster_roll
+            state.finish_cluster_roll()
             return [Say("info", "the rolling restart is done")]
     while state.roll:
         place = state.places.get(state.roll.pop(0))
