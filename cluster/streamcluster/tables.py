@@ -24,12 +24,14 @@ V = TypeVar("V")
 class LiveShard(Protocol):
     """What a table needs of the engine's cache for one task.
 
-    values: decoded, immutable values; objects: those that can be changed in place; deleted: keys; dirty: what this
-    event wrote. Only as long as `is_at_event` may they be written to.
+    values: decoded, immutable values; objects: those that can be changed in place; absent: keys that have nothing,
+    unless they are in one of these; deleted: keys; dirty: what this event wrote. Only as long as `is_at_event` may they
+    be written to.
     """
 
     values: dict[Any, Any]
     objects: dict[Any, Any]
+    absent: set[Any]
     deleted: set[Any]
     dirty: dict[Any, Any]
 
@@ -163,6 +165,8 @@ class Table(MutableMapping[K, V]):
             return shard.values[identity]  # type: ignore[no-any-return]
         except KeyError:
             pass
+        if identity in shard.absent and identity not in shard.objects:
+            return self.__missing__(key)
         try:
             return shard.read(identity)  # type: ignore[no-any-return]
         except KeyError:

@@ -55,6 +55,7 @@ class ShardMemory:
         "_uncounted",
         "_value_bytes",
         "_weight",
+        "absent",
         "baseline",
         "objects",
         "old",
@@ -70,6 +71,9 @@ class ShardMemory:
         self.baseline: dict[Any, bytes | None] = {}
         # Entries of both kinds that were not used since the shards aged, in the order in which they are evicted.
         self.old: dict[Any, Any] = {}
+        # Keys that had nothing when they were looked up. What is in one of the others is not looked for here, so a
+        # key that was written since does no harm as long as it is young.
+        self.absent: set[Any] = set()
         # The average entry of each kind, and those that came since it was computed.
         self._value_bytes = self._object_bytes = float(ENTRY_BYTES)
         self._new_bytes = 0
@@ -98,6 +102,7 @@ class ShardMemory:
         """Drop everything."""
         for entries in (self.values, self.objects, self.baseline, self.old):
             entries.clear()
+        self.absent.clear()
 
     # Its size
 
@@ -158,6 +163,7 @@ class ShardMemory:
         old.update(self.objects)
         self.values.clear()
         self.objects.clear()
+        self.absent.clear()
         for key in self._pinned():
             if key in old:
                 self.recall(key)

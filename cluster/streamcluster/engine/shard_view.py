@@ -15,7 +15,7 @@ class ShardView:
     A commit takes what views have settled. So an event in progress that has written nothing holds up nobody.
     """
 
-    __slots__ = ("_lent", "_shard", "deleted", "dirty", "identity", "objects", "touched", "values")
+    __slots__ = ("_lent", "_shard", "absent", "deleted", "dirty", "identity", "objects", "touched", "values")
     is_at_event = True
 
     def __init__(self, shard: CachedShard) -> None:
@@ -24,6 +24,7 @@ class ShardView:
         self.identity = shard.coder.identity
         self.values = shard.values
         self.objects = shard.objects
+        self.absent = shard.absent
         self._lent = shard.lent
         self.deleted = shard.deleted
         self.dirty: dict[Any, Any] = {}
@@ -41,6 +42,8 @@ class ShardView:
         if key in self.objects:
             self.touched[key] = None
             return self.objects[key]
+        if key in self.absent:
+            raise KeyError(key)
         value = self._shard.load(key)
         if type(value) not in IMMUTABLE:
             self.touched[key] = None

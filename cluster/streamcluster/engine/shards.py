@@ -16,12 +16,14 @@ from ..errors import UndecodableRow, UnencodableEntry
 from ..indexes import Index
 from ..stores import Shard, StoreFailed
 from ..tables import IMMUTABLE
-from .ahead import ReadAhead
+from .ahead import KEYS_MAX, ReadAhead
 from .cache_budget import ShardMemory
 from .ranges import Ranges
 from .rows import RowCoder, is_coded
 
 Changes = dict[bytes, bytes | None]
+# So many keys that have nothing are remembered, beside those of one look ahead: several coroutines look for themselves.
+ABSENT_MAX = 4 * KEYS_MAX
 
 
 class _Deleted:
@@ -45,8 +47,8 @@ class View(Protocol):
 class CachedShard:
     """One table's part of one task. Invariant: a key that was written and is not staged is in the cache or `deleted`.
 
-    `values`, `objects`, `lent` and `deleted` are shared with the views: they are changed in place, never replaced. Keys
-    are identities here (`rows.py`), but for those that `rows` gives.
+    `values`, `objects`, `absent`, `lent` and `deleted` are shared with the views: they are changed in place, never
+    replaced. Keys are identities here (`rows.py`), but for those that `rows` gives.
     """
 
     __slots__ = (
@@ -54,6 +56,7 @@ class CachedShard:
         "_check",
         "_failed",
         "_row_bytes_max",
+        "absent",
         "baseline",
         "coder",
         "deleted",
@@ -94,6 +97,7 @@ class CachedShard:
         # Values that can be changed in place, with the encoding that each was last known by.
         self.objects = self.memory.objects
         self.baseline = self.memory.baseline
+        self.absent = self.memory.absent
         # Defaults handed out for missing keys and not written, as they were then.
         self.lent: dict[Any, bytes | None] = {}
         # Keys deleted since the cut.
@@ -119,6 +123,15 @@ class CachedShard:
         """Bring the value of `key` into the cache, or make it young there; KeyError when there is none."""
         if key in self.deleted:
             raise KeyError(key)
+        ahead = self._ahead.keys(key, self.coder.identity)
+        if ahead:
+            self._look_ahead(ahead)
+            if key in self.values:
+                return self.values[key]
+            if key in self.objects:
+                return self.objects[key]
+            if key in self.absent:
+                raise KeyError(key)
         if key in self.memory.old:
             return self.memory.recall(key)
         data = self.coder.key_bytes(key)
@@ -127,33 +140,35 @@ class CachedShard:
         elif data in self.inflight:
             encoded = self.inflight[data]
         else:
-            encoded = self._fetch(key, data)
+            encoded = self.read_store(self.store.get, data)
         if encoded is None:
             raise KeyError(key)
         return self.keep(key, data, encoded)
 
-    def _fetch(self, key: Any, data: bytes) -> bytes | None:
-        """A row of the store, and with it those that the next events will probably read: into the cache."""
-        ahead = self._ahead.keys(key, self.coder.identity)
-        if not ahead:
-            found: bytes | None = self.read_store(self.store.get, data)
-            return found
-        rows = {data: key}
-        for other in ahead:
-            if other not in self.values and not self.is_known(other, row := self.coder.key_bytes(other)):
-                rows[row] = other
+    def _look_ahead(self, keys: list[Any]) -> None:
+        """Bring what these keys have into the cache, or make it young there, and note which have nothing."""
+        lacking = set(keys).difference(self.values)
+        if self.objects:
+            lacking.difference_update(self.objects)
+        self._ahead.learn(len(keys), len(lacking))
+        unknown = lacking.difference(self.memory.old)
+        for key in lacking - unknown:
+            self.memory.recall(key)
+        encode, staged, inflight = self.coder.key_bytes, self.staged, self.inflight
+        try:
+            rows = {encode(key): key for key in unknown.difference(self.deleted, self.absent)}
+        except UnencodableEntry:
+            return  # Its own event will be told.
         # In order, since neighbours are in one block.
-        wanted = sorted(rows)
-        encoded = dict(zip(wanted, self.read_store(self.store.multi_get, wanted), strict=True))
-        found = encoded.pop(data)
-        worth = 0
-        for row, value in encoded.items():
-            if value is not None:
-                worth += 1
+        wanted = sorted([row for row in rows if row not in staged and row not in inflight])
+        if len(self.absent) > ABSENT_MAX:
+            self.absent.clear()
+        for row, encoded in zip(wanted, self.read_store(self.store.multi_get, wanted), strict=True):
+            if encoded is None:
+                self.absent.add(rows[row])
+            else:
                 with suppress(UndecodableRow, UnencodableEntry):  # Its own event will be told.
-                    self.keep(rows[row], row, value)
-        self._ahead.learn(len(ahead), worth)
-        return found
+                    self.keep(rows[row], row, encoded)
 
     def keep(self, key: Any, data: bytes, encoded: bytes) -> Any:
         """Bring a row that was read into the cache."""
