@@ -17,6 +17,10 @@ from rocksdict import (
 # Measured (2 cores, 25,000 keys of 60 bytes rewritten 40 times): a small memtable makes a get 1.2 us where 16 MB
 # makes it 2.3 us, and writes no dearer (1.3 us a key), because the skip list stays in the processor's cache.
 _MEMTABLE_BYTES = 4 * 1024 * 1024
+# A filter over each memtable: what memory lacks was not written lately, so nearly every read passes the memtables in
+# vain. This part of a memtable is 11 bits a key, and with it a read of a row that is not there takes 1.8 us in place of
+# 2.5 to 3.5, one of several together 0.9 in place of 1.7 (two tasks of 700,000 keys).
+_MEMTABLE_FILTER = 0.02
 # What an open after a crash has to replay at most. Every write touches the offsets' column family, which is too small
 # to be flushed by itself and so would keep logs of 32 MB alive; past this bound RocksDB flushes it.
 _LOG_BYTES = 2 * _MEMTABLE_BYTES
@@ -46,6 +50,8 @@ class Memory:
         options.set_table_cache_num_shard_bits(1)
         options.set_write_buffer_size(_MEMTABLE_BYTES)
         options.set_write_buffer_manager(self._buffers)
+        options.set_memtable_prefix_bloom_ratio(_MEMTABLE_FILTER)
+        options.set_memtable_whole_key_filtering(True)
         options.set_max_total_wal_size(_LOG_BYTES)
         # Nothing in a log is left out in silence; what a crash tore off is cut before (`mend_logs`).
         options.set_wal_recovery_mode(DBRecoveryMode.absolute_consistency())
