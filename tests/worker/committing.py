@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Literal
 
@@ -31,6 +32,12 @@ PATHS = (
         marks=pytest.mark.skipif(bool(why := why_not_native(Settings(id="any"))), reason=why or "it is there"),
     ),
 )
+
+
+# Over so many records nothing may be kept of them.
+LEAK_RECORDS = 50_000_000 if os.environ.get("STREAMCLUSTER_LONG") else 1_000_000
+# How long a test of them may take: 8 us a record on a machine that is busy.
+leak_timeout = pytest.mark.timeout(180 + LEAK_RECORDS * 8e-6)
 
 
 class Bench:
