@@ -21,6 +21,7 @@ from confluent_kafka import KafkaException
 from streamcluster.errors import StreamclusterError
 from streamcluster_coordinator.broker import Broker
 
+from .awaits import measure_awaits
 from .bench import GUARANTEES, Bench, Sizes, quick_sizes
 from .holdups import measure_holdups
 from .hosts import CASES as HOSTS_CASES
@@ -40,6 +41,7 @@ CASES: dict[str, Callable[[Bench], None]] = {
     "kill": measure_kill,
     "start": measure_start,
     "holdups": measure_holdups,
+    "awaits": measure_awaits,
 }
 # All cases with several hosts, which share one cluster.
 HOSTS = "hosts"

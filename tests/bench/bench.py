@@ -40,6 +40,8 @@ class Sizes:
     # How long a slow event is looked at beside a busy agent, and one that never ends.
     holdup_s: float = 30.0
     endless_s: float = 75.0
+    # Calls that an agent awaits, of 20 ms each.
+    awaits: int = 400_000
 
 
 def quick_sizes() -> Sizes:
@@ -61,6 +63,7 @@ def quick_sizes() -> Sizes:
         idle_s=1.0,
         holdup_s=5.0,
         endless_s=8.0,
+        awaits=4_000,
     )
 
 

@@ -35,6 +35,7 @@ ASKED: dict[tuple[str, str], tuple[str, float]] = {
     ("latency mapping at_least_once", "p50 ms"): ("<=", 9),
     ("latency regrouped exactly_once", "p50 ms"): ("<=", 60),
     ("latency regrouped exactly_once", "p99 ms"): ("<=", 140),
+    ("awaits raw exactly_once", "events/s a worker"): (">=", 20_000),
     ("restore", "records/s"): (">=", 700_000),
     ("kill", "first commit s"): ("<=", 1),
     ("kill", "back to speed s"): ("<=", 2),
