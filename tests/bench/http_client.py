@@ -1,7 +1,7 @@
 """A client of HTTP/1.1 on asyncio's protocols, with kept connections: the least that a call can cost in Python.
 
-What people use costs more than an event may at 20,000 calls a second on one core: httpx some 300 us a call, aiohttp
-some 100. So this shows what the worker can do, and those what its user gets.
+What people use costs more than an event may at 20,000 calls a second on one core. So this shows what the worker can do,
+and aiohttp what its user gets.
 """
 
 from __future__ import annotations
