@@ -1,4 +1,4 @@
-"""The one part of the package that is compiled: worker/native/native.c. All the rest is in pyproject.toml.
+"""The two parts of the package that are compiled, in C. All the rest is in pyproject.toml.
 
 Without a C compiler or Python's headers the package is installed without it, and works (docs/native.md).
 """
@@ -9,17 +9,21 @@ from setuptools import Extension, setup
 
 # One file for all versions from 3.11 on, which a Python without the lock cannot load: nothing is built for that.
 has_stable_abi = not sysconfig.get_config_var("Py_GIL_DISABLED")
+options = {
+    "extra_compile_args": ["-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-fvisibility=hidden"],
+    "py_limited_api": True,
+    "optional": True,
+}
 native = Extension(
     "streamcluster_worker._native",
     sources=["worker/native/native.c"],
     depends=["worker/native/librdkafka.h"],
-    extra_compile_args=["-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-fvisibility=hidden"],
     libraries=["dl", "pthread"],
-    py_limited_api=True,
-    optional=True,
+    **options,
 )
+loop = Extension("streamcluster._loop", sources=["cluster/native/loop.c"], **options)
 
 setup(
-    ext_modules=[native] if has_stable_abi else [],
+    ext_modules=[native, loop] if has_stable_abi else [],
     options={"bdist_wheel": {"py_limited_api": "cp311"}} if has_stable_abi else {},
 )

@@ -18,6 +18,7 @@ from .errors import AppError, NotOffered, Skip
 from .events import Destination, Event, current_event
 from .faust_names import STREAM, names_what_is_missing
 from .leaving import LoopIterator
+from .loops import values_of_runs
 from .models import field_getter, field_name, field_owner
 from .operators import Echo, Echoed, Filter, GroupBy, Operator, Processor, after_repartition, apply
 from .topics import Topic, topic_of
@@ -145,7 +146,9 @@ class Stream(Generic[T]):
         if self.source.iterable is not None:
             return _iterate_local(self.source.iterable, self.operators)
         intake, operators = self._bound()
-        return _values_through(intake, operators) if operators else _values(intake)
+        if operators:
+            return _values_through(intake, operators)
+        return values_of_runs(intake.next_run, intake.cursor) or _values(intake)
 
     def items(self) -> AsyncIterator[tuple[Any, T]]:
         """(key, value) pairs."""
@@ -236,7 +239,7 @@ async def _as_async(iterable: Iterable[Any] | AsyncIterator[Any]) -> AsyncIterat
 
 
 async def _values(intake: Intake) -> AsyncIterator[Any]:
-    """The hot path: one suspension a run, nothing at all per event."""
+    """The hot path: one suspension a run, nothing at all per event. Only where it is not in C."""
     while True:
         if await intake.next_run() is not None:
             for value in intake.cursor.iterator:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from streamcluster import App, Stream, Topic
+from streamcluster import App, Stream, Topic, loops
 from streamcluster.batch import Batch
 from streamcluster.current import Cursor, Run, cursor_var, outbox_var
 from streamcluster.engine.agent_body import send_yielded
@@ -18,6 +18,15 @@ from streamcluster.ids import TP, TaskId
 from streamcluster.testing import Driver
 
 COUNT = 500
+
+
+@pytest.fixture(autouse=True, params=["in C", "in Python"])
+def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to hand out values and to keep what is yielded (loops.py)."""
+    if request.param == "in Python":
+        monkeypatch.setattr(loops, "_in_c", False)
+
+
 Body = Callable[[Stream[int]], AsyncIterator[Any]]
 
 

@@ -29,6 +29,7 @@ from streamcluster.config.logs import configure_logging, finish_logging
 from streamcluster.engine.clock import LoopClock
 from streamcluster.engine.engine import Engine
 from streamcluster.errors import ExitCode, StreamclusterError
+from streamcluster.loops import use_python
 from streamcluster.printable import repr_of
 from streamcluster.protocol.messages import Description, Failed, Tell, ToWorker, WorkerConfig, native_words
 from streamcluster.settings import Settings, make_settings
@@ -99,6 +100,8 @@ def run(config_bytes: bytes, sock: socket.socket) -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     configure_logging(config.settings.log_format, config.settings.log_level, slot=config.slot)
     tune_allocator()
+    if not config.settings.native:
+        use_python()
     GENERATORS.reseed()
     # Before there is an event loop, as in the fork server.
     app = load_or_why(config.app)

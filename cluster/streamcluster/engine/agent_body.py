@@ -10,6 +10,7 @@ from ..agents import Agent
 from ..current import Cursor, Run
 from ..errors import UnsendableRecord
 from ..events import Event
+from ..loops import gathered
 from ..output import NOT_AT_COMMIT, OutputColumns
 from ..streams import Source, Stream
 from ..topics import Topic
@@ -52,7 +53,9 @@ async def send_yielded(values: AsyncIterator[Any], topic: Topic, cursor: Cursor,
     # Where the outbox keeps what it gets, until that is taken out.
     topics: Outputs = {}
     columns = OutputColumns()
-    async for value in values:
+    # In C most values do not come here: after one of a run the usual ones behind it are kept there, in the same way.
+    kept_in_c = gathered(values, cursor, encode, bytes_max)
+    async for value in kept_in_c or values:
         if run is None or cursor.run is not run or type(value) is Event:
             # Of an agent that awaits each event is a run.
             run = cursor.run
@@ -84,6 +87,9 @@ async def send_yielded(values: AsyncIterator[Any], topic: Topic, cursor: Cursor,
             columns = topics[name]
         if is_over:
             await outbox.room()
+        elif kept_in_c is not None and usual and count < len(handed):
+            lists = columns.keys, columns.values, columns.timestamps
+            kept_in_c.keep(run, handed, left.__length_hint__, times, first, *lists, outbox.look_at, carried.sure)
 
 
 async def _give(sink: Any, value: Any, cursor: Cursor) -> None:

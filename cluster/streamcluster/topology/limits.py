@@ -15,7 +15,7 @@ from ..settings import Settings
 from . import ResolvedTopic
 
 logger = logging.getLogger("streamcluster")
-_EVER_MS = 2**63
+_EVER_MS = 2**63 - 1
 # A timestamp is older by so much when the broker looks at it.
 _UNTIL_COMMIT_MS = 60_000
 # Room for what a batch has around one record.
