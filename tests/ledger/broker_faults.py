@@ -9,23 +9,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from streamcluster.errors import StreamclusterError
-from streamcluster_coordinator.broker import KAFKA_VERSION, Broker
+from streamcluster_coordinator.broker import Broker
 from tests.ledger.chaos import Action, Done, lasting
 from tests.ledger.faults import Fault
 from tests.ledger.hosts import Hosts
 
-# A broker that starts takes a partition without a leader for a deleted one since Kafka 4.2 (KAFKA-20734), and one that
-# is alone has only such while it registers: the ends of transactions that it had not written yet are lost, with commits
-# that it has acknowledged (docs/hosts.md). That is no fault of what the ledger judges, so a lone broker is the newest
-# pinned release without it; where partitions have replicas, another broker leads them by then.
-LONE_BROKER_KAFKA = "4.1.2"
 SKIPPED = "ends of transactions that brokers skipped"
 _SKIPS = "these partitions are likely deleted already and hence can be skipped"
-
-
-def release_for(brokers: int) -> str:
-    """The release of Kafka for a cluster of so many nodes whose nodes are killed."""
-    return LONE_BROKER_KAFKA if brokers == 1 else KAFKA_VERSION
 
 
 def ends_skipped(kafka: Path) -> int:

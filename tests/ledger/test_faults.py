@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamcluster_coordinator.broker import KAFKA_VERSION, pinned_versions
-from tests.ledger.broker_faults import ends_skipped, release_for
+from tests.ledger.broker_faults import ends_skipped
 from tests.ledger.faults import (
     BROKER_FAULTS,
     EVENT_AND_STORE_FAULTS,
@@ -19,6 +19,7 @@ from tests.ledger.faults import (
     WORKER_AND_HOST_FAULTS,
     schedule,
 )
+from tests.releases import release_for
 
 
 @given(seed=st.integers(), seconds=st.floats(0, 2_000), mean_gap=st.floats(0.5, 60))

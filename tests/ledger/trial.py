@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from streamcluster_coordinator.broker import Broker
-from tests.ledger.broker_faults import SKIPPED, BrokerFaults, ends_skipped, release_for
+from tests.ledger.broker_faults import SKIPPED, BrokerFaults, ends_skipped
 from tests.ledger.chaos import Action, Chaos, Done
 from tests.ledger.checks import verdict
 from tests.ledger.checks_running import calm_stretches
@@ -54,6 +54,7 @@ from tests.ledger.watching import Look, Watcher
 from tests.process.records import REQUEST_SECONDS, Feed, Reader
 from tests.process.running import is_running
 from tests.process.waiting import eventually, pause
+from tests.releases import release_for
 
 Say = Callable[[str], object]
 TABLES_OF = {str(PARTITIONS): ["sums", "windows", "profiles", "recent"], str(GROUPED_PARTITIONS): ["orders"]}
