@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from streamcluster.ids import TP
 from streamcluster.kafka.hearing import QUIET_SECONDS
@@ -34,6 +35,15 @@ _OFFSETS_SECONDS = 5.0
 # one, since brokers may be slow.
 _OFFSETS_GRACE_SECONDS = 1.0
 _OFFSETS_GRACE_TIMES = 2
+_ADDING = "Adding offsets to a transaction"
+
+
+@dataclass(frozen=True, slots=True)
+class _Sending:
+    """A call that sends offsets. overdue_at: when it should have come back, time.monotonic()."""
+
+    call: Detached
+    overdue_at: float
 
 
 class Committer:
@@ -182,47 +192,60 @@ class Committer:
         for tp, columns in changelogs.items():
             if columns:
                 self._rows.produce_landing(tp, columns, deadline, self._landed)
-        if offsets:
-            positions = [TopicPartition(tp.topic, tp.partition, at, metadata) for tp, (at, metadata) in offsets.items()]
-            self._add_offsets(positions, deadline)
-        self._rows.flush(deadline)
+        positions = [TopicPartition(tp.topic, tp.partition, at, metadata) for tp, (at, metadata) in offsets.items()]
+        sending = self._send_offsets(positions, deadline - time.monotonic()) if positions else None
+        try:
+            # Beside the offsets: each of the two takes two answers of brokers, one after the other.
+            self._rows.flush(deadline)
+        finally:
+            # Also when records failed: offsets that are refused fail all of the transaction, and say why.
+            if sending is not None:
+                self._add_offsets(sending, positions, deadline)
         producer = self._producer
         _end(self._settings, "Committing a transaction", producer, producer.commit_transaction, deadline)
         self._begun = False
         landed, self._landed = self._landed, {}
         return {tp: last + 1 for tp, last in landed.items()}
 
-    def _add_offsets(self, positions: list[TopicPartition], deadline: float) -> None:
-        what = "Adding offsets to a transaction"
+    def _add_offsets(self, sending: _Sending, positions: list[TopicPartition], deadline: float) -> None:
+        """Wait until the offsets are in the transaction; send them again where that helps."""
+        first: list[_Sending] = [sending]
+
+        def again(left: float) -> None:
+            self._wait(first.pop() if first else self._send_offsets(positions, left), left)
 
         def send(left: float) -> None:
             try:
-                self._send_offsets(what, positions, left)
+                again(left)
             except KafkaException as error:
                 if error_of(error).name() != "_STATE":
                     raise
                 # The transaction failed during that call, which does not say why; the next one is told at once.
-                self._send_offsets(what, positions, left)
+                again(left)
 
-        _end(self._settings, what, self._producer, send, deadline)
+        _end(self._settings, _ADDING, self._producer, send, deadline)
 
-    def _send_offsets(self, what: str, positions: list[TopicPartition], left: float) -> None:
-        """Send them within `left` seconds.
+    def _send_offsets(self, positions: list[TopicPartition], left: float) -> _Sending:
+        """Begin to send them, to be done within `left` seconds.
 
         No time-out holds while librdkafka waits for the group's coordinator (issue 5456, open in 2.16), and when that
         broker is gone for good it may wait for ever (issue 5511). Then the handle is of no use any more; a later owner
         of its transactional id fences the call.
         """
         # Not self: a call that is left behind must keep nothing but its producer.
-        producer, metadata, seconds = self._producer, self._group_metadata, min(left, _OFFSETS_SECONDS)
+        producer, metadata, seconds = self._producer, self._group_metadata, max(0.001, min(left, _OFFSETS_SECONDS))
         call = Detached(lambda: producer.send_offsets_to_transaction(positions, metadata, seconds))
-        if call.came_back(seconds + _OFFSETS_GRACE_SECONDS):
+        return _Sending(call, time.monotonic() + seconds + _OFFSETS_GRACE_SECONDS)
+
+    def _wait(self, sending: _Sending, left: float) -> None:
+        """Wait for the end of the call, and raise what it raised."""
+        if sending.call.came_back(sending.overdue_at - time.monotonic()):
             return
         began = time.monotonic()
         find_group(self._settings, left)
         taken = time.monotonic() - began
-        if not call.came_back(_OFFSETS_GRACE_SECONDS + _OFFSETS_GRACE_TIMES * taken):
-            raise ResetNeeded(what, "reset", "the group's coordinator answers, and the client did not come back")
+        if not sending.call.came_back(_OFFSETS_GRACE_SECONDS + _OFFSETS_GRACE_TIMES * taken):
+            raise ResetNeeded(_ADDING, "reset", "the group's coordinator answers, and the client did not come back")
 
 
 def _end(settings: Settings, what: str, producer: Producer, call: Callable[[float], None], deadline: float) -> None:
