@@ -1,10 +1,11 @@
-"""The handles of a worker: none keeps another one waiting when a broker does not answer."""
+"""The handles of a worker: who waits for what, and who must not be kept waiting."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -17,12 +18,15 @@ from streamcluster_coordinator.broker.ports import free_ports
 from streamcluster_worker.data.begin import Past
 from streamcluster_worker.data.clients import Clients
 from streamcluster_worker.data.positions import start_positions
-from streamcluster_worker.kafka.producers import open_producer
+from streamcluster_worker.kafka.producers import open_producer, open_transactional_producer
+from tests.conftest import MakeTopic
 
 NODE = 1
 SECONDS = 30.0
 # They take 1 s. The broker must not be frozen for long: a lone one is fenced then, and clients may become deaf.
 READS = 100
+# A wait that ends without a reason does so at once.
+A_WHILE = 0.5
 
 
 def test_a_loop_goes_on_reading_while_positions_are_waited_for(own_broker: Broker, topic_prefix: str) -> None:
@@ -63,3 +67,29 @@ def test_clients_know_the_id_of_their_cluster(broker_url: str, topic_prefix: str
 
     admin = AdminClient({"bootstrap.servers": broker_url.removeprefix("kafka://")})
     assert clients.cluster_id == admin.list_topics(timeout=SECONDS).cluster_id
+
+
+def test_who_has_committed_waits_until_brokers_have_ended_it_and_no_longer(
+    broker_url: str, topic_prefix: str, make_topic: MakeTopic
+) -> None:
+    """A transaction that begins before is refused for 20 ms; while somebody else waits for positions, nobody waits."""
+    source = TP(make_topic(f"{topic_prefix}in", 1), 0)
+    settings = Settings(id=f"{topic_prefix}app", broker=broker_url)
+    clients = Clients.open(settings, f"{topic_prefix}slot", SECONDS, 1_000_000)
+    # Not the committer's own, whose transaction would be over by the time that anybody looks.
+    producer = open_transactional_producer(settings, f"{topic_prefix}other", Connection(), SECONDS)
+    producer.begin_transaction()
+    offset = TopicPartition(source.topic, source.partition, 9)
+    producer.send_offsets_to_transaction([offset], clients.group.consumer_group_metadata())
+
+    clients.wait_until_ended([source])
+    clients.wait_until_ended([], SECONDS)
+    with clients.group_turn:
+        clients.wait_until_ended([source], SECONDS)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(clients.wait_until_ended, [source], SECONDS)
+        with pytest.raises(TimeoutError):
+            waiting.result(A_WHILE)
+        producer.commit_transaction()
+        waiting.result(SECONDS / 2)
+    clients.close()

@@ -58,7 +58,7 @@ class Session:
         )
         source = Source(clients.consumer, settings, engine.changed.set, clients.heard)
         changelogs = {table.name: table.changelog for table in config.topology.tables}
-        writes = KafkaWrites(changelogs, clients, stores.open_stores, committed)
+        writes = KafkaWrites(settings, changelogs, clients, stores.open_stores, committed)
         return cls(
             clients=clients,
             source=source,

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from streamcluster.ids import TP
 from streamcluster.kafka.hearing import Silence, is_answered
 from streamcluster.kafka.offsets import Offsets
-from streamcluster.kafka.opening import Connection, Consumer, cluster_id_of, connect, open_group_consumer
+from streamcluster.kafka.opening import (
+    Connection,
+    Consumer,
+    KafkaException,
+    TopicPartition,
+    cluster_id_of,
+    connect,
+    open_group_consumer,
+)
 from streamcluster.settings import Settings
 
 from ..kafka.consumers import open_consumer
@@ -16,6 +28,8 @@ from .committer import Committer
 # Meanwhile the loop stands still, which had nothing to read for a while. More than a round trip across an ocean.
 _CONSUMER_SECONDS = 1.0
 _TRIES = 3
+# As much as it costs not to have waited: librdkafka tries again after 20 ms, whatever retry.backoff.ms says.
+ENDING_SECONDS = 0.02
 
 
 @dataclass(slots=True)
@@ -33,6 +47,8 @@ class Clients:
     offsets: Offsets
     dead_letters: str
     cluster_id: str
+    # Who has it is in `group`, which lets in one thread at a time.
+    group_turn: threading.Lock = field(default_factory=threading.Lock)
     # Since `consumer` last brought something, or an answer.
     _silence: Silence = field(default_factory=Silence)
     # How many times in a row it got no answer while brokers answered others.
@@ -99,6 +115,27 @@ class Clients:
                 self.heard()
             else:
                 self._unanswered += 1
+
+    def wait_until_ended(self, committed: Iterable[TP], seconds: float = ENDING_SECONDS) -> None:
+        """Wait until brokers have ended a transaction that is committed, but at most so many seconds.
+
+        They write its markers after the answer to the commit, and refuse what the next transaction begins with until
+        then. Markers are there when a committed position is told, since one that is pending is held back.
+
+        Args:
+            committed: what the transaction committed positions of.
+            seconds: to wait at most.
+        """
+        one = next(iter(committed), None)
+        # Somebody in the consumer may wait for long, for positions of other owners.
+        if one is None or not self.group_turn.acquire(blocking=False):
+            return
+        try:
+            # Without an answer the next transaction finds out.
+            with contextlib.suppress(KafkaException):
+                self.group.committed([TopicPartition(one.topic, one.partition)], timeout=seconds)
+        finally:
+            self.group_turn.release()
 
     def close(self) -> None:
         """Let go of every handle without waiting for brokers. Blocks shortly."""

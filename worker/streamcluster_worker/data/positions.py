@@ -105,7 +105,8 @@ def start_positions(
 
 def _committed(clients: Clients, settings: Settings, tps: list[TP]) -> dict[TP, CommittedOffset]:
     try:
-        return read_committed_positions(clients.group, tps, POSITIONS_SECONDS_MAX, settings.app_id)
+        with clients.group_turn:
+            return read_committed_positions(clients.group, tps, POSITIONS_SECONDS_MAX, settings.app_id)
     except BrokerUnreachable as error:
         find_group(settings, POSITIONS_SECONDS_MAX)
         raise BrokerUnreachable(

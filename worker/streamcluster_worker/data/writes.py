@@ -13,6 +13,7 @@ from streamcluster.engine.outbox import Outputs, merge
 from streamcluster.engine.values import Commit
 from streamcluster.ids import TP, TaskId
 from streamcluster.output import AT_COMMIT, OutputColumns
+from streamcluster.settings import Settings
 from streamcluster.stores import StoreFailed, TaskStore
 
 from .clients import Clients
@@ -24,15 +25,17 @@ class KafkaWrites:
     changelogs: table -> topic; stores: the open ones, now and later; committed: gets every position that is committed.
     """
 
-    __slots__ = ("_changelogs", "_clients", "_committed", "_loop", "_pool", "_stores")
+    __slots__ = ("_changelogs", "_clients", "_committed", "_exactly_once", "_loop", "_pool", "_stores")
 
     def __init__(
         self,
+        settings: Settings,
         changelogs: dict[str, str],
         clients: Clients,
         stores: dict[TaskId, TaskStore],
         committed: dict[TP, int],
     ) -> None:
+        self._exactly_once = settings.exactly_once
         self._changelogs = changelogs
         self._clients = clients
         self._stores = stores
@@ -94,4 +97,7 @@ class KafkaWrites:
                 except StoreFailed as error:
                     # It is committed all the same: the store says how far it has come, and the rest is read again.
                     failed[cut.task] = error
+        if self._exactly_once:
+            # At least once outputs do not wait for the next transaction.
+            self._clients.wait_until_ended(offsets)
         return failed
