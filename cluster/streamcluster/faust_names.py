@@ -147,8 +147,7 @@ AGENT_ARGUMENTS: dict[str, str] = {"supervisor_strategy": _SUPERVISOR, "use_repl
 
 STREAM: dict[str, str] = {
     **dict.fromkeys(("noack", "noack_take", "ack"), _ACK),
-    **dict.fromkeys(("join", "left_join", "inner_join", "outer_join"), _JOINS),
-    "combine": "give several topics to one app.topic(...) instead.",
+    "outer_join": _JOINS,
     "take_with_timestamp": "use take_events: event.message.timestamp.",
     "derive_topic": TOPIC["derive_topic"],
     "throw": "raise the exception inside the agent.",

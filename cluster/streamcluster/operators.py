@@ -6,11 +6,12 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import CoroutineType
-from typing import Any
+from typing import Any, Protocol
 
 from .current import Run
 from .errors import Skip
 from .output import OutputRecord
+from .tables import Table
 from .topics import Topic
 
 
@@ -51,7 +52,41 @@ class GroupBy:
     is_field: bool = False
 
 
-Operator = Processor | Filter | Echo | GroupBy
+class Chain(Protocol):
+    """A stream, as those see it that are joined with it: what it reads, and its operators."""
+
+    operators: tuple[Operator, ...]
+
+    @property
+    def topic(self) -> Topic: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """The events of other streams come too, each with the operators of its own."""
+
+    others: tuple[Chain, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TableJoin:
+    """Makes each value a pair with what the table has now for the event's key.
+
+    keeps: events without an entry come as well, with None (a left join).
+    """
+
+    table: Table[Any, Any]
+    keeps: bool = False
+
+    def pair(self, key: Any, value: Any) -> tuple[Any, Any]:
+        """The pair. Raises Skip: nothing comes of this event."""
+        found = None if key is None else self.table.get(key)
+        if value is None or (found is None and not self.keeps):
+            raise Skip
+        return value, found
+
+
+Operator = Processor | Filter | Echo | GroupBy | Merge | TableJoin
 
 
 # Where a value comes from: the run, and its index there. None: no record is behind it.
@@ -86,6 +121,8 @@ async def apply(operators: tuple[Operator, ...], value: Any, place: Place, echoe
                     echoed.append((topic, record))
                 else:
                     await topic.give(record)
+        elif isinstance(operator, TableJoin):
+            value = operator.pair(None if place is None else place[0].key(place[1]), value)
     return value
 
 
@@ -95,11 +132,3 @@ def _echo(topic: Topic, value: Any, place: Place) -> OutputRecord:
         return topic.prepare(None, value)
     run, index = place
     return topic.prepare(run.key(index), value, headers=run.headers(index), carried=run.timestamp(index))
-
-
-def after_repartition(operators: tuple[Operator, ...]) -> tuple[Operator, ...]:
-    """The operators that run in the body's own task: those behind the last group_by or through."""
-    for index in range(len(operators) - 1, -1, -1):
-        if isinstance(operators[index], GroupBy):
-            return operators[index + 1 :]
-    return operators

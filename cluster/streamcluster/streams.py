@@ -8,46 +8,35 @@ says which event is current.
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from datetime import timedelta
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, Generic, TypeVar
 
 from .checks import Seconds, check_callable, check_count
-from .current import Cursor, Kept, Run, current_outbox
-from .errors import AppError, NotOffered, Skip
+from .errors import AppError, NotOffered
 from .events import Destination, Event, current_event
 from .faust_names import STREAM, names_what_is_missing
+from .iteration import (
+    Intake,
+    Ways,
+    events,
+    items,
+    items_through,
+    iterate_local,
+    numbered,
+    take,
+    values,
+    values_through,
+    values_with_table,
+)
 from .leaving import LoopIterator
 from .loops import values_of_runs
 from .models import field_getter, field_name, field_owner
-from .operators import Echo, Echoed, Filter, GroupBy, Operator, Processor, after_repartition, apply
+from .operators import Echo, Filter, GroupBy, Merge, Operator, Processor, TableJoin
+from .roads import roads_to_loop
+from .tables import Table
 from .topics import Topic, topic_of
 
 T = TypeVar("T")
-
-
-class Intake(Protocol):
-    """What a running stream takes its runs from.
-
-    reader, leave: see leaving.py; leave is None when nobody wants to know that the loop was left.
-    """
-
-    cursor: Cursor
-    kept: Kept
-    reader: object
-    leave: Callable[[], None] | None
-
-    def begin(self) -> None:
-        """An iteration starts: what an earlier one left unfinished comes again."""
-        ...
-
-    async def next_run(self, timeout: float | None = None) -> Run | None:
-        """The next run, with the cursor set on it. None: `timeout` seconds passed, or what is buffered is wanted."""
-        ...
-
-    def now(self) -> float:
-        """Monotonic seconds."""
-        ...
 
 
 class Probed(BaseException):
@@ -59,9 +48,12 @@ class Probed(BaseException):
 
 
 class Source:
-    """What a chain of operators reads: Kafka topics or a local iterable; `intake` is there once it runs."""
+    """What a chain of operators reads: Kafka topics or a local iterable; `intake` is there once it runs.
 
-    __slots__ = ("intake", "is_probe", "iterable", "label", "topics")
+    roads: once it runs, what each of the merged streams reads, in their order.
+    """
+
+    __slots__ = ("intake", "is_probe", "iterable", "label", "roads", "topics")
 
     def __init__(
         self, label: str, topics: tuple[Topic, ...] = (), iterable: Any = None, *, is_probe: bool = False
@@ -71,6 +63,11 @@ class Source:
         self.iterable = iterable
         self.intake: Intake | None = None
         self.is_probe = is_probe
+        self.roads: tuple[Topic, ...] = ()
+
+    def bind(self, intake: Intake, roads: tuple[Topic, ...]) -> None:
+        """It runs from now on."""
+        self.intake, self.roads = intake, roads
 
 
 @names_what_is_missing(STREAM, "stream")
@@ -137,31 +134,75 @@ class Stream(Generic[T]):
         topic = topic_of("stream.through", channel)
         return self._derive(GroupBy(label=topic.name, key=None, through=topic))
 
+    # Other streams, and tables
+
+    @property
+    def topic(self) -> Topic:
+        """What its chain begins with."""
+        return self.source.topics[0]
+
+    def combine(self, *others: Topic | Stream[Any]) -> Stream[Any]:
+        """The events of all these streams, those of each in their order: in an agent, whose operators follow."""
+        return self._derive(Merge(tuple(_chain_of("stream.combine", other) for other in others)))
+
+    def __and__(self, other: Topic | Stream[Any]) -> Stream[Any]:
+        return self._derive(Merge((_chain_of("stream & other", other),)))
+
+    def join(self, other: Table[Any, Any], *, on: Any = None) -> Stream[Any]:
+        """(value, entry) pairs with the table's entry for each event's key; events without one are dropped.
+
+        The entry is what the table has when the event is processed. Events without a value are dropped.
+
+        Args:
+            other: a table of the app, written by agents that read topics with as many partitions.
+            on: the entry's key, as `group_by` takes it, if that is not the event's own: it repartitions.
+
+        Raises:
+            AppError: `other` is no table.
+        """
+        return self._table_join("join", other, on, keeps=False)
+
+    inner_join = join
+
+    def left_join(self, other: Table[Any, Any], *, on: Any = None) -> Stream[Any]:
+        """As `join`; an event without an entry, or without a key, comes with None."""
+        return self._table_join("left_join", other, on, keeps=True)
+
+    def _table_join(self, name: str, other: Any, on: Any, *, keeps: bool) -> Stream[Any]:
+        if not isinstance(other, Table):
+            if isinstance(other, (Stream, Topic)):
+                raise NotOffered(f"stream.{name}(stream): joins of two streams are not there yet; join with a table.")
+            raise AppError(f"stream.{name}({other!r}): give the table to join with.")
+        keyed = self if on is None else self.group_by(on)
+        return keyed._derive(TableJoin(other, keeps))
+
     # Iteration
 
     def __aiter__(self) -> AsyncIterator[T]:
         return self._told(self._values())
 
-    def _values(self) -> AsyncIterator[T]:
+    def _values(self) -> AsyncIterator[Any]:
         if self.source.iterable is not None:
-            return _iterate_local(self.source.iterable, self.operators)
+            return iterate_local(self.source.iterable, self.operators)
         intake, operators = self._bound()
-        if operators:
-            return _values_through(intake, operators)
-        return values_of_runs(intake.next_run, intake.cursor) or _values(intake)
+        if not operators:
+            return values_of_runs(intake.next_run, intake.cursor) or values(intake)
+        if type(operators) is tuple and len(operators) == 1 and isinstance(operators[0], TableJoin):
+            return values_with_table(intake, operators[0])
+        return values_through(intake, operators)
 
     def items(self) -> AsyncIterator[tuple[Any, T]]:
         """(key, value) pairs."""
         intake, operators = self._bound()
-        return self._told(_items_through(intake, operators) if operators else _items(intake))
+        return self._told(items_through(intake, operators) if operators else items(intake))
 
     def events(self) -> AsyncIterator[Event]:
         """Event objects: key, value, headers and the message behind them."""
-        return self._told(_events(*self._bound()))
+        return self._told(events(*self._bound()))
 
     def enumerate(self, start: int = 0) -> AsyncIterator[tuple[int, T]]:
         """(number, value) pairs, counted from `start` in this coroutine (so per partition in an agent)."""
-        return self._told(_numbered(self._values(), start))
+        return self._told(numbered(self._values(), start))
 
     def take(self, max: int, within: Seconds | None = None) -> AsyncIterator[Sequence[T]]:
         """Lists of up to `max` values, or of what came within `within` seconds of the first.
@@ -170,34 +211,45 @@ class Stream(Generic[T]):
         that delivers all of it again. Operators before it run when an event is buffered, so processors and filters
         there must not write tables or send: that would be committed before the batch. `echo` may stand there.
         """
-        return self._told(_take(self, max, within, lambda event: event.value))
+        return self._told(self._batches(max, within, lambda event: event.value))
 
     def take_events(self, max: int, within: Seconds | None = None) -> AsyncIterator[Sequence[Event]]:
         """`take`, with Event objects."""
-        return self._told(_take(self, max, within, lambda event: event))
+        return self._told(self._batches(max, within, lambda event: event))
 
-    def _told(self, values: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    def _batches(self, max: int, within: Seconds | None, pick: Callable[[Event], Any]) -> AsyncIterator[Sequence[Any]]:
+        if max < 1:
+            raise AppError(f"take({max}): at least 1.")
+        return take(*self._bound(), max, within, pick)
+
+    def _told(self, found: AsyncIterator[Any]) -> AsyncIterator[Any]:
         """Those values, of which the intake is told when their loop is left, if it wants to know."""
         intake = self.source.intake
-        return values if intake is None or intake.leave is None else LoopIterator(values, intake)
+        return found if intake is None or intake.leave is None else LoopIterator(found, intake)
 
-    def _bound(self) -> tuple[Intake, tuple[Operator, ...]]:
-        """The intake to read, and the operators behind the last repartition."""
+    def _bound(self) -> tuple[Intake, Ways]:
+        """The intake to read, and the operators behind the last repartition: those of all events, or by topic."""
         if self.source.is_probe:
             raise Probed(self)
         if self.source.intake is None:
             text = "it can be read in an @app.task, if it was declared before the start, or given to an agent."
             raise AppError(f"stream over {self.source.label}: {text}")
         self.source.intake.begin()
-        return self.source.intake, after_repartition(self.operators)
+        return self.source.intake, roads_to_loop(self, self.source.roads)
 
     @property
     def current_event(self) -> Event | None:
         """The event that the running code is at, or None."""
         return current_event()
 
-    def __and__(self, other: object) -> Stream[T]:
-        raise NotOffered("stream & stream: give several topics to one app.topic(...) instead.")
+
+def _chain_of(what: str, other: Any) -> Stream[Any]:
+    """The stream that another one is combined with."""
+    if isinstance(other, Topic):
+        return Stream(Source(other.describe(), (other,)))
+    if isinstance(other, Stream) and other.source.topics:
+        return other
+    raise AppError(f"{what}: {other!r} is neither a topic nor a stream over one.")
 
 
 def _group_by(key: Any, name: str | None, topic: Topic | None, partitions: int | None) -> GroupBy:
@@ -216,123 +268,3 @@ def _group_by(key: Any, name: str | None, topic: Topic | None, partitions: int |
     if not label or label == "<lambda>":
         raise AppError("group_by(<lambda>): a lambda has no name, and the repartition topic needs one: add name='...'.")
     return GroupBy(label, key, None, partitions, topic)
-
-
-async def _iterate_local(iterable: Any, operators: tuple[Operator, ...]) -> AsyncIterator[Any]:
-    """Values of an ordinary (sync or async) iterable; no Kafka behind it, nothing to commit."""
-    if any(isinstance(operator, GroupBy) for operator in operators):
-        raise AppError("app.stream(iterable): group_by and through need a topic as their source.")
-    async for value in _as_async(iterable):
-        try:
-            yield await apply(operators, value, None)
-        except Skip:
-            continue
-
-
-async def _as_async(iterable: Iterable[Any] | AsyncIterator[Any]) -> AsyncIterator[Any]:
-    if hasattr(iterable, "__aiter__"):
-        async for value in iterable:
-            yield value
-    else:
-        for value in iterable:
-            yield value
-
-
-async def _values(intake: Intake) -> AsyncIterator[Any]:
-    """The hot path: one suspension a run, nothing at all per event. Only where it is not in C."""
-    while True:
-        if await intake.next_run() is not None:
-            for value in intake.cursor.iterator:
-                yield value
-
-
-async def _items(intake: Intake) -> AsyncIterator[tuple[Any, Any]]:
-    while True:
-        run = await intake.next_run()
-        if run is None:
-            continue
-        decode, iterator = run.decode_key, intake.cursor.iterator
-        for data, value in zip(run.records().keys, iterator, strict=False):
-            yield None if data is None else decode(data), value
-
-
-async def _through(intake: Intake, operators: tuple[Operator, ...]) -> AsyncIterator[tuple[Run, int, Any]]:
-    """(run, index, value behind the operators) of every event that is not dropped."""
-    while True:
-        run = await intake.next_run()
-        if run is None:
-            continue
-        for index, value in enumerate(intake.cursor.iterator):
-            try:
-                changed = await apply(operators, value, (run, index)) if operators else value
-            except Skip:
-                continue
-            yield run, index, changed
-
-
-async def _numbered(values: AsyncIterator[Any], start: int) -> AsyncIterator[tuple[int, Any]]:
-    number = start
-    async for value in values:
-        yield number, value
-        number += 1
-
-
-async def _values_through(intake: Intake, operators: tuple[Operator, ...]) -> AsyncIterator[Any]:
-    async for _, _, value in _through(intake, operators):
-        yield value
-
-
-async def _items_through(intake: Intake, operators: tuple[Operator, ...]) -> AsyncIterator[tuple[Any, Any]]:
-    async for run, index, value in _through(intake, operators):
-        yield run.key(index), value
-
-
-async def _events(intake: Intake, operators: tuple[Operator, ...]) -> AsyncIterator[Event]:
-    async for run, index, value in _through(intake, operators):
-        yield Event(run, index, value)
-
-
-async def _take(
-    stream: Stream[Any], max_: int, within: Seconds | None, pick: Callable[[Event], Any]
-) -> AsyncIterator[list[Any]]:
-    if max_ < 1:
-        raise AppError(f"take({max_}): at least 1.")
-    intake, operators = stream._bound()
-    seconds = within.total_seconds() if isinstance(within, timedelta) else within
-    batch: list[Any] = []
-    echoed: list[Echoed] = []  # Sent with the batch that the events are committed with.
-    deadline: float | None = None
-    while True:
-        timeout = None if deadline is None else max(0.0, deadline - intake.now())
-        run = await intake.next_run(timeout)
-        if run is not None:
-            for index, value in enumerate(intake.cursor.iterator):
-                try:
-                    if operators:
-                        value = await apply(operators, value, (run, index), echoed)
-                except Skip:
-                    if not batch:
-                        _send_echoed(echoed)
-                    continue
-                if not batch and seconds is not None:
-                    deadline = intake.now() + seconds
-                intake.kept.add(run, index)
-                batch.append(pick(Event(run, index, value)))
-                if len(batch) >= max_:
-                    _send_echoed(echoed)
-                    intake.kept.hand_out()
-                    yield batch
-                    batch, deadline = [], None
-                    intake.kept.clear()
-        elif batch:
-            _send_echoed(echoed)
-            intake.kept.hand_out()
-            yield batch
-            batch, deadline = [], None
-            intake.kept.clear()
-
-
-def _send_echoed(echoed: list[Echoed]) -> None:
-    for topic, record in echoed:
-        current_outbox().append(topic.name, record)
-    echoed.clear()

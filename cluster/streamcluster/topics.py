@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -93,6 +94,10 @@ class Topic:
     def get_topic_name(self) -> str:
         """Faust's spelling of `name`."""
         return self.name
+
+    def covers(self, name: str) -> bool:
+        """Whether this declares the topic of that name."""
+        return name in self.names if self.pattern is None else re.fullmatch(self.pattern, name) is not None
 
     @property
     def coders(self) -> Coders:

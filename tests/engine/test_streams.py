@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from streamcluster import App, Event, Skip, Stream, Topic
-from streamcluster.errors import AppError, NotOffered
+from streamcluster.errors import AppError
 from tests.engine.conftest import Drive
 
 
@@ -176,14 +176,6 @@ def test_echo_copies_with_the_key(drive: Drive) -> None:
     driver.send("numbers", key="b", value=2)
     assert seen == [1, 2]
     assert [(o.key, o.value) for o in driver.output("copy")] == [("a", 1), ("b", 2)]
-
-
-def test_streams_are_not_combined() -> None:
-    """`a & b`, of which Faust reads the first only, says what to do."""
-    app = App("a")
-    stream = app.stream(numbers(app))
-    with pytest.raises(NotOffered, match="several topics"):
-        _ = stream & stream
 
 
 def test_stream_declared_wrongly_is_refused() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -21,18 +20,17 @@ from ..ahead import METADATA_BYTES_MAX, chars_max
 from ..app import App
 from ..checks import check_topic_name
 from ..errors import AppError
-from ..operators import GroupBy, Operator, Processor
+from ..operators import Chain
 from ..policies import policy_of
 from ..streams import Probed, Source, Stream
 from ..tables import Table
 from ..topics import Topic
 from . import AgentSpec, Declared, TableSpec, TopicSpec, Topology
+from .chains import compile_chain, names_of, partners_of, tables_joined
 from .limits import DEAD_LETTER_BYTES_MAX, limits_of
 from .units import AgentUnit, ForwardUnit, Plan, SharedStream, Unit
 
 PROBE_SECONDS_MAX = 10.0
-# Records come here with the timestamps that they have: of any time, also ahead of the broker's clock.
-_ANY_TIME = {"message.timestamp.type": "CreateTime", "message.timestamp.after.max.ms": str(2**63 - 1)}
 
 
 async def freeze(app: App) -> tuple[Plan, Declared]:
@@ -47,20 +45,29 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
     units: list[Unit] = []
     specs: list[AgentSpec] = []
     repartitions: dict[str, TopicSpec] = {}
+    # Streams of app.stream that others are combined with: they are read there.
+    partners: list[Chain] = []
     for agent in app.agents.values():
-        operators = await _probe(agent)
-        forwards, topic = _compile_chain(app, agent.name, agent.topic, operators, agent, repartitions)
+        stream = await _probe(agent)
         policy = policy_of(agent.on_error, app.conf)
-        units += [*forwards, AgentUnit(agent.name, (topic,), policy, agent, agent.concurrency)]
-        specs.append(_agent_spec(app, agent, topic))
+        forwards, roads = compile_chain(agent.name, stream, policy, repartitions)
+        partners += partners_of(stream)
+        reads = tuple(road.topic for road in roads)
+        inputs = tuple(dict.fromkeys(reads))
+        units += [*forwards, AgentUnit(agent.name, inputs, policy, agent, agent.concurrency, roads=reads)]
+        specs.append(_agent_spec(app, agent, inputs, tables_joined(app, agent.name, roads)))
     shared: list[SharedStream] = []
-    for number, stream in enumerate(app.streams):
+    read = [stream for stream in app.streams if not any(stream is partner for partner in partners)]
+    for number, stream in enumerate(read):
         name = f"{app.conf.app_id}-stream-{number}" if number else f"{app.conf.app_id}-stream"
-        source = stream.source.topics[0]
-        forwards, topic = _compile_chain(app, name, source, stream.operators, None, repartitions)
+        policy = policy_of(None, app.conf)
+        forwards, roads = compile_chain(name, stream, policy, repartitions)
+        if len(roads) > 1:
+            raise AppError(f"{stream.source.label} is combined with another stream: read it in an agent.")
+        topic, joined = roads[0].topic, tables_joined(app, name, roads)
         units += forwards
-        shared.append(SharedStream(name, stream, topic, policy_of(None, app.conf)))
-        specs.append(AgentSpec(name=name, topics=_names(topic), help="read in an @app.task"))
+        shared.append(SharedStream(name, stream, topic, policy))
+        specs.append(AgentSpec(name=name, topics=names_of(topic), tables=joined, help="read in an @app.task"))
     tables = [*app.tables.values(), *(table for unit in units for table in unit.tables)]
     plan = Plan(tuple(units), tuple(shared), tuple(app.tasks), tuple(tables))
     for topic in [*app.topics, *plan.topics()]:
@@ -87,7 +94,7 @@ def _check_readers(units: list[Unit]) -> None:
     """Bound the coroutines that read one topic: those that are ahead at a commit are noted in its offset's metadata."""
     readers: dict[str, list[Unit]] = {}
     for unit in units:
-        for name in [name for topic in unit.inputs for name in _names(topic)]:
+        for name in [name for topic in unit.inputs for name in names_of(topic)]:
             readers.setdefault(name, []).append(unit)
     for name, those in readers.items():
         taken = sum(chars_max(unit.concurrency) for unit in those)
@@ -107,8 +114,8 @@ def _produce_signal(app: App) -> Callable[..., None]:
     return on_produce
 
 
-async def _probe(agent: Agent) -> tuple[Operator, ...]:
-    """The operators of the stream that the agent's body asks first."""
+async def _probe(agent: Agent) -> Stream[Any]:
+    """The stream that the agent's body asks first."""
     template = agent.stream or Stream(Source(agent.topic.describe(), (agent.topic,)))
     source = Source(template.source.label, template.source.topics, is_probe=True)
     stream: Stream[Any] = Stream(source, template.operators)
@@ -120,13 +127,13 @@ async def _probe(agent: Agent) -> tuple[Operator, ...]:
             elif inspect.isawaitable(result):
                 await result
     except Probed as probed:
-        return probed.stream.operators
+        return probed.stream
     except BaseExceptionGroup as group:
         # The body reads its stream in a task group.
         found = group.subgroup(Probed)
         if found is None:
             raise
-        return _first(found).stream.operators
+        return _first(found).stream
     except TimeoutError as error:
         raise AppError(
             f"agent {agent.name!r} did not ask for an event within {PROBE_SECONDS_MAX:.0f} s: "
@@ -147,88 +154,13 @@ def _argument(agent: Agent) -> str:
         return "stream"
 
 
-def _compile_chain(
-    app: App,
-    name: str,
-    topic: Topic,
-    operators: tuple[Operator, ...],
-    agent: Agent | None,
-    repartitions: dict[str, TopicSpec],
-) -> tuple[list[ForwardUnit], Topic]:
-    """A unit for each group_by/through of the chain, and the topic that the body reads."""
-    policy = policy_of(agent.on_error if agent else None, app.conf)
-    units: list[ForwardUnit] = []
-    current: tuple[Operator, ...] = ()
-    for operator in operators:
-        if not isinstance(operator, GroupBy):
-            current = (*current, operator)
-            continue
-        destination = _destination(name, topic, current, operator)
-        spec = _repartition_spec(name, topic, destination, operator)
-        if repartitions.setdefault(spec.name, spec) != spec:
-            raise AppError(f"two group_by of {name!r} share the topic {spec.name!r}: give one of them another name=.")
-        units.append(
-            ForwardUnit(
-                name=f"{name}>{destination.name}",
-                inputs=(topic,),
-                policy=policy,
-                operators=current,
-                group_by=operator,
-                destination=destination,
-            )
-        )
-        topic, current = destination, ()
-    return units, topic
-
-
-def _destination(name: str, source: Topic, operators: tuple[Operator, ...], group_by: GroupBy) -> Topic:
-    if group_by.through is not None:
-        return group_by.through
-    label = re.sub(r"[^A-Za-z0-9._-]+", "_", group_by.label)
-    origin = source.names[0] if source.names else "pattern"
-    value_type = source.value_type
-    for operator in operators:
-        if isinstance(operator, Processor):
-            value_type = inspect.get_annotations(operator.fun).get("return", value_type)
-            if isinstance(value_type, str):
-                value_type = inspect.get_annotations(operator.fun, eval_str=True)["return"]
-    return Topic(
-        names=(f"{name}-{origin}-{label}-repartition",),
-        key_type=group_by.key_type,
-        value_type=value_type,
-        key_serializer="raw" if group_by.key_type in (str, bytes) else "json",
-        value_serializer=source.value_serializer,
-        partitions=group_by.partitions,
-        keeps_keys=group_by.key_type is None,
-    )
-
-
-def _repartition_spec(name: str, source: Topic, destination: Topic, group_by: GroupBy) -> TopicSpec:
-    partitions = group_by.partitions or destination.partitions
-    return TopicSpec(
-        name=destination.name,
-        role="repartition",
-        partitions=partitions,
-        create=True,
-        replicas=destination.replicas,
-        like=() if partitions else source.names[:1],
-        config={"cleanup.policy": "delete", "retention.ms": "-1", **_ANY_TIME, **destination.topic_config()},
-        used_by=(name,),
-        purge=group_by.through is None,
-    )
-
-
-def _names(topic: Topic) -> tuple[str, ...]:
-    return topic.names or (f"^{topic.pattern}",)
-
-
-def _agent_spec(app: App, agent: Agent, reads: Topic) -> AgentSpec:
+def _agent_spec(app: App, agent: Agent, reads: tuple[Topic, ...], joined: tuple[str, ...]) -> AgentSpec:
     return AgentSpec(
         name=agent.name,
-        topics=_names(reads),
+        topics=tuple(dict.fromkeys(name for topic in reads for name in names_of(topic))),
         concurrency=agent.concurrency,
         sinks=tuple(_sink_name(sink) for sink in agent.sinks),
-        tables=tuple(sorted(_tables_used(app, agent.fun))),
+        tables=tuple(sorted({*_tables_used(app, agent.fun), *joined})),
         help=agent.help,
     )
 
@@ -274,7 +206,7 @@ def declaration_of(app: App, plan: Plan, agents: list[AgentSpec], repartitions: 
     }
     for topic in {id(topic): topic for topic in plan.sources()}.values():
         users = tuple(unit.name for unit in plan.units if topic in unit.inputs)
-        for name in _names(topic):
+        for name in names_of(topic):
             if name not in topics:
                 topics[name] = _source_spec(app, topic, name, users)
     for topic in app.topics:
@@ -325,7 +257,7 @@ def _table_spec(app: App, table: Table[Any, Any], agents: list[AgentSpec], units
     changelog = topic.name if isinstance(topic, Topic) else topic
     sources = {topic for agent in agents if table.name in agent.tables for topic in agent.topics}
     keepers = [unit for unit in units if any(kept is table for kept in unit.tables)]
-    sources |= {name for unit in keepers for topic in unit.inputs for name in _names(topic)}
+    sources |= {name for unit in keepers for topic in unit.inputs for name in names_of(topic)}
     return TableSpec(
         name=table.name,
         changelog=changelog or f"{app.conf.app_id}-{table.name}-changelog",

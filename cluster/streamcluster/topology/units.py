@@ -1,11 +1,10 @@
 """Units: what a worker runs, as values. A unit is one coroutine per task, and its kind says what its body does.
 
-`declare.py` makes them of an app; the engine has a body for each kind. Joins become a kind of their own.
+`declare.py` makes them of an app; the engine has a body for each kind.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -23,6 +22,7 @@ class AgentUnit:
     """An agent's body, one coroutine per task times `concurrency`.
 
     inputs: what it reads, one or more. tables: what it keeps that nobody has named: they are declared with it.
+    roads: what each of the streams begins with that its own is combined with, and that itself (roads.py).
     """
 
     name: str
@@ -31,6 +31,7 @@ class AgentUnit:
     agent: Agent
     concurrency: int = 1
     tables: tuple[Table[Any, Any], ...] = ()
+    roads: tuple[Topic, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +82,7 @@ class Plan:
 
 def is_named(topic: Topic, name: str) -> bool:
     """Whether a topic declaration covers the topic of this name."""
-    if topic.pattern is not None:
-        return re.fullmatch(topic.pattern, name) is not None
-    return name in topic.names
+    return topic.covers(name)
 
 
 def input_named(unit: Unit, name: str) -> Topic | None:

@@ -1,0 +1,69 @@
+"""Roads: how the events of each topic get to a loop, when several streams lead there.
+
+    orders ----> filter ---------------+--> echo --> the loop          a & b: b's events come in behind `&`
+    payments --> group_by --> topic ---+
+
+A chain with one source is one road. `group_by` behind a `&` brings all of them to one topic, where a road begins anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .errors import AppError
+from .operators import Chain, GroupBy, Merge, Operator
+from .topics import Topic
+
+
+@dataclass(frozen=True, slots=True)
+class Road:
+    """A topic, and the operators between it and the loop or the next repartition."""
+
+    topic: Topic
+    operators: tuple[Operator, ...] = ()
+
+
+def roads_of(chain: Chain, regroup: Callable[[list[Road], GroupBy], Topic]) -> list[Road]:
+    """The roads that end at the loop. regroup: from roads that are repartitioned to the topic that comes of it."""
+    roads = [Road(chain.topic)]
+    for operator in chain.operators:
+        if isinstance(operator, GroupBy):
+            roads = [Road(regroup(roads, operator))]
+        elif isinstance(operator, Merge):
+            roads += [road for other in operator.others for road in roads_of(other, regroup)]
+        else:
+            roads = [Road(road.topic, (*road.operators, operator)) for road in roads]
+    return roads
+
+
+class Roads:
+    """Of a loop that runs: the operators by the topic that events come from."""
+
+    __slots__ = ("_found", "_roads")
+
+    def __init__(self, roads: list[Road]) -> None:
+        self._roads = roads
+        self._found: dict[str, list[tuple[Operator, ...]]] = {}
+
+    def of(self, topic: str) -> list[tuple[Operator, ...]]:
+        """The operators for events of this topic; more than once, if it was merged with itself."""
+        found = self._found.get(topic)
+        if found is None:
+            found = self._found[topic] = [road.operators for road in self._roads if road.topic.covers(topic)]
+        return found
+
+
+def roads_to_loop(chain: Chain, reads: tuple[Topic, ...]) -> tuple[Operator, ...] | Roads:
+    """The operators that run in the loop's own task, the same for all events if they are.
+
+    reads: the topic at the beginning of each road, as it was found out at the start; () when there is one.
+    """
+    roads = roads_of(chain, lambda roads, group_by: roads[0].topic)
+    if len(roads) == 1:
+        return roads[0].operators
+    if len(roads) != len(reads):
+        raise AppError("streams are combined in an agent: `@app.agent(s1 & s2)`, or the same each time in its body.")
+    if len(set(reads)) == len(reads) and all(road.operators == roads[0].operators for road in roads):
+        return roads[0].operators
+    return Roads([Road(topic, road.operators) for topic, road in zip(reads, roads, strict=True)])

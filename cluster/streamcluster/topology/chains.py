@@ -1,0 +1,142 @@
+"""Chains: what a stream's operators need: a unit for each repartition, the topics that its loop reads, its tables."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+from ..app import App
+from ..errors import AppError, NotOffered
+from ..operators import Chain, GroupBy, Merge, Processor, TableJoin
+from ..policies import ErrorPolicy
+from ..roads import Road, roads_of
+from ..tables import Table
+from ..topics import Topic
+from . import TopicSpec
+from .units import ForwardUnit
+
+# Records come here with the timestamps that they have: of any time, also ahead of the broker's clock.
+_ANY_TIME = {"message.timestamp.type": "CreateTime", "message.timestamp.after.max.ms": str(2**63 - 1)}
+
+
+def compile_chain(
+    name: str, chain: Chain, policy: ErrorPolicy, repartitions: dict[str, TopicSpec]
+) -> tuple[list[ForwardUnit], list[Road]]:
+    """A unit for each road into a group_by or through, and the roads into the loop of `name`.
+
+    repartitions: the topics that those units write, by name; new ones are added.
+    """
+    units: list[ForwardUnit] = []
+
+    def regroup(roads: list[Road], group_by: GroupBy) -> Topic:
+        first = roads[0]
+        _check_regroup(name, roads)
+        destination = _destination(name, first, group_by)
+        spec = _repartition_spec(name, [road.topic for road in roads], destination, group_by)
+        if repartitions.setdefault(spec.name, spec) != spec:
+            raise AppError(f"two group_by of {name!r} share the topic {spec.name!r}: give one of them another name=.")
+        for number, road in enumerate(roads):
+            unit = f"{name}>{destination.name}" + (f"-{number}" if number else "")
+            units.append(ForwardUnit(unit, (road.topic,), policy, road.operators, group_by, destination))
+        return destination
+
+    return units, roads_of(chain, regroup)
+
+
+def partners_of(chain: Chain) -> list[Chain]:
+    """The streams that this one is combined with, and theirs."""
+    others = [other for operator in chain.operators if isinstance(operator, Merge) for other in operator.others]
+    return [found for other in others for found in (other, *partners_of(other))]
+
+
+def tables_joined(app: App, name: str, roads: list[Road]) -> tuple[str, ...]:
+    """The tables that the loop of `name` is joined with, whose keys are compared with those of the topics.
+
+    Raises:
+        AppError: they can never be the same, or a table is none of the app.
+    """
+    found: dict[str, None] = {}
+    for road in roads:
+        for operator in road.operators:
+            if isinstance(operator, TableJoin):
+                _check_join(app, name, road.topic, operator.table)
+                found[operator.table.name] = None
+    return tuple(found)
+
+
+def _check_join(app: App, name: str, topic: Topic, table: Table[Any, Any]) -> None:
+    if app.tables.get(table.name) is not table:
+        raise AppError(f"{name!r} joins {topic.describe()} with table {table.name!r}, which this app has not declared.")
+    is_raw = not topic.keeps_keys and (topic.key_serializer or app.conf.key_serializer) == "raw"
+    keys = topic.key_type or (bytes if is_raw else None)
+    if keys in (str, bytes, int) and table.key_type in (str, bytes, int) and keys is not table.key_type:
+        raise AppError(
+            f"{name!r} joins {topic.describe()}, whose keys are {keys.__name__}, with table {table.name!r}, whose keys "
+            f"are {table.key_type.__name__}: no key is ever the same. Give both the same key_type=, or say on=."
+        )
+
+
+def _check_regroup(name: str, roads: list[Road]) -> None:
+    """Refuse what would be sent on as something else than it is."""
+    for road in roads:
+        if any(isinstance(operator, TableJoin) for operator in road.operators):
+            raise NotOffered(
+                f"{name!r}: group_by or through behind a join with a table: join behind it, or let the agent send what "
+                "it makes of the pairs to a topic that another one reads."
+            )
+    kinds = {(_value_type(road), road.topic.value_serializer) for road in roads}
+    if len(kinds) > 1:
+        listed = ", ".join(road.topic.describe() for road in roads)
+        raise AppError(
+            f"{name!r}: group_by or through brings {listed} to one topic, but their values are of different types. Do "
+            "it to each of them before they are combined."
+        )
+
+
+def names_of(topic: Topic) -> tuple[str, ...]:
+    """Its names, or its pattern with a ^."""
+    return topic.names or (f"^{topic.pattern}",)
+
+
+def _value_type(road: Road) -> Any:
+    """What comes out of it, as far as annotations say."""
+    value_type = road.topic.value_type
+    for operator in road.operators:
+        if isinstance(operator, Processor):
+            value_type = inspect.get_annotations(operator.fun).get("return", value_type)
+            if isinstance(value_type, str):
+                value_type = inspect.get_annotations(operator.fun, eval_str=True)["return"]
+    return value_type
+
+
+def _destination(name: str, road: Road, group_by: GroupBy) -> Topic:
+    if group_by.through is not None:
+        return group_by.through
+    label = re.sub(r"[^A-Za-z0-9._-]+", "_", group_by.label)
+    source = road.topic
+    origin = source.names[0] if source.names else "pattern"
+    return Topic(
+        names=(f"{name}-{origin}-{label}-repartition",),
+        key_type=group_by.key_type,
+        value_type=_value_type(road),
+        key_serializer="raw" if group_by.key_type in (str, bytes) else "json",
+        value_serializer=source.value_serializer,
+        partitions=group_by.partitions,
+        keeps_keys=group_by.key_type is None,
+    )
+
+
+def _repartition_spec(name: str, sources: list[Topic], destination: Topic, group_by: GroupBy) -> TopicSpec:
+    partitions = group_by.partitions or destination.partitions
+    return TopicSpec(
+        name=destination.name,
+        role="repartition",
+        partitions=partitions,
+        create=True,
+        replicas=destination.replicas,
+        like=() if partitions else tuple(dict.fromkeys(name for source in sources for name in source.names[:1])),
+        config={"cleanup.policy": "delete", "retention.ms": "-1", **_ANY_TIME, **destination.topic_config()},
+        used_by=(name,),
+        purge=group_by.through is None,
+    )
