@@ -47,9 +47,10 @@ class Batch:
 
     offsets, timestamps (in ms): perhaps buffers, which make an int when it is asked for; headers: None when no record
     has any; why: the client cannot unpack what is here; then it is one record, the last of its partition in a poll.
+    watermarks: the partition's at each record, where something goes by event time (engine/event_time); else None.
     """
 
-    __slots__ = ("headers", "keys", "offsets", "timestamps", "tp", "values", "why")
+    __slots__ = ("headers", "keys", "offsets", "timestamps", "tp", "values", "watermarks", "why")
 
     def __init__(
         self,
@@ -68,11 +69,18 @@ class Batch:
         self.values = values
         self.headers = headers
         self.why = why
+        self.watermarks: list[int] | None = None
 
     @classmethod
     def nothing(cls, tp: TP) -> Batch:
         """No record."""
         return cls(tp, (), (), (), ())
+
+    @classmethod
+    def of(cls, tp: TP, record: KafkaRecord) -> Batch:
+        """One record."""
+        headers = None if record.headers is None else (record.headers,)
+        return cls(tp, (record.offset,), (record.timestamp,), (record.key,), (record.value,), headers, record.why)
 
     @classmethod
     def unreadable(cls, tp: TP, offset: int, why: BaseException) -> Batch:
@@ -93,7 +101,7 @@ class Batch:
 
     def part(self, start: int, end: int | None = None) -> Batch:
         """The records at these indices."""
-        return Batch(
+        part = Batch(
             self.tp,
             self.offsets[start:end],
             self.timestamps[start:end],
@@ -102,11 +110,14 @@ class Batch:
             None if self.headers is None else self.headers[start:end],
             self.why,
         )
+        if self.watermarks is not None:
+            part.watermarks = self.watermarks[start:end]
+        return part
 
     def pick(self, indices: Sequence[int]) -> Batch:
         """The records at these indices. They rise, at least in each slice that a run is made of."""
         headers = None if self.headers is None else [self.headers[index] for index in indices]
-        return Batch(
+        picked = Batch(
             self.tp,
             [self.offsets[index] for index in indices],
             [self.timestamps[index] for index in indices],
@@ -115,6 +126,9 @@ class Batch:
             headers,
             self.why,
         )
+        if self.watermarks is not None:
+            picked.watermarks = [self.watermarks[index] for index in indices]
+        return picked
 
     def record(self, index: int) -> KafkaRecord:
         """One of them, as a value."""

@@ -95,6 +95,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     transaction_timeout: Seconds = 60.0
     """After so long brokers abort the transaction of a worker that is gone."""
 
+    idle_timeout: Seconds = 1.0
+    """An input at its end for so long no longer holds back event time ([event-time.md](event-time.md))."""
+    close_idle_after: Seconds | None = 60.0
+    """When all inputs are idle for so long behind live data, event time goes on with the clock; none: never."""
+    max_ahead: Seconds | None = 3600.0
+    """A record further ahead of the clock does not move event time; none: all do."""
+    max_out_of_orderness: Seconds = 0.0
+    """How much older than the ones before it a record may be and not count as late, beside `grace`."""
+
     topic_partitions: int = 8
     """Partitions of topics that are created and say nothing else."""
     topic_replication_factor: int | None = None

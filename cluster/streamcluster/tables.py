@@ -11,14 +11,30 @@ from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
 
 from .checks import check_callable, check_count, check_migrate, check_topic_name
-from .current import cursor_var
+from .current import Cursor, cursor_var
 from .errors import AppError
 from .faust_names import TABLE, names_what_is_missing
 from .indexes import Index
+from .times import Closing
 from .topics import Topic
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+
+class LiveTime(Protocol):
+    """The event time of an operator in one task, in ms: committed <= finished <= now()."""
+
+    committed: int
+    finished: int
+
+    def now(self, cursor: Cursor) -> int:
+        """At the event in hand."""
+        ...
+
+    def expect(self, place: int) -> None:
+        """A row was written that comes due when time reaches its place in the index."""
+        ...
 
 
 class LiveShard(Protocol):
@@ -37,6 +53,15 @@ class LiveShard(Protocol):
 
     @property
     def is_at_event(self) -> bool: ...
+
+    @property
+    def time(self) -> LiveTime | None:
+        """Of the operator that the table belongs to; None: it goes by no event time."""
+        ...
+
+    def discard(self, key: Any) -> None:
+        """Remove a key, without a look whether it is there."""
+        ...
 
     def identity(self, key: Any) -> Any:
         """A key as the other methods take it: those of SIMPLE_KEYS are that already."""
@@ -144,6 +169,10 @@ class Table(MutableMapping[K, V]):
         self.help = help
         # Orders of its rows beside that of their keys, for what the engine builds on it.
         self.indexes: tuple[Index, ...] = ()
+        # The operator whose event time it goes by, for the same; none: "".
+        self.timed = ""
+        # What is done with rows that come due by that.
+        self.closings: list[Closing] = []
         self.shard_var: ContextVar[LiveShard] = ContextVar(f"streamcluster_table_{name}")
         self.local: LocalShards | None = None
 
@@ -151,6 +180,12 @@ class Table(MutableMapping[K, V]):
         """Decorator: call `fun()` (sync or async) in a worker each time a shard of this table has been restored."""
         self.recover_callbacks.append(fun)
         return fun
+
+    def go_by(self, operator: str, indexes: Sequence[Index] = (), closings: Sequence[Closing] = ()) -> None:
+        """Make it a table of an operator that goes by event time: what is called before the app is started."""
+        self.timed = operator
+        self.indexes += tuple(indexes)
+        self.closings += closings
 
     # The mapping
 

@@ -14,8 +14,8 @@ import pytest
 
 from streamcluster import App, Stream, loops
 from streamcluster.current import Cursor
-from streamcluster.loops import gathered, use_python, values_of_runs
 from streamcluster.iteration import values as _values
+from streamcluster.loops import gathered, use_python, values_of_runs
 from streamcluster.testing import Driver
 
 pytestmark = pytest.mark.skipif(not loops.is_in_c(), reason="the loops were not built")

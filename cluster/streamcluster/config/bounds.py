@@ -11,7 +11,7 @@ LEAST: dict[float, tuple[str, ...]] = {
     0: (
         *("connect_timeout", "drain_timeout", "stall_report", "error_backoff", "error_retries", "table_cache_bytes"),
         *("commit_interval", "commit_interval_min", "commit_interval_max", "store_block_cache_bytes"),
-        "standby_replicas",
+        *("standby_replicas", "idle_timeout", "close_idle_after", "max_ahead", "max_out_of_orderness"),
     ),
     0.001: (
         *("heartbeat_interval", "stall_timeout", "crash_loop_window", "transaction_timeout"),

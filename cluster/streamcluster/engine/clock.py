@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -16,9 +17,13 @@ class Alarm(Protocol):
 
 
 class Clock(Protocol):
-    """Monotonic time in seconds, and calls at a time."""
+    """Monotonic time in seconds, the time of day, and calls at a time."""
 
     def now(self) -> float: ...
+
+    def wall(self) -> float:
+        """Seconds since the epoch."""
+        ...
 
     def call_later(self, seconds: float, fun: Callable[[], object]) -> Alarm: ...
 
@@ -31,6 +36,10 @@ class LoopClock:
     def now(self) -> float:
         """Monotonic seconds."""
         return asyncio.get_running_loop().time()
+
+    def wall(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
 
     def call_later(self, seconds: float, fun: Callable[[], object]) -> Alarm:
         """Call `fun` in `seconds`."""

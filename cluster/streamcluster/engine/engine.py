@@ -17,6 +17,7 @@ from ..batch import Batch, KafkaRecord
 from ..errors import CommitRefused
 from ..ids import TP, TaskId
 from ..memory import Shares, shares_of
+from ..settings import Settings
 from ..stores import StoreFailed, TaskStore
 from ..tables import Table
 from ..topology import Topology
@@ -25,6 +26,9 @@ from ..topology.units import Plan, Unit, input_named, is_named
 from .backlog import Backlog, PartitionBacklog
 from .budget import Budget
 from .clock import Clock
+from .event_time.opening import due_topic, open_time
+from .event_time.task_time import TaskTime
+from .event_time.timed_tasks import TimedTasks
 from .functions import Functions
 from .hand import Hand
 from .in_hand import InHand
@@ -39,6 +43,7 @@ from .partition import Reject, SourcePartition
 from .ports import Process
 from .recovery import Recovery
 from .shard_view import ShardView
+from .shards import CachedShard
 from .shared import SharedPart, make_shared, readers_of
 from .task import RunningTask
 from .transaction import Transaction
@@ -48,7 +53,7 @@ from .values import Commit, Committed
 class Engine:
     """Runs the tasks that the shell opens. Everything happens on one event loop.
 
-    outbox_records_max: bound of each task's output per topic; the setting of that name when None.
+    settings: the app's when None.
     shares: what memory there is, and how it is split; as the settings say when None.
     process: what is asked how much it really takes; nothing when None.
     in_hand: notes that outlive the process, of all that `topology.source_partitions` has; none that do when None.
@@ -61,12 +66,13 @@ class Engine:
         topology: Topology,
         clock: Clock,
         *,
-        outbox_records_max: int | None = None,
+        settings: Settings | None = None,
         shares: Shares | None = None,
         process: Process | None = None,
         in_hand: InHand | None = None,
     ) -> None:
         self.app = app
+        self._settings = conf = settings or app.conf
         self.plan = plan
         self.topology = topology
         self.clock = clock
@@ -77,21 +83,20 @@ class Engine:
         self.moves = 0
         # Done: finished by all who read them, and committed.
         self.events_total = 0
-        records_max = app.conf.outbox_records_max if outbox_records_max is None else outbox_records_max
         self.budget = Budget(
-            shares or shares_of(app.conf),
+            shares or shares_of(conf),
             self.tasks,
-            app.conf.stream_buffer_records_max,
-            app.conf.commit_events_max,
+            conf.stream_buffer_records_max,
+            conf.commit_events_max,
             process,
         )
-        self._make_outbox = partial(Outbox, records_max, self._sender_waits, self.budget.output_room)
+        self._make_outbox = partial(Outbox, conf.outbox_records_max, self._sender_waits, self.budget.output_room)
         self.outbox = self._make_outbox()
         self._routes: dict[TP, SourcePartition] = {}
         self.lagging = Lagging(clock, self._routes, self.changed.set)
         self._tables: dict[str, Table[object, object]] = {table.name: table for table in plan.tables}
-        letters = next((topic for topic in topology.topics if topic.name == app.conf.dead_letters), None)
-        self.recovery = Recovery(app, clock, self.tasks, self.changed, letter_bytes_max(app.conf, letters))
+        letters = next((topic for topic in topology.topics if topic.name == conf.dead_letters), None)
+        self.recovery = Recovery(app, clock, self.tasks, self.changed, letter_bytes_max(conf, letters))
         self.caution = Caution(in_hand or InHand.in_memory(topology.source_partitions()), clock)
         self._shared = self.recovery.shared = make_shared(
             plan, clock, self._rested, self._touch, self.recovery.report, self.outbox, self.caution
@@ -101,10 +106,11 @@ class Engine:
             self._shared,
             self.outbox,
             self.recovery.cut_failed,
-            entries_max=app.conf.commit_events_max,
-            exactly_once=app.conf.exactly_once,
+            entries_max=conf.commit_events_max,
+            exactly_once=conf.exactly_once,
         )
         self.budget.watch(self.transaction)
+        self.times = TimedTasks(clock, self._time_moved)
         self.late = LateTasks(clock, self.tasks, self.transaction, self.recovery, self.changed.set)
         self.functions = self.recovery.functions = Functions(
             app, plan.functions, clock, self.outbox, self.recovery.function_failed, self.recovery.function_ended
@@ -127,6 +133,10 @@ class Engine:
         self.transaction.sender_waits = True
         self.changed.set()
 
+    def _time_moved(self, task: TaskId) -> None:
+        self._touch(task)
+        self._rested()
+
     def _touch(self, task: TaskId) -> None:
         if task in self.tasks:
             self.transaction.touch(self.tasks[task])
@@ -142,8 +152,11 @@ class Engine:
         def reject(tp: TP, record: KafkaRecord, unit: str, error: BaseException) -> bool:
             return self.recovery.reject(running, tp, record, unit, error)
 
-        shards = make_shards(self.plan, self.topology, self.app.conf, task, store, failed)
+        shards = make_shards(self.plan, self.topology, self._settings, task, store, failed)
         running = RunningTask(task, store, shards, self._make_outbox())
+        if (time := self._open_time(task, store, shards)) is not None:
+            running.time = self.times.tasks[task] = time
+            positions = positions | time.positions
         sources = sorted(self.topology.sources(task))
         readers = {topic: readers_of(self._shared, topic) for topic in sources}
         noted = [ahead_of(positions[TP(topic, task.partition)].metadata) for topic in sources]
@@ -155,6 +168,9 @@ class Engine:
         running.start()
         self.recovery.opened(running)
 
+    def _open_time(self, task: TaskId, store: TaskStore, shards: dict[str, CachedShard]) -> TaskTime | None:
+        return open_time(self.plan, self.topology, self._settings, task, store, shards, self.clock)
+
     def _add_instances(
         self,
         running: RunningTask,
@@ -165,6 +181,9 @@ class Engine:
         """A coroutine per unit that reads one of these topics, and more under `concurrency=`."""
         for unit in self.plan.units:
             inputs = [(name, topic) for name in sources if (topic := input_named(unit, name)) is not None]
+            if (due := unit.due) is not None and running.time is not None and due.table.name in running.shards:
+                inputs.append((due.label, due_topic(due, running.shards[due.table.name], self._settings)))
+                readers.setdefault(due.label, [])
             count = concurrency_of(unit.name, unit.concurrency, noted)
             for number in range(count if inputs else 0):
                 share = (number, count) if count > 1 else None
@@ -189,7 +208,10 @@ class Engine:
 
     def _make_hand(self, running: RunningTask) -> tuple[Hand, dict[str, ShardView]]:
         """What a new coroutine of this task sends and writes with: its hand, and the views in it by table."""
-        views = {table: ShardView(shard) for table, shard in running.shards.items()}
+        times = {} if running.time is None else running.time.operators
+        views = {
+            table: ShardView(shard, times.get(self._tables[table].timed)) for table, shard in running.shards.items()
+        }
         return Hand(self._make_outbox(behind=running.outbox), running.outbox, self.outbox, views.values()), views
 
     def _add_shared(self, running: RunningTask, sources: list[str]) -> None:
@@ -209,12 +231,13 @@ class Engine:
                 running.id, tp, those, positions[tp], reject, self.caution, self.budget.weight(topic)
             )
             running.partitions[tp] = partition
-            self._routes[tp] = partition
+            if running.time is None or not running.time.attach(partition):
+                running.logs[tp] = self._routes[tp] = partition
 
     def _be_careful(self, running: RunningTask) -> None:
         """Find what may have killed this process's predecessor, and do not hand out again what is known to have."""
         suspects: dict[TP, int] = {}
-        for tp, partition in running.partitions.items():
+        for tp, partition in running.logs.items():
             killer = self.caution.open(tp, partition.committed.next_offset)
             if tp in self.caution.suspects:
                 suspects[tp] = self.caution.suspects[tp]
@@ -244,7 +267,8 @@ class Engine:
         del self.tasks[task]
         self.transaction.leave(task)
         self.recovery.forget(task)
-        for tp in running.partitions:
+        self.times.tasks.pop(task, None)
+        for tp in running.logs:
             del self._routes[tp]
             self.caution.close(tp)
         # Nobody knows the task any more, so nobody else would: not if this is cancelled either.
@@ -290,12 +314,17 @@ class Engine:
                 fed += len(batch)
                 size += source.backlog.added_bytes
         self.budget.fed(fed, size)
+        if self.times.tasks:
+            # What came counts for those who are handed it now.
+            self.times.look(self.transaction.touched, self.moves)
 
     def advance(self, tp: TP, offset: int) -> None:
         """The log of `tp` ends at `offset`: what is below and was not delivered are transaction markers."""
         source = self._routes.get(tp)
         if source is not None:
             self.caution.ended(tp, offset)
+            if source.time is not None:
+                source.time.ended()
             source.advance(offset)
             self._touch(source.task)
 
@@ -336,11 +365,18 @@ class Engine:
                     self.events_total += partitions[tp].done.committed(position.next_offset)
                     self.caution.committed(tp, position.next_offset)
                     self.recovery.aside.committed(tp, position.next_offset)
+                if cut.time is not None:
+                    # Rows may be due now.
+                    self._touch(cut.task)
+                    for tp, (position, _) in cut.time.due.items():
+                        self.recovery.aside.committed(tp, position.next_offset)
         self.budget.trim()
         self.step()
 
     def step(self) -> None:
-        """Let trials of failing events go on; the shell calls it whenever coroutines have run."""
+        """Let trials of failing events, and event time, go on; the shell calls it whenever coroutines have run."""
+        if self.times.tasks:
+            self.times.look(self.transaction.touched, self.moves)
         if self.recovery.trials:
             self.recovery.step(self.transaction.has)
         self.budget.step(self.clock.now())

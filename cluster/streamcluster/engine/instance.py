@@ -11,9 +11,10 @@ from ..boundary import failure_of, raise_or_say, running_task
 from ..current import Cursor, cursor_var, outbox_var
 from ..errors import AppError, UnencodableEntry, WillNotEnd
 from ..ids import TaskId
-from ..topology.units import AgentUnit, ForwardUnit, Unit
+from ..topology.units import AgentUnit, CloseUnit, ForwardUnit, Unit
 from .agent_body import run_agent
 from .clock import Clock, sleep
+from .close_body import close
 from .forward_body import forward
 from .hand import Hand
 from .intake import RunIntake
@@ -181,5 +182,7 @@ class Instance:
                 await run_agent(self.unit, self.intake, self.hand.outbox)
             case ForwardUnit():
                 await forward(self.unit, self.intake, self.hand.outbox)
+            case CloseUnit():
+                await close(self.unit, self.intake, self._context[self.unit.due.table.shard_var])
             case _ as unknown:
                 assert_never(unknown)

@@ -19,13 +19,13 @@ from ..topics import Topic
 from .backlog import PartitionBacklog
 from .decoding import Decoded, Shared, decode, decode_each
 from .done_count import DoneCount
+from .event_time.watermarks import PartitionTime
 from .killers import Caution
 from .lanes import Lanes, Reader, lanes_of
 from .values import Committed
 from .waiting import Waiting
-from .weigh import RecordWeight
+from .weigh import RecordWeight, size_of
 
-SIZE_SAMPLE = 8
 Reject = Callable[[TP, KafkaRecord, str, BaseException], bool]
 # What is done with a record that is not handed out: its dead letter, for example. False: it must not be passed.
 Aside = Callable[[KafkaRecord], bool]
@@ -51,6 +51,7 @@ class SourcePartition:
         "skips",
         "stopped",
         "task",
+        "time",
         "tp",
         "undecodable",
     )
@@ -75,6 +76,8 @@ class SourcePartition:
         self._reject = reject
         self._caution = caution
         self._weight = weight or RecordWeight()
+        # Watermarks, where something in the task goes by event time.
+        self.time: PartitionTime | None = None
         self.next_offset = committed.next_offset
         # While a failing event is tried, records from `gate` on wait in `gated`.
         self.gate: int | None = None
@@ -123,12 +126,14 @@ class SourcePartition:
         first, count = batch.offsets[0], len(batch)
         self.next_offset = batch.next_offset
         assert first < self.next_offset, f"records of {self.tp} out of order: {first} before {self.next_offset - 1}"
+        if self.time is not None:
+            self.time.fed(batch)
         known = self.done.end
         # Some may come again, for a reader that was left behind.
         new = count if first >= known else count - batch.index_of(known)
         if new:
             self.done.fed(max(first, known), self.next_offset, new)
-        size = self._weight.of(_size_of(batch), count)
+        size = self._weight.of(size_of(batch), count)
         self.backlog.add(first, self.next_offset, count, size)
         if self.gate is not None:
             passing = batch.index_of(self.gate)
@@ -283,7 +288,7 @@ class SourcePartition:
             end = batch.index_of(record.offset)
             reader.intake.push(Run(self.task, batch, values[start:end], record.offset, decode_key, start=start))
             before = partial(aside, record)
-            reader.intake.push(Run(self.task, Batch.nothing(self.tp), [], record.offset + 1, decode_key, before))
+            reader.intake.push(Run(self.task, Batch.of(self.tp, record), [], record.offset + 1, decode_key, before))
             start = end
         reader.intake.push(Run(self.task, batch, values[start:], behind, decode_key, start=start))
 
@@ -387,11 +392,3 @@ class SourcePartition:
             lanes.unit: lanes.splits(self.tp, oldest, those) for lanes, those in zip(self.lanes, positions, strict=True)
         }
         return Committed(oldest, metadata_of(ahead))
-
-
-def _size_of(batch: Batch) -> int:
-    """Bytes of keys and values: an estimate from a sample. To look at each would cost 20 ns an event."""
-    step = len(batch) // SIZE_SAMPLE + 1
-    sample = [*batch.values[::step], *batch.keys[::step]]
-    size = sum([len(data) for data in sample if data])
-    return size * len(batch) // (len(sample) // 2)

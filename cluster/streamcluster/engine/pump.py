@@ -316,16 +316,14 @@ class Pump:
 
     def _rewind(self, positions: dict[TP, int]) -> None:
         """Read these partitions from there, but those that are read no more."""
-        closing = {
-            tp for task in self._closing if task in self._engine.tasks for tp in self._engine.tasks[task].partitions
-        }
+        closing = {tp for task in self._closing if task in self._engine.tasks for tp in self._engine.tasks[task].logs}
         self._reads.assign({tp: offset for tp, offset in positions.items() if tp not in closing})
 
     # Tasks
 
     def start_task(self, task: RunningTask) -> None:
         """Read the task's partitions."""
-        self._reads.assign({tp: partition.next_offset for tp, partition in task.partitions.items()})
+        self._reads.assign({tp: partition.next_offset for tp, partition in task.logs.items()})
 
     async def close_tasks(self, task_ids: Iterable[TaskId], patience: float) -> bool:
         """Stop reading these tasks, commit what they have finished, and end their coroutines. All others go on.
@@ -339,7 +337,7 @@ class Pump:
         engine = self._engine
         closing = [engine.tasks[task] for task in task_ids if task in engine.tasks]
         self._closing |= {task.id for task in closing}
-        self._reads.unassign([tp for task in closing for tp in task.partitions])
+        self._reads.unassign([tp for task in closing for tp in task.logs])
         for task in closing:
             task.close()
         deadline = self._clock.now() + patience

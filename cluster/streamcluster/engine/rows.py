@@ -30,9 +30,9 @@ class RowCoder:
 
     __slots__ = (
         "_decode_key",
-        "_decode_value",
         "_last_identity",
         "_last_key",
+        "decode_value",
         "encode",
         "encode_key",
         "migrates",
@@ -45,7 +45,7 @@ class RowCoder:
         self.name = name
         # Functions of the coders themselves: a commit calls them for each entry. They raise anything.
         self.encode_key, self._decode_key = key
-        self.encode, self._decode_value = value
+        self.encode, self.decode_value = value
         self.migrates = migrates
         # `table[key] += 1` asks twice for the same object. No key is this list.
         self._last_key: Any = []
@@ -107,6 +107,6 @@ class RowCoder:
     def decode(self, data: bytes, encoded: bytes) -> Any:
         """The value of the row with these bytes. Raises UndecodableRow: it is not what the table holds now."""
         try:
-            return self._decode_value(encoded)
+            return self.decode_value(encoded)
         except Exception as error:
             raise UndecodableRow(self.name, repr(self.decode_key(data)), explain(error, encoded)) from error

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..tables import IMMUTABLE
+from .event_time.operator_time import OperatorTime
 from .shards import DELETED, CachedShard
 
 
@@ -15,11 +16,13 @@ class ShardView:
     A commit takes what views have settled. So an event in progress that has written nothing holds up nobody.
     """
 
-    __slots__ = ("_lent", "_shard", "absent", "deleted", "dirty", "identity", "objects", "touched", "values")
+    __slots__ = ("_lent", "_shard", "absent", "deleted", "dirty", "identity", "objects", "time", "touched", "values")
     is_at_event = True
 
-    def __init__(self, shard: CachedShard) -> None:
+    def __init__(self, shard: CachedShard, time: OperatorTime | None = None) -> None:
+        """time: of the timed operator that the table belongs to."""
         self._shard = shard
+        self.time = time
         # A key as the methods below take it.
         self.identity = shard.coder.identity
         self.values = shard.values
@@ -73,6 +76,10 @@ class ShardView:
     def delete(self, key: Any) -> None:
         """Remove `key`; KeyError when there is none."""
         self.stored(key)
+        self._remove(key)
+
+    def discard(self, key: Any) -> None:
+        """Remove `key`, without a look whether it is there."""
         self._remove(key)
 
     def _remove(self, key: Any) -> None:

@@ -10,6 +10,7 @@ from ..errors import StreamclusterError
 from ..ids import TP, TaskId
 from ..stores import StoreFailed, TaskStore
 from .coroutine import Coroutine, event_in_hand, holds_back, settle
+from .event_time.task_time import TaskTime
 from .instance import Instance
 from .outbox import Outbox, Outputs
 from .partition import SourcePartition
@@ -29,6 +30,7 @@ class RunningTask:
         "coroutines",
         "id",
         "instances",
+        "logs",
         "outbox",
         "partitions",
         "shards",
@@ -36,6 +38,7 @@ class RunningTask:
         "store",
         "store_error",
         "strict_until",
+        "time",
     )
 
     def __init__(self, task: TaskId, store: TaskStore, shards: dict[str, CachedShard], outbox: Outbox) -> None:
@@ -48,6 +51,10 @@ class RunningTask:
         # The instances, and what shared streams do in this task.
         self.coroutines: list[Coroutine] = []
         self.partitions: dict[TP, SourcePartition] = {}
+        # Those of them that are read from Kafka: the others are rows that come due.
+        self.logs: dict[TP, SourcePartition] = {}
+        # None: nothing in it goes by event time.
+        self.time: TaskTime | None = None
         # It is being rolled back: it takes no records and is in no cut.
         self.stopped = False
         # It finishes what is in hand and takes nothing more: it is being closed.
@@ -154,14 +161,17 @@ class RunningTask:
             BaseException: something cannot be encoded, or is too large.
         """
         self.settle()
-        return {name: changes for name, shard in self.shards.items() if (changes := shard.encoded_changes())}
+        encoded = {name: changes for name, shard in self.shards.items() if (changes := shard.encoded_changes())}
+        if self.time is not None:
+            encoded |= self.time.changes()
+        return encoded
 
     def cut(self, encoded: Encoded, *, all_offsets: bool = False) -> TaskCommit:
         """Take everything since the last cut into the open transaction. all_offsets: also those that did not move."""
         assert self.is_cuttable(), f"task {self.id} is cut in the middle of an event"
         offsets = {
             tp: position
-            for tp, partition in self.partitions.items()
+            for tp, partition in self.logs.items()
             if (position := partition.position()) != partition.committed or all_offsets
         }
         for name, shard in self.shards.items():
@@ -169,7 +179,8 @@ class RunningTask:
         for coroutine in self.coroutines if self._kept else ():
             if id(coroutine) in self._kept:
                 self._bound_again(coroutine)
-        return TaskCommit(task=self.id, offsets=offsets, outputs=self.take_outputs(), changes={})
+        time = None if self.time is None else self.time.cut()
+        return TaskCommit(task=self.id, offsets=offsets, outputs=self.take_outputs(), changes={}, time=time)
 
     def keep_output(self) -> None:
         """An event that sends more than there is room for took too long: next time, keep all of it in memory."""
@@ -205,13 +216,16 @@ class RunningTask:
 
     def committed(self, commit: TaskCommit) -> None:
         """`commit` is in Kafka and in the store."""
-        for tp, position in commit.offsets.items():
+        due = {} if commit.time is None else {tp: position for tp, (position, _) in commit.time.due.items()}
+        for tp, position in (commit.offsets | due).items():
             partition = self.partitions[tp]
             assert position.next_offset >= partition.committed.next_offset, f"{tp} goes back"
             partition.committed = position
             partition.forget_skips()
         for shard in self.shards.values():
             shard.committed()
+        if self.time is not None and commit.time is not None:
+            self.time.committed(commit.time)
         until = self.strict_until
         if until is not None and all(self.partitions[tp].committed.next_offset >= at for tp, at in until.items()):
             self.set_strict(None)
@@ -250,7 +264,9 @@ class RunningTask:
             shard.rollback()
         for partition in self.partitions.values():
             partition.rewind()
-        rewind({tp: partition.next_offset for tp, partition in self.partitions.items()})
+        if self.time is not None:
+            self.time.rewind()
+        rewind({tp: partition.next_offset for tp, partition in self.logs.items()})
         if self.closing:
             # What it was at is for the next owner.
             return

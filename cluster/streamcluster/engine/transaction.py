@@ -44,13 +44,13 @@ class Transaction:
         "_outbox",
         "_shared",
         "_tasks",
-        "_touched",
         "exactly_once",
         "first",
         "in_flight",
         "late",
         "parts",
         "sender_waits",
+        "touched",
         "unfinished",
     )
 
@@ -71,7 +71,7 @@ class Transaction:
         self._entries_max = entries_max
         self.exactly_once = exactly_once
         # The tasks that may have something to cut: of 200, most have not at most moments.
-        self._touched: dict[TaskId, RunningTask] = {}
+        self.touched: dict[TaskId, RunningTask] = {}
         # A sender has begun to wait for room since it was last looked at.
         self.sender_waits = False
         # Who has taken part since the last seal, and what with.
@@ -97,13 +97,13 @@ class Transaction:
 
     def ready_count(self) -> int:
         """Output records and table entries that the next commit can take."""
-        tasks = [task for task in self._touched.values() if task.id not in self.late and not task.stopped]
+        tasks = [task for task in self.touched.values() if task.id not in self.late and not task.stopped]
         return self._outbox.count() + sum(task.uncommitted_count() for task in tasks)
 
     def output_count(self) -> int:
         """Records that finished events have sent and that Kafka has not been given."""
         staged = sum(sum(map(len, part.outputs.values())) for part in self.parts.values())
-        return staged + sum(task.output_count() for task in self._touched.values() if not task.stopped)
+        return staged + sum(task.output_count() for task in self.touched.values() if not task.stopped)
 
     def senders_wait(self) -> bool:
         """A sender waits for room that a hand-over may give."""
@@ -132,7 +132,7 @@ class Transaction:
 
     def touch(self, task: RunningTask) -> None:
         """Something has happened in this task that a commit may have to carry."""
-        self._touched[task.id] = task
+        self.touched[task.id] = task
 
     def _take(self, tasks: Collection[RunningTask], *, all_offsets: bool = False) -> None:
         """Cut every one of these tasks that can be cut: first all are encoded, then all are cut."""
@@ -153,7 +153,7 @@ class Transaction:
         able = self._unbound(set(encoded))
         for task_id in able:
             self._add(self._tasks[task_id].cut(encoded[task_id], all_offsets=all_offsets))
-            self._touched.pop(task_id, None)
+            self.touched.pop(task_id, None)
             self.unfinished.discard(task_id)
             if task_id in self.late:
                 self.late.discard(task_id)
@@ -186,6 +186,7 @@ class Transaction:
             before = part.offsets.get(tp)
             assert before is None or position.next_offset >= before.next_offset, f"{tp} goes back in a transaction"
         part.offsets.update(cut.offsets)
+        part.time = cut.time
         merge(part.outputs, cut.outputs)
 
     # What the pump calls
@@ -194,12 +195,12 @@ class Transaction:
         """Take out output that may go to Kafka before the commit. What is finished first; then what has no room."""
         outputs: Outputs = {}
         if self.exactly_once:
-            self._take(list(self._touched.values()))
+            self._take(list(self.touched.values()))
             for part in self.parts.values():
                 merge(outputs, part.outputs)
                 part.outputs = {}
         else:
-            for task in self._touched.values():
+            for task in self.touched.values():
                 if not task.stopped and not task.failed():
                     task.settle()
                     merge(outputs, task.take_outputs())
@@ -228,7 +229,7 @@ class Transaction:
             all_offsets: also positions that did not move.
         """
         assert self.in_flight is None, "one commit at a time"
-        tasks = self._tasks if everything or all_offsets else self._touched
+        tasks = self._tasks if everything or all_offsets else self.touched
         self._take(list(tasks.values()), all_offsets=all_offsets)
         if self.unfinished:
             return Commit()
@@ -266,4 +267,4 @@ class Transaction:
         """The task is closed, or rolled back: what was late in it is no more."""
         self.late.discard(task)
         self.unfinished.discard(task)
-        self._touched.pop(task, None)
+        self.touched.pop(task, None)

@@ -18,18 +18,30 @@ class Committed:
     metadata: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class TimeCommit:
+    """Of a task with timed operators, what its rows in `changes` say too.
+
+    times: operator -> its time; due: source of due rows -> its position, and the entry of the index before that.
+    """
+
+    times: dict[str, int]
+    due: dict[TP, tuple[Committed, bytes | None]]
+
+
 @dataclass(slots=True)
 class TaskCommit:
     """One task's part of a commit.
 
     offsets: next offset to read and metadata, for the partitions that moved; outputs: topic -> records in order;
-    changes: table -> key -> value, where None deletes.
+    changes: table -> key -> value, where None deletes; time: None when nothing in the task is timed.
     """
 
     task: TaskId
     offsets: dict[TP, Committed]
     outputs: dict[str, OutputColumns]
     changes: dict[str, Changes]
+    time: TimeCommit | None = None
 
     def is_empty(self) -> bool:
         """Nothing moved, nothing was sent and nothing was written."""

@@ -21,7 +21,7 @@ from .topics import SimulatedLogs, batches_of
 class SimulatedReads:
     """A consumer: every record that there is, at once."""
 
-    __slots__ = ("_logs", "ended", "paused", "positions")
+    __slots__ = ("_ended_at", "_logs", "ended", "paused", "positions")
 
     def __init__(self, logs: SimulatedLogs) -> None:
         self._logs = logs
@@ -29,6 +29,8 @@ class SimulatedReads:
         # What is read next.
         self.positions: dict[TP, int] = {}
         self.paused: set[TP] = set()
+        # The ends that were reported.
+        self._ended_at: dict[TP, int] = {}
 
     def poll(self, room: Callable[[int], int]) -> list[Batch]:
         """The next records, however many."""
@@ -36,8 +38,10 @@ class SimulatedReads:
         for tp, position in self.positions.items():
             if tp not in self.paused:
                 found = self._logs.logs.get(tp, [])[position:]
-                self.positions[tp] = position + len(found)
+                end = self.positions[tp] = position + len(found)
                 batches += batches_of(tp, found)
+                if self._ended_at.get(tp) != end:
+                    self.ended[tp] = self._ended_at[tp] = end
         return batches
 
     def poll_when_idle(self) -> None:
@@ -50,6 +54,8 @@ class SimulatedReads:
     def assign(self, positions: dict[TP, int]) -> None:
         """Read these partitions from there."""
         self.positions.update(positions)
+        for tp in positions:
+            self._ended_at.pop(tp, None)
 
     def unassign(self, tps: Iterable[TP]) -> None:
         """Read these partitions no more."""

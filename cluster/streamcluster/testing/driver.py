@@ -32,7 +32,8 @@ class Driver:
         app: the app; it may be driven by one driver at a time.
         partitions: of every source topic that does not say its own count.
         make_store: store of a task; in memory by default.
-        start_time: the clock's first value, in seconds since the epoch: timestamps of records.
+        start_time: the clock's first value, in seconds since the epoch: timestamps of records. None: 0, and for
+            event time it is never before what was sent.
     """
 
     def __init__(
@@ -41,10 +42,11 @@ class Driver:
         *,
         partitions: int = 1,
         make_store: Callable[[TaskId, list[str]], TaskStore] | None = None,
-        start_time: float = 0.0,
+        start_time: float | None = None,
     ) -> None:
         self.app = app
-        self.clock = SimulatedClock()
+        self.clock = SimulatedClock(start_time or 0.0)
+        self._follows = start_time is None
         self._loop = asyncio.new_event_loop()
         self._plan: Plan
         try:
@@ -53,7 +55,7 @@ class Driver:
             apply_limits(app, self._plan, self.topology, timestamps=False)
             indexes = {table.name: table.indexes for table in self._plan.tables}
             stores = make_store or (lambda _task, tables: MemoryStore(tables, indexes))
-            self.worker = Simulation(app, self._plan, self.topology, self.clock, stores, start_time)
+            self.worker = Simulation(app, self._plan, self.topology, self.clock, stores, start_time or 0.0)
             self.run(self.worker.open())
         except BaseException:
             self._loop.close()
@@ -100,6 +102,8 @@ class Driver:
         message |= {"partition": partition} if partition is not None else {}
         message |= {"timestamp": round(timestamp * 1000) or NOT_AT_COMMIT} if timestamp is not None else {}
         message |= {"headers": header_pairs(headers)} if headers else {}
+        if timestamp is not None and self._follows:
+            self.clock.move_wall(timestamp)
         self.logs.append(topic if isinstance(topic, str) else topic.name, message, self.worker.time())
         self.run(self.worker.process(commit=commit))
 

@@ -74,7 +74,8 @@ class Simulation:
             self._plan,
             self._topology,
             self._clock,
-            outbox_records_max=self.outbox_records_max,
+            # Nothing more comes than what a test has sent.
+            settings=msgspec.structs.replace(conf, outbox_records_max=self.outbox_records_max, idle_timeout=0.0),
             in_hand=self.in_hand,
         )
         self.reads = SimulatedReads(self.logs)
@@ -183,7 +184,7 @@ class Simulation:
         if not failed or self.pump.is_busy() or any(self.engine.transaction.has(task.id) for task in failed):
             return
         for task in failed:
-            self.reads.unassign(task.partitions)
+            self.reads.unassign(task.logs)
             await self.engine.close_task(task.id)
             self.close_store(task.id)
             await self.open_task(task.id)

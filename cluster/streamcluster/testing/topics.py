@@ -80,16 +80,26 @@ def batches_of(tp: TP, records: Sequence[KafkaRecord]) -> Iterator[Batch]:
 class SimulatedClock:
     """Time that moves only when it is told to. Implements the engine's Clock."""
 
-    __slots__ = ("_alarms", "_count", "_now")
+    __slots__ = ("_alarms", "_count", "_now", "_start_time")
 
-    def __init__(self) -> None:
+    def __init__(self, start_time: float = 0.0) -> None:
+        """start_time: seconds since the epoch."""
         self._now = 0.0
+        self._start_time = start_time
         self._count = 0
         self._alarms: list[tuple[float, int, SimulatedAlarm]] = []
 
     def now(self) -> float:
         """Seconds since the driver was made."""
         return self._now
+
+    def wall(self) -> float:
+        """Seconds since the epoch."""
+        return self._start_time + self._now
+
+    def move_wall(self, wall: float) -> None:
+        """It is that late by the time of day, if it was earlier; no alarm rings for that."""
+        self._start_time = max(self._start_time, wall - self._now)
 
     def call_later(self, seconds: float, fun: Callable[[], object]) -> SimulatedAlarm:
         """Call `fun` when time has moved by `seconds`."""

@@ -24,11 +24,13 @@ from ..operators import Chain
 from ..policies import policy_of
 from ..streams import Probed, Source, Stream
 from ..tables import Table
+from ..times import Closing
 from ..topics import Topic
 from . import AgentSpec, Declared, TableSpec, TopicSpec, Topology
 from .chains import compile_chain, names_of, partners_of, tables_joined
 from .limits import DEAD_LETTER_BYTES_MAX, limits_of
-from .units import AgentUnit, ForwardUnit, Plan, SharedStream, Unit
+from .timed import timed_by, with_time_tables
+from .units import AgentUnit, CloseUnit, Due, ForwardUnit, Plan, SharedStream, Unit
 
 PROBE_SECONDS_MAX = 10.0
 
@@ -54,8 +56,15 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
         partners += partners_of(stream)
         reads = tuple(road.topic for road in roads)
         inputs = tuple(dict.fromkeys(reads))
-        units += [*forwards, AgentUnit(agent.name, inputs, policy, agent, agent.concurrency, roads=reads)]
+        timed = timed_by(app.tables[name] for name in _tables_used(app, agent.fun))
+        unit = AgentUnit(agent.name, inputs, policy, agent, agent.concurrency, timed=timed, roads=reads)
+        units += [*forwards, unit]
         specs.append(_agent_spec(app, agent, inputs, tables_joined(app, agent.name, roads)))
+    for table in app.tables.values():
+        for closing in table.closings:
+            close = _close_unit(app, table, closing)
+            units.append(close)
+            specs.append(_close_spec(app, close, units))
     shared: list[SharedStream] = []
     read = [stream for stream in app.streams if not any(stream is partner for partner in partners)]
     for number, stream in enumerate(read):
@@ -69,7 +78,7 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
         shared.append(SharedStream(name, stream, topic, policy))
         specs.append(AgentSpec(name=name, topics=names_of(topic), tables=joined, help="read in an @app.task"))
     tables = [*app.tables.values(), *(table for unit in units for table in unit.tables)]
-    plan = Plan(tuple(units), tuple(shared), tuple(app.tasks), tuple(tables))
+    plan = with_time_tables(Plan(tuple(units), tuple(shared), tuple(app.tasks), tuple(tables)))
     for topic in [*app.topics, *plan.topics()]:
         topic.compile(app.conf)
         if app.on_produce_message.receivers:
@@ -165,6 +174,25 @@ def _agent_spec(app: App, agent: Agent, reads: tuple[Topic, ...], joined: tuple[
     )
 
 
+def _close_unit(app: App, table: Table[Any, Any], closing: Closing) -> CloseUnit:
+    due = Due(table, closing.index, closing.delay_ms, closing.is_inclusive, closing.purpose)
+    used = _tables_used(app, closing.handler) if closing.handler is not None else ()
+    timed = timed_by(app.tables[name] for name in used if name != table.name)
+    return CloseUnit(due.label, due, policy_of(None, app.conf), closing.handler, closing.deletes, timed)
+
+
+def _close_spec(app: App, unit: CloseUnit, units: list[Unit]) -> AgentSpec:
+    """It is where its table is, so what its handler writes is fed by the same topics."""
+    feeding = [one for one in units if unit.due.table.timed in one.timed]
+    used = _tables_used(app, unit.handler) if unit.handler is not None else set()
+    return AgentSpec(
+        name=unit.name,
+        topics=tuple(dict.fromkeys(name for one in feeding for topic in one.inputs for name in names_of(topic))),
+        tables=tuple(sorted({unit.due.table.name, *used})),
+        help=f"rows of {unit.due.table.name} that come due",
+    )
+
+
 def _sink_name(sink: Any) -> str:
     return sink.name if isinstance(sink, (Topic, Agent)) else getattr(sink, "__name__", repr(sink))
 
@@ -257,6 +285,7 @@ def _table_spec(app: App, table: Table[Any, Any], agents: list[AgentSpec], units
     changelog = topic.name if isinstance(topic, Topic) else topic
     sources = {topic for agent in agents if table.name in agent.tables for topic in agent.topics}
     keepers = [unit for unit in units if any(kept is table for kept in unit.tables)]
+    keepers += [unit for unit in units if table.timed in unit.timed]
     sources |= {name for unit in keepers for topic in unit.inputs for name in names_of(topic)}
     return TableSpec(
         name=table.name,

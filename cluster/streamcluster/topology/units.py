@@ -1,6 +1,7 @@
 """Units: what a worker runs, as values. A unit is one coroutine per task, and its kind says what its body does.
 
-`declare.py` makes them of an app; the engine has a body for each kind.
+`declare.py` makes them of an app; the engine has a body for each kind. Rows of a table that come due by event time are
+an input too.
 """
 
 from __future__ import annotations
@@ -18,11 +19,32 @@ from ..topics import Topic
 
 
 @dataclass(frozen=True, slots=True)
+class Due:
+    """Rows of a table that come due: when the time of its operator has passed their places in one of its indexes.
+
+    A place is 8 bytes (`times.place_of`). A row is due when place <= T - delay_ms; not is_inclusive: when it is less.
+    """
+
+    table: Table[Any, Any]
+    index: str
+    delay_ms: int = 0
+    is_inclusive: bool = True
+    # Of several with the same index: what they are for.
+    purpose: str = ""
+
+    @property
+    def label(self) -> str:
+        """The topic that due rows seem to come from, in positions and dead letters."""
+        return f"{self.table.name}@{self.purpose or self.index}"
+
+
+@dataclass(frozen=True, slots=True)
 class AgentUnit:
     """An agent's body, one coroutine per task times `concurrency`.
 
     inputs: what it reads, one or more. tables: what it keeps that nobody has named: they are declared with it.
-    roads: what each of the streams begins with that its own is combined with, and that itself (roads.py).
+    roads: what each of the streams begins with that its own is combined with, and that itself (roads.py). timed: the
+    operators whose time its inputs move. due: what comes to it, beside its inputs, by event time.
     """
 
     name: str
@@ -32,6 +54,8 @@ class AgentUnit:
     concurrency: int = 1
     tables: tuple[Table[Any, Any], ...] = ()
     roads: tuple[Topic, ...] = ()
+    timed: tuple[str, ...] = ()
+    due: Due | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +70,11 @@ class ForwardUnit:
     destination: Topic
     concurrency: ClassVar[int] = 1
     tables: ClassVar[tuple[Table[Any, Any], ...]] = ()
+    timed: ClassVar[tuple[str, ...]] = ()
+    due: ClassVar[Due | None] = None
 
 
-Unit = AgentUnit | ForwardUnit
+Unit = AgentUnit | ForwardUnit | CloseUnit
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +100,10 @@ class Plan:
         """Every topic that is read, or written by a unit; some more than once."""
         destinations = [unit.destination for unit in self.units if isinstance(unit, ForwardUnit)]
         return [*self.sources(), *destinations]
+
+    def timed(self) -> list[str]:
+        """The operators that go by event time."""
+        return sorted({name for unit in self.units for name in unit.timed})
 
     def sources(self) -> list[Topic]:
         """Every topic that is read; some more than once."""

@@ -1,0 +1,147 @@
+"""DueSource: rows of a table that come due, as a partition to read: closing is a source that lives in the store.
+
+    index by time --- place <= T - delay ---> batch (offsets: how many were ever due) ---> SourcePartition ---> intake
+
+So all that events have is there for them: retries, trials, dead letters, bounded work per commit, exactly once. Its
+position is committed with the operator's time, and it goes on from there behind the entry that came last.
+
+What is due goes by the *committed* time: a rollback takes back the events that moved T, and a row that failed must come
+again, alone, before they do.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from contextlib import suppress
+
+from ...batch import Batch
+from ...ids import TP
+from ...stores import StoreFailed
+from ...times import FOREVER, NO_TIME, time_of
+from ...topology.units import Due
+from ..partition import SourcePartition
+from ..shards import CachedShard
+from ..values import Committed
+from .operator_time import InputState, OperatorTime
+from .watermarks import Mark
+
+# Rows that are read at once, and as many bytes: they wait in memory until they are handled.
+PAGE_ROWS = 1000
+PAGE_BYTES = 1024 * 1024
+
+
+class DueSource:
+    """Of one `Due` in one task. partition: set when it is made."""
+
+    __slots__ = ("_behind", "_committed", "_due", "_earliest", "_entries", "_shard", "operator", "partition", "tp")
+    partition: SourcePartition
+
+    def __init__(self, due: Due, tp: TP, shard: CachedShard, operator: OperatorTime, behind: bytes | None) -> None:
+        """behind: the last entry of the index before the committed position."""
+        self.tp = tp
+        self.operator = operator
+        self._due = due
+        self._shard = shard
+        self._committed = self._behind = behind
+        # The first offset and the entries of each page that is not committed.
+        self._entries: deque[tuple[int, list[bytes]]] = deque()
+        # No row that was not fed is before this place.
+        self._earliest = NO_TIME
+        operator.tell(self._expect)
+
+    def _expect(self, place: int) -> None:
+        if place < self._earliest:
+            self._earliest = place
+
+    def _bound(self, time: int) -> int:
+        """At this time rows are due before that place."""
+        return time - self._due.delay_ms + self._due.is_inclusive
+
+    def waits(self, time: int) -> bool:
+        """There may be rows to feed at this time."""
+        return self._earliest < self._bound(time)
+
+    def feed(self) -> int:
+        """Hand a page of what is due to the unit, unless it has enough. Returns how many rows."""
+        partition, tp = self.partition, self.tp
+        if not self.waits(self.operator.committed) or partition.stopped:
+            return 0
+        if partition.next_offset - min([reader.position(tp) for reader in partition.readers]) >= PAGE_ROWS:
+            return 0
+        batch = Batch.nothing(tp)
+        # The store has said so itself: its task is opened anew.
+        with suppress(StoreFailed):
+            batch = self._page(self._bound(self.operator.committed))
+        if len(batch):
+            partition.feed(batch)
+        return len(batch)
+
+    def _page(self, bound: int) -> Batch:
+        entries: list[bytes] = []
+        places: list[int] = []
+        keys: list[bytes] = []
+        values: list[bytes] = []
+        size = 0
+        start = None if self._behind is None else self._behind + b"\0"
+        earliest = FOREVER
+        rows = self._shard.ranges.entries(self._due.index, start, None, rows_max=PAGE_ROWS + 1)
+        for place, key, encoded in rows:
+            at = time_of(place)
+            if at >= bound or len(keys) == PAGE_ROWS or size >= PAGE_BYTES:
+                earliest = at
+                break
+            value = self._asked(key) if encoded is None else encoded
+            if value is None:
+                # It was deleted meanwhile.
+                continue
+            entries.append(place + key)
+            places.append(at)
+            keys.append(key)
+            values.append(value)
+            size += len(key) + len(value)
+        self._earliest = earliest
+        first = self.partition.next_offset
+        if entries:
+            self._behind = entries[-1]
+            self._entries.append((first, entries))
+        batch = Batch(self.tp, range(first, first + len(keys)), places, keys, values)
+        batch.watermarks = places
+        return batch
+
+    def _asked(self, data: bytes) -> bytes | None:
+        """The value of a row, of which a scan has said that memory has to be asked; None: it was deleted."""
+        shard = self._shard
+        key = shard.coder.identity(shard.coder.decode_key(data))
+        try:
+            return shard.coder.encode_of(key, shard.stored(key))
+        except KeyError:
+            return None
+
+    # Positions
+
+    def entry_before(self, offset: int) -> bytes | None:
+        """The entry of the row before this offset."""
+        for first, entries in reversed(self._entries):
+            if first < offset:
+                return entries[offset - first - 1]
+        return self._committed
+
+    def state(self) -> InputState:
+        """As an input of another operator, whose tables its handler writes."""
+        position = min([reader.position(self.tp) for reader in self.partition.readers])
+        if position < self.partition.next_offset or self.waits(self.operator.committed):
+            entry = self.entry_before(position)
+            return InputState(Mark(NO_TIME if entry is None else time_of(entry)))
+        return InputState(Mark(self._bound(self.operator.committed) - 1), self.operator.idle_since)
+
+    def committed(self, position: Committed, entry: bytes | None) -> None:
+        """The position is committed, and the entry before it."""
+        self._committed = entry
+        while self._entries and self._entries[0][0] + len(self._entries[0][1]) <= position.next_offset:
+            self._entries.popleft()
+
+    def rewind(self) -> None:
+        """Go on from the committed position."""
+        self._behind = self._committed
+        self._entries.clear()
+        self._earliest = NO_TIME

@@ -1,0 +1,86 @@
+"""Opening: the event time of a task that begins, as its last commit has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ...ids import TP, TaskId
+from ...settings import Settings
+from ...stores import TaskStore
+from ...topics import Topic
+from ...topology import Topology
+from ...topology.timed import time_table_name
+from ...topology.units import Due, Plan, input_named
+from ..clock import Clock
+from ..shards import CachedShard
+from ..values import Committed
+from .due import DueSource
+from .task_time import OperatorPlan, TaskTime
+from .time_row import ROW_KEY, TimeRow, decode_row
+from .watermarks import TimeBounds
+
+
+def open_time(
+    plan: Plan,
+    topology: Topology,
+    settings: Settings,
+    task: TaskId,
+    store: TaskStore,
+    shards: Mapping[str, CachedShard],
+    clock: Clock,
+) -> TaskTime | None:
+    """What the task knows of time when it begins over a restored store; None: nothing in it goes by event time."""
+    topics = topology.sources(task)
+    here = [name for name in plan.timed() if time_table_name(name) in shards]
+    if not here:
+        return None
+    rows = {name: decode_row(store.shard(time_table_name(name)).get(ROW_KEY)) for name in here}
+    plans = [OperatorPlan(name, _inputs(plan, name, topics, task), rows[name]) for name in here]
+    declared = {name: topic for name in topics for unit in plan.units if (topic := input_named(unit, name)) is not None}
+
+    def bounds(topic: str) -> TimeBounds:
+        return bounds_of(settings, declared.get(topic))
+
+    idle_after = None if settings.close_idle_after is None else _ms(settings.close_idle_after)
+    time = TaskTime(plans, bounds, clock, idle_after)
+    for unit in plan.units:
+        if unit.due is not None and unit.due.table.timed in here and unit.due.table.name in shards:
+            _add_source(time, unit.due, task, shards, rows[unit.due.table.timed])
+    return time
+
+
+def _inputs(plan: Plan, operator: str, topics: list[str], task: TaskId) -> dict[TP, frozenset[str]]:
+    units = {
+        topic: frozenset(unit.name for unit in plan.units if operator in unit.timed and input_named(unit, topic))
+        for topic in topics
+    }
+    return {TP(topic, task.partition): names for topic, names in units.items() if names}
+
+
+def _add_source(time: TaskTime, due: Due, task: TaskId, shards: Mapping[str, CachedShard], row: TimeRow | None) -> None:
+    tp = TP(due.label, task.partition)
+    entry = None if row is None else row.position(due.label)[1]
+    time.sources[tp] = DueSource(due, tp, shards[due.table.name], time.operators[due.table.timed], entry)
+    time.positions[tp] = Committed(0) if row is None else row.position(due.label)[0]
+
+
+def due_topic(due: Due, shard: CachedShard, settings: Settings) -> Topic:
+    """As what a unit reads its due rows: with the coders of their table."""
+    topic = Topic((due.label,))
+    topic.compile(settings)
+    topic.coders.decode_key = shard.coder.decode_key
+    topic.coders.decode_value = shard.coder.decode_value
+    return topic
+
+
+def bounds_of(settings: Settings, topic: Topic | None) -> TimeBounds:
+    """How far a topic is trusted: as it says, or else as the settings do."""
+    return TimeBounds(
+        out_of_orderness=_ms(settings.max_out_of_orderness),
+        ahead=None if settings.max_ahead is None else _ms(settings.max_ahead),
+        idle=_ms(settings.idle_timeout),
+    )
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

@@ -1,0 +1,132 @@
+"""OperatorTime: the time T of one operator in one task: the least of its live inputs' watermarks.
+
+    committed <= finished <= now()
+
+`committed`: as the last commit has it: what is due goes by that. `finished`: behind the last finished event of each
+input. `now()`: at the event in hand, whose own partition counts up to and with that event. So what is closed was late
+for whoever is in the middle of an event.
+
+An input is left out while it is idle, and when it comes back until it has caught up. T never goes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from ...current import Cursor
+from ...ids import TP
+from ...times import FOREVER, NO_TIME
+from .watermarks import Mark
+
+
+@dataclass(frozen=True, slots=True)
+class InputState:
+    """An input of an operator now: what is known behind its finished events; idle_since: None while it is not."""
+
+    mark: Mark
+    idle_since: float | None = None
+
+
+def time_of_inputs(before: int, inputs: Iterable[tuple[int, bool]]) -> int:
+    """T, by what it was and each input's watermark and whether it is idle.
+
+    All idle: the largest, since nobody is waited for. Inputs that are behind T, because they were left out, do not
+    count until they have caught up.
+    """
+    known = list(inputs)
+    live = [watermark for watermark, is_idle in known if not is_idle]
+    if not live:
+        return max([before, *(watermark for watermark, _ in known)])
+    return min([watermark for watermark in live if watermark >= before], default=before)
+
+
+def time_run_on(marks: Iterable[Mark], idle_after: int, wall: int) -> int:
+    """T by the wall clock, while nothing comes: the time since the last record was read is added to it.
+
+    Only behind live data, whose last record was no older than `idle_after` when it was read: of what is uploaded later
+    nobody knows how old the next record will be.
+    """
+    live = [mark for mark in marks if mark.last != NO_TIME and mark.last >= mark.read_at - idle_after]
+    return min(wall, max([mark.watermark + max(0, wall - mark.read_at) for mark in live], default=NO_TIME))
+
+
+class OperatorTime:
+    """Of one operator in one task.
+
+    inputs: its partitions, and how each is now; more may come. idle_after: how long all must be idle, in ms, until T
+    runs on with the wall clock; None: it never does.
+    """
+
+    __slots__ = ("_add", "_expecting", "_floors", "committed", "finished", "idle_after", "idle_since", "inputs", "name")
+
+    def __init__(
+        self,
+        name: str,
+        inputs: dict[TP, Callable[[], InputState]],
+        add: Callable[[TP], Callable[[], InputState]],
+        idle_after: int | None,
+        committed: int = NO_TIME,
+    ) -> None:
+        """add: asked for a partition that nobody has said it reads, once an event of that asks for the time."""
+        self.name = name
+        self.inputs = inputs
+        self.idle_after = idle_after
+        self.committed = self.finished = committed
+        # Since when all inputs are idle.
+        self.idle_since: float | None = None
+        self._add = add
+        # Partition -> what the others let T be at most, as of the last look.
+        self._floors: dict[TP, int] = {}
+        # What is told of places of new rows.
+        self._expecting: list[Callable[[int], None]] = []
+
+    def now(self, cursor: Cursor) -> int:
+        """T at the event in hand."""
+        run = cursor.run
+        if cursor.kept.handed_out:
+            kept = [self._at(run.tp, run.batch.watermarks, run.start + index) for run, index in cursor.kept.events]
+            return max(self.finished, *kept)
+        if run is None:
+            return self.finished
+        count = len(run.values) - cursor.iterator.__length_hint__()
+        at = self._at(run.tp, run.batch.watermarks, run.start + count - 1) if count else NO_TIME
+        return at if at > self.finished else self.finished
+
+    def _at(self, tp: TP, watermarks: list[int] | None, index: int) -> int:
+        if (floor := self._floors.get(tp)) is None:
+            self.inputs[tp] = self._add(tp)
+            floor = self._floors[tp] = FOREVER
+        if watermarks is None:
+            return NO_TIME
+        watermark = watermarks[index]
+        return watermark if watermark < floor else floor
+
+    def look(self, now: float, wall: int) -> None:
+        """Events were finished, records came, or time passed. now: of the engine's clock; wall: of day."""
+        states = {tp: state() for tp, state in self.inputs.items()}
+        marks = {tp: (state.mark.watermark, state.idle_since is not None) for tp, state in states.items()}
+        self.finished = max(self.finished, time_of_inputs(self.finished, marks.values()))
+        since = [state.idle_since for state in states.values() if state.idle_since is not None]
+        self.idle_since = max(since) if since and len(since) == len(states) else None
+        idle_after = self.idle_after
+        if idle_after is not None and self.idle_since is not None and now >= self.idle_since + idle_after / 1000:
+            run_on = time_run_on([state.mark for state in states.values()], idle_after, wall)
+            self.finished = max(self.finished, run_on)
+        # Those that T waits for.
+        live = [(tp, mark) for tp, (mark, is_idle) in marks.items() if not is_idle and mark >= self.finished]
+        for tp in states:
+            self._floors[tp] = min([mark for other, mark in live if other != tp], default=FOREVER)
+
+    def expect(self, place: int) -> None:
+        """A row was written that comes due when T reaches its place in the index, give or take what `Due` says."""
+        for tell in self._expecting:
+            tell(place)
+
+    def tell(self, tell: Callable[[int], None]) -> None:
+        """Have `expect` told."""
+        self._expecting.append(tell)
+
+    def rewind(self) -> None:
+        """A rollback: T is what was committed."""
+        self.finished = self.committed

@@ -1,0 +1,176 @@
+"""TaskTime: the event time of one task: of its partitions, its operators, and the rows that come due in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import partial
+
+from ...ids import TP
+from ...times import NO_TIME
+from ...topology.timed import time_table_name
+from ..clock import Clock
+from ..partition import SourcePartition
+from ..shards import Changes
+from ..values import Committed, TimeCommit
+from .due import DueSource
+from .operator_time import InputState, OperatorTime
+from .time_row import ROW_KEY, TimeRow, encode_row, row_of
+from .watermarks import Mark, PartitionTime, TimeBounds
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorPlan:
+    """An operator in one task. inputs: partition -> the units that read it for the operator; row: what is committed."""
+
+    name: str
+    inputs: dict[TP, frozenset[str]]
+    row: TimeRow | None
+
+
+@dataclass(slots=True)
+class _Written:
+    """What was last written of an operator, and for which time a commit was asked for."""
+
+    row: TimeRow | None = None
+    wanted: int = NO_TIME
+
+
+class TaskTime:
+    """Made before the task's coroutines; `attach` is called with each of its partitions then.
+
+    idle_after: see `OperatorTime`.
+    """
+
+    __slots__ = ("_attached", "_clock", "_written", "operators", "partitions", "positions", "sources")
+
+    def __init__(
+        self, plans: Collection[OperatorPlan], bounds: Callable[[str], TimeBounds], clock: Clock, idle_after: int | None
+    ) -> None:
+        """bounds: of a topic."""
+        self._clock = clock
+        self.partitions: dict[TP, PartitionTime] = {}
+        self.operators: dict[str, OperatorTime] = {}
+        # Of due rows, and where they begin.
+        self.sources: dict[TP, DueSource] = {}
+        self.positions: dict[TP, Committed] = {}
+        self._attached: dict[TP, SourcePartition] = {}
+        self._written = {plan.name: _Written(plan.row) for plan in plans}
+        for plan in plans:
+            for tp in plan.inputs:
+                marks = [one.row.mark(tp.topic) for one in plans if one.row is not None]
+                base = max(marks, key=lambda mark: mark.watermark, default=Mark())
+                self.partitions.setdefault(tp, PartitionTime(bounds(tp.topic), base, clock))
+            self.operators[plan.name] = OperatorTime(
+                plan.name,
+                {tp: partial(self._state, tp, units) for tp, units in plan.inputs.items()},
+                partial(self._added, bounds),
+                idle_after,
+                NO_TIME if plan.row is None else plan.row.time,
+            )
+
+    def attach(self, partition: SourcePartition) -> bool:
+        """This is a partition of the task. Returns whether it is of rows that come due."""
+        self._attached[partition.tp] = partition
+        partition.time = self.partitions.get(partition.tp)
+        if (source := self.sources.get(partition.tp)) is not None:
+            source.partition = partition
+        return source is not None
+
+    def _state(self, tp: TP, units: frozenset[str]) -> InputState:
+        """How an input is now, for these units."""
+        partition, time = self._attached[tp], self.partitions[tp]
+        position = min([reader.position(tp) for reader in partition.readers if reader.unit in units])
+        mark, ended_at = time.at(position), time.ended_at
+        if ended_at is None or position < partition.next_offset:
+            return InputState(mark)
+        is_idle = self._clock.now() >= ended_at + time.bounds.idle / 1000
+        return InputState(mark, ended_at if is_idle else None)
+
+    def _added(self, bounds: Callable[[str], TimeBounds], tp: TP) -> Callable[[], InputState]:
+        """An input that nobody has declared: its watermark is known from the next batch on."""
+        if tp in self.sources:
+            return self.sources[tp].state
+        partition = self._attached[tp]
+        if partition.time is None:
+            partition.time = self.partitions[tp] = PartitionTime(bounds(tp.topic), Mark(), self._clock)
+        return partial(self._state, tp, frozenset(reader.unit for reader in partition.readers))
+
+    # Steps
+
+    def look(self) -> bool:
+        """Events were finished, records came, time passed or a commit landed: have T move, and feed what is due.
+
+        Returns:
+            Whether a commit may have to carry something that is new.
+        """
+        self._move()
+        moved = False
+        for source in self.sources.values():
+            if source.feed():
+                moved = True
+            written = self._written[source.operator.name]
+            if source.operator.finished > written.wanted and source.waits(source.operator.finished):
+                # Rows are due as soon as that is committed.
+                written.wanted = source.operator.finished
+                moved = True
+        return moved
+
+    def _move(self) -> None:
+        now, wall = self._clock.now(), round(self._clock.wall() * 1000)
+        for operator in self.operators.values():
+            operator.look(now, wall)
+
+    # Commits
+
+    def changes(self) -> dict[str, Changes]:
+        """The rows of the next cut, for the internal tables: behind what is finished now."""
+        self._move()
+        found: dict[str, Changes] = {}
+        for name, operator in self.operators.items():
+            row = self._row(operator)
+            before = self._written[name]
+            is_wanted = before.row is None or before.wanted > before.row.time
+            if before.row is None or is_wanted or (row.inputs, row.due) != (before.row.inputs, before.row.due):
+                found[time_table_name(name)] = {ROW_KEY: encode_row(row)}
+        return found
+
+    def _row(self, operator: OperatorTime) -> TimeRow:
+        marks = {tp: self.partitions[tp].at(self._position(tp)) for tp in operator.inputs if tp in self.partitions}
+        own = {tp: self._due_position(tp) for tp, source in self.sources.items() if source.operator is operator}
+        return row_of(operator.finished, marks, own)
+
+    def _position(self, tp: TP) -> int:
+        return self._attached[tp].position().next_offset
+
+    def _due_position(self, tp: TP) -> tuple[Committed, bytes | None]:
+        position = self._attached[tp].position()
+        return position, self.sources[tp].entry_before(position.next_offset)
+
+    def cut(self) -> TimeCommit:
+        """What `changes` gave is in the open transaction now."""
+        times: dict[str, int] = {}
+        for name, operator in self.operators.items():
+            times[name] = operator.finished
+            self._written[name].row = self._row(operator)
+        return TimeCommit(times, {tp: self._due_position(tp) for tp in self.sources})
+
+    def committed(self, commit: TimeCommit) -> None:
+        """That is committed, and the positions of the task's partitions are up to date."""
+        for name, time in commit.times.items():
+            self.operators[name].committed = max(time, self.operators[name].committed)
+        for tp, (position, entry) in commit.due.items():
+            self.sources[tp].committed(position, entry)
+        for tp, known in self.partitions.items():
+            known.committed(self._attached[tp].committed.next_offset)
+
+    def rewind(self) -> None:
+        """Everything that is not committed is done again."""
+        for operator in self.operators.values():
+            operator.rewind()
+        for time in self.partitions.values():
+            time.rewind()
+        for source in self.sources.values():
+            source.rewind()
+        for written in self._written.values():
+            written.row, written.wanted = None, NO_TIME

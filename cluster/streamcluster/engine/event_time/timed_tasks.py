@@ -1,0 +1,36 @@
+"""TimedTasks: the tasks of a worker in which something goes by event time, and when they are looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container
+
+from ...ids import TaskId
+from ..clock import Clock
+from .task_time import TaskTime
+
+# Tasks in which nothing happens are looked at so often: an input becomes idle, or time runs on with the wall clock.
+LOOK_SECONDS = 0.1
+
+
+class TimedTasks:
+    """Of one worker. moved: called with a task that has something new for a commit."""
+
+    __slots__ = ("_clock", "_last_all", "_last_moves", "_moved", "tasks")
+
+    def __init__(self, clock: Clock, moved: Callable[[TaskId], None]) -> None:
+        self.tasks: dict[TaskId, TaskTime] = {}
+        self._clock = clock
+        self._moved = moved
+        self._last_all = clock.now()
+        self._last_moves = -1
+
+    def look(self, touched: Container[TaskId], moves: int) -> None:
+        """Look at the tasks in which something has happened, and now and then at all. moves: as the engine has it."""
+        now = self._clock.now()
+        # Nothing happens: then there is time, and a simulated clock may stand still.
+        if everything := (moves == self._last_moves or now >= self._last_all + LOOK_SECONDS):
+            self._last_all = now
+        self._last_moves = moves
+        for task, time in self.tasks.items():
+            if (everything or task in touched) and time.look():
+                self._moved(task)

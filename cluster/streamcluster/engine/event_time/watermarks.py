@@ -1,0 +1,111 @@
+"""PartitionTime: the watermark of one partition at each offset from the committed position on.
+
+The watermark at an offset is the largest timestamp of all records up to it, less `max_out_of_orderness`. So it depends
+on the log alone: not on which coroutine is at what, and not on what was done before a crash. It is computed once for a
+batch, and only for partitions that a timed operator reads.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import deque
+from dataclasses import dataclass
+from itertools import accumulate, islice
+
+from ...batch import Batch, Column
+from ...times import NO_TIME
+from ..clock import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class TimeBounds:
+    """What a topic is trusted with, in ms.
+
+    out_of_orderness: how much later than a record may one come that is older; ahead: how far beyond the wall clock a
+    record may be and still move time; None: as far as it likes; idle: how long an input at its end still counts.
+    """
+
+    out_of_orderness: int = 0
+    ahead: int | None = None
+    idle: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What is known at a position: the watermark, the timestamp of the last record before it, and when it was read."""
+
+    watermark: int = NO_TIME
+    last: int = NO_TIME
+    read_at: int = NO_TIME
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Of the records of a batch. Their keys and values are not kept."""
+
+    offsets: Column[int]
+    timestamps: Column[int]
+    watermarks: list[int]
+    read_at: int
+
+
+class PartitionTime:
+    """Of one partition of one task. It knows no reader and no store."""
+
+    __slots__ = ("_base", "_clock", "_seen", "ahead_total", "bounds", "ended_at")
+
+    def __init__(self, bounds: TimeBounds, base: Mark, clock: Clock) -> None:
+        """base: at the committed position."""
+        self.bounds = bounds
+        self._base = base
+        self._clock = clock
+        self._seen: deque[_Seen] = deque()
+        # Since when all that the log has was read: of the engine's clock. None: there may be more.
+        self.ended_at: float | None = None
+        # Records too far in the future to move time.
+        self.ahead_total = 0
+
+    def fed(self, batch: Batch) -> None:
+        """Give the batch its watermarks."""
+        first, wall = batch.offsets[0], round(self._clock.wall() * 1000)
+        # Some may come again, for a reader that was left behind.
+        while self._seen and self._seen[-1].offsets[0] >= first:
+            self._seen.pop()
+        bounds, times = self.bounds, batch.timestamps
+        base = self.at(first).watermark
+        if bounds.ahead is not None and max(times) > (latest := wall + bounds.ahead):
+            self.ahead_total += sum([time > latest for time in times])
+            times = [time if time <= latest else NO_TIME for time in times]
+        if bounds.out_of_orderness:
+            times = [time - bounds.out_of_orderness for time in times]
+        batch.watermarks = watermarks = list(islice(accumulate(times, max, initial=base), 1, None))
+        self._seen.append(_Seen(batch.offsets, batch.timestamps, watermarks, wall))
+        self.ended_at = None
+
+    def at(self, position: int) -> Mark:
+        """What is known of all records before this offset."""
+        for seen in reversed(self._seen):
+            if seen.offsets[0] < position:
+                index = bisect_left(seen.offsets, position) - 1
+                return Mark(seen.watermarks[index], seen.timestamps[index], seen.read_at)
+        return self._base
+
+    def committed(self, position: int) -> None:
+        """What is before this offset does not come again."""
+        self._base = self.at(position)
+        while self._seen and self._seen[0].offsets[-1] < position:
+            self._seen.popleft()
+
+    def rewind(self) -> None:
+        """Everything from the committed position on comes again."""
+        self._seen.clear()
+        self.ended_at = None
+
+    def ended(self) -> None:
+        """All that the log has was read."""
+        if self.ended_at is None:
+            self.ended_at = self._clock.now()
+
+    def raise_to(self, watermark: int) -> None:
+        """Somebody who knows says that no earlier record is to come."""
+        self._base = Mark(max(watermark, self._base.watermark), self._base.last, self._base.read_at)

@@ -1,0 +1,41 @@
+"""Event time in milliseconds since the epoch, and how rows are ordered by it. A time before anything is known is least.
+
+A place in an index by time is 8 bytes that compare as the times do, also before 1970.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+# Nothing is known yet: before every timestamp. And what no time reaches.
+NO_TIME = -(1 << 62)
+FOREVER = 1 << 62
+PLACE_BYTES = 8
+_ZERO = 1 << 63
+
+
+def place_of(milliseconds: int) -> bytes:
+    """Where a row of that time is in an index by time."""
+    return (milliseconds + _ZERO).to_bytes(PLACE_BYTES, "big")
+
+
+def time_of(place: bytes) -> int:
+    """The time of a place."""
+    return int.from_bytes(place[:PLACE_BYTES], "big") - _ZERO
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """What is done with rows of a table when they come due by its index: see `topology.units.Due` and `CloseUnit`.
+
+    purpose: tells several with one index apart, in names and positions.
+    """
+
+    index: str
+    handler: Callable[[Any, Any], Any] | None
+    delay_ms: int = 0
+    is_inclusive: bool = True
+    deletes: bool = True
+    purpose: str = ""

@@ -1,0 +1,153 @@
+"""Rows that come due by event time: each is handled once, in order, whatever crashes in between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from streamcluster import App
+from streamcluster.current import cursor_var
+from streamcluster.indexes import Index
+from streamcluster.testing import Driver
+from streamcluster.times import NO_TIME, Closing, place_of
+
+SIZE = 10_000
+
+
+def end_of(key: bytes, _value: bytes) -> bytes:
+    """Keys are `"name/end"`, in JSON."""
+    return place_of(int(key.strip(b'"').rsplit(b"/", 1)[1]))
+
+
+@dataclass
+class Counting:
+    """Counts of windows of 10 seconds, made by hand: what windowed tables will do. Late events are noted."""
+
+    app: App
+    handled: list[tuple[str, int]] = field(default_factory=list)
+    late: list[Any] = field(default_factory=list)
+    times: list[int] = field(default_factory=list)
+    fails: set[str] = field(default_factory=set)
+
+
+def make_counting(**settings: Any) -> Counting:
+    app = App("timed", **settings)
+    counting = Counting(app)
+    table = app.Table("views", key_type=str, default=int)
+    closed = app.topic("closed", key_type=str, value_type=int, partitions=1)
+    events = app.topic("events", key_type=str, value_type=int)
+
+    @app.agent(events)
+    async def count(stream: Any) -> None:
+        async for key, value in stream.items():
+            cursor, time = cursor_var.get(), table.shard_var.get().time
+            assert cursor is not None
+            assert time is not None
+            at = cursor.timestamp()
+            end = at - at % SIZE + SIZE
+            counting.times.append(time.now(cursor))
+            if end <= time.now(cursor):
+                counting.late.append((key, at))
+                continue
+            row = f"{key}/{end}"
+            if row not in table:
+                time.expect(end)
+            table[row] += value
+
+    async def close(key: str, value: int) -> None:
+        counting.handled.append((key, value))
+        if key in counting.fails:
+            raise ValueError(key)
+        await closed.send(key=key, value=value)
+
+    table.go_by("views", [Index("end", 8, end_of, by_key=True)], [Closing("end", close)])
+    return counting
+
+
+def closed(driver: Driver) -> list[tuple[str, int]]:
+    return [(one.key, one.value) for one in driver.output("closed")]
+
+
+def test_now_is_the_largest_timestamp_up_to_the_event() -> None:
+    """T at an event counts its own partition up to it, in the order of the log."""
+    counting = make_counting()
+    with Driver(counting.app) as driver:
+        for at in (5, 3, 9, 7):
+            driver.send("events", key="a", value=1, timestamp=at)
+    assert counting.times == [5_000, 5_000, 9_000, 9_000]
+
+
+def test_rows_that_are_due_are_handled_oldest_first_and_are_gone() -> None:
+    """What T has passed is handled oldest first, once, and deleted; what comes for it then is late."""
+    counting = make_counting()
+    with Driver(counting.app) as driver:
+        for key, at in (("b", 1), ("a", 2), ("a", 3), ("c", 12), ("a", 9)):
+            driver.send("events", key=key, value=1, timestamp=at)
+        # At 12 the first window is over; what comes for it then is late.
+        assert closed(driver) == [("a/10000", 2), ("b/10000", 1)]
+        assert counting.late == [("a", 9_000)]
+        assert driver.table("views") == {"c/20000": 1}
+        driver.send("events", key="a", value=1, timestamp=30)
+        assert closed(driver)[2:] == [("c/20000", 1)]
+
+
+@pytest.mark.parametrize("lose_stores", [False, True])
+def test_time_comes_back_after_a_crash(lose_stores: bool) -> None:
+    """T is committed with the position, and comes back with the store or from the changelog."""
+    counting = make_counting()
+    with Driver(counting.app) as driver:
+        driver.send("events", key="a", value=1, timestamp=1)
+        driver.send("events", key="a", value=1, timestamp=15)
+        driver.crash(lose_stores=lose_stores)
+        driver.send("events", key="a", value=1, timestamp=2)
+        assert counting.late == [("a", 2_000)]
+        assert closed(driver) == [("a/10000", 1)]
+        driver.send("events", key="a", value=1, timestamp=20)
+        assert closed(driver) == [("a/10000", 1), ("a/20000", 1)]
+
+
+def test_what_moved_time_and_was_not_committed_moves_it_again() -> None:
+    """A crash before the commit: nothing was closed, and the same event closes it afterwards."""
+    counting = make_counting()
+    with Driver(counting.app) as driver:
+        driver.send("events", key="a", value=1, timestamp=1)
+        driver.send("events", key="a", value=1, timestamp=15, commit=False)
+        assert closed(driver) == []
+        driver.crash()
+        assert closed(driver) == [("a/10000", 1)]
+        assert driver.table("views") == {"a/20000": 1}
+
+
+def test_a_row_whose_handler_fails_goes_to_the_dead_letters() -> None:
+    """A row that its handler cannot take is given up as an event is, and the others are handled."""
+    counting = make_counting(error_retries=2)
+    counting.fails = {"a/10000"}
+    with Driver(counting.app) as driver:
+        driver.send("events", key="a", value=1, timestamp=1)
+        driver.send("events", key="b", value=1, timestamp=2)
+        driver.send("events", key="b", value=5, timestamp=15)
+        driver.advance(10)
+        assert closed(driver) == [("b/10000", 1)]
+        (letter,) = driver.dead_letters()
+        assert letter.key == b'"a/10000"'
+        assert driver.table("views") == {"b/20000": 5}
+
+
+def test_more_rows_than_a_page_come_due_at_once() -> None:
+    """Pages follow each other without a new event."""
+    counting = make_counting()
+    with Driver(counting.app) as driver:
+        for number in range(2500):
+            driver.send("events", key=f"k{number}", value=1, timestamp=1, commit=False)
+        driver.send("events", key="z", value=1, timestamp=11)
+        assert closed(driver) == sorted((f"k{number}/10000", 1) for number in range(2500))
+
+
+def test_nothing_is_known_at_first() -> None:
+    """Before the first record T is before every timestamp."""
+    counting = make_counting()
+    with Driver(counting.app) as driver:
+        (time,) = driver.worker.engine.times.tasks.values()
+        assert time.operators["views"].finished == NO_TIME
