@@ -17,7 +17,7 @@ from streamcluster.engine.ports import Reads, Writes
 from streamcluster.engine.values import Commit
 from streamcluster.errors import Fenced
 from streamcluster.ids import TP, TaskId
-from streamcluster.stores import MemoryStore, Shard, StoreFailed, TaskStore
+from streamcluster.stores import NO_INDEXES, Indexes, MemoryStore, Shard, StoreFailed, TaskStore
 from streamcluster.testing.brokers import SimulatedReads, SimulatedWrites
 from streamcluster.testing.simulation import Simulation
 
@@ -51,8 +51,12 @@ class ScheduledReads:
             given += [part for part in (batch.part(0, middle), batch.part(middle, count)) if len(part)]
             left -= count
             if count < len(batch):
-                self._reads.positions[batch.tp] = batch.offsets[count]
+                self._reads.assign({batch.tp: batch.offsets[count]})
         return given
+
+    def is_all(self, tp: TP, offset: int) -> bool:
+        """No transaction is open here."""
+        return True
 
     def poll_when_idle(self) -> None:
         """Who drives this knows when there are records."""
@@ -181,8 +185,8 @@ class BrittleShard:
 class BrittleStore:
     """A store on a disk that may go bad at any time: `broken` says at what, and stays so until it is replaced."""
 
-    def __init__(self, tables: Sequence[str]) -> None:
-        self._store = MemoryStore(tables)
+    def __init__(self, tables: Sequence[str], indexes: Indexes = NO_INDEXES) -> None:
+        self._store = MemoryStore(tables, indexes)
         self._shards = {table: BrittleShard(self._store.shard(table), self) for table in tables}
         self.broken: str | None = None
 

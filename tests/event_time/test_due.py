@@ -9,16 +9,9 @@ import pytest
 
 from streamcluster import App
 from streamcluster.current import cursor_var
-from streamcluster.indexes import Index
 from streamcluster.testing import Driver
-from streamcluster.times import NO_TIME, Closing, place_of
-
-SIZE = 10_000
-
-
-def end_of(key: bytes, _value: bytes) -> bytes:
-    """Keys are `"name/end"`, in JSON."""
-    return place_of(int(key.strip(b'"').rsplit(b"/", 1)[1]))
+from streamcluster.times import NO_TIME
+from tests.event_time.windows_by_hand import add, make_windows
 
 
 @dataclass
@@ -32,29 +25,11 @@ class Counting:
     fails: set[str] = field(default_factory=set)
 
 
-def make_counting(**settings: Any) -> Counting:
+def make_counting(closing: dict[str, Any] | None = None, **settings: Any) -> Counting:
     app = App("timed", **settings)
     counting = Counting(app)
-    table = app.Table("views", key_type=str, default=int)
     closed = app.topic("closed", key_type=str, value_type=int, partitions=1)
     events = app.topic("events", key_type=str, value_type=int)
-
-    @app.agent(events)
-    async def count(stream: Any) -> None:
-        async for key, value in stream.items():
-            cursor, time = cursor_var.get(), table.shard_var.get().time
-            assert cursor is not None
-            assert time is not None
-            at = cursor.timestamp()
-            end = at - at % SIZE + SIZE
-            counting.times.append(time.now(cursor))
-            if end <= time.now(cursor):
-                counting.late.append((key, at))
-                continue
-            row = f"{key}/{end}"
-            if row not in table:
-                time.expect(end)
-            table[row] += value
 
     async def close(key: str, value: int) -> None:
         counting.handled.append((key, value))
@@ -62,7 +37,18 @@ def make_counting(**settings: Any) -> Counting:
             raise ValueError(key)
         await closed.send(key=key, value=value)
 
-    table.go_by("views", [Index("end", 8, end_of, by_key=True)], [Closing("end", close)])
+    table = make_windows(app, "views", close, **(closing or {}))
+
+    @app.agent(events)
+    async def count(stream: Any) -> None:
+        async for key, value in stream.items():
+            cursor, time = cursor_var.get(), table.shard_var.get().time
+            assert cursor is not None
+            assert time is not None
+            counting.times.append(time.now(cursor))
+            if not add(table, key, value):
+                counting.late.append((key, cursor.timestamp()))
+
     return counting
 
 
@@ -151,3 +137,67 @@ def test_nothing_is_known_at_first() -> None:
     with Driver(counting.app) as driver:
         (time,) = driver.worker.engine.times.tasks.values()
         assert time.operators["views"].finished == NO_TIME
+
+
+def test_the_last_window_of_a_quiet_topic_closes_with_the_clock() -> None:
+    """All inputs are idle behind live data: after close_idle_after T is the time of day, and not before."""
+    counting = make_counting()
+    with Driver(counting.app) as driver:
+        driver.send("events", key="a", value=1, timestamp=1_000_001)
+        driver.advance(59)
+        assert closed(driver) == []
+        driver.advance(2)
+        assert closed(driver) == [("a/1000010000", 1)]
+        driver.send("events", key="a", value=1, timestamp=1_000_005)
+        assert counting.late == [("a", 1_000_005_000)]
+
+
+def test_time_stands_still_behind_old_data() -> None:
+    """What was old when it was read was uploaded: nobody knows how old the next record will be."""
+    counting = make_counting()
+    with Driver(counting.app, start_time=2_000_000) as driver:
+        driver.send("events", key="a", value=1, timestamp=1_000_001)
+        driver.advance(1_000)
+        assert closed(driver) == []
+        driver.send("events", key="a", value=1, timestamp=1_000_005)
+        assert counting.late == []
+
+
+def test_a_record_from_the_future_does_not_move_time() -> None:
+    """A clock that is wrong by more than max_ahead closes nothing."""
+    counting = make_counting(max_ahead=100.0)
+    with Driver(counting.app, start_time=1_000_000) as driver:
+        driver.send("events", key="a", value=1, timestamp=1_000_001)
+        driver.send("events", key="a", value=1, timestamp=1_005_000)
+        driver.send("events", key="a", value=1, timestamp=1_000_002)
+        assert counting.late == []
+        assert closed(driver) == []
+        driver.send("events", key="a", value=1, timestamp=1_000_050)
+        assert closed(driver) == [("a/1000010000", 2)]
+
+
+def test_out_of_orderness_holds_time_back() -> None:
+    """The watermark is that much below the largest timestamp."""
+    counting = make_counting(max_out_of_orderness=5.0)
+    with Driver(counting.app) as driver:
+        for at in (1, 12, 9, 15):
+            driver.send("events", key="a", value=1, timestamp=at)
+        assert counting.times == [-4_000, 7_000, 7_000, 10_000]
+        assert counting.late == []
+        assert closed(driver) == [("a/10000", 2)]
+
+
+@pytest.mark.parametrize("lose_stores", [False, True])
+def test_rows_that_stay_are_handled_once(lose_stores: bool) -> None:
+    """The position is behind them, after a crash too; a delay and an exclusive bound are kept."""
+    counting = make_counting({"deletes": False, "delay_ms": 2_000, "is_inclusive": False})
+    with Driver(counting.app) as driver:
+        driver.send("events", key="a", value=1, timestamp=1)
+        driver.send("events", key="a", value=1, timestamp=12)
+        assert closed(driver) == []
+        driver.send("events", key="a", value=1, timestamp=12.001)
+        assert closed(driver) == [("a/10000", 1)]
+        driver.crash(lose_stores=lose_stores)
+        driver.send("events", key="a", value=1, timestamp=30)
+        assert closed(driver) == [("a/10000", 1), ("a/20000", 2)]
+        assert driver.table("views") == {"a/10000": 1, "a/20000": 2, "a/40000": 1}

@@ -154,7 +154,7 @@ class Engine:
 
         shards = make_shards(self.plan, self.topology, self._settings, task, store, failed)
         running = RunningTask(task, store, shards, self._make_outbox())
-        if (time := self._open_time(task, store, shards)) is not None:
+        if (time := self._open_time(task, shards)) is not None:
             running.time = self.times.tasks[task] = time
             positions = positions | time.positions
         sources = sorted(self.topology.sources(task))
@@ -168,8 +168,8 @@ class Engine:
         running.start()
         self.recovery.opened(running)
 
-    def _open_time(self, task: TaskId, store: TaskStore, shards: dict[str, CachedShard]) -> TaskTime | None:
-        return open_time(self.plan, self.topology, self._settings, task, store, shards, self.clock)
+    def _open_time(self, task: TaskId, shards: dict[str, CachedShard]) -> TaskTime | None:
+        return open_time(self.plan, self.topology, self._settings, task, shards, self.clock)
 
     def _add_instances(
         self,
@@ -318,12 +318,15 @@ class Engine:
             # What came counts for those who are handed it now.
             self.times.look(self.transaction.touched, self.moves)
 
-    def advance(self, tp: TP, offset: int) -> None:
-        """The log of `tp` ends at `offset`: what is below and was not delivered are transaction markers."""
+    def advance(self, tp: TP, offset: int, *, is_all: bool = True) -> None:
+        """The log of `tp` ends at `offset`: what is below and was not delivered are transaction markers.
+
+        is_all: no transaction is open there, whose records nobody can read yet.
+        """
         source = self._routes.get(tp)
         if source is not None:
             self.caution.ended(tp, offset)
-            if source.time is not None:
+            if source.time is not None and is_all:
                 source.time.ended()
             source.advance(offset)
             self._touch(source.task)

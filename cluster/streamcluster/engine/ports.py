@@ -26,6 +26,10 @@ class Reads(Protocol):
         """
         ...
 
+    def is_all(self, tp: TP, offset: int) -> bool:
+        """Of an end that was reached: the log has nothing behind it, not even in a transaction that is open."""
+        ...
+
     def poll_when_idle(self) -> None:
         """Wake the loop when there are records again."""
         ...

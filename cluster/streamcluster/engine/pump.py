@@ -119,7 +119,7 @@ class Pump:
         if count := sum(map(len, batches)):
             engine.feed(batches)
         for tp, offset in self._reads.ended.items():
-            engine.advance(tp, offset)
+            engine.advance(tp, offset, is_all=self._reads.is_all(tp, offset))
         self._reads.ended.clear()
         # The agents run here, each to the end of what it was given or to something it awaits.
         await asyncio.sleep(0)

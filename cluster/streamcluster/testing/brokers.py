@@ -44,6 +44,10 @@ class SimulatedReads:
                     self.ended[tp] = self._ended_at[tp] = end
         return batches
 
+    def is_all(self, tp: TP, offset: int) -> bool:
+        """No transaction is open here."""
+        return True
+
     def poll_when_idle(self) -> None:
         """Who drives this knows when there are records."""
 
@@ -55,7 +59,9 @@ class SimulatedReads:
         """Read these partitions from there."""
         self.positions.update(positions)
         for tp in positions:
+            # An end seen before a rewind must not move the position behind it.
             self._ended_at.pop(tp, None)
+            self.ended.pop(tp, None)
 
     def unassign(self, tps: Iterable[TP]) -> None:
         """Read these partitions no more."""

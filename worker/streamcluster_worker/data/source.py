@@ -163,6 +163,11 @@ class Source:
         del self.unreadable[packed.tp]
         return [Batch.unreadable(packed.tp, packed.end.offset - 1, packed.error())]
 
+    def is_all(self, tp: TP, offset: int) -> bool:
+        """The log had nothing behind this end when the last fetch saw it."""
+        high = end_seen(self._consumer, tp)
+        return high is None or offset >= high
+
     def poll_when_idle(self) -> None:
         """Let the thread wait for the next record, and wake the loop when it comes."""
         if self._idle is None and self.assigned:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 from ...ids import TP, TaskId
 from ...settings import Settings
-from ...stores import TaskStore
+from ...stores import StoreFailed
 from ...topics import Topic
 from ...topology import Topology
 from ...topology.timed import time_table_name
@@ -25,7 +26,6 @@ def open_time(
     topology: Topology,
     settings: Settings,
     task: TaskId,
-    store: TaskStore,
     shards: Mapping[str, CachedShard],
     clock: Clock,
 ) -> TaskTime | None:
@@ -34,7 +34,7 @@ def open_time(
     here = [name for name in plan.timed() if time_table_name(name) in shards]
     if not here:
         return None
-    rows = {name: decode_row(store.shard(time_table_name(name)).get(ROW_KEY)) for name in here}
+    rows = {name: _row(shards[time_table_name(name)]) for name in here}
     plans = [OperatorPlan(name, _inputs(plan, name, topics, task), rows[name]) for name in here]
     declared = {name: topic for name in topics for unit in plan.units if (topic := input_named(unit, name)) is not None}
 
@@ -47,6 +47,14 @@ def open_time(
         if unit.due is not None and unit.due.table.timed in here and unit.due.table.name in shards:
             _add_source(time, unit.due, task, shards, rows[unit.due.table.timed])
     return time
+
+
+def _row(shard: CachedShard) -> TimeRow | None:
+    data = None
+    # The store has said so itself: the task is opened anew before anything of it is committed.
+    with suppress(StoreFailed):
+        data = shard.read_store(shard.store.get, ROW_KEY)
+    return decode_row(data)
 
 
 def _inputs(plan: Plan, operator: str, topics: list[str], task: TaskId) -> dict[TP, frozenset[str]]:
