@@ -6,6 +6,7 @@ an input too.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -72,6 +73,25 @@ class ForwardUnit:
     tables: ClassVar[tuple[Table[Any, Any], ...]] = ()
     timed: ClassVar[tuple[str, ...]] = ()
     due: ClassVar[Due | None] = None
+
+
+@dataclass(frozen=True, slots=True)
+class CloseUnit:
+    """What is done with rows of a table that come due: `handler(key, value)`, and then they are deleted.
+
+    handler: sync or async, may send and write tables; None: they are only deleted. timed: as of an agent, for the
+    tables that the handler writes.
+    """
+
+    name: str
+    due: Due
+    policy: ErrorPolicy
+    handler: Callable[[Any, Any], Any] | None = None
+    deletes: bool = True
+    timed: tuple[str, ...] = ()
+    inputs: ClassVar[tuple[Topic, ...]] = ()
+    concurrency: ClassVar[int] = 1
+    tables: ClassVar[tuple[Table[Any, Any], ...]] = ()
 
 
 Unit = AgentUnit | ForwardUnit | CloseUnit
