@@ -11,6 +11,8 @@
 #endif
 #include <Python.h>
 
+#include <limits.h>
+
 /* ---- What both are: asynchronous iterators, each of which is its own awaitable ---- */
 
 /* Now and then it waits for somebody else's awaitable, `step`. `begin` gives a value at once (1), or sets `step` (0);
@@ -178,7 +180,7 @@ static void free_object(PyObject *self) {
 
 static PyObject *allocate(PyTypeObject *type) { return ((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0); }
 
-static PyObject *RUN = NULL, *ITERATOR = NULL;
+static PyObject *RUN = NULL, *ITERATOR = NULL, *ZERO = NULL;
 
 /* ---- Values: those of a stream's runs ---- */
 
@@ -299,8 +301,10 @@ static PyObject *time_of_event(struct gathered *self) {
     PyObject *time = count < 1 ? NULL : PyList_GetItem(self->times, self->first + count);
     if (time == NULL)
         return NULL;
-    long long milliseconds = PyLong_AsLongLong(time);
-    return milliseconds == 0 || milliseconds > self->sure ? NULL : time;
+    /* 0 is one object; any other is asked for its number only where there is a bound. */
+    if (time == ZERO || (self->sure < LLONG_MAX && PyLong_AsLongLong(time) > self->sure))
+        return NULL;
+    return time;
 }
 
 static int keep(struct gathered *self, PyObject *data, PyObject *time) {
@@ -459,7 +463,8 @@ PyMODINIT_FUNC PyInit__loop(void) {
     PyObject *module = PyModule_Create(&MODULE);
     RUN = PyUnicode_InternFromString("run");
     ITERATOR = PyUnicode_InternFromString("iterator");
-    if (module != NULL && RUN != NULL && ITERATOR != NULL && add_type(module, &VALUES) == 0 &&
+    ZERO = PyLong_FromLong(0);
+    if (module != NULL && RUN != NULL && ZERO != NULL && ITERATOR != NULL && add_type(module, &VALUES) == 0 &&
         add_type(module, &GATHERED) == 0)
         return module;
     Py_DecRef(module);

@@ -133,7 +133,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     consumer_auto_offset_reset: Literal["earliest", "latest"] = "earliest"
     """Where an app that is new begins in its sources ([positions.md](positions.md))."""
-    consumer_batch_records_max: int = 10_000
+    # These are so few that records and their values are still in a core's cache when they go to the client.
+    consumer_batch_records_max: int = 4_000
     """Records taken from the client at once."""
     consumer_prefetch_bytes: Bytes | None = None
     """Records that wait in the client, per worker; none: a part of `worker_memory`, at most 32 MiB."""
@@ -141,7 +142,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How batches of records are packed for the brokers."""
     producer_max_request_size: Bytes = 1_048_576
     """The largest record; a larger one fails its event."""
-    producer_flush_records: int = 20_000
+    producer_flush_records: int = 4_000
     """Outputs are handed to the client in pieces of so many."""
     native: bool = True
     """Whether records go to librdkafka in C, where that was built ([native.md](native.md))."""

@@ -146,11 +146,11 @@ class Pump:
         return self._job is not None or self._beside is not None or self._recovering is not None
 
     def _must_wait(self) -> bool:
-        """Results pile up behind a commit: do not add to them."""
+        """Results pile up behind a commit, more than a fast agent has in 0.2 s: do not add to them."""
         if self._job is None:
             return False
         outputs = self._engine.transaction.output_count()
-        return outputs > 4 * self._settings.producer_flush_records or self._engine.budget.must_wait(outputs)
+        return outputs > 20 * self._settings.producer_flush_records or self._engine.budget.must_wait(outputs)
 
     async def _wait(self) -> None:
         """Nothing to take: sleep until a record, an agent, the commit in flight or the next commit's time wakes us."""
