@@ -77,6 +77,10 @@ class Run:
         headers = self.batch.headers
         return None if headers is None else pairs_of(headers[self.start + index])
 
+    def read_keys(self, decode: Callable[[bytes], Any]) -> None:
+        """Have its keys decoded by that."""
+        self.decode_key = decode
+
     def record(self, index: int) -> KafkaRecord:
         """All of the record at `index`."""
         return self.batch.record(self.start + index)
@@ -178,6 +182,13 @@ class Cursor:
         times = self._timestamps if buffer is self._buffer else self.timestamps(run.batch)
         count = len(run.values) - self.iterator.__length_hint__()
         return (times[run.start + count - 1] or NOT_AT_COMMIT) if count else AT_COMMIT
+
+    def carry(self, time: int) -> None:
+        """What is sent at the current event is of this time, in ms, and not of the event's own."""
+        run, index = self.run, self.index()
+        assert run is not None
+        assert index is not None
+        self.timestamps(run.batch)[run.start + index] = time
 
     def timestamps(self, batch: Batch) -> list[int]:
         """Those of the batch in hand; a buffer makes an int each time that it is asked."""

@@ -147,7 +147,6 @@ AGENT_ARGUMENTS: dict[str, str] = {"supervisor_strategy": _SUPERVISOR, "use_repl
 
 STREAM: dict[str, str] = {
     **dict.fromkeys(("noack", "noack_take", "ack"), _ACK),
-    "outer_join": _JOINS,
     "take_with_timestamp": "use take_events: event.message.timestamp.",
     "derive_topic": TOPIC["derive_topic"],
     "throw": "raise the exception inside the agent.",

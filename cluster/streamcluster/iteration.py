@@ -13,11 +13,12 @@ from .checks import Seconds
 from .current import Cursor, Kept, Run, current_outbox
 from .errors import AppError, Skip
 from .events import Event
+from .join_loops import LiveJoin, pairs_through
 from .operators import Echoed, GroupBy, Operator, TableJoin, apply
 from .roads import Roads
 
-# What an event goes through: the same operators for all of them, or by topic.
-Ways = tuple[Operator, ...] | Roads
+# What an event goes through: the same operators for all of them, or by topic; or a join.
+Ways = tuple[Operator, ...] | Roads | LiveJoin
 
 
 class Intake(Protocol):
@@ -97,8 +98,16 @@ async def values_with_table(intake: Intake, join: TableJoin) -> AsyncIterator[tu
                     yield value, found
 
 
-async def _through(intake: Intake, operators: Ways) -> AsyncIterator[tuple[Run, int, Any]]:
+def _through(intake: Intake, operators: Ways) -> AsyncIterator[tuple[Run, int, Any]]:
     """(run, index, value behind the operators) of every event that is not dropped."""
+    if isinstance(operators, LiveJoin):
+        return pairs_through(intake, operators)
+    return _through_operators(intake, operators)
+
+
+async def _through_operators(
+    intake: Intake, operators: tuple[Operator, ...] | Roads
+) -> AsyncIterator[tuple[Run, int, Any]]:
     while True:
         run = await intake.next_run()
         if run is None:
@@ -136,7 +145,11 @@ async def events(intake: Intake, operators: Ways) -> AsyncIterator[Event]:
 
 
 async def take(
-    intake: Intake, operators: Ways, max_: int, within: Seconds | None, pick: Callable[[Event], Any]
+    intake: Intake,
+    operators: tuple[Operator, ...] | Roads,
+    max_: int,
+    within: Seconds | None,
+    pick: Callable[[Event], Any],
 ) -> AsyncIterator[list[Any]]:
     """Lists of up to so many values, or of what came within so many seconds of the first."""
     seconds = within.total_seconds() if isinstance(within, timedelta) else within
@@ -173,7 +186,7 @@ async def take(
             intake.kept.clear()
 
 
-def _ways(operators: Ways, run: Run) -> Sequence[tuple[Operator, ...]]:
+def _ways(operators: tuple[Operator, ...] | Roads, run: Run) -> Sequence[tuple[Operator, ...]]:
     """What the events of this run go through: more than one way, if their topic was merged with itself."""
     return operators.of(run.tp.topic) if isinstance(operators, Roads) else (operators,)
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from .current import Run
 from .errors import Skip
 from .output import OutputRecord
+from .stream_joins import Span
 from .tables import Table
 from .topics import Topic
 
@@ -86,7 +87,23 @@ class TableJoin:
         return value, found
 
 
-Operator = Processor | Filter | Echo | GroupBy | Merge | TableJoin
+@dataclass(frozen=True, slots=True)
+class StreamJoin:
+    """Makes pairs of the values and those of another stream, by key and time (stream_joins.py)."""
+
+    other: Chain
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """Where a road comes to a join: of its left stream, or of its right one."""
+
+    span: Span
+    side: bytes
+
+
+Operator = Processor | Filter | Echo | GroupBy | Merge | TableJoin | StreamJoin | Side
 
 
 # Where a value comes from: the run, and its index there. None: no record is behind it.

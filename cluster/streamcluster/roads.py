@@ -3,7 +3,8 @@
     orders ----> filter ---------------+--> echo --> the loop          a & b: b's events come in behind `&`
     payments --> group_by --> topic ---+
 
-A chain with one source is one road. `group_by` behind a `&` brings all of them to one topic, where a road begins anew.
+A chain with one source is one road; at a join of two streams roads of two sides meet. `group_by` behind a `&` brings
+all of them to one topic, where a road begins anew.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .errors import AppError
-from .operators import Chain, GroupBy, Merge, Operator
+from .operators import Chain, GroupBy, Merge, Operator, Side, StreamJoin
+from .stream_joins import LEFT, RIGHT
 from .topics import Topic
 
 
@@ -32,6 +34,11 @@ def roads_of(chain: Chain, regroup: Callable[[list[Road], GroupBy], Topic]) -> l
             roads = [Road(regroup(roads, operator))]
         elif isinstance(operator, Merge):
             roads += [road for other in operator.others for road in roads_of(other, regroup)]
+        elif isinstance(operator, StreamJoin):
+            both = (LEFT, roads), (RIGHT, roads_of(operator.other, regroup))
+            roads = [
+                Road(road.topic, (*road.operators, Side(operator.span, side))) for side, those in both for road in those
+            ]
         else:
             roads = [Road(road.topic, (*road.operators, operator)) for road in roads]
     return roads
@@ -54,16 +61,27 @@ class Roads:
         return found
 
 
-def roads_to_loop(chain: Chain, reads: tuple[Topic, ...]) -> tuple[Operator, ...] | Roads:
-    """The operators that run in the loop's own task, the same for all events if they are.
-
-    reads: the topic at the beginning of each road, as it was found out at the start; () when there is one.
-    """
+def roads_to_loop(chain: Chain, reads: tuple[Topic, ...]) -> list[Road]:
+    """The roads with what they read in truth, as it was found out at the start; () when there is one."""
     roads = roads_of(chain, lambda roads, group_by: roads[0].topic)
     if len(roads) == 1:
-        return roads[0].operators
+        return roads
     if len(roads) != len(reads):
-        raise AppError("streams are combined in an agent: `@app.agent(s1 & s2)`, or the same each time in its body.")
-    if len(set(reads)) == len(reads) and all(road.operators == roads[0].operators for road in roads):
+        raise AppError(
+            "streams are combined and joined in an agent: `@app.agent(s1 & s2)`, or the same each time in its body."
+        )
+    return [Road(topic, road.operators) for topic, road in zip(reads, roads, strict=True)]
+
+
+def is_join(roads: list[Road]) -> bool:
+    """They meet in a join of two streams."""
+    return any(isinstance(operator, Side) for operator in roads[0].operators)
+
+
+def ways_of(roads: list[Road]) -> tuple[Operator, ...] | Roads:
+    """What events go through on them: the same operators for all, if they are the same."""
+    if len({id(road.topic) for road in roads}) == len(roads) and all(
+        road.operators == roads[0].operators for road in roads
+    ):
         return roads[0].operators
-    return Roads([Road(topic, road.operators) for topic, road in zip(reads, roads, strict=True)])
+    return Roads(roads)

@@ -28,11 +28,13 @@ from .iteration import (
     values_through,
     values_with_table,
 )
+from .join_bounds import Bounds, span_of
+from .join_loops import LiveJoin
 from .leaving import LoopIterator
 from .loops import values_of_runs
 from .models import field_getter, field_name, field_owner
-from .operators import Echo, Filter, GroupBy, Merge, Operator, Processor, TableJoin
-from .roads import roads_to_loop
+from .operators import Echo, Filter, GroupBy, Merge, Operator, Processor, StreamJoin, TableJoin
+from .roads import is_join, roads_to_loop, ways_of
 from .tables import Table
 from .topics import Topic, topic_of
 
@@ -50,10 +52,10 @@ class Probed(BaseException):
 class Source:
     """What a chain of operators reads: Kafka topics or a local iterable; `intake` is there once it runs.
 
-    roads: once it runs, what each of the merged streams reads, in their order.
+    roads: once it runs, what each of the merged streams reads, in their order. tables: what joins keep their rows in.
     """
 
-    __slots__ = ("intake", "is_probe", "iterable", "label", "roads", "topics")
+    __slots__ = ("intake", "is_probe", "iterable", "label", "roads", "tables", "topics")
 
     def __init__(
         self, label: str, topics: tuple[Topic, ...] = (), iterable: Any = None, *, is_probe: bool = False
@@ -64,10 +66,11 @@ class Source:
         self.intake: Intake | None = None
         self.is_probe = is_probe
         self.roads: tuple[Topic, ...] = ()
+        self.tables: tuple[Table[Any, Any], ...] = ()
 
-    def bind(self, intake: Intake, roads: tuple[Topic, ...]) -> None:
+    def bind(self, intake: Intake, roads: tuple[Topic, ...], tables: tuple[Table[Any, Any], ...]) -> None:
         """It runs from now on."""
-        self.intake, self.roads = intake, roads
+        self.intake, self.roads, self.tables = intake, roads, tables
 
 
 @names_what_is_missing(STREAM, "stream")
@@ -148,33 +151,76 @@ class Stream(Generic[T]):
     def __and__(self, other: Topic | Stream[Any]) -> Stream[Any]:
         return self._derive(Merge((_chain_of("stream & other", other),)))
 
-    def join(self, other: Table[Any, Any], *, on: Any = None) -> Stream[Any]:
-        """(value, entry) pairs with the table's entry for each event's key; events without one are dropped.
+    def join(
+        self,
+        other: Table[Any, Any] | Topic | Stream[Any],
+        *,
+        on: Any = None,
+        within: Seconds | None = None,
+        before: Seconds | None = None,
+        after: Seconds | None = None,
+        grace: Seconds | None = None,
+    ) -> Stream[Any]:
+        """Pairs of each event's value and what `other` has for its key.
 
-        The entry is what the table has when the event is processed. Events without a value are dropped.
+        With a table: the entry that it has when the event is processed; events without one are dropped. With a stream:
+        each event of it with the same key that is from `before` seconds earlier to `after` seconds later by the
+        records' timestamps, both included. Events without a value are dropped. Of an agent only.
 
         Args:
-            other: a table of the app, written by agents that read topics with as many partitions.
+            other: a table of the app, written by agents that read topics with as many partitions; or another stream.
             on: the entry's key, as `group_by` takes it, if that is not the event's own: it repartitions.
+            within: before and after, both.
+            before, after: may be 0, or negative.
+            grace: how much later than its time an event of either stream may come, in seconds; 0 when left out.
 
         Raises:
-            AppError: `other` is no table.
+            AppError: the arguments do not go together.
         """
-        return self._table_join("join", other, on, keeps=False)
+        return self._join("join", other, on, Bounds(within, before, after, grace))
 
     inner_join = join
 
-    def left_join(self, other: Table[Any, Any], *, on: Any = None) -> Stream[Any]:
-        """As `join`; an event without an entry, or without a key, comes with None."""
-        return self._table_join("left_join", other, on, keeps=True)
+    def left_join(
+        self,
+        other: Table[Any, Any] | Topic | Stream[Any],
+        *,
+        on: Any = None,
+        within: Seconds | None = None,
+        before: Seconds | None = None,
+        after: Seconds | None = None,
+        grace: Seconds | None = None,
+    ) -> Stream[Any]:
+        """As `join`, also for events that find nothing: with None.
 
-    def _table_join(self, name: str, other: Any, on: Any, *, keeps: bool) -> Stream[Any]:
-        if not isinstance(other, Table):
-            if isinstance(other, (Stream, Topic)):
-                raise NotOffered(f"stream.{name}(stream): joins of two streams are not there yet; join with a table.")
-            raise AppError(f"stream.{name}({other!r}): give the table to join with.")
+        With a stream that is final: it comes once, when no partner can come any more. So `grace` must be said.
+        """
+        return self._join("left_join", other, on, Bounds(within, before, after, grace), keeps_left=True)
+
+    def outer_join(
+        self,
+        other: Topic | Stream[Any],
+        *,
+        on: Any = None,
+        within: Seconds | None = None,
+        before: Seconds | None = None,
+        after: Seconds | None = None,
+        grace: Seconds | None = None,
+    ) -> Stream[Any]:
+        """As `left_join`, also for events of the other stream that find nothing."""
+        bounds = Bounds(within, before, after, grace)
+        return self._join("outer_join", other, on, bounds, keeps_left=True, keeps_right=True)
+
+    def _join(
+        self, name: str, other: Any, on: Any, bounds: Bounds, *, keeps_left: bool = False, keeps_right: bool = False
+    ) -> Stream[Any]:
         keyed = self if on is None else self.group_by(on)
-        return keyed._derive(TableJoin(other, keeps))
+        if isinstance(other, Table):
+            if bounds != Bounds() or keeps_right:
+                raise AppError(f"stream.{name}(table): it takes no bounds in time, and a table has no events.")
+            return keyed._derive(TableJoin(other, keeps_left))
+        partner = _chain_of(f"stream.{name}", other)
+        return keyed._derive(StreamJoin(partner, span_of(f"stream.{name}", bounds, keeps_left, keeps_right)))
 
     # Iteration
 
@@ -220,22 +266,29 @@ class Stream(Generic[T]):
     def _batches(self, max: int, within: Seconds | None, pick: Callable[[Event], Any]) -> AsyncIterator[Sequence[Any]]:
         if max < 1:
             raise AppError(f"take({max}): at least 1.")
-        return take(*self._bound(), max, within, pick)
+        intake, operators = self._bound(takes=True)
+        assert not isinstance(operators, LiveJoin)
+        return take(intake, operators, max, within, pick)
 
     def _told(self, found: AsyncIterator[Any]) -> AsyncIterator[Any]:
         """Those values, of which the intake is told when their loop is left, if it wants to know."""
         intake = self.source.intake
         return found if intake is None or intake.leave is None else LoopIterator(found, intake)
 
-    def _bound(self) -> tuple[Intake, Ways]:
+    def _bound(self, *, takes: bool = False) -> tuple[Intake, Ways]:
         """The intake to read, and the operators behind the last repartition: those of all events, or by topic."""
+        if takes and any(isinstance(operator, StreamJoin) for operator in self.operators):
+            raise NotOffered("take() over a join of two streams is not there yet: let the agent send the pairs on.")
         if self.source.is_probe:
             raise Probed(self)
         if self.source.intake is None:
             text = "it can be read in an @app.task, if it was declared before the start, or given to an agent."
             raise AppError(f"stream over {self.source.label}: {text}")
         self.source.intake.begin()
-        return self.source.intake, roads_to_loop(self, self.source.roads)
+        roads = roads_to_loop(self, self.source.roads)
+        if is_join(roads):
+            return self.source.intake, LiveJoin(roads, self.source.tables[0])
+        return self.source.intake, ways_of(roads)
 
     @property
     def current_event(self) -> Event | None:
@@ -249,7 +302,7 @@ def _chain_of(what: str, other: Any) -> Stream[Any]:
         return Stream(Source(other.describe(), (other,)))
     if isinstance(other, Stream) and other.source.topics:
         return other
-    raise AppError(f"{what}: {other!r} is neither a topic nor a stream over one.")
+    raise AppError(f"{what}: {other!r} is neither a topic nor a stream over one, nor a table.")
 
 
 def _group_by(key: Any, name: str | None, topic: Topic | None, partitions: int | None) -> GroupBy:

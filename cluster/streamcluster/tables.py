@@ -85,6 +85,10 @@ class LiveShard(Protocol):
         """Remove the entries of a range of row keys; how many."""
         ...
 
+    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[Any, Any]]:
+        """Entries of a range of row keys, [start, end)."""
+        ...
+
     def lend(self, key: Any, value: Any) -> None:
         """`value` is a default handed out for a missing key: keep it when it is changed in place."""
         ...

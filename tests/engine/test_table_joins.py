@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from streamcluster import App, Record, Stream, Topic
-from streamcluster.errors import AppError, NotOffered
+from streamcluster.errors import AppError
 from streamcluster.testing import Driver
 from tests.engine.conftest import Drive
 
@@ -138,7 +138,7 @@ def test_wrong_arguments_say_what_to_do() -> None:
     """Of the join itself, and of what is not there yet."""
     app = App("wrong")
     stream: Any = app.stream(app.topic("clicks"))
-    with pytest.raises(AppError, match="give the table"):
-        stream.join(Click.user)
-    with pytest.raises(NotOffered, match="not there yet"):
-        stream.left_join(app.topic("others"))
+    with pytest.raises(AppError, match="nor a table"):
+        stream.join(Click.user, within=5)
+    with pytest.raises(AppError, match="no bounds in time"):
+        stream.left_join(app.Table("names"), within=5)

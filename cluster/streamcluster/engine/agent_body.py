@@ -23,7 +23,7 @@ async def run_agent(unit: AgentUnit, intake: RunIntake, outbox: Outbox) -> None:
     """Run the agent until it returns."""
     agent = unit.agent
     source = Source(", ".join(topic.describe() for topic in unit.inputs), unit.inputs)
-    source.bind(intake, unit.roads)
+    source.bind(intake, unit.roads, unit.tables)
     result = agent.fun(Stream(source, agent.stream.operators if agent.stream is not None else ()))
     if not hasattr(result, "__anext__"):
         await result

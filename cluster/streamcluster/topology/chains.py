@@ -8,9 +8,10 @@ from typing import Any
 
 from ..app import App
 from ..errors import AppError, NotOffered
-from ..operators import Chain, GroupBy, Merge, Processor, TableJoin
+from ..operators import Chain, GroupBy, Merge, Processor, Side, StreamJoin, TableJoin
 from ..policies import ErrorPolicy
 from ..roads import Road, roads_of
+from ..stream_joins import buffer_table
 from ..tables import Table
 from ..topics import Topic
 from . import TopicSpec
@@ -47,6 +48,7 @@ def compile_chain(
 def partners_of(chain: Chain) -> list[Chain]:
     """The streams that this one is combined with, and theirs."""
     others = [other for operator in chain.operators if isinstance(operator, Merge) for other in operator.others]
+    others += [operator.other for operator in chain.operators if isinstance(operator, StreamJoin)]
     return [found for other in others for found in (other, *partners_of(other))]
 
 
@@ -65,6 +67,42 @@ def tables_joined(app: App, name: str, roads: list[Road]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def stream_join_of(app: App, name: str, roads: list[Road]) -> Table[Any, Any] | None:
+    """The table that the join of two streams keeps its rows in, which is named as the join is; None: there is none.
+
+    Raises:
+        AppError: keys of the two are never the same.
+    """
+    sides = [(road, operator) for road in roads for operator in road.operators if isinstance(operator, Side)]
+    if not sides:
+        return None
+    if len(sides) > len(roads):
+        raise NotOffered(
+            f"{name!r} joins three streams in one loop: let one agent send what it makes of two to a topic, and join "
+            "that in another one."
+        )
+    first = roads[0].topic
+    for road in roads:
+        if road.topic.pattern is not None or len(road.topic.names) > 1:
+            raise AppError(
+                f"{name!r} joins {road.topic.describe()}: give one topic with one name; `&` combines several."
+            )
+        if _keys(app, road.topic) != _keys(app, first):
+            raise AppError(
+                f"{name!r} joins {first.describe()}, whose keys are {_keys(app, first)}, with {road.topic.describe()}, "
+                f"whose keys are {_keys(app, road.topic)}: no key is ever the same. Give both the same key_type= and "
+                "key_serializer=, or say on= or group_by."
+            )
+    return buffer_table(f"{name}-join", sides[0][1].span)
+
+
+def _keys(app: App, topic: Topic) -> str:
+    """How keys of the topic are written. Text and bytes are the same."""
+    serializer = "json" if topic.keeps_keys else topic.key_serializer or app.conf.key_serializer
+    kind = getattr(topic.key_type, "__name__", str(topic.key_type))
+    return "raw" if serializer == "raw" and topic.key_type in (None, str, bytes) else f"{kind} as {serializer}"
+
+
 def _check_join(app: App, name: str, topic: Topic, table: Table[Any, Any]) -> None:
     if app.tables.get(table.name) is not table:
         raise AppError(f"{name!r} joins {topic.describe()} with table {table.name!r}, which this app has not declared.")
@@ -80,10 +118,10 @@ def _check_join(app: App, name: str, topic: Topic, table: Table[Any, Any]) -> No
 def _check_regroup(name: str, roads: list[Road]) -> None:
     """Refuse what would be sent on as something else than it is."""
     for road in roads:
-        if any(isinstance(operator, TableJoin) for operator in road.operators):
+        if any(isinstance(operator, (TableJoin, Side)) for operator in road.operators):
             raise NotOffered(
-                f"{name!r}: group_by or through behind a join with a table: join behind it, or let the agent send what "
-                "it makes of the pairs to a topic that another one reads."
+                f"{name!r}: group_by or through behind a join: join behind it, or let the agent send what it makes of "
+                "the pairs to a topic that another one reads."
             )
     kinds = {(_value_type(road), road.topic.value_serializer) for road in roads}
     if len(kinds) > 1:

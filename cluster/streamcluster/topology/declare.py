@@ -27,7 +27,7 @@ from ..tables import Table
 from ..times import Closing
 from ..topics import Topic
 from . import AgentSpec, Declared, TableSpec, TopicSpec, Topology
-from .chains import compile_chain, names_of, partners_of, tables_joined
+from .chains import compile_chain, names_of, partners_of, stream_join_of, tables_joined
 from .limits import DEAD_LETTER_BYTES_MAX, limits_of
 from .timed import timed_by, with_time_tables
 from .units import AgentUnit, CloseUnit, Due, ForwardUnit, Plan, SharedStream, Unit
@@ -58,6 +58,9 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
         inputs = tuple(dict.fromkeys(reads))
         timed = timed_by(app.tables[name] for name in _tables_used(app, agent.fun))
         unit = AgentUnit(agent.name, inputs, policy, agent, agent.concurrency, timed=timed, roads=reads)
+        if (rows := stream_join_of(app, agent.name, roads)) is not None:
+            due = Due(rows, rows.indexes[0].name, is_inclusive=False)
+            unit = replace(unit, tables=(rows,), timed=(*timed, rows.timed), due=due)
         units += [*forwards, unit]
         specs.append(_agent_spec(app, agent, inputs, tables_joined(app, agent.name, roads)))
     for table in app.tables.values():

@@ -1,0 +1,173 @@
+"""The loop over a join of two streams: events of both come, and rows whose deadline has passed; pairs go out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from .codecs.table_coding import make_table_coder
+from .current import Cursor, Run
+from .errors import AppError, Skip
+from .operators import Echo, Filter, Operator, Side, apply
+from .roads import Road
+from .stream_joins import LEFT, RIGHT, Span, arrive, due_row, key_of_row
+from .tables import LiveShard, LiveTime, Table
+
+# A number says first on which road an event came, then its offset: 2^48 of them are more than a partition ever has.
+_OFFSET_BITS = 48
+Pair = tuple[Any, Any]
+
+
+class JoinIntake(Protocol):
+    """What the loop takes its runs from."""
+
+    cursor: Cursor
+
+    async def next_run(self) -> Run | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A road to a join: the operators before it, how values are kept (None: as the record has them), and behind it."""
+
+    before: tuple[Operator, ...]
+    side: bytes
+    encode: Callable[[Any], bytes] | None
+    number: int
+    behind: tuple[Operator, ...]
+
+
+class LiveJoin:
+    """A join that runs in one coroutine. table: its rows."""
+
+    def __init__(self, roads: list[Road], table: Table[bytes, bytes]) -> None:
+        self.table = table
+        self._decode: dict[bytes, Callable[[bytes], Any]] = {}
+        self._roads: list[tuple[Road, Way]] = []
+        counts = {side: sum(_side_of(road).side == side for road in roads) for side in (LEFT, RIGHT)}
+        for number, road in enumerate(roads):
+            at = _side_of(road)
+            place = road.operators.index(at)
+            before, behind = road.operators[:place], road.operators[place + 1 :]
+            is_raw = counts[at.side] == 1 and all(isinstance(operator, (Filter, Echo)) for operator in before)
+            encode, decode = make_table_coder(None, None, allow_pickle=False)
+            self._decode[at.side] = road.topic.coders.decode_value if is_raw else decode
+            way = Way(before, at.side, None if is_raw else encode, number << _OFFSET_BITS, behind)
+            self._roads.append((road, way))
+            self.span: Span = at.span
+            self.decode_key = road.topic.coders.decode_key
+        self._ways: dict[str, list[Way]] = {}
+
+    def ways(self, topic: str) -> list[Way]:
+        """What events of this topic go through: in a join with itself both sides, the left one first."""
+        found = self._ways.get(topic)
+        if found is None:
+            found = self._ways[topic] = [way for road, way in self._roads if road.topic.covers(topic)]
+        return found
+
+    def is_due(self, topic: str) -> bool:
+        """These are its own rows, whose deadline has passed."""
+        return topic.startswith(self.table.name) and not self.ways(topic)
+
+    def pair(self, side: bytes, value: Any, partner: bytes | None) -> Pair:
+        """Left and right; None has come of the other side."""
+        other = RIGHT if side == LEFT else LEFT
+        met = None if partner is None else self._decode[other](partner)
+        return (value, met) if side == LEFT else (met, value)
+
+    def alone(self, side: bytes, value: bytes) -> Pair:
+        """A row that has found no partner."""
+        return self.pair(side, self._decode[side](value), None)
+
+    def behind(self) -> tuple[Operator, ...]:
+        """The operators that pairs go through."""
+        return self._roads[0][1].behind
+
+
+def _side_of(road: Road) -> Side:
+    return next(operator for operator in road.operators if isinstance(operator, Side))
+
+
+async def pairs_through(intake: JoinIntake, join: LiveJoin) -> AsyncIterator[tuple[Run, int, Any]]:
+    """(run, index, pair behind the operators) for all that an event or a due row brings, at that event."""
+    cursor, behind = intake.cursor, join.behind()
+    while True:
+        run = await intake.next_run()
+        if run is None:
+            continue
+        shard = join.table.shard_var.get()
+        is_due = join.is_due(run.tp.topic)
+        if is_due:
+            run.read_keys(lambda data: join.decode_key(key_of_row(data)))
+            if not run.values:
+                _discard(shard, run)
+        for index, value in enumerate(cursor.iterator):
+            if is_due:
+                found = _of_due_row(join, shard, run.batch.keys[run.start + index], value)
+            else:
+                found = await _of_event(join, shard, cursor, run, index, value)
+            for time, pair in found:
+                cursor.carry(time)
+                if not behind:
+                    yield run, index, pair
+                    continue
+                try:
+                    changed = await apply(behind, pair, (run, index))
+                except Skip:
+                    continue
+                yield run, index, changed
+
+
+def _of_due_row(join: LiveJoin, shard: LiveShard, key: bytes | None, value: bytes) -> list[tuple[int, Pair]]:
+    """What comes out of a row at its deadline; it is deleted."""
+    assert key is not None
+    row = due_row(key, value)
+    shard.discard(key)
+    return [(row.time, join.alone(row.side, row.value))] if row.waits else []
+
+
+async def _of_event(
+    join: LiveJoin, shard: LiveShard, cursor: Cursor, run: Run, index: int, value: Any
+) -> list[tuple[int, Pair]]:
+    """(time, pair) of all that an event brings."""
+    found: list[tuple[int, Pair]] = []
+    at = run.start + index
+    key, time = run.batch.keys[at], run.batch.timestamps[at]
+    for way in join.ways(run.tp.topic):
+        changed = value
+        if way.before:
+            try:
+                changed = await apply(way.before, value, (run, index))
+            except Skip:
+                continue
+        if changed is None:
+            continue
+        if key is None:
+            if join.span.keeps(way.side):
+                found.append((time, join.pair(way.side, changed, None)))
+            continue
+        data = run.batch.values[at] if way.encode is None else way.encode(changed)
+        assert data is not None
+        number = way.number | run.offset(index)
+        live = _time_of(join, shard)
+        met = arrive(join.span, shard, way.side, key, time, number, data, live.now(cursor))
+        if met.alone:
+            found.append((time, join.pair(way.side, changed, None)))
+        elif not met.is_late:
+            live.expect(join.span.deadline(way.side, time))
+        found += [(max(time, then), join.pair(way.side, changed, partner)) for then, partner in met.partners]
+    return found
+
+
+def _time_of(join: LiveJoin, shard: LiveShard) -> LiveTime:
+    if shard.time is None:
+        raise AppError(f"the join {join.table.name!r} has no event time here.")
+    return shard.time
+
+
+def _discard(shard: LiveShard, run: Run) -> None:
+    """Delete the row that was given up: its pair is in the dead letters."""
+    key = run.batch.keys[0] if len(run.batch) else None
+    if key is not None:
+        shard.discard(key)
