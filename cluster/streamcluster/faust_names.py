@@ -16,7 +16,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _WEB = "there is no web server yet; run a web framework beside the app and read `streamcluster table --json`."
-_WINDOWS = "windows are not there yet; put the window's start into the key."
+_WINDOWS = "call .tumbling(), .hopping() or .session() on the table, and use its on_close."
 _JOINS = "joins are not there yet; read the other side from a table inside an agent."
 _START = "use `streamcluster start -A module:app`, or app.main()."
 _CLIENT = "the coordinator and the workers own the Kafka clients; from outside use a Kafka producer."
@@ -158,8 +158,9 @@ STREAM: dict[str, str] = {
 EVENT: dict[str, str] = {"ack": _ACK, "acked": _ACK, "app": "import the app."}
 
 TABLE: dict[str, str] = {
+    "using_window": _WINDOWS,
     **dict.fromkeys(
-        ("tumbling", "hopping", "using_window", "relative_to_stream", "relative_to_now", "relative_to_field"), _WINDOWS
+        ("relative_to_stream", "relative_to_now", "relative_to_field"), "call it on what table.tumbling(...) returns."
     ),
     **dict.fromkeys(("join", "left_join", "inner_join", "outer_join", "combine"), _JOINS),
     "reset_state": "stop the app and use `streamcluster reset`.",
@@ -199,7 +200,7 @@ SETTINGS: dict[str, str] = {
     "stream_buffer_maxsize": "use stream_buffer_records_max, which is per worker.",
     "consumer_max_fetch_size": "use consumer_prefetch_bytes.",
     "broker_max_poll_records": "use consumer_batch_records_max.",
-    "table_cleanup_interval": _WINDOWS,
+    "table_cleanup_interval": "windows go as event time passes them.",
     "table_standby_replicas": "standby copies are not there yet.",
     "stream_processing_timeout": "use asyncio.timeout in the agent; stall_timeout is for a blocked event loop.",
     "ssl_context": "use ssl_ca_location and its neighbours: workers are other processes.",

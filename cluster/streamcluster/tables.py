@@ -17,9 +17,11 @@ from .faust_names import TABLE, names_what_is_missing
 from .indexes import Index
 from .times import Closing
 from .topics import Topic
+from .windows.declaring import Windowing
 
 K = TypeVar("K")
 V = TypeVar("V")
+KeyCoders = tuple[Callable[[Any], bytes], Callable[[bytes], Any]]
 
 
 class LiveTime(Protocol):
@@ -131,7 +133,7 @@ SIMPLE_KEYS = frozenset({str, int, bytes})
 
 
 @names_what_is_missing(TABLE, "table")
-class Table(MutableMapping[K, V]):
+class Table(Windowing, MutableMapping[K, V]):
     """Made by `app.Table(...)`; the parameters are described there."""
 
     def __init__(
@@ -177,6 +179,8 @@ class Table(MutableMapping[K, V]):
         self.timed = ""
         # What is done with rows that come due by that.
         self.closings: list[Closing] = []
+        # What makes the coders of its rows' keys of those of `key_type`; None: they are the same.
+        self.key_coding: Callable[[KeyCoders], KeyCoders] | None = None
         self.shard_var: ContextVar[LiveShard] = ContextVar(f"streamcluster_table_{name}")
         self.local: LocalShards | None = None
 
@@ -190,6 +194,12 @@ class Table(MutableMapping[K, V]):
         self.timed = operator
         self.indexes += tuple(indexes)
         self.closings += closings
+
+    def code_keys(self, coding: Callable[[KeyCoders], KeyCoders]) -> None:
+        """Have keys of rows that are made of a key and something else. coding: makes their coders of the key's."""
+        if self.key_coding is not None:
+            raise AppError(f"table {self.name!r} has windows already.")
+        self.key_coding = coding
 
     # The mapping
 
@@ -231,7 +241,7 @@ class Table(MutableMapping[K, V]):
         try:
             shard = self.shard_var.get()
         except LookupError:
-            shard = self._shard_to_write()
+            shard = self.shard_to_write()
         kind = type(key)
         identity = key if kind is str or kind is int else shard.identity(key)
         # `write` in this frame, for a table of plain values from which nothing was deleted since the last cut.
@@ -242,7 +252,7 @@ class Table(MutableMapping[K, V]):
             shard.write(identity, value)
 
     def __delitem__(self, key: K) -> None:
-        shard = self._shard_to_write()
+        shard = self.shard_to_write()
         try:
             shard.delete(shard.identity(key))
         except KeyError:
@@ -293,7 +303,7 @@ class Table(MutableMapping[K, V]):
 
     def clear(self) -> None:
         """Delete every entry of the current partition."""
-        self._shard_to_write().delete_range()
+        self.shard_to_write().delete_range()
 
     def copy(self) -> dict[K, V]:
         """A plain dict of the entries."""
@@ -330,7 +340,8 @@ class Table(MutableMapping[K, V]):
             )
         return shard
 
-    def _shard_to_write(self) -> LiveShard:
+    def shard_to_write(self) -> LiveShard:
+        """The shard of the running task; AppError: no event is being handled here."""
         try:
             return self.shard_var.get()
         except LookupError:

@@ -35,6 +35,8 @@ def make_shards(
     for table in plan.tables:
         if table.name in here:
             key = make_table_coder(table.key_type, table.key_serializer, is_key=True, **settings.codec_bounds)
+            if table.key_coding is not None:
+                key = table.key_coding(key)
             value = make_table_coder(
                 table.value_type, table.value_serializer, migrate=table.migrate, **settings.codec_bounds
             )

@@ -120,6 +120,11 @@ class ShardView:
             removed += 1
         return removed
 
+    def row_key(self, key: Any) -> bytes:
+        """A key as the changelog has it."""
+        coder = self._shard.coder
+        return coder.key_bytes(coder.identity(key))
+
     # What operators call: ranges, by the bytes of row keys and of places in an index.
 
     def scan(

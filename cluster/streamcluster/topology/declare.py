@@ -26,6 +26,7 @@ from ..streams import Probed, Source, Stream
 from ..tables import Table
 from ..times import Closing
 from ..topics import Topic
+from ..windows.windowed import WindowedTable
 from . import AgentSpec, Declared, TableSpec, TopicSpec, Topology
 from .chains import compile_chain, names_of, partners_of, stream_join_of, tables_joined
 from .limits import DEAD_LETTER_BYTES_MAX, limits_of
@@ -214,6 +215,8 @@ def _tables_used(app: App, fun: Callable[..., Any]) -> set[str]:
         names = {*code.co_names, *(n for const in code.co_consts if hasattr(const, "co_names") for n in const.co_names)}
         cells = [cell.cell_contents for cell in (current.__closure__ or ()) if _is_filled(cell)]
         for value in [*(current.__globals__[name] for name in names if name in current.__globals__), *cells]:
+            if isinstance(value, WindowedTable):
+                value = app.tables[value.name]
             if isinstance(value, Table) and app.tables.get(value.name) is value:
                 found.add(value.name)
             elif inspect.isfunction(value):

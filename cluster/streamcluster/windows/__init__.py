@@ -1,0 +1,7 @@
+"""Windows: tables whose entries are of a key and a span of event time.
+
+    app.Table(...).tumbling(60) --> WindowedTable --> a table with keys (key, start, end), and an index by end
+                                                      --- T passes the end ---> on_close, and the row is gone
+
+`kinds`: which windows an event is in, as values; `keys`: the rows' keys; `windowed`: what users have in hand.
+"""

@@ -1,0 +1,108 @@
+"""How tables get windows: `app.Table(...).tumbling(60)`, `.hopping(60, 10)`, `.session(30)`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from ..checks import Seconds
+from ..errors import AppError
+from ..topics import Topic
+from .kinds import DAY_MS, Days, Hopping, Kind, Session
+from .ports import KeepingTable
+from .windowed import WindowedTable, at_least_zero, milliseconds
+
+
+class Windowing:
+    """The methods of a table that give it windows. Common arguments:
+
+    grace: how long, in event time, a window takes events after its end; 0 when left out. expires: how long after its
+    end it can be read, if that is longer. late: a topic for events that come when all their windows are closed.
+    """
+
+    name: str
+
+    def tumbling(
+        self,
+        size: Seconds,
+        expires: Seconds | None = None,
+        key_index: bool = False,
+        *,
+        grace: Seconds | None = None,
+        late: Topic | None = None,
+        offset: Seconds | None = None,
+        tz: str | ZoneInfo | None = None,
+    ) -> WindowedTable:
+        """Windows of `size` that follow each other.
+
+        Args:
+            size: seconds, of any fraction down to a millisecond, or a timedelta.
+            expires, grace, late: see the class. key_index: not needed, `.items()` works.
+            offset: windows begin so long after multiples of `size` since 1970-01-01 UTC.
+            tz: a time zone ("Europe/Berlin"): days begin at its midnight, and have 23 or 25 hours when it says so.
+        """
+        del key_index
+        what = f"table {self.name!r}"
+        size_ms, offset_ms = milliseconds(f"{what}: size", size), at_least_zero(f"{what}: offset", offset)
+        kind: Kind = Hopping(size_ms, size_ms, offset_ms)
+        if tz is not None:
+            kind = _days(what, size_ms, offset_ms, tz)
+        return self._windowed(kind, grace=grace, expires=expires, late=late)
+
+    def hopping(
+        self,
+        size: Seconds,
+        step: Seconds,
+        expires: Seconds | None = None,
+        key_index: bool = False,
+        *,
+        grace: Seconds | None = None,
+        late: Topic | None = None,
+        offset: Seconds | None = None,
+    ) -> WindowedTable:
+        """Windows of `size` that begin each `step`: an event is in several. Arguments as of `tumbling`.
+
+        Each event writes all of its windows: size / step of them.
+        """
+        del key_index
+        what = f"table {self.name!r}"
+        size_ms, step_ms = milliseconds(f"{what}: size", size), milliseconds(f"{what}: step", step)
+        if step_ms > size_ms:
+            raise AppError(f"{what}: step={step!r} is longer than size={size!r}: events between windows were in none.")
+        kind = Hopping(size_ms, step_ms, at_least_zero(f"{what}: offset", offset))
+        return self._windowed(kind, grace=grace, expires=expires, late=late)
+
+    def session(
+        self,
+        gap: Seconds,
+        expires: Seconds | None = None,
+        *,
+        grace: Seconds | None = None,
+        late: Topic | None = None,
+        merge: Callable[[Any, Any], Any] | None = None,
+    ) -> WindowedTable:
+        """Windows of the events of a key that are no more than `gap` apart, from the first event to the last.
+
+        Args:
+            gap: seconds, or a timedelta.
+            expires, grace, late: see the class.
+            merge: the value of two sessions, oldest first, that an event between them joins; of default=int, float,
+                str, list, dict and set it is known.
+        """
+        kind = Session(milliseconds(f"table {self.name!r}: gap", gap))
+        return self._windowed(kind, grace=grace, expires=expires, late=late, merge=merge)
+
+    def _windowed(self, kind: Kind, **options: Any) -> WindowedTable:
+        return WindowedTable(cast(KeepingTable, self), kind, **options)
+
+
+def _days(what: str, size: int, offset: int, tz: str | ZoneInfo) -> Days:
+    if size % DAY_MS:
+        raise AppError(f"{what}: tz= is for windows of whole days; shorter ones begin at the same time in all zones.")
+    if offset >= DAY_MS:
+        raise AppError(f"{what}: offset= with tz= is a time of day: less than 24 hours.")
+    try:
+        return Days(size // DAY_MS, ZoneInfo(tz) if isinstance(tz, str) else tz, offset)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise AppError(f"{what}: tz={tz!r} is no time zone that this machine knows.") from error

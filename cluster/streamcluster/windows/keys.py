@@ -1,0 +1,63 @@
+"""The keys of a windowed table's rows: `[key, [start, end]]` in seconds, as Faust's changelogs have them.
+
+In memory they are (key, start, end) in milliseconds: flat, so that the engine takes them as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any
+
+from ..indexes import Index
+from ..times import PLACE_BYTES, place_of
+
+Pair = tuple[Callable[[Any], bytes], Callable[[bytes], Any]]
+BY_END = "end"
+_BETWEEN = b",["
+# What is behind the keys of one key's rows, in the order of bytes.
+_BEHIND = b",\\"
+# Windows that are written at a time, of all keys.
+_TAILS = 4096
+
+
+@lru_cache(_TAILS)
+def _tail(start: int, end: int) -> bytes:
+    return b",[%b,%b]]" % (repr(start / 1000).encode(), repr(end / 1000).encode())
+
+
+def windowed(pair: Pair) -> Pair:
+    """Coders of (key, start, end), by those of the key."""
+    encode_key, decode_key = pair
+
+    def encode(row: tuple[Any, int, int]) -> bytes:
+        key, start, end = row
+        return b"[" + encode_key(key) + _tail(start, end)
+
+    def decode(data: bytes) -> tuple[Any, int, int]:
+        at = data.rindex(_BETWEEN)
+        start, end = _numbers(data, at)
+        return decode_key(data[1:at]), start, end
+
+    return encode, decode
+
+
+def _numbers(data: bytes, at: int) -> tuple[int, int]:
+    start, end = data[at + len(_BETWEEN) : -2].split(b",")
+    return round(float(start) * 1000), round(float(end) * 1000)
+
+
+def rows_of(encoded_key: bytes) -> tuple[bytes, bytes]:
+    """Start and end of a scan over all windows of a key."""
+    return b"[" + encoded_key + _BETWEEN, b"[" + encoded_key + _BEHIND
+
+
+def _place(row_key: bytes, _value: bytes) -> bytes | None:
+    # A changelog may hold anything.
+    with suppress(ValueError, OverflowError):
+        return place_of(_numbers(row_key, row_key.rindex(_BETWEEN))[1])
+    return None
+
+
+END_INDEX = Index(BY_END, PLACE_BYTES, _place, by_key=True)

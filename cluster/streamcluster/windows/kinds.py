@@ -1,0 +1,112 @@
+"""Which windows a timestamp is in, and when they are over: values, in whole milliseconds since the epoch.
+
+tumbling, hopping, days    [start, end)     over when T >= end + grace
+session                    [first, last]    over when T > last + gap + grace
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import ClassVar, NamedTuple
+from zoneinfo import ZoneInfo
+
+Span = tuple[int, int]
+DAY_MS = 86_400_000
+
+
+class Window(NamedTuple):
+    """A window as users see it, in seconds since the epoch. The end of a session belongs to it; that of others not."""
+
+    start: float
+    end: float
+
+
+def window_of(span: Span) -> Window:
+    """The same in seconds."""
+    return Window(span[0] / 1000, span[1] / 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Hopping:
+    """Windows of `size` that begin each `step`, counted from `offset` on; tumbling when both are the same."""
+
+    size: int
+    step: int
+    offset: int = 0
+    end_belongs: ClassVar[bool] = False
+    reach: ClassVar[int] = 0
+
+    def spans(self, at: int) -> Sequence[Span]:
+        """The windows of a timestamp, oldest first. After 1970 none begins before that, unless it is the only one."""
+        size, step = self.size, self.step
+        last = at - (at - self.offset) % step
+        if size == step:
+            return ((last, last + size),)
+        first = last - (last - at + size - 1) // step * step
+        if at >= 0:
+            first = min(last, first + -(-max(0, -first) // step) * step)
+        return [(start, start + size) for start in range(first, last + 1, step)]
+
+    def current(self, at: int) -> Span:
+        """The newest of them."""
+        last = at - (at - self.offset) % self.step
+        return last, last + self.size
+
+
+@dataclass(frozen=True, slots=True)
+class Days:
+    """Windows of whole days of a time zone, of 23 to 25 hours. offset: so long after midnight they begin."""
+
+    days: int
+    zone: ZoneInfo
+    offset: int = 0
+    end_belongs: ClassVar[bool] = False
+    reach: ClassVar[int] = 0
+
+    def spans(self, at: int) -> Sequence[Span]:
+        """The window of a timestamp."""
+        local = datetime.fromtimestamp(at / 1000, self.zone).replace(tzinfo=None)
+        day = (local - timedelta(milliseconds=self.offset)).toordinal() - _EPOCH
+        day -= day % self.days
+        # Where the clock is put back over midnight, a day has times on both sides of its begin.
+        while at < self._begin(day):
+            day -= self.days
+        while at >= self._begin(day + self.days):
+            day += self.days
+        return ((self._begin(day), self._begin(day + self.days)),)
+
+    def current(self, at: int) -> Span:
+        """The same."""
+        return self.spans(at)[0]
+
+    def _begin(self, day: int) -> int:
+        midnight = datetime.combine(date.fromordinal(day + _EPOCH), datetime.min.time())
+        local = midnight + timedelta(milliseconds=self.offset)
+        return round(local.replace(tzinfo=self.zone).timestamp() * 1000)
+
+
+_EPOCH = date(1970, 1, 1).toordinal()
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Events of a key that are no more than `gap` apart."""
+
+    gap: int
+    end_belongs: ClassVar[bool] = True
+
+    @property
+    def reach(self) -> int:
+        """How long after its end a session may still grow."""
+        return self.gap
+
+
+Kind = Hopping | Days | Session
+
+
+def is_over(kind: Kind, end: int, grace: int, now: int) -> bool:
+    """A window that ends there takes no event any more when the operator's time is `now`."""
+    over = end + kind.reach + grace
+    return over < now if kind.end_belongs else over <= now

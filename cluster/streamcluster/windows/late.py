@@ -1,0 +1,63 @@
+"""Late events: counted, said once, and sent on with what made them late."""
+
+from __future__ import annotations
+
+import logging
+
+from ..current import Cursor, Run, current_outbox
+from ..headers import pairs_of
+from ..output import NOT_AT_COMMIT, output_of
+from ..topics import Topic
+from .kinds import Span
+
+_log = logging.getLogger(__name__)
+
+
+class LateEvents:
+    """Those of one table in this process. total: how often one was to change a window, each try counts."""
+
+    __slots__ = ("_said", "_table", "_topic", "total")
+
+    def __init__(self, table: str, topic: Topic | None) -> None:
+        self._table = table
+        self._topic = topic
+        self._said = False
+        self.total = 0
+
+    def add(self, cursor: Cursor | None, at: int, span: Span, over: int, now: int) -> None:
+        """An event of time `at` came when its window was over since `over`, at the operator's time `now`."""
+        place = None if cursor is None else _place(cursor)
+        if place is None:
+            return
+        run, index = place
+        self.total += 1
+        if not self._said:
+            self._said = True
+            _log.warning(
+                "table %r: the event at %s[%d] is %.3f s too late for its window, which is closed; such events are "
+                "counted%s. grace= keeps windows open for longer",
+                self._table,
+                run.tp,
+                run.offset(index),
+                (now - over) / 1000,
+                "" if self._topic is None else f" and sent to {self._topic.name!r}",
+            )
+        if self._topic is not None:
+            record = run.record(index)
+            headers = [
+                *(pairs_of(record.headers) or ()),
+                ("late-table", self._table.encode()),
+                ("late-window", f"[{span[0] / 1000},{span[1] / 1000}]".encode()),
+                ("late-time", str(now / 1000).encode()),
+                ("late-by", str((now - over) / 1000).encode()),
+                ("late-timestamp", str(at / 1000).encode()),
+            ]
+            sent = output_of(record.key, record.value, timestamp=record.timestamp or NOT_AT_COMMIT, headers=headers)
+            current_outbox().append(self._topic.name, sent)
+
+
+def _place(cursor: Cursor) -> tuple[Run, int] | None:
+    if cursor.kept.handed_out:
+        return cursor.kept.events[-1]
+    index = cursor.index()
+    return None if cursor.run is None or index is None else (cursor.run, index)

@@ -1,0 +1,97 @@
+"""What windows need of the table that keeps them, and of its part in a task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+from ..current import Cursor
+from ..indexes import Index
+from ..times import Closing
+
+
+class Time(Protocol):
+    """The event time of the table's operator."""
+
+    def now(self, cursor: Cursor) -> int:
+        """At the event in hand, in ms."""
+        ...
+
+    def expect(self, place: int) -> None:
+        """A row that ends there was written."""
+        ...
+
+
+class Shard(Protocol):
+    """As `tables.LiveShard`, with what windows use."""
+
+    values: dict[Any, Any]
+    objects: dict[Any, Any]
+    deleted: set[Any]
+    dirty: dict[Any, Any]
+
+    @property
+    def is_at_event(self) -> bool: ...
+
+    @property
+    def time(self) -> Time | None: ...
+
+    def identity(self, key: Any) -> Any:
+        """A key as the other methods take it."""
+        ...
+
+    def row_key(self, key: Any) -> bytes:
+        """A key as the changelog has it."""
+        ...
+
+    def stored(self, key: Any) -> Any:
+        """The value of a key; KeyError when there is none."""
+        ...
+
+    def write(self, key: Any, value: Any) -> None: ...
+
+    def lend(self, key: Any, value: Any) -> None:
+        """`value` is a default handed out for a missing key: keep it when it is changed in place."""
+        ...
+
+    def discard(self, key: Any) -> None:
+        """Remove a key, without a look whether it is there."""
+        ...
+
+    def scan(self, start: bytes | None = None, end: bytes | None = None) -> Iterator[tuple[Any, Any]]:
+        """Entries of a range of row keys."""
+        ...
+
+
+class KeepingTable(Protocol):
+    """The table whose rows are windows."""
+
+    name: str
+    default: Callable[[], Any] | None
+    shard_var: ContextVar[Any]
+    closings: list[Closing]
+
+    def code_keys(self, coding: Callable[[Any], Any]) -> None:
+        """Make the coders of its rows' keys of those of `key_type`; AppError when that was said before."""
+        ...
+
+    def shard_to_write(self) -> Any:
+        """That of the running task; AppError where there is none."""
+        ...
+
+    def go_by(self, operator: str, indexes: Sequence[Index] = (), closings: Sequence[Closing] = ()) -> None:
+        """Make it a table of an operator that goes by event time."""
+        ...
+
+    def items(self) -> Any:
+        """(key, value) pairs."""
+        ...
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """The stored value, or `default`."""
+        ...
+
+    def __missing__(self, key: Any) -> Any:
+        """The default of a missing key; KeyError without one."""
+        ...

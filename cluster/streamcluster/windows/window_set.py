@@ -1,0 +1,256 @@
+"""WindowSet: what `table[key]` is of a windowed table: the windows of a key, seen from the event in hand."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Protocol
+
+from ..current import cursor_var
+from ..events import Event
+from .kinds import Session, Span, Window, is_over, window_of
+from .ports import KeepingTable, Shard, Time
+
+# These cannot be changed in place.
+_PLAIN = frozenset({int, float, str, bytes, bool, type(None), complex})
+
+
+class Windows(Protocol):
+    """What a WindowSet needs of its table."""
+
+    table: KeepingTable
+    kind: Any
+    grace: int
+    span: Span
+    is_single: bool
+
+    def at(self) -> int:
+        """The time of the event in hand, in ms, as the table takes it."""
+        ...
+
+    def wall(self) -> int:
+        """The time of day, in ms."""
+        ...
+
+    def late(self, at: int, span: Span, now: int) -> None:
+        """The event in hand came when all of its windows were over, of which this is the last."""
+        ...
+
+    def merged(self, first: Any, second: Any) -> Any:
+        """The value of two sessions that became one."""
+        ...
+
+
+def _in_place(fun: Callable[[Any, Any], Any]) -> Callable[[WindowSet, Any], WindowSet]:
+    def change(self: WindowSet, other: Any) -> WindowSet:
+        return self.apply(fun, other)
+
+    return change
+
+
+class WindowSet:
+    """Made by `table[key]`. `written`: what the last operation wrote, (window, value), None where it deleted one."""
+
+    __slots__ = ("_key", "_of", "_written")
+
+    def __init__(self, of: Windows, key: Any) -> None:
+        self._of = of
+        self._key = key
+        # Spans and values; None: nothing yet.
+        self._written: list[tuple[Span, Any]] | tuple[Span, Any] | None = None
+
+    # Writing
+
+    __iadd__ = _in_place(operator.add)
+    __isub__ = _in_place(operator.sub)
+    __imul__ = _in_place(operator.mul)
+    __itruediv__ = _in_place(operator.truediv)
+    __ifloordiv__ = _in_place(operator.floordiv)
+    __imod__ = _in_place(operator.mod)
+    __ipow__ = _in_place(operator.pow)
+    __ilshift__ = _in_place(operator.lshift)
+    __irshift__ = _in_place(operator.rshift)
+    __iand__ = _in_place(operator.and_)
+    __ixor__ = _in_place(operator.xor)
+    __ior__ = _in_place(operator.or_)
+
+    def apply(self, fun: Callable[[Any, Any], Any], other: Any = None) -> WindowSet:
+        """Set the value of each open window of the event in hand to `fun(value, other)`.
+
+        Late events, whose windows are all over, change nothing: see the table's `late=`.
+        """
+        of, key = self._of, self._key
+        shard: Shard | None = of.table.shard_var.get(None)
+        if shard is None:
+            shard = of.table.shard_to_write()
+        at, time, cursor = of.at(), shard.time, cursor_var.get()
+        now = time.now(cursor) if time is not None and cursor is not None else at
+        if type(of.kind) is Session:
+            self._apply_session(shard, at, now, fun, other)
+            return self
+        span = of.span
+        is_simple = span[0] <= at < span[1] and span[1] + of.grace > now and (type(key) is str or type(key) is int)
+        # In this frame, for a tumbling table of plain values: the window is that of the event before.
+        if is_simple and (identity := (key, *span)) in shard.values:
+            value = fun(shard.values[identity], other)
+            if type(value) in _PLAIN and shard.is_at_event and not shard.objects and not shard.deleted:
+                shard.values[identity] = value
+                shard.dirty[identity] = value
+            else:
+                shard.write(identity, value)
+            self._written = span, value
+            return self
+        self._apply_spans(shard, at, now, fun, other)
+        return self
+
+    def _apply_spans(self, shard: Shard, at: int, now: int, fun: Callable[[Any, Any], Any], other: Any) -> None:
+        of = self._of
+        spans = of.kind.spans(at)
+        written: list[tuple[Span, Any]] = []
+        for span in spans:
+            if not is_over(of.kind, span[1], of.grace, now):
+                written.append((span, self._change(shard, span, fun, other)))
+        if not written:
+            of.late(at, spans[-1], now)
+        elif of.is_single:
+            of.span = spans[0]
+        self._written = written
+
+    def _change(self, shard: Shard, span: Span, fun: Callable[[Any, Any], Any], other: Any) -> Any:
+        identity = shard.identity((self._key, *span))
+        try:
+            before = shard.stored(identity)
+        except KeyError:
+            before = self._default()
+            if shard.time is not None:
+                shard.time.expect(span[1])
+        value = fun(before, other)
+        shard.write(identity, value)
+        return value
+
+    def _apply_session(self, shard: Shard, at: int, now: int, fun: Callable[[Any, Any], Any], other: Any) -> None:
+        """The event joins all open sessions that are no further away than the gap, and makes one of them."""
+        of = self._of
+        near = self._sessions(shard, at, now)
+        span = min([at, *(one[0] for one, _ in near)]), max([at, *(one[1] for one, _ in near)])
+        if is_over(of.kind, span[1], of.grace, now):
+            of.late(at, span, now)
+            self._written = []
+            return
+        value = near[0][1] if near else self._default()
+        for _, more in near[1:]:
+            value = of.merged(value, more)
+        value = fun(value, other)
+        gone = [one for one, _ in near if one != span]
+        for one in gone:
+            shard.discard(shard.identity((self._key, *one)))
+        if shard.time is not None:
+            shard.time.expect(span[1])
+        shard.write(shard.identity((self._key, *span)), value)
+        # As a change of a key that was (start, end): also of a session whose bounds are the same, if it had two.
+        self._written = [*((one, None) for one, _ in near if span != (at, at)), (span, value)]
+
+    def _sessions(self, shard: Shard, at: int, now: int) -> list[tuple[Span, Any]]:
+        """The open sessions within the gap of a time, oldest first."""
+        of, gap = self._of, self._of.kind.gap
+        found = [
+            (span, value)
+            for span, value in self._rows(shard)
+            if span[0] - gap <= at <= span[1] + gap and not is_over(of.kind, span[1], of.grace, now)
+        ]
+        return sorted(found, key=lambda one: (one[0][1], one[0][0]))
+
+    def _rows(self, shard: Shard | None) -> list[tuple[Span, Any]]:
+        """All windows of the key that there are."""
+        key, table = self._key, self._of.table
+        if shard is None:
+            return [((start, end), value) for (one, start, end), value in table.items() if one == key]
+        beginning = shard.row_key((key, 0, 0)).rpartition(b",[")[0]
+        rows = shard.scan(beginning + b",[", beginning + b",\\")
+        return [((start, end), value) for (_, start, end), value in rows]
+
+    @property
+    def written(self) -> list[tuple[Window, Any]]:
+        """What the last operation through this object wrote, oldest window first; None: a session that it merged."""
+        written = self._written
+        if written is None:
+            return []
+        return [(window_of(span), value) for span, value in ([written] if isinstance(written, tuple) else written)]
+
+    # Reading
+
+    def value(self, event: Event | None = None) -> Any:
+        """That of the window of the event in hand (of several the newest), or of another event."""
+        return self._value_at(self._of.at() if event is None else _time_of(event))
+
+    def current(self, event: Event | None = None) -> Any:
+        """As `value`."""
+        return self.value(event)
+
+    def now(self) -> Any:
+        """The value of the window of this moment, by the wall clock."""
+        return self._value_at(self._of.wall())
+
+    def delta(self, seconds: float | timedelta, event: Event | None = None) -> Any:
+        """As `value`, of so long before."""
+        back = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
+        at = self._of.at() if event is None else _time_of(event)
+        return self._value_at(at - round(back * 1000))
+
+    def windows(self, start: float, end: float) -> list[tuple[Window, Any]]:
+        """The windows of the key that have a part in [start, end), in seconds, with their values, oldest first."""
+        first, last = round(start * 1000), round(end * 1000)
+        shard: Shard | None = self._of.table.shard_var.get(None)
+        belongs = self._of.kind.end_belongs
+        return [
+            (window_of(span), value)
+            for span, value in sorted(self._rows(shard), key=lambda row: row[0])
+            if span[0] < last and (span[1] >= first if belongs else span[1] > first)
+        ]
+
+    def __getitem__(self, place: Any) -> Any:
+        """By an event, or by a window (start, end) in seconds."""
+        if isinstance(place, Event):
+            return self.value(place)
+        start, end = place
+        return self._value_of((round(start * 1000), round(end * 1000)))
+
+    def _value_at(self, at: int) -> Any:
+        kind = self._of.kind
+        if type(kind) is not Session:
+            return self._value_of(kind.current(at))
+        shard: Shard | None = self._of.table.shard_var.get(None)
+        spans = [span for span, _ in self._rows(shard) if span[0] - kind.gap <= at <= span[1] + kind.gap]
+        return self._value_of(max(spans, key=lambda span: span[1])) if spans else self._default()
+
+    def _value_of(self, span: Span) -> Any:
+        table = self._of.table
+        value = table.get((self._key, *span), table)
+        if value is not table:
+            return value
+        value = self._default()
+        shard: Shard | None = table.shard_var.get(None)
+        if shard is not None and shard.time is not None and type(value) not in _PLAIN:
+            self._lend(shard, shard.time, span, value)
+        return value
+
+    def _lend(self, shard: Shard, time: Time, span: Span, value: Any) -> None:
+        """It may be changed in place, if its window is open."""
+        cursor, of = cursor_var.get(), self._of
+        if cursor is not None and not is_over(of.kind, span[1], of.grace, time.now(cursor)):
+            shard.lend(shard.identity((self._key, *span)), value)
+            time.expect(span[1])
+
+    def _default(self) -> Any:
+        table = self._of.table
+        if table.default is None:
+            raise KeyError(self._key)
+        return table.default()
+
+    def __repr__(self) -> str:
+        return f"<windows of {self._key!r} in table {self._of.table.name!r}>"
+
+
+def _time_of(event: Event) -> int:
+    return round(event.message.timestamp * 1000)

@@ -1,0 +1,261 @@
+"""WindowedTable: a table whose entries are of a key and a window of event time."""
+
+from __future__ import annotations
+
+import inspect
+import operator
+import time
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import Any
+
+from ..checks import Seconds, check_callable
+from ..current import Cursor, cursor_var
+from ..errors import AppError
+from ..models import field_getter
+from ..times import Closing
+from ..topics import Topic
+from .keys import BY_END, END_INDEX, windowed
+from .kinds import Hopping, Kind, Session, Span, Window, window_of
+from .late import LateEvents
+from .ports import KeepingTable
+from .window_set import WindowSet
+
+# How two sessions become one, for the types of `default=` that have one way of it.
+_MERGES: dict[Any, Callable[[Any, Any], Any]] = {
+    **dict.fromkeys((int, float, str, list), operator.add),
+    **dict.fromkeys((dict, set), operator.or_),
+}
+
+
+def milliseconds(what: str, value: Seconds) -> int:
+    """A duration in whole milliseconds, above 0 and any fraction of a second."""
+    seconds = value if isinstance(value, (int, float)) and not isinstance(value, bool) else _seconds(what, value)
+    found = round(seconds * 1000) if abs(seconds) < float("inf") else 0
+    if found < 1:
+        raise AppError(f"{what}={value!r}: give seconds or a timedelta, a millisecond or more.")
+    return found
+
+
+def _seconds(what: str, value: Any) -> float:
+    try:
+        return float(value.total_seconds())
+    except AttributeError:
+        raise AppError(f"{what}={value!r} is no duration: give a number of seconds, or a timedelta.") from None
+
+
+def at_least_zero(what: str, value: Seconds | None) -> int:
+    """The same, of what may be 0 or left out."""
+    return 0 if value is None or value == 0 else milliseconds(what, value)
+
+
+class WindowedTable:
+    """Made by `app.Table(...).tumbling(...)` and its neighbours; `table[key]` is a `WindowSet`."""
+
+    def __init__(
+        self,
+        table: KeepingTable,
+        kind: Kind,
+        *,
+        grace: Seconds | None = None,
+        expires: Seconds | None = None,
+        late: Topic | None = None,
+        merge: Callable[[Any, Any], Any] | None = None,
+    ) -> None:
+        what = f"table {table.name!r}"
+        self.table = table
+        self.name = table.name
+        self.kind = kind
+        self.grace = at_least_zero(f"{what}: grace", grace)
+        self._is_grace_given = grace is not None
+        self._expires = at_least_zero(f"{what}: expires", expires)
+        if late is not None and not isinstance(late, Topic):
+            raise AppError(f"{what}: late={late!r} is no topic: give app.topic(...).")
+        self.late_events = LateEvents(table.name, late)
+        self._merge = _merge_of(table, merge) if isinstance(kind, Session) else None
+        # For windows of which an event is in one: that of the last event, since the next is mostly there too.
+        self.is_single = not isinstance(kind, Hopping) or kind.size == kind.step
+        self.span: Span = (0, 0)
+        self._at: Callable[[Cursor], int] = _event_time
+        self._handler: Callable[..., Any] | None = None
+        table.code_keys(windowed)
+        table.go_by(table.name, [END_INDEX])
+        self._set_closings()
+
+    # What an event's time is
+
+    def relative_to_stream(self) -> WindowedTable:
+        """The event's time is that of its record: the default."""
+        self._at = _event_time
+        return self
+
+    def relative_to_now(self) -> WindowedTable:
+        """The event's time is the wall clock's when it is handled: what comes again counts in another window then."""
+        self._at = lambda _cursor: self.wall()
+        return self
+
+    def relative_to_field(self, field: Any) -> WindowedTable:
+        """The event's time is a field of its value, in seconds or a datetime (`relative_to_field(View.time)`).
+
+        Late is still what comes when the records' own time has passed the window and `grace`.
+        """
+        get = field_getter(field)
+        if get is None:
+            raise AppError(f"table {self.name!r}: {field!r} is no field of a Record: write it as View.time.")
+        self._at = lambda cursor: _time_in(get(_value_in_hand(cursor)))
+        return self
+
+    # What comes of windows that are over
+
+    def on_close(self, fun: Callable[..., Any]) -> Callable[..., Any]:
+        """Decorator: call `fun(key, window, value)`, sync or async, once for each window that is over.
+
+        It may send and write tables, inside of the commit that makes the window final. With two arguments it is called
+        as Faust does: `fun((key, (start, end)), value)`.
+
+        Raises:
+            AppError: the table has no `grace=`: whoever takes results for final says how long late events count.
+        """
+        if not self._is_grace_given:
+            raise AppError(
+                f"table {self.name!r}: on_close needs grace=: how long after its end a window still takes events that "
+                "come late. grace=0 takes none."
+            )
+        return self.on_window_close(fun)
+
+    def on_window_close(self, fun: Callable[..., Any]) -> Callable[..., Any]:
+        """As `on_close`, under Faust's name, and without `grace=` it is 0."""
+        check_callable(f"table {self.name!r}: on_close", fun)
+        if self._handler is not None:
+            raise AppError(f"table {self.name!r} has an on_close already: call both functions from one.")
+        self._handler = _closing_call(self.name, fun)
+        self._set_closings()
+        return fun
+
+    def _set_closings(self) -> None:
+        """Rows go when the window is over, or later where `expires` says so."""
+        closes, inclusive = self.kind.reach + self.grace, not self.kind.end_belongs
+        keeps = self._expires > closes
+        found = [Closing(BY_END, self._handler, closes, inclusive, not keeps)] if self._handler or not keeps else []
+        if keeps:
+            found.append(Closing(BY_END, None, self._expires, inclusive, purpose="expires"))
+        self.table.closings[:] = found
+
+    # As a mapping
+
+    def __getitem__(self, key: Any) -> WindowSet:
+        return WindowSet(self, key)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        # Python gives back what an operator in place has returned.
+        if type(value) is not WindowSet:
+            WindowSet(self, key).apply(_second, value)
+
+    def items(self) -> Iterator[tuple[tuple[Any, Window], Any]]:
+        """((key, window), value) of each window: in an agent those of its own partition, elsewhere of this worker."""
+        for (key, start, end), value in self.table.items():
+            yield (key, window_of((start, end))), value
+
+    def keys(self) -> Iterator[tuple[Any, Window]]:
+        """(key, window) of each."""
+        for key, _ in self.items():
+            yield key
+
+    def __iter__(self) -> Iterator[tuple[Any, Window]]:
+        return self.keys()
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self.table.items())
+
+    @property
+    def late_total(self) -> int:
+        """Events that were late, in this process."""
+        return self.late_events.total
+
+    # What its window sets ask
+
+    def at(self) -> int:
+        """The time of the event in hand, in ms."""
+        cursor = cursor_var.get()
+        if cursor is None:
+            raise AppError(
+                f"table {self.name!r}: there is no event here whose window could be meant: use .now(), [key][window], "
+                ".windows(start, end) or .items()."
+            )
+        return self._at(cursor)
+
+    def wall(self) -> int:
+        """The time of day, in ms."""
+        return round(time.time() * 1000)
+
+    def late(self, at: int, span: Span, now: int) -> None:
+        """The event in hand came when all of its windows were over, of which this is the last."""
+        self.late_events.add(cursor_var.get(), at, span, span[1] + self.kind.reach + self.grace, now)
+
+    def merged(self, first: Any, second: Any) -> Any:
+        """The value of two sessions that became one."""
+        assert self._merge is not None
+        return self._merge(first, second)
+
+    def __repr__(self) -> str:
+        return f"<table {self.name!r} of windows: {self.kind}>"
+
+
+def _merge_of(table: KeepingTable, merge: Callable[[Any, Any], Any] | None) -> Callable[[Any, Any], Any]:
+    if merge is not None:
+        check_callable(f"table {table.name!r}: merge", merge)
+        return merge
+    found = _MERGES.get(table.default)
+    if found is None:
+        raise AppError(
+            f"table {table.name!r}: an event may join two sessions: say with merge= how their values become one, "
+            "merge=max for example."
+        )
+    return found
+
+
+def _second(_before: Any, value: Any) -> Any:
+    return value
+
+
+def _closing_call(table: str, fun: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+    try:
+        count = len(inspect.signature(fun).parameters)
+    except ValueError:
+        count = 3
+    if count not in (2, 3):
+        raise AppError(f"table {table!r}: on_close takes (key, window, value), or as in Faust (key, value).")
+    is_fausts = count == 2
+
+    @wraps(fun)
+    def closed(row: tuple[Any, int, int], value: Any) -> Any:
+        key, start, end = row
+        window = window_of((start, end))
+        return fun((key, window), value) if is_fausts else fun(key, window, value)
+
+    return closed
+
+
+def _event_time(cursor: Cursor) -> int:
+    if cursor.kept.handed_out:
+        return max([run.batch.timestamps[run.start + index] for run, index in cursor.kept.events])
+    run = cursor.run
+    count = 0 if run is None else len(run.values) - cursor.iterator.__length_hint__()
+    if run is None or not count:
+        raise AppError(f"{cursor.owner!r} is at no event whose window could be meant.")
+    return cursor.timestamps(run.batch)[run.start + count - 1]
+
+
+def _value_in_hand(cursor: Cursor) -> Any:
+    if cursor.kept.handed_out:
+        run, index = cursor.kept.events[-1]
+        return run.values[index]
+    at = cursor.index()
+    if cursor.run is None or at is None:
+        raise AppError(f"{cursor.owner!r} is at no event whose window could be meant.")
+    return cursor.run.values[at]
+
+
+def _time_in(value: Any) -> int:
+    """Of a field: seconds, or a datetime."""
+    return round((value if isinstance(value, (int, float)) else value.timestamp()) * 1000)

@@ -1,0 +1,28 @@
+"""Stores of the driver on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from streamcluster import App
+from streamcluster.ids import TaskId
+from streamcluster.stores import TaskStore
+from streamcluster_worker.state.memory import Memory
+from streamcluster_worker.state.rocks import RocksStore
+
+from .adapter import MakeStore
+
+
+def make_rocks(directory: Path) -> MakeStore:
+    """A database per task, that a crash finds again."""
+    memory = Memory(1 << 20, 1 << 20)
+
+    def of_app(app: App) -> Callable[[TaskId, list[str]], TaskStore]:
+        def make(task: TaskId, tables: list[str]) -> TaskStore:
+            indexes = {table.name: table.indexes for table in app.tables.values()}
+            return RocksStore.open(directory / f"{task.group}-{task.partition}", tables, memory, indexes=indexes)
+
+        return make
+
+    return of_app
