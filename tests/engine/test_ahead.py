@@ -152,6 +152,28 @@ def test_a_table_with_other_keys_is_read_one_by_one() -> None:
         assert driver.table("t") == {f"other-k{number}": 3 for number in range(KEYS)}
 
 
+def test_a_key_that_cannot_be_encoded_fails_its_own_event() -> None:
+    """And none of those for which it was looked at, too; they are counted all the same."""
+    app = App("ahead", table_cache_bytes=1)
+    table = app.Table("t", default=int, key_type=str)
+    odd = b"5"
+
+    @app.agent(app.topic("events", key_serializer="json", value_type=int), on_error="dead_letter")
+    async def use(stream: Stream[int]) -> None:
+        async for key, value in stream.items():
+            table[key] += value
+
+    first = {f"first{number}": 1 for number in range(SINGLE_EVENTS)}
+    with Driver(app) as driver:
+        keys = [b'"%b"' % name.encode() for name in first] + [b'"k%d"' % number for number in range(KEYS)]
+        for _ in range(2):
+            for key in (*keys, odd):
+                driver.logs.append("events", {"key": key, "value": b"1"}, 0.0)
+            driver.advance(60.0)
+        assert {letter.key for letter in driver.dead_letters()} == {odd}
+        assert driver.table("t") == {key.decode().strip('"'): 2 for key in keys}
+
+
 def test_a_row_that_cannot_be_decoded_fails_the_event_that_reads_it() -> None:
     """And not the one before it, for which it was read too."""
     store = MemoryStore(["t"])

@@ -154,11 +154,14 @@ class CachedShard:
         unknown = lacking.difference(self.memory.old)
         for key in lacking - unknown:
             self.memory.recall(key)
-        encode, staged, inflight = self.coder.key_bytes, self.staged, self.inflight
+        encode, staged, inflight = self.coder.encode_key, self.staged, self.inflight
         try:
-            rows = {encode(key): key for key in unknown.difference(self.deleted, self.absent)}
-        except UnencodableEntry:
-            return  # Its own event will be told.
+            rows = {
+                (key[1] if type(key) is tuple and is_coded(key) else encode(key)): key
+                for key in unknown.difference(self.deleted, self.absent)
+            }
+        except Exception:  # noqa: BLE001 (codecs are user code; the event whose key it is will be told)
+            return
         # In order, since neighbours are in one block.
         wanted = sorted([row for row in rows if row not in staged and row not in inflight])
         if len(self.absent) > ABSENT_MAX:
@@ -323,7 +326,8 @@ class CachedShard:
     def stage(self, changes: Changes) -> None:
         """`changes`, which `encoded_changes` gave, are in the open transaction now."""
         in_use = {key for view in self.views for key in view.touched}
-        for key in self.objects.keys() & (self.dirty.keys() | self.touched.keys()):
+        # A table of plain values has no objects, and may have written many thousands of keys.
+        for key in self.objects.keys() & (self.dirty.keys() | self.touched.keys()) if self.objects else ():
             data = self.coder.key_bytes(key)
             if changes.get(data) is not None:
                 self.baseline[key] = changes[data]
