@@ -9,10 +9,11 @@ from typing import Any, Protocol
 from .codecs.table_coding import make_table_coder
 from .current import Cursor, Run
 from .errors import AppError, Skip
+from .live_shards import LiveShard, LiveTime
 from .operators import Echo, Filter, Operator, Side, apply
 from .roads import Road
 from .stream_joins import LEFT, RIGHT, Span, arrive, due_row, key_of_row
-from .tables import LiveShard, LiveTime, Table
+from .tables import Table
 
 # A number says first on which road an event came, then its offset: 2^48 of them are more than a partition ever has.
 _OFFSET_BITS = 48

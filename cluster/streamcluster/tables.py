@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextvars import ContextVar
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from .checks import check_callable, check_count, check_migrate, check_topic_name
-from .current import Cursor, cursor_var
+from .current import cursor_var
 from .errors import AppError
 from .faust_names import TABLE, names_what_is_missing
 from .indexes import Index
+from .live_shards import LiveShard, LocalShards, ReadableShard, WholeShard
 from .times import Closing
 from .topics import Topic
 from .windows.declaring import Windowing
@@ -22,110 +23,6 @@ from .windows.declaring import Windowing
 K = TypeVar("K")
 V = TypeVar("V")
 KeyCoders = tuple[Callable[[Any], bytes], Callable[[bytes], Any]]
-
-
-class LiveTime(Protocol):
-    """The event time of an operator in one task, in ms: committed <= finished <= now()."""
-
-    committed: int
-    finished: int
-
-    def now(self, cursor: Cursor) -> int:
-        """At the event in hand."""
-        ...
-
-    def expect(self, place: int) -> None:
-        """A row was written that comes due when time reaches its place in the index."""
-        ...
-
-
-class LiveShard(Protocol):
-    """What a table needs of the engine's cache for one task.
-
-    values: decoded, immutable values; objects: those that can be changed in place; absent: keys that have nothing,
-    unless they are in one of these; deleted: keys; dirty: what this event wrote. Only as long as `is_at_event` may they
-    be written to.
-    """
-
-    values: dict[Any, Any]
-    objects: dict[Any, Any]
-    absent: set[Any]
-    deleted: set[Any]
-    dirty: dict[Any, Any]
-
-    @property
-    def is_at_event(self) -> bool: ...
-
-    @property
-    def time(self) -> LiveTime | None:
-        """Of the operator that the table belongs to; None: it goes by no event time."""
-        ...
-
-    def discard(self, key: Any) -> None:
-        """Remove a key, without a look whether it is there."""
-        ...
-
-    def identity(self, key: Any) -> Any:
-        """A key as the other methods take it: those of SIMPLE_KEYS are that already."""
-        ...
-
-    def read(self, key: Any) -> Any:
-        """The value of a key, or the default that was lent out for it; KeyError when there is neither."""
-        ...
-
-    def stored(self, key: Any) -> Any:
-        """The value of a key; KeyError when there is none, also when an unchanged default is lent out."""
-        ...
-
-    def write(self, key: Any, value: Any) -> None: ...
-
-    def delete(self, key: Any) -> None:
-        """Remove an entry that exists."""
-        ...
-
-    def delete_range(self, start: bytes | None = None, end: bytes | None = None, *, rows_max: int | None = None) -> int:
-        """Remove the entries of a range of row keys; how many."""
-        ...
-
-    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[Any, Any]]:
-        """Entries of a range of row keys, [start, end)."""
-        ...
-
-    def lend(self, key: Any, value: Any) -> None:
-        """`value` is a default handed out for a missing key: keep it when it is changed in place."""
-        ...
-
-    def rows(self) -> Iterator[tuple[Any, Any]]:
-        """All entries, in the order of the rows' keys."""
-        ...
-
-
-class WholeShard(Protocol):
-    """A shard that is gone through."""
-
-    def rows(self) -> Iterator[tuple[Any, Any]]:
-        """All entries, in the order of the rows' keys."""
-        ...
-
-
-class ReadableShard(Protocol):
-    """What is read of a shard outside of events, by the keys of users."""
-
-    def stored(self, key: Any) -> Any:
-        """The value of a key; KeyError when there is none."""
-        ...
-
-
-class LocalShards(Protocol):
-    """All shards of one table that this worker has: what code outside of events reads."""
-
-    def find(self, key: Any) -> ReadableShard | None:
-        """The local shard that has `key`'s entry, or None."""
-        ...
-
-    def all(self) -> Sequence[WholeShard]: ...
-
-
 # Values of these types cannot be changed in place, so a read of them needs no second look at the commit.
 IMMUTABLE = frozenset({int, float, str, bytes, bool, type(None), complex})
 # A key of one of these is never equal to one of another type that is found in memory; other types' are coded first.

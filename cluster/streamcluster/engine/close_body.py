@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from ..current import Run
 from ..errors import UndecodableRow
-from ..tables import LiveShard
+from ..live_shards import LiveShard
 from ..topology.units import CloseUnit
 from .intake import RunIntake
 

@@ -14,7 +14,8 @@ from typing import Any
 from ..current import Cursor, Run, cursor_var, outbox_var
 from ..errors import UnencodableEntry
 from ..ids import TaskId
-from ..tables import LiveShard, Table
+from ..live_shards import LiveShard
+from ..tables import Table
 from ..topology.units import Plan, SharedStream, is_named
 from .clock import Clock
 from .hand import Hand

@@ -1,0 +1,110 @@
+"""What tables ask of the engine that runs them: shards, those of this worker, and the event time of an operator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+from .current import Cursor
+
+
+class LiveTime(Protocol):
+    """The event time of an operator in one task, in ms: committed <= finished <= now()."""
+
+    committed: int
+    finished: int
+
+    def now(self, cursor: Cursor) -> int:
+        """At the event in hand."""
+        ...
+
+    def expect(self, place: int) -> None:
+        """A row was written that comes due when time reaches its place in the index."""
+        ...
+
+
+class LiveShard(Protocol):
+    """What a table needs of the engine's cache for one task.
+
+    values: decoded, immutable values; objects: those that can be changed in place; absent: keys that have nothing,
+    unless they are in one of these; deleted: keys; dirty: what this event wrote. Only as long as `is_at_event` may they
+    be written to.
+    """
+
+    values: dict[Any, Any]
+    objects: dict[Any, Any]
+    absent: set[Any]
+    deleted: set[Any]
+    dirty: dict[Any, Any]
+
+    @property
+    def is_at_event(self) -> bool: ...
+
+    @property
+    def time(self) -> LiveTime | None:
+        """Of the operator that the table belongs to; None: it goes by no event time."""
+        ...
+
+    def discard(self, key: Any) -> None:
+        """Remove a key, without a look whether it is there."""
+        ...
+
+    def identity(self, key: Any) -> Any:
+        """A key as the other methods take it: those of SIMPLE_KEYS are that already."""
+        ...
+
+    def read(self, key: Any) -> Any:
+        """The value of a key, or the default that was lent out for it; KeyError when there is neither."""
+        ...
+
+    def stored(self, key: Any) -> Any:
+        """The value of a key; KeyError when there is none, also when an unchanged default is lent out."""
+        ...
+
+    def write(self, key: Any, value: Any) -> None: ...
+
+    def delete(self, key: Any) -> None:
+        """Remove an entry that exists."""
+        ...
+
+    def delete_range(self, start: bytes | None = None, end: bytes | None = None, *, rows_max: int | None = None) -> int:
+        """Remove the entries of a range of row keys; how many."""
+        ...
+
+    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[Any, Any]]:
+        """Entries of a range of row keys, [start, end)."""
+        ...
+
+    def lend(self, key: Any, value: Any) -> None:
+        """`value` is a default handed out for a missing key: keep it when it is changed in place."""
+        ...
+
+    def rows(self) -> Iterator[tuple[Any, Any]]:
+        """All entries, in the order of the rows' keys."""
+        ...
+
+
+class WholeShard(Protocol):
+    """A shard that is gone through."""
+
+    def rows(self) -> Iterator[tuple[Any, Any]]:
+        """All entries, in the order of the rows' keys."""
+        ...
+
+
+class ReadableShard(Protocol):
+    """What is read of a shard outside of events, by the keys of users."""
+
+    def stored(self, key: Any) -> Any:
+        """The value of a key; KeyError when there is none."""
+        ...
+
+
+class LocalShards(Protocol):
+    """All shards of one table that this worker has: what code outside of events reads."""
+
+    def find(self, key: Any) -> ReadableShard | None:
+        """The local shard that has `key`'s entry, or None."""
+        ...
+
+    def all(self) -> Sequence[WholeShard]: ...
