@@ -1,8 +1,8 @@
 """The apps of awaits.py: an agent that calls an API for each event, 500 at once in each partition.
 
 Environment: as in apps.py, and BENCH_API, the API's HOST:PORT. One app for each client: the raw one of http_client.py,
-and aiohttp, where it is installed. Not httpx: each call looks at all of its pool's connections, so with 1,000 at once
-it takes the core for a minute before the first answer (0.28).
+and aiohttp, where it is installed. Not httpx (0.28): with 1,000 calls at once the worker did not answer for a minute,
+probably since a call looks at all connections of its pool.
 """
 
 from __future__ import annotations
