@@ -27,6 +27,7 @@ NOT_QUICK = (
     "cli/test_ended_import.py",
     "cli/test_hosts.py",
     "cli/test_interrupted_start.py",
+    "cli/test_lazy_commands.py::test_a_short_command_imports_no_coordinator",
     "cli/test_local_user.py",
     "cli/test_logs.py",
     "cli/test_running_app.py",

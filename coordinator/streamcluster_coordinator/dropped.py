@@ -9,7 +9,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from streamcluster.printable import printable
 
@@ -21,8 +22,7 @@ SAY_EVERY_SECONDS = 60.0
 _DETAIL_CHARS_MAX = 500
 
 
-@dataclass(slots=True)
-class _Place:
+class _Place(msgspec.Struct):
     count: int = 0
     unsaid: int = 0
     # time.monotonic() of the last line; None: there was none.

@@ -7,8 +7,9 @@ that was renamed is empty. Nothing is deleted; the operator says what is meant. 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from streamcluster.topology import Topology
 
@@ -17,8 +18,7 @@ from .records.snapshot import Snapshot
 _REPARTITION = "-repartition"
 
 
-@dataclass(frozen=True, slots=True)
-class Leftover:
+class Leftover(msgspec.Struct, frozen=True):
     """One topic. records: how many wait in it, or stand for entries of a table; exact: False: it is at most so many.
 
     owner: the agent that read it, or the table, by its old name; "" when that is not known.

@@ -13,8 +13,10 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
 
 from streamcluster.config.security import cluster_secret, loose_secrets
 from streamcluster.errors import ConfigurationError, ExitCode
@@ -185,8 +187,7 @@ def _resolved(description: Description, brokers: Brokers) -> Topology:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Host:
+class _Host(msgspec.Struct, frozen=True):
     """This host, which joins the cluster again when partitions were added.
 
     secret: what hosts sign with. leave: go on without what earlier versions of the app left.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from streamcluster_coordinator.broker import Broker
 from streamcluster_coordinator.broker.installation import Installation, install, sha256_of

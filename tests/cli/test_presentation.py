@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from streamcluster.protocol.messages import LONG_EVENT, TaskFigures, WorkerFigures
+from streamcluster_coordinator.number_words import count, seconds
 from streamcluster_coordinator.records.status import Status, TaskStatus, WorkerStatus
-from streamcluster_coordinator.shell.presentation import BarStream, RestoreProgress, banner, changes, count, seconds
+from streamcluster_coordinator.shell.presentation import BarStream, RestoreProgress, banner, changes
 
 WORKER = WorkerStatus(slot=0, pid=12, state="running", tasks=("4_0", "4_1"))
 TASKS = (TaskStatus(task="4_0", slot=0, state="running"), TaskStatus(task="4_1", slot=0, state="running"))

@@ -6,10 +6,10 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import replace
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from streamcluster.ids import SlotId, TaskId
 from streamcluster.placement.assign import assign

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from msgspec import structs
+from msgspec.structs import replace
 
 from streamcluster_coordinator.machine import events as ev
 from streamcluster_coordinator.machine.election import abdication, first_snapshot

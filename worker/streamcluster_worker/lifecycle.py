@@ -18,16 +18,16 @@ It must not know Kafka, stores or the engine.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Literal
+
+import msgspec
 
 from streamcluster.ids import TaskId
 
 State = Literal["standby", "opening", "restoring", "running", "closing"]
 
 
-@dataclass(frozen=True, slots=True)
-class Granted:
+class Granted(msgspec.Struct, frozen=True):
     """The coordinator gave us tasks. session: the one that it gave them to."""
 
     epoch: int
@@ -35,8 +35,7 @@ class Granted:
     session: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Revoked:
+class Revoked(msgspec.Struct, frozen=True):
     """The coordinator wants tasks back."""
 
     epoch: int
@@ -44,8 +43,7 @@ class Revoked:
     session: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Followed:
+class Followed(msgspec.Struct, frozen=True):
     """The coordinator wants us to be a standby of these tasks, and of no others."""
 
     epoch: int
@@ -53,49 +51,42 @@ class Followed:
     session: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class DrainRequested:
+class DrainRequested(msgspec.Struct, frozen=True):
     """Everything is to be committed and closed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(msgspec.Struct, frozen=True):
     """The store is open and the committed positions are known."""
 
     task: TaskId
 
 
-@dataclass(frozen=True, slots=True)
-class Restored:
+class Restored(msgspec.Struct, frozen=True):
     """The store has everything that the changelogs have."""
 
     task: TaskId
 
 
-@dataclass(frozen=True, slots=True)
-class Damaged:
+class Damaged(msgspec.Struct, frozen=True):
     """The store of a task that runs or is restored cannot be read or written."""
 
     task: TaskId
 
 
-@dataclass(frozen=True, slots=True)
-class Closed:
+class Closed(msgspec.Struct, frozen=True):
     """The task is committed, as far as it was running, and its store is closed."""
 
     task: TaskId
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
+class Lost(msgspec.Struct, frozen=True):
     """All clients were replaced, whoever had the slot is fenced, and every task is closed."""
 
 
 Event = Granted | Revoked | Followed | DrainRequested | Opened | Restored | Damaged | Closed | Lost
 
 
-@dataclass(frozen=True, slots=True)
-class Open:
+class Open(msgspec.Struct, frozen=True):
     """Open the stores of these tasks and read their positions; answer with Opened for each.
 
     Those that were followed are so no more, and their stores are open already.
@@ -104,73 +95,63 @@ class Open:
     tasks: tuple[TaskId, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Reopen:
+class Reopen(msgspec.Struct, frozen=True):
     """End this task without a commit, set its store aside if it is damaged, and go on as `Open` does."""
 
     task: TaskId
 
 
-@dataclass(frozen=True, slots=True)
-class Restore:
+class Restore(msgspec.Struct, frozen=True):
     """Replay the changelogs; answer with Restored."""
 
     task: TaskId
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(msgspec.Struct, frozen=True):
     """Start the task in the engine and assign its partitions."""
 
     task: TaskId
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(msgspec.Struct, frozen=True):
     """Stop these tasks; commit first those that run. Answer with Closed for each."""
 
     tasks: tuple[TaskId, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class OpenStandbys:
+class OpenStandbys(msgspec.Struct, frozen=True):
     """Open the stores of these tasks and keep them at the end of their changelogs."""
 
     tasks: tuple[TaskId, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class CloseStandbys:
+class CloseStandbys(msgspec.Struct, frozen=True):
     """Follow these tasks no more, and close their stores."""
 
     tasks: tuple[TaskId, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class TellReady:
+class TellReady(msgspec.Struct, frozen=True):
     """Tell the coordinator that we can take grants, and have nothing."""
 
     session: int
 
 
-@dataclass(frozen=True, slots=True)
-class TellFollowing:
+class TellFollowing(msgspec.Struct, frozen=True):
     """Tell the coordinator that these are the tasks that we follow, and that nothing else is open for following."""
 
     epoch: int
     tasks: tuple[TaskId, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class TellReleased:
+class TellReleased(msgspec.Struct, frozen=True):
     """Tell the coordinator that others may have these tasks."""
 
     epoch: int
     tasks: tuple[TaskId, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class TellDrained:
+class TellDrained(msgspec.Struct, frozen=True):
     """Nothing is left; end the process."""
 
 
@@ -189,18 +170,17 @@ Effect = (
 )
 
 
-@dataclass(slots=True)
-class Lifecycle:
+class Lifecycle(msgspec.Struct):
     """The states of one worker's tasks."""
 
-    states: dict[TaskId, State] = field(default_factory=dict)
+    states: dict[TaskId, State] = msgspec.field(default_factory=dict)
     # The newest epoch that was seen; older messages are dropped.
     epoch: int = 0
     # How many times the clients were opened. A message that was sent to an earlier session may be from before the
     # fence, whatever its epoch says.
     session: int = 1
     # What closing tasks become when they are closed: they were granted again, or are to be followed.
-    queued: dict[TaskId, Literal["opening", "standby"]] = field(default_factory=dict)
+    queued: dict[TaskId, Literal["opening", "standby"]] = msgspec.field(default_factory=dict)
     draining: bool = False
 
     def handle(self, event: Event) -> list[Effect]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from streamcluster.engine.engine import Engine
 from streamcluster.engine.pump import Pump
@@ -21,8 +22,7 @@ from .state.stores import Stores
 BATCH_BYTES_LEAST = 16 * 1024
 
 
-@dataclass(slots=True)
-class Session:
+class Session(msgspec.Struct):
     """Everything of a worker that is thrown away when the outcome of a commit is unknown."""
 
     clients: Clients

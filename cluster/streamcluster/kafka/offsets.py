@@ -7,9 +7,9 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import msgspec
 from confluent_kafka import OFFSET_INVALID
 
 from ..errors import BrokerUnreachable
@@ -46,12 +46,11 @@ _GONE_SECONDS = 10.0
 _COMMITTED_MAX = 5_000
 
 
-@dataclass(slots=True)
-class OffsetsAnswer:
+class OffsetsAnswer(msgspec.Struct):
     """What one question brought, partition by partition; nothing at all when no answer came in time."""
 
-    found: dict[TP, int] = field(default_factory=dict)
-    errors: dict[TP, KafkaError] = field(default_factory=dict)
+    found: dict[TP, int] = msgspec.field(default_factory=dict)
+    errors: dict[TP, KafkaError] = msgspec.field(default_factory=dict)
 
 
 class Offsets:
@@ -237,8 +236,7 @@ class CommittedOffset(NamedTuple):
     metadata: str
 
 
-@dataclass(frozen=True, slots=True)
-class CommittedAnswer:
+class CommittedAnswer(msgspec.Struct, frozen=True):
     """What a group's coordinator said of partitions, one by one."""
 
     found: dict[TP, CommittedOffset]

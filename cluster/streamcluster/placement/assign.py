@@ -9,7 +9,8 @@ It must not know how tasks are revoked, released and granted.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+
+import msgspec
 
 from ..ids import SlotId, TaskId
 from .goals import choose_goals
@@ -19,8 +20,7 @@ from .situation import Assignment, Situation
 from .standbys import choose_standbys
 
 
-@dataclass(slots=True)
-class _Decision:
+class _Decision(msgspec.Struct):
     """What is decided so far, task by task in their order."""
 
     situation: Situation
@@ -28,10 +28,10 @@ class _Decision:
     # Slots with a process that takes grants, in order; and those of each host.
     ready: dict[SlotId, None]
     by_host: dict[str, list[SlotId]]
-    owners: dict[TaskId, SlotId] = field(default_factory=dict)
-    counts: Counter[SlotId] = field(default_factory=Counter)
+    owners: dict[TaskId, SlotId] = msgspec.field(default_factory=dict)
+    counts: Counter[SlotId] = msgspec.field(default_factory=Counter)
     # Tasks that are to be elsewhere in the end, and where.
-    waiting: dict[TaskId, SlotId] = field(default_factory=dict)
+    waiting: dict[TaskId, SlotId] = msgspec.field(default_factory=dict)
 
     def give(self, task: TaskId, slot: SlotId, goal: SlotId) -> None:
         """Let a slot own a task for now."""

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 NOWHERE = -1
 SINK = 0
 
 
-@dataclass(slots=True)
-class _Flow:
+class _Flow(msgspec.Struct):
     """The state of the flow. Nodes by number: the sink is 0, slot s is 1 + s, then come cells and hubs, by groups.
 
     A hub stands for an area, for one group: from it a task goes on to the cell of any slot of the area at no cost.
@@ -52,7 +52,7 @@ class _Flow:
     ranks: dict[int, list[tuple[int, bool, int, int]]]
     turn: int = 0
     # cell -> per hub that tasks may go to from it, what that costs at least, and for which task.
-    leaving: dict[int, dict[int, tuple[int, int]]] = field(default_factory=dict)
+    leaving: dict[int, dict[int, tuple[int, int]]] = msgspec.field(default_factory=dict)
 
     def best_leaving(self, cell: int) -> dict[int, tuple[int, int]]:
         """Per hub (cost, task): the cheapest task to send there from a cell."""
@@ -135,8 +135,7 @@ class _Flow:
         self.leaving.pop(cell, None)
 
 
-@dataclass(slots=True)
-class _Search:
+class _Search(msgspec.Struct):
     """Dijkstra's, to the nearest node that lacks a task.
 
     There is one: what is too much in one place is lacking in another, and every node can be reached from each.
@@ -144,15 +143,15 @@ class _Search:
 
     flow: _Flow
     # node -> how far it is and the node before it, of those found; NOWHERE: none. Those whose distance is final.
-    distances: dict[int, int] = field(default_factory=dict)
-    came_from: dict[int, int] = field(default_factory=dict)
-    settled: set[int] = field(default_factory=set)
+    distances: dict[int, int] = msgspec.field(default_factory=dict)
+    came_from: dict[int, int] = msgspec.field(default_factory=dict)
+    settled: set[int] = msgspec.field(default_factory=set)
     # (distance, not lacking, order, node, hub that it was taken from, or 0). Of nodes that are as near, those that lack
     # a task come first, then the last to be found, so that a search does not wander about.
-    waiting: list[tuple[int, bool, int, int, int]] = field(default_factory=list)
+    waiting: list[tuple[int, bool, int, int, int]] = msgspec.field(default_factory=list)
     order: int = 0
     # Hub and cell: what hubs have given out.
-    taken: list[tuple[int, int]] = field(default_factory=list)
+    taken: list[tuple[int, int]] = msgspec.field(default_factory=list)
     # How far the nearest node is that lacks a task, of those found: nothing that is not nearer is worth a look.
     nearest: int | None = None
 

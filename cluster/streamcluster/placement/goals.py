@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from ..ids import SlotId, TaskId
 from .flow import NOWHERE, balance
@@ -58,8 +59,7 @@ def is_balanced(placed: Mapping[TaskId, SlotId], places: list[Place]) -> bool:
     return all(max(row) - min(row) <= 1 for row in counts)
 
 
-@dataclass(frozen=True, slots=True)
-class _Weights:
+class _Weights(msgspec.Struct, frozen=True):
     """What things cost: one of each outweighs all that comes after it, of all tasks together."""
 
     # A move away from an owner that could keep the task.
@@ -79,8 +79,7 @@ class _Weights:
         return cls(move=tasks * (record * BEHIND_MAX + record) + 1, record=record, wait=wait, start=start)
 
 
-@dataclass(frozen=True, slots=True)
-class _Rows:
+class _Rows(msgspec.Struct, frozen=True):
     """What tasks cost at the places, which have numbers in their order."""
 
     situation: Situation

@@ -7,7 +7,8 @@ so what is known is kept for these, and once for all others.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from ..ids import SlotId, TaskId
 from .situation import Situation
@@ -16,8 +17,7 @@ from .situation import Situation
 BEHIND_MAX = 1 << 40
 
 
-@dataclass(frozen=True, slots=True)
-class Behind:
+class Behind(msgspec.Struct, frozen=True):
     """How many records hosts have to read for one task. near: host -> records; far: for all others, never less."""
 
     near: Mapping[str, int]
@@ -28,15 +28,14 @@ class Behind:
         return self.near.get(host, self.far)
 
 
-@dataclass(frozen=True, slots=True)
-class Lags:
+class Lags(msgspec.Struct, frozen=True):
     """A view of one situation."""
 
     situation: Situation
     # task -> host -> the least that a standby on it says to be behind.
     reported: dict[TaskId, dict[str, int]]
     # What was asked for already: a situation does not change.
-    known: dict[TaskId, Behind] = field(default_factory=dict)
+    known: dict[TaskId, Behind] = msgspec.field(default_factory=dict)
 
     @classmethod
     def of(cls, situation: Situation) -> Lags:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from ..ids import SlotId, TaskId
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """A slot that may get tasks. ready: a process of it takes grants now; otherwise it is still starting."""
 
     slot: SlotId
@@ -17,8 +17,7 @@ class Place:
     ready: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Situation:
+class Situation(msgspec.Struct, frozen=True):
     """All that `assign` looks at.
 
     places: slots that are alive, not drained and not leaving; may be empty.
@@ -52,15 +51,14 @@ class Situation:
     replicas: int
     lag_max: int
     warmups_max: int
-    moving: Mapping[TaskId, SlotId] = field(default_factory=dict)
+    moving: Mapping[TaskId, SlotId] = msgspec.field(default_factory=dict)
 
     def is_served(self, task: TaskId) -> bool:
         """Whether somebody works on it."""
         return self.owners.get(task) in self.serving
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(msgspec.Struct, frozen=True):
     """Where tasks and standbys are to be now.
 
     owners: equal to the present owner when the task stays; a task is absent only when there is no place for it.

@@ -12,7 +12,8 @@ import bisect
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from ..ids import SlotId, TaskId
 from .lags import Lags
@@ -45,23 +46,22 @@ def choose_standbys(
     return {task: standbys for task in tasks if (standbys := (*choice.wanted[task], *choice.passing.get(task, ())))}
 
 
-@dataclass(slots=True)
-class _Choice:
+class _Choice(msgspec.Struct):
     """What is chosen so far."""
 
     situation: Situation
     lags: Lags
     owners: Mapping[TaskId, SlotId]
     # In order of slots; and the slots of each host.
-    places: dict[SlotId, Place] = field(default_factory=dict)
-    by_host: dict[str, list[SlotId]] = field(default_factory=dict)
+    places: dict[SlotId, Place] = msgspec.field(default_factory=dict)
+    by_host: dict[str, list[SlotId]] = msgspec.field(default_factory=dict)
     # (rack, ready) -> its slots, the emptiest first.
-    ranks: dict[tuple[str | None, bool], list[tuple[int, SlotId]]] = field(default_factory=dict)
+    ranks: dict[tuple[str | None, bool], list[tuple[int, SlotId]]] = msgspec.field(default_factory=dict)
     # task -> where its standbys are to be, at most `replicas`; and where some are for a while.
-    wanted: dict[TaskId, list[SlotId]] = field(default_factory=dict)
-    passing: dict[TaskId, list[SlotId]] = field(default_factory=dict)
+    wanted: dict[TaskId, list[SlotId]] = msgspec.field(default_factory=dict)
+    passing: dict[TaskId, list[SlotId]] = msgspec.field(default_factory=dict)
     # slot -> standbys that are to be there.
-    counts: Counter[SlotId] = field(default_factory=Counter)
+    counts: Counter[SlotId] = msgspec.field(default_factory=Counter)
     # Replicas beyond `replicas` that are warming up.
     warmups: int = 0
 

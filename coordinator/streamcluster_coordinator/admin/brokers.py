@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
+import msgspec
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub forgets them
     AdminClient,
@@ -41,8 +41,7 @@ _DISPENSABLE_CONFIG = "message.timestamp.after.max.ms"
 _PASSING = ("retriable", "unreachable")
 
 
-@dataclass(frozen=True, slots=True)
-class Cluster:
+class Cluster(msgspec.Struct, frozen=True):
     """What answered. brokers: how many there are now."""
 
     cluster_id: str

@@ -7,7 +7,6 @@ is where its consumer has looked last.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import msgspec
 
@@ -16,8 +15,7 @@ from streamcluster.ids import TP
 from ..records.status import Status, TaskStatus
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(msgspec.Struct, frozen=True):
     """Of one partition. begin, end: of its log; committed: the group's next offset, None before the first commit."""
 
     begin: int

@@ -6,14 +6,14 @@ Values only. The coordinator makes one for each question, from its machine, the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from zlib import crc32
+
+import msgspec
 
 from streamcluster.ids import Slot, SlotId, TaskId
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(msgspec.Struct, frozen=True):
     """Another host. address: where it answers, None: it has no `advertise`. owned, followed: by its slots.
 
     away: why it is not asked at all, `has said nothing for 4 s`; None: it is.
@@ -26,8 +26,7 @@ class Peer:
     away: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ownership:
+class Ownership(msgspec.Struct, frozen=True):
     """What `host` knows.
 
     owned: task -> the slot here whose process it was granted to and not asked back from.
@@ -35,8 +34,8 @@ class Ownership:
     """
 
     host: str
-    owned: Mapping[TaskId, Slot] = field(default_factory=dict)
-    followed: Mapping[TaskId, Slot] = field(default_factory=dict)
+    owned: Mapping[TaskId, Slot] = msgspec.field(default_factory=dict)
+    followed: Mapping[TaskId, Slot] = msgspec.field(default_factory=dict)
     peers: tuple[Peer, ...] = ()
 
     def slots(self, group: int, *, standby: bool) -> dict[Slot, frozenset[TaskId]]:

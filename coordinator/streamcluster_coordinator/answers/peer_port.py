@@ -11,7 +11,6 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
@@ -56,8 +55,7 @@ class PeerError(StreamclusterError):
     """Another host did not answer; the text says which address and why."""
 
 
-@dataclass(slots=True)
-class Refusals:
+class Refusals(msgspec.Struct):
     """Who was not let in: all are counted, one a minute is said."""
 
     # Since the start, and since the last line.
@@ -203,8 +201,7 @@ class PeerPort:
             self._say("warning", line)
 
 
-@dataclass(frozen=True, slots=True)
-class PeerClient:
+class PeerClient(msgspec.Struct, frozen=True):
     """Asks other hosts of the same app."""
 
     secret: Secret

@@ -10,9 +10,11 @@ import shlex
 import shutil
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
+
+from msgspec.structs import replace
 
 from streamcluster.errors import BrokerUnreachable, ConfigurationError
 

@@ -6,7 +6,8 @@ Nodes run in their own directory, so no path is in here; files, ports and proces
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from .jars import as_numbers
 from .secured import LISTENER, Secured
@@ -16,8 +17,7 @@ DATA = "data"
 SERVER_LOG = "server.log"
 
 
-@dataclass(frozen=True, slots=True)
-class NodePlan:
+class NodePlan(msgspec.Struct, frozen=True):
     """One node: its id (from 1 on), the port that clients use, that of its controller, and the secured one if any.
 
     host: the address of all of its listeners.
@@ -114,8 +114,7 @@ JAVA_FLAGS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Logging:
+class Logging(msgspec.Struct, frozen=True):
     """How Kafka is told where to log: a file in the node's directory, and the flag for Java that names it."""
 
     file: str

@@ -17,8 +17,9 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from streamcluster.causes import why
 from streamcluster.errors import ConfigurationError
@@ -36,8 +37,7 @@ DOWNLOAD_TIMEOUT_SECONDS = 60
 INSTALL_EXTRA = "pip install 'streamcluster[broker]'"
 
 
-@dataclass(frozen=True, slots=True)
-class Installation:
+class Installation(msgspec.Struct, frozen=True):
     """What `java -cp` needs to run Kafka. java_flags: what this Java is to be given beside the flags of all.
 
     kafka: the version that the jars are.

@@ -8,9 +8,10 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
+
+import msgspec
 
 from streamcluster.errors import BrokerUnreachable, ConfigurationError
 
@@ -25,8 +26,7 @@ from .secured import Secured
 STOP_SECONDS = 15.0
 
 
-@dataclass(slots=True)
-class Nodes:
+class Nodes(msgspec.Struct):
     """The nodes in a claimed directory. lock: inherited by every node, so that the claim lasts as long as they do."""
 
     directory: Path
@@ -35,9 +35,9 @@ class Nodes:
     start_timeout: float
     secured: Secured | None = None
     # Node -> where it runs; the others run as we do.
-    places: Mapping[int, NodePlace] = field(default_factory=dict)
-    plans: dict[int, NodePlan] = field(default_factory=dict)
-    processes: dict[int, NodeProcess] = field(default_factory=dict)
+    places: Mapping[int, NodePlace] = msgspec.field(default_factory=dict)
+    plans: dict[int, NodePlan] = msgspec.field(default_factory=dict)
+    processes: dict[int, NodeProcess] = msgspec.field(default_factory=dict)
 
     def prepare(self, plans: Iterable[NodePlan], cluster: ClusterFile) -> None:
         """Write every node's configuration and format the storage that is not yet formatted."""

@@ -10,8 +10,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
 
 from streamcluster.errors import ConfigurationError
 
@@ -26,8 +28,7 @@ FORMAT_TIMEOUT_SECONDS = 60
 KILL_TIMEOUT_SECONDS = 10
 
 
-@dataclass(slots=True)
-class NodeProcess:
+class NodeProcess(msgspec.Struct):
     """A node's directory and the Java process in it, if one runs."""
 
     id: int
@@ -35,7 +36,7 @@ class NodeProcess:
     installation: Installation
     # What a node's command begins with: an absolute path and arguments, or nothing.
     within: Sequence[str] = ()
-    _process: subprocess.Popen[bytes] | None = field(default=None)
+    _process: subprocess.Popen[bytes] | None = msgspec.field(default=None)
     _paused: bool = False
 
     def add_java_flags(self, *flags: str) -> None:

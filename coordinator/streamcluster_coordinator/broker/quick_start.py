@@ -10,8 +10,9 @@ import os
 import platform
 import re
 import tempfile
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from streamcluster.errors import StreamclusterError
 

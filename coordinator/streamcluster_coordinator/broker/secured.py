@@ -6,16 +6,16 @@ Text for `server.properties` and arguments for formatting, made from what was as
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 LISTENER = "SECURED"
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
 _PREFIX = f"listener.name.{LISTENER.lower()}"
 
 
-@dataclass(frozen=True, slots=True)
-class Secured:
+class Secured(msgspec.Struct, frozen=True):
     """What the secured listener is made of. The plain one stays, for the nodes themselves and for administration.
 
     Args:

@@ -9,6 +9,7 @@ import io
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,12 +19,21 @@ from streamcluster.causes import cause_of
 from streamcluster.errors import ConfigurationError, StreamclusterError
 from streamcluster.printable import printable, repr_of
 
-from . import act, hosts, read, rights, start, systemd
 from .standard_streams import drop_output, prepare_streams
 from .target import complain
 
 INTERRUPTED = 130
 FRAMES_SHOWN = 6
+# File of this folder -> its commands.
+COMMANDS = {
+    "start": ("start", "check"),
+    "kafka": ("broker", "demo"),
+    "read": ("agents", "topics", "tables", "table", "status"),
+    "hosts": ("drain", "undrain", "move", "unpin", "restart"),
+    "act": ("send", "reset"),
+    "rights": ("rights",),
+    "systemd": ("systemd", "systemd-template"),
+}
 
 
 class InternalError(StreamclusterError):
@@ -62,7 +72,22 @@ def _show_version(context: click.Context, _option: click.Parameter, asked: bool)
     context.exit()
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _Commands(click.Group):
+    """Imports a command when it is asked for: all of them, and the coordinator, take most of a short one's time."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        del context
+        return sorted(name for names in COMMANDS.values() for name in names)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        file = next((file for file, names in COMMANDS.items() if name in names), None)
+        if file is None:
+            return super().get_command(context, name)
+        commands: tuple[click.Command, ...] = import_module(f".{file}", __package__).COMMANDS
+        return next(command for command in commands if command.name == name)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option("-A", "--app", "reference", metavar="MODULE:APP", help="The app, for all commands below.")
 @click.option(
     "--version",
@@ -87,11 +112,6 @@ def command_line(reference: str | None) -> None:
     """
     # `reference` is read by cli_target, from the context.
     del reference
-
-
-GROUPS = (start, read, hosts, act, rights, systemd)
-for command in (command for group in GROUPS for command in group.COMMANDS):
-    command_line.add_command(command)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -142,8 +142,7 @@ def _as_type(kind: Any, text: str, *, plain_text: bool) -> object:
         return text
 
 
-@dataclass(frozen=True, slots=True)
-class Removal:
+class Removal(msgspec.Struct, frozen=True):
     """What a reset removes. entries: of the state directory; group: whose offsets; topics: internal ones."""
 
     directory: Path

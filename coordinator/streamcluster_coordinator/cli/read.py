@@ -10,9 +10,6 @@ from typing import Any
 
 import click
 import msgspec
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
 
 from streamcluster.app import App
 from streamcluster.errors import AppError, ConfigurationError, StreamclusterError
@@ -244,6 +241,11 @@ def _watch(settings: Settings, *, as_json: bool) -> None:
             click.echo(printable_json(msgspec.json.encode(status_as_json(snapshot)).decode()))
             time.sleep(WATCH_SECONDS)
             snapshot = ask_status(settings)
+    # Not for every command: importing them takes a tenth of its start.
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
     try:
         with Live(Text(status_text(snapshot)), console=Console(), auto_refresh=False, screen=True) as live:
             while True:

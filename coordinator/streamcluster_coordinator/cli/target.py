@@ -10,7 +10,6 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +31,7 @@ CONFIG_VARIABLE = "STREAMCLUSTER_CONFIG"
 COMMAND_CONNECT_TIMEOUT = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """The app that a command is about. overrides: the operator's settings, which beat those of the code."""
 
     reference: str

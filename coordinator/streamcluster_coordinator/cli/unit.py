@@ -5,8 +5,9 @@ It decides the text alone (pure). It does not know whether systemd is there, and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import PurePosixPath
+
+import msgspec
 
 from streamcluster.settings import Settings
 
@@ -98,8 +99,7 @@ WantedBy=multi-user.target
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(msgspec.Struct, frozen=True):
     """One unit. name: of the app, in directories; source: lines on where the settings come from; command: ExecStart."""
 
     name: str

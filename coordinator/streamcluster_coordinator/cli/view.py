@@ -12,8 +12,8 @@ from streamcluster.protocol.messages import native_words
 from streamcluster.settings import Settings
 from streamcluster.topology import Topology
 
+from ..number_words import count, seconds
 from ..records.status import HostStatus, Status, TaskStatus, WorkerStatus
-from ..shell.presentation import count, seconds
 
 # Of the moves that the control log keeps, the ones that are news.
 _MOVES_SHOWN = 5

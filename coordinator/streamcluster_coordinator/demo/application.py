@@ -10,8 +10,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from streamcluster.config.configuration import PREFIX
 from streamcluster.errors import StreamclusterError
@@ -30,8 +31,7 @@ class DemoFailed(StreamclusterError):
     """The demo did not come to the right end; the text says where it stopped."""
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(msgspec.Struct, frozen=True):
     """One started app. process: its coordinator; settings: what it runs with."""
 
     process: subprocess.Popen[bytes]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from ..cli.view import aligned
-from ..shell.presentation import count, seconds
+from ..number_words import count, seconds
 from .flights import LONG_DELAY_MINUTES, Delays
 
 CARRIERS = {
@@ -19,8 +20,7 @@ TOP_ROWS = 8
 ROUTE_ARRIVALS_MIN = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """What a run gave. events: records that the agents took, the re-keyed ones included. elapsed: seconds."""
 
     carriers: Mapping[str, Delays]

@@ -11,7 +11,6 @@ import signal
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -21,9 +20,9 @@ from streamcluster.errors import TryAgain
 from ..admin.client import ClientConfig, count_records, create_topic, load_records, reach
 from ..broker import KAFKA_VERSION, Broker
 from ..cli.running import NotRunning, all_rows, ask_status
+from ..number_words import count, seconds
 from ..places import temporary_directory
 from ..records.status import Status, TaskStatus
-from ..shell.presentation import count, seconds
 from .application import DemoFailed, Run, Say, started
 from .data import FLIGHTS_TOTAL, as_records, flights_file, read_flights
 from .flights import (
@@ -47,8 +46,7 @@ LOOK_SECONDS = 0.1
 PROGRESS_SECONDS = 1.0
 
 
-@dataclass(slots=True)
-class Expected:
+class Expected(msgspec.Struct):
     """What the input says must come out, counted while it is loaded."""
 
     flights: int = 0
@@ -150,8 +148,7 @@ def events_total(expected: Expected) -> int:
     return 2 * expected.flights
 
 
-@dataclass(slots=True)
-class Progress:
+class Progress(msgspec.Struct):
     """What the watch remembers. Times are of the monotonic clock; began: None until the first event."""
 
     launched: float

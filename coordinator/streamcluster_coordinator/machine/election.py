@@ -7,8 +7,7 @@ the same reports, and the first by name that hears no leader claims first.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import msgspec
 from msgspec.structs import replace
 
 from streamcluster.ids import TaskId
@@ -22,8 +21,7 @@ RANK_SECONDS = 0.25
 LOST_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True):
     """Who this coordinator is, and where it works. tasks: all of the app; stateless: those without tables.
 
     left: topics of earlier versions of the app that the operator wants left alone.

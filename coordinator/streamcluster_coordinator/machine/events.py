@@ -7,8 +7,9 @@ line, so a log replays as a scenario (tests/scenarios).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal
+
+import msgspec
 
 from streamcluster.ids import Slot, SlotId, TaskId
 from streamcluster.protocol.messages import Drain, Follow, Grant, Lead, Report, Revoke
@@ -19,8 +20,7 @@ from ..records.snapshot import Snapshot
 Level = Literal["info", "warning", "error"]
 
 
-@dataclass(frozen=True, slots=True)
-class Assigned:
+class Assigned(msgspec.Struct, frozen=True):
     """What the newest snapshot gives this host. tasks, standbys: task -> slot; lead: the slot with the on_leader work.
 
     registered: this host is in the snapshot, so it may fill its slots. others: another host could take our tasks.
@@ -29,23 +29,21 @@ class Assigned:
 
     epoch: int
     tasks: Mapping[TaskId, Slot]
-    standbys: Mapping[TaskId, Slot] = field(default_factory=dict)
+    standbys: Mapping[TaskId, Slot] = msgspec.field(default_factory=dict)
     lead: Slot | None = None
     registered: bool = True
     others: bool = False
     roll: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerStarted:
+class WorkerStarted(msgspec.Struct, frozen=True):
     """The kernel has made the process that a Spawn asked for."""
 
     slot: Slot
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerReady:
+class WorkerReady(msgspec.Struct, frozen=True):
     """The worker's producer is initialised: whoever had its slot before is fenced, and the worker has no task.
 
     session: counts how often this process was ready.
@@ -55,8 +53,7 @@ class WorkerReady:
     session: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerConfirmed:
+class WorkerConfirmed(msgspec.Struct, frozen=True):
     """The control log was read to its end after this worker's fence: it may have what the log gives its slot."""
 
     slot: Slot
@@ -64,16 +61,14 @@ class WorkerConfirmed:
     session: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerReport:
+class WorkerReport(msgspec.Struct, frozen=True):
     """A heartbeat."""
 
     slot: Slot
     report: Report
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerReleased:
+class WorkerReleased(msgspec.Struct, frozen=True):
     """The worker has committed and closed these tasks."""
 
     slot: Slot
@@ -81,8 +76,7 @@ class WorkerReleased:
     tasks: tuple[TaskId, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerFollows:
+class WorkerFollows(msgspec.Struct, frozen=True):
     """The worker is a standby of these tasks, and has closed the stores of all others that it was one of."""
 
     slot: Slot
@@ -90,16 +84,14 @@ class WorkerFollows:
     tasks: tuple[TaskId, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerStored:
+class WorkerStored(msgspec.Struct, frozen=True):
     """What lies on this host's disk in nobody's hands: task -> sum of its changelog offsets."""
 
     slot: Slot
     positions: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerFailed:
+class WorkerFailed(msgspec.Struct, frozen=True):
     """The worker says why it is about to exit."""
 
     slot: Slot
@@ -108,8 +100,7 @@ class WorkerFailed:
     traceback: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerGone:
+class WorkerGone(msgspec.Struct, frozen=True):
     """The kernel says that the process is gone. code: exit code, minus the signal's number, or None when unknown."""
 
     slot: Slot
@@ -118,42 +109,35 @@ class WorkerGone:
     text: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(msgspec.Struct, frozen=True):
     """Time went on. now: seconds on a clock that never jumps."""
 
     now: float
 
 
-@dataclass(frozen=True, slots=True)
-class StopRequested:
+class StopRequested(msgspec.Struct, frozen=True):
     """TERM or INT. interrupt: INT, whose second one stops at once."""
 
     interrupt: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class RestartRequested:
+class RestartRequested(msgspec.Struct, frozen=True):
     """HUP."""
 
 
-@dataclass(frozen=True, slots=True)
-class StacksRequested:
+class StacksRequested(msgspec.Struct, frozen=True):
     """USR1."""
 
 
-@dataclass(frozen=True, slots=True)
-class MoreWorkers:
+class MoreWorkers(msgspec.Struct, frozen=True):
     """TTIN."""
 
 
-@dataclass(frozen=True, slots=True)
-class FewerWorkers:
+class FewerWorkers(msgspec.Struct, frozen=True):
     """TTOU."""
 
 
-@dataclass(frozen=True, slots=True)
-class EndAtOnce:
+class EndAtOnce(msgspec.Struct, frozen=True):
     """Nothing that this host does counts any more. text: why; code: the exit code."""
 
     code: int
@@ -163,59 +147,50 @@ class EndAtOnce:
 # The cluster's news, heard from the control log, the status topic and the answers of effects.
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotRead:
+class SnapshotRead(msgspec.Struct, frozen=True):
     """A committed record of the control log, in the log's order."""
 
     snapshot: Snapshot
 
 
-@dataclass(frozen=True, slots=True)
-class RecordUnread:
+class RecordUnread(msgspec.Struct, frozen=True):
     """The control log's newest record is none that a leader wrote: the last snapshot is to be written anew."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReportHeard:
+class ReportHeard(msgspec.Struct, frozen=True):
     """A record of the status topic, ours included, in the topic's order."""
 
     report: HostReport
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(msgspec.Struct, frozen=True):
     """We lead: this snapshot, which begins our term, is committed."""
 
     snapshot: Snapshot
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimLost:
+class ClaimLost(msgspec.Struct, frozen=True):
     """Another host claimed in the same moment, or no broker answered."""
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(msgspec.Struct, frozen=True):
     """The snapshot of that epoch, which we wrote, is committed."""
 
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class WriteLost:
+class WriteLost(msgspec.Struct, frozen=True):
     """Another host leads: what we wanted to write is not in the log and never will be."""
 
 
-@dataclass(frozen=True, slots=True)
-class SlotFenced:
+class SlotFenced(msgspec.Struct, frozen=True):
     """What earlier sessions of this slot have not committed, they never will. epoch: of the FenceSlot."""
 
     slot: SlotId
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """An operator wants something of the leader."""
 
     request: LeaderRequest
@@ -246,8 +221,7 @@ ClusterEvent = (
 Event = LocalEvent | ClusterEvent
 
 
-@dataclass(frozen=True, slots=True)
-class Spawn:
+class Spawn(msgspec.Struct, frozen=True):
     """Start a process in this slot; answer with WorkerStarted, or WorkerGone when there can be none.
 
     inventory: it says what lies on this host's disk. death: why the one before died, when an event may have done that.
@@ -258,8 +232,7 @@ class Spawn:
     death: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Confirm:
+class Confirm(msgspec.Struct, frozen=True):
     """Read the control log to its end from now; answer with WorkerConfirmed, after the SnapshotRead of all it has."""
 
     slot: Slot
@@ -267,30 +240,26 @@ class Confirm:
     session: int
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True):
     """Send a message to the worker in this slot."""
 
     slot: Slot
     message: Grant | Revoke | Follow | Lead | Drain
 
 
-@dataclass(frozen=True, slots=True)
-class AskStacks:
+class AskStacks(msgspec.Struct, frozen=True):
     """Let a worker print the stacks of its threads and tasks. slot None: let the coordinator print its own."""
 
     slot: Slot | None
 
 
-@dataclass(frozen=True, slots=True)
-class Kill:
+class Kill(msgspec.Struct, frozen=True):
     """SIGKILL: it works on stopped processes too. WorkerGone follows when the kernel says so."""
 
     slot: Slot
 
 
-@dataclass(frozen=True, slots=True)
-class Say:
+class Say(msgspec.Struct, frozen=True):
     """One line for the operator. traceback: of user code, as it stands."""
 
     level: Level
@@ -298,34 +267,29 @@ class Say:
     traceback: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Exit:
+class Exit(msgspec.Struct, frozen=True):
     """All processes are gone: end with this code."""
 
     code: int
 
 
-@dataclass(frozen=True, slots=True)
-class Publish:
+class Publish(msgspec.Struct, frozen=True):
     """Write this report to the status topic; lost ones are not missed, the next one says everything."""
 
     report: HostReport
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True):
     """Take over the leadership; answer with Claimed or ClaimLost, or EndAtOnce when the log is not ours to use."""
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(msgspec.Struct, frozen=True):
     """Commit this snapshot; answer with Written or WriteLost."""
 
     snapshot: Snapshot
 
 
-@dataclass(frozen=True, slots=True)
-class FenceSlot:
+class FenceSlot(msgspec.Struct, frozen=True):
     """Own the slot's transactional id for a moment; answer with SlotFenced. epoch: of the revocation that it is for."""
 
     slot: SlotId

@@ -8,7 +8,7 @@ Pure: what Kafka says comes in as events, what is to be written goes out as effe
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from streamcluster.errors import ExitCode
 from streamcluster.settings import Settings
@@ -26,8 +26,7 @@ from .report import Reporter, rows_seconds_of
 from .view import View
 
 
-@dataclass(slots=True)
-class Node:
+class Node(msgspec.Struct):
     """All that is decided on one host."""
 
     settings: Settings
@@ -44,7 +43,7 @@ class Node:
     # Whether the last record of our leadership is on its way, or done.
     is_abdicating: bool = False
     # Requests without an answer, by id.
-    requests: dict[str, LeaderRequest] = field(default_factory=dict)
+    requests: dict[str, LeaderRequest] = msgspec.field(default_factory=dict)
     # Whether the control log has this host under our instance, and whether it ever had.
     is_registered: bool = False
     was_registered: bool = False

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal
+
+import msgspec
 
 from streamcluster.ids import Slot, SlotId, TaskId
 from streamcluster.protocol.messages import TaskReport, WorkerFigures
@@ -33,8 +34,7 @@ _SHOWN: dict[SlotState, Literal["starting", "running", "stalled", "backing_off",
 }
 
 
-@dataclass(frozen=True, slots=True)
-class HostFacts:
+class HostFacts(msgspec.Struct, frozen=True):
     """What does not change while the app runs. started_at: on the machine's clock."""
 
     app: str
@@ -46,11 +46,10 @@ class HostFacts:
     started_at: float
 
 
-@dataclass(slots=True)
-class Rate:
+class Rate(msgspec.Struct):
     """How fast a count grows. seen: (when, count), oldest first, over the last `seconds` and one before them."""
 
-    seen: deque[tuple[float, int]] = field(default_factory=deque)
+    seen: deque[tuple[float, int]] = msgspec.field(default_factory=deque)
     seconds: float = RATE_SECONDS
 
     def per_second(self, now: float, count: int) -> float:
@@ -70,14 +69,13 @@ class Rate:
         return rate if now - self.seen[0][0] >= self.seconds else None
 
 
-@dataclass(slots=True)
-class Snapshots:
+class Snapshots(msgspec.Struct):
     """Makes snapshots, one after the other."""
 
     facts: HostFacts
-    events: dict[Slot, Rate] = field(default_factory=dict)
-    restored: dict[TaskId, Rate] = field(default_factory=dict)
-    positions: dict[TaskId, Rate] = field(default_factory=dict)
+    events: dict[Slot, Rate] = msgspec.field(default_factory=dict)
+    restored: dict[TaskId, Rate] = msgspec.field(default_factory=dict)
+    positions: dict[TaskId, Rate] = msgspec.field(default_factory=dict)
 
     def take(self, state: State) -> Status:
         """The newest snapshot, of this host's own slots and tasks; standbys are among the tasks."""

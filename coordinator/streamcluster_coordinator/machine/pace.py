@@ -7,7 +7,8 @@ tasks start, and each says so. What somebody waits for is planned at once all th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from ..records.report import HostReport, HostRows
 from ..records.status import TaskStatus
@@ -24,8 +25,7 @@ LOOK_SECONDS = 10.0
 LOOK_SECONDS_PER_TASK = 0.01
 
 
-@dataclass(frozen=True, slots=True)
-class Outlook:
+class Outlook(msgspec.Struct, frozen=True):
     """What a plan depends on; loads and lags move all the time, so they count when they mean something else.
 
     urgent: epochs, hosts that are dead, fences, requests. slots: what hosts say of their slots. rows: of their tasks.
@@ -36,15 +36,14 @@ class Outlook:
     rows: object
 
 
-@dataclass(slots=True)
-class Pace:
+class Pace(msgspec.Struct):
     """Of one term. tasks: how many the app has."""
 
     tasks: int
     planned: Outlook | None = None
     planned_at: float = float("-inf")
     # host -> the rows that were looked at last, and what of them a plan depends on.
-    standings: dict[str, tuple[HostRows, object]] = field(default_factory=dict)
+    standings: dict[str, tuple[HostRows, object]] = msgspec.field(default_factory=dict)
 
     def is_due(self, outlook: Outlook, now: float) -> bool:
         """Whether a plan from this would be another than the last one, and may be made now. True: it is made."""

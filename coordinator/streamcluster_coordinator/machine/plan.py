@@ -12,7 +12,6 @@ a task (docs/hosts.md, "Fencing"). Where tasks go is decided in streamcluster.pl
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -25,8 +24,7 @@ from ..records.snapshot import MOVES_KEPT, PLACES_MAX, HostEntry, Move, Snapshot
 from ..records.status import TaskStatus
 
 
-@dataclass(frozen=True, slots=True)
-class PlanFacts:
+class PlanFacts(msgspec.Struct, frozen=True):
     """What the plan is made from.
 
     reports: of the hosts that are alive, registered or not. rows: theirs. dead: hosts taken for dead.
@@ -37,18 +35,17 @@ class PlanFacts:
     tasks: tuple[TaskId, ...]
     stateless: frozenset[TaskId]
     reports: Mapping[str, HostReport]
-    rows: Mapping[str, HostRows] = field(default_factory=dict)
+    rows: Mapping[str, HostRows] = msgspec.field(default_factory=dict)
     dead: frozenset[str] = frozenset()
-    fenced: Mapping[SlotId, int] = field(default_factory=dict)
-    targets: Mapping[TaskId, SlotId] = field(default_factory=dict)
+    fenced: Mapping[SlotId, int] = msgspec.field(default_factory=dict)
+    targets: Mapping[TaskId, SlotId] = msgspec.field(default_factory=dict)
     out_of_time: frozenset[str] = frozenset()
     replicas: int | None = None
     lag_max: int = 10_000
     warmups_max: int = 4
 
 
-@dataclass(slots=True)
-class Draft:
+class Draft(msgspec.Struct):
     """The next snapshot in the making. epoch: the one it will have."""
 
     epoch: int

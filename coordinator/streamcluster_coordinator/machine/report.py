@@ -7,7 +7,8 @@ are told when they mean something new, and otherwise now and then: they are most
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from streamcluster.ids import Slot, TaskId
 from streamcluster.settings import Settings
@@ -27,8 +28,7 @@ def rows_seconds_of(settings: Settings, tasks: int) -> float:
     return max(settings.host_heartbeat, min(ROWS_SECONDS_MAX, tasks / ROWS_PER_SECOND))
 
 
-@dataclass(slots=True)
-class Reporter:
+class Reporter(msgspec.Struct):
     """Of one host. rows_seconds: as rows_seconds_of; every report has rows when that is the heartbeat."""
 
     settings: Settings

@@ -17,8 +17,9 @@ It must not know why a slot moves: the rules are in the other machine files.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal
+
+import msgspec
 
 from streamcluster.ids import Slot, TaskId
 from streamcluster.protocol.messages import Report
@@ -58,8 +59,7 @@ def fence_seconds(settings: Settings) -> float:
     return settings.drain_timeout * (1 + 2 * RELEASE_MARGIN)
 
 
-@dataclass(slots=True)
-class SlotProcess:
+class SlotProcess(msgspec.Struct):
     """One slot and the process in it."""
 
     slot: Slot
@@ -87,7 +87,7 @@ class SlotProcess:
     # Whether a process of ours has been ready: whoever had the slot before this coordinator is fenced.
     fenced: bool = False
     # What a process that died held: it may still be committed until the next one is ready, or the leader fences.
-    unfenced: set[TaskId] = field(default_factory=set)
+    unfenced: set[TaskId] = msgspec.field(default_factory=set)
     # The list of the last Follow and its epoch, and whether it has the on_leader work.
     told_follow: tuple[TaskId, ...] = ()
     told_follow_at: int = 0
@@ -95,7 +95,7 @@ class SlotProcess:
     # Whether it was said that it does not give tasks back.
     told_late: bool = False
     # Deaths within the crash loop's window, oldest first.
-    deaths: list[float] = field(default_factory=list)
+    deaths: list[float] = msgspec.field(default_factory=list)
     # How often in a row it backed off after crashes, and after a broker that was away.
     back_offs: int = 0
     broker_waits: int = 0
@@ -161,8 +161,7 @@ class SlotProcess:
         return self.state not in ("absent", "backing_off")
 
 
-@dataclass(slots=True)
-class Stop:
+class Stop(msgspec.Struct):
     """The end that everything goes to. deadline: when what is still there is killed."""
 
     code: int
@@ -171,8 +170,7 @@ class Stop:
     cut_short: bool = False
 
 
-@dataclass(slots=True)
-class State:
+class State(msgspec.Struct):
     """All that the machine knows. The other machine files are functions over it."""
 
     settings: Settings
@@ -183,25 +181,25 @@ class State:
     registered: bool = False
     # Whether another host could take our tasks.
     others: bool = False
-    places: dict[Slot, SlotProcess] = field(default_factory=dict)
+    places: dict[Slot, SlotProcess] = msgspec.field(default_factory=dict)
     # What the snapshot gives our slots.
-    placement: dict[TaskId, Slot] = field(default_factory=dict)
-    standbys: dict[TaskId, Slot] = field(default_factory=dict)
+    placement: dict[TaskId, Slot] = msgspec.field(default_factory=dict)
+    standbys: dict[TaskId, Slot] = msgspec.field(default_factory=dict)
     leader: Slot | None = None
     # What is so: tasks that were granted to a process and not given back by it or by the kernel (I1).
-    held: dict[TaskId, Slot] = field(default_factory=dict)
+    held: dict[TaskId, Slot] = msgspec.field(default_factory=dict)
     # Of those, the ones asked back, and since when.
-    revoking: dict[TaskId, float] = field(default_factory=dict)
+    revoking: dict[TaskId, float] = msgspec.field(default_factory=dict)
     # Tasks whose store a process may have open as a standby: from its Follow to an answer without them.
-    followed: dict[TaskId, Slot] = field(default_factory=dict)
+    followed: dict[TaskId, Slot] = msgspec.field(default_factory=dict)
     # What lies on our disk in nobody's hands: task -> sum of changelog offsets.
-    stored: dict[TaskId, int] = field(default_factory=dict)
+    stored: dict[TaskId, int] = msgspec.field(default_factory=dict)
     has_inventory: bool = False
     stop: Stop | None = None
     # When the hand-over to other hosts ends, finished or not; None: we are not leaving.
     leave_by: float | None = None
     # A rolling restart: slots that are still to be restarted, and the one that is.
-    roll: list[Slot] = field(default_factory=list)
+    roll: list[Slot] = msgspec.field(default_factory=list)
     rolling: Slot | None = None
     # Rolling restarts asked for so far; whoever asked learns from it that the request was heard.
     rolls: int = 0

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from streamcluster.outside import Unreadable
 
@@ -24,8 +25,7 @@ _TAIL_BYTES = len(_FIELD) + _HEX_BYTES + len(_END)
 Kind = Literal["report", "snapshot"]
 
 
-@dataclass(frozen=True, slots=True)
-class Signatures:
+class Signatures(msgspec.Struct, frozen=True):
     """Of one app. secret: None: there is none. required: what is not signed with it is not believed."""
 
     secret: Secret | None

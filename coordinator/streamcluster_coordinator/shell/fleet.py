@@ -17,10 +17,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerProcess
 from types import ModuleType
+
+import msgspec
 
 from .entry import FIRST_PRELOAD, GO, GROUP_SIGNALS, PRELOAD, PROBE_ENTRY, WORKER_ENTRY, end_group, enter
 
@@ -34,8 +35,7 @@ _INTERRUPT_SECONDS = 0.2
 _RETRY_PAUSES = (0.0, 0.01, 0.1)
 
 
-@dataclass(slots=True)
-class Process:
+class Process(msgspec.Struct):
     """One process of ours. sock: our end of its socketpair. pidfd: readable when it is gone."""
 
     process: ForkServerProcess

@@ -11,11 +11,14 @@ import os
 import socket
 import time
 from collections.abc import MutableMapping
-from dataclasses import dataclass, replace
 
+import msgspec
+from msgspec.structs import replace
+
+from ..number_words import count
 from ..records.status import Status
 from .loop import Presenter
-from .presentation import RestoreProgress, count
+from .presentation import RestoreProgress
 
 SOCKET_VARIABLE = "NOTIFY_SOCKET"
 # How often the manager wants to hear from us (microseconds), and which process it means.
@@ -27,8 +30,7 @@ _DIGITS_MAX = 20
 _NEVER = float("-inf")
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(msgspec.Struct, frozen=True):
     """What the manager knows. *_at: on the clock of `news`; uptime: of the snapshot that last fed the watchdog."""
 
     ready: bool = False

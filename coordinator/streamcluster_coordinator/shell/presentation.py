@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import TextIO
+
+import msgspec
 
 from streamcluster.config.logs import configure_logging, finish_logging
 from streamcluster.protocol.messages import LONG_EVENT
 
+from ..number_words import count, seconds
 from ..records.status import Status, TaskStatus, WorkerStatus
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
@@ -23,8 +25,7 @@ _BAR_CELLS = 24
 _SNAPSHOTS_PER_PROGRESS_LINE = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """One line: its level, its text, and the facts behind it for JSON.
 
     place: what it is about, where the text has more in it that changes: lines about one place are counted together.
@@ -32,7 +33,7 @@ class Change:
 
     level: str
     text: str
-    facts: dict[str, object] = field(default_factory=dict)
+    facts: dict[str, object] = msgspec.field(default_factory=dict)
     place: str = ""
 
 
@@ -138,24 +139,7 @@ def listed(tasks: list[str]) -> str:
     return f"{len(tasks)} tasks ({shown}{', ...' if len(tasks) > 8 else ''})"
 
 
-def count(number: float) -> str:
-    """A count as people read it: 950, 12,300, 1.2M."""
-    return f"{number / 1_000_000:.1f}M" if number >= 1_000_000 else f"{number:,.0f}"
-
-
-def seconds(number: float) -> str:
-    """A duration as people read it: 0.4 s, 12 s, 3 min 20 s, 2 h 5 min."""
-    if number < 10:
-        return f"{number:.1f} s"
-    minutes, rest = divmod(round(number), 60)
-    hours, minutes_left = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes_left} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-@dataclass(frozen=True, slots=True)
-class RestoreProgress:
+class RestoreProgress(msgspec.Struct, frozen=True):
     """How far all restores are. Records done and to do; eta: seconds of the slowest task, None when unknown."""
 
     tasks: int

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -49,20 +48,18 @@ SHOWN_CHARS_MAX = 8 * 1024 * 1024
 ODD_KEY_BYTES_MAX = 200
 
 
-@dataclass(slots=True)
-class _Found:
+class _Found(msgspec.Struct):
     """Where to look. stores: of the table's tasks that are here; away: why others of them cannot be read now.
 
     lag: records that the stores may be behind; None: they are the owner's.
     """
 
-    stores: dict[TaskId, TaskStore] = field(default_factory=dict)
-    away: list[str] = field(default_factory=list)
+    stores: dict[TaskId, TaskStore] = msgspec.field(default_factory=dict)
+    away: list[str] = msgspec.field(default_factory=list)
     lag: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Coder:
+class _Coder(msgspec.Struct, frozen=True):
     """keys: of JSON text, the bytes that it may stand for in the changelog, the likelier first."""
 
     keys: Callable[[bytes], list[bytes]]

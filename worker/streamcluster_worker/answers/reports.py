@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from streamcluster.engine.engine import Engine
 from streamcluster.ids import TaskId
@@ -32,8 +33,7 @@ _SHOWN: dict[State, TaskState] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Reports:
+class Reports(msgspec.Struct, frozen=True):
     """Makes the heartbeats of a worker, with everything that `streamcluster status` shows of it."""
 
     slot: int

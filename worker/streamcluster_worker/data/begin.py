@@ -7,9 +7,10 @@ again after a crash or a move, when the log's end is somewhere else (I11).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from logging import ERROR, WARNING
 from typing import Literal
+
+import msgspec
 
 from streamcluster.ahead import ahead_of
 from streamcluster.engine.values import Committed
@@ -18,8 +19,7 @@ from streamcluster.ids import TP
 Reset = Literal["earliest", "latest"]
 
 
-@dataclass(frozen=True, slots=True)
-class Past:
+class Past(msgspec.Struct, frozen=True):
     """What the app knows of its earlier days.
 
     begun: topic -> partitions that it had when the app began to read it: later ones were added. read: topic ->
@@ -39,16 +39,14 @@ class Past:
         return tp.partition < self.read.get(tp.topic, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Log:
+class Log(msgspec.Struct, frozen=True):
     """begin: the first offset that the log still has; end: the offset behind its last record."""
 
     begin: int
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Begin:
+class Begin(msgspec.Struct, frozen=True):
     """Where a partition begins.
 
     is_new: it was decided now, and is to be committed before anything is read. said: what became of records, for

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from streamcluster.engine.values import Committed
 from streamcluster.errors import BrokerUnreachable, StateIncompatible
@@ -29,8 +30,7 @@ def has_rows(store: TaskStore, tables: Iterable[str]) -> bool:
     return any(store.shard(table).scan(rows_max=1) for table in tables)
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(msgspec.Struct, frozen=True):
     """Where a task starts. has_committed: at least one of the positions is a committed one.
 
     new: those that were decided now. expired: partitions that had a position once. said: what became of records, with
@@ -40,7 +40,7 @@ class Start:
 
     positions: dict[TP, Committed]
     has_committed: bool
-    new: dict[TP, Begin] = field(default_factory=dict)
+    new: dict[TP, Begin] = msgspec.field(default_factory=dict)
     expired: tuple[TP, ...] = ()
     said: tuple[tuple[int, str], ...] = ()
     lost: str | None = None

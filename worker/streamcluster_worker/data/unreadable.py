@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from streamcluster.batch_end import BatchEnd
 from streamcluster.errors import UnreadableBatch
 from streamcluster.ids import TP
 
 
-@dataclass(slots=True)
-class PackedBatch:
+class PackedBatch(msgspec.Struct):
     """A batch of `tp` that begins at `first`. why: what the client says of it; end: the search for what is behind."""
 
     tp: TP

@@ -7,9 +7,10 @@ message; both ways give the same.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from operator import length_hint, methodcaller
 from typing import Any, Generic, TypeVar, overload
+
+import msgspec
 
 from streamcluster.batch import Batch, RecordHeaders
 from streamcluster.ids import TP
@@ -26,8 +27,7 @@ _ask_headers = methodcaller("headers")
 _NOT_UTF8 = "a header's name is not UTF-8"
 
 
-@dataclass(frozen=True, slots=True)
-class Instead:
+class Instead(msgspec.Struct, frozen=True):
     """What came in place of a record: an error; or the end of the partition, whose `offset` is the one to read next."""
 
     tp: TP

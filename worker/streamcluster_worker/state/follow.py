@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Protocol, TypeVar
+
+import msgspec
 
 from streamcluster.errors import BrokerUnreachable, StreamclusterError
 from streamcluster.ids import TaskId
@@ -53,8 +54,7 @@ class OpensStores(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(msgspec.Struct, frozen=True):
     """How far a standby is. lag: per changelog; restored, total: of the records that it was far behind by.
 
     store: None while it is not open. error: why it does not get on, None while it does.

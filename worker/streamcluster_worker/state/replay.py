@@ -12,8 +12,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from streamcluster.batch import Batch
 from streamcluster.errors import BrokerUnreachable, StreamclusterError
@@ -37,8 +38,7 @@ _ASIDE_SECONDS = 0.05
 _UNREADABLE_PAUSE_SECONDS = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(msgspec.Struct, frozen=True):
     """How a policy reads. name: of its thread.
 
     records_max, bytes_max: what is applied at once; idle_seconds: how long it waits for records before it looks at its

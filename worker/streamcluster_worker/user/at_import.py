@@ -15,10 +15,11 @@ import sysconfig
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
+
+import msgspec
 
 from streamcluster.processes import own_children
 
@@ -35,8 +36,7 @@ _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib"
 Trace = Callable[[FrameType, str, Any], Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(msgspec.Struct, frozen=True):
     """What a process has. descriptors: number -> what it is; threads: Python's; children: process ids."""
 
     descriptors: dict[int, str]
