@@ -22,6 +22,7 @@ NOT_QUICK = (
     "broker/test_broker.py",
     "broker/test_installation.py",
     "broker/test_quick_start.py",
+    "broker/test_storage.py",
     "cli/test_commands.py",
     "cli/test_demo.py",
     "cli/test_ended_import.py",

@@ -24,6 +24,8 @@ from .jars import as_numbers
 
 _CLUSTER_FILE = "cluster.json"
 _LOCK_FILE = "lock"
+# In a node's data: whose they are.
+META = "meta.properties"
 # Nodes that outlive a killed owner for a moment still hold the lock; the kernel is ending them.
 LOCK_PATIENCE_SECONDS = 5.0
 
@@ -93,7 +95,7 @@ def open_cluster(directory: Path, brokers: int, kafka: str) -> ClusterFile:
     """
     path = directory / _CLUSTER_FILE
     if not path.exists():
-        cluster = ClusterFile(kafka=kafka, cluster_id=_new_cluster_id(), brokers=brokers)
+        cluster = ClusterFile(kafka=kafka, cluster_id=new_uuid(), brokers=brokers)
         # Whole or not at all: half a file would make the directory unusable.
         fresh = path.with_suffix(".new")
         fresh.write_bytes(msgspec.json.encode(cluster))
@@ -123,7 +125,7 @@ def is_formatted(node_directory: Path, cluster: ClusterFile) -> bool:
     Raises:
         ConfigurationError: it was formatted for another cluster.
     """
-    meta = node_directory / DATA / "meta.properties"
+    meta = node_directory / DATA / META
     if not meta.exists():
         return False
     lines = dict(line.split("=", 1) for line in meta.read_text().splitlines() if "=" in line)
@@ -135,7 +137,8 @@ def is_formatted(node_directory: Path, cluster: ClusterFile) -> bool:
     return True
 
 
-def _new_cluster_id() -> str:
+def new_uuid() -> str:
+    """A fresh id of a cluster or a directory, as Kafka writes them."""
     while True:
         text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         # Kafka's tools would take a leading dash for an option.

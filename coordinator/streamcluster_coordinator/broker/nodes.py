@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
@@ -22,6 +21,7 @@ from .place import NodePlace
 from .process import NodeProcess
 from .readiness import wait_until_serving
 from .secured import Secured
+from .storage import format_storages
 
 STOP_SECONDS = 15.0
 
@@ -49,10 +49,8 @@ class Nodes(msgspec.Struct):
             process.write_files(server_properties(plan, everyone, self.secured))
             self.processes[id] = process
         unformatted = [one for one in self.processes.values() if not is_formatted(one.directory, cluster)]
-        with ThreadPoolExecutor(max(1, len(unformatted)), thread_name_prefix="broker-format") as pool:
-            extra = self.secured.format_arguments() if self.secured is not None else []
-            for _ in pool.map(lambda one: one.format_storage(cluster.cluster_id, extra), unformatted):
-                pass
+        extra = self.secured.format_arguments() if self.secured is not None else []
+        format_storages(unformatted, cluster.cluster_id, extra)
 
     def start(self, ids: Collection[int]) -> None:
         """Start these nodes and wait until they, and all that ran before, serve.
