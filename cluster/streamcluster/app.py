@@ -108,6 +108,9 @@ class App:
         replicas: int | None = None,
         internal: bool = False,
         config: Mapping[str, Any] | None = None,
+        max_out_of_orderness: Seconds | None = None,
+        max_ahead: Seconds | None = None,
+        idle_timeout: Seconds | None = None,
     ) -> Topic:
         """Describe a topic.
 
@@ -118,6 +121,7 @@ class App:
             key_serializer, value_serializer: codec names such as "json", "raw", "json|binary".
             partitions, retention (seconds), compacting, deleting, replicas, config: how the topic is created. Source
                 topics are created only when `internal` or `partitions` is given.
+            max_out_of_orderness, max_ahead, idle_timeout: of its event time; None: as the settings of these names say.
         """
         if bool(names) == bool(pattern):
             raise AppError("app.topic(): give one or more names, or pattern=.")
@@ -134,12 +138,15 @@ class App:
             key_serializer=key_serializer,
             value_serializer=value_serializer,
             partitions=partitions,
-            retention=None if retention is None else seconds_of(f"{what}: retention", retention),
+            retention=_seconds(what, "retention", retention),
             compacting=compacting,
             deleting=deleting,
             replicas=replicas,
             internal=internal,
             config={name: str(value) for name, value in (config or {}).items()},
+            max_out_of_orderness=_seconds(what, "max_out_of_orderness", max_out_of_orderness),
+            max_ahead=_seconds(what, "max_ahead", max_ahead),
+            idle_timeout=_seconds(what, "idle_timeout", idle_timeout),
         )
         self.topics.append(topic)
         return topic
@@ -345,3 +352,7 @@ class App:
 
 def _name_of(fun: Callable[..., Any]) -> str:
     return f"{getattr(fun, '__module__', '?')}.{getattr(fun, '__name__', repr(fun))}"
+
+
+def _seconds(what: str, name: str, value: Seconds | None) -> float | None:
+    return None if value is None else seconds_of(f"{what}: {name}", value)

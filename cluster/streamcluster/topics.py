@@ -82,6 +82,10 @@ class Topic:
     on_produce: Callable[..., None] | None = None
     # Of the topics that group_by makes: keys of any type come back, written as those of tables are.
     keeps_keys: bool = False
+    # Of its event time, in seconds; None: as the settings say.
+    max_out_of_orderness: float | None = None
+    max_ahead: float | None = None
+    idle_timeout: float | None = None
     _coders: Coders | None = None
 
     @property

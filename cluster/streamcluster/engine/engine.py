@@ -202,6 +202,8 @@ class Engine:
             self._rested()
 
         instance = Instance(unit, name, running.id, hand, self.clock, rested, self.recovery.report, self.caution)
+        if running.time is not None and (order := running.time.order(unit.name)) is not None:
+            instance.order_inputs(order)
         for table, view in views.items():
             instance.set_shard(self._tables[table].shard_var, view)
         return instance
@@ -315,7 +317,7 @@ class Engine:
                 size += source.backlog.added_bytes
         self.budget.fed(fed, size)
         if self.times.tasks:
-            # What came counts for those who are handed it now.
+            # For those who are handed it now.
             self.times.look(self.transaction.touched, self.moves)
 
     def advance(self, tp: TP, offset: int, *, is_all: bool = True) -> None:
@@ -326,10 +328,13 @@ class Engine:
         source = self._routes.get(tp)
         if source is not None:
             self.caution.ended(tp, offset)
-            if source.time is not None and is_all:
-                source.time.ended()
             source.advance(offset)
             self._touch(source.task)
+            if source.time is not None:
+                source.time.ended(is_all=is_all)
+                for reader in source.readers:
+                    reader.intake.wake()
+                self.times.look((source.task,), self.moves)
 
     def overfull(self, rewind: Callable[[dict[TP, int]], None]) -> set[TP]:
         """Which partitions must pause so that the worker stays within its settings; costs a look now and then.

@@ -15,6 +15,7 @@ from ..topology.units import AgentUnit, CloseUnit, ForwardUnit, Unit
 from .agent_body import run_agent
 from .clock import Clock, sleep
 from .close_body import close
+from .event_time.ordering import Ordering
 from .forward_body import forward
 from .hand import Hand
 from .intake import RunIntake
@@ -39,6 +40,7 @@ class Instance:
         "hand",
         "intake",
         "name",
+        "order",
         "task",
         "unit",
     )
@@ -109,6 +111,10 @@ class Instance:
     def set_shard(self, variable: contextvars.ContextVar[Any], shard: Any) -> None:
         """Give the coroutine its shard of one table."""
         self._context.run(variable.set, shard)
+
+    def order_inputs(self, order: Ordering) -> None:
+        """Have it take its events in the order of time."""
+        self.order = self.intake.order = order
 
     def start(self) -> None:
         """Run a fresh coroutine."""

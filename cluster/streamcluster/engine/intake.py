@@ -14,6 +14,7 @@ from collections.abc import Callable, Container, Hashable
 from ..current import Cursor, Run
 from ..ids import TP, TaskId
 from .clock import Clock
+from .event_time.ordering import Ordering
 from .hand import Hand
 from .killers import Caution
 
@@ -59,6 +60,7 @@ class RunIntake:
         "leave",
         "now",
         "only",
+        "order",
         "queue",
         "reader",
         "strict",
@@ -98,6 +100,8 @@ class RunIntake:
         self._strict_count = 0
         # While set, only this task's runs are handed out: an event of it is tried alone.
         self.only: TaskId | None = None
+        # Of several inputs, where something goes by event time.
+        self.order: Ordering | None = None
         # Runs were finished and not settled since.
         self.unsettled = False
         self.kept = cursor.kept
@@ -151,6 +155,10 @@ class RunIntake:
         run = self._next()
         assert run is not None
         self.queue.remove(run)
+        if self.order is not None:
+            if run.values and (count := self.order.count(run, self.queue)) < len(run.values):
+                self.queue.appendleft(run.cut(count))
+            self.order.entered()
         if self._single_left or self.strict or self._caution.suspects:
             run = self._single(run)
         self._caution.enter(self, self.cursor.owner, run)
@@ -165,6 +173,8 @@ class RunIntake:
     def _next(self) -> Run | None:
         """The run to hand out next."""
         if self.only is None and not self._caution.suspects:
+            if self.order is not None:
+                return self.order.first(self.queue)
             return self.queue[0] if self.queue else None
         runs = (run for run in self.queue if self.only is None or run.task == self.only)
         return self._caution.first(runs, self.wake) if self._caution.suspects else next(runs, None)
@@ -264,7 +274,9 @@ class RunIntake:
     @property
     def idle(self) -> bool:
         """Resting, with nothing queued that it may hand out."""
-        return self._waiter is not None and (not self.queue or self._stopped)
+        if self._waiter is None:
+            return False
+        return not self.queue or self._stopped or (self.order is not None and self._next() is None)
 
     def one_at_a_time(self, count: int = SINGLE_EVENTS) -> None:
         """Hand out so many events one at a time, from the one behind the event in hand on."""

@@ -83,11 +83,17 @@ def due_topic(due: Due, shard: CachedShard, settings: Settings) -> Topic:
 
 def bounds_of(settings: Settings, topic: Topic | None) -> TimeBounds:
     """How far a topic is trusted: as it says, or else as the settings do."""
+    own = topic or Topic(())
+    ahead = settings.max_ahead if own.max_ahead is None else own.max_ahead
     return TimeBounds(
-        out_of_orderness=_ms(settings.max_out_of_orderness),
-        ahead=None if settings.max_ahead is None else _ms(settings.max_ahead),
-        idle=_ms(settings.idle_timeout),
+        out_of_orderness=_ms(_first(own.max_out_of_orderness, settings.max_out_of_orderness)),
+        ahead=None if ahead is None else _ms(ahead),
+        idle=_ms(_first(own.idle_timeout, settings.idle_timeout)),
     )
+
+
+def _first(own: float | None, common: float) -> float:
+    return common if own is None else own
 
 
 def _ms(seconds: float) -> int:

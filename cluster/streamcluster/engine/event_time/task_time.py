@@ -15,6 +15,7 @@ from ..shards import Changes
 from ..values import Committed, TimeCommit
 from .due import DueSource
 from .operator_time import InputState, OperatorTime
+from .ordering import Ordering
 from .time_row import ROW_KEY, TimeRow, encode_row, row_of
 from .watermarks import Mark, PartitionTime, TimeBounds
 
@@ -42,7 +43,7 @@ class TaskTime:
     idle_after: see `OperatorTime`.
     """
 
-    __slots__ = ("_attached", "_clock", "_written", "operators", "partitions", "positions", "sources")
+    __slots__ = ("_attached", "_clock", "_units", "_written", "operators", "partitions", "positions", "sources")
 
     def __init__(
         self, plans: Collection[OperatorPlan], bounds: Callable[[str], TimeBounds], clock: Clock, idle_after: int | None
@@ -55,6 +56,7 @@ class TaskTime:
         self.sources: dict[TP, DueSource] = {}
         self.positions: dict[TP, Committed] = {}
         self._attached: dict[TP, SourcePartition] = {}
+        self._units = {plan.name: plan.inputs for plan in plans}
         self._written = {plan.name: _Written(plan.row) for plan in plans}
         for plan in plans:
             for tp in plan.inputs:
@@ -76,6 +78,16 @@ class TaskTime:
         if (source := self.sources.get(partition.tp)) is not None:
             source.partition = partition
         return source is not None
+
+    def order(self, unit: str) -> Ordering | None:
+        """In what order a coroutine of the unit takes its events; None: it has one input."""
+        inputs = {tp for units in self._units.values() for tp, names in units.items() if unit in names}
+        return Ordering(inputs, self._may_come, self._move) if len(inputs) > 1 else None
+
+    def _may_come(self, tp: TP) -> bool:
+        """Nobody knows that the log has no more, and nothing of it is held back."""
+        partition = self._attached[tp]
+        return partition.gate is None and not self.partitions[tp].is_at_end
 
     def _state(self, tp: TP, units: frozenset[str]) -> InputState:
         """How an input is now, for these units."""

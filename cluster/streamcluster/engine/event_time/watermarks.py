@@ -52,7 +52,7 @@ class _Seen:
 class PartitionTime:
     """Of one partition of one task. It knows no reader and no store."""
 
-    __slots__ = ("_base", "_clock", "_seen", "ahead_total", "bounds", "ended_at")
+    __slots__ = ("_base", "_clock", "_seen", "ahead_total", "bounds", "ended_at", "is_at_end")
 
     def __init__(self, bounds: TimeBounds, base: Mark, clock: Clock) -> None:
         """base: at the committed position."""
@@ -62,6 +62,8 @@ class PartitionTime:
         self._seen: deque[_Seen] = deque()
         # Since when all that the log has was read: of the engine's clock. None: there may be more.
         self.ended_at: float | None = None
+        # All that can be read was read.
+        self.is_at_end = False
         # Records too far in the future to move time.
         self.ahead_total = 0
 
@@ -80,7 +82,7 @@ class PartitionTime:
             times = [time - bounds.out_of_orderness for time in times]
         batch.watermarks = watermarks = list(islice(accumulate(times, max, initial=base), 1, None))
         self._seen.append(_Seen(batch.offsets, batch.timestamps, watermarks, wall))
-        self.ended_at = None
+        self._is_read_on()
 
     def at(self, position: int) -> Mark:
         """What is known of all records before this offset."""
@@ -99,11 +101,15 @@ class PartitionTime:
     def rewind(self) -> None:
         """Everything from the committed position on comes again."""
         self._seen.clear()
-        self.ended_at = None
+        self._is_read_on()
 
-    def ended(self) -> None:
-        """All that the log has was read."""
-        if self.ended_at is None:
+    def _is_read_on(self) -> None:
+        self.ended_at, self.is_at_end = None, False
+
+    def ended(self, *, is_all: bool) -> None:
+        """All that can be read was read. is_all: and all that the log has."""
+        self.is_at_end = True
+        if is_all and self.ended_at is None:
             self.ended_at = self._clock.now()
 
     def raise_to(self, watermark: int) -> None:
