@@ -201,3 +201,31 @@ def test_rows_that_stay_are_handled_once(lose_stores: bool) -> None:
         driver.send("events", key="a", value=1, timestamp=30)
         assert closed(driver) == [("a/10000", 1), ("a/20000", 2)]
         assert driver.table("views") == {"a/10000": 1, "a/20000": 2, "a/40000": 1}
+
+
+@pytest.mark.parametrize("steps", range(8))
+@pytest.mark.parametrize("lose_stores", [False, True])
+def test_a_crash_at_each_step_of_a_close_repeats_and_loses_nothing(steps: int, lose_stores: bool) -> None:
+    """Time moves, that is committed, rows come due, they are handled, that is committed: once, wherever it stops."""
+    counting = make_counting()
+    with Driver(counting.app) as driver:
+        for key in "abc":
+            driver.send("events", key=key, value=1, timestamp=1)
+        driver.logs.append("events", {"key": b"a", "value": b"1", "timestamp": 12_000}, 0.0)
+        for _ in range(steps):
+            driver.run(driver.worker.pump.step())
+        driver.crash(lose_stores=lose_stores)
+        assert closed(driver) == [("a/10000", 1), ("b/10000", 1), ("c/10000", 1)]
+        assert driver.table("views") == {"a/20000": 1}
+
+
+def test_a_test_may_say_what_time_it_is() -> None:
+    """Without a record, and that is committed as what records say."""
+    counting = make_counting()
+    with Driver(counting.app) as driver:
+        driver.send("events", key="a", value=1, timestamp=1)
+        driver.time(10)
+        assert closed(driver) == [("a/10000", 1)]
+        driver.crash(lose_stores=True)
+        driver.send("events", key="a", value=1, timestamp=2)
+        assert counting.late == [("a", 2_000)]

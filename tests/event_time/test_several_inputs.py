@@ -173,3 +173,20 @@ def test_one_agent_takes_two_topics_in_the_order_of_time() -> None:
         assert seen == [1, 5, 8, 11, 31, 32, 40]
         assert late == []
         assert driver.table("windows") == {"a/50000": 1}
+
+
+def test_it_is_said_which_input_holds_time_back() -> None:
+    """Where T is, and whom it waits for: an input with records that are not finished, or nobody."""
+    two = make_two()
+    with Driver(two.app) as driver:
+        (time,) = driver.worker.engine.times.tasks.values()
+        assert time.said() == (
+            "event time of windows: not known yet; it waits for left[0], of which no record is finished yet",
+        )
+        driver.send("left", key="a", value=1, timestamp=5)
+        (text,) = time.said()
+        assert text.startswith("event time of windows: 1970-01-01T00:00:05.000+00:00; all inputs are at their ends")
+        driver.logs.append("right", {"key": b"a", "value": b"1", "timestamp": 9_000}, 0.0)
+        driver.worker.engine.feed(driver.worker.reads.poll(lambda count: count))
+        (text,) = time.said()
+        assert text.endswith("it waits for right[0], of which no record is finished yet")

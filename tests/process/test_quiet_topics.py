@@ -25,6 +25,7 @@ def test_windows_of_a_quiet_topic_close_by_themselves_once_over_kill_9(
     run.until_running()
     send(bootstrap, f"{topic_prefix}in", [Row(f"k{number % KEYS}", b"v") for number in range(3 * KEYS)])
     out = f"{topic_prefix}out"
+    run.until(lambda status: all(is_at_end(task.figures.times) for task in status.tasks), "status says why it waits")
     before = run.pid_of()
     eventually(lambda: reader.count(out) > 0, 60, "the first windows come out")
     os.kill(before, signal.SIGKILL)
@@ -41,3 +42,8 @@ def test_windows_of_a_quiet_topic_close_by_themselves_once_over_kill_9(
 def total(reader: Reader, topic: str) -> int:
     """What all windows come to that were closed and committed."""
     return sum(int(row.value) for rows in reader.rows(topic).values() for row in rows if row.value is not None)
+
+
+def is_at_end(times: tuple[str, ...]) -> bool:
+    """Status says that nothing holds time back but that nothing comes."""
+    return len(times) == 1 and times[0].startswith("event time of windows: 2") and "at their ends" in times[0]

@@ -182,6 +182,7 @@ class TaskFigures(msgspec.Struct, frozen=True, kw_only=True):
     lag: records behind per source topic; restored/restore_total: records of its changelogs. Of a standby, lag is per
     changelog, LAG_UNKNOWN at first, and error says why it does not get on. stored: sum of the changelog offsets that
     the local store is at. said: what became of records when it was opened: deleted before they were read, for example.
+    times: where event time is, and what holds it back, a line for each operator.
     """
 
     positions: dict[str, Number] = {}
@@ -191,6 +192,7 @@ class TaskFigures(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     stored: Number = 0
     said: tuple[str, ...] = ()
+    times: tuple[str, ...] = ()
 
 
 class TaskReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -114,6 +114,12 @@ class Driver:
             self.run(self.worker.move_to(due))
         self.run(self.worker.move_to(end))
 
+    def time(self, seconds: float) -> None:
+        """Say that nothing earlier is to come, in seconds since the epoch: event time moves there without a record."""
+        self.run(self.worker.process(commit=True))
+        self.worker.engine.times.raise_to(round(seconds * 1000))
+        self.run(self.worker.process(commit=True))
+
     # Output
 
     def output(self, topic: Topic | str) -> list[Output]:

@@ -169,7 +169,7 @@ def _troubles(status: Status, *, shown: bool) -> Iterator[str]:
     for task in status.tasks:
         if task.figures.error is not None:
             yield f"task {task.task}: {task.figures.error}"
-        yield from (f"task {task.task}: {text}" for text in task.figures.said)
+        yield from (f"task {task.task}: {text}" for text in (*task.figures.said, *task.figures.times))
     yield from status.notes
     for host in status.hosts:
         if host.trouble is not None:

@@ -114,9 +114,9 @@ class Reports(msgspec.Struct, frozen=True):
             error = session.restorer.error(task) if session is not None else None
         else:
             recovery = self.engine.recovery
-            positions = {tp.topic: partition.committed.next_offset for tp, partition in running.partitions.items()}
+            positions = {tp.topic: partition.committed.next_offset for tp, partition in running.logs.items()}
             if session is not None:
-                ends = {tp.topic: session.source.end_offset(tp) for tp in running.partitions}
+                ends = {tp.topic: session.source.end_offset(tp) for tp in running.logs}
                 lag = {topic: max(0, end - positions[topic]) for topic, end in ends.items() if end is not None}
                 # What cannot be unpacked, while the end of it is looked for.
                 found = session.source.unreadable.items()
@@ -132,6 +132,7 @@ class Reports(msgspec.Struct, frozen=True):
             error=error or event,
             stored=stores.position(task) if stores is not None else 0,
             said=said,
+            times=() if running is None or running.time is None else running.time.said(),
         )
         return TaskReport(task=task, state="failing" if failing else _SHOWN[state], figures=figures)
 

@@ -16,6 +16,7 @@ from ..values import Committed, TimeCommit
 from .due import DueSource
 from .operator_time import InputState, OperatorTime
 from .ordering import Ordering
+from .said import said_of
 from .time_row import ROW_KEY, TimeRow, encode_row, row_of
 from .watermarks import Mark, PartitionTime, TimeBounds
 
@@ -132,6 +133,10 @@ class TaskTime:
         now, wall = self._clock.now(), round(self._clock.wall() * 1000)
         for operator in self.operators.values():
             operator.look(now, wall)
+
+    def said(self) -> tuple[str, ...]:
+        """What `status` shows: a line for each operator."""
+        return tuple([said_of(operator) for operator in self.operators.values()])
 
     # Commits
 
