@@ -38,7 +38,7 @@ class Lives:
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
-        self._tps = driver.worker._topology.source_partitions()
+        self._tps = driver.worker._topology.noted_partitions()
         self._buffer = bytearray(size_of(len(self._tps)))
         self.deaths = 0
         self._begin(None)

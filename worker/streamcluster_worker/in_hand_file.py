@@ -23,7 +23,7 @@ def open_in_hand(config: WorkerConfig) -> InHand:
 
     On a disk that refuses they are kept in memory: a record that kills the worker is then not found out.
     """
-    tps = config.topology.source_partitions()
+    tps = config.topology.noted_partitions()
     path = Path(config.state_dir) / DIRECTORY / str(config.slot)
     try:
         buffer = _mapped(path, size_of(len(tps)))

@@ -56,7 +56,7 @@ class Engine:
     settings: the app's when None.
     shares: what memory there is, and how it is split; as the settings say when None.
     process: what is asked how much it really takes; nothing when None.
-    in_hand: notes that outlive the process, of all that `topology.source_partitions` has; none that do when None.
+    in_hand: notes that outlive the process, of all that `topology.noted_partitions` has; none that do when None.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Engine:
         self._tables: dict[str, Table[object, object]] = {table.name: table for table in plan.tables}
         letters = next((topic for topic in topology.topics if topic.name == conf.dead_letters), None)
         self.recovery = Recovery(app, clock, self.tasks, self.changed, letter_bytes_max(conf, letters))
-        self.caution = Caution(in_hand or InHand.in_memory(topology.source_partitions()), clock)
+        self.caution = Caution(in_hand or InHand.in_memory(topology.noted_partitions()), clock)
         self._shared = self.recovery.shared = make_shared(
             plan, clock, self._rested, self._touch, self.recovery.report, self.outbox, self.caution
         )
@@ -239,7 +239,7 @@ class Engine:
     def _be_careful(self, running: RunningTask) -> None:
         """Find what may have killed this process's predecessor, and do not hand out again what is known to have."""
         suspects: dict[TP, int] = {}
-        for tp, partition in running.logs.items():
+        for tp, partition in running.partitions.items():
             killer = self.caution.open(tp, partition.committed.next_offset)
             if tp in self.caution.suspects:
                 suspects[tp] = self.caution.suspects[tp]
@@ -270,8 +270,8 @@ class Engine:
         self.transaction.leave(task)
         self.recovery.forget(task)
         self.times.tasks.pop(task, None)
-        for tp in running.logs:
-            del self._routes[tp]
+        for tp in running.partitions:
+            self._routes.pop(tp, None)
             self.caution.close(tp)
         # Nobody knows the task any more, so nobody else would: not if this is cancelled either.
         for instance in running.instances:
@@ -377,6 +377,7 @@ class Engine:
                     # Rows may be due now.
                     self._touch(cut.task)
                     for tp, (position, _) in cut.time.due.items():
+                        self.caution.committed(tp, position.next_offset)
                         self.recovery.aside.committed(tp, position.next_offset)
         self.budget.trim()
         self.step()

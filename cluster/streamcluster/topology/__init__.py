@@ -50,13 +50,17 @@ class AgentSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TableSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """One table: its changelog topic; partitions as asked for, else None; the topics its agents read."""
+    """One table: its changelog topic; partitions as asked for, else None; the topics its agents read.
+
+    due: what its rows that come due are read as (`units.Due.label`).
+    """
 
     name: str
     changelog: str
     partitions: int | None = None
     sources: tuple[str, ...] = ()
     help: str = ""
+    due: tuple[str, ...] = ()
 
 
 class Declared(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,11 +93,12 @@ class ResolvedTopic(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResolvedTable(msgspec.Struct, frozen=True, kw_only=True):
-    """A table with the task group that its shards live in."""
+    """A table with the task group that its shards live in. due: as of `TableSpec`."""
 
     name: str
     changelog: str
     group: int
+    due: tuple[str, ...] = ()
 
 
 class Topology(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,6 +122,11 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
     def source_partitions(self) -> list[TP]:
         """Every partition that a task reads, in order."""
         return [TP(topic, task.partition) for task in self.tasks() for topic in self.sources(task)]
+
+    def noted_partitions(self) -> list[TP]:
+        """What may be in hand when a process dies: every partition that a task reads, and rows that come due in it."""
+        due = [TP(name, number) for table in self.tables for name in table.due for number in range(table.group)]
+        return [*self.source_partitions(), *due]
 
     def unread(self) -> list[TP]:
         """Partitions that were added to topics which feed tables, and are not read."""

@@ -299,6 +299,7 @@ def _table_spec(app: App, table: Table[Any, Any], agents: list[AgentSpec], units
         partitions=table.partitions,
         sources=tuple(sorted(sources)),
         help=table.help,
+        due=tuple(unit.due.label for unit in units if unit.due is not None and unit.due.table is table),
     )
 
 

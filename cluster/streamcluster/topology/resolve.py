@@ -87,7 +87,7 @@ class _Resolution:
             topics=tuple(self._resolved(self.specs[name]) for name in sorted(self.specs)),
             agents=self.declared.agents,
             tables=tuple(
-                ResolvedTable(name=t.name, changelog=t.changelog, group=self._known(t.changelog))
+                ResolvedTable(name=t.name, changelog=t.changelog, group=self._known(t.changelog), due=t.due)
                 for t in sorted(self.declared.tables, key=lambda table: table.name)
             ),
         )
