@@ -299,3 +299,23 @@ def test_store_that_cannot_be_read_is_told_of_and_asked_again_later(
     asking(stores, use)
     with contextlib.suppress(CorruptStore):
         store.close()
+
+
+def test_windows_are_read_as_keys_and_spans(make_stores: Make) -> None:
+    """Rows of a windowed table are shown as [key, [start, end]] in seconds, and one is read by that."""
+    app = App("shop")
+    app.Table("seen", key_type=str, default=int).tumbling(60)
+    stores = make_stores()
+    stores[TASKS[1]].write({"seen": {b'["a",[0.0,60.0]]': b"3"}}, {})
+
+    async def use() -> None:
+        plan, _ = await freeze(app)
+        asker = Asker(plan, stores)
+        try:
+            assert list((await asker.ask(rows_max=10)).rows) == [('["a",[0.0,60.0]]', "3")]
+            assert [value for _, value in (await asker.ask(key='["a",[0,60]]')).rows] == ["3"]
+            assert "the key of a window is" in str((await asker.ask(key='"a"')).error)
+        finally:
+            asker.queries.end()
+
+    asyncio.run(use())

@@ -48,9 +48,27 @@ def _numbers(data: bytes, at: int) -> tuple[int, int]:
     return round(float(start) * 1000), round(float(end) * 1000)
 
 
-def rows_of(encoded_key: bytes) -> tuple[bytes, bytes]:
-    """Start and end of a scan over all windows of a key."""
-    return b"[" + encoded_key + _BETWEEN, b"[" + encoded_key + _BEHIND
+def rows_of(row_key: bytes) -> tuple[bytes, bytes]:
+    """Start and end of a scan over all windows of the key of a row."""
+    beginning = row_key[: row_key.rindex(_BETWEEN)]
+    return beginning + _BETWEEN, beginning + _BEHIND
+
+
+def shown(pair: Pair) -> Pair:
+    """Coders of keys as a person reads and writes them: (key, (start, end)) in seconds."""
+    encode, decode = windowed(pair)
+
+    def encode_shown(row: Any) -> bytes:
+        if not (isinstance(row, tuple) and len(row) == 2 and isinstance(row[1], tuple) and len(row[1]) == 2):
+            raise TypeError("the key of a window is [key, [start, end]], in seconds: '[\"a\", [0, 60]]'")
+        key, (start, end) = row
+        return encode((key, round(start * 1000), round(end * 1000)))
+
+    def decode_shown(data: bytes) -> Any:
+        key, start, end = decode(data)
+        return key, (start / 1000, end / 1000)
+
+    return encode_shown, decode_shown
 
 
 def _place(row_key: bytes, _value: bytes) -> bytes | None:

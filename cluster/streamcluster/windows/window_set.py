@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from ..current import cursor_var
 from ..events import Event
+from .keys import rows_of
 from .kinds import Session, Span, Window, is_over, window_of
 from .ports import KeepingTable, Shard, Time
 
@@ -166,8 +167,7 @@ class WindowSet:
         key, table = self._key, self._of.table
         if shard is None:
             return [((start, end), value) for (one, start, end), value in table.items() if one == key]
-        beginning = shard.row_key((key, 0, 0)).rpartition(b",[")[0]
-        rows = shard.scan(beginning + b",[", beginning + b",\\")
+        rows = shard.scan(*rows_of(shard.row_key((key, 0, 0))))
         return [((start, end), value) for (_, start, end), value in rows]
 
     @property

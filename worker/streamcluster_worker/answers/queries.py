@@ -29,6 +29,7 @@ from streamcluster.shown import json_of, key_reader
 from streamcluster.stores import StoreClosed, StoreFailed, TaskStore
 from streamcluster.topology import ResolvedTable, Topology
 from streamcluster.topology.units import Plan
+from streamcluster.windows.keys import shown
 
 from ..lifecycle import State
 from ..state.follow import Follower
@@ -171,6 +172,9 @@ class Queries:
                 table.value_type, table.value_serializer, migrate=table.migrate, **self._settings.codec_bounds
             )
             encode, read = key[0], key_reader(table.key_type, table.key_serializer)
+            if table.key_coding is not None:
+                key = shown(key)
+                encode, read = key[0], key_reader(None, None)
             self._coders[name] = _Coder(lambda text: [encode(one) for one in read(text)], key[1], value[1])
         return self._coders[name]
 
