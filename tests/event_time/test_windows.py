@@ -123,6 +123,36 @@ def test_windows_close_by_themselves_on_a_quiet_topic() -> None:
         assert closed_by(driver) == [("a", [0, 10, 1])]
 
 
+def test_minutes_are_summed_up_to_hours() -> None:
+    """What closes is of the last moment of its window, so the last minute of an hour is in that hour, and not late."""
+    app = App("hours")
+    events = app.topic("events", key_type=str, value_type=int)
+    minutes = app.Table("minutes", key_type=str, default=int).tumbling(60, grace=0)
+    hours = app.Table("hours", key_type=str, default=int).tumbling(3600, grace=0)
+    closed: list[Any] = []
+
+    @app.agent(events)
+    async def count(stream: Any) -> None:
+        async for page, number in stream.items():
+            minutes[page] += number
+
+    @minutes.on_close
+    def add(page: str, window: Window, number: int) -> None:
+        hours[page] += number
+
+    @hours.on_close
+    def close(page: str, window: Window, number: int) -> None:
+        closed.append((page, window, number))
+
+    with Driver(app) as driver:
+        for at in (1, 3590, 3600):
+            for page in "ab":
+                driver.send("events", key=page, value=1, timestamp=at, commit=False)
+        driver.send("events", key="a", value=1, timestamp=7300)
+        assert closed[:2] == [("a", (0, 3600), 2), ("b", (0, 3600), 2)]
+        assert hours.late_total == 0
+
+
 def test_expires_keeps_closed_windows_to_be_read() -> None:
     """A window that is closed, and can be read until it expires, takes no event any more and closes once."""
     made = counting(expires=60)
@@ -249,6 +279,21 @@ def test_merge_makes_sessions_of_any_values() -> None:
     """A function of two values is enough."""
     table = App("merges").Table("views", default=frozenset)
     assert table.session(10, merge=operator.or_).merged({1}, {2}) == {1, 2}
+
+
+def test_windows_that_nobody_was_seen_to_write_are_refused() -> None:
+    """What would neither be late nor close stops the app."""
+    app = App("hidden")
+    events = app.topic("events", key_type=str, value_type=int)
+    hidden = {"views": app.Table("views", key_type=str, default=int, partitions=1).tumbling(10)}
+
+    @app.agent(events)
+    async def count(stream: Any) -> None:
+        async for page, number in stream.items():
+            hidden["views"][page] += number
+
+    with Driver(app) as driver, pytest.raises(AppError, match="name the table by itself"):
+        driver.send("events", key="a", value=1, timestamp=1)
 
 
 # Which windows

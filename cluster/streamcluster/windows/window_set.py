@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 from ..current import cursor_var
+from ..errors import AppError
 from ..events import Event
 from .keys import rows_of
 from .kinds import Session, Span, Window, is_over, window_of
@@ -86,7 +87,12 @@ class WindowSet:
         if shard is None:
             shard = of.table.shard_to_write()
         at, time, cursor = of.at(), shard.time, cursor_var.get()
-        now = time.now(cursor) if time is not None and cursor is not None else at
+        if time is None or cursor is None:
+            raise AppError(
+                f"table {of.table.name!r}: it is not seen that its windows are written here, so nothing would close "
+                "them: name the table by itself in the agent's function, not as a part of an object."
+            )
+        now = time.now(cursor)
         if type(of.kind) is Session:
             self._apply_session(shard, at, now, fun, other)
             return self

@@ -57,6 +57,10 @@ class DueSource:
         """At this time rows are due before that place."""
         return time - self._due.delay_ms + self._due.is_inclusive
 
+    def _time_of(self, entry: bytes) -> int:
+        """What is made of a row is of its place; where that is an end that the row does not reach, of just before."""
+        return time_of(entry) - self._due.is_inclusive
+
     def waits(self, time: int) -> bool:
         """There may be rows to feed at this time."""
         return self._earliest < self._bound(time)
@@ -78,7 +82,7 @@ class DueSource:
 
     def _page(self, bound: int) -> Batch:
         entries: list[bytes] = []
-        places: list[int] = []
+        times: list[int] = []
         keys: list[bytes] = []
         values: list[bytes] = []
         size = 0
@@ -95,7 +99,7 @@ class DueSource:
                 # It was deleted meanwhile.
                 continue
             entries.append(place + key)
-            places.append(at)
+            times.append(self._time_of(place))
             keys.append(key)
             values.append(value)
             size += len(key) + len(value)
@@ -104,8 +108,8 @@ class DueSource:
         if entries:
             self._behind = entries[-1]
             self._entries.append((first, entries))
-        batch = Batch(self.tp, range(first, first + len(keys)), places, keys, values)
-        batch.watermarks = places
+        batch = Batch(self.tp, range(first, first + len(keys)), times, keys, values)
+        batch.watermarks = times
         return batch
 
     def _asked(self, data: bytes) -> bytes | None:
@@ -131,7 +135,7 @@ class DueSource:
         position = min([reader.position(self.tp) for reader in self.partition.readers])
         if position < self.partition.next_offset or self.waits(self.operator.committed):
             entry = self.entry_before(position)
-            return InputState(Mark(NO_TIME if entry is None else time_of(entry)))
+            return InputState(Mark(NO_TIME if entry is None else self._time_of(entry)))
         return InputState(Mark(self._bound(self.operator.committed) - 1), self.operator.idle_since)
 
     def committed(self, position: Committed, entry: bytes | None) -> None:
