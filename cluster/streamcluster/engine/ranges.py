@@ -69,7 +69,7 @@ class Layers(Written, Protocol):
 class Ranges:
     """The orders of one shard: that of its keys, and its indexes."""
 
-    __slots__ = ("_indexes", "_inflight", "_keys", "_noted", "_orders", "_shard", "_staged")
+    __slots__ = ("_indexed", "_indexes", "_inflight", "_keys", "_noted", "_orders", "_shard", "_staged")
 
     def __init__(self, shard: Layers, indexes: Sequence[Index]) -> None:
         self._shard = shard
@@ -83,6 +83,8 @@ class Ranges:
         self._keys: dict[bytes, int] = {}
         # The same in order: by key (None), and by each index that needs no values.
         self._orders: dict[str | None, list[bytes]] = {}
+        # Of each such index: how many of the keys are in it. Those that came since are put there when it is scanned.
+        self._indexed: dict[str, int] = {}
 
     # Scans
 
@@ -114,7 +116,7 @@ class Ranges:
         self._sync()
         index, shard = self._indexes[name], self._shard
         if index.by_key:
-            ordered, hidden = self._orders[name], self._keys
+            ordered, hidden = self._index_order(index), self._keys
         else:
             # A pass over all that is not committed. What was handed out and not changed is where the store has it.
             changes = shard.uncommitted()
@@ -146,6 +148,7 @@ class Ranges:
             self._noted = []
             self._keys = {}
             self._orders = {None: []} | {index.name: [] for index in self._indexes.values() if index.by_key}
+            self._indexed = dict.fromkeys(self._indexes, 0)
             self._add((*shard.staged, *shard.inflight))
         noted = [shard.dirty, shard.touched]
         for view in shard.views:
@@ -167,18 +170,25 @@ class Ranges:
             if key not in self._keys:
                 self._keys[key] = len(self._keys)
                 fresh.append(key)
-        for name, ordered in self._orders.items():
-            if name is None:
-                entries = fresh
-            else:
-                index = self._indexes[name]
-                entries = [entry for key in fresh if (entry := index.entry(key, b"")) is not None]
-            if len(entries) > INSERTS_MAX:
-                ordered += entries
-                ordered.sort()
-            else:
-                for entry in entries:
-                    insort(ordered, entry)
+        _insert(self._orders[None], fresh)
+
+    def _index_order(self, index: Index) -> list[bytes]:
+        """The order of an index that needs no values, with all keys that there are."""
+        ordered, count = self._orders[index.name], self._indexed[index.name]
+        if count < len(self._keys):
+            fresh = islice(reversed(self._keys), len(self._keys) - count)
+            _insert(ordered, [entry for key in fresh if (entry := index.entry(key, b"")) is not None])
+            self._indexed[index.name] = len(self._keys)
+        return ordered
+
+
+def _insert(ordered: list[bytes], entries: list[bytes]) -> None:
+    if len(entries) > INSERTS_MAX:
+        ordered += entries
+        ordered.sort()
+    else:
+        for entry in entries:
+            insort(ordered, entry)
 
 
 def _page_sizes(rows_max: int | None) -> Iterator[int]:
