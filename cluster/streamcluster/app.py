@@ -40,6 +40,7 @@ from .policies import ErrorPolicy
 from .settings import Settings, make_settings
 from .signals import Signal
 from .streams import Source, Stream
+from .table_sources import as_of_topic, feeder_of
 from .tables import Table as TableView
 from .topics import Topic
 
@@ -270,10 +271,12 @@ class App:
             self.streams = [new if stream is old else stream for stream in self.streams]
 
     @refuses(TABLE_ARGUMENTS, "app.Table")
-    def Table(self, name: str, **arguments: Any) -> TableView[Any, Any]:
+    def Table(self, name: str, *, source: Topic | None = None, **arguments: Any) -> TableView[Any, Any]:
         """Declare a table: a dict with one shard per partition, kept in the store and in a changelog topic.
 
         Args:
+            source: a topic whose newest value of each key it keeps, in an agent `{name}-source`; its types are those of
+                the topic. A record without a value deletes.
             default: called for missing keys; the result is stored once it is changed or assigned.
             key_type, value_type: for the codecs; None: any values that docs/values.md names.
             partitions: needed only when it cannot be seen from the agents which topics it lives with.
@@ -287,8 +290,12 @@ class App:
             raise AppError(f"table {name!r} is declared twice.")
         if not is_topic_name(name):
             raise AppError(f"app.Table({name!r}): use letters, digits, '.', '_' and '-': it names the changelog topic.")
+        if source is not None:
+            arguments = as_of_topic(name, source, arguments)
         table: TableView[Any, Any] = TableView(name, **arguments)
         self.tables[name] = table
+        if source is not None:
+            self._add_agent(feeder_of(table), source, f"{name}-source", 1, (), None, {})
         return table
 
     @overload

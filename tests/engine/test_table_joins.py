@@ -79,6 +79,34 @@ def test_left_join_keeps_what_has_no_entry(drive: Drive) -> None:
     assert pairs_of(driver) == [("u", ["early", None], 1), ("u", ["home", "Ann"], 2), (None, ["who", None], 3)]
 
 
+def test_table_of_a_topic_has_its_newest_values(drive: Drive) -> None:
+    """By the topic's types; a record without a value deletes, one without a key is nothing."""
+    app = App("source")
+    pages = app.Table("pages", source=app.topic("pages", key_type=str, value_type=bytes, value_serializer="raw"))
+    clicks = app.topic("clicks", key_type=str, value_type=str)
+    seen: list[tuple[str, bytes | None]] = []
+
+    @app.agent(clicks)
+    async def join(stream: Stream[str]) -> None:
+        async for click, page in stream.left_join(pages):
+            seen.append((click, page))
+
+    driver = drive(app, 2)
+    for value in (b"\xff old", b"\xff new"):
+        driver.send("pages", key="p", value=value)
+    driver.send("pages", key="q", value=b"gone")
+    driver.send("pages", key="q", value=None)
+    driver.send("pages", key=None, value=b"of nobody")
+    driver.crash(lose_stores=True)
+    for key in "pq":
+        driver.send("clicks", key=key, value=key)
+    assert seen == [("p", b"\xff new"), ("q", None)]
+    assert driver.table("pages") == {"p": b"\xff new"}
+    assert not driver.dead_letters()
+    with pytest.raises(AppError, match="no topic with one name"):
+        app.Table("wrong", source=app.topic(pattern="p.*"))
+
+
 def test_join_on_a_field_repartitions(drive: Drive) -> None:
     """Whatever the key of the click: it meets the entry of its field; further operators get the pair."""
     app = App("on")

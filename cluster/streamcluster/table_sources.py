@@ -1,0 +1,40 @@
+"""Tables of topics: what keeps the newest value of each key of a topic in a table."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from .errors import AppError
+from .streams import Stream
+from .tables import Table
+from .topics import Topic
+
+
+def as_of_topic(name: str, source: object, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of the table, with what the topic says of its keys and values.
+
+    Raises:
+        AppError: `source` is no topic with a name, or its records cannot be found again by their keys.
+    """
+    if not isinstance(source, Topic) or len(source.names) != 1:
+        raise AppError(f"table {name!r}: source={source!r} is no topic with one name: give app.topic(...).")
+    declared = {"key_type": source.key_type, "value_type": source.value_type}
+    if source.value_serializer is not None:
+        declared["value_serializer"] = source.value_serializer
+    return {**declared, **arguments}
+
+
+def feeder_of(table: Table[Any, Any]) -> Callable[[Stream[Any]], Awaitable[None]]:
+    """The body of the agent that reads the topic. A record without a value deletes; one without a key is nothing."""
+
+    async def feed(stream: Stream[Any]) -> None:
+        async for key, value in stream.items():
+            if key is None:
+                continue
+            if value is None:
+                table.pop(key, None)
+            else:
+                table[key] = value
+
+    return feed
