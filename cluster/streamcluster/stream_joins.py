@@ -22,7 +22,6 @@ from .times import PLACE_BYTES, place_of
 RIGHT, LEFT = b"0", b"1"
 # The first byte of its value.
 _MET, _WAITS = b"m", b"w"
-_DUE = "due"
 # Side, the end of a key, time and number.
 _KEY_BYTES_MIN = 1 + 2 + 2 * PLACE_BYTES
 
@@ -134,5 +133,7 @@ def buffer_table(name: str, span: Span) -> Table[bytes, bytes]:
         value_serializer="raw",
         help="events that may find partners",
     )
-    table.go_by(name, [Index(_DUE, PLACE_BYTES, place, by_key=True)])
+    # Of other bounds it is another index, built of the rows that are there and read from its start.
+    index = f"due-{span.before}-{span.after}-{span.grace}"
+    table.go_by(name, [Index(index, PLACE_BYTES, place, by_key=True)])
     return table

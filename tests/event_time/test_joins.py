@@ -215,6 +215,24 @@ def test_rows_are_deleted_when_no_partner_can_come(drive: Any) -> None:
     assert sum(value is not None for value in rows.values()) <= 7
 
 
+@pytest.mark.parametrize("within", [1000, 60_000])
+def test_bounds_may_be_changed(drive: Any, within: int) -> None:
+    """What waits goes by the new ones then: shorter or longer, it comes out once."""
+    before = drive(joining("outer", 10_000, 10_000, 0))
+    for number in (1, 2, 3):
+        before.send(LEFT, key=str(number), value=number, timestamp=number)
+    before.send(RIGHT, key="x", value=4, timestamp=12.5)
+    assert [one.value for one in before.output("pairs")] == [[1, None], [2, None]]
+    after = drive(joining("outer", within, within, 0))
+    after.worker.logs.logs.update(before.worker.logs.logs)
+    after.worker.committed.update(before.worker.committed)
+    after.crash(lose_stores=True)
+    after.send(RIGHT, key="3", value=5, timestamp=14)
+    after.send(LEFT, key="x", value=6, timestamp=200)
+    late = [[3, 5], [None, 4]] if within == 60_000 else [[3, None], [None, 4], [None, 5]]
+    assert sorted((one.value for one in after.output("pairs")[2:]), key=repr) == sorted(late, key=repr)
+
+
 def test_what_does_not_go_together_is_refused() -> None:
     """With what to do, where it is written or at the start."""
     app = App("refused")
