@@ -6,7 +6,6 @@ In memory they are (key, start, end) in milliseconds: flat, so that the engine t
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -37,14 +36,15 @@ def windowed(pair: Pair) -> Pair:
 
     def decode(data: bytes) -> tuple[Any, int, int]:
         at = data.rindex(_BETWEEN)
-        start, end = _numbers(data, at)
+        start, end = _span(data[at:])
         return decode_key(data[1:at]), start, end
 
     return encode, decode
 
 
-def _numbers(data: bytes, at: int) -> tuple[int, int]:
-    start, end = data[at + len(_BETWEEN) : -2].split(b",")
+@lru_cache(_TAILS)
+def _span(tail: bytes) -> tuple[int, int]:
+    start, end = tail[len(_BETWEEN) : -2].split(b",")
     return round(float(start) * 1000), round(float(end) * 1000)
 
 
@@ -72,10 +72,16 @@ def shown(pair: Pair) -> Pair:
 
 
 def _place(row_key: bytes, _value: bytes) -> bytes | None:
-    # A changelog may hold anything.
-    with suppress(ValueError, OverflowError):
-        return place_of(_numbers(row_key, row_key.rindex(_BETWEEN))[1])
-    return None
+    try:
+        return _place_of(row_key[row_key.rindex(_BETWEEN) :])
+    except (ValueError, OverflowError):
+        # A changelog may hold anything.
+        return None
+
+
+@lru_cache(_TAILS)
+def _place_of(tail: bytes) -> bytes:
+    return place_of(_span(tail)[1])
 
 
 END_INDEX = Index(BY_END, PLACE_BYTES, _place, by_key=True)
