@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from .checks import Seconds
 from .errors import AppError
-from .stream_joins import Span
+from .stream_joins import AsOf, Span
+from .tables import Table
+from .topics import Topic
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,22 @@ def span_of(what: str, bounds: Bounds, keeps_left: bool, keeps_right: bool) -> S
     if grace < 0:
         raise AppError(f"{what}: grace={bounds.grace!r} is negative.")
     return Span(before, after, grace, keeps_left, keeps_right)
+
+
+def as_of_bounds(what: str, table: Table[Any, Any], bounds: Bounds, keeps_left: bool) -> tuple[Topic, AsOf]:
+    """The topic whose versions a join with this table meets, and how.
+
+    Raises:
+        AppError: it keeps none, or bounds in time were given.
+    """
+    if table.source is None or table.history_ms is None:
+        raise AppError(
+            f"{what}({table.name!r}, as_of=True): the table keeps no versions: declare it with source= (its topic) and "
+            "history= (for how many seconds)."
+        )
+    if bounds != Bounds():
+        raise AppError(f"{what}(table): it takes no bounds in time: history= of the table says how far back it goes.")
+    return table.source, AsOf(table.history_ms, keeps_left)
 
 
 def _ms(what: str, value: object) -> int:

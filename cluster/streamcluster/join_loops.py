@@ -12,7 +12,7 @@ from .errors import AppError, Skip
 from .live_shards import LiveShard, LiveTime
 from .operators import Echo, Filter, Operator, Side, apply
 from .roads import Road
-from .stream_joins import LEFT, RIGHT, Span, arrive, due_row, key_of_row
+from .stream_joins import LEFT, RIGHT, Arriving, Out, key_of_row
 from .tables import Table
 
 # A number says first on which road an event came, then its offset: 2^48 of them are more than a partition ever has.
@@ -56,7 +56,7 @@ class LiveJoin:
             self._decode[at.side] = road.topic.coders.decode_value if is_raw else decode
             way = Way(before, at.side, None if is_raw else encode, number << _OFFSET_BITS, behind)
             self._roads.append((road, way))
-            self.span: Span = at.span
+            self.span: Arriving = at.span
             self.decode_key = road.topic.coders.decode_key
         self._ways: dict[str, list[Way]] = {}
 
@@ -77,9 +77,9 @@ class LiveJoin:
         met = None if partner is None else self._decode[other](partner)
         return (value, met) if side == LEFT else (met, value)
 
-    def alone(self, side: bytes, value: bytes) -> Pair:
-        """A row that has found no partner."""
-        return self.pair(side, self._decode[side](value), None)
+    def due_pair(self, out: Out) -> Pair:
+        """Of a row at its deadline."""
+        return self.pair(out.side, self._decode[out.side](out.value), out.partner)
 
     def behind(self) -> tuple[Operator, ...]:
         """The operators that pairs go through."""
@@ -121,11 +121,10 @@ async def pairs_through(intake: JoinIntake, join: LiveJoin) -> AsyncIterator[tup
 
 
 def _of_due_row(join: LiveJoin, shard: LiveShard, key: bytes | None, value: bytes) -> list[tuple[int, Pair]]:
-    """What comes out of a row at its deadline; it is deleted."""
+    """What comes out of a row at its deadline."""
     assert key is not None
-    row = due_row(key, value)
-    shard.discard(key)
-    return [(row.time, join.alone(row.side, row.value))] if row.waits else []
+    out = join.span.due(shard, key, value)
+    return [] if out is None else [(out.time, join.due_pair(out))]
 
 
 async def _of_event(
@@ -142,17 +141,16 @@ async def _of_event(
                 changed = await apply(way.before, value, (run, index))
             except Skip:
                 continue
-        if changed is None:
+        if changed is None and not (key is not None and join.span.counts_null(way.side)):
             continue
         if key is None:
             if join.span.keeps(way.side):
                 found.append((time, join.pair(way.side, changed, None)))
             continue
-        data = run.batch.values[at] if way.encode is None else way.encode(changed)
-        assert data is not None
+        data = run.batch.values[at] if way.encode is None or changed is None else way.encode(changed)
         number = way.number | run.offset(index)
         live = _time_of(join, shard)
-        met = arrive(join.span, shard, way.side, key, time, number, data, live.now(cursor))
+        met = join.span.arrive(shard, way.side, key, time, number, data, live.now(cursor))
         if met.alone:
             found.append((time, join.pair(way.side, changed, None)))
         elif not met.is_late:

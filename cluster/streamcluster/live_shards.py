@@ -71,8 +71,10 @@ class LiveShard(Protocol):
         """Remove the entries of a range of row keys; how many."""
         ...
 
-    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[Any, Any]]:
-        """Entries of a range of row keys, [start, end)."""
+    def scan(
+        self, start: bytes, end: bytes, *, reverse: bool = False, rows_max: int | None = None
+    ) -> Iterator[tuple[Any, Any]]:
+        """Entries of a range of row keys, [start, end). rows_max: no more will be taken."""
         ...
 
     def lend(self, key: Any, value: Any) -> None:

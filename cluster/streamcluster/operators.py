@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from .current import Run
 from .errors import Skip
 from .output import OutputRecord
-from .stream_joins import Span
+from .stream_joins import Arriving
 from .tables import Table
 from .topics import Topic
 
@@ -92,14 +92,14 @@ class StreamJoin:
     """Makes pairs of the values and those of another stream, by key and time (stream_joins.py)."""
 
     other: Chain
-    span: Span
+    span: Arriving
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
     """Where a road comes to a join: of its left stream, or of its right one."""
 
-    span: Span
+    span: Arriving
     side: bytes
 
 

@@ -13,17 +13,82 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .codecs.ordered_keys import ordered_key, split_ordered, time_range
+from .codecs.ordered_keys import key_range, ordered_key, split_ordered, time_range
 from .indexes import Index
 from .tables import Table
-from .times import PLACE_BYTES, place_of
+from .times import FOREVER, PLACE_BYTES, place_of
 
 # The side of a row, the first byte of its key: of what comes due together the right one comes first.
 RIGHT, LEFT = b"0", b"1"
 # The first byte of its value.
-_MET, _WAITS = b"m", b"w"
+_MET, _WAITS, _GONE = b"m", b"w", b"d"
 # Side, the end of a key, time and number.
 _KEY_BYTES_MIN = 1 + 2 + 2 * PLACE_BYTES
+
+
+class Rows(Protocol):
+    """What is kept: a table's shard, or a part of it."""
+
+    def scan(
+        self, start: bytes, end: bytes, *, reverse: bool = False, rows_max: int | None = None
+    ) -> Iterator[tuple[bytes, bytes]]: ...
+
+    def write(self, key: Any, value: Any) -> None: ...
+
+    def discard(self, key: Any) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """What an event has met. partners: their times and values, by time and arrival.
+
+    is_late: it is not kept, for it came after its deadline. alone: it comes out alone, now.
+    """
+
+    partners: list[tuple[int, bytes]]
+    is_late: bool = False
+    alone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Out:
+    """What comes of a row at its deadline: a pair with this partner, or alone (None)."""
+
+    side: bytes
+    time: int
+    value: bytes
+    partner: bytes | None
+
+
+class Arriving(Protocol):
+    """A kind of join."""
+
+    def keeps(self, side: bytes) -> bool:
+        """Rows of this side come out alone when they find no partner."""
+        ...
+
+    def counts_null(self, side: bytes) -> bool:
+        """An event of this side without a value means something."""
+        ...
+
+    def deadline(self, side: bytes, time: int) -> int:
+        """A row of this side and time comes due when T is beyond that."""
+        ...
+
+    def arrive(self, rows: Rows, side: bytes, key: bytes, time: int, number: int, value: bytes | None, now: int) -> Met:
+        """An event of this side has come: what it meets of the other one; it is kept for those that come later.
+
+        number: orders events of one side, key and time by their arrival. now: the time T of the join.
+        """
+        ...
+
+    def due(self, rows: Rows, row_key: bytes, row: bytes) -> Out | None:
+        """The deadline of a row has passed."""
+        ...
+
+    def index_name(self) -> str:
+        """Another one for other bounds."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,65 +115,104 @@ class Span:
             return time_range(RIGHT + key, time - self.before, time + self.after)
         return time_range(LEFT + key, time - self.after, time + self.before)
 
+    def counts_null(self, side: bytes) -> bool:
+        """No: it matches nothing."""
+        return False
 
-class Rows(Protocol):
-    """What is kept: a table's shard, or a part of it."""
+    def arrive(self, rows: Rows, side: bytes, key: bytes, time: int, number: int, value: bytes | None, now: int) -> Met:
+        """See `Arriving`. Partners that are closed are there until they are deleted."""
+        assert value is not None
+        other = RIGHT if side == LEFT else LEFT
+        start, end = self.partners(side, key, time)
+        partners: list[tuple[int, bytes]] = []
+        for row_key, row in [*rows.scan(start, end)]:
+            partner_time = split_ordered(row_key)[1]
+            if self.deadline(other, partner_time) < now:
+                continue
+            partners.append((partner_time, row[1:]))
+            if row[:1] == _WAITS:
+                rows.write(row_key, _MET + row[1:])
+        if self.deadline(side, time) < now:
+            return Met(partners, is_late=True, alone=not partners and self.keeps(side))
+        waits = not partners and self.keeps(side)
+        rows.write(ordered_key(side + key, time, number), (_WAITS if waits else _MET) + value)
+        return Met(partners)
 
-    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]: ...
+    def due(self, rows: Rows, row_key: bytes, row: bytes) -> Out | None:
+        """It is deleted, and comes out alone if it has met nobody."""
+        rows.discard(row_key)
+        if row[:1] != _WAITS:
+            return None
+        key, time, _ = split_ordered(row_key)
+        return Out(key[:1], time, row[1:], None)
 
-    def write(self, key: Any, value: Any) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Met:
-    """What an event has met. partners: their times and values, by time and arrival.
-
-    is_late: it is not kept, for it came after its deadline. alone: it comes out alone, now.
-    """
-
-    partners: list[tuple[int, bytes]]
-    is_late: bool = False
-    alone: bool = False
-
-
-def arrive(span: Span, rows: Rows, side: bytes, key: bytes, time: int, number: int, value: bytes, now: int) -> Met:
-    """An event of this side has come: what it meets of the other one; it is kept for those that come later.
-
-    number: orders events of one side, key and time by their arrival. now: the time T of the join.
-    """
-    other = RIGHT if side == LEFT else LEFT
-    start, end = span.partners(side, key, time)
-    partners: list[tuple[int, bytes]] = []
-    for row_key, row in [*rows.scan(start, end)]:
-        partner_time = split_ordered(row_key)[1]
-        if span.deadline(other, partner_time) < now:
-            # It is closed, and will be deleted.
-            continue
-        partners.append((partner_time, row[1:]))
-        if row[:1] == _WAITS:
-            rows.write(row_key, _MET + row[1:])
-    if span.deadline(side, time) < now:
-        return Met(partners, is_late=True, alone=not partners and span.keeps(side))
-    waits = not partners and span.keeps(side)
-    rows.write(ordered_key(side + key, time, number), (_WAITS if waits else _MET) + value)
-    return Met(partners)
+    def index_name(self) -> str:
+        """Of these bounds."""
+        return f"due-{self.before}-{self.after}-{self.grace}"
 
 
 @dataclass(frozen=True, slots=True)
-class DueRow:
-    """A row whose deadline has passed. waits: it comes out alone."""
+class AsOf:
+    """An event of the left side meets the right side's newest version of its key that is not later than the event.
 
-    side: bytes
-    key: bytes
-    time: int
-    value: bytes
-    waits: bool
+    It waits until no earlier version can come: until the join's time T has reached the event. Versions are kept for
+    `history`, in ms, after the next one has taken their place, and the newest for ever. A deletion is a version.
+    """
 
+    history: int
+    keeps_left: bool = False
 
-def due_row(row_key: bytes, row: bytes) -> DueRow:
-    """A row that comes due, from what the table has."""
-    key, time, _ = split_ordered(row_key)
-    return DueRow(key[:1], key[1:], time, row[1:], row[:1] == _WAITS)
+    def keeps(self, side: bytes) -> bool:
+        """Events without a version come out alone."""
+        return side == LEFT and self.keeps_left
+
+    def counts_null(self, side: bytes) -> bool:
+        """A version without a value is a deletion."""
+        return side == RIGHT
+
+    def deadline(self, side: bytes, time: int) -> int:
+        """An event's is when T has reached it; that of a version when those before it are not asked for any more."""
+        return time - 1 if side == LEFT else time + self.history
+
+    def arrive(self, rows: Rows, side: bytes, key: bytes, time: int, number: int, value: bytes | None, now: int) -> Met:
+        """See `Arriving`. A late event meets what is there; a version older than `history` is refused."""
+        if side == RIGHT:
+            if time + self.history < now:
+                return Met([], is_late=True)
+            rows.write(ordered_key(RIGHT + key, time, number), _GONE if value is None else _MET + value)
+            return Met([])
+        assert value is not None
+        if time > now:
+            rows.write(ordered_key(LEFT + key, time, number), _WAITS + value)
+            return Met([])
+        found = self._version(rows, key, FOREVER if time + self.history < now else time)
+        if found is None:
+            return Met([], is_late=True, alone=self.keeps_left)
+        return Met([(time, found)], is_late=True)
+
+    def _version(self, rows: Rows, key: bytes, time: int) -> bytes | None:
+        start, end = key_range(RIGHT + key)
+        if time != FOREVER:
+            start, end = time_range(RIGHT + key, -FOREVER, time)
+        for _, row in rows.scan(start, end, reverse=True, rows_max=1):
+            return None if row == _GONE else row[1:]
+        return None
+
+    def due(self, rows: Rows, row_key: bytes, row: bytes) -> Out | None:
+        """An event meets its version now; behind a version those before it go."""
+        side_key, time, _ = split_ordered(row_key)
+        side, key = side_key[:1], side_key[1:]
+        if side == LEFT:
+            rows.discard(row_key)
+            found = self._version(rows, key, time)
+            return Out(side, time, row[1:], found) if found is not None or self.keeps_left else None
+        for older, _ in [*rows.scan(key_range(side_key)[0], row_key)]:
+            rows.discard(older)
+        return None
+
+    def index_name(self) -> str:
+        """Of this history."""
+        return f"due-{self.history}"
 
 
 def key_of_row(row_key: bytes) -> bytes:
@@ -116,7 +220,7 @@ def key_of_row(row_key: bytes) -> bytes:
     return split_ordered(row_key)[0][1:]
 
 
-def buffer_table(name: str, span: Span) -> Table[bytes, bytes]:
+def buffer_table(name: str, span: Arriving) -> Table[bytes, bytes]:
     """The table of a join's rows, which goes by the join's time. name: of both."""
 
     def place(row_key: bytes, _value: bytes) -> bytes | None:
@@ -134,6 +238,5 @@ def buffer_table(name: str, span: Span) -> Table[bytes, bytes]:
         help="events that may find partners",
     )
     # Of other bounds it is another index, built of the rows that are there and read from its start.
-    index = f"due-{span.before}-{span.after}-{span.grace}"
-    table.go_by(name, [Index(index, PLACE_BYTES, place, by_key=True)])
+    table.go_by(name, [Index(span.index_name(), PLACE_BYTES, place, by_key=True)])
     return table

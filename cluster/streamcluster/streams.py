@@ -28,7 +28,7 @@ from .iteration import (
     values_through,
     values_with_table,
 )
-from .join_bounds import Bounds, span_of
+from .join_bounds import Bounds, as_of_bounds, span_of
 from .join_loops import LiveJoin
 from .leaving import LoopIterator
 from .loops import values_of_runs
@@ -156,6 +156,7 @@ class Stream(Generic[T]):
         other: Table[Any, Any] | Topic | Stream[Any],
         *,
         on: Any = None,
+        as_of: bool = False,
         within: Seconds | None = None,
         before: Seconds | None = None,
         after: Seconds | None = None,
@@ -170,6 +171,8 @@ class Stream(Generic[T]):
         Args:
             other: a table of the app, written by agents that read topics with as many partitions; or another stream.
             on: the entry's key, as `group_by` takes it, if that is not the event's own: it repartitions.
+            as_of: of a table with source= and history=: the entry as it was at the event's time. The event waits until
+                all of the table's topic up to then has come.
             within: before and after, both.
             before, after: may be 0, or negative.
             grace: how much later than its time an event of either stream may come, in seconds; 0 when left out.
@@ -177,7 +180,7 @@ class Stream(Generic[T]):
         Raises:
             AppError: the arguments do not go together.
         """
-        return self._join("join", other, on, Bounds(within, before, after, grace))
+        return self._join("join", other, on, Bounds(within, before, after, grace), as_of=as_of)
 
     inner_join = join
 
@@ -186,6 +189,7 @@ class Stream(Generic[T]):
         other: Table[Any, Any] | Topic | Stream[Any],
         *,
         on: Any = None,
+        as_of: bool = False,
         within: Seconds | None = None,
         before: Seconds | None = None,
         after: Seconds | None = None,
@@ -195,7 +199,8 @@ class Stream(Generic[T]):
 
         With a stream that is final: it comes once, when no partner can come any more. So `grace` must be said.
         """
-        return self._join("left_join", other, on, Bounds(within, before, after, grace), keeps_left=True)
+        bounds = Bounds(within, before, after, grace)
+        return self._join("left_join", other, on, bounds, keeps_left=True, as_of=as_of)
 
     def outer_join(
         self,
@@ -212,9 +217,22 @@ class Stream(Generic[T]):
         return self._join("outer_join", other, on, bounds, keeps_left=True, keeps_right=True)
 
     def _join(
-        self, name: str, other: Any, on: Any, bounds: Bounds, *, keeps_left: bool = False, keeps_right: bool = False
+        self,
+        name: str,
+        other: Any,
+        on: Any,
+        bounds: Bounds,
+        *,
+        keeps_left: bool = False,
+        keeps_right: bool = False,
+        as_of: bool = False,
     ) -> Stream[Any]:
         keyed = self if on is None else self.group_by(on)
+        if as_of:
+            if not isinstance(other, Table):
+                raise AppError(f"stream.{name}({other!r}, as_of=True): that is for tables.")
+            topic, versions = as_of_bounds(f"stream.{name}", other, bounds, keeps_left)
+            return keyed._derive(StreamJoin(_chain_of(f"stream.{name}", topic), versions))
         if isinstance(other, Table):
             if bounds != Bounds() or keeps_right:
                 raise AppError(f"stream.{name}(table): it takes no bounds in time, and a table has no events.")

@@ -72,6 +72,9 @@ class Table(Windowing, MutableMapping[K, V]):
         self.help = help
         # Orders of its rows beside that of their keys, for what the engine builds on it.
         self.indexes: tuple[Index, ...] = ()
+        # The topic that it is made of, and how long what was in it before is kept, in ms.
+        self.source: Topic | None = None
+        self.history_ms: int | None = None
         # The operator whose event time it goes by, for the same; none: "".
         self.timed = ""
         # What is done with rows that come due by that.
@@ -85,6 +88,10 @@ class Table(Windowing, MutableMapping[K, V]):
         """Decorator: call `fun()` (sync or async) in a worker each time a shard of this table has been restored."""
         self.recover_callbacks.append(fun)
         return fun
+
+    def feed_from(self, source: Topic, history_ms: int | None) -> None:
+        """Make it a table of a topic: what is called before the app is started."""
+        self.source, self.history_ms = source, history_ms
 
     def go_by(self, operator: str, indexes: Sequence[Index] = (), closings: Sequence[Closing] = ()) -> None:
         """Make it a table of an operator that goes by event time: what is called before the app is started."""
