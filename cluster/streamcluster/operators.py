@@ -9,7 +9,8 @@ from types import CoroutineType
 from typing import Any, Protocol
 
 from .current import Run
-from .errors import Skip
+from .deduplication import Deduplicate
+from .errors import AppError, Skip
 from .output import OutputRecord
 from .stream_joins import Arriving
 from .tables import Table
@@ -103,7 +104,7 @@ class Side:
     side: bytes
 
 
-Operator = Processor | Filter | Echo | GroupBy | Merge | TableJoin | StreamJoin | Side
+Operator = Processor | Filter | Echo | GroupBy | Merge | TableJoin | Deduplicate | StreamJoin | Side
 
 
 # Where a value comes from: the run, and its index there. None: no record is behind it.
@@ -140,6 +141,14 @@ async def apply(operators: tuple[Operator, ...], value: Any, place: Place, echoe
                     await topic.give(record)
         elif isinstance(operator, TableJoin):
             value = operator.pair(None if place is None else place[0].key(place[1]), value)
+        elif isinstance(operator, Deduplicate):
+            name = None if operator.by is None or value is None else operator.by(value)
+            if inspect.isawaitable(name):
+                name = await name
+            if place is None:
+                raise AppError("stream.deduplicate() needs the keys and the times of events: use a topic's stream.")
+            if not operator.is_first(name, *place):
+                raise Skip
     return value
 
 

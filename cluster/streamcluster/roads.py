@@ -9,12 +9,15 @@ all of them to one topic, where a road begins anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
+from .deduplication import Deduplicate
 from .errors import AppError
 from .operators import Chain, GroupBy, Merge, Operator, Side, StreamJoin
 from .stream_joins import LEFT, RIGHT
+from .tables import Table
 from .topics import Topic
 
 
@@ -85,3 +88,18 @@ def ways_of(roads: list[Road]) -> tuple[Operator, ...] | Roads:
     ):
         return roads[0].operators
     return Roads(roads)
+
+
+def deduplicating(roads: list[Road]) -> list[Deduplicate]:
+    """The operators on them that keep what they have seen, each once."""
+    found = [operator for road in roads for operator in road.operators if isinstance(operator, Deduplicate)]
+    return list({id(operator): operator for operator in found}.values())
+
+
+def with_rows(roads: list[Road], tables: Sequence[Table[Any, Any]]) -> list[Road]:
+    """The roads whose operators know where they keep what they have seen. tables: as `deduplicating` has them."""
+    bound: dict[int, Operator] = {
+        id(operator): replace(operator, rows=table)
+        for operator, table in zip(deduplicating(roads), tables, strict=True)
+    }
+    return [Road(road.topic, tuple(bound.get(id(one), one) for one in road.operators)) for road in roads]

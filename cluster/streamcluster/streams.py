@@ -11,7 +11,8 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
 
-from .checks import Seconds, check_callable, check_count
+from .checks import Seconds, check_callable, check_count, seconds_of
+from .deduplication import Deduplicate
 from .errors import AppError, NotOffered
 from .events import Destination, Event, current_event
 from .faust_names import STREAM, names_what_is_missing
@@ -34,7 +35,7 @@ from .leaving import LoopIterator
 from .loops import values_of_runs
 from .models import field_getter, field_name, field_owner
 from .operators import Echo, Filter, GroupBy, Merge, Operator, Processor, StreamJoin, TableJoin
-from .roads import is_join, roads_to_loop, ways_of
+from .roads import deduplicating, is_join, roads_of, roads_to_loop, ways_of, with_rows
 from .tables import Table
 from .topics import Topic, topic_of
 
@@ -137,6 +138,22 @@ class Stream(Generic[T]):
         topic = topic_of("stream.through", channel)
         return self._derive(GroupBy(label=topic.name, key=None, through=topic))
 
+    def deduplicate(self, *, by: Any = None, within: Seconds) -> Stream[T]:
+        """Only the first event of each key and id, and of what comes again those that are further apart in time.
+
+        An event is dropped when one with the same key and id went on whose timestamp is up to `within` seconds earlier
+        or later, and event time is no more than that beyond it. Events without a key or an id all go on. What went on
+        is kept until then in a table of the agent, which is committed with its events.
+
+        Args:
+            by: the id: a field reference (`Order.id`), or a sync or async function of the value; None: the key is.
+            within: in seconds.
+        """
+        getter = None if by is None else field_getter(by) or by
+        if getter is not None:
+            check_callable("stream.deduplicate(): by", getter)
+        return self._derive(Deduplicate(getter, round(seconds_of("stream.deduplicate(): within", within) * 1000)))
+
     # Other streams, and tables
 
     @property
@@ -146,10 +163,9 @@ class Stream(Generic[T]):
 
     def combine(self, *others: Topic | Stream[Any]) -> Stream[Any]:
         """The events of all these streams, those of each in their order: in an agent, whose operators follow."""
-        return self._derive(Merge(tuple(_chain_of("stream.combine", other) for other in others)))
+        return self._derive(Merge(tuple(_chain_of("stream.combine, or &", other) for other in others)))
 
-    def __and__(self, other: Topic | Stream[Any]) -> Stream[Any]:
-        return self._derive(Merge((_chain_of("stream & other", other),)))
+    __and__ = combine
 
     def join(
         self,
@@ -297,6 +313,11 @@ class Stream(Generic[T]):
         """The intake to read, and the operators behind the last repartition: those of all events, or by topic."""
         if takes and any(isinstance(operator, StreamJoin) for operator in self.operators):
             raise NotOffered("take() over a join of two streams is not there yet: let the agent send the pairs on.")
+        if takes and self.source.topics and deduplicating(roads_of(self, lambda roads, group_by: roads[0].topic)):
+            raise NotOffered(
+                "take() behind deduplicate: what it has seen would be committed before the batch. Let an agent send "
+                "what goes on to a topic that another one takes."
+            )
         if self.source.is_probe:
             raise Probed(self)
         if self.source.intake is None:
@@ -304,6 +325,8 @@ class Stream(Generic[T]):
             raise AppError(f"stream over {self.source.label}: {text}")
         self.source.intake.begin()
         roads = roads_to_loop(self, self.source.roads)
+        if deduplicating(roads):
+            roads = with_rows(roads, self.source.tables[is_join(roads) :])
         if is_join(roads):
             return self.source.intake, LiveJoin(roads, self.source.tables[0])
         return self.source.intake, ways_of(roads)

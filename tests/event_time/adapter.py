@@ -19,7 +19,7 @@ from .folds import Fold
 Row = list[Any]
 MakeStore = Callable[[App], Callable[[TaskId, list[str]], TaskStore]]
 # What this adapter builds. Of windows, those kinds.
-OPS = frozenset({"stream", "window", "cogroup", "suppress"})
+OPS = frozenset({"stream", "window", "cogroup", "suppress", "deduplicate"})
 KINDS = frozenset({"tumbling", "hopping", "session"})
 # So long that records by themselves do not move time: in cases that say it.
 _NEVER = 10.0**9
@@ -64,6 +64,8 @@ class Played:
             self._outputs[name] = self.app.topic(f"out-{name}", key_serializer="json", partitions=1)
             if node["op"] in ("window", "cogroup"):
                 self._build(name, node)
+            elif node["op"] == "deduplicate":
+                self._deduplicate(name, node)
         for name, node in case["nodes"].items():
             if node["op"] == "suppress":
                 windows = self._tables[node["from"]]
@@ -85,6 +87,22 @@ class Played:
         sources = node["from"] if node["op"] == "cogroup" else [[node["from"], None]]
         for source, template in sources:
             self._read(name, table, source, partial(added, fold, template), updates=node["emit"] == "update")
+
+    def _deduplicate(self, name: str, node: dict[str, Any]) -> None:
+        output, wanted = self._outputs[name], node.get("id", "{k}")
+
+        def identity(_value: Any) -> Any:
+            event = current_event()
+            assert event is not None
+            return event.key if wanted == "{k}" else wanted["const"]
+
+        async def forward(stream: Any) -> None:
+            firsts = stream.deduplicate(by=identity if "id" in node else None, within=node["within"] / 1000)
+            async for event in firsts.events():
+                at = round(event.message.timestamp * 1000)
+                await output.send(key=event.key, value=row_of((event.value, at), None))
+
+        self.app.agent(self._topics[node["from"]], name=name)(forward)
 
     def _windowed(self, table: Table[Any, Any], node: dict[str, Any], fold: Fold) -> WindowedTable:
         common = {"grace": node["grace"] / 1000}

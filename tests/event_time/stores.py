@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
 from streamcluster import App
 from streamcluster.ids import TaskId
 from streamcluster.stores import TaskStore
+from streamcluster.topology.declare import freeze
 from streamcluster_worker.state.memory import Memory
 from streamcluster_worker.state.rocks import RocksStore
 
@@ -19,8 +21,10 @@ def make_rocks(directory: Path) -> MakeStore:
     memory = Memory(1 << 20, 1 << 20)
 
     def of_app(app: App) -> Callable[[TaskId, list[str]], TaskStore]:
+        plan, _ = asyncio.run(freeze(app))
+        indexes = {table.name: table.indexes for table in plan.tables}
+
         def make(task: TaskId, tables: list[str]) -> TaskStore:
-            indexes = {table.name: table.indexes for table in app.tables.values()}
             return RocksStore.open(directory / f"{task.group}-{task.partition}", tables, memory, indexes=indexes)
 
         return make

@@ -27,7 +27,6 @@ SOUND = [
 SKIPPED = {
     "asof_join": 3,
     "changes": 5,
-    "deduplicate": 10,
     "global_table": 5,
     "sliding": 8,
     "stream_join": 24,

@@ -7,10 +7,11 @@ import re
 from typing import Any
 
 from ..app import App
+from ..deduplication import seen_table
 from ..errors import AppError, NotOffered
 from ..operators import Chain, GroupBy, Merge, Processor, Side, StreamJoin, TableJoin
 from ..policies import ErrorPolicy
-from ..roads import Road, roads_of
+from ..roads import Road, deduplicating, roads_of
 from ..stream_joins import buffer_table
 from ..tables import Table
 from ..topics import Topic
@@ -96,6 +97,31 @@ def stream_join_of(app: App, name: str, roads: list[Road]) -> Table[Any, Any] | 
     return buffer_table(f"{name}-join", sides[0][1].span)
 
 
+def seen_tables_of(name: str, roads: list[Road]) -> tuple[Table[Any, Any], ...]:
+    """The tables in which the loop of `name` keeps what its `deduplicate` have seen, in the order of the roads.
+
+    Raises:
+        NotOffered: one stands where an event can come to it twice, or what comes is no event.
+    """
+    sides: dict[int, bytes] = {}
+    for road in roads:
+        side = next((operator for operator in road.operators if isinstance(operator, Side)), None)
+        if side is None:
+            continue
+        for operator in deduplicating([road]):
+            if road.operators.index(operator) > road.operators.index(side):
+                raise NotOffered(f"{name!r}: deduplicate behind a join: do it to both streams before they are joined.")
+            if sides.setdefault(id(operator), side.side) != side.side:
+                raise NotOffered(
+                    f"{name!r} joins a deduplicated stream with itself: call deduplicate once for each side."
+                )
+    found = enumerate(deduplicating(roads), 1)
+    return tuple(
+        seen_table(f"{name}-deduplicate" + (f"-{number}" if number > 1 else ""), operator.within_ms)
+        for number, operator in found
+    )
+
+
 def _keys(app: App, topic: Topic) -> str:
     """How keys of the topic are written. Text and bytes are the same."""
     serializer = "json" if topic.keeps_keys else topic.key_serializer or app.conf.key_serializer
@@ -117,6 +143,8 @@ def _check_join(app: App, name: str, topic: Topic, table: Table[Any, Any]) -> No
 
 def _check_regroup(name: str, roads: list[Road]) -> None:
     """Refuse what would be sent on as something else than it is."""
+    if deduplicating(roads):
+        raise NotOffered(f"{name!r}: group_by or through behind deduplicate: do it first, then deduplicate.")
     for road in roads:
         if any(isinstance(operator, (TableJoin, Side)) for operator in road.operators):
             raise NotOffered(

@@ -19,16 +19,17 @@ from ..agents import Agent
 from ..ahead import METADATA_BYTES_MAX, chars_max
 from ..app import App
 from ..checks import check_topic_name
-from ..errors import AppError
+from ..errors import AppError, NotOffered
 from ..operators import Chain
 from ..policies import policy_of
+from ..roads import deduplicating
 from ..streams import Probed, Source, Stream
 from ..tables import Table
 from ..times import Closing
 from ..topics import Topic
 from ..windows.windowed import WindowedTable
 from . import AgentSpec, Declared, TableSpec, TopicSpec, Topology
-from .chains import compile_chain, names_of, partners_of, stream_join_of, tables_joined
+from .chains import compile_chain, names_of, partners_of, seen_tables_of, stream_join_of, tables_joined
 from .limits import DEAD_LETTER_BYTES_MAX, limits_of
 from .timed import timed_by, with_time_tables
 from .units import AgentUnit, CloseUnit, Due, ForwardUnit, Plan, SharedStream, Unit
@@ -62,9 +63,11 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
         if (rows := stream_join_of(app, agent.name, roads)) is not None:
             due = Due(rows, rows.indexes[0].name, is_inclusive=False)
             unit = replace(unit, tables=(rows,), timed=(*timed, rows.timed), due=due)
+        if seen := seen_tables_of(agent.name, roads):
+            unit = replace(unit, tables=(*unit.tables, *seen), timed=(*unit.timed, *timed_by(seen)))
         units += [*forwards, unit]
         specs.append(_agent_spec(app, agent, inputs, tables_joined(app, agent.name, roads)))
-    for table in app.tables.values():
+    for table in [*app.tables.values(), *(table for unit in units for table in unit.tables)]:
         for closing in table.closings:
             close = _close_unit(app, table, closing)
             units.append(close)
@@ -77,6 +80,8 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
         forwards, roads = compile_chain(name, stream, policy, repartitions)
         if len(roads) > 1:
             raise AppError(f"{stream.source.label} is combined with another stream: read it in an agent.")
+        if deduplicating(roads):
+            raise NotOffered(f"{stream.source.label} is deduplicated: read it in an agent.")
         topic, joined = roads[0].topic, tables_joined(app, name, roads)
         units += forwards
         shared.append(SharedStream(name, stream, topic, policy))
