@@ -287,6 +287,7 @@ class App:
             changelog_topic: a name; `{app id}-{name}-changelog` by default.
             extra_topic_configs: for the changelog topic.
             on_recover: called after each restore of a shard.
+            ttl: an entry is deleted so long after its last write, in seconds of event time (docs/event-time.md).
             migrate: makes a value of a row that is none of the table's types any more (docs/values.md).
             help: a line for `streamcluster tables`.
         """

@@ -67,6 +67,10 @@ class LiveShard(Protocol):
         """Remove an entry that exists."""
         ...
 
+    def expire(self, data: bytes) -> None:
+        """Remove the entry of a row key, unless it is being written: then it counts as written."""
+        ...
+
     def delete_range(self, start: bytes | None = None, end: bytes | None = None, *, rows_max: int | None = None) -> int:
         """Remove the entries of a range of row keys; how many."""
         ...

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
-from .checks import check_callable, check_count, check_migrate, check_topic_name
+from .checks import Seconds, check_callable, check_count, check_migrate, check_topic_name, seconds_of
 from .current import cursor_var
 from .errors import AppError
 from .faust_names import TABLE, names_what_is_missing
@@ -47,6 +47,7 @@ class Table(Windowing, MutableMapping[K, V]):
         extra_topic_configs: dict[str, Any] | None = None,
         on_recover: Callable[..., Any] | None = None,
         migrate: Callable[[Any], V] | None = None,
+        ttl: Seconds | None = None,
         help: str = "",
     ) -> None:
         if default is not None:
@@ -83,6 +84,11 @@ class Table(Windowing, MutableMapping[K, V]):
         self.key_coding: Callable[[KeyCoders], KeyCoders] | None = None
         self.shard_var: ContextVar[LiveShard] = ContextVar(f"streamcluster_table_{name}")
         self.local: LocalShards | None = None
+        # How long after its last write an entry is deleted; None: never.
+        self.ttl_ms: int | None = None
+        if ttl is not None:
+            self.ttl_ms = round(seconds_of(f"table {name!r}: ttl", ttl) * 1000)
+            self.go_by(name)
 
     def on_recover(self, fun: Callable[..., Any]) -> Callable[..., Any]:
         """Decorator: call `fun()` (sync or async) in a worker each time a shard of this table has been restored."""

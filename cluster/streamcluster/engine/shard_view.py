@@ -82,6 +82,20 @@ class ShardView:
         """Remove `key`, without a look whether it is there."""
         self._remove(key)
 
+    def expire(self, data: bytes) -> None:
+        """Remove the entry of a row key, unless it was written since the last cut.
+
+        What another event has been handed, and may change in place yet, counts as written now.
+        """
+        shard = self._shard
+        key = shard.coder.identity(shard.coder.decode_key(data))
+        if key in shard.dirty or any(key in view.dirty for view in shard.views) or shard.is_changed(key):
+            return
+        if key in self.objects and any(key in view.touched for view in shard.views):
+            self.write(key, self.objects[key])
+        else:
+            self._remove(key)
+
     def _remove(self, key: Any) -> None:
         self._shard.memory.forget(key)
         self._shard.drop_object(key)

@@ -163,7 +163,7 @@ class RunningTask:
         self.settle()
         encoded = {name: changes for name, shard in self.shards.items() if (changes := shard.encoded_changes())}
         if self.time is not None:
-            encoded |= self.time.changes()
+            encoded |= self.time.changes(encoded)
         return encoded
 
     def cut(self, encoded: Encoded, *, all_offsets: bool = False) -> TaskCommit:

@@ -31,7 +31,7 @@ from ..windows.windowed import WindowedTable
 from . import AgentSpec, Declared, TableSpec, TopicSpec, Topology
 from .chains import compile_chain, names_of, partners_of, seen_tables_of, stream_join_of, tables_joined
 from .limits import DEAD_LETTER_BYTES_MAX, limits_of
-from .timed import timed_by, with_time_tables
+from .timed import timed_by, times_of_expiring, with_time_tables
 from .units import AgentUnit, CloseUnit, Due, ForwardUnit, Plan, SharedStream, Unit
 
 PROBE_SECONDS_MAX = 10.0
@@ -67,7 +67,8 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
             unit = replace(unit, tables=(*unit.tables, *seen), timed=(*unit.timed, *timed_by(seen)))
         units += [*forwards, unit]
         specs.append(_agent_spec(app, agent, inputs, tables_joined(app, agent.name, roads)))
-    for table in [*app.tables.values(), *(table for unit in units for table in unit.tables)]:
+    expiring = times_of_expiring(app.tables.values(), units)
+    for table in [*app.tables.values(), *expiring, *(table for unit in units for table in unit.tables)]:
         for closing in table.closings:
             close = _close_unit(app, table, closing)
             units.append(close)
@@ -86,7 +87,7 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
         units += forwards
         shared.append(SharedStream(name, stream, topic, policy))
         specs.append(AgentSpec(name=name, topics=names_of(topic), tables=joined, help="read in an @app.task"))
-    tables = [*app.tables.values(), *(table for unit in units for table in unit.tables)]
+    tables = [*app.tables.values(), *expiring, *(table for unit in units for table in unit.tables)]
     plan = with_time_tables(Plan(tuple(units), tuple(shared), tuple(app.tasks), tuple(tables)))
     for topic in [*app.topics, *plan.topics()]:
         topic.compile(app.conf)

@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
 from ..errors import AppError
+from ..expiry import times_name, times_of
 from ..tables import Table
-from .units import Plan
+from .units import Plan, Unit
 
 
 def timed_by(tables: Iterable[Table[Any, Any]]) -> tuple[str, ...]:
     """The operators that these tables belong to."""
     return tuple(sorted({table.timed for table in tables if table.timed}))
+
+
+def times_of_expiring(tables: Collection[Table[Any, Any]], units: Iterable[Unit]) -> list[Table[Any, Any]]:
+    """The internal tables of those whose entries expire.
+
+    Raises:
+        AppError: nothing would ever expire.
+    """
+    timed = {name for unit in units for name in unit.timed}
+    expiring = [table for table in tables if table.ttl_ms is not None]
+    for table in expiring:
+        if table.key_coding is not None:
+            raise AppError(f"table {table.name!r}: windows go by grace= and expires=: leave ttl= out.")
+        if table.timed not in timed:
+            raise AppError(
+                f"table {table.name!r}: no agent is seen to use it, so nothing moves the time that ttl= goes by: name "
+                "the table in the agent, or in a function that it calls."
+            )
+        if any(times_name(table.name) == other.name for other in tables):
+            raise AppError(f"table {times_name(table.name)!r}: the times of {table.name!r} are kept under this name.")
+    return [times_of(table) for table in expiring]
 
 
 def time_table_name(operator: str) -> str:

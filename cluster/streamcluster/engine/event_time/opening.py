@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 
+from ...expiry import times_name
 from ...ids import TP, TaskId
 from ...settings import Settings
 from ...stores import StoreFailed
@@ -19,6 +20,7 @@ from .due import DueSource
 from .task_time import OperatorPlan, TaskTime
 from .time_row import ROW_KEY, TimeRow, decode_row
 from .watermarks import TimeBounds
+from .written import Written
 
 
 def open_time(
@@ -46,6 +48,9 @@ def open_time(
     for unit in plan.units:
         if unit.due is not None and unit.due.table.timed in here and unit.due.table.name in shards:
             _add_source(time, unit.due, task, shards, rows[unit.due.table.timed])
+    for table in plan.tables:
+        if table.ttl_ms is not None and table.timed in here:
+            time.expiring.append(Written(table.name, shards[times_name(table.name)], time.operators[table.timed]))
     return time
 
 

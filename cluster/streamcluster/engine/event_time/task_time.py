@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,6 +19,7 @@ from .ordering import Ordering
 from .said import said_of
 from .time_row import ROW_KEY, TimeRow, encode_row, row_of
 from .watermarks import Mark, PartitionTime, TimeBounds
+from .written import Written
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,17 @@ class TaskTime:
     idle_after: see `OperatorTime`.
     """
 
-    __slots__ = ("_attached", "_clock", "_units", "_written", "operators", "partitions", "positions", "sources")
+    __slots__ = (
+        "_attached",
+        "_clock",
+        "_units",
+        "_written",
+        "expiring",
+        "operators",
+        "partitions",
+        "positions",
+        "sources",
+    )
 
     def __init__(
         self, plans: Collection[OperatorPlan], bounds: Callable[[str], TimeBounds], clock: Clock, idle_after: int | None
@@ -56,6 +67,8 @@ class TaskTime:
         # Of due rows, and where they begin.
         self.sources: dict[TP, DueSource] = {}
         self.positions: dict[TP, Committed] = {}
+        # Of tables whose entries expire: when they were written.
+        self.expiring: list[Written] = []
         self._attached: dict[TP, SourcePartition] = {}
         self._units = {plan.name: plan.inputs for plan in plans}
         self._written = {plan.name: _Written(plan.row) for plan in plans}
@@ -140,10 +153,13 @@ class TaskTime:
 
     # Commits
 
-    def changes(self) -> dict[str, Changes]:
-        """The rows of the next cut, for the internal tables: behind what is finished now."""
+    def changes(self, encoded: Mapping[str, Changes]) -> dict[str, Changes]:
+        """The rows of the next cut, for the internal tables: behind what is finished now. encoded: those of others."""
         self._move()
         found: dict[str, Changes] = {}
+        for written in self.expiring:
+            if changes := encoded.get(written.table):
+                found[written.times.name] = written.note(changes, round(self._clock.wall() * 1000))
         for name, operator in self.operators.items():
             row = self._row(operator)
             before = self._written[name]
