@@ -54,7 +54,7 @@ class BrokerUnreachable(StreamclusterError):
 
 
 class StateIncompatible(StreamclusterError):
-    """Local or remote state belongs to another app, cluster or partition count."""
+    """Local or remote state belongs to another app, cluster, partition count or kind of windows."""
 
     exit_code = ExitCode.STATE_INCOMPATIBLE
 

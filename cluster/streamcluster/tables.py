@@ -6,7 +6,7 @@ once per coroutine (and per run for streams that see several partitions). It doe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -78,6 +78,8 @@ class Table(Windowing, MutableMapping[K, V]):
         self.history_ms: int | None = None
         # The operator whose event time it goes by, for the same; none: "".
         self.timed = ""
+        # What of that must not change while there are rows: name -> value. It is kept with the operator's time.
+        self.definition: dict[str, int | str] = {}
         # What is done with rows that come due by that.
         self.closings: list[Closing] = []
         # What makes the coders of its rows' keys of those of `key_type`; None: they are the same.
@@ -99,9 +101,16 @@ class Table(Windowing, MutableMapping[K, V]):
         """Make it a table of a topic: what is called before the app is started."""
         self.source, self.history_ms = source, history_ms
 
-    def go_by(self, operator: str, indexes: Sequence[Index] = (), closings: Sequence[Closing] = ()) -> None:
+    def go_by(
+        self,
+        operator: str,
+        indexes: Sequence[Index] = (),
+        closings: Sequence[Closing] = (),
+        definition: Mapping[str, int | str] | None = None,
+    ) -> None:
         """Make it a table of an operator that goes by event time: what is called before the app is started."""
         self.timed = operator
+        self.definition = dict(definition or {})
         self.indexes += tuple(indexes)
         self.closings += closings
 

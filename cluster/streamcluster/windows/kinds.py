@@ -106,6 +106,17 @@ class Session:
 Kind = Hopping | Days | Session
 
 
+def definition_of(kind: Kind) -> dict[str, int | str]:
+    """What makes it what it is, by the names of the arguments, in ms."""
+    match kind:
+        case Hopping():
+            return {"size": kind.size, "step": kind.step, "offset": kind.offset}
+        case Days():
+            return {"size": kind.days * DAY_MS, "tz": kind.zone.key or "", "offset": kind.offset}
+        case Session():
+            return {"gap": kind.gap}
+
+
 def is_over(kind: Kind, end: int, grace: int, now: int) -> bool:
     """A window that ends there takes no event any more when the operator's time is `now`."""
     over = end + kind.reach + grace

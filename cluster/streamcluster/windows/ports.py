@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Protocol
 
@@ -80,7 +80,13 @@ class KeepingTable(Protocol):
         """That of the running task; AppError where there is none."""
         ...
 
-    def go_by(self, operator: str, indexes: Sequence[Index] = (), closings: Sequence[Closing] = ()) -> None:
+    def go_by(
+        self,
+        operator: str,
+        indexes: Sequence[Index] = (),
+        closings: Sequence[Closing] = (),
+        definition: Mapping[str, int | str] | None = None,
+    ) -> None:
         """Make it a table of an operator that goes by event time."""
         ...
 

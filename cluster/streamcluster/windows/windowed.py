@@ -16,7 +16,7 @@ from ..models import field_getter
 from ..times import Closing
 from ..topics import Topic
 from .keys import BY_END, END_INDEX, windowed
-from .kinds import Hopping, Kind, Session, Span, Window, window_of
+from .kinds import Hopping, Kind, Session, Span, Window, definition_of, window_of
 from .late import LateEvents
 from .ports import KeepingTable
 from .window_set import WindowSet
@@ -79,7 +79,7 @@ class WindowedTable:
         self._at: Callable[[Cursor], int] = _event_time
         self._handler: Callable[..., Any] | None = None
         table.code_keys(windowed)
-        table.go_by(table.name, [END_INDEX])
+        table.go_by(table.name, [END_INDEX], definition={**definition_of(kind), "grace": self.grace})
         self._set_closings()
 
     # What an event's time is

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 
+from ...errors import StateIncompatible
 from ...expiry import times_name
 from ...ids import TP, TaskId
 from ...settings import Settings
@@ -31,13 +32,22 @@ def open_time(
     shards: Mapping[str, CachedShard],
     clock: Clock,
 ) -> TaskTime | None:
-    """What the task knows of time when it begins over a restored store; None: nothing in it goes by event time."""
+    """What the task knows of time when it begins over a restored store; None: nothing in it goes by event time.
+
+    Raises:
+        StateIncompatible: a table has rows that were judged by another definition of its windows.
+    """
     topics = topology.sources(task)
     here = [name for name in plan.timed() if time_table_name(name) in shards]
     if not here:
         return None
     rows = {name: _row(shards[time_table_name(name)]) for name in here}
-    plans = [OperatorPlan(name, _inputs(plan, name, topics, task), rows[name]) for name in here]
+    definitions = {table.name: table.definition for table in plan.tables}
+    for name, row in rows.items():
+        _refuse_change(name, {} if row is None else row.definition, definitions.get(name, {}))
+    plans = [
+        OperatorPlan(name, _inputs(plan, name, topics, task), rows[name], definitions.get(name, {})) for name in here
+    ]
     declared = {name: topic for name in topics for unit in plan.units if (topic := input_named(unit, name)) is not None}
 
     def bounds(topic: str) -> TimeBounds:
@@ -60,6 +70,23 @@ def _row(shard: CachedShard) -> TimeRow | None:
     with suppress(StoreFailed):
         data = shard.read_store(shard.store.get, ROW_KEY)
     return decode_row(data)
+
+
+def _refuse_change(table: str, before: dict[str, int | str], now: dict[str, int | str]) -> None:
+    """What is closed and what is open was decided by `before`: by another one windows would close twice, or never."""
+    if before and before != now:
+        raise StateIncompatible(
+            f"table {table!r} has windows of {_words(before)}, and now the app says {_words(now) or 'no windows'}. Put "
+            "that back, or give the table another name, under which it begins empty; or start the whole app from "
+            "nothing: `streamcluster reset --offsets --topics` deletes what is stored."
+        )
+
+
+def _words(definition: dict[str, int | str]) -> str:
+    return ", ".join(
+        f"{name}={repr(value) if isinstance(value, str) else f'{value / 1000:g} s'}"
+        for name, value in definition.items()
+    )
 
 
 def _inputs(plan: Plan, operator: str, topics: list[str], task: TaskId) -> dict[TP, frozenset[str]]:

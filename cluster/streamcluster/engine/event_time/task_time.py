@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from ...ids import TP
@@ -24,19 +24,24 @@ from .written import Written
 
 @dataclass(frozen=True, slots=True)
 class OperatorPlan:
-    """An operator in one task. inputs: partition -> the units that read it for the operator; row: what is committed."""
+    """An operator in one task. inputs: partition -> the units that read it for the operator; row: what is committed.
+
+    definition: of its table.
+    """
 
     name: str
     inputs: dict[TP, frozenset[str]]
     row: TimeRow | None
+    definition: dict[str, int | str]
 
 
 @dataclass(slots=True)
 class _Written:
-    """What was last written of an operator, and for which time a commit was asked for."""
+    """What was last written of an operator, for which time a commit was asked for, and what is written each time."""
 
     row: TimeRow | None = None
     wanted: int = NO_TIME
+    definition: dict[str, int | str] = field(default_factory=dict)
 
 
 class TaskTime:
@@ -71,7 +76,7 @@ class TaskTime:
         self.expiring: list[Written] = []
         self._attached: dict[TP, SourcePartition] = {}
         self._units = {plan.name: plan.inputs for plan in plans}
-        self._written = {plan.name: _Written(plan.row) for plan in plans}
+        self._written = {plan.name: _Written(plan.row, definition=plan.definition) for plan in plans}
         for plan in plans:
             for tp in plan.inputs:
                 marks = [one.row.mark(tp.topic) for one in plans if one.row is not None]
@@ -171,7 +176,7 @@ class TaskTime:
     def _row(self, operator: OperatorTime) -> TimeRow:
         marks = {tp: self.partitions[tp].at(self._position(tp)) for tp in operator.inputs if tp in self.partitions}
         own = {tp: self._due_position(tp) for tp, source in self.sources.items() if source.operator is operator}
-        return row_of(operator.finished, marks, own)
+        return row_of(operator.finished, marks, own, self._written[operator.name].definition)
 
     def _position(self, tp: TP) -> int:
         return self._attached[tp].position().next_offset

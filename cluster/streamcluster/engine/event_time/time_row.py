@@ -16,12 +16,14 @@ class TimeRow(msgspec.Struct, frozen=True, kw_only=True):
     """time: T; inputs: topic -> (watermark, last timestamp, read at) at the committed position, all in ms.
 
     due: source of due rows -> (offset to go on at, metadata, the entry of the index behind which it goes on).
+    definition: the table's, by which rows were judged; a row of before there were definitions has none.
     """
 
     version: int = _VERSION
     time: int
     inputs: dict[str, tuple[int, int, int]]
     due: dict[str, tuple[int, str, bytes]] = {}
+    definition: dict[str, int | str] = {}
 
     def mark(self, topic: str) -> Mark:
         """What was known of an input."""
@@ -39,12 +41,18 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(TimeRow)
 
 
-def row_of(time: int, marks: dict[TP, Mark], due: dict[TP, tuple[Committed, bytes | None]]) -> TimeRow:
+def row_of(
+    time: int,
+    marks: dict[TP, Mark],
+    due: dict[TP, tuple[Committed, bytes | None]],
+    definition: dict[str, int | str],
+) -> TimeRow:
     """The row of one task."""
     return TimeRow(
         time=time,
         inputs={tp.topic: (mark.watermark, mark.last, mark.read_at) for tp, mark in marks.items()},
         due={tp.topic: (at.next_offset, at.metadata, entry or b"") for tp, (at, entry) in due.items()},
+        definition=definition,
     )
 
 
