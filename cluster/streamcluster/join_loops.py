@@ -151,6 +151,8 @@ async def _of_event(
         number = way.number | run.offset(index)
         live = _time_of(join, shard)
         met = join.span.arrive(shard, way.side, key, time, number, data, live.now(cursor))
+        if met.is_late:
+            live.count_late()
         if met.alone:
             found.append((time, join.pair(way.side, changed, None)))
         elif not met.is_late:

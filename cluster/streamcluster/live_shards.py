@@ -22,6 +22,10 @@ class LiveTime(Protocol):
         """A row was written that comes due when time reaches its place in the index."""
         ...
 
+    def count_late(self) -> None:
+        """The event in hand came too late."""
+        ...
+
 
 class LiveShard(Protocol):
     """What a table needs of the engine's cache for one task.

@@ -6,7 +6,7 @@ import unicodedata
 
 import msgspec
 
-from streamcluster.protocol.messages import TaskFigures, WorkerFigures
+from streamcluster.protocol.messages import OPEN_MAX, TaskFigures, TimedFigures, WorkerFigures
 from streamcluster_coordinator.cli.view import aligned, status_text
 from streamcluster_coordinator.records.status import (
     DroppedStatus,
@@ -62,6 +62,21 @@ def test_the_text_shows_app_workers_tasks_and_lag() -> None:
         "TASK  WORKER  STATE    BEHIND",
         "4_0   0       running  clicks[0] 0, orders[0] 1,200",
     ]
+
+
+def test_the_text_adds_up_windows_over_tasks() -> None:
+    """Those of a task that has more than are counted are said to be so many or more; without any there is nothing."""
+    few = TaskFigures(timed={"views": TimedFigures(open=3, closed=2000, late=1)})
+    many = TaskFigures(timed={"views": TimedFigures(open=OPEN_MAX, closed=1, ahead=4), "pay-join": TimedFigures()})
+    tasks = tuple(TaskStatus(task=f"4_{n}", slot=0, state="running", figures=one) for n, one in enumerate((few, many)))
+    lines = status_text(msgspec.structs.replace(STATUS, tasks=tasks)).splitlines()
+    assert lines[-3:] == [
+        "WINDOWS, JOINS  OPEN           CLOSED  LATE  TOO FAR AHEAD",
+        "pay-join        0              0       0     0",
+        "views           1,003 or more  2,001   1     4",
+    ]
+    shown = as_json(msgspec.structs.replace(STATUS, tasks=tasks))
+    assert shown["tasks"][0]["timed"] == {"views": {"open": 3, "closed": 2000, "late": 1, "ahead": 0}}
 
 
 def test_the_text_says_which_path_records_take() -> None:

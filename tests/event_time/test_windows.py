@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from streamcluster import App, AppError, Record, current_event
 from streamcluster.codecs.table_coding import make_table_coder
-from streamcluster.errors import StateIncompatible
 from streamcluster.testing import Driver
 from streamcluster.windows.keys import END_INDEX, windowed
 from streamcluster.windows.kinds import DAY_MS, Days, Hopping, Window
@@ -295,52 +294,6 @@ def test_windows_that_nobody_was_seen_to_write_are_refused() -> None:
 
     with Driver(app) as driver, pytest.raises(AppError, match="name the table by itself"):
         driver.send("events", key="a", value=1, timestamp=1)
-
-
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        (lambda table: table.tumbling(10, grace=5), None),
-        (lambda table: table.tumbling(10, grace=5, expires=90), None),
-        (lambda table: table.tumbling(20, grace=5), "size=20 s"),
-        (lambda table: table.hopping(10, 5, grace=5), "step=5 s"),
-        (lambda table: table.tumbling(10, grace=5, offset=1), "offset=1 s"),
-        (lambda table: table.tumbling(10, grace=4), "grace=4 s"),
-        (lambda table: table.tumbling(10, grace=60), "grace=60 s"),
-        (lambda table: table.tumbling(86400, grace=5, tz="Europe/Berlin"), "tz='Europe/Berlin'"),
-        (lambda table: table.session(10, grace=5), "gap=10 s"),
-    ],
-)
-def test_other_windows_over_rows_that_are_there_are_refused(change: Any, says: str | None) -> None:
-    """At the start, with what to do: what was closed would be open again, or closed twice."""
-
-    def app(window: Any) -> App:
-        app = App("changing")
-        events = app.topic("events", key_type=str, value_type=int)
-        views = window(app.Table("views", key_type=str, default=int))
-
-        @app.agent(events)
-        async def count(stream: Any) -> None:
-            async for page, number in stream.items():
-                views[page] += number
-
-        return app
-
-    with Driver(app(lambda table: table.tumbling(10, grace=5))) as before:
-        before.send("events", key="a", value=1, timestamp=1)
-        changed = app(change)
-        with Driver(changed) as after:
-            after.logs.logs.update(before.logs.logs)
-            after.worker.committed.update(before.worker.committed)
-            if says is not None:
-                with pytest.raises(StateIncompatible) as refused:
-                    after.crash(lose_stores=True)
-                assert "table 'views' has windows of size=10 s" in str(refused.value)
-                assert says in str(refused.value)
-                return
-            after.crash(lose_stores=True)
-            after.send("events", key="a", value=1, timestamp=2)
-            assert list(changed.tables["views"].items()) == [(("a", 0, 10_000), 2)]
 
 
 # Which windows

@@ -22,10 +22,11 @@ class Committed:
 class TimeCommit:
     """Of a task with timed operators, what its rows in `changes` say too.
 
-    times: operator -> its time; due: source of due rows -> its position, and the entry of the index before that.
+    times: operator -> its time, and how many events were late; due: source of due rows -> its position, and the entry
+    of the index before that.
     """
 
-    times: dict[str, int]
+    times: dict[str, tuple[int, int]]
     due: dict[TP, tuple[Committed, bytes | None]]
 
 

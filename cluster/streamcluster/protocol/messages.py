@@ -176,13 +176,30 @@ class Released(_Message, frozen=True, kw_only=True):
 LONG_EVENT = "has been running for"
 
 
+# Open windows are counted up to this in each task: a millisecond of a scan, every few seconds.
+OPEN_MAX = 1000
+
+
+class TimedFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a windowed table or a join in one task, as of its last commit.
+
+    open: windows, or events that may find partners, counted up to OPEN_MAX; closed, late: since the first; ahead:
+    records too far in the future to move time, since the task was opened.
+    """
+
+    open: Count = 0
+    closed: Count = 0
+    late: Count = 0
+    ahead: Count = 0
+
+
 class TaskFigures(msgspec.Struct, frozen=True, kw_only=True):
     """How far a task is, from its worker to whoever is shown it.
 
     lag: records behind per source topic; restored/restore_total: records of its changelogs. Of a standby, lag is per
     changelog, LAG_UNKNOWN at first, and error says why it does not get on. stored: sum of the changelog offsets that
     the local store is at. said: what became of records when it was opened: deleted before they were read, for example.
-    times: where event time is, and what holds it back, a line for each operator.
+    times: where event time is, and what holds it back, a line for each operator. timed: what each has open and closed.
     """
 
     positions: dict[str, Number] = {}
@@ -193,6 +210,7 @@ class TaskFigures(msgspec.Struct, frozen=True, kw_only=True):
     stored: Number = 0
     said: tuple[str, ...] = ()
     times: tuple[str, ...] = ()
+    timed: dict[str, TimedFigures] = {}
 
 
 class TaskReport(msgspec.Struct, frozen=True, kw_only=True):

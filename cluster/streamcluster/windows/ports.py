@@ -22,6 +22,10 @@ class Time(Protocol):
         """A row that ends there was written."""
         ...
 
+    def count_late(self) -> None:
+        """The event in hand came too late."""
+        ...
+
 
 class Shard(Protocol):
     """As `tables.LiveShard`, with what windows use."""

@@ -18,7 +18,7 @@ from ..topics import Topic
 from .keys import BY_END, END_INDEX, windowed
 from .kinds import Hopping, Kind, Session, Span, Window, definition_of, window_of
 from .late import LateEvents
-from .ports import KeepingTable
+from .ports import KeepingTable, Shard
 from .window_set import WindowSet
 
 # How two sessions become one, for the types of `default=` that have one way of it.
@@ -190,6 +190,9 @@ class WindowedTable:
 
     def late(self, at: int, span: Span, now: int) -> None:
         """The event in hand came when all of its windows were over, of which this is the last."""
+        shard: Shard | None = self.table.shard_var.get(None)
+        if shard is not None and shard.time is not None:
+            shard.time.count_late()
         self.late_events.add(cursor_var.get(), at, span, span[1] + self.kind.reach + self.grace, now)
 
     def merged(self, first: Any, second: Any) -> Any:

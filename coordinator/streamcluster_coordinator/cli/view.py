@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from streamcluster.printable import printable
-from streamcluster.protocol.messages import native_words
+from streamcluster.protocol.messages import OPEN_MAX, TimedFigures, native_words
 from streamcluster.settings import Settings
 from streamcluster.topology import Topology
 
@@ -46,6 +46,7 @@ def status_text(status: Status) -> str:
         *aligned(_WORKER_COLUMNS, [_worker_row(worker, shown=shown) for worker in status.workers]),
         "",
         *aligned(_TASK_COLUMNS, [_task_row(task, shown=shown) for task in status.tasks]),
+        *_timed_lines(status),
         *(_move_lines(status) if shown else ()),
     ]
     troubles = list(_troubles(status, shown=shown))
@@ -84,6 +85,28 @@ def _move_lines(status: Status) -> Iterator[str]:
     yield "The last moves:"
     for move in status.moves[-_MOVES_SHOWN:]:
         yield f"  task {move.task}: {move.source or 'nobody'} to {move.target or 'nobody yet'} ({move.reason})"
+
+
+def _timed_lines(status: Status) -> Iterator[str]:
+    """What windows and joins have open and closed, over all tasks."""
+    tasks: dict[str, list[TimedFigures]] = {}
+    for task in status.tasks:
+        for name, figures in task.figures.timed.items():
+            tasks.setdefault(name, []).append(figures)
+    if not tasks:
+        return
+    rows = [
+        (
+            name,
+            count(sum(one.open for one in those)) + (" or more" if max(one.open for one in those) >= OPEN_MAX else ""),
+            count(sum(one.closed for one in those)),
+            count(sum(one.late for one in those)),
+            count(sum(one.ahead for one in those)),
+        )
+        for name, those in sorted(tasks.items())
+    ]
+    yield ""
+    yield from aligned(("WINDOWS, JOINS", "OPEN", "CLOSED", "LATE", "TOO FAR AHEAD"), rows)
 
 
 def _native_lines(status: Status, *, shown: bool) -> Iterator[str]:

@@ -8,14 +8,17 @@ from typing import Literal
 import msgspec
 
 from streamcluster.engine.engine import Engine
+from streamcluster.engine.task import RunningTask
 from streamcluster.ids import TaskId
 from streamcluster.protocol.messages import (
     LAG_UNKNOWN,
+    OPEN_MAX,
     Report,
     Stored,
     TaskFigures,
     TaskReport,
     TaskState,
+    TimedFigures,
     WorkerFigures,
 )
 from streamcluster.topology import Topology
@@ -133,8 +136,18 @@ class Reports(msgspec.Struct, frozen=True):
             stored=stores.position(task) if stores is not None else 0,
             said=said,
             times=() if running is None or running.time is None else running.time.said(),
+            timed=_timed(running),
         )
         return TaskReport(task=task, state="failing" if failing else _SHOWN[state], figures=figures)
+
+
+def _timed(running: RunningTask | None) -> dict[str, TimedFigures]:
+    if running is None or running.time is None:
+        return {}
+    return {
+        name: TimedFigures(open=one.open, closed=one.closed, late=one.late, ahead=one.ahead)
+        for name, one in running.time.counts(OPEN_MAX).items()
+    }
 
 
 def reads_of(topology: Topology, task: TaskId) -> list[tuple[str, str, int]]:

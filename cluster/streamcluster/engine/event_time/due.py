@@ -121,6 +121,14 @@ class DueSource:
         except KeyError:
             return None
 
+    def open_rows(self, rows_max: int) -> int:
+        """How many committed rows are not closed, counted as far as that."""
+        shard, start = self._shard, None if self._committed is None else self._committed + b"\0"
+        # The store has said so itself: its task is opened anew.
+        with suppress(StoreFailed):
+            return len(shard.read_store(shard.store.scan_index, self._due.index, start, rows_max=rows_max))
+        return 0
+
     # Positions
 
     def entry_before(self, offset: int) -> bytes | None:
@@ -137,6 +145,11 @@ class DueSource:
             entry = self.entry_before(position)
             return InputState(Mark(NO_TIME if entry is None else self._time_of(entry)))
         return InputState(Mark(self._bound(self.operator.committed) - 1), self.operator.idle_since)
+
+    @property
+    def is_close(self) -> bool:
+        """What comes due is given out, and is not what was given out before."""
+        return not self._due.purpose
 
     def committed(self, position: Committed, entry: bytes | None) -> None:
         """The position is committed, and the entry before it."""

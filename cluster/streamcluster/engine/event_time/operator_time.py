@@ -58,7 +58,19 @@ class OperatorTime:
     runs on with the wall clock; None: it never does.
     """
 
-    __slots__ = ("_add", "_expecting", "_floors", "committed", "finished", "idle_after", "idle_since", "inputs", "name")
+    __slots__ = (
+        "_add",
+        "_expecting",
+        "_floors",
+        "committed",
+        "finished",
+        "idle_after",
+        "idle_since",
+        "inputs",
+        "late_committed",
+        "late_total",
+        "name",
+    )
 
     def __init__(
         self,
@@ -67,12 +79,15 @@ class OperatorTime:
         add: Callable[[TP], Callable[[], InputState]],
         idle_after: int | None,
         committed: int = NO_TIME,
+        late: int = 0,
     ) -> None:
         """add: asked for a partition that nobody has said it reads, once an event of that asks for the time."""
         self.name = name
         self.inputs = inputs
         self.idle_after = idle_after
         self.committed = self.finished = committed
+        # Events that were late: ever, and as of the last commit.
+        self.late_total = self.late_committed = late
         # Since when all inputs are idle.
         self.idle_since: float | None = None
         self._add = add
@@ -123,10 +138,15 @@ class OperatorTime:
         for tell in self._expecting:
             tell(place)
 
+    def count_late(self) -> None:
+        """The event in hand came too late."""
+        self.late_total += 1
+
     def tell(self, tell: Callable[[int], None]) -> None:
         """Have `expect` told."""
         self._expecting.append(tell)
 
     def rewind(self) -> None:
-        """A rollback: T is what was committed."""
+        """A rollback: T is what was committed, and who was late comes again."""
         self.finished = self.committed
+        self.late_total = self.late_committed

@@ -21,6 +21,23 @@ from .time_row import ROW_KEY, TimeRow, encode_row, row_of
 from .watermarks import Mark, PartitionTime, TimeBounds
 from .written import Written
 
+# Rows that are open are counted so often.
+COUNT_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class TimedCounts:
+    """Of one operator in one task, as of the last commit, since its rows began.
+
+    open: rows that have not come due, counted as far as was asked for; closed: that have; late: events that were;
+    ahead: records too far in the future to move time, since the task was opened.
+    """
+
+    open: int
+    closed: int
+    late: int
+    ahead: int
+
 
 @dataclass(frozen=True, slots=True)
 class OperatorPlan:
@@ -53,6 +70,8 @@ class TaskTime:
     __slots__ = (
         "_attached",
         "_clock",
+        "_counted",
+        "_open",
         "_units",
         "_written",
         "expiring",
@@ -76,6 +95,9 @@ class TaskTime:
         self.expiring: list[Written] = []
         self._attached: dict[TP, SourcePartition] = {}
         self._units = {plan.name: plan.inputs for plan in plans}
+        # Operator -> its open rows as of the last count, and when that was.
+        self._open: dict[str, int] = {}
+        self._counted: dict[str, float] = {}
         self._written = {plan.name: _Written(plan.row, definition=plan.definition) for plan in plans}
         for plan in plans:
             for tp in plan.inputs:
@@ -88,6 +110,7 @@ class TaskTime:
                 partial(self._added, bounds),
                 idle_after,
                 NO_TIME if plan.row is None else plan.row.time,
+                0 if plan.row is None else plan.row.late,
             )
 
     def attach(self, partition: SourcePartition) -> bool:
@@ -156,6 +179,27 @@ class TaskTime:
         """What `status` shows: a line for each operator."""
         return tuple([said_of(operator) for operator in self.operators.values()])
 
+    def counts(self, open_max: int) -> dict[str, TimedCounts]:
+        """What `status` adds up: of each operator. open_max: so many open rows are counted, and no more."""
+        return {name: self._counts(operator, open_max) for name, operator in self.operators.items()}
+
+    def _counts(self, operator: OperatorTime, open_max: int) -> TimedCounts:
+        own = {tp: source for tp, source in self.sources.items() if source.operator is operator}
+        closing = [tp for tp, source in own.items() if source.is_close] or list(own)
+        self._count_open(operator, [own[tp] for tp in closing], open_max)
+        return TimedCounts(
+            open=self._open[operator.name],
+            closed=sum([self._attached[tp].committed.next_offset for tp in closing]),
+            late=operator.late_committed,
+            ahead=sum([self.partitions[tp].ahead_total for tp in operator.inputs if tp in self.partitions]),
+        )
+
+    def _count_open(self, operator: OperatorTime, sources: list[DueSource], open_max: int) -> None:
+        now = self._clock.now()
+        if operator.name not in self._open or now >= self._counted[operator.name] + COUNT_SECONDS:
+            self._counted[operator.name] = now
+            self._open[operator.name] = sum([source.open_rows(open_max) for source in sources])
+
     # Commits
 
     def changes(self, encoded: Mapping[str, Changes]) -> dict[str, Changes]:
@@ -176,7 +220,7 @@ class TaskTime:
     def _row(self, operator: OperatorTime) -> TimeRow:
         marks = {tp: self.partitions[tp].at(self._position(tp)) for tp in operator.inputs if tp in self.partitions}
         own = {tp: self._due_position(tp) for tp, source in self.sources.items() if source.operator is operator}
-        return row_of(operator.finished, marks, own, self._written[operator.name].definition)
+        return row_of(operator.finished, marks, own, self._written[operator.name].definition, operator.late_total)
 
     def _position(self, tp: TP) -> int:
         return self._attached[tp].position().next_offset
@@ -187,16 +231,18 @@ class TaskTime:
 
     def cut(self) -> TimeCommit:
         """What `changes` gave is in the open transaction now."""
-        times: dict[str, int] = {}
+        times: dict[str, tuple[int, int]] = {}
         for name, operator in self.operators.items():
-            times[name] = operator.finished
+            times[name] = operator.finished, operator.late_total
             self._written[name].row = self._row(operator)
         return TimeCommit(times, {tp: self._due_position(tp) for tp in self.sources})
 
     def committed(self, commit: TimeCommit) -> None:
         """That is committed, and the positions of the task's partitions are up to date."""
-        for name, time in commit.times.items():
-            self.operators[name].committed = max(time, self.operators[name].committed)
+        for name, (time, late) in commit.times.items():
+            operator = self.operators[name]
+            operator.committed = max(time, operator.committed)
+            operator.late_committed = late
         for tp, (position, entry) in commit.due.items():
             self.sources[tp].committed(position, entry)
         for tp, known in self.partitions.items():

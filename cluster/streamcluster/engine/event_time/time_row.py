@@ -16,7 +16,7 @@ class TimeRow(msgspec.Struct, frozen=True, kw_only=True):
     """time: T; inputs: topic -> (watermark, last timestamp, read at) at the committed position, all in ms.
 
     due: source of due rows -> (offset to go on at, metadata, the entry of the index behind which it goes on).
-    definition: the table's, by which rows were judged; a row of before there were definitions has none.
+    definition: the table's, by which rows were judged; a row of before there were definitions has none. late: events.
     """
 
     version: int = _VERSION
@@ -24,6 +24,7 @@ class TimeRow(msgspec.Struct, frozen=True, kw_only=True):
     inputs: dict[str, tuple[int, int, int]]
     due: dict[str, tuple[int, str, bytes]] = {}
     definition: dict[str, int | str] = {}
+    late: int = 0
 
     def mark(self, topic: str) -> Mark:
         """What was known of an input."""
@@ -46,6 +47,7 @@ def row_of(
     marks: dict[TP, Mark],
     due: dict[TP, tuple[Committed, bytes | None]],
     definition: dict[str, int | str],
+    late: int,
 ) -> TimeRow:
     """The row of one task."""
     return TimeRow(
@@ -53,6 +55,7 @@ def row_of(
         inputs={tp.topic: (mark.watermark, mark.last, mark.read_at) for tp, mark in marks.items()},
         due={tp.topic: (at.next_offset, at.metadata, entry or b"") for tp, (at, entry) in due.items()},
         definition=definition,
+        late=late,
     )
 
 
