@@ -25,6 +25,8 @@ struct loop {
     PyObject *step;
     /* It raised: there is nothing more to come, as of a generator that has raised. */
     int has_ended;
+    /* It is in a call that may come back to it: what is borrowed from it meanwhile must stay. */
+    int is_running;
 };
 
 static PyObject *itself(PyObject *object) {
@@ -43,7 +45,14 @@ static PySendResult end_loop(struct loop *self) {
     return PYGEN_ERROR;
 }
 
-static PySendResult drive(struct loop *self, PyObject *sent, PyObject **result) {
+/* Refused as by a generator that is running, without an end of what runs. */
+static int is_refused(struct loop *self) {
+    if (self->is_running)
+        PyErr_SetString(PyExc_RuntimeError, "this loop is running already");
+    return self->is_running;
+}
+
+static PySendResult advance(struct loop *self, PyObject *sent, PyObject **result) {
     for (;;) {
         *result = NULL;
         if (self->step == NULL) {
@@ -57,9 +66,7 @@ static PySendResult drive(struct loop *self, PyObject *sent, PyObject **result) 
             if (self->step == NULL)
                 return end_loop(self);
         }
-        PyObject *step = itself(self->step);
-        PySendResult how = PyIter_Send(step, sent, result);
-        Py_DecRef(step);
+        PySendResult how = PyIter_Send(self->step, sent, result);
         if (how == PYGEN_NEXT) {
             self->suspended(self);
             return how;
@@ -72,6 +79,16 @@ static PySendResult drive(struct loop *self, PyObject *sent, PyObject **result) 
             return is_value > 0 ? PYGEN_RETURN : end_loop(self);
         sent = Py_None;
     }
+}
+
+static PySendResult drive(struct loop *self, PyObject *sent, PyObject **result) {
+    *result = NULL;
+    if (is_refused(self))
+        return PYGEN_ERROR;
+    self->is_running = 1;
+    PySendResult how = advance(self, sent, result);
+    self->is_running = 0;
+    return how;
 }
 
 static PySendResult loop_am_send(PyObject *self, PyObject *sent, PyObject **result) {
@@ -122,37 +139,46 @@ static PyObject *value_of_stop(void) {
 
 static PyObject *loop_throw(PyObject *object, PyObject *arguments) {
     struct loop *self = (struct loop *)object;
+    if (is_refused(self))
+        return NULL;
     if (self->step == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "nothing is being waited for");
         return NULL;
     }
+    self->is_running = 1;
     PyObject *throw = PyObject_GetAttrString(self->step, "throw");
-    PyObject *yielded = throw == NULL ? NULL : PyObject_CallObject(throw, arguments);
+    PyObject *yielded = throw == NULL ? NULL : PyObject_CallObject(throw, arguments), *value = NULL;
     Py_DecRef(throw);
-    if (yielded != NULL)
+    int is_value = -1;
+    if (yielded != NULL) {
+        self->suspended(self);
+    } else {
+        let_go(&self->step);
+        if ((value = value_of_stop()) != NULL)
+            is_value = self->took(self, &value);
+        if (is_value < 0)
+            end_loop(self);
+    }
+    self->is_running = 0;
+    if (yielded != NULL || is_value < 0)
         return yielded;
-    let_go(&self->step);
-    PyObject *value = value_of_stop();
-    int is_value = value == NULL ? -1 : self->took(self, &value);
-    if (is_value == 0)
-        return loop_next(object);
-    if (is_value > 0)
-        return as_of_iterator(PYGEN_RETURN, value);
-    end_loop(self);
-    return NULL;
+    return is_value > 0 ? as_of_iterator(PYGEN_RETURN, value) : loop_next(object);
 }
 
 static PyObject *loop_close(PyObject *object, PyObject *nothing) {
     (void)nothing;
     struct loop *self = (struct loop *)object;
+    if (is_refused(self))
+        return NULL;
     self->has_ended = 1;
     if (self->step == NULL)
         return itself(Py_None);
-    PyObject *step = self->step, *close = PyObject_GetAttrString(step, "close");
+    self->is_running = 1;
+    PyObject *close = PyObject_GetAttrString(self->step, "close");
     PyObject *answer = close == NULL ? NULL : PyObject_CallObject(close, NULL);
     Py_DecRef(close);
-    if (self->step == step)
-        let_go(&self->step);
+    let_go(&self->step);
+    self->is_running = 0;
     return answer;
 }
 
@@ -179,6 +205,13 @@ static void free_object(PyObject *self) {
 }
 
 static PyObject *allocate(PyTypeObject *type) { return ((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0); }
+
+static int has_names(PyObject *named) {
+    if (named == NULL || PyDict_Size(named) == 0)
+        return 0;
+    PyErr_SetString(PyExc_TypeError, "these arguments have no names");
+    return 1;
+}
 
 static PyObject *RUN = NULL, *ITERATOR = NULL, *ZERO = NULL;
 
@@ -210,17 +243,20 @@ static int values_took(struct loop *loop, PyObject **run) {
     struct values *self = (struct values *)loop;
     int is_run = *run != Py_None;
     let_go(run);
-    if (is_run && (self->iterator = PyObject_GetAttr(self->cursor, ITERATOR)) == NULL)
-        return -1;
-    return 0;
+    if (!is_run)
+        return 0;
+    PyObject *values = PyObject_GetAttr(self->cursor, ITERATOR);
+    /* Whatever has values: PyIter_Next takes nothing but iterators. */
+    self->iterator = values == NULL ? NULL : PyObject_GetIter(values);
+    Py_DecRef(values);
+    return self->iterator == NULL ? -1 : 0;
 }
 
 static void values_suspended(struct loop *loop) { (void)loop; }
 
 static PyObject *values_new(PyTypeObject *type, PyObject *arguments, PyObject *named) {
     PyObject *next_run, *cursor;
-    (void)named;
-    if (!PyArg_ParseTuple(arguments, "OO:Values", &next_run, &cursor))
+    if (has_names(named) || !PyArg_ParseTuple(arguments, "OO:Values", &next_run, &cursor))
         return NULL;
     struct values *self = (struct values *)allocate(type);
     if (self == NULL)
@@ -241,6 +277,7 @@ static int values_traverse(PyObject *object, visitproc visit, void *arg) {
 
 static int values_clear(PyObject *object) {
     struct values *self = (struct values *)object;
+    self->loop.has_ended = 1;
     let_go(&self->loop.step);
     let_go(&self->next_run);
     let_go(&self->cursor);
@@ -288,22 +325,25 @@ static int gathered_begin(struct loop *loop, PyObject **value) {
 
 static void gathered_suspended(struct loop *loop) { ((struct gathered *)loop)->keeps = 0; }
 
-/* The timestamp of the event in hand, borrowed; NULL: it is not the usual case. */
+/* The timestamp of the event in hand; NULL: it is not the usual case. */
 static PyObject *time_of_event(struct gathered *self) {
     PyObject *run = PyObject_GetAttr(self->cursor, RUN);
     int is_same = run == self->run;
     Py_DecRef(run);
     if (!is_same || PyList_Size(self->encoded) >= self->look_at)
         return NULL;
-    PyObject *left = PyObject_CallNoArgs(self->left);
-    Py_ssize_t count = left == NULL ? -1 : PyList_Size(self->handed) - PyLong_AsSsize_t(left);
-    Py_DecRef(left);
-    PyObject *time = count < 1 ? NULL : PyList_GetItem(self->times, self->first + count);
-    if (time == NULL)
+    PyObject *said = PyObject_CallNoArgs(self->left);
+    Py_ssize_t left = said == NULL ? -1 : PyLong_AsSsize_t(said), all = PyList_Size(self->handed);
+    Py_DecRef(said);
+    if (left < 0 || left >= all)
         return NULL;
+    PyObject *time = itself(PyList_GetItem(self->times, self->first + (all - left)));
     /* 0 is one object; any other is asked for its number only where there is a bound. */
-    if (time == ZERO || (self->sure < LLONG_MAX && PyLong_AsLongLong(time) > self->sure))
-        return NULL;
+    int is_usual = time != NULL && time != ZERO;
+    if (is_usual && self->sure < LLONG_MAX)
+        is_usual = PyLong_AsLongLong(time) <= self->sure && !PyErr_Occurred();
+    if (!is_usual)
+        let_go(&time);
     return time;
 }
 
@@ -320,7 +360,6 @@ static int gathered_took(struct loop *loop, PyObject **value) {
         PyErr_Clear();
     int is_kept = 1;
     if (time != NULL) {
-        Py_IncRef(time);
         PyObject *data = PyObject_CallFunctionObjArgs(self->encode, *value, NULL);
         if (data != NULL && PyBytes_Check(data) && PyBytes_Size(data) <= self->bytes_max)
             is_kept = keep(self, data, time) == 0 ? 0 : -1;
@@ -342,10 +381,18 @@ static int gathered_took(struct loop *loop, PyObject **value) {
 static PyObject *gathered_keep(PyObject *object, PyObject *arguments) {
     struct gathered *self = (struct gathered *)object;
     PyObject *run, *handed, *left, *times, *keys, *encoded, *timestamps;
-    if (!PyArg_ParseTuple(arguments, "OO!OO!nO!O!O!nL:keep", &run, &PyList_Type, &handed, &left, &PyList_Type, &times,
-                          &self->first, &PyList_Type, &keys, &PyList_Type, &encoded, &PyList_Type, &timestamps,
-                          &self->look_at, &self->sure))
+    Py_ssize_t first, look_at;
+    long long sure;
+    if (is_refused(&self->loop) ||
+        !PyArg_ParseTuple(arguments, "OO!OO!nO!O!O!nL:keep", &run, &PyList_Type, &handed, &left, &PyList_Type, &times,
+                          &first, &PyList_Type, &keys, &PyList_Type, &encoded, &PyList_Type, &timestamps, &look_at,
+                          &sure))
         return NULL;
+    /* One more or less than an index: it is added to counts. */
+    if (first < -1 || first > PyList_Size(times)) {
+        PyErr_SetString(PyExc_ValueError, "keep(): the first is not one of these times");
+        return NULL;
+    }
     PyObject *old[] = {self->run, self->handed, self->left, self->times, self->keys, self->encoded, self->timestamps};
     self->run = itself(run);
     self->handed = itself(handed);
@@ -354,6 +401,9 @@ static PyObject *gathered_keep(PyObject *object, PyObject *arguments) {
     self->keys = itself(keys);
     self->encoded = itself(encoded);
     self->timestamps = itself(timestamps);
+    self->first = first;
+    self->look_at = look_at;
+    self->sure = sure;
     self->keeps = 1;
     for (size_t at = 0; at < sizeof(old) / sizeof(old[0]); at++)
         Py_DecRef(old[at]);
@@ -363,8 +413,8 @@ static PyObject *gathered_keep(PyObject *object, PyObject *arguments) {
 static PyObject *gathered_new(PyTypeObject *type, PyObject *arguments, PyObject *named) {
     PyObject *values, *cursor, *encode, *event;
     long long bytes_max;
-    (void)named;
-    if (!PyArg_ParseTuple(arguments, "OOOO!L:Gathered", &values, &cursor, &encode, &PyType_Type, &event, &bytes_max))
+    if (has_names(named) || !PyArg_ParseTuple(arguments, "OOOO!L:Gathered", &values, &cursor, &encode, &PyType_Type,
+                                              &event, &bytes_max))
         return NULL;
     unaryfunc anext = (unaryfunc)PyType_GetSlot(Py_TYPE(values), Py_am_anext);
     if (anext == NULL) {
@@ -396,6 +446,7 @@ static int gathered_traverse(PyObject *object, visitproc visit, void *arg) {
 static int gathered_clear(PyObject *object) {
     struct gathered *self = (struct gathered *)object;
     self->keeps = 0;
+    self->loop.has_ended = 1;
     let_go(&self->loop.step);
     let_go((PyObject **)&self->event);
     for (PyObject **place = &self->values; place <= &self->timestamps; place++)
