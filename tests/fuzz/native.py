@@ -1,33 +1,29 @@
-"""The module in C under wrong arguments, and under clients that come, fail and go in other threads.
+"""The modules in C: this one under wrong arguments, and under clients that come, fail and go in other threads.
 
-    python -m tests.fuzz.native --seconds 60            as it is installed
-    python -m tests.fuzz.native --seconds 60 --asan     built anew with AddressSanitizer, for this run
+    python -m tests.fuzz.native --seconds 60            as they are installed
+    python -m tests.fuzz.native --seconds 60 --asan     built anew with sanitizers, for this run
 
-It needs no broker: what is given waits in the client, and is purged; what is taken comes from the client's own mock.
+The loops follow, for as long (loop.py). It needs no broker: what is given waits in the client, and is purged; what is
+taken comes from the client's own mock.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.machinery
-import importlib.util
-import os
 import random
-import subprocess
 import sys
-import sysconfig
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from operator import index
-from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition, cimpl
 
-CHECKOUT = Path(__file__).parents[2]
+from . import loop, sanitized
+
+_SOURCE = "worker/native/native.c"
 # What wrong arguments end with, and nothing else.
 DOCUMENTED = (TypeError, ValueError, OverflowError)
 NOBODY = "127.0.0.1:1"
@@ -300,48 +296,23 @@ def _fuzz(module: Any, seed: int, seconds: float, address: str) -> tuple[int, in
     return calls, gives, taken
 
 
-def _build(folder: Path) -> Path:
-    path = folder / "_native.abi3.so"
-    sanitized = ["-fsanitize=address", "-fno-omit-frame-pointer", "-g", "-O1", "-std=c11", "-D_GNU_SOURCE"]
-    include = f"-I{sysconfig.get_path('include')}"
-    source = str(CHECKOUT / "worker/native/native.c")
-    subprocess.run(["cc", *sanitized, "-shared", "-fPIC", include, source, "-o", str(path)], check=True)
-    return path
-
-
-def _load(path: str) -> Any:
-    loader = importlib.machinery.ExtensionFileLoader("_native", path)
-    spec = importlib.util.spec_from_file_location("_native", path, loader=loader)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    loader.exec_module(module)
-    return module
-
-
 def main() -> int:
     """Run, and say how many calls there were."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.native", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
-    parser.add_argument("--asan", action="store_true")
-    parser.add_argument("--module", help="the file of the module; default: the installed one")
+    loop.add_arguments(parser)
     options = parser.parse_args()
     if options.asan:
-        library = subprocess.run(["cc", "-print-file-name=libasan.so"], stdout=subprocess.PIPE, text=True, check=True)
-        with tempfile.TemporaryDirectory() as folder:
-            asan = {"LD_PRELOAD": library.stdout.strip(), "ASAN_OPTIONS": "detect_leaks=0", "PYTHONMALLOC": "malloc"}
-            own = ["--seconds", str(options.seconds), "--seed", str(options.seed)]
-            own += ["--module", str(_build(Path(folder)))]
-            command = [sys.executable, "-m", "tests.fuzz.native", *own]
-            return subprocess.run(command, env={**os.environ, **asan}, cwd=CHECKOUT, check=False).returncode
+        own = ["--seconds", str(options.seconds), "--seed", str(options.seed)]
+        return sanitized.run("tests.fuzz.native", _SOURCE, own) or loop.run(options)
     if options.module is None:
         from streamcluster_worker import _native as module
     else:
-        module = _load(options.module)
+        module = sanitized.load("_native", options.module)
     module.load(cimpl.__file__, module.__file__)
     calls, gives, taken = fuzz(module, options.seed, options.seconds)
     sys.stdout.write(f"{calls} calls, records were given in {gives}, {taken} taken, ok (seed {options.seed})\n")
-    return 0
+    sys.stdout.flush()
+    return loop.run(options) if options.module is None else 0
 
 
 if __name__ == "__main__":
