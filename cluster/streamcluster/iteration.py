@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Any, Protocol
 
+from .changelogs import HELD_MAX
 from .checks import Seconds
 from .current import Cursor, Kept, Run, current_outbox
 from .errors import AppError, Skip
@@ -184,6 +185,19 @@ async def take(
             yield batch
             batch, deadline = [], None
             intake.kept.clear()
+
+
+async def newest(intake: Intake, every: float, pick: Callable[[Event], Any]) -> AsyncIterator[Any]:
+    """The newest event of each key, of what came in so many seconds: held back as `take` does, so nothing is lost."""
+    async for batch in take(intake, (), HELD_MAX, every, lambda event: event):
+        found: dict[bytes | None, Event] = {}
+        for event in batch:
+            key = event.message.key
+            # In the order of what is given out.
+            found.pop(key, None)
+            found[key] = event
+        for event in found.values():
+            yield pick(event)
 
 
 def _ways(operators: tuple[Operator, ...] | Roads, run: Run) -> Sequence[tuple[Operator, ...]]:

@@ -23,6 +23,7 @@ from .iteration import (
     items,
     items_through,
     iterate_local,
+    newest,
     numbered,
     take,
     values,
@@ -264,7 +265,10 @@ class Stream(Generic[T]):
     def _values(self) -> AsyncIterator[Any]:
         if self.source.iterable is not None:
             return iterate_local(self.source.iterable, self.operators)
+        every = _every(self)
         intake, operators = self._bound()
+        if every is not None:
+            return newest(intake, every, lambda event: event.value)
         if not operators:
             return values_of_runs(intake.next_run, intake.cursor) or values(intake)
         if type(operators) is tuple and len(operators) == 1 and isinstance(operators[0], TableJoin):
@@ -273,12 +277,19 @@ class Stream(Generic[T]):
 
     def items(self) -> AsyncIterator[tuple[Any, T]]:
         """(key, value) pairs."""
+        every = _every(self)
         intake, operators = self._bound()
+        if every is not None:
+            return self._told(newest(intake, every, lambda event: (event.key, event.value)))
         return self._told(items_through(intake, operators) if operators else items(intake))
 
     def events(self) -> AsyncIterator[Event]:
         """Event objects: key, value, headers and the message behind them."""
-        return self._told(events(*self._bound()))
+        every = _every(self)
+        intake, operators = self._bound()
+        if every is not None:
+            return self._told(newest(intake, every, lambda event: event))
+        return self._told(events(intake, operators))
 
     def enumerate(self, start: int = 0) -> AsyncIterator[tuple[int, T]]:
         """(number, value) pairs, counted from `start` in this coroutine (so per partition in an agent)."""
@@ -300,6 +311,8 @@ class Stream(Generic[T]):
     def _batches(self, max: int, within: Seconds | None, pick: Callable[[Event], Any]) -> AsyncIterator[Sequence[Any]]:
         if max < 1:
             raise AppError(f"take({max}): at least 1.")
+        if _every(self) is not None:
+            raise AppError("take() of changes that are held back by every=: leave one of the two out.")
         intake, operators = self._bound(takes=True)
         assert not isinstance(operators, LiveJoin)
         return take(intake, operators, max, within, pick)
@@ -337,12 +350,22 @@ class Stream(Generic[T]):
         return current_event()
 
 
+def _every(stream: Stream[Any]) -> float | None:
+    """For how long changes of a table are held back."""
+    changelog = stream.source.topics[0].changelog if stream.source.topics else None
+    every = None if changelog is None else changelog.every
+    if every is not None and stream.operators:
+        raise AppError(f"{stream.source.label} with every=: no operators may follow: write them in the loop.")
+    return every
+
+
 def _chain_of(what: str, other: Any) -> Stream[Any]:
     """The stream that another one is combined with."""
-    if isinstance(other, Topic):
-        return Stream(Source(other.describe(), (other,)))
-    if isinstance(other, Stream) and other.source.topics:
-        return other
+    found = Stream[Any](Source(other.describe(), (other,))) if isinstance(other, Topic) else other
+    if isinstance(found, Stream) and found.source.topics:
+        if _every(found) is not None:
+            raise AppError(f"{what}: {found.source.label} with every= are read by an agent of their own.")
+        return found
     raise AppError(f"{what}: {other!r} is neither a topic nor a stream over one, nor a table.")
 
 

@@ -16,6 +16,7 @@ from .errors import AppError
 from .faust_names import TABLE, names_what_is_missing
 from .indexes import Index
 from .live_shards import LiveShard, LocalShards, ReadableShard, WholeShard
+from .table_changes import Changing
 from .times import Closing
 from .topics import Topic
 from .windows.declaring import Windowing
@@ -30,7 +31,7 @@ SIMPLE_KEYS = frozenset({str, int, bytes})
 
 
 @names_what_is_missing(TABLE, "table")
-class Table(Windowing, MutableMapping[K, V]):
+class Table(Windowing, Changing, MutableMapping[K, V]):
     """Made by `app.Table(...)`; the parameters are described there."""
 
     def __init__(
@@ -84,6 +85,8 @@ class Table(Windowing, MutableMapping[K, V]):
         self.closings: list[Closing] = []
         # What makes the coders of its rows' keys of those of `key_type`; None: they are the same.
         self.key_coding: Callable[[KeyCoders], KeyCoders] | None = None
+        # What agents read its changes as.
+        self.changes_read: list[Topic] = []
         self.shard_var: ContextVar[LiveShard] = ContextVar(f"streamcluster_table_{name}")
         self.local: LocalShards | None = None
         # How long after its last write an entry is deleted; None: never.

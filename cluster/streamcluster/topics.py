@@ -10,6 +10,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, NoReturn
 
+from .changelogs import ChangelogRead
 from .codecs.coding import EXPLAIN_BYTES_MAX, make_decoder, make_encoder, text_hint
 from .codecs.table_coding import make_table_coder
 from .current import current_outbox, cursor_var, outbox_var
@@ -86,6 +87,8 @@ class Topic:
     max_out_of_orderness: float | None = None
     max_ahead: float | None = None
     idle_timeout: float | None = None
+    # It is the changelog of a table, which has its name when the app is started; None: it is a topic as others.
+    changelog: ChangelogRead | None = None
     _coders: Coders | None = None
 
     @property
@@ -98,6 +101,10 @@ class Topic:
     def get_topic_name(self) -> str:
         """Faust's spelling of `name`."""
         return self.name
+
+    def is_named(self, name: str) -> None:
+        """It has this name, as is known when the app is started."""
+        self.names = (name,)
 
     def covers(self, name: str) -> bool:
         """Whether this declares the topic of that name."""
@@ -132,6 +139,8 @@ class Topic:
             record_bytes_max=limits.record_bytes_max,
             hint=text_hint(self.value_type, self.value_serializer, value),
         )
+        if self.changelog is not None:
+            self._coders = self.changelog.coders(self._coders, settings)
 
     def tell_hint(self, data: bytes) -> None:
         """Say what may be wrong with the declaration, the first time that a value does not decode."""
@@ -271,6 +280,8 @@ class Topic:
 
     def describe(self) -> str:
         """For messages: the names, or the pattern."""
+        if self.changelog is not None:
+            return self.changelog.describe()
         return ", ".join(self.names) if self.names else f"pattern {self.pattern!r}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+from streamcluster_coordinator.records.status import Status
 from tests.conftest import MakeTopic
 from tests.process.checker import Row
 from tests.process.conftest import StartApp
@@ -18,7 +19,7 @@ def test_windows_of_a_quiet_topic_close_by_themselves_once_over_kill_9(
     running: StartApp, make_topic: MakeTopic, topic_prefix: str, bootstrap: str, reader: Reader
 ) -> None:
     """The last windows close though nothing comes; a worker that is killed in between repeats and loses none."""
-    for name in ("in", "out"):
+    for name in ("in", "out", "changed"):
         make_topic(f"{topic_prefix}{name}", 2)
     run = running("tests.process.timed_apps:timed", idle_timeout=0.2, close_idle_after=1.5)
     run.start(workers=1)
@@ -34,6 +35,11 @@ def test_windows_of_a_quiet_topic_close_by_themselves_once_over_kill_9(
     keys = [row.key for row in rows]
     assert len(set(keys)) == len(keys), "a window was closed twice"
     assert total(reader, out) == 3 * KEYS
+    run.until(lambda status: closed(status) == len(keys), "status counts the windows that are closed")
+    eventually(lambda: deleted(reader, f"{topic_prefix}changed") >= len(keys), 60, "all changes are told")
+    for key, values in changes(reader, f"{topic_prefix}changed").items():
+        # Of several writes in one commit the last is told.
+        assert values[:-1] == sorted(set(values[:-1])), f"the changes of {key} are not told once, in their order"
     assert run.table("windows") == {}
     assert run.table("late") == {}
     assert run.drain() == 0, run.log_end()
@@ -42,6 +48,25 @@ def test_windows_of_a_quiet_topic_close_by_themselves_once_over_kill_9(
 def total(reader: Reader, topic: str) -> int:
     """What all windows come to that were closed and committed."""
     return sum(int(row.value) for rows in reader.rows(topic).values() for row in rows if row.value is not None)
+
+
+def closed(status: Status) -> int:
+    """Windows, over all tasks."""
+    return sum(task.figures.timed["windows"].closed for task in status.tasks if "windows" in task.figures.timed)
+
+
+def changes(reader: Reader, topic: str) -> dict[str, list[int]]:
+    """What was told of each window."""
+    found: dict[str, list[int]] = {}
+    for rows in reader.rows(topic).values():
+        for row in rows:
+            found.setdefault(str(row.key), []).append(int(row.value or b"-1"))
+    return found
+
+
+def deleted(reader: Reader, topic: str) -> int:
+    """Windows of which a deletion was told, after what was counted."""
+    return sum(len(values) > 1 and values[-1] == 0 for values in changes(reader, topic).values())
 
 
 def is_at_end(times: tuple[str, ...]) -> bool:

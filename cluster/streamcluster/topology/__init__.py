@@ -25,11 +25,13 @@ class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
     like: names of the topics whose partition count this one must share ("" entries never occur).
     used_by: names of the agents or tables, for messages.
     purge: what this app has read and committed may be deleted: it made the topic for itself.
+    is_read: it is a changelog that an agent reads.
     """
 
     name: str
     role: Literal["source", "repartition", "changelog", "output", "dead_letter"]
     partitions: int | None = None
+    is_read: bool = False
     create: bool = False
     replicas: int | None = None
     like: tuple[str, ...] = ()
@@ -76,7 +78,7 @@ class ResolvedTopic(msgspec.Struct, frozen=True, kw_only=True):
     """A topic with its partition count; added: partitions beyond those, which are not read.
 
     message_bytes_max: the topic's own limit on one record batch. ahead_ms_max, behind_ms_max: how far a timestamp may
-    be from the broker's clock. None: no limit that is known. purge: as in TopicSpec.
+    be from the broker's clock. None: no limit that is known. purge, is_read: as in TopicSpec.
     """
 
     name: str
@@ -90,6 +92,7 @@ class ResolvedTopic(msgspec.Struct, frozen=True, kw_only=True):
     ahead_ms_max: int | None = None
     behind_ms_max: int | None = None
     purge: bool = False
+    is_read: bool = False
 
 
 class ResolvedTable(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,7 +120,7 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
     def sources(self, task: TaskId) -> list[str]:
         """Names of the topics that `task` reads, sorted."""
         read = ("source", "repartition")
-        return sorted(t.name for t in self.topics if t.role in read and t.partitions == task.group)
+        return sorted(t.name for t in self.topics if (t.role in read or t.is_read) and t.partitions == task.group)
 
     def source_partitions(self) -> list[TP]:
         """Every partition that a task reads, in order."""

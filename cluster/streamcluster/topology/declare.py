@@ -51,6 +51,9 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
     repartitions: dict[str, TopicSpec] = {}
     # Streams of app.stream that others are combined with: they are read there.
     partners: list[Chain] = []
+    for table in app.tables.values():
+        for changes in table.changes_read:
+            changes.is_named(_changelog_name(app, table))
     for agent in app.agents.values():
         stream = await _probe(agent)
         policy = policy_of(agent.on_error, app.conf)
@@ -258,7 +261,8 @@ def declaration_of(app: App, plan: Plan, agents: list[AgentSpec], repartitions: 
     tables: list[TableSpec] = []
     for table in plan.tables:
         table_spec = _table_spec(app, table, agents, plan.units)
-        topics[table_spec.changelog] = _changelog_spec(table, table_spec)
+        is_read = any(table_spec.changelog in names_of(topic) for topic in plan.sources())
+        topics[table_spec.changelog] = structs.replace(_changelog_spec(table, table_spec), is_read=is_read)
         tables.append(table_spec)
     topics[app.conf.dead_letters] = TopicSpec(
         name=app.conf.dead_letters,
@@ -293,20 +297,23 @@ def _source_spec(app: App, topic: Topic, name: str, users: tuple[str, ...]) -> T
 
 
 def _table_spec(app: App, table: Table[Any, Any], agents: list[AgentSpec], units: tuple[Unit, ...]) -> TableSpec:
-    topic = table.changelog_topic
-    changelog = topic.name if isinstance(topic, Topic) else topic
     sources = {topic for agent in agents if table.name in agent.tables for topic in agent.topics}
     keepers = [unit for unit in units if any(kept is table for kept in unit.tables)]
     keepers += [unit for unit in units if table.timed in unit.timed]
     sources |= {name for unit in keepers for topic in unit.inputs for name in names_of(topic)}
     return TableSpec(
         name=table.name,
-        changelog=changelog or f"{app.conf.app_id}-{table.name}-changelog",
+        changelog=_changelog_name(app, table),
         partitions=table.partitions,
         sources=tuple(sorted(sources)),
         help=table.help,
         due=tuple(unit.due.label for unit in units if unit.due is not None and unit.due.table is table),
     )
+
+
+def _changelog_name(app: App, table: Table[Any, Any]) -> str:
+    topic = table.changelog_topic
+    return (topic.name if isinstance(topic, Topic) else topic) or f"{app.conf.app_id}-{table.name}-changelog"
 
 
 def _changelog_spec(table: Table[Any, Any], spec: TableSpec) -> TopicSpec:

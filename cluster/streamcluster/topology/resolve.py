@@ -277,6 +277,7 @@ class _Resolution:
             ahead_ms_max=_time_bound(config.get("message.timestamp.after.max.ms", _HOUR_MS)) if keeps_ours else None,
             behind_ms_max=_time_bound(config.get("message.timestamp.before.max.ms")) if keeps_ours else None,
             purge=spec.purge,
+            is_read=spec.is_read,
         )
 
     def _known(self, name: str) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..indexes import Index
 from ..times import PLACE_BYTES, place_of
+from .kinds import Window, window_of
 
 Pair = tuple[Callable[[Any], bytes], Callable[[bytes], Any]]
 BY_END = "end"
@@ -52,6 +53,17 @@ def rows_of(row_key: bytes) -> tuple[bytes, bytes]:
     """Start and end of a scan over all windows of the key of a row."""
     beginning = row_key[: row_key.rindex(_BETWEEN)]
     return beginning + _BETWEEN, beginning + _BEHIND
+
+
+def in_windows(pair: Pair) -> Pair:
+    """Coders of keys as agents are given them: (key, window)."""
+    encode, decode = windowed(pair)
+
+    def decode_window(data: bytes) -> tuple[Any, Window]:
+        key, start, end = decode(data)
+        return key, window_of((start, end))
+
+    return encode, decode_window
 
 
 def shown(pair: Pair) -> Pair:

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Protocol
 
+from ..checks import Seconds
 from ..current import Cursor
 from ..indexes import Index
 from ..times import Closing
+from ..topics import Topic
 
 
 class Time(Protocol):
@@ -92,6 +94,10 @@ class KeepingTable(Protocol):
         definition: Mapping[str, int | str] | None = None,
     ) -> None:
         """Make it a table of an operator that goes by event time."""
+        ...
+
+    def changes(self, every: Seconds | None = None, *, coding: Callable[[Any], Any] | None = None) -> Topic:
+        """What is written to it. coding: as of `code_keys`, for those who are given it."""
         ...
 
     def items(self) -> Any:

@@ -15,7 +15,7 @@ from ..errors import AppError
 from ..models import field_getter
 from ..times import Closing
 from ..topics import Topic
-from .keys import BY_END, END_INDEX, windowed
+from .keys import BY_END, END_INDEX, in_windows, windowed
 from .kinds import Hopping, Kind, Session, Span, Window, definition_of, window_of
 from .late import LateEvents
 from .ports import KeepingTable, Shard
@@ -140,6 +140,13 @@ class WindowedTable:
         if keeps:
             found.append(Closing(BY_END, None, self._expires, inclusive, purpose="expires"))
         self.table.closings[:] = found
+
+    def changes(self, every: Seconds | None = None) -> Topic:
+        """What is written to it, for an agent, under keys (key, window); see `Table.changes`.
+
+        A window that is over comes once more, with None: it is deleted.
+        """
+        return self.table.changes(every, coding=in_windows)
 
     # As a mapping
 
