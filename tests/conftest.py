@@ -15,14 +15,22 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pytest
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 from hypothesis import HealthCheck, settings
 
 from streamcluster_coordinator.broker import Broker
 from tests.process import topics
+from tests.process.waiting import eventually
 from tests.quick import Quick
+from tests.releases import LONE_BROKER_KAFKA
 from tests.together import scheduler
 
 REUSED_BROKER = "STREAMCLUSTER_TEST_BROKER"
+# How long a broker that was killed or paused may take until it answers, and one question to it.
+LONE_BROKER_SECONDS, LOOK_SECONDS = 60.0, 5.0
+# Three take their time to start on a busy machine.
+THREE_BROKERS_SECONDS = 150.0
 
 # How long an example takes is the machine's, which may be a busy one.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -131,11 +139,36 @@ def broker_url(broker: SharedBroker) -> str:
     return broker.url
 
 
-@pytest.fixture
-def own_broker() -> Iterator[Broker]:
-    """A broker of one node for this test alone, to be stopped, killed and paused."""
-    with Broker() as own:
+@pytest.fixture(scope="session")
+def lone_broker() -> Iterator[Broker]:
+    """The one behind `own_broker`, whose tests run in one process (tests/together.py)."""
+    with Broker(kafka=LONE_BROKER_KAFKA) as own:
         yield own
+
+
+@pytest.fixture
+def own_broker(lone_broker: Broker) -> Iterator[Broker]:
+    """A broker of one node to be killed and paused, with topics of such tests before; it answers before and after."""
+    yield lone_broker
+    if lone_broker.dead():
+        lone_broker.start(1)
+    lone_broker.resume(1)
+    eventually(lambda: nodes_of(lone_broker), LONE_BROKER_SECONDS, "the broker that was away answers again")
+
+
+@pytest.fixture(scope="session")
+def three_brokers() -> Iterator[Broker]:
+    """Three nodes, for the tests that need that many, which run in one process (tests/together.py)."""
+    with Broker(brokers=3, start_timeout=THREE_BROKERS_SECONDS) as own:
+        yield own
+
+
+def nodes_of(broker: Broker) -> set[int]:
+    """Those that it tells of: none after a long silence, until it counts again, which a client may not get over."""
+    try:
+        return set(AdminClient({"bootstrap.servers": broker.bootstrap}).list_topics(timeout=LOOK_SECONDS).brokers)
+    except KafkaException:
+        return set()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -17,13 +16,6 @@ from streamcluster_coordinator.control.topics import control_topics
 from streamcluster_coordinator.records.snapshot import Snapshot, control_topic
 from tests.coordinator.controls import SECONDS, MakeMember, after, delete, make_app, soon
 from tests.process.waiting import eventually
-
-
-@pytest.fixture(scope="module")
-def own_broker() -> Iterator[Broker]:
-    """A broker of these tests alone, to be paused and killed; each leaves it running."""
-    with Broker() as own:
-        yield own
 
 
 @pytest.fixture

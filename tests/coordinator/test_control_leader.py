@@ -23,10 +23,12 @@ from tests.process.waiting import eventually
 
 
 @pytest.fixture
-def own_broker() -> Iterator[Broker]:
-    """Three brokers, so that another one can lead."""
-    with Broker(brokers=3) as own:
-        yield own
+def own_broker(three_brokers: Broker) -> Iterator[Broker]:
+    """Three brokers, so that another one can lead; all of them run afterwards."""
+    yield three_brokers
+    for node in list(three_brokers.pids):
+        three_brokers.resume(node)
+    three_brokers.start(*three_brokers.dead())
 
 
 @pytest.fixture

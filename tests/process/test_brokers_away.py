@@ -17,17 +17,9 @@ from tests.process.conftest import StartApp
 from tests.process.records import Feed, Reader, send, values
 from tests.process.running import Running
 from tests.process.waiting import eventually
-from tests.releases import LONE_BROKER_KAFKA
 
 NODE = 1
 REQUEST_SECONDS = 30
-
-
-@pytest.fixture(scope="module")
-def own_broker() -> Iterator[Broker]:
-    """A broker of these tests alone, to be killed and paused; each ends with all of its work done on it again."""
-    with Broker(kafka=LONE_BROKER_KAFKA) as own:
-        yield own
 
 
 @pytest.fixture

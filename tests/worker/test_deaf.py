@@ -196,11 +196,12 @@ def test_a_transaction_does_not_wait_for_a_deaf_producer(
     monkeypatch: pytest.MonkeyPatch, own_broker: Broker, topic_prefix: str, *, early: bool
 ) -> None:
     """Neither for its records' answers nor for that of its end."""
-    topics.create(own_broker.bootstrap, ["out"], 1)
+    out = f"{topic_prefix}out"
+    topics.create(own_broker.bootstrap, [out], 1)
     settings = Settings(id=topic_prefix, broker=own_broker.url, transaction_timeout=20.0)
     group = open_group_consumer(settings, Connection())
     producer = open_transactional_producer(settings, f"{topic_prefix}slot", Connection(), SECONDS)
-    one, records = Committer(settings, producer, group), {"out": columns_of([output_of(b"k", b"v")])}
+    one, records = Committer(settings, producer, group), {out: columns_of([output_of(b"k", b"v")])}
     one.commit(records, {}, {})
     if early:
         one.produce_early(records)

@@ -7,7 +7,7 @@ commit waits for brokers that are away as long as the others need, and not longe
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -40,7 +40,6 @@ from tests.process.waiting import eventually
 
 # Three brokers take their time to start on a busy machine.
 pytestmark = pytest.mark.timeout(300)
-START_SECONDS = 150
 NODES = {1, 2, 3}
 SECONDS = 30.0
 IN_SYNC_SECONDS = 90.0
@@ -51,16 +50,15 @@ TRANSACTION_SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
-def brokers() -> Iterator[Broker]:
+def brokers(three_brokers: Broker) -> Broker:
     """Three brokers, who lead the partitions of topic `log`, which has records."""
-    with Broker(brokers=len(NODES), start_timeout=START_SECONDS) as broker:
-        topics.create(broker.bootstrap, ["log", "in", "changelog"], PARTITIONS, copies=3)
-        producer = Producer({"bootstrap.servers": broker.bootstrap, "acks": "all"})
-        for number in range(PARTITIONS):
-            for _ in range(RECORDS):
-                producer.produce("log", b"record", partition=number)
-        assert producer.flush(SECONDS) == 0
-        yield broker
+    topics.create(three_brokers.bootstrap, ["log", "in", "changelog"], PARTITIONS, copies=3)
+    producer = Producer({"bootstrap.servers": three_brokers.bootstrap, "acks": "all"})
+    for number in range(PARTITIONS):
+        for _ in range(RECORDS):
+            producer.produce("log", b"record", partition=number)
+    assert producer.flush(SECONDS) == 0
+    return three_brokers
 
 
 @pytest.fixture
