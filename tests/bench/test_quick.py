@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import msgspec
 import pytest
 
 from streamcluster_coordinator.broker import Broker
+from tests.long import LONG, only_long
 
 from .__main__ import CASES, main
 from .report import ASKED, Report
@@ -18,9 +18,9 @@ from .report import ASKED, Report
 GUARANTEE = "exactly_once"
 OTHER = "at_least_once"
 COMPARISON = "exactly once slower, %"
-# Beside those that have a test below: count and mapping are measured as grouped is, which has one topic more, and what
-# their apps do is in start, restore and latency.
-ELSEWHERE = ("holdups", "count", "mapping")
+# Beside those that have a test below: count and mapping are measured as grouped is, which has one topic more. The paced
+# records and the observer of latency are in kill and holdups, the starts of start in restore.
+ELSEWHERE = ("holdups", "count", "mapping", *(() if LONG else ("latency", "start", "awaits")))
 # Of the cases with several hosts, those that need no more than one loss: each loss takes 10 s.
 HOSTS = ("join", "host_lost", "idle")
 
@@ -65,7 +65,7 @@ def test_quick_bench_shows_that_no_event_holds_up_others(bench_broker: Broker, t
     assert report.value("holdups unencodable", "doubled") == 0
 
 
-@pytest.mark.skipif(not os.environ.get("STREAMCLUSTER_LONG"), reason="long: STREAMCLUSTER_LONG=1 runs it")
+@only_long
 @pytest.mark.timeout(400)
 def test_quick_bench_measures_several_hosts(bench_broker: Broker, tmp_path: Path) -> None:
     """A host joins, is lost, comes back, and idles, and each asked figure of that is in the JSON file."""

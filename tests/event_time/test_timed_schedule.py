@@ -23,7 +23,7 @@ from streamcluster.topology.murmur2 import partition_for
 from tests.engine.hostile import BrittleStore, Shell
 from tests.event_time.windows_by_hand import BY_END, add, make_windows, window_of
 
-SEEDS = range(150)
+SEEDS = range(75)
 PARTITIONS = 2
 # The handler fails at windows of this key, and at those of the other once.
 BAD = "bad"

@@ -12,6 +12,7 @@ import pytest
 
 from streamcluster.errors import ExitCode
 from tests.conftest import MakeTopic
+from tests.long import only_long
 from tests.process.checker import Row
 from tests.process.conftest import StartApp
 from tests.process.records import Reader, send
@@ -76,16 +77,13 @@ def topics(make_topic: MakeTopic, topic_prefix: str) -> str:
     return topic_prefix
 
 
-LONG = pytest.mark.skipif(not os.environ.get("STREAMCLUSTER_LONG"), reason="long: STREAMCLUSTER_LONG=1 runs it")
-
-
 @pytest.mark.parametrize(
     ("harm", "guarantee"),
     [
         (flip, "exactly_once"),
         (halve, "at_least_once"),
-        pytest.param(flip, "at_least_once", marks=LONG),
-        pytest.param(halve, "exactly_once", marks=LONG),
+        pytest.param(flip, "at_least_once", marks=only_long),
+        pytest.param(halve, "exactly_once", marks=only_long),
     ],
 )
 def test_a_store_that_is_damaged_while_it_runs_is_restored(

@@ -6,6 +6,7 @@ import pytest
 
 from streamcluster.errors import ExitCode
 from tests.conftest import MakeTopic
+from tests.long import only_long
 from tests.process.checker import Row
 from tests.process.conftest import StartApp
 from tests.process.records import Reader, headers_of, send, values
@@ -28,7 +29,7 @@ def topics(make_topic: MakeTopic, topic_prefix: str) -> str:
     [
         (b"die 11", b"killed by signal 11 (segmentation fault)"),
         (b"await and then die 9", b"killed by signal 9, perhaps out of memory"),
-        (b"exit 3", b"it exited with code 3 and did not say why"),
+        pytest.param(b"exit 3", b"it exited with code 3 and did not say why", marks=only_long),
     ],
 )
 def test_a_killer_goes_to_the_dead_letters_and_nothing_is_twice(

@@ -25,6 +25,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub fo
 from streamcluster.errors import ExitCode
 from streamcluster_coordinator.records.status import Status
 from tests.conftest import MakeTopic
+from tests.long import only_long
 from tests.process.checker import Row
 from tests.process.conftest import StartApp
 from tests.process.poison import send_unpackable, send_with_headers
@@ -165,7 +166,7 @@ def test_each_poison_costs_its_own_event(
     assert (copies - sent).total() <= len(POISONS)
 
 
-@pytest.mark.parametrize("guarantee", ["exactly_once", "at_least_once"])
+@pytest.mark.parametrize("guarantee", ["exactly_once", pytest.param("at_least_once", marks=only_long)])
 def test_a_record_that_the_brokers_refuse_costs_its_own_event(
     running: StartApp, make_topic: MakeTopic, reader: Reader, topic_prefix: str, bootstrap: str, guarantee: str
 ) -> None:

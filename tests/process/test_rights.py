@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -28,6 +27,7 @@ from streamcluster_coordinator.records.signatures import Signatures
 from streamcluster_coordinator.records.snapshot import control_topic, slot_transactional_id, status_topic
 from streamcluster_coordinator.records.status import Status
 from streamcluster_coordinator.rights import Right
+from tests.long import only_long
 from tests.process import topics
 from tests.process.checker import Row
 from tests.process.records import Reader, send
@@ -181,12 +181,11 @@ ALWAYS = {
     ("control", "Read"),
     ("committed offsets", "Read"),
 }
-LONG = pytest.mark.skipif(not os.environ.get("STREAMCLUSTER_LONG"), reason="long: STREAMCLUSTER_LONG=1 runs it")
 
 
 @pytest.mark.parametrize(
     ("reason", "operation", "message"),
-    [pytest.param(*one, marks=() if one[:2] in ALWAYS else LONG) for one in ONE_FEWER],
+    [pytest.param(*one, marks=() if one[:2] in ALWAYS else only_long) for one in ONE_FEWER],
 )
 def test_each_right_that_is_missing_is_told(
     kafka: SecuredKafka, host: Start, numbers: Iterator[int], reason: str, operation: str, message: str

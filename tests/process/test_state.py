@@ -13,6 +13,7 @@ import pytest
 from streamcluster.settings import Settings
 from streamcluster_coordinator.records.status import Status
 from tests.conftest import MakeTopic
+from tests.long import only_long
 from tests.process.checker import Row
 from tests.process.conftest import StartApp
 from tests.process.records import send
@@ -90,7 +91,9 @@ def is_up(run: Running) -> bool:
     return status is not None and bool(status.tasks) and all(task.state == "running" for task in status.tasks)
 
 
-@pytest.mark.parametrize("what", ["CURRENT", "MANIFEST", "sst"])
+@pytest.mark.parametrize(
+    "what", [pytest.param("CURRENT", marks=only_long), pytest.param("MANIFEST", marks=only_long), "sst"]
+)
 def test_a_corrupt_store_is_set_aside_and_restored(
     counted: Counted, topic_prefix: str, bootstrap: str, what: str
 ) -> None:
