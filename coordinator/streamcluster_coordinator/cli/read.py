@@ -27,6 +27,7 @@ from ..records.status import as_json as status_as_json
 from .running import NotRunning, ask_rows, ask_status
 from .target import Target, json_option, print_json, say, targets_app
 from .view import aligned, status_text
+from .window_keys import has_windows, window_keys
 
 WATCH_SECONDS = 0.5
 
@@ -118,8 +119,11 @@ def tables(target: Target, as_json: bool) -> int:
 @click.argument("key", required=False)
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Rows of a page.")
 @click.option("--after", metavar="CURSOR", help="The next page: the cursor that the last one ended with.")
+@click.option("--window", metavar="START[,END]", help="Of a windowed table: in seconds since 1970, or as a time.")
 @json_option
-def table(target: Target, name: str, key: str | None, limit: int, after: str | None, as_json: bool) -> int:
+def table(
+    target: Target, name: str, key: str | None, limit: int, after: str | None, window: str | None, as_json: bool
+) -> int:
     """Read one KEY of a table, or a page of its rows, from the running app.
 
     KEY is plain text, or JSON for keys that are not text. A missing key ends with exit code 1. Any host may be asked:
@@ -131,7 +135,9 @@ def table(target: Target, name: str, key: str | None, limit: int, after: str | N
         hint = f" Did you mean {near[0]!r}?" if near else f" It has: {', '.join(sorted(app.tables)) or 'none'}."
         raise AppError(f"the app has no table {name!r}.{hint}")
     if key is not None:
-        return _show_key(settings, name, _key_texts(app.tables[name], key), as_json=as_json)
+        return _show_key(settings, name, row_keys(app.tables[name], key, window), as_json=as_json)
+    if window is not None:
+        raise ConfigurationError("--window is of a KEY: streamcluster table NAME KEY --window START.")
     page = ask_rows(settings, name, after=after, rows_max=limit)
     if as_json:
         print_json({"table": name, "rows": [_as_json(*row) for row in page.rows], "after": page.after})
@@ -145,6 +151,16 @@ def table(target: Target, name: str, key: str | None, limit: int, after: str | N
     if page.after is not None:
         say(f"There are more rows: --after '{page.after}', or a larger --limit.", err=True)
     return 0
+
+
+def row_keys(table: Table[Any, Any], text: str, window: str | None) -> list[str]:
+    """The JSON texts of the row's key, the likelier first. Raises ConfigurationError: there are none of this table."""
+    if window is None and has_windows(table):
+        if not text.startswith("["):
+            raise ConfigurationError(f"table {table.name!r} has windows: add --window START, or START,END.")
+        return [text]
+    keys = _key_texts(table, text)
+    return keys if window is None else window_keys(table, keys, window)
 
 
 def _key_texts(table: Table[Any, Any], text: str) -> list[str]:
