@@ -68,9 +68,11 @@ class Index:
         """
         found: dict[bytes, bytes | None] = {}
         if self.by_key:
+            where = self.place
             for key, value in rows.items():
-                if (entry := self.entry(key, b"")) is not None:
-                    found[entry] = None if value is None else b""
+                if (place := where(key, b"")) is not None:
+                    assert len(place) == self.width
+                    found[place + key] = None if value is None else b""
             return found
         for (key, value), old in zip(rows.items(), before, strict=True):
             was, now = self.entry(key, old), self.entry(key, value)

@@ -53,6 +53,10 @@ class LiveShard(Protocol):
         """Remove a key, without a look whether it is there."""
         ...
 
+    def discard_all(self, keys: Sequence[Any]) -> None:
+        """`discard` for each of them."""
+        ...
+
     def identity(self, key: Any) -> Any:
         """A key as the other methods take it: those of SIMPLE_KEYS are that already."""
         ...

@@ -31,6 +31,7 @@ from .recovery import measure_kill, measure_restore
 from .report import HEADER, Report, this_machine
 from .startup import measure_start
 from .throughput import measure_throughput
+from .windows import measure_windows
 
 CASES: dict[str, Callable[[Bench], None]] = {
     "count": partial(measure_throughput, work="count"),
@@ -42,6 +43,7 @@ CASES: dict[str, Callable[[Bench], None]] = {
     "start": measure_start,
     "holdups": measure_holdups,
     "awaits": measure_awaits,
+    "windows": measure_windows,
 }
 # All cases with several hosts, which share one cluster.
 HOSTS = "hosts"

@@ -42,6 +42,8 @@ class Sizes:
     endless_s: float = 75.0
     # Calls that an agent awaits, of 20 ms each.
     awaits: int = 400_000
+    # Events that are counted by window, and windows that close at once.
+    windows: int = 1_000_000
 
 
 def quick_sizes() -> Sizes:
@@ -64,6 +66,7 @@ def quick_sizes() -> Sizes:
         holdup_s=5.0,
         endless_s=8.0,
         awaits=4_000,
+        windows=20_000,
     )
 
 

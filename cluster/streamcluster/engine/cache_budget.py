@@ -15,6 +15,7 @@ from math import ceil
 from typing import Any
 
 from ..tables import IMMUTABLE
+from ..times import NO_TIME
 from .weigh import VALUE_BYTES, Weight
 
 # Two dict slots, the key and the value as Python objects; measured with tracemalloc.
@@ -57,6 +58,8 @@ class ShardMemory:
         "_weight",
         "absent",
         "baseline",
+        "lacks_upto",
+        "newest",
         "objects",
         "old",
         "values",
@@ -74,6 +77,9 @@ class ShardMemory:
         # Keys that had nothing when they were looked up. What is in one of the others is not looked for here, so a
         # key that was written since does no harm as long as it is young.
         self.absent: set[Any] = set()
+        # Of a table with an index by time, the largest place that there is, as far as it was asked for; and behind
+        # which place all rows are here, since none was evicted.
+        self.newest = self.lacks_upto = NO_TIME
         # The average entry of each kind, and those that came since it was computed.
         self._value_bytes = self._object_bytes = float(ENTRY_BYTES)
         self._new_bytes = 0
@@ -94,15 +100,27 @@ class ShardMemory:
     def forget(self, key: Any) -> None:
         """Drop the entry, if it is there."""
         self.values.pop(key, None)
-        self.objects.pop(key, None)
-        self.baseline.pop(key, None)
-        self.old.pop(key, None)
+        if self.old:
+            self.old.pop(key, None)
+        if self.objects:
+            self.objects.pop(key, None)
+        if self.baseline:
+            self.baseline.pop(key, None)
+
+    def forget_all(self, keys: Iterable[Any]) -> None:
+        """Drop these entries, as far as they are there."""
+        for entries in (self.values, self.old, self.objects, self.baseline):
+            if entries:
+                pop = entries.pop
+                for key in keys:
+                    pop(key, None)
 
     def clear(self) -> None:
         """Drop everything."""
         for entries in (self.values, self.objects, self.baseline, self.old):
             entries.clear()
         self.absent.clear()
+        self.lacks_upto = self.newest
 
     # Its size
 
@@ -178,6 +196,8 @@ class ShardMemory:
             keys = list(islice(old, count))
             for key in keys:
                 del old[key]
+        if keys:
+            self.lacks_upto = self.newest
         if self.baseline:
             for key in keys:
                 if key not in self.objects:

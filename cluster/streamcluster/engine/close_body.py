@@ -22,12 +22,18 @@ async def close(unit: CloseUnit, intake: RunIntake, view: LiveShard) -> None:
         if not run.values and deletes:
             # Its handler has failed for good.
             _discard(view, run)
-        for index, value in enumerate(cursor.iterator):
-            key = run.key(index)
-            if handler is not None:
-                result = handler(key, value)
-                if inspect.isawaitable(result):
-                    await result
+        decode, iterator = run.decode_key, cursor.iterator
+        if handler is None:
+            # At once: nothing can come in between. In step with the iterator: what cannot be decoded is the event then.
+            keys = [view.identity(decode(data)) for data, _ in zip(run.records().keys, iterator, strict=False)]
+            if deletes:
+                view.discard_all(keys)
+            continue
+        for data, value in zip(run.records().keys, iterator, strict=False):
+            key = decode(data)
+            result = handler(key, value)
+            if result is not None and inspect.isawaitable(result):
+                await result
             if deletes:
                 view.discard(view.identity(key))
 

@@ -139,6 +139,18 @@ class Ranges:
         for entry in above:
             yield *index.split(entry), None
 
+    def first_entries(
+        self, name: str, start: bytes | None, rows_max: int, *, is_store_enough: bool
+    ) -> list[tuple[bytes, bytes]]:
+        """The first (place, key) of an index from `start` on, also of rows whose deletion is not committed.
+
+        is_store_enough: rows that are not committed are further back, so no order of them is needed.
+        """
+        shard = self._shard
+        if is_store_enough and self._indexes[name].by_key:
+            return list(shard.read_store(shard.store.scan_index, name, start, rows_max=rows_max))
+        return [(place, key) for place, key, _ in islice(self.entries(name, start, None, rows_max=rows_max), rows_max)]
+
     # What is not committed
 
     def _sync(self) -> None:

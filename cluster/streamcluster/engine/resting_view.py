@@ -37,6 +37,10 @@ class RestingView:
 
     stored = read
 
+    def is_new(self, _key: Any, _index: str, _place: int) -> bool:
+        """It is not written here."""
+        return False
+
     def write(self, key: Any, value: Any) -> None:
         """Refused."""
         self._refuse(key)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..tables import IMMUTABLE
+from ..times import NO_TIME, time_of
 from .event_time.operator_time import OperatorTime
 from .shards import DELETED, CachedShard
 
@@ -52,6 +53,20 @@ class ShardView:
             self.touched[key] = None
         return value
 
+    def is_new(self, key: Any, index: str, place: int) -> bool:
+        """No row has this key, which is at that place of an index by time: known without a look into the store.
+
+        To be asked before each write of a row that memory does not have, in such a table.
+        """
+        shard = self._shard
+        memory = shard.memory
+        if place > memory.newest:
+            if memory.newest == NO_TIME:
+                found = shard.read_store(shard.store.scan_index, index, reverse=True, rows_max=1)
+                memory.newest = memory.lacks_upto = time_of(found[0][0]) if found else NO_TIME
+            memory.newest = max(memory.newest, place)
+        return place > memory.lacks_upto and not (key in self.values or key in self.objects or key in memory.old)
+
     def stored(self, key: Any) -> Any:
         """The value of `key`; KeyError when there is none. A default that nobody changed does not count."""
         value = self.read(key)
@@ -96,9 +111,19 @@ class ShardView:
         else:
             self._remove(key)
 
+    def discard_all(self, keys: Sequence[Any]) -> None:
+        """`discard` for each of them."""
+        self._shard.memory.forget_all(keys)
+        if self._lent:
+            for key in keys:
+                self._lent.pop(key, None)
+        self.deleted.update(keys)
+        self.dirty.update(dict.fromkeys(keys, DELETED))
+
     def _remove(self, key: Any) -> None:
         self._shard.memory.forget(key)
-        self._shard.drop_object(key)
+        if self._lent:
+            self._lent.pop(key, None)
         self.deleted.add(key)
         self.dirty[key] = DELETED
 

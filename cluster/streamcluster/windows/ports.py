@@ -16,8 +16,10 @@ from ..topics import Topic
 class Time(Protocol):
     """The event time of the table's operator."""
 
+    finished: int
+
     def now(self, cursor: Cursor) -> int:
-        """At the event in hand, in ms."""
+        """At the event in hand, in ms; at least `finished`."""
         ...
 
     def expect(self, place: int) -> None:
@@ -49,6 +51,13 @@ class Shard(Protocol):
 
     def row_key(self, key: Any) -> bytes:
         """A key as the changelog has it."""
+        ...
+
+    def is_new(self, key: Any, index: str, place: int) -> bool:
+        """No row has this key, which is at that place of an index by time: known without a look into the store.
+
+        Asked before each write of a row that is not in `values`.
+        """
         ...
 
     def stored(self, key: Any) -> Any:

@@ -7,15 +7,17 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Protocol
 
-from ..current import cursor_var
+from ..current import Cursor, Run, cursor_var
 from ..errors import AppError
 from ..events import Event
-from .keys import rows_of
+from .keys import BY_END, rows_of
 from .kinds import Session, Span, Window, is_over, window_of
 from .ports import KeepingTable, Shard, Time
 
 # These cannot be changed in place.
 _PLAIN = frozenset({int, float, str, bytes, bool, type(None), complex})
+# No value of a window.
+_NOTHING: Any = object()
 
 
 class Windows(Protocol):
@@ -24,8 +26,8 @@ class Windows(Protocol):
     table: KeepingTable
     kind: Any
     grace: int
-    span: Span
     is_single: bool
+    place: LastPlace
 
     def at(self) -> int:
         """The time of the event in hand, in ms, as the table takes it."""
@@ -44,8 +46,56 @@ class Windows(Protocol):
         ...
 
 
+class LastPlace:
+    """The window of the event before, for windows of which an event is in one: the next is mostly in that, too.
+
+    run: of that event, with the times and watermarks of its batch; None: nothing of this is known. until: when the
+    window is over.
+    """
+
+    __slots__ = ("marks", "run", "span", "times", "until")
+
+    def __init__(self) -> None:
+        self.run: Run | None = None
+        self.times: list[int] = []
+        self.marks: list[int] = []
+        self.span: Span = (0, 0)
+        self.until = 0
+
+    def set(self, cursor: Cursor, span: Span, until: int) -> None:
+        """An event of the run in hand was in this window, by the time of its record."""
+        run = cursor.run
+        self.run = None
+        if run is not None and run.batch.watermarks is not None and not cursor.kept.handed_out:
+            self.run, self.times, self.marks = run, cursor.timestamps(run.batch), run.batch.watermarks
+            self.span, self.until = span, until
+
+
 def _in_place(fun: Callable[[Any, Any], Any]) -> Callable[[WindowSet, Any], WindowSet]:
     def change(self: WindowSet, other: Any) -> WindowSet:
+        of, key = self._of, self._key
+        place, cursor = of.place, cursor_var.get()
+        # In this frame, for plain values: the window is that of the event before, and cannot be over.
+        if cursor is not None and (run := cursor.run) is not None and run is place.run and not cursor.kept.handed_out:
+            index = run.start + len(run.values) - cursor.iterator.__length_hint__() - 1
+            start, end = place.span
+            if (
+                start <= place.times[index] < end
+                and place.marks[index] < place.until
+                and (type(key) is str or type(key) is int)
+                and (shard := of.table.shard_var.get(None)) is not None
+                and shard.time.finished < place.until
+            ):
+                identity = key, start, end
+                value = shard.values.get(identity, _NOTHING)
+                if value is _NOTHING:
+                    self._written = place.span, self._change(shard, identity, end, fun, other)
+                    return self
+                value = fun(value, other)
+                if type(value) in _PLAIN and shard.is_at_event:
+                    shard.values[identity] = shard.dirty[identity] = value
+                    self._written = place.span, value
+                    return self
         return self.apply(fun, other)
 
     return change
@@ -82,7 +132,7 @@ class WindowSet:
 
         Late events, whose windows are all over, change nothing: see the table's `late=`.
         """
-        of, key = self._of, self._key
+        of = self._of
         shard: Shard | None = of.table.shard_var.get(None)
         if shard is None:
             shard = of.table.shard_to_write()
@@ -96,45 +146,42 @@ class WindowSet:
         if type(of.kind) is Session:
             self._apply_session(shard, at, now, fun, other)
             return self
-        span = of.span
-        is_simple = span[0] <= at < span[1] and span[1] + of.grace > now and (type(key) is str or type(key) is int)
-        # In this frame, for a tumbling table of plain values: the window is that of the event before.
-        if is_simple and (identity := (key, *span)) in shard.values:
-            value = fun(shard.values[identity], other)
-            if type(value) in _PLAIN and shard.is_at_event and not shard.objects and not shard.deleted:
-                shard.values[identity] = value
-                shard.dirty[identity] = value
-            else:
-                shard.write(identity, value)
-            self._written = span, value
-            return self
-        self._apply_spans(shard, at, now, fun, other)
+        self._apply_spans(shard, cursor, at, now, fun, other)
         return self
 
-    def _apply_spans(self, shard: Shard, at: int, now: int, fun: Callable[[Any, Any], Any], other: Any) -> None:
-        of = self._of
+    def _apply_spans(
+        self, shard: Shard, cursor: Cursor, at: int, now: int, fun: Callable[[Any, Any], Any], other: Any
+    ) -> None:
+        of, key = self._of, self._key
         spans = of.kind.spans(at)
         written: list[tuple[Span, Any]] = []
         for span in spans:
             if not is_over(of.kind, span[1], of.grace, now):
-                written.append((span, self._change(shard, span, fun, other)))
+                identity = shard.identity((key, *span))
+                written.append((span, self._change(shard, identity, span[1], fun, other)))
         if not written:
             of.late(at, spans[-1], now)
         elif of.is_single:
-            of.span = spans[0]
+            of.place.set(cursor, spans[0], spans[0][1] + of.grace)
         self._written = written
 
-    def _change(self, shard: Shard, span: Span, fun: Callable[[Any, Any], Any], other: Any) -> Any:
-        identity = shard.identity((self._key, *span))
-        try:
-            before = shard.stored(identity)
-        except KeyError:
-            before = self._default()
-            if shard.time is not None:
-                shard.time.expect(span[1])
+    def _change(self, shard: Shard, identity: Any, end: int, fun: Callable[[Any, Any], Any], other: Any) -> Any:
+        if shard.is_new(identity, BY_END, end):
+            before = self._begin(shard, end)
+        else:
+            try:
+                before = shard.stored(identity)
+            except KeyError:
+                before = self._begin(shard, end)
         value = fun(before, other)
         shard.write(identity, value)
         return value
+
+    def _begin(self, shard: Shard, end: int) -> Any:
+        """What a window has before its first event."""
+        if shard.time is not None:
+            shard.time.expect(end)
+        return self._default()
 
     def _apply_session(self, shard: Shard, at: int, now: int, fun: Callable[[Any, Any], Any], other: Any) -> None:
         """The event joins all open sessions that are no further away than the gap, and makes one of them."""
@@ -245,7 +292,9 @@ class WindowSet:
         """It may be changed in place, if its window is open."""
         cursor, of = cursor_var.get(), self._of
         if cursor is not None and not is_over(of.kind, span[1], of.grace, time.now(cursor)):
-            shard.lend(shard.identity((self._key, *span)), value)
+            identity = shard.identity((self._key, *span))
+            shard.is_new(identity, BY_END, span[1])
+            shard.lend(identity, value)
             time.expect(span[1])
 
     def _default(self) -> Any:

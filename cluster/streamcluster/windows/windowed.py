@@ -19,7 +19,7 @@ from .keys import BY_END, END_INDEX, in_windows, windowed
 from .kinds import Hopping, Kind, Session, Span, Window, definition_of, window_of
 from .late import LateEvents
 from .ports import KeepingTable, Shard
-from .window_set import WindowSet
+from .window_set import LastPlace, WindowSet
 
 # How two sessions become one, for the types of `default=` that have one way of it.
 _MERGES: dict[Any, Callable[[Any, Any], Any]] = {
@@ -73,9 +73,9 @@ class WindowedTable:
             raise AppError(f"{what}: late={late!r} is no topic: give app.topic(...).")
         self.late_events = LateEvents(table.name, late)
         self._merge = _merge_of(table, merge) if isinstance(kind, Session) else None
-        # For windows of which an event is in one: that of the last event, since the next is mostly there too.
-        self.is_single = not isinstance(kind, Hopping) or kind.size == kind.step
-        self.span: Span = (0, 0)
+        # An event is in one window, by its record's time.
+        self.is_single = not isinstance(kind, Session) and (not isinstance(kind, Hopping) or kind.size == kind.step)
+        self.place = LastPlace()
         self._at: Callable[[Cursor], int] = _event_time
         self._handler: Callable[..., Any] | None = None
         table.code_keys(windowed)
@@ -91,7 +91,7 @@ class WindowedTable:
 
     def relative_to_now(self) -> WindowedTable:
         """The event's time is the wall clock's when it is handled: what comes again counts in another window then."""
-        self._at = lambda _cursor: self.wall()
+        self._at, self.is_single = lambda _cursor: self.wall(), False
         return self
 
     def relative_to_field(self, field: Any) -> WindowedTable:
@@ -102,7 +102,7 @@ class WindowedTable:
         get = field_getter(field)
         if get is None:
             raise AppError(f"table {self.name!r}: {field!r} is no field of a Record: write it as View.time.")
-        self._at = lambda cursor: _time_in(get(_value_in_hand(cursor)))
+        self._at, self.is_single = lambda cursor: _time_in(get(_value_in_hand(cursor))), False
         return self
 
     # What comes of windows that are over

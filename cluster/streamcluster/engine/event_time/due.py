@@ -11,13 +11,16 @@ again, alone, before they do.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 
 from ...batch import Batch
+from ...errors import UndecodableRow
 from ...ids import TP
 from ...stores import StoreFailed
-from ...times import FOREVER, NO_TIME, time_of
+from ...times import FOREVER, NO_TIME, place_of, time_of
 from ...topology.units import Due
 from ..partition import SourcePartition
 from ..shards import CachedShard
@@ -28,12 +31,26 @@ from .watermarks import Mark
 # Rows that are read at once, and as many bytes: they wait in memory until they are handled.
 PAGE_ROWS = 1000
 PAGE_BYTES = 1024 * 1024
+# Values are read for so many of them: one may be as large as a record.
+VALUES_ROWS = 100
 
 
 class DueSource:
     """Of one `Due` in one task. partition: set when it is made."""
 
-    __slots__ = ("_behind", "_committed", "_due", "_earliest", "_entries", "_shard", "operator", "partition", "tp")
+    __slots__ = (
+        "_behind",
+        "_committed",
+        "_cut",
+        "_due",
+        "_earliest",
+        "_entries",
+        "_shard",
+        "_told",
+        "operator",
+        "partition",
+        "tp",
+    )
     partition: SourcePartition
 
     def __init__(self, due: Due, tp: TP, shard: CachedShard, operator: OperatorTime, behind: bytes | None) -> None:
@@ -47,11 +64,17 @@ class DueSource:
         self._entries: deque[tuple[int, list[bytes]]] = deque()
         # No row that was not fed is before this place.
         self._earliest = NO_TIME
+        # No row that was written since the last cut is before this place, and of those in cuts that are not committed,
+        # by their numbers: as far as somebody has told of them.
+        self._told = FOREVER
+        self._cut: deque[tuple[int, int]] = deque()
         operator.tell(self._expect)
 
     def _expect(self, place: int) -> None:
         if place < self._earliest:
             self._earliest = place
+        if place < self._told:
+            self._told = place
 
     def _bound(self, time: int) -> int:
         """At this time rows are due before that place."""
@@ -75,51 +98,46 @@ class DueSource:
         batch = Batch.nothing(tp)
         # The store has said so itself: its task is opened anew.
         with suppress(StoreFailed):
-            batch = self._page(self._bound(self.operator.committed))
+            while not len(batch) and self.waits(self.operator.committed):
+                batch = self._page(self._bound(self.operator.committed))
         if len(batch):
             partition.feed(batch)
         return len(batch)
 
     def _page(self, bound: int) -> Batch:
+        """What is due of the next rows. Empty: all of them were deleted, or none is due."""
         entries: list[bytes] = []
         times: list[int] = []
         keys: list[bytes] = []
         values: list[bytes] = []
-        size = 0
+        size = done = 0
+        uncommitted = min([self._told, *(place for _, place in self._cut)])
+        is_store_enough = uncommitted >= bound
         start = None if self._behind is None else self._behind + b"\0"
-        earliest = FOREVER
-        rows = self._shard.ranges.entries(self._due.index, start, None, rows_max=PAGE_ROWS + 1)
-        for place, key, encoded in rows:
-            at = time_of(place)
-            if at >= bound or len(keys) == PAGE_ROWS or size >= PAGE_BYTES:
-                earliest = at
-                break
-            value = self._asked(key) if encoded is None else encoded
-            if value is None:
-                # It was deleted meanwhile.
-                continue
-            entries.append(place + key)
-            times.append(self._time_of(place))
-            keys.append(key)
-            values.append(value)
-            size += len(key) + len(value)
-        self._earliest = earliest
+        # One more says when the next is due.
+        rows = self._shard.ranges.first_entries(self._due.index, start, PAGE_ROWS + 1, is_store_enough=is_store_enough)
+        count = bisect_left(rows, (place_of(bound),), hi=min(len(rows), PAGE_ROWS))
+        while done < count and size < PAGE_BYTES:
+            some = rows[done : min(done + VALUES_ROWS, count)]
+            done += len(some)
+            for (place, key), value in zip(some, encoded_rows(self._shard, [key for _, key in some]), strict=True):
+                # None: it was deleted meanwhile.
+                if value is not None:
+                    entries.append(place + key)
+                    times.append(self._time_of(place))
+                    keys.append(key)
+                    values.append(value)
+                    size += len(key) + len(value)
+        if done:
+            self._behind = b"".join(rows[done - 1])
+        next_place = time_of(rows[done][0]) if done < len(rows) else FOREVER
+        self._earliest = min(uncommitted, next_place) if is_store_enough else next_place
         first = self.partition.next_offset
         if entries:
-            self._behind = entries[-1]
             self._entries.append((first, entries))
         batch = Batch(self.tp, range(first, first + len(keys)), times, keys, values)
         batch.watermarks = times
         return batch
-
-    def _asked(self, data: bytes) -> bytes | None:
-        """The value of a row, of which a scan has said that memory has to be asked; None: it was deleted."""
-        shard = self._shard
-        key = shard.coder.identity(shard.coder.decode_key(data))
-        try:
-            return shard.coder.encode_of(key, shard.stored(key))
-        except KeyError:
-            return None
 
     def open_rows(self, rows_max: int) -> int:
         """How many committed rows are not closed, counted as far as that."""
@@ -151,9 +169,17 @@ class DueSource:
         """What comes due is given out, and is not what was given out before."""
         return not self._due.purpose
 
-    def committed(self, position: Committed, entry: bytes | None) -> None:
-        """The position is committed, and the entry before it."""
+    def cut(self, number: int) -> None:
+        """The cut of this number has what was told of, unless an event may still change what it was handed."""
+        if self._told < FOREVER and not any(view.dirty or view.touched for view in self._shard.views):
+            self._cut.append((number, self._told))
+            self._told = FOREVER
+
+    def committed(self, position: Committed, entry: bytes | None, number: int) -> None:
+        """The cuts up to this number are committed, with the position, and the entry before it."""
         self._committed = entry
+        while self._cut and self._cut[0][0] <= number:
+            self._cut.popleft()
         while self._entries and self._entries[0][0] + len(self._entries[0][1]) <= position.next_offset:
             self._entries.popleft()
 
@@ -161,4 +187,32 @@ class DueSource:
         """Go on from the committed position."""
         self._behind = self._committed
         self._entries.clear()
-        self._earliest = NO_TIME
+        self._cut.clear()
+        self._earliest, self._told = NO_TIME, FOREVER
+
+
+def encoded_rows(shard: CachedShard, rows: Sequence[bytes]) -> list[bytes | None]:
+    """What these rows hold, as the changelog would have it; None: there is none. Brings nothing into the cache."""
+    coder, values = shard.coder, shard.values
+    found: list[bytes | None] = []
+    unknown: list[int] = []
+    for data in rows:
+        encoded = None
+        try:
+            key = coder.identity(coder.decode_key(data))
+            if key in values:
+                encoded = coder.encode_of(key, values[key])
+            elif shard.is_known(key, data):
+                encoded = coder.encode_of(key, shard.stored(key))
+            else:
+                unknown.append(len(found))
+        except UndecodableRow:
+            unknown.append(len(found))
+        except KeyError:
+            encoded = None
+        found.append(encoded)
+    if unknown:
+        stored = shard.read_store(shard.store.multi_get, [rows[at] for at in unknown])
+        for at, encoded in zip(unknown, stored, strict=True):
+            found[at] = encoded
+    return found

@@ -71,6 +71,7 @@ class TaskTime:
         "_attached",
         "_clock",
         "_counted",
+        "_cuts",
         "_open",
         "_units",
         "_written",
@@ -86,6 +87,8 @@ class TaskTime:
     ) -> None:
         """bounds: of a topic."""
         self._clock = clock
+        # How often the task was cut.
+        self._cuts = 0
         self.partitions: dict[TP, PartitionTime] = {}
         self.operators: dict[str, OperatorTime] = {}
         # Of due rows, and where they begin.
@@ -235,7 +238,10 @@ class TaskTime:
         for name, operator in self.operators.items():
             times[name] = operator.finished, operator.late_total
             self._written[name].row = self._row(operator)
-        return TimeCommit(times, {tp: self._due_position(tp) for tp in self.sources})
+        self._cuts += 1
+        for source in self.sources.values():
+            source.cut(self._cuts)
+        return TimeCommit(times, {tp: self._due_position(tp) for tp in self.sources}, self._cuts)
 
     def committed(self, commit: TimeCommit) -> None:
         """That is committed, and the positions of the task's partitions are up to date."""
@@ -244,7 +250,7 @@ class TaskTime:
             operator.committed = max(time, operator.committed)
             operator.late_committed = late
         for tp, (position, entry) in commit.due.items():
-            self.sources[tp].committed(position, entry)
+            self.sources[tp].committed(position, entry, commit.number)
         for tp, known in self.partitions.items():
             known.committed(self._attached[tp].committed.next_offset)
 
