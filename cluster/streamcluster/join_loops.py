@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -86,6 +86,10 @@ class LiveJoin:
         return self._roads[0][1].behind
 
 
+# Where events come: the join, its rows, the cursor, and the run in hand.
+Place = tuple[LiveJoin, LiveShard, Cursor, Run]
+
+
 def _side_of(road: Road) -> Side:
     return next(operator for operator in road.operators if isinstance(operator, Side))
 
@@ -103,13 +107,20 @@ async def pairs_through(intake: JoinIntake, join: LiveJoin) -> AsyncIterator[tup
             run.read_keys(lambda data: join.decode_key(key_of_row(data)))
             if not run.values:
                 _discard(shard, run)
+        ways = () if is_due else join.ways(run.tp.topic)
+        # The usual one: nothing before the join has to be awaited.
+        way = ways[0] if len(ways) == 1 and not ways[0].before else None
+        place = (join, shard, cursor, run)
         for index, value in enumerate(cursor.iterator):
-            if is_due:
+            if way is not None:
+                found = _of_way(place, index, way, value)
+            elif is_due:
                 found = _of_due_row(join, shard, run.batch.keys[run.start + index], value)
             else:
-                found = await _of_event(join, shard, cursor, run, index, value)
+                found = await _of_event(place, index, ways, value)
             for time, pair in found:
-                cursor.carry(time)
+                if time != run.batch.timestamps[run.start + index] or len(found) > 1:
+                    cursor.carry(time)
                 if not behind:
                     yield run, index, pair
                     continue
@@ -127,38 +138,42 @@ def _of_due_row(join: LiveJoin, shard: LiveShard, key: bytes | None, value: byte
     return [] if out is None else [(out.time, join.due_pair(out))]
 
 
-async def _of_event(
-    join: LiveJoin, shard: LiveShard, cursor: Cursor, run: Run, index: int, value: Any
-) -> list[tuple[int, Pair]]:
+async def _of_event(place: Place, index: int, ways: Sequence[Way], value: Any) -> list[tuple[int, Pair]]:
     """(time, pair) of all that an event brings."""
     found: list[tuple[int, Pair]] = []
-    at = run.start + index
-    key, time = run.batch.keys[at], run.batch.timestamps[at]
-    for way in join.ways(run.tp.topic):
+    for way in ways:
         changed = value
         if way.before:
             try:
-                changed = await apply(way.before, value, (run, index))
+                changed = await apply(way.before, value, (place[-1], index))
             except Skip:
                 continue
-        if changed is None and not (key is not None and join.span.counts_null(way.side)):
-            continue
-        if key is None:
-            if join.span.keeps(way.side):
-                found.append((time, join.pair(way.side, changed, None)))
-            continue
-        data = run.batch.values[at] if way.encode is None or changed is None else way.encode(changed)
-        number = way.number | run.offset(index)
-        live = _time_of(join, shard)
-        met = join.span.arrive(shard, way.side, key, time, number, data, live.now(cursor))
-        if met.is_late:
-            live.count_late()
-        if met.alone:
-            found.append((time, join.pair(way.side, changed, None)))
-        elif not met.is_late:
-            live.expect(join.span.deadline(way.side, time))
-        found += [(max(time, then), join.pair(way.side, changed, partner)) for then, partner in met.partners]
+        found += _of_way(place, index, way, changed)
     return found
+
+
+def _of_way(place: Place, index: int, way: Way, value: Any) -> Sequence[tuple[int, Pair]]:
+    """(time, pair) of what an event brings that has come to the join on this way."""
+    join, shard, cursor, run = place
+    at = run.start + index
+    key, time, side = run.batch.keys[at], run.batch.timestamps[at], way.side
+    if value is None and not (key is not None and join.span.counts_null(side)):
+        return ()
+    if key is None:
+        return [(time, join.pair(side, value, None))] if join.span.keeps(side) else ()
+    data = run.batch.values[at] if way.encode is None or value is None else way.encode(value)
+    live = shard.time or _time_of(join, shard)
+    number = way.number | run.batch.offsets[at]
+    met = join.span.arrive(shard, side, key, time, number, data, live.now(cursor))
+    if met.is_late:
+        live.count_late()
+    if met.alone:
+        return [(time, join.pair(side, value, None))]
+    if not met.is_late:
+        live.expect(join.span.deadline(side, time))
+    if not met.partners:
+        return ()
+    return [(time if time > then else then, join.pair(side, value, partner)) for then, partner in met.partners]
 
 
 def _time_of(join: LiveJoin, shard: LiveShard) -> LiveTime:

@@ -40,6 +40,8 @@ class LiveShard(Protocol):
     absent: set[Any]
     deleted: set[Any]
     dirty: dict[Any, Any]
+    # What operators know of the rows; empty again after a rollback.
+    notes: dict[str, Any]
 
     @property
     def is_at_event(self) -> bool: ...
@@ -87,6 +89,18 @@ class LiveShard(Protocol):
         self, start: bytes, end: bytes, *, reverse: bool = False, rows_max: int | None = None
     ) -> Iterator[tuple[Any, Any]]:
         """Entries of a range of row keys, [start, end). rows_max: no more will be taken."""
+        ...
+
+    def scan_index(
+        self,
+        name: str,
+        start: bytes | None = None,
+        end: bytes | None = None,
+        *,
+        reverse: bool = False,
+        rows_max: int | None = None,
+    ) -> Iterator[tuple[bytes, Any, Any]]:
+        """(place, key, value) in the order of an index."""
         ...
 
     def lend(self, key: Any, value: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -30,9 +31,9 @@ def run_of(tp: TP, times: list[int]) -> Run:
     return Run(TASK, batch, list(times), count, bytes)
 
 
-def taken(queue: list[Run], at_end: set[TP]) -> list[tuple[str, int]]:
+def taken(queue: list[Run], at_end: set[TP], step_ms: int = 1) -> list[tuple[str, int]]:
     """Everything that an ordering gives of these runs, in its order."""
-    ordering = Ordering([LEFT, RIGHT], lambda tp: tp not in at_end, lambda: None)
+    ordering = Ordering([LEFT, RIGHT], lambda tp: tp not in at_end, lambda: None, step_ms)
     found: list[tuple[str, int]] = []
     while (run := ordering.first(queue)) is not None:
         queue.remove(run)
@@ -56,16 +57,30 @@ def test_an_input_that_may_have_records_is_waited_for() -> None:
     assert [run.values for run in queue] == [[9]]
 
 
-@given(st.lists(st.integers(0, 50)), st.lists(st.integers(0, 50)), st.integers(1, 20))
+def test_in_a_step_of_time_one_input_comes_after_the_other() -> None:
+    """So two inputs that alternate are not runs of one event each."""
+    queue = [run_of(RIGHT, [1, 3, 9, 10, 31]), run_of(LEFT, [0, 2, 8, 12, 11, 5, 20])]
+    order = [("left", 0), ("left", 2), ("left", 8), ("right", 1), ("right", 3), ("right", 9)]
+    order += [("left", 12), ("left", 11), ("left", 5), ("right", 10), ("left", 20), ("right", 31)]
+    assert taken(queue, {LEFT, RIGHT}, 10) == order
+
+
+@given(st.lists(st.integers(-50, 50)), st.lists(st.integers(-50, 50)), st.integers(1, 20), st.sampled_from([1, 10]))
 @settings(max_examples=200, deadline=None)
-def test_the_order_does_not_depend_on_the_runs(left: list[int], right: list[int], size: int) -> None:
-    """However the records were fetched, the order is the same."""
+def test_the_order_does_not_depend_on_the_runs(left: list[int], right: list[int], size: int, step_ms: int) -> None:
+    """However they were fetched, the order is that of the largest time up to each, the input and the offset."""
 
     def pieces(tp: TP, times: list[int], size: int) -> list[Run]:
         return [run_of(tp, times[start : start + size]) for start in range(0, len(times), size)]
 
-    once = taken([*pieces(LEFT, left, 1000), *pieces(RIGHT, right, 1000)], {LEFT, RIGHT})
-    again = taken([*pieces(RIGHT, right, size), *pieces(LEFT, left, size)], {LEFT, RIGHT})
+    once = taken([*pieces(LEFT, left, 1000), *pieces(RIGHT, right, 1000)], {LEFT, RIGHT}, step_ms)
+    again = taken([*pieces(RIGHT, right, size), *pieces(LEFT, left, size)], {LEFT, RIGHT}, step_ms)
+    places = [
+        (latest // step_ms, tp.topic, offset, time)
+        for tp, times in ((LEFT, left), (RIGHT, right))
+        for offset, (latest, time) in enumerate(zip(accumulate(times, max), times, strict=True))
+    ]
+    assert once == [(topic, time) for _, topic, _, time in sorted(places)]
     assert once == again
     assert [time for topic, time in once if topic == "left"] == left
     assert [time for topic, time in once if topic == "right"] == right

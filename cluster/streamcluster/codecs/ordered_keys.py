@@ -6,6 +6,8 @@ order that is of use.
 
 from __future__ import annotations
 
+import struct
+
 # Behind the key. What follows a zero byte in the key itself is greater, so a key comes before those that begin with it.
 _END = b"\0\0"
 _ZERO = b"\0\xff"
@@ -14,11 +16,12 @@ _BEHIND_END = b"\0\1"
 _NUMBER_BYTES = 8
 # Times may be before 1970.
 _TIME_OFFSET = 2**63
+_pack, _unpack = struct.Struct(">QQ").pack, struct.Struct(">QQ").unpack
 
 
 def ordered_key(key: bytes, time_ms: int, number: int = 0) -> bytes:
     """The row's key. number: tells rows of one key and time apart, and orders them."""
-    return key_range(key)[0] + place_of(time_ms) + number.to_bytes(_NUMBER_BYTES, "big")
+    return (key.replace(b"\0", _ZERO) if b"\0" in key else key) + _END + _pack(time_ms + _TIME_OFFSET, number)
 
 
 def key_range(key: bytes) -> tuple[bytes, bytes]:
@@ -42,5 +45,10 @@ def split_ordered(row_key: bytes) -> tuple[bytes, int, int]:
     """Key, time and number."""
     tail = row_key[-2 * _NUMBER_BYTES :]
     key = row_key[: -2 * _NUMBER_BYTES - len(_END)].replace(_ZERO, b"\0")
-    time_ms = int.from_bytes(tail[:_NUMBER_BYTES], "big") - _TIME_OFFSET
-    return key, time_ms, int.from_bytes(tail[_NUMBER_BYTES:], "big")
+    time_ms, number = _unpack(tail)
+    return key, time_ms - _TIME_OFFSET, number
+
+
+def time_of_row(row_key: bytes) -> int:
+    """The time alone."""
+    return int.from_bytes(row_key[-2 * _NUMBER_BYTES : -_NUMBER_BYTES], "big") - _TIME_OFFSET

@@ -202,7 +202,7 @@ class Engine:
             self._rested()
 
         instance = Instance(unit, name, running.id, hand, self.clock, rested, self.recovery.report, self.caution)
-        if running.time is not None and (order := running.time.order(unit.name)) is not None:
+        if running.time is not None and (order := running.time.order(unit.name, unit.step_ms)) is not None:
             instance.order_inputs(order)
         for table, view in views.items():
             instance.set_shard(self._tables[table].shard_var, view)

@@ -17,7 +17,19 @@ class ShardView:
     A commit takes what views have settled. So an event in progress that has written nothing holds up nobody.
     """
 
-    __slots__ = ("_lent", "_shard", "absent", "deleted", "dirty", "identity", "objects", "time", "touched", "values")
+    __slots__ = (
+        "_lent",
+        "_shard",
+        "absent",
+        "deleted",
+        "dirty",
+        "identity",
+        "notes",
+        "objects",
+        "time",
+        "touched",
+        "values",
+    )
     is_at_event = True
 
     def __init__(self, shard: CachedShard, time: OperatorTime | None = None) -> None:
@@ -33,6 +45,8 @@ class ShardView:
         self.deleted = shard.deleted
         self.dirty: dict[Any, Any] = {}
         self.touched: dict[Any, None] = {}
+        # What operators know of the rows beside them, uncommitted ones too.
+        self.notes: dict[str, Any] = {}
         shard.views.append(self)
 
     # What a table calls
@@ -246,5 +260,6 @@ class ShardView:
 
     def forget(self) -> None:
         """A rollback: nothing was written."""
+        self.notes = {}
         self.dirty = {}
         self.touched = {}

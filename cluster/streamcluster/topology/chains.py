@@ -12,7 +12,7 @@ from ..errors import AppError, NotOffered
 from ..operators import Chain, GroupBy, Merge, Processor, Side, StreamJoin, TableJoin
 from ..policies import ErrorPolicy
 from ..roads import Road, deduplicating, roads_of
-from ..stream_joins import buffer_table
+from ..stream_joins import Arriving, buffer_table
 from ..tables import Table
 from ..topics import Topic
 from . import TopicSpec
@@ -120,6 +120,11 @@ def seen_tables_of(name: str, roads: list[Road]) -> tuple[Table[Any, Any], ...]:
         seen_table(f"{name}-deduplicate" + (f"-{number}" if number > 1 else ""), operator.within_ms)
         for number, operator in found
     )
+
+
+def span_of_join(roads: list[Road]) -> Arriving:
+    """What kind of join of two streams it is that these roads lead to."""
+    return next(operator.span for road in roads for operator in road.operators if isinstance(operator, Side))
 
 
 def _keys(app: App, topic: Topic) -> str:

@@ -29,7 +29,15 @@ from ..times import Closing
 from ..topics import Topic
 from ..windows.windowed import WindowedTable
 from . import AgentSpec, Declared, TableSpec, TopicSpec, Topology
-from .chains import compile_chain, names_of, partners_of, seen_tables_of, stream_join_of, tables_joined
+from .chains import (
+    compile_chain,
+    names_of,
+    partners_of,
+    seen_tables_of,
+    span_of_join,
+    stream_join_of,
+    tables_joined,
+)
 from .limits import DEAD_LETTER_BYTES_MAX, limits_of
 from .timed import timed_by, times_of_expiring, with_time_tables
 from .units import AgentUnit, CloseUnit, Due, ForwardUnit, Plan, SharedStream, Unit
@@ -63,10 +71,15 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
         inputs = tuple(dict.fromkeys(reads))
         timed = timed_by(app.tables[name] for name in _tables_used(app, agent.fun))
         unit = AgentUnit(agent.name, inputs, policy, agent, agent.concurrency, timed=timed, roads=reads)
+        seen = seen_tables_of(agent.name, roads)
         if (rows := stream_join_of(app, agent.name, roads)) is not None:
+            span = span_of_join(roads)
             due = Due(rows, rows.indexes[0].name, is_inclusive=False)
             unit = replace(unit, tables=(rows,), timed=(*timed, rows.timed), due=due)
-        if seen := seen_tables_of(agent.name, roads):
+            # What else goes by time wants the order of time.
+            if not timed and not seen:
+                unit = replace(unit, step_ms=span.step_ms())
+        if seen:
             unit = replace(unit, tables=(*unit.tables, *seen), timed=(*unit.timed, *timed_by(seen)))
         units += [*forwards, unit]
         specs.append(_agent_spec(app, agent, inputs, tables_joined(app, agent.name, roads)))

@@ -45,7 +45,8 @@ class AgentUnit:
 
     inputs: what it reads, one or more. tables: what it keeps that nobody has named: they are declared with it.
     roads: what each of the streams begins with that its own is combined with, and that itself (roads.py). timed: the
-    operators whose time its inputs move. due: what comes to it, beside its inputs, by event time.
+    operators whose time its inputs move. due: what comes to it, beside its inputs, by event time. step_ms: its inputs
+    are taken in steps of time so long (engine/event_time/ordering.py).
     """
 
     name: str
@@ -57,6 +58,7 @@ class AgentUnit:
     roads: tuple[Topic, ...] = ()
     timed: tuple[str, ...] = ()
     due: Due | None = None
+    step_ms: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class ForwardUnit:
     tables: ClassVar[tuple[Table[Any, Any], ...]] = ()
     timed: ClassVar[tuple[str, ...]] = ()
     due: ClassVar[Due | None] = None
+    step_ms: ClassVar[int] = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,7 @@ class CloseUnit:
     inputs: ClassVar[tuple[Topic, ...]] = ()
     concurrency: ClassVar[int] = 1
     tables: ClassVar[tuple[Table[Any, Any], ...]] = ()
+    step_ms: ClassVar[int] = 1
 
 
 Unit = AgentUnit | ForwardUnit | CloseUnit

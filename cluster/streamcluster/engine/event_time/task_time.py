@@ -124,10 +124,10 @@ class TaskTime:
             source.partition = partition
         return source is not None
 
-    def order(self, unit: str) -> Ordering | None:
-        """In what order a coroutine of the unit takes its events; None: it has one input."""
+    def order(self, unit: str, step_ms: int) -> Ordering | None:
+        """In what order a coroutine of the unit takes its events; None: it has one input. step_ms: see `Ordering`."""
         inputs = {tp for units in self._units.values() for tp, names in units.items() if unit in names}
-        return Ordering(inputs, self._may_come, self._move) if len(inputs) > 1 else None
+        return Ordering(inputs, self._may_come, self._move, step_ms) if len(inputs) > 1 else None
 
     def _may_come(self, tp: TP) -> bool:
         """Nobody knows that the log has no more, and nothing of it is held back."""
