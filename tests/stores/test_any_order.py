@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
 import shutil
 import tempfile
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ from streamcluster_worker.state.memory import Memory
 from streamcluster_worker.state.rocks import RocksStore
 
 MIB = 1024 * 1024
+# More than enough: a flush of these few rows takes milliseconds.
+COPIES_MAX = 100
 KEYS = [b"", b"\0", b"a", b"a\0", b"ab", b"b", b"ba", b"bb", b"c", b"\xff", b"\xff\xff"]
 keys = st.sampled_from(KEYS)
 bounds = st.none() | st.sampled_from([*KEYS, b"aa", b"b\xff"])
@@ -276,6 +280,18 @@ class OverMemory(AnyOrder):
         return store
 
 
+def copy_of_a_moment(source: Path, target: Path) -> None:
+    """Copy the files of an open store, again when RocksDB's own threads have made or deleted some meanwhile."""
+    for _ in range(COPIES_MAX):
+        before = sorted(os.listdir(source))
+        with suppress(shutil.Error):
+            shutil.copytree(source, target)
+            if sorted(os.listdir(source)) == before:
+                return
+        shutil.rmtree(target)
+    raise AssertionError(f"the files of {source} change all the time")
+
+
 class OverRocks(AnyOrder):
     """A crash leaves the files as they are, which is what a copy of them is."""
 
@@ -291,7 +307,7 @@ class OverRocks(AnyOrder):
         """What the last store would have left, had its process been killed."""
         path = self.directory / str(next(self.numbers))
         if self.path is not None and self.opened is not None:
-            shutil.copytree(self.path, path)
+            copy_of_a_moment(self.path, path)
             self.opened.close()
         self.path = path
         self.opened = RocksStore.open(path, ["t"], self.memory, indexes=INDEXES)
