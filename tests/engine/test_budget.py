@@ -139,7 +139,7 @@ def test_a_process_that_stays_too_large_is_said_once_with_what_to_set(caplog: py
         for second in range(200):
             budget.step(float(second))
     assert process.given_back == 200
-    [said] = [record.getMessage() for record in caplog.records]
+    [said] = [record.getMessage() for record in caplog.records if record.name == "streamcluster"]
     assert "500 MiB of the 400 MiB" in said
     assert int(said.partition("worker_memory=")[2].split()[0]) > 500 * MIB
 

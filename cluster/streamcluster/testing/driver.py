@@ -56,9 +56,18 @@ class Driver:
             indexes = {table.name: table.indexes for table in self._plan.tables}
             stores = make_store or (lambda _task, tables: MemoryStore(tables, indexes))
             self.worker = Simulation(app, self._plan, self.topology, self.clock, stores, start_time or 0.0)
-            self.run(self.worker.open())
+            self._open()
         except BaseException:
             self._loop.close()
+            raise
+
+    def _open(self) -> None:
+        try:
+            self.run(self.worker.open())
+        except BaseException:
+            # A callback of the app has failed, so nobody gets a driver to close: what runs already ends here.
+            if hasattr(self.worker, "pump"):
+                self.run(self.worker.stop())
             raise
 
     def __enter__(self) -> Driver:
