@@ -17,6 +17,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub
     ConfigResource,
     PartitionMetadata,
     ResourceType,
+    TopicMetadata,
 )
 from confluent_kafka.cimpl import NewPartitions
 
@@ -135,8 +136,15 @@ def test_an_apps_topics_have_three_copies(cluster: Broker, topic_prefix: str) ->
     brokers.create(control_topics(settings), brokers.connect())
 
     admin = AdminClient({"bootstrap.servers": cluster.bootstrap})
-    made = {name: one for name, one in admin.list_topics(timeout=SECONDS).topics.items() if settings.app_id in name}
-    assert len(made) == len(control_topics(settings))
+    made: dict[str, TopicMetadata] = {}
+
+    def are_there() -> bool:
+        # A broker that has just come back may answer before it knows of them.
+        topics = admin.list_topics(timeout=SECONDS).topics
+        made.update({name: topic for name, topic in topics.items() if settings.app_id in name})
+        return len(made) == len(control_topics(settings))
+
+    eventually(are_there, SECONDS, "the topics are there")
     for name, topic in made.items():
         assert {len(partition.replicas) for partition in topic.partitions.values()} == {3}
         (future,) = admin.describe_configs([ConfigResource(ResourceType.TOPIC, name)]).values()
