@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NoReturn, Protocol, TypeVar
 
-from .codecs.table_coding import make_table_coder
+from .codecs.table_coding import Pair, make_table_coder
 from .errors import AppError
 from .settings import Settings
 
-Pair = tuple[Callable[[Any], bytes], Callable[[bytes], Any]]
 C = TypeVar("C", bound=Any)
 # So many changes are held back at most under `every`: with more of them they are given out sooner.
 HELD_MAX = 10_000

@@ -18,7 +18,7 @@ from .codecs.table_coding import make_table_coder
 from .current import Run, cursor_var
 from .errors import AppError
 from .indexes import Index
-from .tables import Table
+from .tables import Table, bytes_table
 from .times import PLACE_BYTES, Closing, place_of, time_of
 
 _EXPIRES = "expires"
@@ -74,14 +74,7 @@ def seen_table(name: str, within_ms: int) -> Table[bytes, bytes]:
             return None
         return place_of(max(_times(row)) + within_ms)
 
-    table: Table[bytes, bytes] = Table(
-        name,
-        key_type=bytes,
-        value_type=bytes,
-        key_serializer="raw",
-        value_serializer="raw",
-        help="events that count as duplicates when they come again",
-    )
+    table = bytes_table(name, help="events that count as duplicates when they come again")
     forget = Closing(_EXPIRES, partial(_forget, table), is_inclusive=False, deletes=False)
     table.go_by(name, [Index(_EXPIRES, PLACE_BYTES, place)], [forget])
     return table

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from .indexes import Index
-from .tables import Table
+from .tables import Table, bytes_table
 from .times import PLACE_BYTES, Closing
 
 _WRITTEN = "written"
@@ -30,15 +30,8 @@ def times_of(table: Table[Any, Any]) -> Table[bytes, bytes]:
     def place(_key: bytes, row: bytes) -> bytes | None:
         return row if len(row) == PLACE_BYTES else None
 
-    times: Table[bytes, bytes] = Table(
-        times_name(table.name),
-        key_type=bytes,
-        value_type=bytes,
-        key_serializer="raw",
-        value_serializer="raw",
-        partitions=table.partitions,
-        help=f"when entries of {table.name} were written",
-    )
+    name, help_ = times_name(table.name), f"when entries of {table.name} were written"
+    times = bytes_table(name, partitions=table.partitions, help=help_)
     expire = Closing(_WRITTEN, partial(_expire, table, times), table.ttl_ms, deletes=False)
     times.go_by(table.timed, [Index(_WRITTEN, PLACE_BYTES, place)], [expire])
     return times

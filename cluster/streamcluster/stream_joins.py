@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 from .codecs.ordered_keys import key_range, ordered_key, split_ordered, time_of_row, time_range
 from .indexes import Index
-from .tables import Table
+from .tables import Table, bytes_table
 from .times import FOREVER, NO_TIME, PLACE_BYTES, place_of, time_of
 
 # The side of a row, the first byte of its key: of what comes due together the right one comes first.
@@ -329,14 +329,7 @@ def buffer_table(name: str, span: Arriving) -> Table[bytes, bytes]:
             return None
         return place_of(span.deadline(row_key[:1], time_of_row(row_key)))
 
-    table: Table[bytes, bytes] = Table(
-        name,
-        key_type=bytes,
-        value_type=bytes,
-        key_serializer="raw",
-        value_serializer="raw",
-        help="events that may find partners",
-    )
+    table = bytes_table(name, help="events that may find partners")
     # Of other bounds it is another index, built of the rows that are there and read from its start.
     table.go_by(name, [Index(span.index_name(), PLACE_BYTES, place, by_key=True)])
     return table

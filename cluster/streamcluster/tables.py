@@ -10,20 +10,20 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequenc
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
+from .changelogs import ChangelogRead
 from .checks import Seconds, check_callable, check_count, check_migrate, check_topic_name, seconds_of
+from .codecs.table_coding import Pair
 from .current import cursor_var
 from .errors import AppError
 from .faust_names import TABLE, names_what_is_missing
 from .indexes import Index
 from .live_shards import LiveShard, LocalShards, ReadableShard, WholeShard
-from .table_changes import Changing
 from .times import Closing
 from .topics import Topic
 from .windows.declaring import Windowing
 
 K = TypeVar("K")
 V = TypeVar("V")
-KeyCoders = tuple[Callable[[Any], bytes], Callable[[bytes], Any]]
 # Values of these types cannot be changed in place, so a read of them needs no second look at the commit.
 IMMUTABLE = frozenset({int, float, str, bytes, bool, type(None), complex})
 # A key of one of these is never equal to one of another type that is found in memory; other types' are coded first.
@@ -31,7 +31,7 @@ SIMPLE_KEYS = frozenset({str, int, bytes})
 
 
 @names_what_is_missing(TABLE, "table")
-class Table(Windowing, Changing, MutableMapping[K, V]):
+class Table(Windowing, MutableMapping[K, V]):
     """Made by `app.Table(...)`; the parameters are described there."""
 
     def __init__(
@@ -84,7 +84,7 @@ class Table(Windowing, Changing, MutableMapping[K, V]):
         # What is done with rows that come due by that.
         self.closings: list[Closing] = []
         # What makes the coders of its rows' keys of those of `key_type`; None: they are the same.
-        self.key_coding: Callable[[KeyCoders], KeyCoders] | None = None
+        self.key_coding: Callable[[Pair], Pair] | None = None
         # What agents read its changes as.
         self.changes_read: list[Topic] = []
         self.shard_var: ContextVar[LiveShard] = ContextVar(f"streamcluster_table_{name}")
@@ -117,11 +117,24 @@ class Table(Windowing, Changing, MutableMapping[K, V]):
         self.indexes += tuple(indexes)
         self.closings += closings
 
-    def code_keys(self, coding: Callable[[KeyCoders], KeyCoders]) -> None:
+    def code_keys(self, coding: Callable[[Pair], Pair]) -> None:
         """Have keys of rows that are made of a key and something else. coding: makes their coders of the key's."""
         if self.key_coding is not None:
             raise AppError(f"table {self.name!r} has windows already.")
         self.key_coding = coding
+
+    def changes(self, every: Seconds | None = None, *, coding: Callable[[Pair], Pair] | None = None) -> Topic:
+        """What agents write to the table, for an agent: `@app.agent(table.changes())`. A deletion is the value None.
+
+        Args:
+            every: hold changes back for so many seconds and give out the newest of each key; None: give out all. They
+                are held in the open commit, so a crash loses none; with very many of them they come sooner.
+            coding: for windows.
+        """
+        seconds = None if every is None else seconds_of(f"table {self.name!r}: changes(every=)", every)
+        topic = Topic((), changelog=ChangelogRead(self, seconds or None, coding or self.key_coding))
+        self.changes_read.append(topic)
+        return topic
 
     # The mapping
 
@@ -277,6 +290,19 @@ class Table(Windowing, Changing, MutableMapping[K, V]):
         cursor = cursor_var.get()
         if cursor is not None and cursor.task is not None:
             raise TableElsewhere(self.name, cursor.owner, cursor.task.group)
+
+
+def bytes_table(name: str, *, partitions: int | None = None, help: str) -> Table[bytes, bytes]:
+    """An internal table of rows whose bytes its operator makes itself."""
+    return Table(
+        name,
+        key_type=bytes,
+        value_type=bytes,
+        key_serializer="raw",
+        value_serializer="raw",
+        partitions=partitions,
+        help=help,
+    )
 
 
 class TableElsewhere(AppError):

@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 from streamcluster.batch import Batch
 from streamcluster.engine.outbox import Outputs
@@ -18,6 +19,7 @@ from streamcluster.engine.values import Commit
 from streamcluster.errors import Fenced
 from streamcluster.ids import TP, TaskId
 from streamcluster.stores import NO_INDEXES, Indexes, MemoryStore, Shard, StoreFailed, TaskStore
+from streamcluster.testing import Driver
 from streamcluster.testing.brokers import SimulatedReads, SimulatedWrites
 from streamcluster.testing.simulation import Simulation
 
@@ -333,3 +335,14 @@ class Shell:
             stopped = any(task.stopped for task in self._worker.engine.tasks.values())
             busy = fed or stopped or self._closing or self._worker.pump.is_busy() or not self._worker.engine.idle()
             quiet = 0 if busy or before != self._worker.state() else quiet + 1
+
+
+def play_each(seeds: Iterable[int], play: Callable[[int], tuple[Driver, Any]], module: str) -> None:
+    """Play the schedules of these seeds; what fails says by which command it is played again."""
+    for seed in seeds:
+        try:
+            driver, _ = play(seed)
+        except BaseException as error:
+            error.add_note(f"seed {seed}: python -m {module} {seed} {seed + 1}")
+            raise
+        driver.close()

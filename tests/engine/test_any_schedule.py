@@ -22,7 +22,7 @@ from streamcluster.stores import TaskStore
 from streamcluster.testing import Driver
 from streamcluster.topics import Topic
 from streamcluster.topology.murmur2 import partition_for
-from tests.engine.hostile import BrittleStore, Shell
+from tests.engine.hostile import BrittleStore, Shell, play_each
 
 SEEDS = range(300)
 PARTITIONS = 2
@@ -201,13 +201,7 @@ def play(seed: int) -> tuple[Driver, Case]:
 @pytest.mark.parametrize("seeds", [SEEDS[start : start + 25] for start in range(0, len(SEEDS), 25)], ids=str)
 def test_results_are_those_of_a_fold_under_any_schedule(seeds: range) -> None:
     """Nothing is lost, repeated or blamed on another event, whatever happens when."""
-    for seed in seeds:
-        try:
-            driver, _ = play(seed)
-        except BaseException as error:
-            error.add_note(f"seed {seed}: python -m tests.engine.test_any_schedule {seed} {seed + 1}")
-            raise
-        driver.close()
+    play_each(seeds, play, "tests.engine.test_any_schedule")
 
 
 def check(driver: Driver, case: Case, *, exactly: bool) -> None:

@@ -20,7 +20,7 @@ from streamcluster.ids import TaskId
 from streamcluster.stores import TaskStore
 from streamcluster.testing import Driver
 from streamcluster.topology.murmur2 import partition_for
-from tests.engine.hostile import BrittleStore, Shell
+from tests.engine.hostile import BrittleStore, Shell, play_each
 from tests.event_time.windows_by_hand import BY_END, add, make_windows, window_of
 
 SEEDS = range(75)
@@ -210,13 +210,7 @@ def partition_of(row: str) -> int:
 @pytest.mark.parametrize("seeds", [SEEDS[start : start + 25] for start in range(0, len(SEEDS), 25)], ids=str)
 def test_windows_close_once_under_any_schedule(seeds: range) -> None:
     """No window is lost, closed twice or blamed on another, and no event is late that was not."""
-    for seed in seeds:
-        try:
-            driver, _ = play(seed)
-        except BaseException as error:
-            error.add_note(f"seed {seed}: python -m tests.event_time.test_timed_schedule {seed} {seed + 1}")
-            raise
-        driver.close()
+    play_each(seeds, play, "tests.event_time.test_timed_schedule")
 
 
 if __name__ == "__main__":

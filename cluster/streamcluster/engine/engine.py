@@ -27,7 +27,6 @@ from .backlog import Backlog, PartitionBacklog
 from .budget import Budget
 from .clock import Clock
 from .event_time.opening import due_topic, open_time
-from .event_time.task_time import TaskTime
 from .event_time.timed_tasks import TimedTasks
 from .functions import Functions
 from .hand import Hand
@@ -43,7 +42,6 @@ from .partition import Reject, SourcePartition
 from .ports import Process
 from .recovery import Recovery
 from .shard_view import ShardView
-from .shards import CachedShard
 from .shared import SharedPart, make_shared, readers_of
 from .task import RunningTask
 from .transaction import Transaction
@@ -154,7 +152,8 @@ class Engine:
 
         shards = make_shards(self.plan, self.topology, self._settings, task, store, failed)
         running = RunningTask(task, store, shards, self._make_outbox())
-        if (time := self._open_time(task, shards)) is not None:
+        time = open_time(self.plan, self.topology, self._settings, task, shards, self.clock)
+        if time is not None:
             running.time = self.times.tasks[task] = time
             positions = positions | time.positions
         sources = sorted(self.topology.sources(task))
@@ -167,9 +166,6 @@ class Engine:
         self.tasks[task] = running
         running.start()
         self.recovery.opened(running)
-
-    def _open_time(self, task: TaskId, shards: dict[str, CachedShard]) -> TaskTime | None:
-        return open_time(self.plan, self.topology, self._settings, task, shards, self.clock)
 
     def _add_instances(
         self,

@@ -105,11 +105,7 @@ class ShardView:
     def delete(self, key: Any) -> None:
         """Remove `key`; KeyError when there is none."""
         self.stored(key)
-        self._remove(key)
-
-    def discard(self, key: Any) -> None:
-        """Remove `key`, without a look whether it is there."""
-        self._remove(key)
+        self.discard(key)
 
     def expire(self, data: bytes) -> None:
         """Remove the entry of a row key, unless it was written since the last cut.
@@ -123,7 +119,7 @@ class ShardView:
         if key in self.objects and any(key in view.touched for view in shard.views):
             self.write(key, self.objects[key])
         else:
-            self._remove(key)
+            self.discard(key)
 
     def discard_all(self, keys: Sequence[Any]) -> None:
         """`discard` for each of them."""
@@ -134,7 +130,8 @@ class ShardView:
         self.deleted.update(keys)
         self.dirty.update(dict.fromkeys(keys, DELETED))
 
-    def _remove(self, key: Any) -> None:
+    def discard(self, key: Any) -> None:
+        """Remove `key`, without a look whether it is there."""
         self._shard.memory.forget(key)
         if self._lent:
             self._lent.pop(key, None)
@@ -167,7 +164,7 @@ class ShardView:
                 if encoded is None or shard.is_known(key, data):
                     self.delete(key)
                 else:
-                    self._remove(key)
+                    self.discard(key)
             except KeyError:
                 continue
             removed += 1

@@ -5,15 +5,14 @@ In memory they are (key, start, end) in milliseconds: flat, so that the engine t
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+from ..codecs.table_coding import Pair
 from ..indexes import Index
 from ..times import PLACE_BYTES, place_of
 from .kinds import Window, window_of
 
-Pair = tuple[Callable[[Any], bytes], Callable[[bytes], Any]]
 BY_END = "end"
 _BETWEEN = b",["
 # What is behind the keys of one key's rows, in the order of bytes.

@@ -73,6 +73,7 @@ class TaskTime:
         "_counted",
         "_cuts",
         "_open",
+        "_rows",
         "_units",
         "_written",
         "expiring",
@@ -89,6 +90,8 @@ class TaskTime:
         self._clock = clock
         # How often the task was cut.
         self._cuts = 0
+        # Of each operator, as the next cut has it.
+        self._rows: dict[str, TimeRow] = {}
         self.partitions: dict[TP, PartitionTime] = {}
         self.operators: dict[str, OperatorTime] = {}
         # Of due rows, and where they begin.
@@ -213,7 +216,7 @@ class TaskTime:
             if changes := encoded.get(written.table):
                 found[written.times.name] = written.note(changes, round(self._clock.wall() * 1000))
         for name, operator in self.operators.items():
-            row = self._row(operator)
+            row = self._rows[name] = self._row(operator)
             before = self._written[name]
             is_wanted = before.row is None or before.wanted > before.row.time
             if before.row is None or is_wanted or (row.inputs, row.due) != (before.row.inputs, before.row.due):
@@ -237,7 +240,7 @@ class TaskTime:
         times: dict[str, tuple[int, int]] = {}
         for name, operator in self.operators.items():
             times[name] = operator.finished, operator.late_total
-            self._written[name].row = self._row(operator)
+            self._written[name].row = self._rows[name]
         self._cuts += 1
         for source in self.sources.values():
             source.cut(self._cuts)
