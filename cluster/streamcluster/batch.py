@@ -7,7 +7,7 @@ engine. One record alone is a value, `KafkaRecord`, made where somebody needs al
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, overload
 
@@ -129,6 +129,13 @@ class Batch:
         if self.watermarks is not None:
             picked.watermarks = [self.watermarks[index] for index in indices]
         return picked
+
+    def without(self, indices: Container[int]) -> Batch:
+        """All other records."""
+        left = self.pick([index for index in range(len(self)) if index not in indices])
+        if left.headers is not None and not any(left.headers):
+            left.headers = None
+        return left
 
     def record(self, index: int) -> KafkaRecord:
         """One of them, as a value."""

@@ -103,6 +103,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """A record further ahead of the clock does not move event time; none: all do."""
     max_out_of_orderness: Seconds = 0.0
     """How much older than the ones before it a record may be and not count as late, beside `grace`."""
+    watermark_interval: Seconds = 0.1
+    """How often a task tells those behind a `group_by` how far its event time is, at most."""
 
     topic_partitions: int = 8
     """Partitions of topics that are created and say nothing else."""

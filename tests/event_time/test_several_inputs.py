@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from streamcluster import App
 from streamcluster.batch import Batch
 from streamcluster.current import Run, cursor_var
-from streamcluster.engine.event_time.operator_time import time_of_inputs
+from streamcluster.engine.event_time.least import time_of_inputs
 from streamcluster.engine.event_time.ordering import Ordering
 from streamcluster.ids import TP, TaskId
 from streamcluster.testing import Driver

@@ -9,8 +9,8 @@ from streamcluster_coordinator.records.status import Status
 from tests.conftest import MakeTopic
 from tests.process.checker import Row
 from tests.process.conftest import StartApp
-from tests.process.records import Reader, send
-from tests.process.waiting import eventually
+from tests.process.records import Feed, Reader, send
+from tests.process.waiting import eventually, pause
 
 KEYS = 400
 
@@ -43,6 +43,48 @@ def test_windows_of_a_quiet_topic_close_by_themselves_once_over_kill_9(
     assert run.table("windows") == {}
     assert run.table("late") == {}
     assert run.drain() == 0, run.log_end()
+
+
+def test_a_slow_task_before_a_group_by_makes_nothing_late_over_kill_9(
+    running: StartApp, make_topic: MakeTopic, topic_prefix: str, bootstrap: str, reader: Reader
+) -> None:
+    """One task is more than a window behind the other: nothing is late, and each window closes once, when both are."""
+    for name in ("in", "out", "late"):
+        make_topic(f"{topic_prefix}{name}", 2)
+    run = running("tests.process.timed_apps:regrouped", idle_timeout=0.2)
+    run.start(workers=1)
+    run.until_running()
+    rows = [Row("k", f"page-{number % 3}".encode()) for number in range(500)]
+    feeds = [Feed(bootstrap, f"{topic_prefix}in", iter(rows), rate=250, partition=number) for number in (0, 1)]
+    for feed in feeds:
+        feed.start()
+    run.until(lambda status: any(is_held_back(task.figures.times) for task in status.tasks), "status names the task")
+    os.kill(run.pid_of(), signal.SIGKILL)
+    eventually(lambda: all(len(feed.acked) == len(rows) for feed in feeds), 60, "all is sent")
+    for feed in feeds:
+        feed.stop()
+    pause(0.5)
+    for number in (0, 1):
+        # Of the next window: it closes those before it.
+        send(bootstrap, f"{topic_prefix}in", [Row("k", b"last")], partition=number)
+    out = f"{topic_prefix}out"
+    eventually(lambda: sum(pages(reader, out)) >= 2 * len(rows), 120, "all windows come out", told=run.log_end)
+    assert sum(pages(reader, out)) == 2 * len(rows)
+    keys = [row.key for those in reader.rows(out).values() for row in those]
+    assert len(set(keys)) == len(keys), "a window was closed twice"
+    assert reader.count(f"{topic_prefix}late") == 0
+    assert run.drain() == 0, run.log_end()
+
+
+def pages(reader: Reader, topic: str) -> list[int]:
+    """What each window of a page comes to."""
+    rows = [row for those in reader.rows(topic).values() for row in those]
+    return [int(row.value or b"0") for row in rows if row.key.startswith("page-")]
+
+
+def is_held_back(times: tuple[str, ...]) -> bool:
+    """The slow task is what the windows wait for."""
+    return any(line.startswith("event time of pages") and "task 2_1, which writes it, is at" in line for line in times)
 
 
 def total(reader: Reader, topic: str) -> int:

@@ -12,6 +12,7 @@ LEAST: dict[float, tuple[str, ...]] = {
         *("connect_timeout", "drain_timeout", "stall_report", "error_backoff", "error_retries", "table_cache_bytes"),
         *("commit_interval", "commit_interval_min", "commit_interval_max", "store_block_cache_bytes"),
         *("standby_replicas", "idle_timeout", "close_idle_after", "max_ahead", "max_out_of_orderness"),
+        "watermark_interval",
     ),
     0.001: (
         *("heartbeat_interval", "stall_timeout", "crash_loop_window", "transaction_timeout"),

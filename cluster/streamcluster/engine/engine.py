@@ -26,6 +26,7 @@ from ..topology.units import Plan, Unit, input_named, is_named
 from .backlog import Backlog, PartitionBacklog
 from .budget import Budget
 from .clock import Clock
+from .event_time.marks import without_marks
 from .event_time.opening import due_topic, open_time
 from .event_time.timed_tasks import TimedTasks
 from .functions import Functions
@@ -91,6 +92,8 @@ class Engine:
         self._make_outbox = partial(Outbox, conf.outbox_records_max, self._sender_waits, self.budget.output_room)
         self.outbox = self._make_outbox()
         self._routes: dict[TP, SourcePartition] = {}
+        # Topics that may hold marks, also of an app that had windows before.
+        self._marked = {topic.name for topic in topology.topics if topic.role == "repartition"}
         self.lagging = Lagging(clock, self._routes, self.changed.set)
         self._tables: dict[str, Table[object, object]] = {table.name: table for table in plan.tables}
         letters = next((topic for topic in topology.topics if topic.name == conf.dead_letters), None)
@@ -228,6 +231,8 @@ class Engine:
             partition = SourcePartition(
                 running.id, tp, those, positions[tp], reject, self.caution, self.budget.weight(topic)
             )
+            if topic in self._marked:
+                partition.receive = without_marks
             running.partitions[tp] = partition
             if running.time is None or not running.time.attach(partition):
                 running.logs[tp] = self._routes[tp] = partition

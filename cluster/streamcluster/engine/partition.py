@@ -48,6 +48,7 @@ class SourcePartition:
         "lanes",
         "next_offset",
         "readers",
+        "receive",
         "skips",
         "stopped",
         "task",
@@ -78,6 +79,8 @@ class SourcePartition:
         self._weight = weight or RecordWeight()
         # Watermarks, where something in the task goes by event time.
         self.time: PartitionTime | None = None
+        # What is done with a batch first; returns what of it is for readers.
+        self.receive: Callable[[Batch], Batch] | None = None
         self.next_offset = committed.next_offset
         # While a failing event is tried, records from `gate` on wait in `gated`.
         self.gate: int | None = None
@@ -113,28 +116,31 @@ class SourcePartition:
         return max([self.next_offset, *(reader.next_offset for reader in self.readers)])
 
     def feed(self, batch: Batch) -> None:
-        """Take records and hand them to the readers.
-
-        Records below `next_offset` are leftovers of an earlier assignment and are dropped.
-        """
+        """Take records and hand them to the readers. Those below `next_offset` are of an earlier assignment."""
         if self.stopped:
             return
         if batch.offsets[0] < self.next_offset:
             batch = batch.part(batch.index_of(self.next_offset))
             if not len(batch):
                 return
+        behind = batch.next_offset
+        if self.receive is not None:
+            batch = self.receive(batch)
+        if len(batch):
+            self._take(batch)
+        if behind > self.next_offset:
+            self.advance(behind)
+
+    def _take(self, batch: Batch) -> None:
         first, count = batch.offsets[0], len(batch)
         self.next_offset = batch.next_offset
         assert first < self.next_offset, f"records of {self.tp} out of order: {first} before {self.next_offset - 1}"
-        if self.time is not None:
-            self.time.fed(batch)
         known = self.done.end
         # Some may come again, for a reader that was left behind.
         new = count if first >= known else count - batch.index_of(known)
         if new:
             self.done.fed(max(first, known), self.next_offset, new)
-        size = self._weight.of(size_of(batch), count)
-        self.backlog.add(first, self.next_offset, count, size)
+        self.backlog.add(first, self.next_offset, count, self._weight.of(size_of(batch), count))
         if self.gate is not None:
             passing = batch.index_of(self.gate)
             self.gated.add(batch.part(passing))

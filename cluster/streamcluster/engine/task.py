@@ -12,7 +12,7 @@ from ..stores import StoreFailed, TaskStore
 from .coroutine import Coroutine, event_in_hand, holds_back, settle
 from .event_time.task_time import TaskTime
 from .instance import Instance
-from .outbox import Outbox, Outputs
+from .outbox import Outbox, Outputs, merge
 from .partition import SourcePartition
 from .shards import CachedShard, Changes
 from .values import TaskCommit
@@ -179,8 +179,11 @@ class RunningTask:
         for coroutine in self.coroutines if self._kept else ():
             if id(coroutine) in self._kept:
                 self._bound_again(coroutine)
-        time = None if self.time is None else self.time.cut()
-        return TaskCommit(task=self.id, offsets=offsets, outputs=self.take_outputs(), changes={}, time=time)
+        outputs, time = self.take_outputs(), None
+        if self.time is not None:
+            time = self.time.cut()
+            merge(outputs, self.time.marks())
+        return TaskCommit(task=self.id, offsets=offsets, outputs=outputs, changes={}, time=time)
 
     def keep_output(self) -> None:
         """An event that sends more than there is room for took too long: next time, keep all of it in memory."""

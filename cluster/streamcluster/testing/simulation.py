@@ -74,8 +74,10 @@ class Simulation:
             self._plan,
             self._topology,
             self._clock,
-            # Nothing more comes than what a test has sent.
-            settings=msgspec.structs.replace(conf, outbox_records_max=self.outbox_records_max, idle_timeout=0.0),
+            # Nothing more comes than what a test has sent, and time stands still.
+            settings=msgspec.structs.replace(
+                conf, outbox_records_max=self.outbox_records_max, idle_timeout=0.0, watermark_interval=0.0
+            ),
             in_hand=self.in_hand,
         )
         self.reads = SimulatedReads(self.logs)

@@ -39,7 +39,7 @@ from .chains import (
     tables_joined,
 )
 from .limits import DEAD_LETTER_BYTES_MAX, limits_of
-from .timed import timed_by, times_of_expiring, with_time_tables
+from .timed import timed_by, times_of_expiring, with_time_tables, with_travelling_time
 from .units import AgentUnit, CloseUnit, Due, ForwardUnit, Plan, SharedStream, Unit
 
 PROBE_SECONDS_MAX = 10.0
@@ -103,6 +103,7 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
         units += forwards
         shared.append(SharedStream(name, stream, topic, policy))
         specs.append(AgentSpec(name=name, topics=names_of(topic), tables=joined, help="read in an @app.task"))
+    units = with_travelling_time(units)
     tables = [*app.tables.values(), *expiring, *(table for unit in units for table in unit.tables)]
     plan = with_time_tables(Plan(tuple(units), tuple(shared), tuple(app.tasks), tuple(tables)))
     for topic in [*app.topics, *plan.topics()]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ..errors import AppError
 from ..expiry import times_name, times_of
 from ..tables import Table
-from .units import Plan, Unit
+from .units import ForwardUnit, Plan, Unit
 
 
 def timed_by(tables: Iterable[Table[Any, Any]]) -> tuple[str, ...]:
@@ -36,6 +36,37 @@ def times_of_expiring(tables: Collection[Table[Any, Any]], units: Iterable[Unit]
         if any(times_name(table.name) == other.name for other in tables):
             raise AppError(f"table {times_name(table.name)!r}: the times of {table.name!r} are kept under this name.")
     return [times_of(table) for table in expiring]
+
+
+def with_travelling_time(units: Sequence[Unit]) -> list[Unit]:
+    """The units, where those that write a repartition topic are timed if somebody goes by time behind it.
+
+    Each is an operator of its own, whose time travels in the topic (engine/event_time/marks.py). What `through` writes
+    is the user's topic: nobody else's records are put into that.
+    """
+    found = list(units)
+    while True:
+        wanted = {topic.name for unit in found if unit.timed for topic in unit.inputs if len(topic.names) == 1}
+        behind = [
+            index
+            for index, unit in enumerate(found)
+            if isinstance(unit, ForwardUnit)
+            and not unit.timed
+            and unit.group_by.through is None
+            and unit.destination.name in wanted
+        ]
+        if not behind:
+            return found
+        for index in behind:
+            unit = found[index]
+            assert isinstance(unit, ForwardUnit)
+            _, _, name = unit.name.partition(">")
+            found[index] = replace(unit, timed=(name,))
+
+
+def travelling(plan: Plan) -> list[ForwardUnit]:
+    """The units whose time travels in the topics that they write."""
+    return [unit for unit in plan.units if isinstance(unit, ForwardUnit) and unit.timed]
 
 
 def time_table_name(operator: str) -> str:

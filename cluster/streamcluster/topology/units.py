@@ -63,7 +63,10 @@ class AgentUnit:
 
 @dataclass(frozen=True, slots=True)
 class ForwardUnit:
-    """The sending half of a group_by or through: the operators up to it, and where it sends."""
+    """The sending half of a group_by or through: the operators up to it, and where it sends.
+
+    timed: its own operator, when its time travels with what it sends (`timed.with_travelling_time`).
+    """
 
     name: str
     inputs: tuple[Topic, ...]
@@ -71,9 +74,9 @@ class ForwardUnit:
     operators: tuple[Operator, ...]
     group_by: GroupBy
     destination: Topic
+    timed: tuple[str, ...] = ()
     concurrency: ClassVar[int] = 1
     tables: ClassVar[tuple[Table[Any, Any], ...]] = ()
-    timed: ClassVar[tuple[str, ...]] = ()
     due: ClassVar[Due | None] = None
     step_ms: ClassVar[int] = 1
 

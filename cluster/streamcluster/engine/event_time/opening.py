@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 
 from ...errors import StateIncompatible
 from ...expiry import times_name
@@ -12,13 +13,13 @@ from ...settings import Settings
 from ...stores import StoreFailed
 from ...topics import Topic
 from ...topology import Topology
-from ...topology.timed import time_table_name
-from ...topology.units import Due, Plan, input_named
+from ...topology.timed import time_table_name, travelling
+from ...topology.units import Due, ForwardUnit, Plan, input_named
 from ..clock import Clock
 from ..shards import CachedShard
 from ..values import Committed
 from .due import DueSource
-from .task_time import OperatorPlan, TaskTime
+from .task_time import OperatorPlan, TaskTime, TimeRules
 from .time_row import ROW_KEY, TimeRow, decode_row
 from .watermarks import TimeBounds
 from .written import Written
@@ -46,15 +47,24 @@ def open_time(
     for name, row in rows.items():
         _refuse_change(name, {} if row is None else row.definition, definitions.get(name, {}))
     plans = [
-        OperatorPlan(name, _inputs(plan, name, topics, task), rows[name], definitions.get(name, {})) for name in here
+        OperatorPlan(
+            name,
+            _inputs(plan, name, topics, task),
+            rows[name],
+            definitions.get(name, {}),
+            _destination(plan, topology, name, task),
+        )
+        for name in here
     ]
     declared = {name: topic for name in topics for unit in plan.units if (topic := input_named(unit, name)) is not None}
 
-    def bounds(topic: str) -> TimeBounds:
-        return bounds_of(settings, declared.get(topic))
-
-    idle_after = None if settings.close_idle_after is None else _ms(settings.close_idle_after)
-    time = TaskTime(plans, bounds, clock, idle_after)
+    rules = TimeRules(
+        bounds=lambda topic: bounds_of(settings, declared.get(topic)),
+        producers=partial(_producers, plan, topology),
+        idle_after=None if settings.close_idle_after is None else _ms(settings.close_idle_after),
+        marks_interval=settings.watermark_interval,
+    )
+    time = TaskTime(plans, rules, clock)
     for unit in plan.units:
         if unit.due is not None and unit.due.table.timed in here and unit.due.table.name in shards:
             _add_source(time, unit.due, task, shards, rows[unit.due.table.timed])
@@ -95,6 +105,32 @@ def _inputs(plan: Plan, operator: str, topics: list[str], task: TaskId) -> dict[
         for topic in topics
     }
     return {TP(topic, task.partition): names for topic, names in units.items() if names}
+
+
+def _destination(plan: Plan, topology: Topology, operator: str, task: TaskId) -> tuple[str, int, str] | None:
+    """Where the operator's time goes to, if it does: the topic, its partition count, and this task's name there."""
+    for unit in travelling(plan):
+        if unit.timed == (operator,):
+            topic = next(topic for topic in topology.topics if topic.name == unit.destination.name)
+            return topic.name, topic.partitions, _producer(unit, task)
+    return None
+
+
+def _producers(plan: Plan, topology: Topology, topic: str) -> list[str]:
+    """Who says in this topic how far he is: a name for each task of each unit that writes it."""
+    return [
+        _producer(unit, TaskId(group, partition))
+        for unit in travelling(plan)
+        if unit.destination.name == topic
+        for group in {source.partitions for source in topology.topics if input_named(unit, source.name) is not None}
+        for partition in range(group)
+    ]
+
+
+def _producer(unit: ForwardUnit, task: TaskId) -> str:
+    """A unit has another name where its topic is written by several."""
+    _, _, number = unit.timed[0].rpartition("-repartition")
+    return f"{task}{number}"
 
 
 def _add_source(time: TaskTime, due: Due, task: TaskId, shards: Mapping[str, CachedShard], row: TimeRow | None) -> None:

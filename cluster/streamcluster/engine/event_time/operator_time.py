@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from ...current import Cursor
 from ...ids import TP
 from ...times import FOREVER, NO_TIME
+from .least import time_of_inputs
 from .watermarks import Mark
 
 
@@ -26,19 +27,6 @@ class InputState:
 
     mark: Mark
     idle_since: float | None = None
-
-
-def time_of_inputs(before: int, inputs: Iterable[tuple[int, bool]]) -> int:
-    """T, by what it was and each input's watermark and whether it is idle.
-
-    All idle: the largest, since nobody is waited for. Inputs that are behind T, because they were left out, do not
-    count until they have caught up.
-    """
-    known = list(inputs)
-    live = [watermark for watermark, is_idle in known if not is_idle]
-    if not live:
-        return max([before, *(watermark for watermark, _ in known)])
-    return min([watermark for watermark in live if watermark >= before], default=before)
 
 
 def time_run_on(marks: Iterable[Mark], idle_after: int, wall: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from ...ids import TP
@@ -20,14 +20,18 @@ def text_of_time(milliseconds: int) -> str:
         return f"{milliseconds} ms"
 
 
-def said_of(operator: OperatorTime) -> str:
+# The producing task that an input waits for, with its T, where it is a repartition topic.
+Slowest = Callable[[TP], tuple[str, int] | None]
+
+
+def said_of(operator: OperatorTime, slowest: Slowest) -> str:
     """One line."""
     states = {tp: state() for tp, state in operator.inputs.items()}
     time = "not known yet" if operator.finished == NO_TIME else text_of_time(operator.finished)
-    return f"event time of {operator.name}: {time}; {_why(operator, states)}"
+    return f"event time of {operator.name}: {time}; {_why(operator, states, slowest)}"
 
 
-def _why(operator: OperatorTime, states: Mapping[TP, InputState]) -> str:
+def _why(operator: OperatorTime, states: Mapping[TP, InputState], slowest: Slowest) -> str:
     live = {tp: state.mark.watermark for tp, state in states.items() if state.idle_since is None}
     if not live:
         if operator.idle_after is None:
@@ -36,6 +40,11 @@ def _why(operator: OperatorTime, states: Mapping[TP, InputState]) -> str:
         return f"all inputs are at their ends: it goes on with the next record, or with the clock {after}"
     waited = {tp: watermark for tp, watermark in live.items() if watermark >= operator.finished} or live
     tp = min(waited, key=lambda one: (waited[one], one))
+    if (held := slowest(tp)) is not None:
+        name, time = held
+        if time == NO_TIME:
+            return f"it waits for {tp}, where task {name}, which writes it, has not said yet how far it is"
+        return f"it waits for {tp}, where task {name}, which writes it, is at {text_of_time(time)}"
     if waited[tp] == NO_TIME:
         return f"it waits for {tp}, of which no record is finished yet"
     return f"it waits for {tp}, which is at {text_of_time(waited[tp])}"

@@ -10,14 +10,17 @@ from ...ids import TP
 from ...times import NO_TIME
 from ...topology.timed import time_table_name
 from ..clock import Clock
+from ..outbox import Outputs, merge
 from ..partition import SourcePartition
 from ..shards import Changes
 from ..values import Committed, TimeCommit
 from .due import DueSource
 from .operator_time import InputState, OperatorTime
 from .ordering import Ordering
+from .producers import Producers
 from .said import said_of
-from .time_row import ROW_KEY, TimeRow, encode_row, row_of
+from .sending import Sending
+from .time_row import ROW_KEY, TimeRow, encode_row, positions_in, row_of
 from .watermarks import Mark, PartitionTime, TimeBounds
 from .written import Written
 
@@ -43,13 +46,29 @@ class TimedCounts:
 class OperatorPlan:
     """An operator in one task. inputs: partition -> the units that read it for the operator; row: what is committed.
 
-    definition: of its table.
+    definition: of its table; destination: the repartition topic that its time goes to, with its partition count, and
+    as what the task is known there.
     """
 
     name: str
     inputs: dict[TP, frozenset[str]]
     row: TimeRow | None
     definition: dict[str, int | str]
+    destination: tuple[str, int, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TimeRules:
+    """What all operators of a task share.
+
+    bounds: of a topic; producers: the names of those who say in a topic how far they are, empty: nobody does.
+    idle_after: see `OperatorTime`; marks_interval: see `Sending`, in seconds.
+    """
+
+    bounds: Callable[[str], TimeBounds]
+    producers: Callable[[str], Collection[str]]
+    idle_after: int | None
+    marks_interval: float
 
 
 @dataclass(slots=True)
@@ -62,10 +81,7 @@ class _Written:
 
 
 class TaskTime:
-    """Made before the task's coroutines; `attach` is called with each of its partitions then.
-
-    idle_after: see `OperatorTime`.
-    """
+    """Made before the task's coroutines; `attach` is called with each of its partitions then."""
 
     __slots__ = (
         "_attached",
@@ -74,6 +90,7 @@ class TaskTime:
         "_cuts",
         "_open",
         "_rows",
+        "_sending",
         "_units",
         "_written",
         "expiring",
@@ -83,10 +100,7 @@ class TaskTime:
         "sources",
     )
 
-    def __init__(
-        self, plans: Collection[OperatorPlan], bounds: Callable[[str], TimeBounds], clock: Clock, idle_after: int | None
-    ) -> None:
-        """bounds: of a topic."""
+    def __init__(self, plans: Collection[OperatorPlan], rules: TimeRules, clock: Clock) -> None:
         self._clock = clock
         # How often the task was cut.
         self._cuts = 0
@@ -104,25 +118,30 @@ class TaskTime:
         # Operator -> its open rows as of the last count, and when that was.
         self._open: dict[str, int] = {}
         self._counted: dict[str, float] = {}
+        self._sending: list[Sending] = []
         self._written = {plan.name: _Written(plan.row, definition=plan.definition) for plan in plans}
         for plan in plans:
             for tp in plan.inputs:
-                marks = [one.row.mark(tp.topic) for one in plans if one.row is not None]
-                base = max(marks, key=lambda mark: mark.watermark, default=Mark())
-                self.partitions.setdefault(tp, PartitionTime(bounds(tp.topic), base, clock))
-            self.operators[plan.name] = OperatorTime(
+                if tp not in self.partitions:
+                    self.partitions[tp] = partition_time(tp.topic, rules, [one.row for one in plans], clock)
+            operator = self.operators[plan.name] = OperatorTime(
                 plan.name,
                 {tp: partial(self._state, tp, units) for tp, units in plan.inputs.items()},
-                partial(self._added, bounds),
-                idle_after,
+                partial(self._added, rules.bounds),
+                # Who reads what is sent sees the clock for himself.
+                rules.idle_after if plan.destination is None else None,
                 NO_TIME if plan.row is None else plan.row.time,
                 0 if plan.row is None else plan.row.late,
             )
+            if plan.destination is not None:
+                topic, partitions, producer = plan.destination
+                self._sending.append(Sending(producer, topic, partitions, operator, rules.marks_interval))
 
     def attach(self, partition: SourcePartition) -> bool:
         """This is a partition of the task. Returns whether it is of rows that come due."""
         self._attached[partition.tp] = partition
-        partition.time = self.partitions.get(partition.tp)
+        if (time := self.partitions.get(partition.tp)) is not None:
+            partition.time, partition.receive = time, time.fed
         if (source := self.sources.get(partition.tp)) is not None:
             source.partition = partition
         return source is not None
@@ -141,11 +160,7 @@ class TaskTime:
         """How an input is now, for these units."""
         partition, time = self._attached[tp], self.partitions[tp]
         position = min([reader.position(tp) for reader in partition.readers if reader.unit in units])
-        mark, ended_at = time.at(position), time.ended_at
-        if ended_at is None or position < partition.next_offset:
-            return InputState(mark)
-        is_idle = self._clock.now() >= ended_at + time.bounds.idle / 1000
-        return InputState(mark, ended_at if is_idle else None)
+        return InputState(time.at(position), time.idle_since() if position >= partition.next_offset else None)
 
     def _added(self, bounds: Callable[[str], TimeBounds], tp: TP) -> Callable[[], InputState]:
         """An input that nobody has declared: its watermark is known from the next batch on."""
@@ -153,7 +168,8 @@ class TaskTime:
             return self.sources[tp].state
         partition = self._attached[tp]
         if partition.time is None:
-            partition.time = self.partitions[tp] = PartitionTime(bounds(tp.topic), Mark(), self._clock)
+            time = partition.time = self.partitions[tp] = PartitionTime(bounds(tp.topic), Mark(), self._clock)
+            partition.receive = time.fed
         return partial(self._state, tp, frozenset(reader.unit for reader in partition.readers))
 
     # Steps
@@ -174,6 +190,9 @@ class TaskTime:
                 # Rows are due as soon as that is committed.
                 written.wanted = source.operator.finished
                 moved = True
+        now = self._clock.now()
+        for sending in self._sending:
+            moved = sending.asks(now) or moved
         return moved
 
     def _move(self) -> None:
@@ -183,11 +202,21 @@ class TaskTime:
 
     def said(self) -> tuple[str, ...]:
         """What `status` shows: a line for each operator."""
-        return tuple([said_of(operator) for operator in self.operators.values()])
+        return tuple([said_of(operator, self._slowest) for operator in self.operators.values()])
+
+    def _slowest(self, tp: TP) -> tuple[str, int] | None:
+        """The producing task that a repartition topic waits for."""
+        time = self.partitions.get(tp)
+        return None if time is None or time.producers is None else time.producers.slowest()
 
     def counts(self, open_max: int) -> dict[str, TimedCounts]:
         """What `status` adds up: of each operator. open_max: so many open rows are counted, and no more."""
-        return {name: self._counts(operator, open_max) for name, operator in self.operators.items()}
+        travelling = {sending.operator.name for sending in self._sending}
+        return {
+            name: self._counts(operator, open_max)
+            for name, operator in self.operators.items()
+            if name not in travelling
+        }
 
     def _counts(self, operator: OperatorTime, open_max: int) -> TimedCounts:
         own = {tp: source for tp, source in self.sources.items() if source.operator is operator}
@@ -219,14 +248,19 @@ class TaskTime:
             row = self._rows[name] = self._row(operator)
             before = self._written[name]
             is_wanted = before.row is None or before.wanted > before.row.time
-            if before.row is None or is_wanted or (row.inputs, row.due) != (before.row.inputs, before.row.due):
+            if before.row is None or is_wanted or positions_in(row) != positions_in(before.row):
                 found[time_table_name(name)] = {ROW_KEY: encode_row(row)}
         return found
 
     def _row(self, operator: OperatorTime) -> TimeRow:
         marks = {tp: self.partitions[tp].at(self._position(tp)) for tp in operator.inputs if tp in self.partitions}
         own = {tp: self._due_position(tp) for tp, source in self.sources.items() if source.operator is operator}
-        return row_of(operator.finished, marks, own, self._written[operator.name].definition, operator.late_total)
+        said = {
+            tp.topic: time.producers.times_at(self._position(tp))
+            for tp in marks
+            if (time := self.partitions[tp]).producers is not None
+        }
+        return row_of(operator.finished, marks, own, self._written[operator.name].definition, operator.late_total, said)
 
     def _position(self, tp: TP) -> int:
         return self._attached[tp].position().next_offset
@@ -245,6 +279,15 @@ class TaskTime:
         for source in self.sources.values():
             source.cut(self._cuts)
         return TimeCommit(times, {tp: self._due_position(tp) for tp in self.sources}, self._cuts)
+
+    def marks(self) -> Outputs:
+        """What goes with the cut into repartition topics, behind all records: how far this task is."""
+        now = self._clock.now()
+        found: Outputs = {}
+        for sending in self._sending:
+            if (columns := sending.take(now)) is not None:
+                merge(found, {sending.topic: columns})
+        return found
 
     def committed(self, commit: TimeCommit) -> None:
         """That is committed, and the positions of the task's partitions are up to date."""
@@ -267,3 +310,18 @@ class TaskTime:
             source.rewind()
         for written in self._written.values():
             written.row, written.wanted = None, NO_TIME
+        for sending in self._sending:
+            sending.rewind()
+
+
+def partition_time(topic: str, rules: TimeRules, rows: Collection[TimeRow | None], clock: Clock) -> PartitionTime:
+    """Of one partition of that topic, as the committed rows have it."""
+    marks = [row.mark(topic) for row in rows if row is not None]
+    base = max(marks, key=lambda mark: mark.watermark, default=Mark())
+    producers = None
+    if names := rules.producers(topic):
+        times: dict[str, int] = {}
+        for row in rows:
+            times |= {} if row is None else row.producers.get(topic, {})
+        producers = Producers(names, base.watermark, times, clock)
+    return PartitionTime(rules.bounds(topic), base, clock, producers)

@@ -15,7 +15,8 @@ _VERSION = 1
 class TimeRow(msgspec.Struct, frozen=True, kw_only=True):
     """time: T; inputs: topic -> (watermark, last timestamp, read at) at the committed position, all in ms.
 
-    due: source of due rows -> (offset to go on at, metadata, the entry of the index behind which it goes on).
+    producers: of those inputs that are repartition topics, producing task -> its T. due: source of due rows -> (offset
+    to go on at, metadata, the entry of the index behind which it goes on).
     definition: the table's, by which rows were judged; a row of before there were definitions has none. late: events.
     """
 
@@ -25,6 +26,7 @@ class TimeRow(msgspec.Struct, frozen=True, kw_only=True):
     due: dict[str, tuple[int, str, bytes]] = {}
     definition: dict[str, int | str] = {}
     late: int = 0
+    producers: dict[str, dict[str, int]] = {}
 
     def mark(self, topic: str) -> Mark:
         """What was known of an input."""
@@ -48,6 +50,7 @@ def row_of(
     due: dict[TP, tuple[Committed, bytes | None]],
     definition: dict[str, int | str],
     late: int,
+    producers: dict[str, dict[str, int]],
 ) -> TimeRow:
     """The row of one task."""
     return TimeRow(
@@ -56,7 +59,13 @@ def row_of(
         due={tp.topic: (at.next_offset, at.metadata, entry or b"") for tp, (at, entry) in due.items()},
         definition=definition,
         late=late,
+        producers=producers,
     )
+
+
+def positions_in(row: TimeRow) -> tuple[object, ...]:
+    """What of it says how far the task is: it is written again when that has moved."""
+    return row.inputs, row.producers, row.due
 
 
 def encode_row(row: TimeRow) -> bytes:

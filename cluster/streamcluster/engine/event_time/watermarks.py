@@ -2,19 +2,22 @@
 
 The watermark at an offset is the largest timestamp of all records up to it, less `max_out_of_orderness`. So it depends
 on the log alone: not on which coroutine is at what, and not on what was done before a crash. It is computed once for a
-batch, and only for partitions that a timed operator reads.
+batch, and only for partitions that a timed operator reads. In a repartition topic it is what the marks of the tasks say
+that write it (producers.py).
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, islice
 
 from ...batch import Batch, Column
 from ...times import NO_TIME
 from ..clock import Clock
+from .marks import ProducerMark, take_marks
+from .producers import Producers
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +55,12 @@ class _Seen:
 class PartitionTime:
     """Of one partition of one task. It knows no reader and no store."""
 
-    __slots__ = ("_base", "_clock", "_seen", "ahead_total", "bounds", "ended_at", "is_at_end")
+    __slots__ = ("_base", "_clock", "_seen", "ahead_total", "bounds", "ended_at", "is_at_end", "producers")
 
-    def __init__(self, bounds: TimeBounds, base: Mark, clock: Clock) -> None:
-        """base: at the committed position."""
+    def __init__(self, bounds: TimeBounds, base: Mark, clock: Clock, producers: Producers | None = None) -> None:
+        """base: at the committed position; producers: of a repartition topic whose time is theirs."""
         self.bounds = bounds
+        self.producers = producers
         self._base = base
         self._clock = clock
         self._seen: deque[_Seen] = deque()
@@ -67,25 +71,50 @@ class PartitionTime:
         # Records too far in the future to move time.
         self.ahead_total = 0
 
-    def fed(self, batch: Batch) -> None:
-        """Give the batch its watermarks."""
-        first, wall = batch.offsets[0], round(self._clock.wall() * 1000)
+    def fed(self, batch: Batch) -> Batch:
+        """Give the batch its watermarks. Returns what of it is for agents, which may be nothing."""
+        first = batch.offsets[0]
+        self._is_read_on()
         # Some may come again, for a reader that was left behind.
         while self._seen and self._seen[-1].offsets[0] >= first:
             self._seen.pop()
+        if self.producers is None:
+            batch.watermarks = watermarks = self._by_timestamps(batch)
+        else:
+            self.producers.forget_from(first)
+            kept, marks = take_marks(batch)
+            kept.watermarks = watermarks = self._by_marks(self.producers, batch, marks)
+            batch = kept
+        if len(batch):
+            self._seen.append(_Seen(batch.offsets, batch.timestamps, watermarks, round(self._clock.wall() * 1000)))
+        return batch
+
+    def _by_timestamps(self, batch: Batch) -> list[int]:
         bounds, times = self.bounds, batch.timestamps
-        base = self.at(first).watermark
-        if bounds.ahead is not None and max(times) > (latest := wall + bounds.ahead):
+        base = self.at(batch.offsets[0]).watermark
+        if bounds.ahead is not None and max(times) > (latest := round(self._clock.wall() * 1000) + bounds.ahead):
             self.ahead_total += sum([time > latest for time in times])
             times = [time if time <= latest else NO_TIME for time in times]
         if bounds.out_of_orderness:
             times = [time - bounds.out_of_orderness for time in times]
-        batch.watermarks = watermarks = list(islice(accumulate(times, max, initial=base), 1, None))
-        self._seen.append(_Seen(batch.offsets, batch.timestamps, watermarks, wall))
-        self._is_read_on()
+        return list(islice(accumulate(times, max, initial=base), 1, None))
+
+    def _by_marks(self, producers: Producers, batch: Batch, marks: list[tuple[int, ProducerMark]]) -> list[int]:
+        """Of the records between the marks."""
+        found: list[int] = []
+        start = 0
+        for index, mark in marks:
+            found += [producers.watermark] * (index - start)
+            producers.heard(batch.offsets[index], mark)
+            start = index + 1
+        return found + [producers.watermark] * (len(batch) - start)
 
     def at(self, position: int) -> Mark:
         """What is known of all records before this offset."""
+        mark = self._seen_at(position)
+        return mark if self.producers is None else replace(mark, watermark=self.producers.watermark_at(position))
+
+    def _seen_at(self, position: int) -> Mark:
         for seen in reversed(self._seen):
             if seen.offsets[0] < position:
                 index = bisect_left(seen.offsets, position) - 1
@@ -94,13 +123,17 @@ class PartitionTime:
 
     def committed(self, position: int) -> None:
         """What is before this offset does not come again."""
-        self._base = self.at(position)
+        self._base = self._seen_at(position)
+        if self.producers is not None:
+            self.producers.committed(position)
         while self._seen and self._seen[0].offsets[-1] < position:
             self._seen.popleft()
 
     def rewind(self) -> None:
         """Everything from the committed position on comes again."""
         self._seen.clear()
+        if self.producers is not None:
+            self.producers.rewind()
         self._is_read_on()
 
     def _is_read_on(self) -> None:
@@ -112,6 +145,16 @@ class PartitionTime:
         if is_all and self.ended_at is None:
             self.ended_at = self._clock.now()
 
+    def idle_since(self) -> float | None:
+        """Since when all was read that the log has, and will get for now; None: there may be more."""
+        if self.ended_at is None:
+            return None
+        if self.producers is not None:
+            return self.producers.idle_since()
+        return self.ended_at if self._clock.now() >= self.ended_at + self.bounds.idle / 1000 else None
+
     def raise_to(self, watermark: int) -> None:
         """Somebody who knows says that no earlier record is to come."""
+        if self.producers is not None:
+            self.producers.raise_to(watermark)
         self._base = Mark(max(watermark, self._base.watermark), self._base.last, self._base.read_at)
