@@ -86,7 +86,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     commit_interval: Seconds | None = None
     """From one commit to the next; none: adaptive, between the next two."""
-    commit_interval_min: Seconds = 0.001
+    commit_interval_min: Seconds = 0.0
     """From one commit to the next at low load."""
     commit_interval_max: Seconds = 0.2
     """From one commit to the next at full load."""

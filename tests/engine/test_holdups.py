@@ -9,6 +9,7 @@ import asyncio
 import sys
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from streamcluster import App, Stream
@@ -363,7 +364,9 @@ def test_producer_without_room_holds_no_turn(make: Make) -> None:
     hand.driver.crash()
     writes = made[-1]
     # What is due commits before anything is handed over: so much comes while a commit is not due yet.
-    hand.worker.pump._pacing = Pacing(hand.worker.engine.app.conf, hand.worker.engine.clock.now())
+    hand.worker.pump._pacing = Pacing(
+        msgspec.structs.replace(hand.worker.engine.app.conf, commit_interval=0.001), hand.worker.engine.clock.now()
+    )
     hand.send("numbers", *[("a", n) for n in range(1, 20)])
     hand.step(2)
     assert len(writes.room) == 1

@@ -35,6 +35,17 @@ def test_interval_grows_under_load_and_shrinks_after_it() -> None:
     assert pacing.due() == pytest.approx(0.01)
 
 
+def test_interval_grows_from_nothing_too() -> None:
+    """By default a commit follows the last one at once, and not under load."""
+    pacing = Pacing(settings_with(), now=0.0)
+    assert pacing.due() == 0.0
+    grown = []
+    for saturated in (True, True, False, False, False):
+        pacing.loaded(saturated=saturated)
+        grown.append(pacing.due())
+    assert grown == pytest.approx([0.002, 0.004, 0.002, 0.001, 0.0])
+
+
 @pytest.mark.parametrize("saturated", [True, False])
 def test_number_fixes_the_interval(saturated: bool) -> None:
     """commit_interval=1 is kept whatever the load; 0 commits as fast as it goes."""

@@ -78,16 +78,14 @@ class Engine:
         self.tasks: dict[TaskId, RunningTask] = {}
         # Set when a coroutine came to rest or failed; the shell waits on it.
         self.changed = asyncio.Event()
+        # Whoever comes to rest now is looked at without being said.
+        self._hands_out = False
         # How often something happened that a commit may have to carry: an event came, a coroutine came to rest.
         self.moves = 0
         # Done: finished by all who read them, and committed.
         self.events_total = 0
         self.budget = Budget(
-            shares or shares_of(conf),
-            self.tasks,
-            conf.stream_buffer_records_max,
-            conf.commit_events_max,
-            process,
+            shares or shares_of(conf), self.tasks, conf.stream_buffer_records_max, conf.commit_events_max, process
         )
         self._make_outbox = partial(Outbox, conf.outbox_records_max, self._sender_waits, self.budget.output_room)
         self.outbox = self._make_outbox()
@@ -103,10 +101,7 @@ class Engine:
             plan, clock, self._rested, self._touch, self.recovery.report, self.outbox, self.caution
         )
         self.transaction = Transaction(
-            self.tasks,
-            self._shared,
-            self.outbox,
-            self.recovery.cut_failed,
+            *(self.tasks, self._shared, self.outbox, self.recovery.cut_failed),
             entries_max=conf.commit_events_max,
             exactly_once=conf.exactly_once,
         )
@@ -126,9 +121,18 @@ class Engine:
         """What was consumed and is not committed; as of the last look of `overfull`."""
         return self.budget.backlog
 
+    async def hand_out(self) -> None:
+        """Let the agents run, each to the end of what it was given or to something it awaits; the shell looks then."""
+        self._hands_out = True
+        try:
+            await asyncio.sleep(0)
+        finally:
+            self._hands_out = False
+
     def _rested(self) -> None:
         self.moves += 1
-        self.changed.set()
+        if not self._hands_out:
+            self.changed.set()
 
     def _sender_waits(self) -> None:
         self.transaction.sender_waits = True

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from ..settings import Settings
 
+# What grows where the minimum is nothing.
+FIRST_SECONDS = 0.001
+
 
 class Pacing:
     """The time of the next commit."""
@@ -32,5 +35,8 @@ class Pacing:
     def loaded(self, *, saturated: bool) -> None:
         """One turn of the loop: saturated when it consumed as much as it may at once."""
         if self._fixed is None:
-            factor = 2.0 if saturated else 0.5
-            self._interval = min(self._maximum, max(self._minimum, self._interval * factor))
+            if saturated:
+                wanted = 2.0 * max(self._interval, FIRST_SECONDS)
+            else:
+                wanted = self._interval / 2.0 if self._interval > FIRST_SECONDS else 0.0
+            self._interval = min(self._maximum, max(self._minimum, wanted))
