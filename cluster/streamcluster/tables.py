@@ -14,6 +14,7 @@ from .changelogs import ChangelogRead
 from .checks import Seconds, check_callable, check_count, check_migrate, check_topic_name, seconds_of
 from .codecs.table_coding import Pair
 from .current import cursor_var
+from .dates import Deleted
 from .errors import AppError
 from .faust_names import TABLE, names_what_is_missing
 from .indexes import Index
@@ -79,6 +80,8 @@ class Table(Windowing, MutableMapping[K, V]):
         self.history_ms: int | None = None
         # The operator whose event time it goes by, for the same; none: "".
         self.timed = ""
+        # What its deletions are of, when its rows have dates (`dates.py`): only an operator may write it then.
+        self.dated: Deleted | None = None
         # What of that must not change while there are rows: name -> value. It is kept with the operator's time.
         self.definition: dict[str, int | str] = {}
         # What is done with rows that come due by that.
@@ -110,8 +113,10 @@ class Table(Windowing, MutableMapping[K, V]):
         indexes: Sequence[Index] = (),
         closings: Sequence[Closing] = (),
         definition: Mapping[str, int | str] | None = None,
+        dated: Deleted | None = None,
     ) -> None:
         """Make it a table of an operator that goes by event time: what is called before the app is started."""
+        self.dated = dated
         self.timed = operator
         self.definition = dict(definition or {})
         self.indexes += tuple(indexes)

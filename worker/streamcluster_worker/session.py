@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from streamcluster.dates import dated_tables
 from streamcluster.engine.engine import Engine
 from streamcluster.engine.pump import Pump
 from streamcluster.ids import TP, TaskId
@@ -49,23 +50,27 @@ class Session(msgspec.Struct):
         session may still have something to say.
         """
         settings = config.settings
+        dated = dated_tables(engine.plan.tables)
         restorer = Restorer(
             settings,
             clients.connection,
             clients.offsets,
             done=lambda task: restored(restorer, task, None),
             failed=lambda task, error: restored(restorer, task, error),
+            dated=dated,
         )
         source = Source(clients.consumer, settings, engine.changed.set, clients.heard)
         changelogs = {table.name: table.changelog for table in config.topology.tables}
-        writes = KafkaWrites(settings, changelogs, clients, stores.open_stores, committed)
+        writes = KafkaWrites(settings, changelogs, clients, stores.open_stores, committed, dated)
         return cls(
             clients=clients,
             source=source,
             writes=writes,
             pump=Pump(engine, settings, source, writes),
             restorer=restorer,
-            follower=Follower(settings, clients.connection, clients.offsets, stores, lambda: restorer.busy),
+            follower=Follower(
+                settings, clients.connection, clients.offsets, stores, lambda: restorer.busy, dated=dated
+            ),
         )
 
     def close(self) -> None:

@@ -58,6 +58,7 @@ class ShardMemory:
         "_weight",
         "absent",
         "baseline",
+        "dates",
         "lacks_upto",
         "newest",
         "objects",
@@ -77,6 +78,8 @@ class ShardMemory:
         # Keys that had nothing when they were looked up. What is in one of the others is not looked for here, so a
         # key that was written since does no harm as long as it is young.
         self.absent: set[Any] = set()
+        # Of a dated table: the date of each entry that is here, as of the last load or cut.
+        self.dates: dict[Any, int] = {}
         # Of a table with an index by time, the largest place that there is, as far as it was asked for; and behind
         # which place all rows are here, since none was evicted.
         self.newest = self.lacks_upto = NO_TIME
@@ -106,10 +109,12 @@ class ShardMemory:
             self.objects.pop(key, None)
         if self.baseline:
             self.baseline.pop(key, None)
+        if self.dates:
+            self.dates.pop(key, None)
 
     def forget_all(self, keys: Iterable[Any]) -> None:
         """Drop these entries, as far as they are there."""
-        for entries in (self.values, self.old, self.objects, self.baseline):
+        for entries in (self.values, self.old, self.objects, self.baseline, self.dates):
             if entries:
                 pop = entries.pop
                 for key in keys:
@@ -117,7 +122,7 @@ class ShardMemory:
 
     def clear(self) -> None:
         """Drop everything."""
-        for entries in (self.values, self.objects, self.baseline, self.old):
+        for entries in (self.values, self.objects, self.baseline, self.old, self.dates):
             entries.clear()
         self.absent.clear()
         self.lacks_upto = self.newest
@@ -202,6 +207,10 @@ class ShardMemory:
             for key in keys:
                 if key not in self.objects:
                     self.baseline.pop(key, None)
+        if self.dates:
+            for key in keys:
+                if key not in self.values and key not in self.objects:
+                    self.dates.pop(key, None)
 
 
 class CacheBudget:

@@ -45,7 +45,13 @@ def make_shards(
             limits = limits_of(settings, changelogs[changelog])
             check = partial(limits.check_size, changelog)
             shards[table.name] = CachedShard(
-                store.shard(table.name), coder, limits.record_bytes_max, check, failed, table.indexes
+                store.shard(table.name),
+                coder,
+                limits.record_bytes_max,
+                check,
+                failed,
+                table.indexes,
+                dated=table.dated is not None,
             )
     return shards
 

@@ -45,6 +45,13 @@ class RestingView:
         """Refused."""
         self._refuse(key)
 
+    def write_at(self, key: Any, _value: Any, _at: int) -> None:
+        """Refused."""
+        self._refuse(key)
+
+    def hand(self, _key: Any, _at: int) -> None:
+        """It is a copy."""
+
     def delete(self, key: Any) -> None:
         """Refused."""
         self._refuse(key)

@@ -18,6 +18,16 @@ Encode = Callable[[Any], bytes]
 Decode = Callable[[bytes], Any]
 # A key as memory has it: one of a simple type, or a tuple of such; else (None, its bytes).
 Identity = Any
+# Row key -> row; None: it is deleted.
+Changes = dict[bytes, bytes | None]
+
+
+class _Deleted:
+    __slots__ = ()
+
+
+# What is written of a key that is deleted.
+DELETED = _Deleted()
 
 
 def is_coded(identity: Identity) -> bool:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ..dates import date_of, undated
 from ..tables import IMMUTABLE
 from ..times import NO_TIME, time_of
+from . import row_dates
 from .event_time.operator_time import OperatorTime
-from .shards import DELETED, CachedShard
+from .rows import DELETED
+from .shards import CachedShard
 
 
 class ShardView:
@@ -44,7 +47,8 @@ class ShardView:
         self._lent = shard.lent
         self.deleted = shard.deleted
         self.dirty: dict[Any, Any] = {}
-        self.touched: dict[Any, None] = {}
+        # With the time of the event, as far as that was said: of dated rows.
+        self.touched: dict[Any, int | None] = {}
         # What operators know of the rows beside them, uncommitted ones too.
         self.notes: dict[str, Any] = {}
         shard.views.append(self)
@@ -101,6 +105,28 @@ class ShardView:
         if self.deleted:
             self.deleted.discard(key)
         self.dirty[key] = value
+
+    def write_at(self, key: Any, value: Any, at: int) -> None:
+        """Set `key` of a dated table at an event of that time: the row's date is the largest of those."""
+        before = self.dirty.get(key)
+        self.write(key, value)
+        self.dirty[key] = value, (at if before is None or before is DELETED or before[1] < at else before[1])
+
+    def hand(self, key: Any, at: int) -> None:
+        """The value of `key` of a dated table, which was read, may be changed in place at an event of that time."""
+        if key in self.touched:
+            before = self.touched[key]
+            self.touched[key] = at if before is None or before < at else before
+            if (pair := self.dirty.get(key)) is not None and pair is not DELETED and pair[1] < at:
+                self.dirty[key] = pair[0], at
+
+    def date(self, key: Any) -> int:
+        """The date of an entry of a dated table that was read or written."""
+        return row_dates.of(self._shard, key)
+
+    def copy(self, key: Any, value: Any) -> Any:
+        """What the value of `key` is after a crash: an object of its own."""
+        return self._shard.copy(key, value)
 
     def delete(self, key: Any) -> None:
         """Remove `key`; KeyError when there is none."""
@@ -217,12 +243,27 @@ class ShardView:
                 continue
             yield place, key, value
 
+    def scan_dated(
+        self, name: str, start: bytes, end: bytes, *, reverse: bool = False, rows_max: int | None = None
+    ) -> Iterator[tuple[Any, Any, int]]:
+        """(key, value, date) of a range of places in an index of a dated table; values as in `scan`."""
+        shard = self._shard
+        for _, data, encoded in shard.ranges.entries(name, start, end, reverse=reverse, rows_max=rows_max):
+            key = shard.coder.decode_key(data)
+            identity = shard.coder.identity(key)
+            is_known = encoded is None or shard.is_known(identity, data)
+            try:
+                value = self._value(identity, data, encoded)
+            except KeyError:
+                continue
+            yield key, value, row_dates.of(shard, identity) if is_known or encoded is None else date_of(encoded)
+
     def _value(self, key: Any, data: bytes, encoded: bytes | None) -> Any:
         """The value of a row that a scan found; KeyError when there is none any more."""
         shard = self._shard
         if encoded is None or shard.is_known(key, data):
             return self.stored(key)
-        value = shard.coder.decode(data, encoded)
+        value = shard.coder.decode(data, undated(encoded) if shard.dated else encoded)
         if type(value) in IMMUTABLE:
             # Not into the cache: a long scan would drive out what is read by key.
             return value
@@ -239,12 +280,15 @@ class ShardView:
                 shard.dirty, self.dirty = self.dirty, {}
             else:
                 # Two coroutines wrote the same key: what is there now came last.
-                both = shard.dirty.keys() & self.dirty.keys()
+                both = {key: shard.current(key) for key in shard.dirty.keys() & self.dirty.keys()}
                 shard.dirty.update(self.dirty)
-                shard.dirty.update({key: shard.current(key) for key in both})
+                shard.dirty.update(both)
                 self.dirty = {}
         if self.touched:
-            shard.touched.update(self.touched)
+            if shard.dated:
+                row_dates.merge(shard.touched, self.touched)
+            else:
+                shard.touched.update(self.touched)
             self.touched = {}
 
     def has_written(self) -> bool:

@@ -7,37 +7,31 @@ A rollback drops the memory, and the next read finds the committed state again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain, islice
 from typing import Any, Protocol
 
+from ..dates import HELD_BYTES, date_of, dated, undated
 from ..errors import UndecodableRow, UnencodableEntry
 from ..indexes import Index
 from ..stores import Shard, StoreFailed
 from ..tables import IMMUTABLE
+from . import row_dates
 from .ahead import KEYS_MAX, ReadAhead
 from .cache_budget import ShardMemory
 from .ranges import Ranges
-from .rows import RowCoder, is_coded
+from .rows import DELETED, Changes, RowCoder, is_coded
 
-Changes = dict[bytes, bytes | None]
 # So many keys that have nothing are remembered, beside those of one look ahead: several coroutines look for themselves.
 ABSENT_MAX = 4 * KEYS_MAX
-
-
-class _Deleted:
-    __slots__ = ()
-
-
-DELETED = _Deleted()
 
 
 class View(Protocol):
     """What the shard looks at of a view of it."""
 
     dirty: dict[Any, Any]
-    touched: dict[Any, None]
+    touched: dict[Any, int | None]
 
     def forget(self) -> None:
         """A rollback: nothing was written."""
@@ -59,6 +53,7 @@ class CachedShard:
         "absent",
         "baseline",
         "coder",
+        "dated",
         "deleted",
         "dirty",
         "inflight",
@@ -82,8 +77,13 @@ class CachedShard:
         check: Callable[[int], None],
         failed: Callable[[StoreFailed], None] | None = None,
         indexes: Sequence[Index] = (),
+        *,
+        dated: bool = False,
     ) -> None:
-        """failed: called when the store cannot be read, before the reader is told. indexes: those of the store."""
+        """failed: called when the store cannot be read, before the reader is told. indexes: those of the store.
+
+        dated: its rows have dates; see `row_dates.py`.
+        """
         self.name = coder.name
         self.store = store
         # check: called with the size of a row above row_bytes_max, which its changelog would not take; it raises.
@@ -91,6 +91,7 @@ class CachedShard:
         self._check = check
         self._failed = failed
         self.coder = coder
+        self.dated = dated
         # Immutable values by key; the hot path reads this and nothing else.
         self.memory = ShardMemory(self._uncommitted)
         self.values = self.memory.values
@@ -104,7 +105,7 @@ class CachedShard:
         self.deleted: set[Any] = set()
         # What finished events wrote since the cut, and which objects they were handed.
         self.dirty: dict[Any, Any] = {}
-        self.touched: dict[Any, None] = {}
+        self.touched: dict[Any, int | None] = {}
         self.staged: Changes = {}
         self.inflight: Changes = {}
         # Each adds itself.
@@ -175,8 +176,12 @@ class CachedShard:
 
     def keep(self, key: Any, data: bytes, encoded: bytes) -> Any:
         """Bring a row that was read into the cache."""
+        size = len(data) + len(encoded)
+        if self.dated:
+            self.memory.dates[key] = date_of(encoded)
+            encoded, size = undated(encoded), size + HELD_BYTES
         value = self.coder.decode(data, encoded)
-        self.memory.came(len(data) + len(encoded), 1)
+        self.memory.came(size, 1)
         if type(value) in IMMUTABLE:
             self.values[key] = value
         else:
@@ -216,7 +221,7 @@ class CachedShard:
             key = self.coder.decode_key(data)
             identity = self.coder.identity(key)
             if encoded is not None and not self.is_known(identity, data):
-                yield key, self.coder.decode(data, encoded)
+                yield key, self.coder.decode(data, undated(encoded) if self.dated else encoded)
                 continue
             try:
                 value = self.stored(identity)
@@ -237,7 +242,7 @@ class CachedShard:
 
     def uncommitted(self) -> Changes:
         """All that is not committed, finished or not. Raises as `encoded_changes`."""
-        touched = chain(self.touched, *(view.touched for view in self.views))
+        touched = dict(chain(self.touched.items(), *(view.touched.items() for view in self.views)))
         return {**self.inflight, **self.staged, **self._encoded(self._all_dirty(), touched)}
 
     def copy(self, key: Any, value: Any) -> Any:
@@ -254,7 +259,8 @@ class CachedShard:
         """What memory has for a key that was written."""
         if key in self.deleted:
             return DELETED
-        return self.values[key] if key in self.values else self.objects[key]
+        value = self.values[key] if key in self.values else self.objects[key]
+        return (value, row_dates.of(self, key)) if self.dated else value
 
     def drop_object(self, key: Any) -> None:
         """Forget the object of `key`: it was deleted, replaced or evicted."""
@@ -286,12 +292,14 @@ class CachedShard:
         """Raise UnencodableEntry for the first of these entries that cannot be committed."""
         for key in {**dirty, **dict.fromkeys(touched)}:
             try:
-                for data, value in self._encoded({key: dirty[key]} if key in dirty else {}, (key,)).items():
+                for data, value in self._encoded({key: dirty[key]} if key in dirty else {}, {key: None}).items():
                     self._check(len(data) + len(value or b""))
             except UnencodableEntry:
                 raise
             except BaseException as error:
                 value = dirty[key] if key in dirty else self.objects.get(key)
+                if self.dated and type(value) is tuple and key in dirty:
+                    value = value[0]
                 raise UnencodableEntry(self.name, self.coder.key_of(key), error, value) from error
 
     def is_changed(self, key: Any) -> bool:
@@ -306,31 +314,42 @@ class CachedShard:
     def _known(self, key: Any) -> bytes | None:
         return self.lent[key] if key in self.lent else self.baseline.get(key)
 
-    def _encoded(self, dirty: dict[Any, Any], touched: Iterable[Any]) -> Changes:
+    def _encoded(self, dirty: dict[Any, Any], touched: Mapping[Any, int | None]) -> Changes:
         encode_key, encode = self.coder.encode_key, self.coder.encode
-        changes: Changes = {
-            (key[1] if type(key) is tuple and is_coded(key) else encode_key(key)): (
-                None if value is DELETED else encode(value)
-            )
-            for key, value in dirty.items()
-        }
+        dates = self.memory.dates
+        changes: Changes = (
+            row_dates.encoded(self.coder, dirty, dates)
+            if self.dated
+            else {
+                (key[1] if type(key) is tuple and is_coded(key) else encode_key(key)): (
+                    None if value is DELETED else encode(value)
+                )
+                for key, value in dirty.items()
+            }
+        )
         for key in touched:
             # A default that was handed out behind a deletion, and changed, is what is left in the end.
             if key not in self.objects or (key in dirty and dirty[key] is not DELETED):
                 continue
             encoded = encode(self.objects[key])
             if encoded != self._known(key):
+                if self.dated:
+                    encoded = dated(encoded, row_dates.latest(dates, touched, key))
                 changes[self.coder.key_bytes(key)] = encoded
         return changes
 
     def stage(self, changes: Changes) -> None:
         """`changes`, which `encoded_changes` gave, are in the open transaction now."""
         in_use = {key for view in self.views for key in view.touched}
+        if self.dated:
+            row_dates.note(self.memory.dates, self.dirty, self.deleted)
         # A table of plain values has no objects, and may have written many thousands of keys.
         for key in self.objects.keys() & (self.dirty.keys() | self.touched.keys()) if self.objects else ():
             data = self.coder.key_bytes(key)
-            if changes.get(data) is not None:
-                self.baseline[key] = changes[data]
+            if (encoded := changes.get(data)) is not None:
+                if self.dated:
+                    self.memory.dates[key], encoded = date_of(encoded), undated(encoded)
+                self.baseline[key] = encoded
                 self.lent.pop(key, None)
             elif key in self.lent and key not in in_use:
                 self.drop_object(key)
@@ -341,6 +360,8 @@ class CachedShard:
             self.staged = {**self.staged, **changes} if self.staged else changes
             sample = list(islice(changes.items(), 100))
             size = sum(len(data) + len(value or b"") for data, value in sample)
+            if self.dated:
+                size += HELD_BYTES * len(sample)
             self.memory.came(size * len(changes) // len(sample), len(changes))
 
     def seal(self) -> Changes:

@@ -14,7 +14,8 @@ from .event_time.task_time import TaskTime
 from .instance import Instance
 from .outbox import Outbox, Outputs, merge
 from .partition import SourcePartition
-from .shards import CachedShard, Changes
+from .rows import Changes
+from .shards import CachedShard
 from .values import TaskCommit
 
 logger = logging.getLogger("streamcluster")

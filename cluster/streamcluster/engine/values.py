@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from ..ids import TP, TaskId
 from ..output import OutputColumns
 from ..policies import ErrorPolicy
-from .shards import Changes
+from .rows import Changes
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 
 from ..batch import Batch
+from ..dates import Dated, records_of
 from ..engine.outbox import Outputs, merge
 from ..engine.values import Commit, Committed
 from ..ids import TP, TaskId
@@ -76,7 +77,17 @@ class SimulatedReads:
 class SimulatedWrites:
     """A producer, and the stores behind it: each call is done when it returns."""
 
-    __slots__ = ("_changelogs", "_logs", "_now", "_stores", "committed", "exactly_once", "open", "outputs_landed")
+    __slots__ = (
+        "_changelogs",
+        "_dated",
+        "_logs",
+        "_now",
+        "_stores",
+        "committed",
+        "exactly_once",
+        "open",
+        "outputs_landed",
+    )
 
     def __init__(
         self,
@@ -87,12 +98,14 @@ class SimulatedWrites:
         now: Callable[[], float],
         *,
         exactly_once: bool,
+        dated: Dated,
     ) -> None:
-        """changelogs: table -> topic. committed: the group's offsets, changed here."""
+        """changelogs: table -> topic. committed: the group's offsets, changed here. dated: whose rows have dates."""
         self._logs = logs
         self._stores = stores
         self.committed = committed
         self._changelogs = changelogs
+        self._dated = dated
         self._now = now
         self.exactly_once = exactly_once
         self.outputs_landed = False
@@ -147,7 +160,7 @@ class SimulatedWrites:
     def _send_changes(self, task: TaskId, changes: Mapping[str, Mapping[bytes, bytes | None]]) -> dict[str, int]:
         ends: dict[str, int] = {}
         for table, rows in changes.items():
-            for key, value in rows.items():
-                record = output_of(key, value, partition=task.partition)
+            for key, value, _, at, _ in records_of(rows, self._dated.get(table)).records():
+                record = output_of(key, value, partition=task.partition, timestamp=at)
                 ends[table] = self._logs.add(self._changelogs[table], record, self._now()).offset + 1
         return ends

@@ -14,6 +14,7 @@ import msgspec
 
 from ..app import App
 from ..current import outbox_var
+from ..dates import dated_tables, rows_of
 from ..engine.engine import Engine
 from ..engine.in_hand import InHand
 from ..engine.pacing import Pacing
@@ -83,7 +84,13 @@ class Simulation:
         self.reads = SimulatedReads(self.logs)
         changelogs = {table.name: table.changelog for table in self._topology.tables}
         self.writes = SimulatedWrites(
-            self.logs, self._stores, self.committed, changelogs, self.time, exactly_once=conf.exactly_once
+            self.logs,
+            self._stores,
+            self.committed,
+            changelogs,
+            self.time,
+            exactly_once=conf.exactly_once,
+            dated=dated_tables(self._plan.tables),
         )
         # Time stands still here, so a commit is due whenever there is something to commit.
         pacing = Pacing(msgspec.structs.replace(conf, commit_interval=0.0), self._clock.now())
@@ -109,7 +116,7 @@ class Simulation:
 
     def _restore(self, task: TaskId) -> TaskStore:
         """The task's store, a new one if there is none, with everything that the changelogs have."""
-        tables = self._topology.tables_of(task)
+        tables, dated = self._topology.tables_of(task), dated_tables(self._plan.tables)
         store = self._stores.get(task)
         if store is None:
             store = self._stores[task] = self._make_store(task, [table.name for table in tables])
@@ -120,7 +127,10 @@ class Simulation:
         for table in tables:
             log = self.logs.logs.get(TP(table.changelog, task.partition), [])
             tail = log[store.changelog_next_offset(table.name) or 0 :]
-            store.restore(table.name, [(record.key or b"", record.value) for record in tail], len(log))
+            rows = [(record.key or b"", record.value) for record in tail]
+            if table.name in dated:
+                rows = rows_of(rows, [record.timestamp for record in tail])
+            store.restore(table.name, rows, len(log))
         return store
 
     async def stop(self) -> None:

@@ -331,7 +331,10 @@ def _changelog_name(app: App, table: Table[Any, Any]) -> str:
 
 
 def _changelog_spec(table: Table[Any, Any], spec: TableSpec) -> TopicSpec:
-    config = {"cleanup.policy": "compact", **{k: str(v) for k, v in table.extra_topic_configs.items()}}
+    config = {"cleanup.policy": "compact"}
+    if table.dated is not None:
+        config["message.timestamp.type"] = "CreateTime"
+    config |= {k: str(v) for k, v in table.extra_topic_configs.items()}
     return TopicSpec(
         name=spec.changelog,
         role="changelog",

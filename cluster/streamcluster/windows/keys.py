@@ -10,7 +10,7 @@ from typing import Any
 
 from ..codecs.table_coding import Pair
 from ..indexes import Index
-from ..times import PLACE_BYTES, place_of
+from ..times import NO_TIME, PLACE_BYTES, place_of, time_of
 from .kinds import Window, window_of
 
 BY_END = "end"
@@ -93,6 +93,17 @@ def _place(row_key: bytes, _value: bytes) -> bytes | None:
 @lru_cache(_TAILS)
 def _place_of(tail: bytes) -> bytes:
     return place_of(_span(tail)[1])
+
+
+def deleted_at(row_key: bytes) -> int:
+    """What time the deletion of a window is of: its end."""
+    place = _place(row_key, b"")
+    return NO_TIME if place is None else time_of(place)
+
+
+def deleted_before(row_key: bytes) -> int:
+    """The same of a window to which its end does not belong: its last millisecond."""
+    return deleted_at(row_key) - 1
 
 
 END_INDEX = Index(BY_END, PLACE_BYTES, _place, by_key=True)

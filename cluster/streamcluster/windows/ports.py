@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from ..checks import Seconds
 from ..current import Cursor
+from ..dates import Deleted
 from ..indexes import Index
 from ..times import Closing
 from ..topics import Topic
@@ -64,7 +65,17 @@ class Shard(Protocol):
         """The value of a key; KeyError when there is none."""
         ...
 
-    def write(self, key: Any, value: Any) -> None: ...
+    def write_at(self, key: Any, value: Any, at: int) -> None:
+        """Set a key at an event of that time: the row's date is the largest of those."""
+        ...
+
+    def hand(self, key: Any, at: int) -> None:
+        """The value of a key, which was read, may be changed in place at an event of that time."""
+        ...
+
+    def date(self, key: Any) -> int:
+        """The date of a row that was read or written."""
+        ...
 
     def lend(self, key: Any, value: Any) -> None:
         """`value` is a default handed out for a missing key: keep it when it is changed in place."""
@@ -101,6 +112,7 @@ class KeepingTable(Protocol):
         indexes: Sequence[Index] = (),
         closings: Sequence[Closing] = (),
         definition: Mapping[str, int | str] | None = None,
+        dated: Deleted | None = None,
     ) -> None:
         """Make it a table of an operator that goes by event time."""
         ...

@@ -50,10 +50,10 @@ class LastPlace:
     """The window of the event before, for windows of which an event is in one: the next is mostly in that, too.
 
     run: of that event, with the times and watermarks of its batch; None: nothing of this is known. until: when the
-    window is over.
+    window is over. latest: no event that has written is later.
     """
 
-    __slots__ = ("marks", "run", "span", "times", "until")
+    __slots__ = ("latest", "marks", "run", "span", "times", "until")
 
     def __init__(self) -> None:
         self.run: Run | None = None
@@ -61,6 +61,7 @@ class LastPlace:
         self.marks: list[int] = []
         self.span: Span = (0, 0)
         self.until = 0
+        self.latest = 0
 
     def set(self, cursor: Cursor, span: Span, until: int) -> None:
         """An event of the run in hand was in this window, by the time of its record."""
@@ -80,7 +81,7 @@ def _in_place(fun: Callable[[Any, Any], Any]) -> Callable[[WindowSet, Any], Wind
             index = run.start + len(run.values) - cursor.iterator.__length_hint__() - 1
             start, end = place.span
             if (
-                start <= place.times[index] < end
+                start <= (at := place.times[index]) < end
                 and place.marks[index] < place.until
                 and (type(key) is str or type(key) is int)
                 and (shard := of.table.shard_var.get(None)) is not None
@@ -89,11 +90,16 @@ def _in_place(fun: Callable[[Any, Any], Any]) -> Callable[[WindowSet, Any], Wind
                 identity = key, start, end
                 value = shard.values.get(identity, _NOTHING)
                 if value is _NOTHING:
-                    self._written = place.span, self._change(shard, identity, end, fun, other)
+                    self._written = place.span, self._change(shard, identity, end, at, fun, other)
                     return self
                 value = fun(value, other)
                 if type(value) in _PLAIN and shard.is_at_event:
-                    shard.values[identity] = shard.dirty[identity] = value
+                    if at >= place.latest:
+                        place.latest = at
+                        shard.values[identity] = value
+                        shard.dirty[identity] = value, at
+                    else:
+                        shard.write_at(identity, value, at)
                     self._written = place.span, value
                     return self
         return self.apply(fun, other)
@@ -158,14 +164,16 @@ class WindowSet:
         for span in spans:
             if not is_over(of.kind, span[1], of.grace, now):
                 identity = shard.identity((key, *span))
-                written.append((span, self._change(shard, identity, span[1], fun, other)))
+                written.append((span, self._change(shard, identity, span[1], at, fun, other)))
         if not written:
             of.late(at, spans[-1], now)
         elif of.is_single:
             of.place.set(cursor, spans[0], spans[0][1] + of.grace)
         self._written = written
 
-    def _change(self, shard: Shard, identity: Any, end: int, fun: Callable[[Any, Any], Any], other: Any) -> Any:
+    def _change(
+        self, shard: Shard, identity: Any, end: int, at: int, fun: Callable[[Any, Any], Any], other: Any
+    ) -> Any:
         if shard.is_new(identity, BY_END, end):
             before = self._begin(shard, end)
         else:
@@ -174,7 +182,9 @@ class WindowSet:
             except KeyError:
                 before = self._begin(shard, end)
         value = fun(before, other)
-        shard.write(identity, value)
+        shard.write_at(identity, value, at)
+        if at > self._of.place.latest:
+            self._of.place.latest = at
         return value
 
     def _begin(self, shard: Shard, end: int) -> Any:
@@ -201,7 +211,7 @@ class WindowSet:
             shard.discard(shard.identity((self._key, *one)))
         if shard.time is not None:
             shard.time.expect(span[1])
-        shard.write(shard.identity((self._key, *span)), value)
+        shard.write_at(shard.identity((self._key, *span)), value, span[1])
         # As a change of a key that was (start, end): also of a session whose bounds are the same, if it had two.
         self._written = [*((one, None) for one, _ in near if span != (at, at)), (span, value)]
 
@@ -280,10 +290,12 @@ class WindowSet:
     def _value_of(self, span: Span) -> Any:
         table = self._of.table
         value = table.get((self._key, *span), table)
+        shard: Shard | None = table.shard_var.get(None)
         if value is not table:
+            if shard is not None and type(value) not in _PLAIN:
+                self._hand(shard, span)
             return value
         value = self._default()
-        shard: Shard | None = table.shard_var.get(None)
         if shard is not None and shard.time is not None and type(value) not in _PLAIN:
             self._lend(shard, shard.time, span, value)
         return value
@@ -295,7 +307,13 @@ class WindowSet:
             identity = shard.identity((self._key, *span))
             shard.is_new(identity, BY_END, span[1])
             shard.lend(identity, value)
+            self._hand(shard, span)
             time.expect(span[1])
+
+    def _hand(self, shard: Shard, span: Span) -> None:
+        """What is read may be changed in place: the row's date is the event's then, if that is in the window."""
+        if cursor_var.get() is not None and span[0] <= (at := self._of.at()) <= span[1]:
+            shard.hand(shard.identity((self._key, *span)), at)
 
     def _default(self) -> Any:
         table = self._of.table

@@ -15,7 +15,7 @@ from ..errors import AppError
 from ..models import field_getter
 from ..times import Closing
 from ..topics import Topic
-from .keys import BY_END, END_INDEX, in_windows, windowed
+from .keys import BY_END, END_INDEX, deleted_at, deleted_before, in_windows, windowed
 from .kinds import Hopping, Kind, Session, Span, Window, definition_of, window_of
 from .late import LateEvents
 from .ports import KeepingTable, Shard
@@ -79,7 +79,12 @@ class WindowedTable:
         self._at: Callable[[Cursor], int] = _event_time
         self._handler: Callable[..., Any] | None = None
         table.code_keys(windowed)
-        table.go_by(table.name, [END_INDEX], definition={**definition_of(kind), "grace": self.grace})
+        table.go_by(
+            table.name,
+            [END_INDEX],
+            definition={**definition_of(kind), "grace": self.grace},
+            dated=deleted_at if kind.end_belongs else deleted_before,
+        )
         self._set_closings()
 
     # What an event's time is

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ import msgspec
 from streamcluster.codecs.coding import shown_bytes
 from streamcluster.codecs.named_json import MARK
 from streamcluster.codecs.table_coding import make_table_coder
+from streamcluster.dates import undated
 from streamcluster.ids import TaskId
 from streamcluster.outside import Unreadable, parse
 from streamcluster.printable import encodable, text_of
@@ -175,7 +177,8 @@ class Queries:
             if table.key_coding is not None:
                 key = shown(key)
                 encode, read = key[0], key_reader(None, None)
-            self._coders[name] = _Coder(lambda text: [encode(one) for one in read(text)], key[1], value[1])
+            read_value = value[1] if table.dated is None else partial(_undated, value[1])
+            self._coders[name] = _Coder(lambda text: [encode(one) for one in read(text)], key[1], read_value)
         return self._coders[name]
 
     def _page(self, request: ReadTable, stores: Mapping[TaskId, TaskStore], coder: _Coder, until: float) -> Rows:
@@ -238,6 +241,10 @@ class Queries:
         except StoreFailed as error:
             self._loop.call_soon_threadsafe(self._failed, task, error)
             raise
+
+
+def _undated(decode: Callable[[bytes], Any], row: bytes) -> Any:
+    return decode(undated(row))
 
 
 def _owned(table: ResolvedTable, states: Mapping[TaskId, State], stores: Mapping[TaskId, TaskStore]) -> _Found:

@@ -6,13 +6,15 @@ It does not decide when, and what is in a commit the engine has cut.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from streamcluster.dates import AHEAD_MS_MAX, Dated, records_of
 from streamcluster.engine.outbox import Outputs, merge
 from streamcluster.engine.values import Commit
 from streamcluster.ids import TP, TaskId
-from streamcluster.output import AT_COMMIT, OutputColumns
+from streamcluster.output import OutputColumns
 from streamcluster.settings import Settings
 from streamcluster.stores import StoreFailed, TaskStore
 
@@ -22,10 +24,11 @@ from .clients import Clients
 class KafkaWrites:
     """`Writes` of the pump.
 
-    changelogs: table -> topic; stores: the open ones, now and later; committed: gets every position that is committed.
+    changelogs: table -> topic; stores: the open ones, now and later; committed: gets every position that is
+    committed; dated: the tables whose rows have dates.
     """
 
-    __slots__ = ("_changelogs", "_clients", "_committed", "_exactly_once", "_loop", "_pool", "_stores")
+    __slots__ = ("_changelogs", "_clients", "_committed", "_dated", "_exactly_once", "_loop", "_pool", "_stores")
 
     def __init__(
         self,
@@ -34,9 +37,11 @@ class KafkaWrites:
         clients: Clients,
         stores: dict[TaskId, TaskStore],
         committed: dict[TP, int],
+        dated: Dated,
     ) -> None:
         self._exactly_once = settings.exactly_once
         self._changelogs = changelogs
+        self._dated = dated
         self._clients = clients
         self._stores = stores
         self._committed = committed
@@ -80,12 +85,13 @@ class KafkaWrites:
         merge(outputs, commit.outputs)
         changelogs: dict[TP, OutputColumns] = {}
         offsets: dict[TP, tuple[int, str]] = {}
+        latest = round(time.time() * 1000) + AHEAD_MS_MAX
         for cut in commit.tasks:
             merge(outputs, cut.outputs)
             offsets.update({tp: (at.next_offset, at.metadata) for tp, at in cut.offsets.items()})
             for table, changes in cut.changes.items():
                 tp = TP(self._changelogs[table], cut.task.partition)
-                changelogs[tp] = OutputColumns([*changes], [*changes.values()], [AT_COMMIT] * len(changes))
+                changelogs[tp] = records_of(changes, self._dated.get(table), latest)
         landed = self._clients.committer.commit(outputs, changelogs, offsets)
         self._committed.update({tp: offset for tp, (offset, _) in offsets.items()})
         failed: dict[TaskId, StoreFailed] = {}

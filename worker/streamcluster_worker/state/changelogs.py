@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
+from streamcluster import dates
 from streamcluster.batch import Batch
 from streamcluster.ids import TP, TaskId
 from streamcluster.kafka.opening import Consumer, KafkaError, TopicPartition, find_leaders
@@ -214,10 +215,12 @@ def is_cut(error: KafkaError) -> bool:
     return error.name() in ("_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE")
 
 
-def rows_of(batch: Batch) -> Iterable[tuple[bytes, bytes | None]]:
+def rows_of(batch: Batch, *, is_dated: bool = False) -> Iterable[tuple[bytes, bytes | None]]:
     """Keys and values; a record without a key cannot have come from a table and is left out."""
     keys = list(batch.keys)
-    rows = zip(keys, batch.values, strict=True)
+    rows: Iterable[tuple[bytes | None, bytes | None]] = zip(keys, batch.values, strict=True)
+    if is_dated:
+        rows = dates.rows_of(rows, batch.timestamps)
     # Quicker than to look for None; an empty key only makes it slow.
     if not all(keys):
         return [(key, value) for key, value in rows if key is not None]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -77,6 +77,8 @@ class Follower:
         offsets: Offsets,
         stores: OpensStores,
         must_step_aside: Callable[[], bool] = lambda: False,
+        *,
+        dated: Collection[str] = (),
     ) -> None:
         """Nothing is opened yet.
 
@@ -86,6 +88,7 @@ class Follower:
             offsets: asks for the ends of changelogs.
             stores: where the stores are. Those that it opens stay open, for whoever goes on with them.
             must_step_aside: whether others need the processor more; called from the thread.
+            dated: the tables whose rows have dates.
         """
         self._settings = settings
         self._connection = connection
@@ -93,7 +96,7 @@ class Follower:
         self._others_first = must_step_aside
         bytes_max = shares_of(settings).prefetch // FOLLOWER_PART
         pace = Pace("follow", _BATCH_RECORDS, bytes_max, _IDLE_SECONDS, _ASK_SECONDS, to_end=False)
-        self._replay = Replay(self, pace, offsets)
+        self._replay = Replay(self, pace, offsets, dated)
         # time.monotonic() when the ends are looked at again, and when a task's are asked for again.
         self._next_look = self._next_check = 0.0
         # Until then the processor is for a task that was followed here and is about to run.

@@ -15,7 +15,7 @@ from streamcluster.outside import Unreadable, parse
 
 from .store_errors import CorruptStore
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 FORMAT_KEY = b"format"
 _OFFSET_PREFIX = b"next-offset:"
 _INDEX_PREFIX = b"index:"

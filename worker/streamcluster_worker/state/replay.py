@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -96,12 +96,13 @@ class Policy(Protocol):
 class Replay:
     """The stores that one policy replays, and the thread that does it, which begins with the first of them."""
 
-    def __init__(self, policy: Policy, pace: Pace, offsets: Offsets) -> None:
-        """Nothing is opened yet. offsets: asks for the begins and ends of changelogs."""
+    def __init__(self, policy: Policy, pace: Pace, offsets: Offsets, dated: Collection[str] = ()) -> None:
+        """Nothing is opened yet. offsets: asks for the begins and ends of changelogs. dated: tables with dated rows."""
         self._policy = policy
         self._pace = pace
         self._room = BatchRoom(pace.records_max, pace.bytes_max)
         self._offsets = offsets
+        self._dated = dated
         # Guards `stores` and every touch of a store, so that after remove() nobody touches the task's store.
         self.lock = threading.Condition()
         # Newest last.
@@ -302,7 +303,7 @@ class Replay:
             replay, log = owners[one.tp]
             try:
                 if isinstance(one, Batch):
-                    self._apply(replay, log, rows_of(one), one.next_offset)
+                    self._apply(replay, log, rows_of(one, is_dated=log.table in self._dated), one.next_offset)
                 elif one.is_end:
                     # Its offset is the next one to read, behind whatever markers and holes the log ends with.
                     self._apply(replay, log, (), one.offset)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from streamcluster.ids import TaskId
 from streamcluster.kafka.config import CHANGELOG_PART
@@ -42,6 +42,7 @@ class Restorer:
         *,
         done: Callable[[TaskId], None],
         failed: Callable[[TaskId, Exception], None],
+        dated: Collection[str] = (),
     ) -> None:
         """Nothing is opened yet.
 
@@ -50,6 +51,7 @@ class Restorer:
             connection: gets the news of the brokers.
             offsets: asks for the ends of changelogs.
             done: called from the thread when a task's shards are at the end of their changelogs.
+            dated: the tables whose rows have dates.
             failed: called from the thread when a task cannot be restored. After `cancel` neither is called.
         """
         self._settings = settings
@@ -58,7 +60,7 @@ class Restorer:
         self._failed = failed
         bytes_max = shares_of(settings).prefetch // CHANGELOG_PART
         pace = Pace("restore", _BATCH_RECORDS, bytes_max, _IDLE_SECONDS, _ASK_SECONDS, to_end=True)
-        self._replay = Replay(self, pace, offsets)
+        self._replay = Replay(self, pace, offsets, dated)
         # How many records it took to bring each task back.
         self._restored: dict[TaskId, int] = {}
         # How many tasks are read at once.

@@ -15,13 +15,16 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 from ...batch import Batch
+from ...dates import date_of, dated, undated
 from ...errors import UndecodableRow
 from ...ids import TP
 from ...stores import StoreFailed
 from ...times import FOREVER, NO_TIME, place_of, time_of
 from ...topology.units import Due
+from .. import row_dates
 from ..partition import SourcePartition
 from ..shards import CachedShard
 from ..values import Committed
@@ -107,7 +110,7 @@ class DueSource:
     def _page(self, bound: int) -> Batch:
         """What is due of the next rows. Empty: all of them were deleted, or none is due."""
         entries: list[bytes] = []
-        times: list[int] = []
+        marks: list[int] = []
         keys: list[bytes] = []
         values: list[bytes] = []
         size = done = 0
@@ -124,7 +127,7 @@ class DueSource:
                 # None: it was deleted meanwhile.
                 if value is not None:
                     entries.append(place + key)
-                    times.append(self._time_of(place))
+                    marks.append(self._time_of(place))
                     keys.append(key)
                     values.append(value)
                     size += len(key) + len(value)
@@ -132,11 +135,15 @@ class DueSource:
             self._behind = b"".join(rows[done - 1])
         next_place = time_of(rows[done][0]) if done < len(rows) else FOREVER
         self._earliest = min(uncommitted, next_place) if is_store_enough else next_place
+        times = marks
+        if self._shard.dated:
+            # What is made of a row is of its date; the row itself is none before its place.
+            times, values = list(map(date_of, values)), list(map(undated, values))
         first = self.partition.next_offset
         if entries:
             self._entries.append((first, entries))
         batch = Batch(self.tp, range(first, first + len(keys)), times, keys, values)
-        batch.watermarks = times
+        batch.watermarks = marks
         return batch
 
     def open_rows(self, rows_max: int) -> int:
@@ -192,7 +199,7 @@ class DueSource:
 
 
 def encoded_rows(shard: CachedShard, rows: Sequence[bytes]) -> list[bytes | None]:
-    """What these rows hold, as the changelog would have it; None: there is none. Brings nothing into the cache."""
+    """These rows, as the store would have them; None: there is none. Brings nothing into the cache."""
     coder, values = shard.coder, shard.values
     found: list[bytes | None] = []
     unknown: list[int] = []
@@ -201,9 +208,9 @@ def encoded_rows(shard: CachedShard, rows: Sequence[bytes]) -> list[bytes | None
         try:
             key = coder.identity(coder.decode_key(data))
             if key in values:
-                encoded = coder.encode_of(key, values[key])
+                encoded = _row_of(shard, key, values[key])
             elif shard.is_known(key, data):
-                encoded = coder.encode_of(key, shard.stored(key))
+                encoded = _row_of(shard, key, shard.stored(key))
             else:
                 unknown.append(len(found))
         except UndecodableRow:
@@ -216,3 +223,8 @@ def encoded_rows(shard: CachedShard, rows: Sequence[bytes]) -> list[bytes | None
         for at, encoded in zip(unknown, stored, strict=True):
             found[at] = encoded
     return found
+
+
+def _row_of(shard: CachedShard, key: Any, value: Any) -> bytes:
+    encoded = shard.coder.encode_of(key, value)
+    return dated(encoded, row_dates.of(shard, key)) if shard.dated else encoded

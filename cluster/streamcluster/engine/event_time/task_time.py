@@ -12,7 +12,7 @@ from ...topology.timed import time_table_name
 from ..clock import Clock
 from ..outbox import Outputs, merge
 from ..partition import SourcePartition
-from ..shards import Changes
+from ..rows import Changes
 from ..values import Committed, TimeCommit
 from .due import DueSource
 from .operator_time import InputState, OperatorTime

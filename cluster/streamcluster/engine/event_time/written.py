@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ...times import NO_TIME, place_of
-from ..shards import DELETED, CachedShard, Changes
+from ..rows import DELETED, Changes
+from ..shards import CachedShard
 from .operator_time import OperatorTime
 
 

@@ -1,0 +1,82 @@
+"""Dated rows: those of a table that keeps with each the largest timestamp of what is in it.
+
+    in stores and in the engine    8 bytes of timestamp + value
+    in the changelog               the value, in a record of that timestamp
+
+So the changelog is what it is without dates, and a restore puts the two together. Times are milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol, TypeVar
+
+from .output import AT_COMMIT, NOT_AT_COMMIT, OutputColumns
+from .times import FOREVER, NO_TIME, PLACE_BYTES, place_of, time_of
+
+DATE_BYTES = PLACE_BYTES
+# What a date takes in memory beside its row: a dict's slot and a number.
+HELD_BYTES = 130
+K = TypeVar("K")
+# Brokers of Kafka 4 refuse records that are an hour ahead of their clock, and with them the commit; theirs may be a
+# minute behind ours. A row whose date is later comes back from its changelog with this one.
+AHEAD_MS_MAX = 59 * 60_000
+# By its row key, what time the deletion of a row is of.
+Deleted = Callable[[bytes], int]
+# Table -> how its deletions are dated, of those that are dated.
+Dated = Mapping[str, Deleted]
+
+
+class DatedTable(Protocol):
+    """What is asked of a table."""
+
+    name: str
+    dated: Deleted | None
+
+
+def dated_tables(tables: Iterable[DatedTable]) -> Dated:
+    """Those of them that are dated."""
+    return {table.name: table.dated for table in tables if table.dated is not None}
+
+
+def dated(value: bytes, at: int) -> bytes:
+    """A row of that time."""
+    return place_of(at) + value
+
+
+def undated(row: bytes) -> bytes:
+    """Its value."""
+    return row[DATE_BYTES:]
+
+
+def date_of(row: bytes) -> int:
+    """Its time."""
+    return time_of(row)
+
+
+def records_of(changes: Mapping[bytes, bytes | None], deleted: Deleted | None, latest: int = FOREVER) -> OutputColumns:
+    """What a changelog gets of changes of a table.
+
+    deleted: None when its rows have no dates. latest: no record is of a later time.
+    """
+    if deleted is None:
+        return OutputColumns([*changes], [*changes.values()], [AT_COMMIT] * len(changes))
+    times = [deleted(key) if row is None else time_of(row) for key, row in changes.items()]
+    return OutputColumns(
+        [*changes],
+        [None if row is None else row[DATE_BYTES:] for row in changes.values()],
+        [at if 0 < at < latest else _possible(at, latest) for at in times],
+    )
+
+
+def _possible(at: int, latest: int) -> int:
+    """Brokers know no time before 1970, and none that is far ahead."""
+    return AT_COMMIT if at == NO_TIME else min(max(at, NOT_AT_COMMIT), latest)
+
+
+def rows_of(records: Iterable[tuple[K, bytes | None]], timestamps: Iterable[int]) -> list[tuple[K, bytes | None]]:
+    """The rows that records of a changelog are, for a table that is dated."""
+    return [
+        (key, None if value is None else place_of(at) + value)
+        for (key, value), at in zip(records, timestamps, strict=True)
+    ]

@@ -1,0 +1,74 @@
+"""The dates of a dated shard's rows, until they are in bytes with them (see `dates.py`).
+
+What was written is (value, time of the event) in the `dirty` of views and of the shard. A row's date is the largest of
+those and of what it had, which `ShardMemory.dates` knows of every entry that is in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from ..times import NO_TIME, place_of
+from .cache_budget import ShardMemory
+from .rows import DELETED, Changes, RowCoder
+
+
+def encoded(coder: RowCoder, dirty: Mapping[Any, Any], dates: Mapping[Any, int]) -> Changes:
+    """What was written, as rows. Raises anything."""
+    key_bytes, encode = coder.key_bytes, coder.encode
+    changes: Changes = {}
+    for key, pair in dirty.items():
+        if pair is DELETED:
+            changes[key_bytes(key)] = None
+        else:
+            value, at = pair
+            before = dates.get(key, at)
+            changes[key_bytes(key)] = place_of(at if at > before else before) + encode(value)
+    return changes
+
+
+def latest(dates: Mapping[Any, int], handed: Mapping[Any, int | None], key: Any) -> int:
+    """The date of an entry that was changed in place by whom it was handed to."""
+    at = handed.get(key)
+    before = dates.get(key, NO_TIME)
+    return before if at is None or at < before else at
+
+
+class Writer(Protocol):
+    """What is looked at of a view."""
+
+    dirty: dict[Any, Any]
+
+
+class DatedShard(Protocol):
+    """And of a shard."""
+
+    dirty: dict[Any, Any]
+    memory: ShardMemory
+
+    @property
+    def views(self) -> Sequence[Writer]: ...
+
+
+def of(shard: DatedShard, key: Any) -> int:
+    """The date of an entry that was read or written: the latest that anybody has given it."""
+    found = shard.memory.dates.get(key, NO_TIME)
+    for one in (shard, *shard.views):
+        if (pair := one.dirty.get(key)) is not None and pair is not DELETED and pair[1] > found:
+            found = pair[1]
+    return found
+
+
+def merge(handed: dict[Any, int | None], more: Mapping[Any, int | None]) -> None:
+    """What was handed out, to some and then to others: the latest of each counts."""
+    for key, at in more.items():
+        before = handed.get(key)
+        handed[key] = at if before is None or (at is not None and before < at) else before
+
+
+def note(dates: dict[Any, int], dirty: Mapping[Any, Any], deleted: set[Any]) -> None:
+    """What was written is in a cut: its rows have these dates from now on."""
+    for key, pair in dirty.items():
+        if pair is not DELETED and dates.get(key, NO_TIME) < pair[1] and key not in deleted:
+            dates[key] = pair[1]
