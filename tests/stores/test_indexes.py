@@ -111,3 +111,32 @@ def test_a_kill_leaves_rows_and_index_as_of_one_commit(tmp_path: Path) -> None:
     assert store.shard("t").scan() == sorted(model.items())
     check(store, BY_VALUE)
     store.close()
+
+
+LARGE = 25_000
+WRITE_MUCH_AND_DIE = """
+dying = Index("by-value", 1, lambda key, value: die() if key == b"024000" else value[:1])
+store = open_store(Path(sys.argv[1]), dying)
+store.write({"t": {b"first": b"1", b"000001": b"old"}}, {"t": 1})
+store.write({"t": large()}, {"t": 2})
+"""
+
+
+def large() -> dict[bytes, bytes | None]:
+    """A commit that is written in pieces: also what was there is changed and deleted."""
+    return {b"%06d" % number: b"%d" % number for number in range(LARGE)} | {b"first": None}
+
+
+def test_a_large_commit_cut_short_by_a_kill_is_read_again(tmp_path: Path) -> None:
+    """Its first pieces may be there, with their index, and its offset is not: so all of it is written once more."""
+    killed(WRITE_MUCH_AND_DIE, tmp_path)
+    store = open_store(tmp_path, BY_VALUE)
+    shard = store.shard("t")
+    assert store.changelog_next_offset("t") == 1
+    assert shard.get(b"first") == b"1"
+    assert shard.get(b"000002") == b"2", "not in one piece"
+    check(store, BY_VALUE)
+    store.restore("t", large().items(), 2)
+    assert dict(shard.scan(rows_max=LARGE + 1)) == {key: value for key, value in large().items() if value is not None}
+    check(store, BY_VALUE)
+    store.close()
