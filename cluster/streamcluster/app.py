@@ -271,16 +271,14 @@ class App:
             self.streams = [new if stream is old else stream for stream in self.streams]
 
     @refuses(TABLE_ARGUMENTS, "app.Table")
-    def Table(
-        self, name: str, *, source: Topic | None = None, history: Seconds | None = None, **arguments: Any
-    ) -> TableView[Any, Any]:
+    def Table(self, name: str, *, source: Topic | None = None, **arguments: Any) -> TableView[Any, Any]:
         """Declare a table: a dict with one shard per partition, kept in the store and in a changelog topic.
 
         Args:
             source: a topic whose newest value of each key it keeps, in an agent `{name}-source`; its types are those of
                 the topic. A record without a value deletes.
-            history: of a table with source=: for how many seconds `stream.join(table, as_of=True)` finds what was there
-                before.
+            history: for how many seconds of event time `table.as_of(time)[key]` finds what was there before, and so
+                does `stream.join(table, as_of=True)` of a table with source=.
             default: called for missing keys; the result is stored once it is changed or assigned.
             key_type, value_type: for the codecs; None: any values that docs/values.md names.
             partitions: needed only when it cannot be seen from the agents which topics it lives with.
@@ -295,15 +293,11 @@ class App:
             raise AppError(f"table {name!r} is declared twice.")
         if not is_topic_name(name):
             raise AppError(f"app.Table({name!r}): use letters, digits, '.', '_' and '-': it names the changelog topic.")
-        if history is not None and source is None:
-            raise AppError(f"table {name!r}: history= is for tables with source=: versions are those of a topic.")
         if source is not None:
-            arguments = as_of_topic(name, source, arguments)
+            arguments = {**as_of_topic(name, source, arguments), "source": source}
         table: TableView[Any, Any] = TableView(name, **arguments)
         self.tables[name] = table
         if source is not None:
-            history_ms = None if history is None else round(seconds_of(f"table {name!r}: history", history) * 1000)
-            table.feed_from(source, history_ms)
             self._add_agent(feeder_of(table), source, f"{name}-source", 1, (), None, {})
         return table
 

@@ -56,16 +56,22 @@ def as_of_bounds(what: str, table: Table[Any, Any], bounds: Bounds, keeps_left: 
     """The topic whose versions a join with this table meets, and how.
 
     Raises:
-        AppError: it keeps none, or bounds in time were given.
+        AppError: it keeps none, or bounds in time were given that mean nothing here.
     """
     if table.source is None or table.history_ms is None:
         raise AppError(
             f"{what}({table.name!r}, as_of=True): the table keeps no versions: declare it with source= (its topic) and "
             "history= (for how many seconds)."
         )
-    if bounds != Bounds():
+    if bounds != Bounds(grace=bounds.grace):
         raise AppError(f"{what}(table): it takes no bounds in time: history= of the table says how far back it goes.")
-    return table.source, AsOf(table.history_ms, keeps_left)
+    grace = 0 if bounds.grace is None else _ms(f"{what}: grace", bounds.grace)
+    if not 0 <= grace <= table.history_ms:
+        raise AppError(
+            f"{what}({table.name!r}, as_of=True): grace={bounds.grace!r}: events can wait no longer than the table's "
+            f"history= of {table.history_ms / 1000:g} s."
+        )
+    return table.source, AsOf(table.history_ms, keeps_left, grace)
 
 
 def _ms(what: str, value: object) -> int:

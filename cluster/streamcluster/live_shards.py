@@ -27,6 +27,22 @@ class LiveTime(Protocol):
         ...
 
 
+class VersionsShard(Protocol):
+    """A shard of a table with history=, by keys as LiveShard has them. time: in ms; None: that of the event in hand."""
+
+    def stored_at(self, key: Any, time: int | None) -> Any:
+        """The value at that time, the caller's own; KeyError when there was none."""
+        ...
+
+    def write_at(self, key: Any, time: int | None, value: Any) -> None:
+        """Have this be the value from that time on, until the next version."""
+        ...
+
+    def delete_at(self, key: Any, time: int | None) -> None:
+        """Have there be nothing from that time on, until the next version."""
+        ...
+
+
 class LiveShard(Protocol):
     """What a table needs of the engine's cache for one task.
 
@@ -49,6 +65,11 @@ class LiveShard(Protocol):
     @property
     def time(self) -> LiveTime | None:
         """Of the operator that the table belongs to; None: it goes by no event time."""
+        ...
+
+    @property
+    def versions(self) -> VersionsShard | None:
+        """Of a table with history=."""
         ...
 
     def discard(self, key: Any) -> None:
@@ -136,3 +157,11 @@ class LocalShards(Protocol):
         ...
 
     def all(self) -> Sequence[WholeShard]: ...
+
+    def stored_at(self, key: Any, time: int) -> Any:
+        """The value of a key of users at a time, in ms; KeyError: there was none.
+
+        Raises:
+            NoVersion: no local shard has versions of it.
+        """
+        ...

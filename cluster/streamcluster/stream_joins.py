@@ -252,12 +252,13 @@ class Span:
 class AsOf:
     """An event of the left side meets the right side's newest version of its key that is not later than the event.
 
-    It waits until no earlier version can come: until the join's time T has reached the event. Versions are kept for
-    `history`, in ms, after the next one has taken their place, and the newest for ever. A deletion is a version.
+    It waits until no earlier version can come: until the join's time T is `grace` beyond the event. Versions are kept
+    for `history`, in ms, after the next one has taken their place, and the newest for ever. A deletion is a version.
     """
 
     history: int
     keeps_left: bool = False
+    grace: int = 0
 
     def keeps(self, side: bytes) -> bool:
         """Events without a version come out alone."""
@@ -269,7 +270,7 @@ class AsOf:
 
     def deadline(self, side: bytes, time: int) -> int:
         """An event's is when T has reached it; that of a version when those before it are not asked for any more."""
-        return time - 1 if side == LEFT else time + self.history
+        return time + self.grace - 1 if side == LEFT else time + self.history
 
     def arrive(self, rows: Rows, side: bytes, key: bytes, time: int, number: int, value: bytes | None, now: int) -> Met:
         """See `Arriving`. A late event meets what is there; a version older than `history` is refused."""
@@ -279,7 +280,7 @@ class AsOf:
             rows.write(ordered_key(RIGHT + key, time, number), _GONE if value is None else _MET + value)
             return Met([])
         assert value is not None
-        if time > now:
+        if time + self.grace > now:
             rows.write(ordered_key(LEFT + key, time, number), _WAITS + value)
             return Met([])
         found = self._version(rows, key, FOREVER if time + self.history < now else time)
@@ -308,8 +309,8 @@ class AsOf:
         return None
 
     def index_name(self) -> str:
-        """Of this history."""
-        return f"due-{self.history}"
+        """Of this history, and how long events wait."""
+        return f"due-{self.history}-{self.grace}"
 
     def step_ms(self) -> int:
         """An event that is as late as a version meets what is there: the exact order."""

@@ -192,7 +192,8 @@ class Stream(Generic[T]):
                 all of the table's topic up to then has come.
             within: before and after, both.
             before, after: may be 0, or negative.
-            grace: how much later than its time an event of either stream may come, in seconds; 0 when left out.
+            grace: how much later than its time an event of either stream, or of a table's topic with as_of=True, may
+                come, in seconds; 0 when left out.
 
         Raises:
             AppError: the arguments do not go together.

@@ -37,4 +37,13 @@ def feeder_of(table: Table[Any, Any]) -> Callable[[Stream[Any]], Awaitable[None]
             else:
                 table[key] = value
 
-    return feed
+    async def feed_versions(stream: Stream[Any]) -> None:
+        async for key, value in stream.items():
+            if key is None:
+                continue
+            if value is None:
+                del table.as_of()[key]
+            else:
+                table.as_of()[key] = value
+
+    return feed if table.history_ms is None else feed_versions

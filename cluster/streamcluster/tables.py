@@ -7,9 +7,12 @@ once per coroutine (and per run for streams that see several partitions). It doe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
+from datetime import datetime
 from typing import Any, TypeVar
 
+from .as_of import AsOf, NoVersion, time_ms
 from .changelogs import ChangelogRead
 from .checks import Seconds, check_callable, check_count, check_migrate, check_topic_name, seconds_of
 from .codecs.table_coding import Pair
@@ -50,6 +53,8 @@ class Table(Windowing, MutableMapping[K, V]):
         on_recover: Callable[..., Any] | None = None,
         migrate: Callable[[Any], V] | None = None,
         ttl: Seconds | None = None,
+        history: Seconds | None = None,
+        source: Topic | None = None,
         help: str = "",
     ) -> None:
         if default is not None:
@@ -75,9 +80,8 @@ class Table(Windowing, MutableMapping[K, V]):
         self.help = help
         # Orders of its rows beside that of their keys, for what the engine builds on it.
         self.indexes: tuple[Index, ...] = ()
-        # The topic that it is made of, and how long what was in it before is kept, in ms.
-        self.source: Topic | None = None
-        self.history_ms: int | None = None
+        # The topic that it is made of.
+        self.source = source
         # The operator whose event time it goes by, for the same; none: "".
         self.timed = ""
         # What its deletions are of, when its rows have dates (`dates.py`): only an operator may write it then.
@@ -97,15 +101,18 @@ class Table(Windowing, MutableMapping[K, V]):
         if ttl is not None:
             self.ttl_ms = round(seconds_of(f"table {name!r}: ttl", ttl) * 1000)
             self.go_by(name)
+        # How long what was in it before is kept, in ms; None: it is not.
+        self.history_ms: int | None = None
+        if history is not None:
+            self.history_ms = round(seconds_of(f"table {name!r}: history", history) * 1000)
+            self.go_by(name)
+            if ttl is not None:
+                raise AppError(f"table {name!r}: history= and ttl= do not go together: delete entries in an agent.")
 
     def on_recover(self, fun: Callable[..., Any]) -> Callable[..., Any]:
         """Decorator: call `fun()` (sync or async) in a worker each time a shard of this table has been restored."""
         self.recover_callbacks.append(fun)
         return fun
-
-    def feed_from(self, source: Topic, history_ms: int | None) -> None:
-        """Make it a table of a topic: what is called before the app is started."""
-        self.source, self.history_ms = source, history_ms
 
     def go_by(
         self,
@@ -141,13 +148,28 @@ class Table(Windowing, MutableMapping[K, V]):
         self.changes_read.append(topic)
         return topic
 
+    def as_of(self, time: float | datetime | None = None) -> AsOf:
+        """The entries as they were at a time: `table.as_of(click.time)[key]`, `.get(key)`, `key in`; needs history=.
+
+        In an agent `table.as_of(time)[key] = value` says what there was from that time on, until the next version.
+
+        Args:
+            time: seconds since 1970, or a datetime; None: that of the event in hand.
+        """
+        if self.history_ms is None:
+            raise AppError(f"table {self.name!r} keeps no versions: declare it with history=, in seconds.")
+        return AsOf(self, None if time is None else time_ms(f"table {self.name!r}: as_of", time))
+
     # The mapping
 
     def __getitem__(self, key: K) -> V:
         try:
             shard = self.shard_var.get()
         except LookupError:
-            return self._read_outside(key)
+            try:
+                return self._shard_outside(key).stored(key)  # type: ignore[no-any-return]
+            except KeyError:
+                return self.__missing__(key)
         kind = type(key)
         identity = key if kind is str or kind is int else shard.identity(key)
         try:
@@ -158,12 +180,6 @@ class Table(Windowing, MutableMapping[K, V]):
             return self.__missing__(key)
         try:
             return shard.read(identity)  # type: ignore[no-any-return]
-        except KeyError:
-            return self.__missing__(key)
-
-    def _read_outside(self, key: K) -> V:
-        try:
-            return self._shard_outside(key).stored(key)  # type: ignore[no-any-return]
         except KeyError:
             return self.__missing__(key)
 
@@ -279,6 +295,14 @@ class Table(Windowing, MutableMapping[K, V]):
                 f"sees only its own partitions; `streamcluster table {self.name} KEY` asks all of them."
             )
         return shard
+
+    def stored_at(self, key: object, time: int) -> Any:
+        """What was there at a time, in ms, outside of agents; KeyError: nothing."""
+        self._refuse_in_event()
+        if self.local is not None:
+            with suppress(NoVersion):
+                return self.local.stored_at(key, time)
+        return self._shard_outside(key).stored(key)
 
     def shard_to_write(self) -> LiveShard:
         """The shard of the running task; AppError: no event is being handled here."""

@@ -13,6 +13,7 @@ from streamcluster.shown import key_reader, key_texts
 from streamcluster.tables import Table
 from streamcluster.windows.keys import shown
 from streamcluster_coordinator.cli.read import row_keys
+from streamcluster_coordinator.cli.window_keys import moment_of
 
 
 def tables() -> dict[str, Table[Any, Any]]:
@@ -43,6 +44,21 @@ def test_the_row_is_that_of_the_key_and_the_window(name: str, key: str, window: 
     encode, _ = shown(make_table_coder(table.key_type, None, is_key=True, allow_pickle=False))
     (text,) = row_keys(table, key, window)
     assert [encode(one) for one in key_reader(None, None)(text.encode())] == [row]
+
+
+def test_a_moment_is_of_a_table_with_history() -> None:
+    """As --window takes it."""
+    kept = App("shop").Table("kept", history=60)
+    assert [moment_of(kept, text) for text in ("60", "1970-01-01T00:01", "1970-01-01T01:01:00.5+01:00")] == [
+        60_000,
+        60_000,
+        60_500,
+    ]
+    for text in ("noon", "nan", "1e300"):
+        with pytest.raises(ConfigurationError, match=r"--as-of .*: give seconds since 1970"):
+            moment_of(kept, text)
+    with pytest.raises(ConfigurationError, match="keeps no versions"):
+        moment_of(tables()["plain"], "60")
 
 
 @pytest.mark.parametrize(

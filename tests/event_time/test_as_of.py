@@ -129,4 +129,7 @@ def test_what_keeps_no_versions_is_refused() -> None:
     with pytest.raises(AppError, match="no bounds in time"):
         stream.left_join(app.Table("kept", source=topic, history=5), as_of=True, within=3)
     with pytest.raises(AppError, match="with source="):
-        app.Table("own", history=5)
+        stream.join(app.Table("own", history=5), as_of=True)
+    for grace in (-1, 6):
+        with pytest.raises(AppError, match="can wait no longer than"):
+            stream.join(app.tables["kept"], as_of=True, grace=grace)

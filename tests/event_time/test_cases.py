@@ -11,6 +11,7 @@ import pytest
 
 from .adapter import Played, why_not
 from .stores import make_rocks
+from .version_cases import plays
 
 CASES = [
     case
@@ -25,12 +26,11 @@ SOUND = [
 ]
 # Operator or kind of window -> how many cases wait for it.
 SKIPPED = {
-    "asof_join": 3,
     "changes": 5,
     "global_table": 5,
     "sliding": 8,
     "stream_join": 24,
-    "table": 51,
+    "table": 42,
     "watermark": 9,
 }
 PLAYED = [case for case in SOUND if why_not(case) is None]
@@ -47,6 +47,7 @@ def test_case(case: dict[str, Any], store: str, tmp_path: Path) -> None:
 
 def test_what_is_not_played_is_counted() -> None:
     """Cases are skipped for what is not built yet, and for nothing else: a count that goes up is a loss."""
-    skipped = Counter(reason for case in SOUND if (reason := why_not(case)) is not None)
+    elsewhere = [case for case in SOUND if plays(case)]
+    skipped = Counter(reason for case in SOUND if case not in elsewhere and (reason := why_not(case)) is not None)
     assert skipped == SKIPPED
-    assert len(PLAYED) == len(SOUND) - sum(SKIPPED.values())
+    assert len(PLAYED) + len(elsewhere) == len(SOUND) - sum(SKIPPED.values())

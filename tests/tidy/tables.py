@@ -64,6 +64,7 @@ PURE = (
     "cluster/streamcluster/config/bounds.py",
     "cluster/streamcluster/config/hidden.py",
     "*/ids.py",
+    "cluster/streamcluster/times.py",
     "*/errors.py",
     "*/faust_names.py",
     "*/checks.py",

@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 
 from streamcluster import App
+from streamcluster.engine.event_time.time_row import ROW_KEY, TimeRow, encode_row
 from streamcluster.ids import TaskId
 from streamcluster.protocol.messages import ReadTable, Rows, ToCoordinator
 from streamcluster.stores import MemoryStore, TaskStore
 from streamcluster.topology import ResolvedTable, ResolvedTopic, Topology
 from streamcluster.topology.declare import freeze
 from streamcluster.topology.units import Plan
+from streamcluster.versions import version_key, version_row
 from streamcluster_worker.answers import queries
 from streamcluster_worker.answers.queries import QUESTIONS_MAX, Queries
 from streamcluster_worker.lifecycle import State
@@ -299,6 +301,44 @@ def test_store_that_cannot_be_read_is_told_of_and_asked_again_later(
     asking(stores, use)
     with contextlib.suppress(CorruptStore):
         store.close()
+
+
+def test_a_key_is_read_as_of_a_time(make_stores: Make) -> None:
+    """The version of that time; of a key that was not written since there are versions, the row."""
+    app = App("shop")
+    seen = app.Table("seen", key_type=str, default=int, history=50)
+
+    @app.agent(app.topic("events"))
+    async def see(stream: Any) -> None:
+        async for event in stream:
+            seen[event] += 1
+
+    versions = {time: version_row(value) for time, value in ((100_000, b"3"), (140_000, None), (180_000, b"4"))}
+    rows: dict[bytes, bytes | None] = {version_key(b'"a"', time): row for time, row in versions.items()}
+    time_row = encode_row(TimeRow(time=180_000, inputs={}))
+
+    async def use() -> None:
+        plan, _ = await freeze(app)
+        asker = Asker(plan, stores)
+        try:
+            found = [(await asker.ask(key='"a"', as_of=time * 1000)).rows for time in (90, 110, 130, 150, 190)]
+            # What was there before 130 has been replaced, and may be deleted at any moment.
+            assert found == [(), (), (('"a"', "3"),), (), (('"a"', "4"),)]
+            assert (await asker.ask(key='"b"', as_of=0)).rows == (('"b"', "7"),)
+            assert (await asker.ask(key='"c"', as_of=0)).rows == ()
+        finally:
+            asker.queries.end()
+
+    stores = {task: MemoryStore(["seen", "seen-history", "seen-time"]) for task in TASKS}
+    stores[TASKS[1]].write(
+        {"seen": {b'"a"': b"4", b'"b"': b"7"}, "seen-history": rows, "seen-time": {ROW_KEY: time_row}}, {}
+    )
+    asyncio.run(use())
+
+    async def ask_plain(asker: Asker) -> None:
+        assert "keeps no versions" in str((await asker.ask(key='"a"', as_of=5)).error)
+
+    asking(make_stores(), ask_plain)
 
 
 def test_windows_are_read_as_keys_and_spans(make_stores: Make) -> None:

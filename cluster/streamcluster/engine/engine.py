@@ -16,6 +16,7 @@ from ..app import App
 from ..batch import Batch, KafkaRecord
 from ..errors import CommitRefused
 from ..ids import TP, TaskId
+from ..live_shards import LiveShard
 from ..memory import Shares, shares_of
 from ..settings import Settings
 from ..stores import StoreFailed, TaskStore
@@ -47,6 +48,7 @@ from .shared import SharedPart, make_shared, readers_of
 from .task import RunningTask
 from .transaction import Transaction
 from .values import Commit, Committed
+from .versioned_view import with_versions
 
 
 class Engine:
@@ -211,13 +213,14 @@ class Engine:
             instance.set_shard(self._tables[table].shard_var, view)
         return instance
 
-    def _make_hand(self, running: RunningTask) -> tuple[Hand, dict[str, ShardView]]:
-        """What a new coroutine of this task sends and writes with: its hand, and the views in it by table."""
+    def _make_hand(self, running: RunningTask) -> tuple[Hand, dict[str, LiveShard]]:
+        """What a new coroutine of this task sends and writes with: its hand, and what it sees of each table."""
         times = {} if running.time is None else running.time.operators
         views = {
             table: ShardView(shard, times.get(self._tables[table].timed)) for table, shard in running.shards.items()
         }
-        return Hand(self._make_outbox(behind=running.outbox), running.outbox, self.outbox, views.values()), views
+        hand = Hand(self._make_outbox(behind=running.outbox), running.outbox, self.outbox, views.values())
+        return hand, with_versions(views, running.shards, self._tables)
 
     def _add_shared(self, running: RunningTask, sources: list[str]) -> None:
         """What the streams of app.stream that read one of these topics do in this task."""

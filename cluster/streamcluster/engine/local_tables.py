@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from ..as_of import NoVersion
 from ..codecs.table_coding import make_table_coder
 from ..errors import AppError
 from ..ids import TaskId
 from ..settings import Settings
 from ..stores import StoreFailed, TaskStore
 from ..tables import IMMUTABLE
+from ..times import NO_TIME
 from ..topology import ResolvedTable, Topology
 from ..topology.limits import limits_of
 from ..topology.units import Plan
+from ..versions import version_at, versions_name
 from .rows import RowCoder
 from .shards import CachedShard
 from .task import RunningTask
+from .versioned_view import scan_of
 
 
 def make_shards(
@@ -76,9 +81,11 @@ class DetachedShard:
 class LocalTable:
     """All shards of one table that are on this worker."""
 
-    __slots__ = ("_group", "_name", "_tasks")
+    __slots__ = ("_group", "_history", "_name", "_tasks")
 
-    def __init__(self, table: ResolvedTable, tasks: dict[TaskId, RunningTask]) -> None:
+    def __init__(self, table: ResolvedTable, tasks: dict[TaskId, RunningTask], history: int | None = None) -> None:
+        """history: in ms; None: it keeps no versions."""
+        self._history = history
         self._name = table.name
         self._group = table.group
         self._tasks = tasks
@@ -101,6 +108,27 @@ class LocalTable:
             return DetachedShard(shard)
         return DetachedShard(shards[0]) if shards and len(shards) == self._group else None
 
+    def stored_at(self, key: Any, time: int) -> Any:
+        """The value of a key at a time, in ms, of a table that keeps versions; KeyError: there was none.
+
+        Raises:
+            NoVersion: no shard here has versions of it.
+        """
+        assert self._history is not None
+        for _, task in sorted(self._tasks.items()):
+            if self._name not in task.shards:
+                continue
+            coder = task.shards[self._name].coder
+            data = coder.key_bytes(coder.identity(key))
+            scan = scan_of(task.shards[versions_name(self._name)])
+            now = NO_TIME if task.time is None else task.time.operators[self._name].finished
+            with suppress(NoVersion):
+                encoded = version_at(scan, data, time, now - self._history)
+                if encoded is None:
+                    raise KeyError(key)
+                return coder.decode(data, encoded)
+        raise NoVersion
+
 
 def attach_tables(plan: Plan, tasks: dict[TaskId, RunningTask], topology: Topology) -> None:
     """Let the app's tables find the shards of these tasks."""
@@ -108,4 +136,4 @@ def attach_tables(plan: Plan, tasks: dict[TaskId, RunningTask], topology: Topolo
     for table in plan.tables:
         if table.name not in resolved:
             raise AppError(f"table {table.name!r} is declared but not in the topology: it was declared too late.")
-        table.local = LocalTable(resolved[table.name], tasks)
+        table.local = LocalTable(resolved[table.name], tasks, table.history_ms)

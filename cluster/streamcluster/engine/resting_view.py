@@ -26,6 +26,7 @@ class RestingView:
 
     __slots__ = ShardView.__slots__
     is_at_event = False
+    versions = None
     _shard: Any
 
     # What a table calls

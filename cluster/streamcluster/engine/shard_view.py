@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..dates import date_of, undated
@@ -24,6 +24,7 @@ class ShardView:
         "_lent",
         "_shard",
         "absent",
+        "before_settle",
         "deleted",
         "dirty",
         "identity",
@@ -34,6 +35,7 @@ class ShardView:
         "values",
     )
     is_at_event = True
+    versions = None
 
     def __init__(self, shard: CachedShard, time: OperatorTime | None = None) -> None:
         """time: of the timed operator that the table belongs to."""
@@ -51,6 +53,8 @@ class ShardView:
         self.touched: dict[Any, int | None] = {}
         # What operators know of the rows beside them, uncommitted ones too.
         self.notes: dict[str, Any] = {}
+        # What writes to it of its own when events are finished.
+        self.before_settle: Callable[[], None] | None = None
         shard.views.append(self)
 
     # What a table calls
@@ -274,6 +278,8 @@ class ShardView:
 
     def settle(self) -> None:
         """The events behind what was noted here are finished: the next cut takes it."""
+        if self.before_settle is not None:
+            self.before_settle()
         shard = self._shard
         if self.dirty:
             if not shard.dirty:

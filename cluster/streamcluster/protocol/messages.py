@@ -123,8 +123,9 @@ class ReadTable(_Message, frozen=True, kw_only=True):
     """Read one key, or a page of rows of a table's local shards.
 
     key: JSON text of the key, or None for a page. after: opaque cursor of the last page's Rows, None for the first.
-    standby: read the shards of which this worker is a standby, instead of its own. until: CLOCK_MONOTONIC of this
-    machine, in seconds, when the coordinator gives up.
+    as_of: of a key of a table with history=, the time at which it is meant, in ms. standby: read the shards of which
+    this worker is a standby, instead of its own. until: CLOCK_MONOTONIC of this machine, in seconds, when the
+    coordinator gives up.
     """
 
     request: int
@@ -132,6 +133,7 @@ class ReadTable(_Message, frozen=True, kw_only=True):
     key: str | None = None
     after: str | None = None
     rows_max: int = 100
+    as_of: int | None = None
     standby: bool = False
     until: float | None = None
 

@@ -39,7 +39,7 @@ from .chains import (
     tables_joined,
 )
 from .limits import DEAD_LETTER_BYTES_MAX, limits_of
-from .timed import timed_by, times_of_expiring, with_time_tables, with_travelling_time
+from .timed import tables_beside, timed_by, with_time_tables, with_travelling_time
 from .units import AgentUnit, CloseUnit, Due, ForwardUnit, Plan, SharedStream, Unit
 
 PROBE_SECONDS_MAX = 10.0
@@ -83,8 +83,8 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
             unit = replace(unit, tables=(*unit.tables, *seen), timed=(*unit.timed, *timed_by(seen)))
         units += [*forwards, unit]
         specs.append(_agent_spec(app, agent, inputs, tables_joined(app, agent.name, roads)))
-    expiring = times_of_expiring(app.tables.values(), units)
-    for table in [*app.tables.values(), *expiring, *(table for unit in units for table in unit.tables)]:
+    beside = tables_beside(app.tables.values(), units)
+    for table in [*app.tables.values(), *beside, *(table for unit in units for table in unit.tables)]:
         for closing in table.closings:
             close = _close_unit(app, table, closing)
             units.append(close)
@@ -104,7 +104,7 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
         shared.append(SharedStream(name, stream, topic, policy))
         specs.append(AgentSpec(name=name, topics=names_of(topic), tables=joined, help="read in an @app.task"))
     units = with_travelling_time(units)
-    tables = [*app.tables.values(), *expiring, *(table for unit in units for table in unit.tables)]
+    tables = [*app.tables.values(), *beside, *(table for unit in units for table in unit.tables)]
     plan = with_time_tables(Plan(tuple(units), tuple(shared), tuple(app.tasks), tuple(tables)))
     for topic in [*app.topics, *plan.topics()]:
         topic.compile(app.conf)

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import AppError
-from ..expiry import times_name, times_of
+from ..expiry import times_of
 from ..tables import Table
+from ..versions import versions_of
 from .units import ForwardUnit, Plan, Unit
 
 
@@ -17,25 +18,30 @@ def timed_by(tables: Iterable[Table[Any, Any]]) -> tuple[str, ...]:
     return tuple(sorted({table.timed for table in tables if table.timed}))
 
 
-def times_of_expiring(tables: Collection[Table[Any, Any]], units: Iterable[Unit]) -> list[Table[Any, Any]]:
-    """The internal tables of those whose entries expire.
+def tables_beside(tables: Collection[Table[Any, Any]], units: Iterable[Unit]) -> list[Table[Any, Any]]:
+    """The internal tables of those whose entries expire, or that keep versions.
 
     Raises:
-        AppError: nothing would ever expire.
+        AppError: nothing would ever be deleted.
     """
     timed = {name for unit in units for name in unit.timed}
-    expiring = [table for table in tables if table.ttl_ms is not None]
-    for table in expiring:
+    beside: list[Table[Any, Any]] = []
+    for table in tables:
+        if table.ttl_ms is None and table.history_ms is None:
+            continue
+        option = "ttl=" if table.history_ms is None else "history="
         if table.key_coding is not None:
-            raise AppError(f"table {table.name!r}: windows go by grace= and expires=: leave ttl= out.")
+            raise AppError(f"table {table.name!r}: windows go by grace= and expires=: leave {option} out.")
         if table.timed not in timed:
             raise AppError(
-                f"table {table.name!r}: no agent is seen to use it, so nothing moves the time that ttl= goes by: name "
-                "the table in the agent, or in a function that it calls."
+                f"table {table.name!r}: no agent is seen to use it, so nothing moves the time that {option} goes by: "
+                "name the table in the agent, or in a function that it calls."
             )
-        if any(times_name(table.name) == other.name for other in tables):
-            raise AppError(f"table {times_name(table.name)!r}: the times of {table.name!r} are kept under this name.")
-    return [times_of(table) for table in expiring]
+        one = times_of(table) if table.history_ms is None else versions_of(table)
+        if any(one.name == other.name for other in tables):
+            raise AppError(f"table {one.name!r}: what {option} of {table.name!r} needs is kept under this name.")
+        beside.append(one)
+    return beside
 
 
 def with_travelling_time(units: Sequence[Unit]) -> list[Unit]:

@@ -98,6 +98,7 @@ class LocalRows:
             key=request.key,
             after=after,
             rows_max=rows_max,
+            as_of=request.as_of,
             standby=request.standby,
             until=time.monotonic() + LOCAL_SECONDS,
         )

@@ -27,7 +27,7 @@ from ..records.status import as_json as status_as_json
 from .running import NotRunning, ask_rows, ask_status
 from .target import Target, json_option, print_json, say, targets_app
 from .view import aligned, status_text
-from .window_keys import has_windows, window_keys
+from .window_keys import has_windows, moment_of, window_keys
 
 WATCH_SECONDS = 0.5
 
@@ -120,9 +120,17 @@ def tables(target: Target, as_json: bool) -> int:
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Rows of a page.")
 @click.option("--after", metavar="CURSOR", help="The next page: the cursor that the last one ended with.")
 @click.option("--window", metavar="START[,END]", help="Of a windowed table: in seconds since 1970, or as a time.")
+@click.option("--as-of", metavar="TIME", help="KEY as it was then, of a table with history=: as for --window.")
 @json_option
 def table(
-    target: Target, name: str, key: str | None, limit: int, after: str | None, window: str | None, as_json: bool
+    target: Target,
+    name: str,
+    key: str | None,
+    limit: int,
+    after: str | None,
+    window: str | None,
+    as_of: str | None,
+    as_json: bool,
 ) -> int:
     """Read one KEY of a table, or a page of its rows, from the running app.
 
@@ -135,7 +143,11 @@ def table(
         hint = f" Did you mean {near[0]!r}?" if near else f" It has: {', '.join(sorted(app.tables)) or 'none'}."
         raise AppError(f"the app has no table {name!r}.{hint}")
     if key is not None:
-        return _show_key(settings, name, row_keys(app.tables[name], key, window), as_json=as_json)
+        keys = row_keys(app.tables[name], key, window)
+        moment = None if as_of is None else moment_of(app.tables[name], as_of)
+        return _show_key(settings, name, keys, as_of=moment, as_json=as_json)
+    if as_of is not None:
+        raise ConfigurationError("--as-of is of a KEY: streamcluster table NAME KEY --as-of TIME.")
     if window is not None:
         raise ConfigurationError("--window is of a KEY: streamcluster table NAME KEY --window START.")
     page = ask_rows(settings, name, after=after, rows_max=limit)
@@ -173,10 +185,10 @@ def _key_texts(table: Table[Any, Any], text: str) -> list[str]:
         raise ConfigurationError(f"table {table.name!r}: KEY {error}.") from error
 
 
-def _show_key(settings: Settings, name: str, keys: list[str], *, as_json: bool) -> int:
+def _show_key(settings: Settings, name: str, keys: list[str], *, as_of: int | None, as_json: bool) -> int:
     answers = []
     for key in keys:
-        answer = ask_rows(settings, name, key=key)
+        answer = ask_rows(settings, name, key=key, as_of=as_of)
         answers.append(answer)
         if not answer.rows:
             continue
@@ -191,7 +203,8 @@ def _show_key(settings: Settings, name: str, keys: list[str], *, as_json: bool) 
             raise ConfigurationError(f"table {name!r}, key {_plain(found)}: {_as_text(value)}")
         return 0
     _mark(answers[0])
-    say(f"streamcluster: table {name!r} has no key {_plain(keys[0])}", err=True)
+    verb = "has" if as_of is None else "had then"
+    say(f"streamcluster: table {name!r} {verb} no key {_plain(keys[0])}", err=True)
     return 1
 
 

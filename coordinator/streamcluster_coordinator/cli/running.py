@@ -45,15 +45,16 @@ def ask_rows(
     key: str | None = None,
     after: str | None = None,
     rows_max: int = ROWS_PER_REQUEST,
+    as_of: int | None = None,
 ) -> RowsAnswer:
-    """One key (JSON text) or one page of a table.
+    """One key (JSON text), as it is or was at a time in ms, or one page of a table.
 
     Raises:
         NotRunning: nobody answers here.
         TryAgain: a task of the table has moved for longer than the coordinator waits.
         ConfigurationError: with the app's reason.
     """
-    answer = _ask(settings, GetRows(table=table, key=key, after=after, rows_max=rows_max))
+    answer = _ask(settings, GetRows(table=table, key=key, after=after, rows_max=rows_max, as_of=as_of))
     assert isinstance(answer, RowsAnswer)
     if answer.error is not None and answer.passing:
         raise TryAgain(f"table {table!r}: {answer.error}. Try again")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from math import isfinite
 from typing import Any
 
 from streamcluster.errors import ConfigurationError
 from streamcluster.tables import Table
+from streamcluster.times import MS_MAX
 
 
 def has_windows(table: Table[Any, Any]) -> bool:
@@ -28,6 +28,17 @@ def window_keys(table: Table[Any, Any], keys: Sequence[str], window: str) -> lis
     return [f"[{key},[{start!r},{end!r}]]" for key in keys]
 
 
+def moment_of(table: Table[Any, Any], text: str) -> int:
+    """In ms, when a row of a table is meant.
+
+    Raises:
+        ConfigurationError: the table keeps no versions, or `text` is no time.
+    """
+    if table.history_ms is None:
+        raise ConfigurationError(f"table {table.name!r} keeps no versions: --as-of is for tables with history=.")
+    return round(_seconds(table, text, "--as-of") * 1000)
+
+
 def _span(table: Table[Any, Any], window: str) -> tuple[float, float]:
     first, comma, last = window.partition(",")
     start, size = _seconds(table, first), table.definition.get("size")
@@ -38,7 +49,7 @@ def _span(table: Table[Any, Any], window: str) -> tuple[float, float]:
     return start, start + size / 1000
 
 
-def _seconds(table: Table[Any, Any], text: str) -> float:
+def _seconds(table: Table[Any, Any], text: str, option: str = "--window") -> float:
     """Since 1970, of a number or a time."""
     try:
         found = float(text)
@@ -49,9 +60,9 @@ def _seconds(table: Table[Any, Any], text: str) -> float:
             found = float("nan")
         else:
             found = (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
-    if not isfinite(found):
+    if not abs(found) * 1000 < MS_MAX:
         raise ConfigurationError(
-            f"table {table.name!r}: --window {text!r}: give seconds since 1970, or a time as 2026-11-29T12:00:00, "
+            f"table {table.name!r}: {option} {text!r}: give seconds since 1970, or a time as 2026-11-29T12:00:00, "
             "which is UTC unless it says +01:00."
         )
     return found

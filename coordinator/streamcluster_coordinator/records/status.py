@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from streamcluster.ids import Count, Members, Number, SlotName, SlotNumber, TaskName
 from streamcluster.protocol.messages import TaskFigures, WorkerFigures
+from streamcluster.times import MS_MAX
 
 # What a rate may be: far more than any machine does, and far from what floats cannot add up.
 PerSecond = Annotated[float, Meta(ge=0, le=1e18)]
@@ -153,13 +154,15 @@ class GetStatus(msgspec.Struct, frozen=True, tag=True):
 class GetRows(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """One key (JSON text) or a page of rows of a table; answered by RowsAnswer.
 
-    local: from workers of the host that is asked alone, as hosts ask each other. standby: then from its standbys.
+    as_of: when the key is meant, in ms, of a table with history=; None: now. local: from workers of the host that is
+    asked alone, as hosts ask each other. standby: then from its standbys.
     """
 
     table: Target
     key: Annotated[str, Meta(max_length=KEY_CHARS_MAX)] | None = None
     after: Annotated[str, Meta(max_length=CURSOR_CHARS_MAX)] | None = None
     rows_max: Annotated[int, Meta(ge=1, le=ROWS_MAX)] = 100
+    as_of: Annotated[int, Meta(ge=-MS_MAX, le=MS_MAX)] | None = None
     local: bool = False
     standby: bool = False
 

@@ -18,10 +18,12 @@ from typing import Any
 
 import msgspec
 
+from streamcluster.as_of import NoVersion
 from streamcluster.codecs.coding import shown_bytes
 from streamcluster.codecs.named_json import MARK
 from streamcluster.codecs.table_coding import make_table_coder
 from streamcluster.dates import undated
+from streamcluster.engine.event_time.time_row import ROW_KEY, decode_row
 from streamcluster.ids import TaskId
 from streamcluster.outside import Unreadable, parse
 from streamcluster.printable import encodable, text_of
@@ -29,8 +31,11 @@ from streamcluster.protocol.messages import READ_SECONDS, UNREADABLE, ReadTable,
 from streamcluster.settings import Settings
 from streamcluster.shown import json_of, key_reader
 from streamcluster.stores import StoreClosed, StoreFailed, TaskStore
+from streamcluster.times import NO_TIME
 from streamcluster.topology import ResolvedTable, Topology
+from streamcluster.topology.timed import time_table_name
 from streamcluster.topology.units import Plan
+from streamcluster.versions import version_at, versions_name
 from streamcluster.windows.keys import shown
 
 from ..lifecycle import State
@@ -47,6 +52,8 @@ PIECE_BYTES = 256 * 1024
 ERROR_CHARS_MAX = 1_000
 # What a row may take of a frame, which a JSON text may need more of than its bytes in the changelog.
 SHOWN_CHARS_MAX = 8 * 1024 * 1024
+# A row of a store, by its key.
+Read = Callable[[TaskStore, bytes], bytes | None]
 # What is shown of a key that is none of the table's.
 ODD_KEY_BYTES_MAX = 200
 
@@ -151,7 +158,8 @@ class Queries:
             found = look()
             coder = self._coder(request.table)
             if request.key is not None:
-                rows = self._one(request, request.key, found, coder)
+                read = self._get(request.table) if request.as_of is None else self._as_of(request.table, request.as_of)
+                rows = self._one(request, request.key, found, coder, read)
             elif found.away:
                 rows = _passing(request, f"{', '.join(sorted(found.away))} yet")
             else:
@@ -213,13 +221,33 @@ class Queries:
                     raise StoreClosed
         return Rows(request=request.request, rows=tuple(rows))
 
-    def _one(self, request: ReadTable, text: str, found: _Found, coder: _Coder) -> Rows:
+    def _get(self, table: str) -> Read:
+        return lambda store, key: store.shard(table).get(key)
+
+    def _as_of(self, name: str, time_ms: int) -> Read:
+        """What was there at that time."""
+        table = next(table for table in self._plan.tables if table.name == name)
+        history = table.history_ms
+        if history is None:
+            raise ValueError("it keeps no versions: declare it with history=")
+
+        def read(store: TaskStore, key: bytes) -> bytes | None:
+            row = decode_row(store.shard(time_table_name(table.timed)).get(ROW_KEY))
+            oldest = NO_TIME if row is None else row.time - history
+            try:
+                return version_at(store.shard(versions_name(name)).scan, key, time_ms, oldest)
+            except NoVersion:
+                return store.shard(name).get(key)
+
+        return read
+
+    def _one(self, request: ReadTable, text: str, found: _Found, coder: _Coder, read: Read) -> Rows:
         keys = parse(coder.keys, text.encode(), self._row_bytes_max)
         away = list(found.away)
         for task, store in sorted(found.stores.items()):
             try:
                 with self._reading(task, store):
-                    values = [store.shard(request.table).get(key) for key in keys]
+                    values = [read(store, key) for key in keys]
             except StoreClosed:
                 away.append(f"task {task} does not run")
                 continue
