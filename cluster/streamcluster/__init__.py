@@ -30,6 +30,7 @@ from .settings import Settings
 from .streams import Stream
 from .tables import Table
 from .topics import Topic
+from .windows.faust_windows import HoppingWindow, TumblingWindow
 
 __all__ = [
     "TP",
@@ -42,6 +43,7 @@ __all__ = [
     "ErrorPolicy",
     "Event",
     "GSSAPICredentials",
+    "HoppingWindow",
     "ImproperlyConfigured",
     "Message",
     "NotOffered",
@@ -55,6 +57,7 @@ __all__ = [
     "StreamclusterError",
     "Table",
     "Topic",
+    "TumblingWindow",
     "ValidationError",
     "current_event",
     "retry",

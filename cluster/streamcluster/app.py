@@ -8,7 +8,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, NoReturn, TypeVar, overload
 
 from .agents import Agent, Sink, check_sinks
@@ -37,12 +36,15 @@ from .faust_names import (
 )
 from .operators import Processor
 from .policies import ErrorPolicy
+from .running_here import run_main
 from .settings import Settings, make_settings
 from .signals import Signal
 from .streams import Source, Stream
 from .table_sources import as_of_topic, feeder_of
 from .tables import Table as TableView
 from .topics import Topic
+from .windows.faust_windows import FaustWindow
+from .windows.windowed import WindowedTable
 
 F = TypeVar("F", bound=Callable[..., Any])
 # Where each of them is must fit into the 4096 bytes that brokers take with an offset (ahead.py).
@@ -270,8 +272,21 @@ class App:
         if new.source.intake is None and any(stream is old for stream in self.streams):
             self.streams = [new if stream is old else stream for stream in self.streams]
 
+    @overload
+    def Table(self, name: str, *, window: FaustWindow, **arguments: Any) -> WindowedTable: ...
+
+    @overload
+    def Table(self, name: str, *, source: Topic | None = None, **arguments: Any) -> TableView[Any, Any]: ...
+
     @refuses(TABLE_ARGUMENTS, "app.Table")
-    def Table(self, name: str, *, source: Topic | None = None, **arguments: Any) -> TableView[Any, Any]:
+    def Table(
+        self,
+        name: str,
+        *,
+        source: Topic | None = None,
+        window: FaustWindow | None = None,
+        **arguments: Any,
+    ) -> Any:
         """Declare a table: a dict with one shard per partition, kept in the store and in a changelog topic.
 
         Args:
@@ -286,6 +301,8 @@ class App:
             extra_topic_configs: for the changelog topic.
             on_recover: called after each restore of a shard.
             ttl: an entry is deleted so long after its last write, in seconds of event time (docs/event-time.md).
+            window: TumblingWindow(60) or HoppingWindow(60, 10), as in Faust: the same as `.tumbling(60)`.
+            on_window_close: called with each window that is over (docs/windows.md).
             migrate: makes a value of a row that is none of the table's types any more (docs/values.md).
             help: a line for `streamcluster tables`.
         """
@@ -299,7 +316,7 @@ class App:
         self.tables[name] = table
         if source is not None:
             self._add_agent(feeder_of(table), source, f"{name}-source", 1, (), None, {})
-        return table
+        return table if window is None else table.using_window(window)
 
     @overload
     def task(self, fun: F) -> F: ...
@@ -347,16 +364,7 @@ class App:
 
     def main(self) -> NoReturn:
         """The `streamcluster` command line with `-A` set to this app."""
-        frame = inspect.currentframe()
-        caller = frame.f_back.f_globals if frame is not None and frame.f_back is not None else {}
-        name = next((name for name, value in caller.items() if value is self), "app")
-        spec = caller.get("__spec__")
-        module = (
-            spec.name
-            if spec is not None
-            else str(caller.get("__file__", "app.py")).rsplit("/", 1)[-1].removesuffix(".py")
-        )
-        import_module("streamcluster_coordinator.cli").run_for_app(f"{module}:{name}")
+        run_main(self, inspect.currentframe())
         raise AssertionError("the command line ends the process")
 
 

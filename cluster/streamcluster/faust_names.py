@@ -16,7 +16,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _WEB = "there is no web server yet; run a web framework beside the app and read `streamcluster table --json`."
-_WINDOWS = "call .tumbling(), .hopping() or .session() on the table, and use its on_close."
 _JOINS = "joins are not there yet; read the other side from a table inside an agent."
 _START = "use `streamcluster start -A module:app`, or app.main()."
 _CLIENT = "the coordinator and the workers own the Kafka clients; from outside use a Kafka producer."
@@ -29,6 +28,10 @@ _REPLIES = "replies are not there yet; let the agent send its answer to a topic 
 _TRACING = "tracing is not there yet."
 _SUPERVISOR = "an agent is retried by its on_error= policy; a worker that dies is replaced."
 
+WINDOWS: dict[str, str] = {
+    "SlidingWindow": "no table of Faust's can use it; call .hopping(size, step) or .session(gap) on the table.",
+    "Window": "annotate with TumblingWindow or HoppingWindow; what on_close gets is a (start, end).",
+}
 # Names of the package: `streamcluster.Schema`, `from streamcluster import Schema`.
 MODULE: dict[str, str] = {
     "Channel": "use an asyncio.Queue inside a worker, or a topic between workers.",
@@ -41,10 +44,7 @@ MODULE: dict[str, str] = {
     "Sensor": _MONITOR,
     "Worker": _START,
     "Service": "use @app.task.",
-    "HoppingWindow": _WINDOWS,
-    "TumblingWindow": _WINDOWS,
-    "SlidingWindow": _WINDOWS,
-    "Window": _WINDOWS,
+    **WINDOWS,
     "uuid": "use str(uuid.uuid4()).",
     "web": _WEB,
     "cli": "write a script of your own that imports the app.",
@@ -158,7 +158,6 @@ STREAM: dict[str, str] = {
 EVENT: dict[str, str] = {"ack": _ACK, "acked": _ACK, "app": "import the app."}
 
 TABLE: dict[str, str] = {
-    "using_window": _WINDOWS,
     **dict.fromkeys(
         ("relative_to_stream", "relative_to_now", "relative_to_field"), "call it on what table.tumbling(...) returns."
     ),
@@ -171,6 +170,15 @@ TABLE: dict[str, str] = {
         "tables have no such hooks yet; do it in the agent that writes the table.",
     ),
 }
+_NO_KEYS = "windows need no index of their keys: use .items(), .keys() and .values()."
+WINDOWED: dict[str, str] = {
+    **dict.fromkeys(("key_index", "key_index_table", "on_set_key", "on_del_key"), _NO_KEYS),
+    "as_ansitable": "use `streamcluster table NAME`.",
+    "clone": "call .relative_to(...): it gives a table of its own over the same windows.",
+    **dict.fromkeys(("get_relative_timestamp", "get_timestamp"), "use event.message.timestamp, or the field."),
+    **dict.fromkeys(("pop", "popitem", "clear", "update", "setdefault", "get"), "write windows by table[key]."),
+}
+WINDOW: dict[str, str] = {"stale": "windows go as event time passes them: see grace= and expires=."}
 _OPTIONS = "memory of all stores is set by store_block_cache_bytes and store_write_buffer_bytes."
 TABLE_ARGUMENTS: dict[str, str] = {
     "store": "the setting store is for all tables of the app.",
@@ -178,7 +186,6 @@ TABLE_ARGUMENTS: dict[str, str] = {
     "options": _OPTIONS,
     **dict.fromkeys(("recovery_buffer_size", "standby_buffer_size"), "restores are bounded by themselves."),
     "recover_callbacks": "use on_recover=, or @table.on_recover.",
-    **dict.fromkeys(("window", "on_window_close"), _WINDOWS),
     "use_partitioner": "a table lives with the events: group_by brings them to the key's partition.",
     **dict.fromkeys(("is_global", "synchronize_all_active_partitions"), MODULE["GlobalTable"]),
     "on_changelog_event": TABLE["on_changelog_event"],

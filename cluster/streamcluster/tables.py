@@ -55,6 +55,7 @@ class Table(Windowing, MutableMapping[K, V]):
         ttl: Seconds | None = None,
         history: Seconds | None = None,
         source: Topic | None = None,
+        on_window_close: Callable[..., Any] | None = None,
         help: str = "",
     ) -> None:
         if default is not None:
@@ -63,6 +64,8 @@ class Table(Windowing, MutableMapping[K, V]):
             check_callable(f"table {name!r}: on_recover", on_recover)
         if migrate is not None:
             check_migrate(name, migrate)
+        if on_window_close is not None:
+            check_callable(f"table {name!r}: on_window_close", on_window_close)
         check_count(f"table {name!r}: partitions", partitions)
         if isinstance(changelog_topic, str):
             check_topic_name(f"table {name!r}: changelog_topic", changelog_topic)
@@ -78,6 +81,7 @@ class Table(Windowing, MutableMapping[K, V]):
         self.migrate = migrate
         self.recover_callbacks: list[Callable[..., Any]] = [on_recover] if on_recover else []
         self.help = help
+        self.window_close = on_window_close
         # Orders of its rows beside that of their keys, for what the engine builds on it.
         self.indexes: tuple[Index, ...] = ()
         # The topic that it is made of.

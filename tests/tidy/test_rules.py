@@ -108,7 +108,7 @@ CLEAN: list[tuple[str, str, str]] = [
     ("purity", COORDINATOR, "import time, os"),
     ("purity", PURE_FILE, "from datetime import datetime, timedelta\nfrom streamcluster.ids import TP\nx.now()"),
     ("purity", PURE_FILE, "from .balance import balance\nfrom . import events"),
-    ("file_size", CLUSTER, "x = 1\n" * 400),
+    ("file_size", CLUSTER, "x = 1\n" * 420),
     ("function_size", CLUSTER, "def sell():\n" + lines(69)),
     ("class_size", CLUSTER, methods(25)),
     ("parameters", TEST, "def sell(a, b, c, d, e, f, g, h, i): ..."),

@@ -103,7 +103,10 @@ class Engine:
             plan, clock, self._rested, self._touch, self.recovery.report, self.outbox, self.caution
         )
         self.transaction = Transaction(
-            *(self.tasks, self._shared, self.outbox, self.recovery.cut_failed),
+            self.tasks,
+            self._shared,
+            self.outbox,
+            self.recovery.cut_failed,
             entries_max=conf.commit_events_max,
             exactly_once=conf.exactly_once,
         )

@@ -24,8 +24,9 @@ from ..tables import IMMUTABLE, Table
 from ..times import NO_TIME
 from ..versions import newest_time, version_at, version_key, version_row, versions_name
 from .event_time.operator_time import OperatorTime
+from .rows import DELETED
 from .shard_view import ShardView
-from .shards import DELETED, CachedShard
+from .shards import CachedShard
 
 logger = logging.getLogger("streamcluster")
 # The note of a view of versions that is of this.

@@ -39,7 +39,7 @@ from .chains import (
     tables_joined,
 )
 from .limits import DEAD_LETTER_BYTES_MAX, limits_of
-from .timed import tables_beside, timed_by, with_time_tables, with_travelling_time
+from .timed import check_windows, tables_beside, timed_by, with_time_tables, with_travelling_time
 from .units import AgentUnit, CloseUnit, Due, ForwardUnit, Plan, SharedStream, Unit
 
 PROBE_SECONDS_MAX = 10.0
@@ -83,6 +83,7 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
             unit = replace(unit, tables=(*unit.tables, *seen), timed=(*unit.timed, *timed_by(seen)))
         units += [*forwards, unit]
         specs.append(_agent_spec(app, agent, inputs, tables_joined(app, agent.name, roads)))
+    check_windows(app.tables.values())
     beside = tables_beside(app.tables.values(), units)
     for table in [*app.tables.values(), *beside, *(table for unit in units for table in unit.tables)]:
         for closing in table.closings:

@@ -18,6 +18,19 @@ def timed_by(tables: Iterable[Table[Any, Any]]) -> tuple[str, ...]:
     return tuple(sorted({table.timed for table in tables if table.timed}))
 
 
+def check_windows(tables: Iterable[Table[Any, Any]]) -> None:
+    """Refuse what would never be called.
+
+    Raises:
+        AppError: a table has on_window_close= and no windows.
+    """
+    for table in tables:
+        if table.window_close is not None and table.key_coding is None:
+            raise AppError(
+                f"table {table.name!r} has on_window_close=, and no windows: give window=, or call .tumbling(size)."
+            )
+
+
 def tables_beside(tables: Collection[Table[Any, Any]], units: Iterable[Unit]) -> list[Table[Any, Any]]:
     """The internal tables of those whose entries expire, or that keep versions.
 

@@ -5,3 +5,14 @@
 
 `kinds`: which windows an event is in, as values; `keys`: the rows' keys; `windowed`: what users have in hand.
 """
+
+from __future__ import annotations
+
+from functools import partial
+
+from ..faust_names import WINDOWS, missing
+from .faust_windows import HoppingWindow, TumblingWindow
+
+__all__ = ["HoppingWindow", "TumblingWindow"]
+
+globals()["__getattr__"] = partial(missing, known=WINDOWS, owner="streamcluster.windows")

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from ..checks import Seconds
 from ..errors import AppError
 from ..topics import Topic
+from .faust_windows import FaustWindow, HoppingWindow, TumblingWindow
 from .kinds import DAY_MS, Days, Hopping, Kind, Session
 from .ports import KeepingTable
 from .windowed import WindowedTable, at_least_zero, milliseconds
@@ -92,6 +93,19 @@ class Windowing:
         """
         kind = Session(milliseconds(f"table {self.name!r}: gap", gap))
         return self._windowed(kind, grace=grace, expires=expires, late=late, merge=merge)
+
+    def using_window(self, window: FaustWindow, key_index: bool = False) -> WindowedTable:
+        """Windows as one of Faust's classes says: `table.using_window(HoppingWindow(60, 10))`."""
+        del key_index
+        match window:
+            case TumblingWindow(size, expires, grace=grace, late=late, offset=offset):
+                return self.tumbling(size, expires, grace=grace, late=late, offset=offset)
+            case HoppingWindow(size, step, expires, grace=grace, late=late, offset=offset):
+                return self.hopping(size, step, expires, grace=grace, late=late, offset=offset)
+        raise AppError(
+            f"table {self.name!r}: window={window!r} is none: give TumblingWindow(60) or HoppingWindow(60, 10), or "
+            "call .session(30)."
+        )
 
     def _windowed(self, kind: Kind, **options: Any) -> WindowedTable:
         return WindowedTable(cast(KeepingTable, self), kind, **options)

@@ -97,6 +97,12 @@ class KeepingTable(Protocol):
     default: Callable[[], Any] | None
     shard_var: ContextVar[Any]
     closings: list[Closing]
+    # What is called with windows that are over, if that was said before there were any.
+    window_close: Callable[..., Any] | None
+
+    def on_recover(self, fun: Callable[..., Any]) -> Callable[..., Any]:
+        """Have it called when a shard has been restored."""
+        ...
 
     def code_keys(self, coding: Callable[[Any], Any]) -> None:
         """Make the coders of its rows' keys of those of `key_type`; AppError when that was said before."""

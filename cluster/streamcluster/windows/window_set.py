@@ -241,7 +241,32 @@ class WindowSet:
             return []
         return [(window_of(span), value) for span, value in ([written] if isinstance(written, tuple) else written)]
 
+    def discard(self) -> None:
+        """Delete the windows of the event in hand that are open: what `del table[key]` does."""
+        of = self._of
+        shard: Shard = of.table.shard_to_write()
+        cursor, time = cursor_var.get(), shard.time
+        for span in self._spans(of.at()):
+            if time is None or cursor is None or not is_over(of.kind, span[1], of.grace, time.now(cursor)):
+                shard.discard(shard.identity((self._key, *span)))
+
     # Reading
+
+    def is_there(self) -> bool:
+        """Whether the event in hand, or where there is none anyone, has a window of the key."""
+        of = self._of
+        if cursor_var.get() is None:
+            return bool(self._rows(None))
+        nothing = of.table
+        return any(nothing.get((self._key, *span), nothing) is not nothing for span in self._spans(of.at()))
+
+    def _spans(self, at: int) -> list[Span]:
+        """The windows of a time: of sessions those that there are."""
+        kind = self._of.kind
+        if type(kind) is not Session:
+            return list(kind.spans(at))
+        shard: Shard | None = self._of.table.shard_var.get(None)
+        return [span for span, _ in self._rows(shard) if span[0] - kind.gap <= at <= span[1] + kind.gap]
 
     def value(self, event: Event | None = None) -> Any:
         """That of the window of the event in hand (of several the newest), or of another event."""
@@ -283,8 +308,7 @@ class WindowSet:
         kind = self._of.kind
         if type(kind) is not Session:
             return self._value_of(kind.current(at))
-        shard: Shard | None = self._of.table.shard_var.get(None)
-        spans = [span for span, _ in self._rows(shard) if span[0] - kind.gap <= at <= span[1] + kind.gap]
+        spans = self._spans(at)
         return self._value_of(max(spans, key=lambda span: span[1])) if spans else self._default()
 
     def _value_of(self, span: Span) -> Any:

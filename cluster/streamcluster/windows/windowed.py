@@ -6,12 +6,15 @@ import inspect
 import operator
 import time
 from collections.abc import Callable, Iterator
+from copy import copy
 from functools import wraps
 from typing import Any
 
 from ..checks import Seconds, check_callable
 from ..current import Cursor, cursor_var
 from ..errors import AppError
+from ..events import current_event
+from ..faust_names import WINDOWED, names_what_is_missing
 from ..models import field_getter
 from ..times import Closing
 from ..topics import Topic
@@ -19,6 +22,7 @@ from .keys import BY_END, END_INDEX, deleted_at, deleted_before, in_windows, win
 from .kinds import Hopping, Kind, Session, Span, Window, definition_of, window_of
 from .late import LateEvents
 from .ports import KeepingTable, Shard
+from .views import WindowedView, items_of, keys_of, values_of
 from .window_set import LastPlace, WindowSet
 
 # How two sessions become one, for the types of `default=` that have one way of it.
@@ -49,6 +53,7 @@ def at_least_zero(what: str, value: Seconds | None) -> int:
     return 0 if value is None or value == 0 else milliseconds(what, value)
 
 
+@names_what_is_missing(WINDOWED, "table")
 class WindowedTable:
     """Made by `app.Table(...).tumbling(...)` and its neighbours; `table[key]` is a `WindowSet`."""
 
@@ -74,7 +79,7 @@ class WindowedTable:
         self.late_events = LateEvents(table.name, late)
         self._merge = _merge_of(table, merge) if isinstance(kind, Session) else None
         # An event is in one window, by its record's time.
-        self.is_single = not isinstance(kind, Session) and (not isinstance(kind, Hopping) or kind.size == kind.step)
+        self.is_single = is_single(kind)
         self.place = LastPlace()
         self._at: Callable[[Cursor], int] = _event_time
         self._handler: Callable[..., Any] | None = None
@@ -85,19 +90,27 @@ class WindowedTable:
             definition={**definition_of(kind), "grace": self.grace},
             dated=deleted_at if kind.end_belongs else deleted_before,
         )
-        self._set_closings()
+        table.closings[:] = _closings(self)
+        if table.window_close is not None:
+            self.on_window_close(table.window_close)
 
-    # What an event's time is
+    # What an event's time is. As in Faust each gives a table of its own, over the same windows.
+
+    def relative_to(self, ts: Any = None) -> WindowedTable:
+        """By a field (`View.time`), or by a function that is given the event and tells seconds or a datetime."""
+        if ts is None:
+            return self.relative_to_stream()
+        if field_getter(ts) is not None or not callable(ts):
+            return self.relative_to_field(ts)
+        return seen_from(self, lambda _cursor: _time_in(ts(current_event())))
 
     def relative_to_stream(self) -> WindowedTable:
         """The event's time is that of its record: the default."""
-        self._at = _event_time
-        return self
+        return seen_from(self, _event_time)
 
     def relative_to_now(self) -> WindowedTable:
         """The event's time is the wall clock's when it is handled: what comes again counts in another window then."""
-        self._at, self.is_single = lambda _cursor: self.wall(), False
-        return self
+        return seen_from(self, lambda _cursor: self.wall())
 
     def relative_to_field(self, field: Any) -> WindowedTable:
         """The event's time is a field of its value, in seconds or a datetime (`relative_to_field(View.time)`).
@@ -107,10 +120,13 @@ class WindowedTable:
         get = field_getter(field)
         if get is None:
             raise AppError(f"table {self.name!r}: {field!r} is no field of a Record: write it as View.time.")
-        self._at, self.is_single = lambda cursor: _time_in(get(_value_in_hand(cursor))), False
-        return self
+        return seen_from(self, lambda cursor: _time_in(get(_value_in_hand(cursor))))
 
     # What comes of windows that are over
+
+    def on_recover(self, fun: Callable[..., Any]) -> Callable[..., Any]:
+        """As `Table.on_recover`."""
+        return self.table.on_recover(fun)
 
     def on_close(self, fun: Callable[..., Any]) -> Callable[..., Any]:
         """Decorator: call `fun(key, window, value)`, sync or async, once for each window that is over.
@@ -131,20 +147,11 @@ class WindowedTable:
     def on_window_close(self, fun: Callable[..., Any]) -> Callable[..., Any]:
         """As `on_close`, under Faust's name, and without `grace=` it is 0."""
         check_callable(f"table {self.name!r}: on_close", fun)
-        if self._handler is not None:
+        if any(closing.handler is not None for closing in self.table.closings):
             raise AppError(f"table {self.name!r} has an on_close already: call both functions from one.")
         self._handler = _closing_call(self.name, fun)
-        self._set_closings()
+        self.table.closings[:] = _closings(self)
         return fun
-
-    def _set_closings(self) -> None:
-        """Rows go when the window is over, or later where `expires` says so."""
-        closes, inclusive = self.kind.reach + self.grace, not self.kind.end_belongs
-        keeps = self._expires > closes
-        found = [Closing(BY_END, self._handler, closes, inclusive, not keeps)] if self._handler or not keeps else []
-        if keeps:
-            found.append(Closing(BY_END, None, self._expires, inclusive, purpose="expires"))
-        self.table.closings[:] = found
 
     def changes(self, every: Seconds | None = None) -> Topic:
         """What is written to it, for an agent, under keys (key, window); see `Table.changes`.
@@ -163,18 +170,29 @@ class WindowedTable:
         if type(value) is not WindowSet:
             WindowSet(self, key).apply(_second, value)
 
-    def items(self) -> Iterator[tuple[tuple[Any, Window], Any]]:
-        """((key, window), value) of each window: in an agent those of its own partition, elsewhere of this worker."""
-        for (key, start, end), value in self.table.items():
-            yield (key, window_of((start, end))), value
+    def __delitem__(self, key: Any) -> None:
+        self[key].discard()
 
-    def keys(self) -> Iterator[tuple[Any, Window]]:
+    def __contains__(self, key: Any) -> bool:
+        return self[key].is_there()
+
+    def items(self) -> WindowedView[tuple[tuple[Any, Window], Any]]:
+        """((key, window), value) of each window: in an agent those of its own partition, elsewhere of this worker.
+
+        As Faust's, `.items().current()`, `.now()` and `.delta(60)` give (key, value) of the windows of one time.
+        """
+        return items_of(self)
+
+    def keys(self) -> WindowedView[tuple[Any, Window]]:
         """(key, window) of each."""
-        for key, _ in self.items():
-            yield key
+        return keys_of(self)
+
+    def values(self) -> WindowedView[Any]:
+        """The value of each."""
+        return values_of(self)
 
     def __iter__(self) -> Iterator[tuple[Any, Window]]:
-        return self.keys()
+        return iter(self.keys())
 
     def __len__(self) -> int:
         return sum(1 for _ in self.table.items())
@@ -214,6 +232,31 @@ class WindowedTable:
 
     def __repr__(self) -> str:
         return f"<table {self.name!r} of windows: {self.kind}>"
+
+
+def seen_from(table: WindowedTable, at: Callable[[Cursor], int]) -> WindowedTable:
+    """Another view of the same windows. at: what the time of an event is there."""
+    seen = copy(table)
+    seen.place = LastPlace()
+    seen._at = at
+    seen.is_single = is_single(table.kind) and at is _event_time
+    return seen
+
+
+def _closings(table: WindowedTable) -> list[Closing]:
+    """Rows go when the window is over, or later where `expires` says so."""
+    handler, expires = table._handler, table._expires
+    closes, inclusive = table.kind.reach + table.grace, not table.kind.end_belongs
+    keeps = expires > closes
+    found = [Closing(BY_END, handler, closes, inclusive, not keeps)] if handler or not keeps else []
+    if keeps:
+        found.append(Closing(BY_END, None, expires, inclusive, purpose="expires"))
+    return found
+
+
+def is_single(kind: Kind) -> bool:
+    """Each time is in one window, which it does not change."""
+    return not isinstance(kind, Session) and (not isinstance(kind, Hopping) or kind.size == kind.step)
 
 
 def _merge_of(table: KeepingTable, merge: Callable[[Any, Any], Any] | None) -> Callable[[Any, Any], Any]:
