@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from confluent_kafka import TopicPartition
@@ -83,11 +84,12 @@ def test_who_has_committed_waits_until_brokers_have_ended_it_and_no_longer(
     producer.send_offsets_to_transaction([offset], clients.group.consumer_group_metadata())
 
     clients.wait_until_ended([source])
-    clients.wait_until_ended([], SECONDS)
-    with clients.group_turn:
-        clients.wait_until_ended([source], SECONDS)
+    patient = replace(clients, ending_seconds=SECONDS)
+    patient.wait_until_ended([])
+    with patient.group_turn:
+        patient.wait_until_ended([source])
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(clients.wait_until_ended, [source], SECONDS)
+        waiting = pool.submit(patient.wait_until_ended, [source])
         with pytest.raises(TimeoutError):
             waiting.result(A_WHILE)
         producer.commit_transaction()

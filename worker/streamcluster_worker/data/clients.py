@@ -49,6 +49,8 @@ class Clients:
     cluster_id: str
     # Who has it is in `group`, which lets in one thread at a time.
     group_turn: threading.Lock = field(default_factory=threading.Lock)
+    # How long who has committed waits at most for brokers to end it.
+    ending_seconds: float = ENDING_SECONDS
     # Since `consumer` last brought something, or an answer.
     _silence: Silence = field(default_factory=Silence)
     # How many times in a row it got no answer while brokers answered others.
@@ -116,15 +118,14 @@ class Clients:
             else:
                 self._unanswered += 1
 
-    def wait_until_ended(self, committed: Iterable[TP], seconds: float = ENDING_SECONDS) -> None:
-        """Wait until brokers have ended a transaction that is committed, but at most so many seconds.
+    def wait_until_ended(self, committed: Iterable[TP]) -> None:
+        """Wait until brokers have ended a transaction that is committed, but at most `ending_seconds`.
 
         They write its markers after the answer to the commit, and refuse what the next transaction begins with until
         then. Markers are there when a committed position is told, since one that is pending is held back.
 
         Args:
             committed: what the transaction committed positions of.
-            seconds: to wait at most.
         """
         one = next(iter(committed), None)
         # Somebody in the consumer may wait for long, for positions of other owners.
@@ -133,7 +134,7 @@ class Clients:
         try:
             # Without an answer the next transaction finds out.
             with contextlib.suppress(KafkaException):
-                self.group.committed([TopicPartition(one.topic, one.partition)], timeout=seconds)
+                self.group.committed([TopicPartition(one.topic, one.partition)], timeout=self.ending_seconds)
         finally:
             self.group_turn.release()
 
