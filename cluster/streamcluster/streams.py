@@ -261,7 +261,7 @@ class Stream(Generic[T]):
     # Iteration
 
     def __aiter__(self) -> AsyncIterator[T]:
-        return self._told(self._values())
+        return _told(self.source.intake, self._values())
 
     def _values(self) -> AsyncIterator[Any]:
         if self.source.iterable is not None:
@@ -281,20 +281,20 @@ class Stream(Generic[T]):
         every = _every(self)
         intake, operators = self._bound()
         if every is not None:
-            return self._told(newest(intake, every, lambda event: (event.key, event.value)))
-        return self._told(items_through(intake, operators) if operators else items(intake))
+            return _told(self.source.intake, newest(intake, every, lambda event: (event.key, event.value)))
+        return _told(self.source.intake, items_through(intake, operators) if operators else items(intake))
 
     def events(self) -> AsyncIterator[Event]:
         """Event objects: key, value, headers and the message behind them."""
         every = _every(self)
         intake, operators = self._bound()
         if every is not None:
-            return self._told(newest(intake, every, lambda event: event))
-        return self._told(events(intake, operators))
+            return _told(self.source.intake, newest(intake, every, lambda event: event))
+        return _told(self.source.intake, events(intake, operators))
 
     def enumerate(self, start: int = 0) -> AsyncIterator[tuple[int, T]]:
         """(number, value) pairs, counted from `start` in this coroutine (so per partition in an agent)."""
-        return self._told(numbered(self._values(), start))
+        return _told(self.source.intake, numbered(self._values(), start))
 
     def take(self, max: int, within: Seconds | None = None) -> AsyncIterator[Sequence[T]]:
         """Lists of up to `max` values, or of what came within `within` seconds of the first.
@@ -303,11 +303,11 @@ class Stream(Generic[T]):
         that delivers all of it again. Operators before it run when an event is buffered, so processors and filters
         there must not write tables or send: that would be committed before the batch. `echo` may stand there.
         """
-        return self._told(self._batches(max, within, lambda event: event.value))
+        return _told(self.source.intake, self._batches(max, within, lambda event: event.value))
 
     def take_events(self, max: int, within: Seconds | None = None) -> AsyncIterator[Sequence[Event]]:
         """`take`, with Event objects."""
-        return self._told(self._batches(max, within, lambda event: event))
+        return _told(self.source.intake, self._batches(max, within, lambda event: event))
 
     def _batches(self, max: int, within: Seconds | None, pick: Callable[[Event], Any]) -> AsyncIterator[Sequence[Any]]:
         if max < 1:
@@ -317,11 +317,6 @@ class Stream(Generic[T]):
         intake, operators = self._bound(takes=True)
         assert not isinstance(operators, LiveJoin)
         return take(intake, operators, max, within, pick)
-
-    def _told(self, found: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        """Those values, of which the intake is told when their loop is left, if it wants to know."""
-        intake = self.source.intake
-        return found if intake is None or intake.leave is None else LoopIterator(found, intake)
 
     def _bound(self, *, takes: bool = False) -> tuple[Intake, Ways]:
         """The intake to read, and the operators behind the last repartition: those of all events, or by topic."""
@@ -349,6 +344,11 @@ class Stream(Generic[T]):
     def current_event(self) -> Event | None:
         """The event that the running code is at, or None."""
         return current_event()
+
+
+def _told(intake: Intake | None, found: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """Those values, of which the intake is told when their loop is left, if it wants to know."""
+    return found if intake is None or intake.leave is None else LoopIterator(found, intake)
 
 
 def _every(stream: Stream[Any]) -> float | None:
