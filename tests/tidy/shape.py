@@ -39,7 +39,7 @@ def file_size(source: Source) -> Iterator[Violation]:
 
 
 def function_size(source: Source) -> Iterator[Violation]:
-    """A function has at most 70 lines, docstring and inner functions included."""
+    """A function has at most 80 lines, docstring and inner functions included."""
     for node in source.functions():
         lines = (node.end_lineno or node.lineno) - node.lineno + 1
         if lines > FUNCTION_LINES_MAX:
