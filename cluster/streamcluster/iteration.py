@@ -130,8 +130,14 @@ async def numbered(values: AsyncIterator[Any], start: int) -> AsyncIterator[tupl
         number += 1
 
 
-async def values_through(intake: Intake, operators: Ways) -> AsyncIterator[Any]:
-    async for _, _, value in _through(intake, operators):
+def values_through(intake: Intake, operators: Ways) -> AsyncIterator[Any]:
+    if isinstance(operators, LiveJoin):
+        return pairs_through(intake, operators, bare=True)
+    return _values_through(intake, operators)
+
+
+async def _values_through(intake: Intake, operators: tuple[Operator, ...] | Roads) -> AsyncIterator[Any]:
+    async for _, _, value in _through_operators(intake, operators):
         yield value
 
 

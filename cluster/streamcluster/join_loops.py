@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ from .errors import AppError, Skip
 from .live_shards import LiveShard, LiveTime
 from .operators import Echo, Filter, Operator, Side, apply
 from .roads import Road
-from .stream_joins import LEFT, RIGHT, Arriving, Out, key_of_row
+from .stream_joins import LEFT, NOBODY, RIGHT, Arriving, Met, Out, key_of_row
 from .tables import Table
 
 # A number says first on which road an event came, then its offset: 2^48 of them are more than a partition ever has.
@@ -58,6 +58,8 @@ class LiveJoin:
             self._roads.append((road, way))
             self.span: Arriving = at.span
             self.decode_key = road.topic.coders.decode_key
+        # Of those that lapse the cut tells.
+        self.expects = self.span.lapsed is None
         self._ways: dict[str, list[Way]] = {}
 
     def ways(self, topic: str) -> list[Way]:
@@ -86,6 +88,8 @@ class LiveJoin:
         return self._roads[0][1].behind
 
 
+# The index of an event in its run, and (time, pair) of what it brings.
+Brought = tuple[int, Sequence[tuple[int, Pair]] | None]
 # Where events come: the join, its rows, the cursor, and the run in hand.
 Place = tuple[LiveJoin, LiveShard, Cursor, Run]
 
@@ -94,41 +98,83 @@ def _side_of(road: Road) -> Side:
     return next(operator for operator in road.operators if isinstance(operator, Side))
 
 
-async def pairs_through(intake: JoinIntake, join: LiveJoin) -> AsyncIterator[tuple[Run, int, Any]]:
-    """(run, index, pair behind the operators) for all that an event or a due row brings, at that event."""
+async def pairs_through(intake: JoinIntake, join: LiveJoin, *, bare: bool = False) -> AsyncIterator[Any]:
+    """(run, index, pair behind the operators) for all that an event or a due row brings, at that event.
+
+    bare: the pair alone.
+    """
     cursor, behind = intake.cursor, join.behind()
     while True:
         run = await intake.next_run()
         if run is None:
             continue
-        shard = join.table.shard_var.get()
-        is_due = join.is_due(run.tp.topic)
-        if is_due:
-            run.read_keys(lambda data: join.decode_key(key_of_row(data)))
-            if not run.values:
-                _discard(shard, run)
-        ways = () if is_due else join.ways(run.tp.topic)
-        # The usual one: nothing before the join has to be awaited.
-        way = ways[0] if len(ways) == 1 and not ways[0].before else None
-        place = (join, shard, cursor, run)
-        for index, value in enumerate(cursor.iterator):
-            if way is not None:
-                found = _of_way(place, index, way, value)
-            elif is_due:
-                found = _of_due_row(join, shard, run.batch.keys[run.start + index], value)
-            else:
-                found = await _of_event(place, index, ways, value)
-            for time, pair in found:
-                if time != run.batch.timestamps[run.start + index] or len(found) > 1:
+        place = (join, join.table.shard_var.get(), cursor, run)
+        ways: Sequence[Way] = ()
+        if join.is_due(run.tp.topic):
+            found = _of_due_run(place)
+        else:
+            ways = join.ways(run.tp.topic)
+            found = _of_run(place, ways)
+        for index, brought in found:
+            pairs = await _of_event(place, index, ways, run.values[index]) if brought is None else brought
+            for time, pair in pairs:
+                if time != run.batch.timestamps[run.start + index] or len(pairs) > 1:
                     cursor.carry(time)
-                if not behind:
-                    yield run, index, pair
-                    continue
-                try:
-                    changed = await apply(behind, pair, (run, index))
-                except Skip:
-                    continue
-                yield run, index, changed
+                if behind:
+                    try:
+                        pair = await apply(behind, pair, (run, index))
+                    except Skip:
+                        continue
+                yield pair if bare else (run, index, pair)
+
+
+def _of_due_run(place: Place) -> Iterator[Brought]:
+    """What comes out of rows at their deadlines."""
+    join, shard, cursor, run = place
+    run.read_keys(lambda data: join.decode_key(key_of_row(data)))
+    keys, is_done = run.records().keys, join.span.is_done
+    if not run.values and len(run.batch):
+        # It was given up: its pair is in the dead letters.
+        shard.discard(run.batch.keys[0])
+    done: list[Any] = []
+    for index, row in enumerate(cursor.iterator):
+        if is_done(row):
+            done.append(keys[index])
+            continue
+        shard.discard_all(done)
+        done = []
+        yield index, _of_due_row(join, shard, keys[index], row)
+    shard.discard_all(done)
+
+
+def _of_run(place: Place, ways: Sequence[Way]) -> Iterator[Brought]:
+    """What its events bring that bring something; None: it has to be awaited."""
+    join, shard, cursor, run = place
+    if len(ways) != 1 or ways[0].before or run.batch.watermarks is None:
+        for index, _ in enumerate(cursor.iterator):
+            yield index, None
+        return
+    # The usual one: nothing before the join has to be awaited.
+    way, live, records = ways[0], _time_of(join, shard), run.records()
+    arrive, side, number, encode = join.span.arrive, way.side, way.number, way.encode
+    finished, floor = live.bounds(run.tp)
+    watermarks: Sequence[int] = records.watermarks or ()
+    # The iterator first: at its end nothing is taken of the others.
+    columns = cursor.iterator, records.keys, records.timestamps, records.offsets, records.values, watermarks
+    for index, (value, key, time, offset, kept, mark) in enumerate(zip(*columns, strict=False)):
+        if value is None or key is None:
+            pairs = _of_way(place, index, way, value)
+        else:
+            now = mark if mark < floor else floor
+            data = kept if encode is None else encode(value)
+            met = arrive(shard, side, key, time, number | offset, data, now if now > finished else finished)
+            if met is NOBODY and not join.expects:
+                continue
+            pairs = _pairs_of(join, live, side, time, value, met)
+        if pairs:
+            yield index, pairs
+            # It may have awaited.
+            finished, floor = live.bounds(run.tp)
 
 
 def _of_due_row(join: LiveJoin, shard: LiveShard, key: bytes | None, value: bytes) -> list[tuple[int, Pair]]:
@@ -162,17 +208,22 @@ def _of_way(place: Place, index: int, way: Way, value: Any) -> Sequence[tuple[in
     if key is None:
         return [(time, join.pair(side, value, None))] if join.span.keeps(side) else ()
     data = run.batch.values[at] if way.encode is None or value is None else way.encode(value)
-    live = shard.time or _time_of(join, shard)
+    live = _time_of(join, shard)
     number = way.number | run.batch.offsets[at]
     met = join.span.arrive(shard, side, key, time, number, data, live.now(cursor))
+    return _pairs_of(join, live, side, time, value, met)
+
+
+def _pairs_of(
+    join: LiveJoin, live: LiveTime, side: bytes, time: int, value: Any, met: Met
+) -> Sequence[tuple[int, Pair]]:
+    """(time, pair) of what an event has met."""
     if met.is_late:
         live.count_late()
+    elif join.expects:
+        live.expect(join.span.deadline(side, time))
     if met.alone:
         return [(time, join.pair(side, value, None))]
-    if not met.is_late:
-        live.expect(join.span.deadline(side, time))
-    if not met.partners:
-        return ()
     return [(time if time > then else then, join.pair(side, value, partner)) for then, partner in met.partners]
 
 
@@ -180,10 +231,3 @@ def _time_of(join: LiveJoin, shard: LiveShard) -> LiveTime:
     if shard.time is None:
         raise AppError(f"the join {join.table.name!r} has no event time here.")
     return shard.time
-
-
-def _discard(shard: LiveShard, run: Run) -> None:
-    """Delete the row that was given up: its pair is in the dead letters."""
-    key = run.batch.keys[0] if len(run.batch) else None
-    if key is not None:
-        shard.discard(key)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from .current import Cursor
+from .ids import TP
 
 
 class LiveTime(Protocol):
@@ -16,6 +17,10 @@ class LiveTime(Protocol):
 
     def now(self, cursor: Cursor) -> int:
         """At the event in hand."""
+        ...
+
+    def bounds(self, tp: TP) -> tuple[int, int]:
+        """T at an event of a partition is its watermark there, but no less and no more than these; until one awaits."""
         ...
 
     def expect(self, place: int) -> None:
@@ -93,6 +98,10 @@ class LiveShard(Protocol):
         ...
 
     def write(self, key: Any, value: Any) -> None: ...
+
+    def is_fresh(self, key: Any) -> bool:
+        """It was written since the last cut."""
+        ...
 
     def delete(self, key: Any) -> None:
         """Remove an entry that exists."""

@@ -9,20 +9,21 @@ A pair has the same key, and right.time - left.time is from -before to after, bo
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from .codecs.ordered_keys import key_range, ordered_key, split_ordered, time_of_row, time_range
 from .indexes import Index
+from .join_rows import Known
 from .tables import Table, bytes_table
 from .times import FOREVER, NO_TIME, PLACE_BYTES, place_of, time_of
 
 # The side of a row, the first byte of its key: of what comes due together the right one comes first.
 RIGHT, LEFT = b"0", b"1"
-# The first byte of its value.
-_MET, _WAITS, _GONE = b"m", b"w", b"d"
+# The first byte of its value. _FOUND: it has waited, and met somebody then.
+_MET, _WAITS, _FOUND, _GONE = b"m", b"w", b"f", b"d"
+_MET_BYTE, _WAITS_BYTE, _LEFT_BYTE = _MET[0], _WAITS[0], LEFT[0]
 # The note of a shard that is of this.
 _KNOWN = "known"
 # Side, the end of a key, time and number.
@@ -30,9 +31,6 @@ _KEY_BYTES_MIN = 1 + 2 + 2 * PLACE_BYTES
 # Both sides are read in steps of so many ms, where no result depends on which comes first within one: two topics with
 # 1,000 events a second each are runs of 1,000 events then, and pairs come at most that much later behind an old log.
 STEP_MS = 1000
-# Memory knows the keys of so many rows, of 250 bytes each, so that an event without partners reads nothing, and one
-# with partners no range of the store: 12 us of an event's 25.
-KNOWN_MAX = 100_000
 
 
 class Rows(Protocol):
@@ -55,58 +53,9 @@ class Rows(Protocol):
 
     def discard(self, key: Any) -> None: ...
 
-
-class Known:
-    """Which rows there are, by side and join key, in memory: all whose deadline is beyond `upto`, and maybe others.
-
-    upto: the last deadline of the rows that were there before. Once T is beyond it, none of them counts any more.
-    """
-
-    __slots__ = ("_count", "_last", "rows", "upto")
-
-    def __init__(self, upto: int) -> None:
-        self.upto = self._last = upto
-        # The keys of the rows, in order.
-        self.rows: dict[bytes, list[bytes]] = {}
-        self._count = 0
-
-    def add(self, prefix: bytes, row_key: bytes, deadline: int) -> None:
-        """A row is written."""
-        if deadline > self._last:
-            self._last = deadline
-        if self._count >= KNOWN_MAX:
-            # Too many: those that come from now on, and all again when T is beyond these.
-            self.rows.clear()
-            self._count, self.upto = 0, self._last
-        self._count += 1
-        if (rows := self.rows.get(prefix)) is None:
-            self.rows[prefix] = [row_key]
-        elif row_key not in rows[bisect_left(rows, row_key) :][:1]:
-            insort(rows, row_key)
-
-    def scan(self, rows: Rows, prefix: bytes, start: bytes, end: bytes, now: int) -> list[tuple[bytes, bytes]]:
-        """The rows of a range that count at the time `now`, all of them with this prefix; and maybe others."""
-        if self.upto >= now:
-            return [*rows.scan(start, end)]
-        keys, found = self.rows[prefix], list[tuple[bytes, bytes]]()
-        for row_key in keys[bisect_left(keys, start) : bisect_left(keys, end)]:
-            try:
-                found.append((row_key, rows.stored(row_key)))
-            except KeyError:
-                # Another coroutine has deleted it.
-                continue
-        return found
-
-    def discard(self, row_key: bytes) -> None:
-        """A row is deleted."""
-        prefix = split_ordered(row_key)[0]
-        rows = self.rows.get(prefix, [])
-        at = bisect_left(rows, row_key)
-        if at < len(rows) and rows[at] == row_key:
-            del rows[at]
-            self._count -= 1
-            if not rows:
-                del self.rows[prefix]
+    def is_fresh(self, key: Any) -> bool:
+        """It was written since the last cut."""
+        ...
 
 
 class Met(NamedTuple):
@@ -115,13 +64,13 @@ class Met(NamedTuple):
     is_late: it is not kept, for it came after its deadline. alone: it comes out alone, now.
     """
 
-    partners: list[tuple[int, bytes]]
+    partners: Sequence[tuple[int, bytes]]
     is_late: bool = False
     alone: bool = False
 
 
 # Most have met nobody, and are kept.
-_NOBODY = Met([])
+NOBODY = Met([])
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +109,15 @@ class Arriving(Protocol):
         """The deadline of a row has passed."""
         ...
 
+    def is_done(self, row: bytes) -> bool:
+        """Nothing comes of this row at its deadline: it is deleted."""
+        ...
+
+    @property
+    def lapsed(self) -> Callable[[Mapping[Any, Any], int], list[Any]] | None:
+        """Which rows nobody needs any more, as `Table.lapsed` has it; None: all are kept until they come due."""
+        ...
+
     def index_name(self) -> str:
         """Another one for other bounds."""
         ...
@@ -187,12 +145,6 @@ class Span:
         """A row of this side and time finds no partner any more when T is beyond it."""
         return time + (self.after if side == LEFT else self.before) + self.grace
 
-    def partners(self, side: bytes, key: bytes, time: int) -> tuple[bytes, bytes]:
-        """The range of the rows that a row of this side meets."""
-        if side == LEFT:
-            return time_range(RIGHT + key, time - self.before, time + self.after)
-        return time_range(LEFT + key, time - self.after, time + self.before)
-
     def counts_null(self, side: bytes) -> bool:
         """No: it matches nothing."""
         return False
@@ -200,44 +152,73 @@ class Span:
     def arrive(self, rows: Rows, side: bytes, key: bytes, time: int, number: int, value: bytes | None, now: int) -> Met:
         """See `Arriving`. Partners that are closed are there until they are deleted."""
         assert value is not None
-        is_left = side == LEFT
-        prefix, partner_prefix = side + key, (RIGHT if is_left else LEFT) + key
         known: Known = rows.notes.get(_KNOWN) or self._known(rows)
-        partners: list[tuple[int, bytes]] = []
-        if known.upto >= now or partner_prefix in known.rows:
-            reach = (self.before if is_left else self.after) + self.grace
-            start, end = self.partners(side, key, time)
-            for row_key, row in known.scan(rows, partner_prefix, start, end, now):
-                partner_time = time_of_row(row_key)
-                if partner_time + reach < now:
-                    continue
-                partners.append((partner_time, row[1:]))
-                if row[:1] == _WAITS:
-                    rows.write(row_key, _MET + row[1:])
-        deadline = time + (self.after if is_left else self.before) + self.grace
-        if deadline < now:
+        if side == LEFT:
+            other, first, last = RIGHT, time - self.before, time + self.after
+        else:
+            other, first, last = LEFT, time - self.after, time + self.before
+        own, others = known.halves[side], known.halves[other]
+        partners: Sequence[tuple[int, bytes]] = ()
+        if known.upto >= now:
+            scanned = rows.scan(*time_range(other + key, first, last))
+            partners = self._met(rows, [(time_of_row(row_key), row_key) for row_key, _ in scanned], now - others.reach)
+        elif found := known.find(others, key, first, last):
+            partners = self._met(rows, found, now - others.reach)
+        if time + own.reach < now:
             return Met(partners, is_late=True, alone=not partners and self.keeps(side))
-        waits = not partners and self.keeps(side)
-        row_key = ordered_key(prefix, time, number)
-        rows.write(row_key, (_WAITS if waits else _MET) + value)
-        known.add(prefix, row_key, deadline)
-        return Met(partners) if partners else _NOBODY
+        row_key = ordered_key(side + key, time, number)
+        rows.write(row_key, (_MET if partners or not self.keeps(side) else _WAITS) + value)
+        known.add(own, key, time, row_key, now)
+        return Met(partners) if partners else NOBODY
+
+    def _met(self, rows: Rows, found: Sequence[tuple[int, bytes]], since: int) -> list[tuple[int, bytes]]:
+        """The partners among these rows: times and values of those that count, and have met somebody now."""
+        partners: list[tuple[int, bytes]] = []
+        for time, row_key in found:
+            if time < since:
+                continue
+            try:
+                row = rows.stored(row_key)
+            except KeyError:
+                # Another coroutine has deleted it.
+                continue
+            partners.append((time, row[1:]))
+            if row[0] == _WAITS_BYTE:
+                # One that was written since the last cut is as if it had never waited.
+                rows.write(row_key, (_MET if rows.is_fresh(row_key) else _FOUND) + row[1:])
+        return partners
 
     def _known(self, rows: Rows) -> Known:
         """What memory knows of rows that it has not seen."""
         last = next(rows.scan_index(self.index_name(), reverse=True, rows_max=1), None)
-        rows.notes[_KNOWN] = known = Known(NO_TIME if last is None else time_of(last[0]))
+        reaches = {LEFT: self.after + self.grace, RIGHT: self.before + self.grace}
+        upto = NO_TIME - 1 if last is None else time_of(last[0])
+        rows.notes[_KNOWN] = known = Known(self.before + self.after, reaches, upto)
         return known
 
     def due(self, rows: Rows, row_key: bytes, row: bytes) -> Out | None:
         """It is deleted, and comes out alone if it has met nobody."""
         rows.discard(row_key)
-        if (known := rows.notes.get(_KNOWN)) is not None:
-            known.discard(row_key)
         if row[:1] != _WAITS:
             return None
         key, time, _ = split_ordered(row_key)
         return Out(key[:1], time, row[1:], None)
+
+    def is_done(self, row: bytes) -> bool:
+        """It has met somebody, or nobody asks."""
+        return row[0] != _WAITS_BYTE
+
+    def lapsed(self, rows: Mapping[Any, Any], now: int) -> list[Any]:
+        """The keys of those that find no partner any more at the time `now`, and that nobody has changed.
+
+        rows: as they were written since the last cut. Such a one need not be written: it is not there from before.
+        """
+        left, right = place_of(now - self.after - self.grace), place_of(now - self.before - self.grace)
+        return [
+            key
+            for key, row in rows.items()
+            if key[-16:-8] < (left if key[0] == _LEFT_BYTE else right) and type(row) is bytes and row[0] == _MET_BYTE
+        ]
 
     def index_name(self) -> str:
         """Of these bounds."""
@@ -308,6 +289,15 @@ class AsOf:
             rows.discard(older)
         return None
 
+    def is_done(self, row: bytes) -> bool:
+        """Something has to be done with each."""
+        return False
+
+    @property
+    def lapsed(self) -> None:
+        """Versions are asked for later."""
+        return
+
     def index_name(self) -> str:
         """Of this history, and how long events wait."""
         return f"due-{self.history}-{self.grace}"
@@ -332,5 +322,5 @@ def buffer_table(name: str, span: Arriving) -> Table[bytes, bytes]:
 
     table = bytes_table(name, help="events that may find partners")
     # Of other bounds it is another index, built of the rows that are there and read from its start.
-    table.go_by(name, [Index(span.index_name(), PLACE_BYTES, place, by_key=True)])
+    table.go_by(name, [Index(span.index_name(), PLACE_BYTES, place, by_key=True)], lapsed=span.lapsed)
     return table

@@ -94,6 +94,9 @@ class Table(Windowing, MutableMapping[K, V]):
         self.definition: dict[str, int | str] = {}
         # What is done with rows that come due by that.
         self.closings: list[Closing] = []
+        # Which of the rows that were written since the last cut nobody needs any more, so that they need not be written
+        # at all, by its operator's time: (rows, time) -> keys. None: none.
+        self.lapsed: Callable[[Mapping[Any, Any], int], list[Any]] | None = None
         # What makes the coders of its rows' keys of those of `key_type`; None: they are the same.
         self.key_coding: Callable[[Pair], Pair] | None = None
         # What agents read its changes as.
@@ -125,10 +128,12 @@ class Table(Windowing, MutableMapping[K, V]):
         closings: Sequence[Closing] = (),
         definition: Mapping[str, int | str] | None = None,
         dated: Deleted | None = None,
+        lapsed: Callable[[Mapping[Any, Any], int], list[Any]] | None = None,
     ) -> None:
         """Make it a table of an operator that goes by event time: what is called before the app is started."""
         self.dated = dated
         self.timed = operator
+        self.lapsed = lapsed
         self.definition = dict(definition or {})
         self.indexes += tuple(indexes)
         self.closings += closings

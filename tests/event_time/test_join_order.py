@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from streamcluster import App, Stream, stream_joins
+from streamcluster import App, Stream, join_rows
 from streamcluster.batch import Batch
 from streamcluster.testing import Driver
 from streamcluster.testing.brokers import SimulatedReads
@@ -99,8 +99,30 @@ def test_what_comes_out_does_not_depend_on_commits(lose_stores: bool) -> None:
 def test_more_rows_than_memory_knows_are_read_from_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there are too many to know them all, none is missed."""
     expected = sent(8, at_once)
-    monkeypatch.setattr(stream_joins, "KNOWN_MAX", 5)
+    monkeypatch.setattr(join_rows, "KNOWN_MAX", 5)
     assert sent(8, at_once) == expected
+
+
+@pytest.mark.parametrize("crashes", [False, True])
+def test_rows_that_have_met_are_never_written_once_no_partner_can_come(crashes: bool) -> None:
+    """A commit that covers more time than rows live: the changelog has those that live on, and those that wait."""
+    with Driver(outer_join(), start_time=1000) as driver:
+        for number in range(2000):
+            for side in ("left", "right")[: 1 if number % 100 == 99 else 2]:
+                message = {"key": b"%d" % number, "value": b"1", "timestamp": 10_000 + 10 * number, "partition": 0}
+                driver.logs.append(side, message, driver.worker.time())
+        if crashes:
+            driver.run(driver.worker.process(commit=False))
+            driver.crash(lose_stores=True)
+        at_once(driver)
+        driver.time(100)
+        assert len(driver.output("pairs")) == 2000
+        assert sum(None in one.value for one in driver.output("pairs")) == 20
+        (log,) = (log for tp, log in driver.logs.logs.items() if tp.topic.endswith("join-changelog"))
+        rows = {record.key: record.value for record in log}
+        # 3 s of 100 a second and side, and 20 that waited.
+        assert len(rows) < 700
+        assert set(rows.values()) == {None}
 
 
 def test_rows_from_before_a_start_are_found_up_to_the_last_deadline() -> None:

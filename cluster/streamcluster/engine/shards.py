@@ -243,15 +243,13 @@ class CachedShard:
     def uncommitted(self) -> Changes:
         """All that is not committed, finished or not. Raises as `encoded_changes`."""
         touched = dict(chain(self.touched.items(), *(view.touched.items() for view in self.views)))
-        return {**self.inflight, **self.staged, **self._encoded(self._all_dirty(), touched)}
+        dirty = {**self.dirty, **{key: None for view in self.views for key in view.dirty}}
+        written = {key: self.current(key) for key in dirty}
+        return {**self.inflight, **self.staged, **self._encoded(written, touched)}
 
     def copy(self, key: Any, value: Any) -> Any:
         """What the value of `key` is after a crash: an object of its own."""
         return self.coder.decode(self.coder.key_bytes(key), self.coder.encode_of(key, value))
-
-    def _all_dirty(self) -> dict[Any, Any]:
-        keys = {**self.dirty, **{key: None for view in self.views for key in view.dirty}}
-        return {key: self.current(key) for key in keys}
 
     # Changing
 
@@ -287,6 +285,22 @@ class CachedShard:
             for data, value in changes.items():
                 self._check(len(data) + len(value or b""))
         return changes
+
+    def lapse(self, lapsed: Callable[[Changes, int], list[Any]], now: int) -> bool:
+        """Forget rows that were written since the last cut and that nobody needs any more: they are never written.
+
+        Returns whether others were written.
+        """
+        gone = lapsed(self.dirty, now)
+        if gone and self.staged.keys().isdisjoint(gone) and self.inflight.keys().isdisjoint(gone):
+            # Another dict: whoever has noted how far he has read this one begins anew.
+            left = self.dirty.copy() if len(gone) < len(self.dirty) else {}
+            if left:
+                for key in gone:
+                    del left[key]
+            self.dirty = left
+            self.memory.forget_all(gone)
+        return bool(self.dirty)
 
     def check(self, dirty: dict[Any, Any], touched: Iterable[Any]) -> None:
         """Raise UnencodableEntry for the first of these entries that cannot be committed."""

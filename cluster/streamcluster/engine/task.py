@@ -162,6 +162,8 @@ class RunningTask:
             BaseException: something cannot be encoded, or is too large.
         """
         self.settle()
+        if self.time is not None:
+            self.time.lapse()
         encoded = {name: changes for name, shard in self.shards.items() if (changes := shard.encoded_changes())}
         if self.time is not None:
             encoded |= self.time.changes(encoded)

@@ -96,6 +96,14 @@ class OperatorTime:
         at = self._at(run.tp, run.batch.watermarks, run.start + count - 1) if count else NO_TIME
         return at if at > self.finished else self.finished
 
+    def bounds(self, tp: TP) -> tuple[int, int]:
+        """T at an event of this partition is its watermark there, but no less and no more than these.
+
+        That is so until the coroutine awaits.
+        """
+        self._at(tp, None, 0)
+        return self.finished, self._floors[tp]
+
     def _at(self, tp: TP, watermarks: list[int] | None, index: int) -> int:
         if (floor := self._floors.get(tp)) is None:
             self.inputs[tp] = self._add(tp)

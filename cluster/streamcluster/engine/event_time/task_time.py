@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from ...ids import TP
 from ...times import NO_TIME
@@ -13,6 +14,7 @@ from ..clock import Clock
 from ..outbox import Outputs, merge
 from ..partition import SourcePartition
 from ..rows import Changes
+from ..shards import CachedShard
 from ..values import Committed, TimeCommit
 from .due import DueSource
 from .operator_time import InputState, OperatorTime
@@ -94,6 +96,7 @@ class TaskTime:
         "_units",
         "_written",
         "expiring",
+        "lapsing",
         "operators",
         "partitions",
         "positions",
@@ -113,6 +116,8 @@ class TaskTime:
         self.positions: dict[TP, Committed] = {}
         # Of tables whose entries expire: when they were written.
         self.expiring: list[Written] = []
+        # Tables whose rows are not needed any more at some time, and which those are (`Table.lapsed`).
+        self.lapsing: list[tuple[CachedShard, Callable[[Changes, int], list[Any]], OperatorTime]] = []
         self._attached: dict[TP, SourcePartition] = {}
         self._units = {plan.name: plan.inputs for plan in plans}
         # Operator -> its open rows as of the last count, and when that was.
@@ -236,6 +241,22 @@ class TaskTime:
             self._open[operator.name] = sum([source.open_rows(open_max) for source in sources])
 
     # Commits
+
+    def lapse(self) -> None:
+        """Forget rows that nobody needs any more before they are written, by the time that is committed with the rest.
+
+        What was written since the last cut comes due no sooner than that: it was not late when it was written.
+        """
+        if not self.lapsing:
+            return
+        self._move()
+        for shard, lapsed, operator in self.lapsing:
+            if not shard.dirty:
+                continue
+            now, written = operator.finished, self._written[operator.name]
+            written.wanted = max(written.wanted, now)
+            if shard.lapse(lapsed, now):
+                operator.expect(now)
 
     def changes(self, encoded: Mapping[str, Changes]) -> dict[str, Changes]:
         """The rows of the next cut, for the internal tables: behind what is finished now. encoded: those of others."""
