@@ -21,6 +21,7 @@ class Bounds:
     before: Seconds | None = None
     after: Seconds | None = None
     grace: Seconds | None = None
+    late: Topic | None = None
 
 
 def span_of(what: str, bounds: Bounds, keeps_left: bool, keeps_right: bool) -> Span:
@@ -29,6 +30,8 @@ def span_of(what: str, bounds: Bounds, keeps_left: bool, keeps_right: bool) -> S
     Raises:
         AppError: what would lose data by a default is left out, or they contradict each other.
     """
+    if bounds.late is not None and not isinstance(bounds.late, Topic):
+        raise AppError(f"{what}: late={bounds.late!r} is no topic: give app.topic(...).")
     if bounds.within is not None:
         if bounds.before is not None or bounds.after is not None:
             raise AppError(f"{what}: give within=, or before= and after=.")

@@ -14,10 +14,15 @@ from .operators import Echo, Filter, Operator, Side, apply
 from .roads import Road
 from .stream_joins import LEFT, NOBODY, RIGHT, Arriving, Met, Out, key_of_row
 from .tables import Table
+from .windows.late import LateEvents
 
 # A number says first on which road an event came, then its offset: 2^48 of them are more than a partition ever has.
 _OFFSET_BITS = 48
 Pair = tuple[Any, Any]
+_LATE_TEXT = (
+    "to be kept for partners that come later; it meets those that are there. Such events are counted%s. grace= keeps "
+    "events for longer"
+)
 
 
 class JoinIntake(Protocol):
@@ -58,6 +63,8 @@ class LiveJoin:
             self._roads.append((road, way))
             self.span: Arriving = at.span
             self.decode_key = road.topic.coders.decode_key
+        late = next((at.late for road in roads if (at := _side_of(road)).late is not None), None)
+        self.late = LateEvents(table.name, late)
         # Of those that lapse the cut tells.
         self.expects = self.span.lapsed is None
         self._ways: dict[str, list[Way]] = {}
@@ -166,10 +173,13 @@ def _of_run(place: Place, ways: Sequence[Way]) -> Iterator[Brought]:
             pairs = _of_way(place, index, way, value)
         else:
             now = mark if mark < floor else floor
-            data = kept if encode is None else encode(value)
-            met = arrive(shard, side, key, time, number | offset, data, now if now > finished else finished)
+            if now < finished:
+                now = finished
+            met = arrive(shard, side, key, time, number | offset, kept if encode is None else encode(value), now)
             if met is NOBODY and not join.expects:
                 continue
+            if met.is_late:
+                _note_late(place, index, side, now)
             pairs = _pairs_of(join, live, side, time, value, met)
         if pairs:
             yield index, pairs
@@ -209,8 +219,10 @@ def _of_way(place: Place, index: int, way: Way, value: Any) -> Sequence[tuple[in
         return [(time, join.pair(side, value, None))] if join.span.keeps(side) else ()
     data = run.batch.values[at] if way.encode is None or value is None else way.encode(value)
     live = _time_of(join, shard)
-    number = way.number | run.batch.offsets[at]
-    met = join.span.arrive(shard, side, key, time, number, data, live.now(cursor))
+    number, now = way.number | run.batch.offsets[at], live.now(cursor)
+    met = join.span.arrive(shard, side, key, time, number, data, now)
+    if met.is_late:
+        _note_late(place, index, side, now)
     return _pairs_of(join, live, side, time, value, met)
 
 
@@ -218,13 +230,20 @@ def _pairs_of(
     join: LiveJoin, live: LiveTime, side: bytes, time: int, value: Any, met: Met
 ) -> Sequence[tuple[int, Pair]]:
     """(time, pair) of what an event has met."""
-    if met.is_late:
-        live.count_late()
-    elif join.expects:
+    if join.expects and not met.is_late:
         live.expect(join.span.deadline(side, time))
     if met.alone:
         return [(time, join.pair(side, value, None))]
     return [(time if time > then else then, join.pair(side, value, partner)) for then, partner in met.partners]
+
+
+def _note_late(place: Place, index: int, side: bytes, now: int) -> None:
+    """The event at `index` came after its deadline."""
+    join, shard, _, run = place
+    _time_of(join, shard).count_late()
+    if not join.expects:
+        time = run.batch.timestamps[run.start + index]
+        join.late.came((run, index), _LATE_TEXT, time, join.span.deadline(side, time), now)
 
 
 def _time_of(join: LiveJoin, shard: LiveShard) -> LiveTime:

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 
 from .codecs.ordered_keys import time_of_row
 
-# Memory knows the keys of so many rows, of 250 bytes each; beyond that it forgets the earlier half.
-KNOWN_MAX = 100_000
+# Memory knows the keys of so many rows; beyond that it forgets the earlier half. What they take is within memory_limit:
+# measured with tracemalloc, for keys of 20 bytes.
+KNOWN_MAX = 1_000_000
+ROW_BYTES = 250
 # Buckets are no shorter, and so many of them last as long as a row at least does.
 BUCKET_MS_MIN = 1000
 BUCKETS_PER_GRACE = 16
@@ -66,24 +68,27 @@ class Known:
     def find(self, half: Half, key: bytes, first: int, last: int) -> Sequence[tuple[int, bytes]]:
         """(time, key) of the rows of this side and key from one time to another, both included, in order."""
         buckets, width = half.buckets, self.width
+        found: list[tuple[int, bytes]] | None = None
         number, end = first // width, last // width
         while number <= end:
             if number in buckets and key in buckets[number]:
-                return self._found(buckets, key, number, first, last)
-            number += 1
-        return ()
-
-    def _found(
-        self, buckets: dict[int, Bucket], key: bytes, number: int, first: int, last: int
-    ) -> list[tuple[int, bytes]]:
-        found: list[tuple[int, bytes]] = []
-        for at in range(number, last // self.width + 1):
-            if at in buckets and (rows := buckets[at].get(key)) is not None:
+                rows = buckets[number][key]
+                if found is None:
+                    found = []
                 for row_key in rows if isinstance(rows, list) else (rows,):
                     time = time_of_row(row_key)
                     if first <= time <= last:
                         found.append((time, row_key))
-        return found
+            number += 1
+        return found or ()
+
+    def held_bytes(self) -> int:
+        """What that takes."""
+        return self._count * ROW_BYTES
+
+    def shrink(self, part: float) -> None:
+        """Keep so much of it."""
+        self._shrink(int(self._count * part))
 
     def _lapse(self, now: int) -> None:
         """Forget what does not count any more."""

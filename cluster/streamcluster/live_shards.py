@@ -99,10 +99,6 @@ class LiveShard(Protocol):
 
     def write(self, key: Any, value: Any) -> None: ...
 
-    def is_fresh(self, key: Any) -> bool:
-        """It was written since the last cut."""
-        ...
-
     def delete(self, key: Any) -> None:
         """Remove an entry that exists."""
         ...

@@ -90,10 +90,14 @@ class TableJoin:
 
 @dataclass(frozen=True, slots=True)
 class StreamJoin:
-    """Makes pairs of the values and those of another stream, by key and time (stream_joins.py)."""
+    """Makes pairs of the values and those of another stream, by key and time (stream_joins.py).
+
+    late: a topic for events that come after their deadline.
+    """
 
     other: Chain
     span: Arriving
+    late: Topic | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,7 @@ class Side:
 
     span: Arriving
     side: bytes
+    late: Topic | None = None
 
 
 Operator = Processor | Filter | Echo | GroupBy | Merge | TableJoin | Deduplicate | StreamJoin | Side

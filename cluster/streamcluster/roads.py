@@ -40,7 +40,9 @@ def roads_of(chain: Chain, regroup: Callable[[list[Road], GroupBy], Topic]) -> l
         elif isinstance(operator, StreamJoin):
             both = (LEFT, roads), (RIGHT, roads_of(operator.other, regroup))
             roads = [
-                Road(road.topic, (*road.operators, Side(operator.span, side))) for side, those in both for road in those
+                Road(road.topic, (*road.operators, Side(operator.span, side, operator.late)))
+                for side, those in both
+                for road in those
             ]
         else:
             roads = [Road(road.topic, (*road.operators, operator)) for road in roads]

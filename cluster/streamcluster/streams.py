@@ -7,15 +7,15 @@ says which event is current.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
 
-from .checks import Seconds, check_callable, check_count, seconds_of
+from .checks import Seconds, check_callable, seconds_of
 from .deduplication import Deduplicate
 from .errors import AppError, NotOffered
 from .events import Destination, Event, current_event
 from .faust_names import STREAM, names_what_is_missing
+from .grouping import grouping
 from .iteration import (
     Intake,
     Ways,
@@ -34,7 +34,7 @@ from .join_bounds import Bounds, as_of_bounds, span_of
 from .join_loops import LiveJoin
 from .leaving import LoopIterator
 from .loops import values_of_runs
-from .models import field_getter, field_name, field_owner
+from .models import field_getter
 from .operators import Echo, Filter, GroupBy, Merge, Operator, Processor, StreamJoin, TableJoin
 from .roads import deduplicating, is_join, roads_of, roads_to_loop, ways_of, with_rows
 from .tables import Table
@@ -132,7 +132,7 @@ class Stream(Generic[T]):
         Raises:
             AppError: `key` is neither a field nor callable, or a lambda without `name`.
         """
-        return self._derive(_group_by(key, name, topic, partitions))
+        return self._derive(grouping(key, name, topic, partitions))
 
     def through(self, channel: Topic | str) -> Stream[T]:
         """Send every event to `channel` under its own key and go on reading from there."""
@@ -178,6 +178,7 @@ class Stream(Generic[T]):
         before: Seconds | None = None,
         after: Seconds | None = None,
         grace: Seconds | None = None,
+        late: Topic | None = None,
     ) -> Stream[Any]:
         """Pairs of each event's value and what `other` has for its key.
 
@@ -194,11 +195,12 @@ class Stream(Generic[T]):
             before, after: may be 0, or negative.
             grace: how much later than its time an event of either stream, or of a table's topic with as_of=True, may
                 come, in seconds; 0 when left out.
+            late: a topic for events that come later than that; they meet partners that are there, and are not kept.
 
         Raises:
             AppError: the arguments do not go together.
         """
-        return self._join("join", other, on, Bounds(within, before, after, grace), as_of=as_of)
+        return self._join("join", other, on, Bounds(within, before, after, grace, late), as_of=as_of)
 
     inner_join = join
 
@@ -212,13 +214,28 @@ class Stream(Generic[T]):
         before: Seconds | None = None,
         after: Seconds | None = None,
         grace: Seconds | None = None,
+        late: Topic | None = None,
     ) -> Stream[Any]:
         """As `join`, also for events that find nothing: with None.
 
         With a stream that is final: it comes once, when no partner can come any more. So `grace` must be said.
         """
-        bounds = Bounds(within, before, after, grace)
+        bounds = Bounds(within, before, after, grace, late)
         return self._join("left_join", other, on, bounds, keeps_left=True, as_of=as_of)
+
+    def right_join(
+        self,
+        other: Topic | Stream[Any],
+        *,
+        on: Any = None,
+        within: Seconds | None = None,
+        before: Seconds | None = None,
+        after: Seconds | None = None,
+        grace: Seconds | None = None,
+        late: Topic | None = None,
+    ) -> Stream[Any]:
+        """As `join`, also for events of the other stream that find nothing: (None, event), once and final."""
+        return self._join("right_join", other, on, Bounds(within, before, after, grace, late), keeps_right=True)
 
     def outer_join(
         self,
@@ -229,9 +246,10 @@ class Stream(Generic[T]):
         before: Seconds | None = None,
         after: Seconds | None = None,
         grace: Seconds | None = None,
+        late: Topic | None = None,
     ) -> Stream[Any]:
         """As `left_join`, also for events of the other stream that find nothing."""
-        bounds = Bounds(within, before, after, grace)
+        bounds = Bounds(within, before, after, grace, late)
         return self._join("outer_join", other, on, bounds, keeps_left=True, keeps_right=True)
 
     def _join(
@@ -256,7 +274,8 @@ class Stream(Generic[T]):
                 raise AppError(f"stream.{name}(table): it takes no bounds in time, and a table has no events.")
             return keyed._derive(TableJoin(other, keeps_left))
         partner = _chain_of(f"stream.{name}", other)
-        return keyed._derive(StreamJoin(partner, span_of(f"stream.{name}", bounds, keeps_left, keeps_right)))
+        span = span_of(f"stream.{name}", bounds, keeps_left, keeps_right)
+        return keyed._derive(StreamJoin(partner, span, bounds.late))
 
     # Iteration
 
@@ -368,21 +387,3 @@ def _chain_of(what: str, other: Any) -> Stream[Any]:
             raise AppError(f"{what}: {found.source.label} with every= are read by an agent of their own.")
         return found
     raise AppError(f"{what}: {other!r} is neither a topic nor a stream over one, nor a table.")
-
-
-def _group_by(key: Any, name: str | None, topic: Topic | None, partitions: int | None) -> GroupBy:
-    check_count("stream.group_by(): partitions", partitions)
-    topic = None if topic is None else topic_of("stream.group_by(topic=...)", topic)
-    getter = field_getter(key)
-    if getter is not None:
-        label = name or f"{field_owner(key)}.{field_name(key)}"
-        owner = key.__objclass__ if hasattr(key, "__objclass__") else None
-        key_type = inspect.get_annotations(owner, eval_str=True).get(str(field_name(key))) if owner else None
-        key_type = key_type if key_type in (str, bytes, int) else None
-        return GroupBy(label, getter, key_type, partitions, topic, is_field=True)
-    if not callable(key):
-        raise AppError(f"group_by({key!r}): give a field of the record (Order.account_id) or a function of the value.")
-    label = name or str(getattr(key, "__name__", ""))
-    if not label or label == "<lambda>":
-        raise AppError("group_by(<lambda>): a lambda has no name, and the repartition topic needs one: add name='...'.")
-    return GroupBy(label, key, None, partitions, topic)

@@ -96,12 +96,18 @@ def joining(how: str, before: int, after: int, grace: int) -> App:
     app = App("joining")
     left, right = (app.topic(side, key_type=str, value_type=int, partitions=1) for side in (LEFT, RIGHT))
     pairs = app.topic("pairs", key_type=str, value_type=list, partitions=1)
+    late = app.topic("late", key_type=str, value_type=int, partitions=1)
 
     @app.agent(left, name="join")
     async def join(stream: Stream[int]) -> None:
-        method = {"inner": stream.join, "left": stream.left_join, "outer": stream.outer_join}[how]
-        bounds = {"before": before / 1000, "after": after / 1000, "grace": grace / 1000}
-        async for event in method(right, **bounds).events():
+        method = {
+            "inner": stream.join,
+            "left": stream.left_join,
+            "right": stream.right_join,
+            "outer": stream.outer_join,
+        }[how]
+        pairs_of_both = method(right, before=before / 1000, after=after / 1000, grace=grace / 1000, late=late)
+        async for event in pairs_of_both.events():
             await pairs.send(key=event.key, value=[*event.value])
 
     return app
@@ -114,7 +120,7 @@ events_of_two = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.sampled_from(["inner", "left", "outer"]),
+    st.sampled_from(["inner", "left", "right", "outer"]),
     st.sampled_from([(0, 10), (5, 5), (10, 0), (0, 0), (-3, 10), (10, -3)]),
     st.sampled_from([0, 7]),
     events_of_two,
@@ -128,7 +134,7 @@ def test_random_events_make_the_pairs_of_the_model(
 
     Of what is not committed at a crash, another order of the two topics decides who is late: that is tested by itself.
     """
-    keeps = {"inner": set[str](), "left": {LEFT}, "outer": {LEFT, RIGHT}}[how]
+    keeps = {"inner": set[str](), "left": {LEFT}, "right": {RIGHT}, "outer": {LEFT, RIGHT}}[how]
     with Driver(joining(how, *bounds, grace)) as driver:
         for number, (side, key, time) in enumerate(events):
             commit = number in crashes or number not in uncommitted
@@ -248,6 +254,25 @@ def test_rows_are_deleted_when_no_partner_can_come(drive: Any) -> None:
     rows = {record.key: record.value for record in log}
     assert len(rows) == 199
     assert sum(value is not None for value in rows.values()) <= 7
+
+
+@pytest.mark.parametrize("how", ["inner", "outer"])
+def test_late_events_go_to_their_topic_and_meet_who_is_there(drive: Any, how: str) -> None:
+    """An event that comes after its deadline: it is not kept, counted, and sent on with what it was too late for."""
+    driver = drive(joining(how, 2000, 2000, 1000))
+    driver.send(RIGHT, key="k", value=1, timestamp=104)
+    for side in (LEFT, RIGHT):
+        driver.send(side, key="end", value=2, timestamp=106)
+    driver.send(LEFT, key="k", value=3, timestamp=102.5, headers={"of": b"mine"})
+    driver.send(LEFT, key="k", value=4, timestamp=103.5)
+    driver.send(RIGHT, key="k", value=5, timestamp=102.5)
+    late = driver.output("late")
+    assert [(one.key, one.value, one.timestamp) for one in late] == [("k", 3, 102.5), ("k", 5, 102.5)]
+    headers = dict(late[0].headers)
+    told = {"late-table": b"join-join", "late-time": b"106.0", "late-by": b"0.5", "late-timestamp": b"102.5"}
+    assert headers == {"of": b"mine", **told}
+    # Each met who was there; the second is not late.
+    assert [one.value for one in driver.output("pairs")] == [[2, 2], [3, 1], [4, 1], [4, 5]]
 
 
 @pytest.mark.parametrize("within", [1000, 60_000])

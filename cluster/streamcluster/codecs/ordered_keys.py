@@ -16,12 +16,13 @@ _BEHIND_END = b"\0\1"
 _NUMBER_BYTES = 8
 # Times may be before 1970.
 _TIME_OFFSET = 2**63
-_pack, _unpack = struct.Struct(">QQ").pack, struct.Struct(">QQ").unpack
+# The end of the key with it: two zero bytes.
+_pack, _unpack = struct.Struct(">2xQQ").pack, struct.Struct(">QQ").unpack
 
 
 def ordered_key(key: bytes, time_ms: int, number: int = 0) -> bytes:
     """The row's key. number: tells rows of one key and time apart, and orders them."""
-    return (key.replace(b"\0", _ZERO) if b"\0" in key else key) + _END + _pack(time_ms + _TIME_OFFSET, number)
+    return (key.replace(b"\0", _ZERO) if b"\0" in key else key) + _pack(time_ms + _TIME_OFFSET, number)
 
 
 def key_range(key: bytes) -> tuple[bytes, bytes]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from math import ceil
-from typing import Any
+from typing import Any, Protocol
 
 from ..tables import IMMUTABLE
 from ..times import NO_TIME
@@ -34,8 +34,27 @@ SLACK = 1 / 16
 # Shards age when so little is old that the next eviction would take what was used a moment ago. On a skewed load 1/16
 # hits within 0.02 of an exact LRU, and 6 % of accesses bring an old entry back; 1/4 hits no better and costs 8 %.
 OLD_LEAST = 1 / 16
+# What operators know of the rows may take so much of it, and no more: knowing saves a look into the store for most
+# events, and the rows themselves are what they ask for.
+NOTED_MOST = 1 / 4
 # They age for the first time here, so that what is in use has come back when the budget is reached.
 FIRST_AGE = 7 / 8
+
+
+class Noted(Protocol):
+    """What an operator knows of the rows of a shard, beside them."""
+
+    def held_bytes(self) -> int:
+        """What that takes."""
+        ...
+
+    def shrink(self, part: float) -> None:
+        """Keep so much of it."""
+        ...
+
+
+def _nothing() -> Iterable[Noted]:
+    return ()
 
 
 class ShardMemory:
@@ -46,6 +65,7 @@ class ShardMemory:
 
     Args:
         pinned: the keys that are not committed; they are in values or objects (or deleted), and stay there.
+        noted: what operators know of the rows.
     """
 
     __slots__ = (
@@ -61,13 +81,15 @@ class ShardMemory:
         "dates",
         "lacks_upto",
         "newest",
+        "noted",
         "objects",
         "old",
         "values",
     )
 
-    def __init__(self, pinned: Callable[[], Iterable[Any]]) -> None:
+    def __init__(self, pinned: Callable[[], Iterable[Any]], noted: Callable[[], Iterable[Noted]] = _nothing) -> None:
         self._pinned = pinned
+        self.noted = noted
         # Immutable values by key; the hot path reads this and nothing else.
         self.values: dict[Any, Any] = {}
         # Values that can be changed in place, and the encoding that each (old ones too) was last known by.
@@ -232,6 +254,7 @@ class CacheBudget:
         """Evict what was not used for longest, over all shards, until they are within the budget."""
         sizes = [shard.entry_bytes() for shard in shards]
         held = sum(size * shard.held_count() for size, shard in zip(sizes, shards, strict=True))
+        held += _trim_noted([one for shard in shards for one in shard.noted()], self.bytes_max * NOTED_MOST)
         evicted = self._trim(shards, sizes, held - self.bytes_max)
         self.held_bytes = int(held - evicted)
         self.entry_bytes_max = int(max(sizes, default=0))
@@ -248,6 +271,16 @@ class CacheBudget:
         if excess > evicted:
             evicted += _evict(shards, sizes, excess - evicted)
         return evicted
+
+
+def _trim_noted(noted: Sequence[Noted], most: float) -> int:
+    """Have no more than `most` bytes of it kept; how many are."""
+    held = sum([one.held_bytes() for one in noted])
+    if held <= most:
+        return held
+    for one in noted:
+        one.shrink(most / held)
+    return sum([one.held_bytes() for one in noted])
 
 
 def _old_bytes(shards: Sequence[ShardMemory], sizes: Sequence[float]) -> float:

@@ -132,10 +132,6 @@ class ShardView:
         """What the value of `key` is after a crash: an object of its own."""
         return self._shard.copy(key, value)
 
-    def is_fresh(self, key: Any) -> bool:
-        """It was written since the last cut."""
-        return key in self.dirty or key in self._shard.dirty
-
     def delete(self, key: Any) -> None:
         """Remove `key`; KeyError when there is none."""
         self.stored(key)

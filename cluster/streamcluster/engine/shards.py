@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import chain, islice
 from typing import Any, Protocol
 
@@ -19,7 +20,7 @@ from ..stores import Shard, StoreFailed
 from ..tables import IMMUTABLE
 from . import row_dates
 from .ahead import KEYS_MAX, ReadAhead
-from .cache_budget import ShardMemory
+from .cache_budget import Noted, ShardMemory
 from .ranges import Ranges
 from .rows import DELETED, Changes, RowCoder, is_coded
 
@@ -32,6 +33,7 @@ class View(Protocol):
 
     dirty: dict[Any, Any]
     touched: dict[Any, int | None]
+    notes: dict[str, Noted]
 
     def forget(self) -> None:
         """A rollback: nothing was written."""
@@ -92,8 +94,10 @@ class CachedShard:
         self._failed = failed
         self.coder = coder
         self.dated = dated
+        # Each adds itself.
+        self.views: list[View] = []
         # Immutable values by key; the hot path reads this and nothing else.
-        self.memory = ShardMemory(self._uncommitted)
+        self.memory = ShardMemory(self._uncommitted, partial(_noted, self.views))
         self.values = self.memory.values
         # Values that can be changed in place, with the encoding that each was last known by.
         self.objects = self.memory.objects
@@ -108,8 +112,6 @@ class CachedShard:
         self.touched: dict[Any, int | None] = {}
         self.staged: Changes = {}
         self.inflight: Changes = {}
-        # Each adds itself.
-        self.views: list[View] = []
         self.ranges = Ranges(self, indexes)
         self._ahead = ReadAhead()
 
@@ -399,3 +401,8 @@ class CachedShard:
         self.staged = {}
         for view in self.views:
             view.forget()
+
+
+def _noted(views: Sequence[View]) -> list[Noted]:
+    """What operators know of the rows."""
+    return [one for view in views for one in view.notes.values()]

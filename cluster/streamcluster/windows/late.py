@@ -27,15 +27,21 @@ class LateEvents:
     def add(self, cursor: Cursor | None, at: int, span: Span, over: int, now: int) -> None:
         """An event of time `at` came when its window was over since `over`, at the operator's time `now`."""
         place = None if cursor is None else _place(cursor)
-        if place is None:
-            return
+        if place is not None:
+            text = "for its window, which is closed; such events are counted%s. grace= keeps windows open for longer"
+            window = "late-window", f"[{span[0] / 1000},{span[1] / 1000}]".encode()
+            self.came(place, text, at, over, now, window)
+
+    def came(
+        self, place: tuple[Run, int], text: str, at: int, over: int, now: int, *headers: tuple[str, bytes]
+    ) -> None:
+        """The same of any operator. text: what that means, with a place for what else is done; headers: more of it."""
         run, index = place
         self.total += 1
         if not self._said:
             self._said = True
             _log.warning(
-                "table %r: the event at %s[%d] is %.3f s too late for its window, which is closed; such events are "
-                "counted%s. grace= keeps windows open for longer",
+                "table %r: the event at %s[%d] is %.3f s too late " + text,
                 self._table,
                 run.tp,
                 run.offset(index),
@@ -44,15 +50,15 @@ class LateEvents:
             )
         if self._topic is not None:
             record = run.record(index)
-            headers = [
+            told = [
                 *(pairs_of(record.headers) or ()),
                 ("late-table", self._table.encode()),
-                ("late-window", f"[{span[0] / 1000},{span[1] / 1000}]".encode()),
+                *headers,
                 ("late-time", str(now / 1000).encode()),
                 ("late-by", str((now - over) / 1000).encode()),
                 ("late-timestamp", str(at / 1000).encode()),
             ]
-            sent = output_of(record.key, record.value, timestamp=record.timestamp or NOT_AT_COMMIT, headers=headers)
+            sent = output_of(record.key, record.value, timestamp=record.timestamp or NOT_AT_COMMIT, headers=told)
             current_outbox().append(self._topic.name, sent)
 
 
