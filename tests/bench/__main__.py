@@ -26,6 +26,7 @@ from .bench import GUARANTEES, Bench, Sizes, quick_sizes
 from .holdups import measure_holdups
 from .hosts import CASES as HOSTS_CASES
 from .hosts import measure_hosts
+from .joins import measure_joins
 from .latency import measure_latency
 from .recovery import measure_kill, measure_restore
 from .report import HEADER, Report, this_machine
@@ -44,6 +45,7 @@ CASES: dict[str, Callable[[Bench], None]] = {
     "holdups": measure_holdups,
     "awaits": measure_awaits,
     "windows": measure_windows,
+    "joins": measure_joins,
 }
 # All cases with several hosts, which share one cluster.
 HOSTS = "hosts"

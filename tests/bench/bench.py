@@ -44,6 +44,8 @@ class Sizes:
     awaits: int = 400_000
     # Events that are counted by window, and windows that close at once.
     windows: int = 1_000_000
+    # Pairs of two streams that are joined.
+    pairs: int = 2_000_000
 
 
 def quick_sizes() -> Sizes:
@@ -67,6 +69,7 @@ def quick_sizes() -> Sizes:
         endless_s=8.0,
         awaits=4_000,
         windows=20_000,
+        pairs=20_000,
     )
 
 

@@ -39,6 +39,7 @@ ASKED: dict[tuple[str, str], tuple[str, float]] = {
     ("windows count", "CPU us/event"): ("<=", 4.0),
     ("windows close", "windows/s"): (">=", 200_000),
     ("windows close", "longest pause ms"): ("<=", 100),
+    ("joins", "CPU us/event"): ("<=", 11.0),
     ("restore", "records/s"): (">=", 700_000),
     ("kill", "first commit s"): ("<=", 1),
     ("kill", "back to speed s"): ("<=", 2),
