@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from .current import Cursor
@@ -63,6 +63,8 @@ class LiveShard(Protocol):
     dirty: dict[Any, Any]
     # What operators know of the rows; empty again after a rollback.
     notes: dict[str, Any]
+    # A finished event has written this key, and no cut has it yet.
+    is_settled: Callable[[Any], bool]
 
     @property
     def is_at_event(self) -> bool: ...

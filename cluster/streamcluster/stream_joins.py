@@ -42,6 +42,7 @@ class Rows(Protocol):
     values: dict[Any, Any]
     deleted: set[Any]
     dirty: dict[Any, Any]
+    is_settled: Callable[[Any], bool]
 
     def scan(
         self, start: bytes, end: bytes, *, reverse: bool = False, rows_max: int | None = None
@@ -187,8 +188,9 @@ class Span:
                 continue
             partners.append((time, row[1:]))
             if row[0] == _WAITS_BYTE:
-                # One that was written a moment ago is as if it had never waited.
-                rows.write(row_key, (_MET if row_key in rows.dirty else _FOUND) + row[1:])
+                # One that no cut has had yet is as if it had never waited.
+                is_new = row_key in rows.dirty or rows.is_settled(row_key)
+                rows.write(row_key, (_MET if is_new else _FOUND) + row[1:])
         return partners
 
     def _known(self, rows: Rows) -> Known:

@@ -28,6 +28,7 @@ class ShardView:
         "deleted",
         "dirty",
         "identity",
+        "is_settled",
         "notes",
         "objects",
         "time",
@@ -53,6 +54,8 @@ class ShardView:
         self.touched: dict[Any, int | None] = {}
         # What operators know of the rows beside them, uncommitted ones too.
         self.notes: dict[str, Any] = {}
+        # A finished event has written this key, and no cut has it yet.
+        self.is_settled: Callable[[Any], bool] = lambda key: key in shard.dirty
         # What writes to it of its own when events are finished.
         self.before_settle: Callable[[], None] | None = None
         shard.views.append(self)

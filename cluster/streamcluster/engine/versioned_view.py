@@ -76,6 +76,7 @@ class VersionedView:
         "deleted",
         "dirty",
         "identity",
+        "is_settled",
         "notes",
         "objects",
         "time",
@@ -94,6 +95,7 @@ class VersionedView:
         self._scan = scan_of(shards[1])
         self._is_said = False
         self.identity = view.identity
+        self.is_settled = view.is_settled
         self.time: OperatorTime | None = view.time
         self.values: dict[Any, Any] = {}
         self.objects: dict[Any, Any] = {}
