@@ -1,4 +1,4 @@
-"""The ledger from the command line: exactly once under random faults, judged by eleven checks, with recovery times.
+"""The ledger from the command line: exactly once under random faults, judged by fifteen checks, with recovery times.
 
     python -m tests.ledger --seed 7 --seconds 300 --hosts 1 --brokers 3 --workers 2 --rate 2000 --report ledger.json
 

@@ -15,13 +15,30 @@ import msgspec
 
 import streamcluster
 from streamcluster import App
+from streamcluster.windows.kinds import Window
 from tests.ledger.values import BAD_ORDER, GROUPED_PARTITIONS, RECENT, Movement, window_key
+from tests.ledger.values_timed import (
+    AFTER,
+    BEFORE,
+    GAP,
+    GAP_GRACE,
+    HISTORY,
+    JOIN_GRACE,
+    SPAN,
+    SPAN_GRACE,
+    TTL,
+    WITHIN,
+)
 from tests.process.apps import PREFIX, topic
 
+NEVER_SECONDS = 1e6
 # More than a changelog or a topic takes of one record.
 TOO_LARGE = 2_000_000
 
-ledger = App(f"{PREFIX}ledger", broker="kafka://", store="rocksdb://")
+# Results by event time are to follow from the logs alone: no input is left out because nothing comes for a while.
+ledger = App(
+    f"{PREFIX}ledger", broker="kafka://", store="rocksdb://", idle_timeout=NEVER_SECONDS, close_idle_after=None
+)
 raw_movements = ledger.topic(topic("in"), key_type=str, value_type=bytes)
 movements = ledger.topic(topic("in"), key_type=str)
 profile_updates = ledger.topic(topic("names"), key_type=str, value_type=bytes)
@@ -31,11 +48,26 @@ out3 = ledger.topic(topic("out3"), key_type=str)
 out4 = ledger.topic(topic("out4"), key_type=str)
 out5 = ledger.topic(topic("out5"), key_type=str)
 flood = ledger.topic(topic("flood"), key_type=str)
+payments = ledger.topic(topic("paid"), key_type=str)
+closed = ledger.topic(topic("closed"), key_type=str)
+gone = ledger.topic(topic("gone"), key_type=str)
+late = ledger.topic(topic("late"), key_type=str, value_type=bytes)
+late_visits = ledger.topic(topic("late-visits"), key_type=str, value_type=bytes)
+pairs = ledger.topic(topic("pairs"), key_type=str)
+known = ledger.topic(topic("known"), key_type=str)
+once = ledger.topic(topic("once"), key_type=str)
+marked = ledger.topic(topic("marked"), key_type=str)
 sums = ledger.Table("sums", default=int)
 windows = ledger.Table("windows", default=int)
 profiles = ledger.Table("profiles")
 recent = ledger.Table("recent", default=list)
 orders = ledger.Table("orders")
+spans = ledger.Table("spans", key_type=str, default=list).tumbling(SPAN / 1000, grace=SPAN_GRACE / 1000, late=late)
+visits = ledger.Table("visits", key_type=str, default=list).session(
+    GAP / 1000, grace=GAP_GRACE / 1000, late=late_visits
+)
+marks = ledger.Table("marks", key_type=str, default=int, ttl=TTL / 1000)
+users = ledger.Table("users", source=profile_updates, history=HISTORY / 1000)
 _decode = msgspec.json.Decoder(Movement).decode
 
 
@@ -60,6 +92,9 @@ async def post(stream: streamcluster.Stream[bytes]) -> None:
         newest = recent[account]
         newest.append(movement.id)
         del newest[:-RECENT]
+        spans[account] += [movement.id]
+        visits[account] += [movement.id]
+        marks[account] += 1
         if movement.do:
             await hang(account, movement, "written")
         profile = profiles.get(account)
@@ -67,6 +102,7 @@ async def post(stream: streamcluster.Stream[bytes]) -> None:
         await out3.send(key=account, value={"id": movement.id, "total": sums[account], "at": movement.at, "by": by})
         await out4.send(key=account, value={"id": movement.id, "window": window, "count": windows[window]})
         await out5.send(key=account, value={"id": movement.id, "version": version_of(profile)})
+        await marked.send(key=account, value={"id": movement.id, "count": marks[account]})
         if movement.is_bad:
             await do_bad(account, movement)
 
@@ -108,6 +144,54 @@ async def do_bad(account: str, movement: Movement) -> None:
 def version_of(profile: str | None) -> int:
     """The number that a profile begins with; 0: there is none."""
     return 0 if profile is None else int(profile.partition(" ")[0])
+
+
+@spans.on_close
+async def span_over(account: str, window: Window, ids: list[int]) -> None:
+    """A window of 5 s is over."""
+    await closed.send(key=account, value=closed_of(window, ids))
+
+
+@visits.on_close
+async def visit_over(account: str, window: Window, ids: list[int]) -> None:
+    """A session is over."""
+    await gone.send(key=account, value=closed_of(window, ids))
+
+
+def closed_of(window: Window, ids: list[int]) -> dict[str, Any]:
+    """What is sent of it, in ms."""
+    return {"start": round(window.start * 1000), "end": round(window.end * 1000), "ids": ids}
+
+
+@ledger.agent(raw_movements, name=f"{PREFIX}settle")
+async def settle(stream: streamcluster.Stream[bytes]) -> None:
+    """Each movement with the payments around it, or alone."""
+    joined = stream.left_join(payments, before=BEFORE / 1000, after=AFTER / 1000, grace=JOIN_GRACE / 1000)
+    async for event in joined.events():
+        movement, payment = event.value
+        other = -1 if payment is None else payment["number"]
+        await pairs.send(key=event.key, value={"id": _decode(movement).id, "other": other})
+
+
+@ledger.agent(raw_movements, name=f"{PREFIX}recall")
+async def recall(stream: streamcluster.Stream[bytes]) -> None:
+    """Each movement with the profile of its time."""
+    async for event in stream.left_join(users, as_of=True).events():
+        movement, profile = event.value
+        version = version_of(None if profile is None else profile.decode())
+        await known.send(key=event.key, value={"id": _decode(movement).id, "version": version})
+
+
+@ledger.agent(payments, name=f"{PREFIX}accept")
+async def accept(stream: streamcluster.Stream[dict[str, Any]]) -> None:
+    """Each payment once, however often it is sent."""
+    async for event in stream.deduplicate(by=payment_id, within=WITHIN / 1000).events():
+        await once.send(key=event.key, value={"id": event.value["number"]})
+
+
+def payment_id(payment: dict[str, Any]) -> int:
+    """The same when it is sent again."""
+    return int(payment["id"])
 
 
 def order_of(movement: dict[str, Any]) -> int:

@@ -1,4 +1,4 @@
-"""The judge of the ledger: eleven checks of what was seen, each with a name. Pure: no Kafka, no process, no clock.
+"""The judge of the ledger: fifteen checks of what was seen, each with a name. Pure: no Kafka, no process, no clock.
 
 A check says in words what is wrong, and nothing when all is well. Each looks at its own property only, so that the name
 of a red check says what kind of fault it is: a lost record is no matter of order, for example.
@@ -15,8 +15,10 @@ import msgspec
 
 from tests.ledger.checks_letters import dead_letters, flood_is_whole
 from tests.ledger.checks_running import is_live, no_needless_restore, single_owner
+from tests.ledger.checks_timed import TIMED_CHECKS
 from tests.ledger.folds import ProfileHistory, firsts, fold, merged, movements_of, newest, posted_of, rows_of
-from tests.ledger.values import POSTED, Cut, Log, Observed, digest
+from tests.ledger.values import POSTED, Cut, Log, Observed, digest, key_of_text
+from tests.ledger.values_timed import WINDOWED_TABLES
 
 # Of many violations of one kind so many are named.
 NAMED_MAX = 5
@@ -163,6 +165,7 @@ CHECKS: Mapping[str, Callable[[Observed], Iterable[str]]] = {
     "liveness": is_live,
     "no needless restore": no_needless_restore,
     "dead letters": dead_letters,
+    **TIMED_CHECKS,
 }
 
 
@@ -273,8 +276,11 @@ def _stores_are_prefixes(observed: Observed) -> Iterator[str]:
             if copy.rows:
                 yield f"{what}: {len(copy.rows)} rows, and no offset"
             continue
-        right = {key.encode(): value for key, value in newest(log, copy.next_offset).items()}
-        if wrong := _differing(right, copy.rows):
+        right = {key_of_text(key): value for key, value in newest(log, copy.next_offset).items()}
+        rows = copy.rows
+        if copy.table in WINDOWED_TABLES:
+            rows = {key: row[-len(right[key]) :] if key in right else row for key, row in rows.items()}
+        if wrong := _differing(right, rows):
             yield f"{what} is not its changelog up to {copy.next_offset}: {wrong}"
         place = (copy.table, copy.partition)
         reached[place] = max(copy.next_offset, reached.get(place, 0))

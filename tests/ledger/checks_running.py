@@ -75,7 +75,12 @@ def is_live(observed: Observed) -> Iterator[str]:
     for host, code in sorted(observed.exit_codes.items()):
         if code != 0:
             yield f"{host} ended with {code} when it was asked to drain"
-    for topic, logs in (("in", observed.inputs), ("names", observed.names), ("grouped", observed.grouped)):
+    for topic, logs in (
+        ("in", observed.inputs),
+        ("names", observed.names),
+        ("paid", observed.paid),
+        ("grouped", observed.grouped),
+    ):
         for partition, log in sorted(logs.items()):
             commits = observed.commits.get((topic, partition), ())
             last = commits[-1].offset if commits else 0

@@ -23,7 +23,8 @@ from streamcluster_worker.state.record import identity
 from streamcluster_worker.state.rocks import RocksStore
 from tests.ledger.folds import decode_movement
 from tests.ledger.hosts import Host
-from tests.ledger.values import OUTPUTS, TABLES, Claim, CommitSeen, Cut, Letter, Log, StoreCopy
+from tests.ledger.values import OUTPUTS, TABLES, Claim, CommitSeen, Cut, Letter, Log, StoreCopy, text_of_key
+from tests.ledger.values_timed import AGENTS_WITH_TABLES, INTERNAL_TABLES
 from tests.process.records import REQUEST_SECONDS, Reader, headers_of
 
 SCAN_SECONDS = 300.0
@@ -57,18 +58,22 @@ class Names:
         if name == "dead":
             return f"{self.app_id}-dead-letter"
         if name.startswith("changelog:"):
-            return f"{self.app_id}-{name.removeprefix('changelog:')}-changelog"
-        return f"{self.prefix}{name}"
+            return f"{self.app_id}-{self.table(name.removeprefix('changelog:'))}-changelog"
+        return f"{self.prefix}{name.replace(' ', '-')}"
+
+    def table(self, name: str) -> str:
+        """The app's own name of a table: those of agents begin with the agents' names."""
+        return f"{self.prefix}{name}" if name.startswith(AGENTS_WITH_TABLES) else name
 
     @property
     def written(self) -> list[str]:
         """What the app writes in transactions."""
-        return ["grouped", "dead", *OUTPUTS, *(f"changelog:{table}" for table in TABLES)]
+        return ["grouped", "dead", *OUTPUTS, *(f"changelog:{table}" for table in (*TABLES, *INTERNAL_TABLES))]
 
     @property
     def read(self) -> list[str]:
         """What the app reads and commits offsets of."""
-        return ["in", "names", "grouped"]
+        return ["in", "names", "paid", "grouped"]
 
 
 def logs_of(reader: Reader, topic: str) -> dict[int, Log]:
@@ -78,7 +83,8 @@ def logs_of(reader: Reader, topic: str) -> dict[int, Log]:
     def take(partition: int, message: Message) -> None:
         key, offset = message.key(), message.offset()
         assert offset is not None
-        logs[partition].add(offset, "" if key is None else sys.intern(key.decode()), message.value())
+        text = "" if key is None else sys.intern(text_of_key(key))
+        logs[partition].add(offset, text, message.value(), message.timestamp()[1])
 
     reader.scan(topic, take, SCAN_SECONDS)
     return logs
@@ -244,12 +250,13 @@ def stores_of(hosts: Sequence[Host], names: Names, cluster_id: str, tables_of: d
                 # Set aside because it was corrupt.
                 continue
             owner = identity(names.app_id, cluster_id, TaskId(int(group), int(partition)))
-            store = RocksStore.open(path, tables_of[group], memory, owner)
+            own = {names.table(table): table for table in tables_of[group]}
+            store = RocksStore.open(path, [*own], memory, owner)
             try:
                 found += [
-                    StoreCopy(host.name, path.name, int(partition), table, store.changelog_next_offset(table), rows)
-                    for table in tables_of[group]
-                    for rows in [dict(store.shard(table).scan(rows_max=sys.maxsize))]
+                    StoreCopy(host.name, path.name, int(partition), table, store.changelog_next_offset(name), rows)
+                    for name, table in own.items()
+                    for rows in [dict(store.shard(name).scan(rows_max=sys.maxsize))]
                 ]
             finally:
                 store.close()

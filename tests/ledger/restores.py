@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tests.ledger.values import GROUPED_PARTITIONS, TABLES, Damage, Restored
+from tests.ledger.values import TABLES_OF, Damage, Restored
 from tests.ledger.watching import Look, Owner, Positions
 
 # A store may be behind by the commit that was being answered when its process went, which the reader that tells
@@ -97,7 +97,7 @@ def _missing_since(before: _Stay | None, now: float) -> float | None:
 
 def _restored(host: str, task: str, stay: _Stay, positions: Mapping[tuple[str, int], Positions]) -> Restored:
     group, _, partition = task.partition("_")
-    tables = [name for name in TABLES if (name == "orders") == (int(group) == GROUPED_PARTITIONS)]
+    tables = TABLES_OF[group]
     logs = [positions.get((f"changelog:{table}", int(partition)), Positions()) for table in tables]
     assert stay.missing_since is not None
     tail = sum(_end_at(log, stay.restored_at) - _stored_at(log, stay.missing_since) for log in logs)

@@ -9,9 +9,11 @@ import itertools
 import json
 import random
 from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from tests.ledger.generator import Wish, first_profiles, later_profiles, movements
+from tests.ledger.generator import Dates, Wish, first_profiles, later_profiles, movements, payments
+from tests.ledger.right_timed import TimedPlay
 from tests.ledger.values import (
     BAD_ORDER,
     GROUPED_PARTITIONS,
@@ -31,12 +33,17 @@ from tests.ledger.values import (
     Usage,
     digest,
 )
+from tests.ledger.values_timed import END_AHEAD, TIMED_OUTPUTS
 from tests.process.checker import Row
 
 CLOCK_STEP = 0.05
+# Of the timestamps, which go on faster, so that much is over before the end.
+FIRST_DATE, DATE_STEP = 1_000_000.0, 0.15
 FLOODING = "hang flooded 1 10"
 # A share of the movements is refused, or does more than the others.
 SPECIAL, SPECIALS = 0.15, ("bad value", BAD_ORDER, "hang sent 1", FLOODING)
+# A payment for so many movements.
+PAYMENTS = 0.6
 Place = tuple[str, int]
 
 
@@ -51,21 +58,46 @@ class Play:
     dirty: set[Place] = field(default_factory=set)
     tables: dict[str, dict[str, str]] = field(default_factory=lambda: {name: {} for name in TABLES})
     # Table -> partition -> keys that the open commit has changed.
-    changed: defaultdict[Place, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
+    changed: defaultdict[Place, dict[str, str | None]] = field(default_factory=lambda: defaultdict(dict))
     commits: defaultdict[Place, list[CommitSeen]] = field(default_factory=lambda: defaultdict(list))
     letters: list[Letter] = field(default_factory=list)
+    timed: list[TimedPlay] = field(default_factory=list)
 
-    def write(self, topic: str, partition: int, key: str, value: str | bytes, *, transactional: bool = True) -> None:
+    def __post_init__(self) -> None:
+        def writes(partition: int) -> Callable[[str, str, str | None], None]:
+            def write(topic: str, key: str, value: str | None) -> None:
+                if topic.startswith("changelog:"):
+                    self.put(topic.removeprefix("changelog:"), partition, key, value)
+                else:
+                    self.write(topic, partition, key, value)
+
+            return write
+
+        self.timed = [TimedPlay(writes(partition)) for partition in range(PARTITIONS)]
+
+    def write(
+        self,
+        topic: str,
+        partition: int,
+        key: str,
+        value: str | bytes | None,
+        *,
+        transactional: bool = True,
+        time: int = 0,
+    ) -> None:
         """Append one record."""
         place = (topic, partition)
-        self.logs[place].add(self.ends[place], key, value.encode() if isinstance(value, str) else value)
+        self.logs[place].add(self.ends[place], key, value.encode() if isinstance(value, str) else value, time)
         self.ends[place] += 1
         if transactional:
             self.dirty.add(place)
 
-    def put(self, table: str, partition: int, key: str, value: str) -> None:
-        """Set a row; its changelog gets it at the commit, once per key. key: as JSON."""
-        self.tables[table][key] = value
+    def put(self, table: str, partition: int, key: str, value: str | None) -> None:
+        """Set a row, or delete it; its changelog gets it at the commit, once per key. key: as JSON."""
+        if value is None:
+            self.tables[table].pop(key, None)
+        else:
+            self.tables[table][key] = value
         self.changed[table, partition][key] = value
 
     def refuse(self, agent: str, topic: str, partition: int, offset: int, row: Row) -> None:
@@ -118,7 +150,9 @@ class Play:
             self.write("out2", partition, key, json.dumps({"id": id}))
 
     def commit(self) -> None:
-        """Changelogs, then a marker on everything that was written to."""
+        """What is over, changelogs, then a marker on everything that was written to."""
+        for timed in self.timed:
+            timed.before_commit()
         for (table, partition), rows in self.changed.items():
             for key, value in rows.items():
                 self.write(f"changelog:{table}", partition, key, value)
@@ -137,54 +171,119 @@ class Play:
         return {number: self.logs[topic, number] for number in range(partitions)}
 
 
+class _Inputs:
+    """What is sent, from one seed. The dates of all go on together."""
+
+    def __init__(self, run: Play, seed: int) -> None:
+        self._run = run
+        clock, dates = iter(range(1_000_000)), itertools.count()
+        self.wall: Callable[[], float] = lambda: FIRST_DATE + next(dates) * DATE_STEP
+        self.wishes: deque[Wish] = deque()
+        self.dates = Dates(f"in {seed}", self.wall), Dates(f"paid {seed}", self.wall)
+        self.acked: dict[tuple[int, int], Row] = {}
+        self.movements = movements(
+            seed, run.accounts, lambda: next(clock) * CLOCK_STEP, wishes=self.wishes, dates=self.dates[0]
+        )
+        self._payments = payments(seed, run.accounts, self.dates[1])
+
+    def name(self, row: Row) -> None:
+        """A profile."""
+        assert row.value is not None
+        partition, at = _partition(row.key), round(self.wall() * 1000) + self.dates[0].ahead
+        self._run.write("names", partition, row.key, row.value, transactional=False, time=at)
+        self._run.put("profiles", partition, json.dumps(row.key), json.dumps(row.value.decode()))
+        self._run.timed[partition].name(row.key, int(row.value.split(b" ", 1)[0]), at)
+
+    def pay(self) -> int:
+        """A payment. Returns its partition."""
+        row = next(self._payments)
+        assert row.value is not None
+        self._run.write("paid", _partition(row.key), row.key, row.value, transactional=False)
+        self._run.timed[_partition(row.key)].pay(row.key, row.value.decode())
+        return _partition(row.key)
+
+    def move(self, by: int) -> int:
+        """A movement. Returns its partition."""
+        run, row = self._run, next(self.movements)
+        partition = _partition(row.key)
+        offset = run.ends["in", partition]
+        self.acked[partition, offset] = row
+        assert row.value is not None
+        run.write("in", partition, row.key, row.value, transactional=False)
+        is_bad = json.loads(row.value).get("do") == "bad value"
+        if is_bad:
+            run.refuse("post", "in", partition, offset, row)
+        else:
+            run.post(partition, row, by=partition + by)
+        run.timed[partition].move(row.key, row.value.decode(), is_bad=is_bad)
+        run.group(row)
+        return partition
+
+
 def play(seed: int, steps: int, accounts: int) -> tuple[Play, dict[tuple[int, int], Row], Cut]:
-    """Steps of some movements each, a commit after each; half of the way all is cut off, and other processes go on."""
+    """Steps of some movements each, a commit after each; half of the way all is cut off, and other processes go on.
+
+    The last records are from so far ahead that all before them is over.
+    """
     run = Play(random.Random(seed), accounts)
-    clock = iter(range(1_000_000))
-    wishes: deque[Wish] = deque()
+    inputs = _Inputs(run, seed)
     specials = itertools.cycle(SPECIALS)
-    rows = movements(seed, accounts, lambda: next(clock) * CLOCK_STEP, wishes)
     updates = later_profiles(seed, accounts)
-    acked: dict[tuple[int, int], Row] = {}
-    waiting = [(number % PARTITIONS, row) for number, row in enumerate(first_profiles(accounts))]
+    for row in first_profiles(accounts):
+        inputs.name(row)
     cut: Cut | None = None
     grouped_done: Counter[int] = Counter()
     for step in range(steps):
-        # The number in the name decides the partition, so an account is always on the same one.
-        waiting += [(_partition(row.key), row) for row in (next(updates) for _ in range(run.source.randrange(3)))]
-        for partition, row in waiting:
-            assert row.value is not None
-            run.write("names", partition, row.key, row.value, transactional=False)
-            run.put("profiles", partition, json.dumps(row.key), json.dumps(row.value.decode()))
-        waiting = []
+        for row in (next(updates) for _ in range(run.source.randrange(3))):
+            inputs.name(row)
         for _ in range(run.source.randrange(1, 12)):
             if run.source.random() < SPECIAL:
-                wishes.append(Wish(next(specials), run.source.randrange(accounts)))
-            row = next(rows)
-            partition = _partition(row.key)
-            offset = run.ends["in", partition]
-            acked[partition, offset] = row
-            assert row.value is not None
-            run.write("in", partition, row.key, row.value, transactional=False)
-            if json.loads(row.value).get("do") == "bad value":
-                run.refuse("post", "in", partition, offset, row)
-            else:
-                run.post(partition, row, by=partition + (100 if step < steps // 2 else 200))
-            run.group(row)
-        for partition in range(GROUPED_PARTITIONS):
-            log = run.logs["grouped", partition]
-            for index in range(grouped_done[partition], len(log)):
-                run.take_first(partition, log.offsets[index], Row(log.keys[index], log.values[index]))
-            grouped_done[partition] = len(log)
-            run.commit_input("grouped", partition)
-        for partition in range(PARTITIONS):
-            run.commit_input("in", partition)
-            run.commit_input("names", partition)
-        run.commit()
+                inputs.wishes.append(Wish(next(specials), run.source.randrange(accounts)))
+            inputs.move(100 if step < steps // 2 else 200)
+            if run.source.random() < PAYMENTS:
+                inputs.pay()
+        commit(run, grouped_done)
         if cut is None and step >= steps // 2 - 1:
             cut = cut_of(run, "the cut")
     assert cut is not None
-    return run, acked, cut
+    send_last(run, inputs, updates)
+    # One commit has the time, another what is due by then, and one more what that makes due.
+    for _ in range(3):
+        commit(run, grouped_done)
+    return run, inputs.acked, cut
+
+
+def send_last(run: Play, inputs: _Inputs, updates: Iterator[Row]) -> None:
+    """Records that end all others, in each partition that has accounts."""
+    partitions = {_partition(f"account{number}") for number in range(run.accounts)}
+    inputs.wishes.clear()
+    for dates in inputs.dates:
+        dates.ahead = END_AHEAD
+    moved: set[int] = set()
+    while moved != partitions:
+        moved.add(inputs.move(200))
+    paid: set[int] = set()
+    while paid != partitions:
+        paid.add(inputs.pay())
+    named: set[int] = set()
+    while named != partitions:
+        row = next(updates)
+        inputs.name(row)
+        named.add(_partition(row.key))
+
+
+def commit(run: Play, grouped_done: Counter[int]) -> None:
+    """What was repartitioned is done, and everything is committed."""
+    for partition in range(GROUPED_PARTITIONS):
+        log = run.logs["grouped", partition]
+        for index in range(grouped_done[partition], len(log)):
+            run.take_first(partition, log.offsets[index], Row(log.keys[index], log.values[index]))
+        grouped_done[partition] = len(log)
+        run.commit_input("grouped", partition)
+    for partition in range(PARTITIONS):
+        for name in ("in", "names", "paid"):
+            run.commit_input(name, partition)
+    run.commit()
 
 
 def cut_of(run: Play, name: str) -> Cut:
@@ -209,6 +308,7 @@ def right_history(seed: int = 7, steps: int = 30, accounts: int = 12) -> Observe
         acked=acked,
         inputs=run.of("in", PARTITIONS),
         names=run.of("names", PARTITIONS),
+        paid=run.of("paid", PARTITIONS),
         grouped=run.of("grouped", GROUPED_PARTITIONS),
         outputs=outputs,
         letters=run.letters,
@@ -220,7 +320,7 @@ def right_history(seed: int = 7, steps: int = 30, accounts: int = 12) -> Observe
         sights={
             place: Sight(list(log.offsets), [digest(*row) for row in log.rows()])
             for place, log in run.logs.items()
-            if place[0].startswith(("out", "flood", "grouped", "dead", "changelog"))
+            if place[0].startswith(("out", "flood", "grouped", "dead", "changelog")) or place[0] in TIMED_OUTPUTS
         },
         ends={place: (end, end) for place, end in run.ends.items()},
         claims=[Claim(1, 1, "first"), Claim(1, 1, "first"), Claim(2, 2, "second")],
@@ -239,4 +339,5 @@ def _store(table: str, partition: int, log: Log, records: int | None = None, hos
     done = log.rows()[:records]
     task = f"{GROUPED_PARTITIONS if table == 'orders' else PARTITIONS}_{partition}"
     end = log.offsets[records] if records is not None and behind else log.end()
-    return StoreCopy(host, task, partition, table, end, {key.encode(): value or b"" for key, value in done})
+    rows = {key.encode(): value for key, value in dict(done).items() if value is not None}
+    return StoreCopy(host, task, partition, table, end, rows)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.ledger.checks import CHECKS, verdict
-from tests.ledger.mutations_special import MUTATIONS
+from tests.ledger.mutations_timed import MUTATIONS
 from tests.ledger.right_history import right_history
 
 
@@ -31,7 +31,7 @@ def test_each_seeded_violation_turns_its_check_red(name: str) -> None:
 def test_every_check_has_a_violation_that_it_finds() -> None:
     """No check is there that could say nothing for ever."""
     assert {check for check, _ in MUTATIONS.values()} == {*CHECKS}
-    assert len(CHECKS) == 11
+    assert len(CHECKS) == 15
 
 
 @settings(max_examples=25)

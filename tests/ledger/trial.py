@@ -20,7 +20,6 @@ from streamcluster_coordinator.broker import Broker
 from tests.ledger.broker_faults import SKIPPED, BrokerFaults, ends_skipped
 from tests.ledger.chaos import Action, Chaos, Done
 from tests.ledger.checks import verdict
-from tests.ledger.checks_running import calm_stretches
 from tests.ledger.collecting import (
     Commits,
     Names,
@@ -33,11 +32,12 @@ from tests.ledger.collecting import (
     stores_of,
 )
 from tests.ledger.event_faults import EventFaults
+from tests.ledger.evidence import evidence_of
 from tests.ledger.faults import Fault, schedule
-from tests.ledger.folds import movements_of
-from tests.ledger.generator import Wish, first_profiles, later_profiles, movements
+from tests.ledger.generator import Dates, Wish, first_profiles, later_profiles, movements, payments, stamp_of
 from tests.ledger.host_faults import HostFaults
 from tests.ledger.hosts import Host, Hosts, shared_secret
+from tests.ledger.last_records import LastRecords
 from tests.ledger.recovery import Recovery, Seen, recoveries
 from tests.ledger.restores import restores_of
 from tests.ledger.store_faults import StoreFaults, own_disks
@@ -46,10 +46,12 @@ from tests.ledger.values import (
     OUTPUTS,
     PARTITIONS,
     TABLES,
+    TABLES_OF,
     Cut,
     Observed,
     Usage,
 )
+from tests.ledger.values_timed import INTERNAL_TABLES
 from tests.ledger.watching import Look, Watcher
 from tests.process.records import REQUEST_SECONDS, Feed, Reader
 from tests.process.running import is_running
@@ -57,12 +59,13 @@ from tests.process.waiting import eventually, pause
 from tests.releases import release_for
 
 Say = Callable[[str], object]
-TABLES_OF = {str(PARTITIONS): ["sums", "windows", "profiles", "recent"], str(GROUPED_PARTITIONS): ["orders"]}
 START_SECONDS = 60.0
 SETTLE_SECONDS = 120.0
 # After the stop of every process: its transactions end when their time-out (hosts.SETTINGS) is over.
 NO_TRANSACTION_SECONDS = 30.0
 PROFILES_PER_SECOND_MAX = 20
+# A payment for so many movements.
+PAYMENTS_SHARE = 4
 PROGRESS_SECONDS = 10.0
 # Under load and without faults, at the end of a run that is long enough for a leak.
 CALM_SECONDS, LONG_SECONDS = 45.0, 200.0
@@ -167,8 +170,11 @@ class Trial:
         self._stores = StoreFaults(self.hosts, self.names.app_id)
         self.chaos = Chaos(self._actions(stack), say)
         # One iterator each, so that a feed can go on where another one was stopped.
-        self._movements = movements(options.seed, options.accounts, wishes=self._wishes)
+        dates = Dates(f"movements {options.seed}"), Dates(f"payments {options.seed}")
+        self._movements = movements(options.seed, options.accounts, wishes=self._wishes, dates=dates[0])
+        self._payments = payments(options.seed, options.accounts, dates[1])
         self._profiles = later_profiles(options.seed, options.accounts)
+        self._last = LastRecords(bootstrap, self.names, dates, self._movements, self._payments, self._profiles)
 
     def run(self) -> Result:
         """Do all of it."""
@@ -232,7 +238,7 @@ class Trial:
                 num_partitions=GROUPED_PARTITIONS if name == "out2" else PARTITIONS,
                 config={"retention.ms": "-1"},
             )
-            for name in ("in", "names", *OUTPUTS)
+            for name in ("in", "names", "paid", *OUTPUTS)
         ]
         for made in admin.create_topics(new, operation_timeout=REQUEST_SECONDS).values():
             made.result(REQUEST_SECONDS)
@@ -249,9 +255,14 @@ class Trial:
         self.hosts.until_caught_up(self.reader, START_SECONDS + options.profiles / 10_000)
         self._say(f"{options.profiles:,} profiles are stored; {options.rate:,} movements a second from now on")
         updates = max(1, min(PROFILES_PER_SECOND_MAX, options.rate // 20))
+        paid = max(1, options.rate // PAYMENTS_SHARE)
         feeds = [
-            Feed(self._bootstrap, self.names.topic("in"), self._movements, rate=options.rate, may_miss=True),
-            Feed(self._bootstrap, names, self._profiles, rate=updates, may_miss=True),
+            Feed(self._bootstrap, topic, rows, rate=rate, may_miss=True, stamp=stamp)
+            for topic, rows, rate, stamp in (
+                (self.names.topic("in"), self._movements, options.rate, stamp_of),
+                (self.names.topic("paid"), self._payments, paid, stamp_of),
+                (names, self._profiles, updates, None),
+            )
         ]
         for feed in feeds:
             feed.start()
@@ -304,6 +315,12 @@ class Trial:
             caught_up = time.monotonic() - begin
         except AssertionError as late:
             self._say(f"it has not caught up: {str(late)[-2000:]}")
+        acked = dict(feed.acked)
+        if caught_up is not None:
+            self._say("the last records, behind which everything is over")
+            acked |= self._last.send(acked, self._wishes)
+            self.hosts.until_caught_up(self.reader, self.options.catch_up_seconds)
+            self._last.until_over(self.reader, self.watcher, self.hosts, self._say)
         self._say("draining, and reading everything back")
         tables = {name: self.hosts.table(name) if caught_up is not None else {} for name in TABLES}
         if caught_up is not None:
@@ -319,16 +336,17 @@ class Trial:
             pause(0.2)
         ends = {
             (name, partition): found
-            for name in (*self.names.written, "in", "names")
+            for name in (*self.names.written, "in", "names", "paid")
             for (_, partition), found in self.reader.ends([topic(name)]).items()
         }
         outputs = {name: logs_of(self.reader, topic(name)) for name in OUTPUTS}
-        changelogs = {name: logs_of(self.reader, topic(f"changelog:{name}")) for name in TABLES}
+        changelogs = {name: logs_of(self.reader, topic(f"changelog:{name}")) for name in (*TABLES, *INTERNAL_TABLES)}
         self.watcher.stop()
         return Observed(
-            acked=feed.acked,
+            acked=acked,
             inputs=logs_of(self.reader, topic("in")),
             names=logs_of(self.reader, topic("names")),
+            paid=logs_of(self.reader, topic("paid")),
             grouped=logs_of(self.reader, topic("grouped")),
             outputs=outputs,
             letters=letters_of(self.reader, self.names),
@@ -363,26 +381,6 @@ class Trial:
             for process, usage in host.sampler.usage.items():
                 found[process] += usage
         return dict(found)
-
-
-def evidence_of(observed: Observed) -> dict[str, int]:
-    """How much each kind of check had to look at: little of it would say little."""
-    return {
-        "commits": sum(len(commits) for commits in observed.commits.values()),
-        "claims": len(observed.claims),
-        "restores": len(observed.restores),
-        "restores of damaged stores": sum(one.is_excused for one in observed.restores),
-        "dead letters": len(observed.letters),
-        "hanging events": sum(
-            movement.do.startswith("hang ") for log in observed.inputs.values() for movement in movements_of(log)
-        ),
-        "records restored": sum(one.restored for one in observed.restores),
-        "stores on disk": len(observed.stores),
-        "records seen meanwhile": sum(len(sight.offsets) for sight in observed.sights.values()),
-        "processes measured": len(observed.usage),
-        "calm stretches": sum(1 for _ in calm_stretches(observed.usage, observed.faults)),
-        "cut at movement": sum(observed.cuts[0].posted.values()),
-    }
 
 
 def run_trial(options: Options, prefix: str, directory: Path, say: Say) -> Result:

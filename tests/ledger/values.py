@@ -11,16 +11,23 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from tests.ledger.values_timed import INTERNAL_TABLES, TIMED_OUTPUTS, TIMED_TABLES
 from tests.process.checker import Row
 
 WINDOW_SECONDS = 10
 PARTITIONS = 4
 # Another count than the input's, so that the repartitioned half is other tasks, perhaps of other workers.
 GROUPED_PARTITIONS = 6
-TABLES = ("sums", "windows", "profiles", "recent", "orders")
-OUTPUTS = ("out1", "out2", "out3", "out4", "out5", "flood")
+PLAIN_TABLES = ("sums", "windows", "profiles", "recent", "orders")
+TABLES = (*PLAIN_TABLES, *TIMED_TABLES)
+# The first part of a task's name -> what is in its store.
+TABLES_OF = {
+    str(PARTITIONS): [name for name in (*TABLES, *INTERNAL_TABLES) if name != "orders"],
+    str(GROUPED_PARTITIONS): ["orders"],
+}
+OUTPUTS = ("out1", "out2", "out3", "out4", "out5", "flood", *TIMED_OUTPUTS)
 # What agent `post` writes for each event, all in one transaction, on the event's own partition.
-POSTED = ("out1", "out3", "out4", "out5")
+POSTED = ("out1", "out3", "out4", "out5", "marked")
 # Table `recent` has so many of an account's newest movements, in a list that is changed in place.
 RECENT = 3
 
@@ -31,7 +38,8 @@ BAD_ORDER = "bad order"
 class Movement(msgspec.Struct, frozen=True, omit_defaults=True):
     """An input. id: unique in the run; seq: counts per account from 1; at: seconds of the sender's monotonic clock.
 
-    do: what else its processing does: `bad WHERE`, `hang WHERE SECONDS` or `hang flooded SECONDS RECORDS`.
+    do: what else its processing does: `bad WHERE`, `hang WHERE SECONDS` or `hang flooded SECONDS RECORDS`. ts: the
+    record's timestamp, in ms.
     """
 
     id: int
@@ -40,6 +48,7 @@ class Movement(msgspec.Struct, frozen=True, omit_defaults=True):
     amount: int
     at: float
     do: str = ""
+    ts: int = 0
 
     @property
     def is_bad(self) -> bool:
@@ -76,17 +85,19 @@ def window_key(account: str, at: float) -> str:
 
 @dataclass(slots=True)
 class Log:
-    """One partition as a reader of committed records sees it: lists of one length, in offset order."""
+    """One partition as a reader of committed records sees it: lists of one length, in offset order. times: in ms."""
 
     offsets: list[int] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     values: list[bytes | None] = field(default_factory=list)
+    times: list[int] = field(default_factory=list)
 
-    def add(self, offset: int, key: str, value: bytes | None) -> None:
+    def add(self, offset: int, key: str, value: bytes | None, time: int = 0) -> None:
         """One record more."""
         self.offsets.append(offset)
         self.keys.append(key)
         self.values.append(value)
+        self.times.append(time)
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -224,6 +235,7 @@ class Observed:
     acked: Mapping[tuple[int, int], Row]
     inputs: Logs
     names: Logs
+    paid: Logs
     grouped: Logs
     outputs: Mapping[str, Logs]
     letters: Sequence[Letter]
@@ -247,3 +259,13 @@ class Observed:
 def digest(key: str, value: bytes | None) -> int:
     """A hash that is good within one process."""
     return hash((key, value))
+
+
+def text_of_key(key: bytes) -> str:
+    """Keys of internal tables are no texts, and stay what they are."""
+    return key.decode(errors="surrogateescape")
+
+
+def key_of_text(text: str) -> bytes:
+    """The other way."""
+    return text.encode(errors="surrogateescape")

@@ -19,7 +19,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 
 from streamcluster_coordinator.records.status import Status, TaskStatus, WorkerStatus
 from tests.ledger.folds import decode_posted
-from tests.ledger.values import Sight, Usage, digest
+from tests.ledger.values import Sight, Usage, digest, text_of_key
 from tests.process.waiting import pause
 
 _BATCH = 5_000
@@ -90,6 +90,11 @@ class Watcher:
         self._enough.set()
         self._thread.join()
 
+    def count(self, place: tuple[str, int]) -> int:
+        """How many records were seen of a (topic, partition), by the topic's name in the ledger."""
+        sight = self.sights.get(place)
+        return 0 if sight is None else len(sight.offsets)
+
     def _run(self) -> None:
         while not self._enough.is_set():
             consumer = self._opened()
@@ -140,7 +145,7 @@ class Watcher:
         name, key, value = self._names[topic], message.key(), message.value()
         sight = self.sights[name, partition]
         sight.offsets.append(offset)
-        sight.digests.append(digest("" if key is None else key.decode(), value))
+        sight.digests.append(digest("" if key is None else text_of_key(key), value))
         if name == self._timed and value is not None:
             posted = decode_posted(value)
             arrivals = self.arrivals[partition]

@@ -38,7 +38,7 @@ class Feed:
     """A producer in a thread: rows at a steady rate, or as fast as it goes, until they or the time end.
 
     A producer that does not hear brokers which others hear is replaced, and what it had is sent again: then rows may be
-    there twice, and not in their order.
+    there twice, and not in their order. stamp: the timestamp of a row, in ms; None: when it is sent.
 
     may_miss: rows may be given up on. An idempotent producer that has lost count with its brokers is then replaced,
     too; it is not known of its last rows whether they are there, and they are not sent again.
@@ -53,6 +53,7 @@ class Feed:
         rate: int | None,
         partition: int | None = None,
         may_miss: bool = False,
+        stamp: Callable[[Row], int] | None = None,
     ) -> None:
         self._bootstrap = bootstrap
         self._producer = self._open()
@@ -60,6 +61,7 @@ class Feed:
         self._topic = topic
         self._rows = iter(rows)
         self._rate = rate
+        self._stamp = stamp
         # -1 lets the key decide.
         self._partition = -1 if partition is None else partition
         self._enough = threading.Event()
@@ -169,7 +171,15 @@ class Feed:
 
         while True:
             try:
-                self._producer.produce(self._topic, row.value, row.key.encode(), self._partition, on_delivery=delivered)
+                self._producer.produce(
+                    self._topic,
+                    row.value,
+                    row.key.encode(),
+                    self._partition,
+                    on_delivery=delivered,
+                    # 0: now.
+                    timestamp=0 if self._stamp is None else self._stamp(row),
+                )
             except BufferError:
                 self._serve(lambda: self._producer.poll(0.1))
                 self._replace_if_deaf()
