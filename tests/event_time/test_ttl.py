@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,9 +15,12 @@ from hypothesis import strategies as st
 
 from streamcluster import App, Stream
 from streamcluster.batch import KafkaRecord
+from streamcluster.engine.ports import Reads, Writes
 from streamcluster.errors import AppError
 from streamcluster.ids import TP
 from streamcluster.testing import Driver
+from streamcluster.testing.brokers import SimulatedReads, SimulatedWrites
+from tests.engine.hostile import ScheduledWrites
 
 from .stores import make_rocks
 
@@ -152,6 +156,50 @@ def test_an_entry_that_is_written_when_it_was_found_due_stays() -> None:
             log.append(KafkaRecord(len(log), 1100, coders.encode_key(key), coders.encode_value(doing), None))
         driver.run(driver.worker.process(commit=True))
         assert driver.table("tokens") == {"a": ["set"], "x": ["set"], "z": ["wait"]}
+        driver.crash(lose_stores=True)
+        driver.send("doings", key="y", value="set", timestamp=1.2)
+        assert set(driver.table("tokens")) == {"y"}
+
+
+def test_an_entry_whose_write_is_cut_before_its_end_is_handled_stays() -> None:
+    """It is found due by its last write, and the cut of the next one comes in between: its time is no more the old one.
+
+    So it is when a commit has just landed and the next one cannot wait.
+    """
+    app = expiring()
+    with Driver(app) as driver:
+        driver.send("doings", key="a", value="set", timestamp=1)
+        worker = driver.worker
+        commits: list[ScheduledWrites] = []
+
+        def through(reads: SimulatedReads, writes: SimulatedWrites) -> tuple[Reads, Writes]:
+            commits.append(ScheduledWrites(writes, random.Random(0)))
+            # The first commits are played by hand.
+            commits[-1].calm = len(commits) > 1
+            return reads, commits[-1]
+
+        def append(key: str, doing: str) -> None:
+            log, coders = driver.logs.logs[TP("doings", 0)], app.topics[0].coders
+            log.append(KafkaRecord(len(log), 1100, coders.encode_key(key), coders.encode_value(doing), None))
+
+        async def play() -> None:
+            worker.through = through
+            await worker.stop()
+            await worker.open()
+            append("x", "set")
+            while commits[0].waiting is None:
+                worker.move_clock(1)
+                await worker.pump.step()
+            # The commit that ends the time of `a` is on its way, and `a` is written again.
+            append("a", "append")
+            await worker.pump.step()
+            commits[0].play(0)
+            worker.pump._urgent = True
+            commits[0].calm = True
+            await worker.process(commit=True)
+
+        driver.run(play())
+        assert driver.table("tokens") == {"a": ["set", "append"], "x": ["set"]}
         driver.crash(lose_stores=True)
         driver.send("doings", key="y", value="set", timestamp=1.2)
         assert set(driver.table("tokens")) == {"y"}
