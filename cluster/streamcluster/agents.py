@@ -11,6 +11,7 @@ from .errors import AppError
 from .faust_names import AGENT, names_what_is_missing
 from .policies import ErrorPolicy
 from .streams import Stream
+from .tables import Table
 from .topics import Sent, Topic
 
 Sink = Any
@@ -32,6 +33,8 @@ class Agent:
     sinks: list[Sink] = field(default_factory=list)
     on_error: ErrorPolicy | str | None = None
     help: str = ""
+    # Tables that it keeps and nobody has named: they are declared with it.
+    keeps: tuple[Table[Any, Any], ...] = ()
 
     def __call__(self, stream: Stream[Any]) -> Any:
         """Run the body over another stream, as a plain function."""

@@ -40,6 +40,7 @@ from .running_here import run_main
 from .settings import Settings, make_settings
 from .signals import Signal
 from .streams import Source, Stream
+from .table_joins.building import JoinedTables, join_tables
 from .table_sources import as_of_topic, feeder_of
 from .tables import Table as TableView
 from .topics import Topic
@@ -80,6 +81,7 @@ class App:
         self.topics: list[Topic] = []
         self.agents: dict[str, Agent] = {}
         self.tables: dict[str, TableView[Any, Any]] = {}
+        self.table_joins: list[JoinedTables] = []
         self.tasks: list[TaskFunction] = []
         self.streams: list[Stream[Any]] = []
         self.leads = False
@@ -313,10 +315,27 @@ class App:
         if source is not None:
             arguments = {**as_of_topic(name, source, arguments), "source": source}
         table: TableView[Any, Any] = TableView(name, **arguments)
+        table.belong_to(self)
         self.tables[name] = table
         if source is not None:
             self._add_agent(feeder_of(table), source, f"{name}-source", 1, (), None, {})
         return table if window is None else table.using_window(window)
+
+    def join_tables(
+        self, left: TableView[Any, Any], other: object, how: str, on: Any, name: str | None
+    ) -> TableView[Any, Any]:
+        """What `table.join(other)` and its like call: declare the table that comes of it."""
+        joined = join_tables(left, other, how, on, name, lambda: self.conf)
+        table = joined.table
+        if table.name in self.tables:
+            raise AppError(f"table {table.name!r} is declared twice: give one of the joins name=.")
+        if not is_topic_name(table.name):
+            raise AppError(f"name={table.name!r} of a join: use letters, digits, '.', '_' and '-'.")
+        table.belong_to(self)
+        self.tables[table.name] = table
+        self.table_joins.append(joined)
+        self.agents |= {agent.name: agent for agent in joined.agents}
+        return table
 
     @overload
     def task(self, fun: F) -> F: ...

@@ -54,13 +54,22 @@ def date_of(row: bytes) -> int:
     return time_of(row)
 
 
-def records_of(changes: Mapping[bytes, bytes | None], deleted: Deleted | None, latest: int = FOREVER) -> OutputColumns:
+def records_of(
+    changes: Mapping[bytes, bytes | None],
+    deleted: Deleted | None,
+    latest: int = FOREVER,
+    stamps: Mapping[bytes, int] | None = None,
+) -> OutputColumns:
     """What a changelog gets of changes of a table.
 
-    deleted: None when its rows have no dates. latest: no record is of a later time.
+    deleted: None when its rows have no dates. latest: no record is of a later time. stamps: of which time a change is,
+    where its writer has said it; the others are of the commit's.
     """
     if deleted is None:
-        return OutputColumns([*changes], [*changes.values()], [AT_COMMIT] * len(changes))
+        if not stamps:
+            return OutputColumns([*changes], [*changes.values()], [AT_COMMIT] * len(changes))
+        times = [stamps.get(key, NO_TIME) for key in changes]
+        return OutputColumns([*changes], [*changes.values()], [_possible(at, latest) for at in times])
     times = [deleted(key) if row is None else time_of(row) for key, row in changes.items()]
     return OutputColumns(
         [*changes],

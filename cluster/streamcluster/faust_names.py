@@ -16,7 +16,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _WEB = "there is no web server yet; run a web framework beside the app and read `streamcluster table --json`."
-_JOINS = "joins are not there yet; read the other side from a table inside an agent."
+_JOINS = "use table.join(other), or left_join, outer_join."
 _START = "use `streamcluster start -A module:app`, or app.main()."
 _CLIENT = "the coordinator and the workers own the Kafka clients; from outside use a Kafka producer."
 _ACK = "an event is finished when the next one is asked for, also under exactly once; on_error= decides about failures."
@@ -161,7 +161,7 @@ TABLE: dict[str, str] = {
     **dict.fromkeys(
         ("relative_to_stream", "relative_to_now", "relative_to_field"), "call it on what table.tumbling(...) returns."
     ),
-    **dict.fromkeys(("join", "left_join", "inner_join", "outer_join", "combine"), _JOINS),
+    "combine": _JOINS,
     "reset_state": "stop the app and use `streamcluster reset`.",
     **dict.fromkeys(("persisted_offset", "partition_for_key", "send_changelog"), "the worker does this by itself."),
     **dict.fromkeys(("info", "clone"), "use `streamcluster tables`."),

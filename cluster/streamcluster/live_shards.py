@@ -65,6 +65,8 @@ class LiveShard(Protocol):
     notes: dict[str, Any]
     # A finished event has written this key, and no cut has it yet.
     is_settled: Callable[[Any], bool]
+    # Of which time, in ms, changes are: where nobody says it, of that of their commit.
+    stamps: dict[Any, int]
 
     @property
     def is_at_event(self) -> bool: ...

@@ -7,6 +7,7 @@ from typing import Any
 
 from .errors import AppError
 from .streams import Stream
+from .table_joins.sides import stamp
 from .tables import Table
 from .topics import Topic
 
@@ -32,10 +33,12 @@ def feeder_of(table: Table[Any, Any]) -> Callable[[Stream[Any]], Awaitable[None]
         async for key, value in stream.items():
             if key is None:
                 continue
-            if value is None:
-                table.pop(key, None)
-            else:
+            if value is not None:
                 table[key] = value
+            elif table.pop(key, None) is None:
+                continue
+            if table.is_stamped:
+                stamp(table, key)
 
     async def feed_versions(stream: Stream[Any]) -> None:
         async for key, value in stream.items():

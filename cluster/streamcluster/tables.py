@@ -22,6 +22,7 @@ from .errors import AppError
 from .faust_names import TABLE, names_what_is_missing
 from .indexes import Index
 from .live_shards import LiveShard, LocalShards, ReadableShard, WholeShard
+from .table_joins.declaring import Joining
 from .times import Closing
 from .topics import Topic
 from .windows.declaring import Windowing
@@ -35,7 +36,7 @@ SIMPLE_KEYS = frozenset({str, int, bytes})
 
 
 @names_what_is_missing(TABLE, "table")
-class Table(Windowing, MutableMapping[K, V]):
+class Table(Windowing, Joining, MutableMapping[K, V]):
     """Made by `app.Table(...)`; the parameters are described there."""
 
     def __init__(

@@ -106,6 +106,10 @@ class Topic:
         """It has this name, as is known when the app is started."""
         self.names = (name,)
 
+    def keyed_as(self, other: Topic) -> None:
+        """Its keys are written as those of the other one: what is called before the app is started."""
+        self.key_type, self.key_serializer, self.keeps_keys = other.key_type, other.key_serializer, other.keeps_keys
+
     def covers(self, name: str) -> bool:
         """Whether this declares the topic of that name."""
         return name in self.names if self.pattern is None else re.fullmatch(self.pattern, name) is not None

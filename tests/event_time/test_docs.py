@@ -1,4 +1,4 @@
-"""The program of docs/windows.md does what the page says."""
+"""The programs of docs/windows.md and docs/joins.md do what the pages say."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 from streamcluster.testing import Driver
 
-PAGE = Path(__file__).parents[2] / "docs" / "windows.md"
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = DOCS / "windows.md"
 
 
 def test_the_program_of_the_page() -> None:
@@ -24,3 +25,15 @@ def test_the_program_of_the_page() -> None:
         assert [one.timestamp for one in driver.output("late-views")] == [20]
         driver.advance(6)
         assert [one.value for one in driver.output("updates")] == [[60, 3]]
+
+
+def test_the_program_of_the_page_about_joins() -> None:
+    """Accounts with their owners, as both change."""
+    [found] = re.findall(r"<!-- joins -->\n```python\n(.*?)```", (DOCS / "joins.md").read_text(), re.DOTALL)
+    program: dict[str, Any] = {"__name__": "joins"}
+    exec(found, program)
+    with Driver(program["app"]) as driver:
+        driver.send("accounts", key="a", value=program["Account"](name="Ann", owner_id="o"))
+        driver.send("owners", key="o", value=program["Owner"](city="Rome"))
+        driver.send("owners", key="o", value=None)
+        assert [one.value for one in driver.output("told")] == [["Ann", None], ["Ann", "Rome"], ["Ann", None]]

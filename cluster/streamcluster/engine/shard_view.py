@@ -31,6 +31,7 @@ class ShardView:
         "is_settled",
         "notes",
         "objects",
+        "stamps",
         "time",
         "touched",
         "values",
@@ -58,6 +59,8 @@ class ShardView:
         self.is_settled: Callable[[Any], bool] = lambda key: key in shard.dirty
         # What writes to it of its own when events are finished.
         self.before_settle: Callable[[], None] | None = None
+        # Of which time, in ms, changes are where somebody has said it: the changelog has that, and not the commit's.
+        self.stamps: dict[Any, int] = {}
         shard.views.append(self)
 
     # What a table calls
@@ -299,6 +302,9 @@ class ShardView:
             else:
                 shard.touched.update(self.touched)
             self.touched = {}
+        if self.stamps:
+            shard.stamps.update(self.stamps)
+            self.stamps.clear()
 
     def has_written(self) -> bool:
         """The events that are not settled have changed something, or somebody has changed what they were handed."""
@@ -313,3 +319,4 @@ class ShardView:
         self.notes = {}
         self.dirty = {}
         self.touched = {}
+        self.stamps.clear()

@@ -52,6 +52,7 @@ class CachedShard:
         "_check",
         "_failed",
         "_row_bytes_max",
+        "_stamped",
         "absent",
         "baseline",
         "coder",
@@ -64,7 +65,9 @@ class CachedShard:
         "name",
         "objects",
         "ranges",
+        "sealed_stamps",
         "staged",
+        "stamps",
         "store",
         "touched",
         "values",
@@ -110,6 +113,10 @@ class CachedShard:
         # What finished events wrote since the cut, and which objects they were handed.
         self.dirty: dict[Any, Any] = {}
         self.touched: dict[Any, int | None] = {}
+        # The times of changes, where somebody has said them: by key, and by row key of what is staged, and sealed.
+        self.stamps: dict[Any, int] = {}
+        self._stamped: dict[bytes, int] = {}
+        self.sealed_stamps: dict[bytes, int] = {}
         self.staged: Changes = {}
         self.inflight: Changes = {}
         self.ranges = Ranges(self, indexes)
@@ -379,11 +386,15 @@ class CachedShard:
             if self.dated:
                 size += HELD_BYTES * len(sample)
             self.memory.came(size * len(changes) // len(sample), len(changes))
+        if self.stamps:
+            self._stamped |= {self.coder.key_bytes(key): time for key, time in self.stamps.items()}
+            self.stamps = {}
 
     def seal(self) -> Changes:
         """What is staged is in the commit that starts now."""
         assert not self.inflight, "one commit at a time"
         self.inflight, self.staged = self.staged, {}
+        self.sealed_stamps, self._stamped = self._stamped, {}
         return self.inflight
 
     def committed(self) -> None:
@@ -399,6 +410,7 @@ class CachedShard:
         self.dirty = {}
         self.touched = {}
         self.staged = {}
+        self.stamps, self._stamped = {}, {}
         for view in self.views:
             view.forget()
 

@@ -219,6 +219,8 @@ class RunningTask:
         for name, shard in self.shards.items():
             if changes := shard.seal():
                 commit.changes[name] = changes
+                if shard.sealed_stamps:
+                    commit.stamps[name] = shard.sealed_stamps
 
     def committed(self, commit: TaskCommit) -> None:
         """`commit` is in Kafka and in the store."""

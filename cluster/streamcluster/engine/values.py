@@ -36,7 +36,8 @@ class TaskCommit:
     """One task's part of a commit.
 
     offsets: next offset to read and metadata, for the partitions that moved; outputs: topic -> records in order;
-    changes: table -> key -> value, where None deletes; time: None when nothing in the task is timed.
+    changes: table -> key -> value, where None deletes; time: None when nothing in the task is timed. stamps: table ->
+    key -> of which time the change is, in ms, where it is not of the commit's.
     """
 
     task: TaskId
@@ -44,6 +45,7 @@ class TaskCommit:
     outputs: dict[str, OutputColumns]
     changes: dict[str, Changes]
     time: TimeCommit | None = None
+    stamps: dict[str, dict[bytes, int]] = field(default_factory=dict)
 
     def is_empty(self) -> bool:
         """Nothing moved, nothing was sent and nothing was written."""

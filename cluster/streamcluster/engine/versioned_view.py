@@ -79,6 +79,7 @@ class VersionedView:
         "is_settled",
         "notes",
         "objects",
+        "stamps",
         "time",
         "values",
     )
@@ -103,6 +104,7 @@ class VersionedView:
         self.deleted: set[Any] = set()
         self.dirty: dict[Any, Any] = {}
         self.notes: dict[str, Any] = {}
+        self.stamps = view.stamps
         versions.before_settle = self._finish
 
     @property
@@ -223,6 +225,7 @@ class VersionedView:
         self._put(data, at, None if value is DELETED else self._coder.encode_of(key, value))
         if at < newest:
             return
+        self.stamps[key] = at
         event.handed.pop(key, None)
         if value is DELETED:
             self._view.discard(key)

@@ -13,7 +13,7 @@ from ..codecs.record_options import RecordOptions
 from ..codecs.typed import is_pydantic, is_record
 from ..faust_names import MODELS, missing
 from .record import Record
-from .references import field_getter, field_name, field_owner
+from .references import field_getter, field_name, field_owner, field_type
 
 __all__ = [
     "Record",
@@ -22,6 +22,7 @@ __all__ = [
     "field_getter",
     "field_name",
     "field_owner",
+    "field_type",
     "is_pydantic",
     "is_record",
 ]

@@ -5,6 +5,7 @@ msgspec keeps fields in slots, so a reference is the slot's descriptor; nothing 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from operator import attrgetter
 from types import MemberDescriptorType
@@ -25,6 +26,13 @@ def field_getter(ref: object) -> Callable[[Any], Any] | None:
     """The function from a record to that field's value; None: `ref` is no reference to a field."""
     name = field_name(ref)
     return None if name is None else attrgetter(name)
+
+
+def field_type(ref: object) -> Any:
+    """What the field is declared as; None: `ref` is no reference to a field."""
+    if not isinstance(ref, MemberDescriptorType):
+        return None
+    return inspect.get_annotations(ref.__objclass__, eval_str=True).get(str(field_name(ref)))
 
 
 def field_owner(ref: object) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from ..batch import Batch
 from ..dates import Dated, records_of
 from ..engine.outbox import Outputs, merge
-from ..engine.values import Commit, Committed
+from ..engine.values import Commit, Committed, TaskCommit
 from ..ids import TP, TaskId
 from ..output import output_of
 from ..stores import StoreFailed, TaskStore
@@ -139,7 +139,7 @@ class SimulatedWrites:
         for one in (commit.outputs, *(cut.outputs for cut in commit.tasks)):
             merge(outputs, {topic: columns.part(0, len(columns)) for topic, columns in one.items()})
         self._send(outputs)
-        ends = {cut.task: self._send_changes(cut.task, cut.changes) for cut in commit.tasks}
+        ends = {cut.task: self._send_changes(cut) for cut in commit.tasks}
         failed: dict[TaskId, StoreFailed] = {}
         for cut in commit.tasks:
             self.committed.update(cut.offsets)
@@ -157,10 +157,11 @@ class SimulatedWrites:
             for record in columns.records():
                 self._logs.add(topic, record, self._now())
 
-    def _send_changes(self, task: TaskId, changes: Mapping[str, Mapping[bytes, bytes | None]]) -> dict[str, int]:
+    def _send_changes(self, cut: TaskCommit) -> dict[str, int]:
         ends: dict[str, int] = {}
-        for table, rows in changes.items():
-            for key, value, _, at, _ in records_of(rows, self._dated.get(table)).records():
-                record = output_of(key, value, partition=task.partition, timestamp=at)
+        for table, rows in cut.changes.items():
+            columns = records_of(rows, self._dated.get(table), stamps=cut.stamps.get(table))
+            for key, value, _, at, _ in columns.records():
+                record = output_of(key, value, partition=cut.task.partition, timestamp=at)
                 ends[table] = self._logs.add(self._changelogs[table], record, self._now()).offset + 1
         return ends

@@ -19,7 +19,7 @@ from . import TopicSpec
 from .units import ForwardUnit
 
 # Records come here with the timestamps that they have: of any time, also ahead of the broker's clock.
-_ANY_TIME = {"message.timestamp.type": "CreateTime", "message.timestamp.after.max.ms": str(2**63 - 1)}
+ANY_TIME = {"message.timestamp.type": "CreateTime", "message.timestamp.after.max.ms": str(2**63 - 1)}
 
 
 def compile_chain(
@@ -88,10 +88,11 @@ def stream_join_of(app: App, name: str, roads: list[Road]) -> Table[Any, Any] | 
             raise AppError(
                 f"{name!r} joins {road.topic.describe()}: give one topic with one name; `&` combines several."
             )
-        if _keys(app, road.topic) != _keys(app, first):
+        keys, others = keys_of(app, first), keys_of(app, road.topic)
+        if keys != others:
             raise AppError(
-                f"{name!r} joins {first.describe()}, whose keys are {_keys(app, first)}, with {road.topic.describe()}, "
-                f"whose keys are {_keys(app, road.topic)}: no key is ever the same. Give both the same key_type= and "
+                f"{name!r} joins {first.describe()}, whose keys are {keys}, with {road.topic.describe()}, "
+                f"whose keys are {others}: no key is ever the same. Give both the same key_type= and "
                 "key_serializer=, or say on= or group_by."
             )
     return buffer_table(f"{name}-join", sides[0][1].span)
@@ -127,7 +128,7 @@ def span_of_join(roads: list[Road]) -> Arriving:
     return next(operator.span for road in roads for operator in road.operators if isinstance(operator, Side))
 
 
-def _keys(app: App, topic: Topic) -> str:
+def keys_of(app: App, topic: Topic) -> str:
     """How keys of the topic are written. Text and bytes are the same."""
     serializer = "json" if topic.keeps_keys else topic.key_serializer or app.conf.key_serializer
     kind = getattr(topic.key_type, "__name__", str(topic.key_type))
@@ -207,7 +208,7 @@ def _repartition_spec(name: str, sources: list[Topic], destination: Topic, group
         create=True,
         replicas=destination.replicas,
         like=() if partitions else tuple(dict.fromkeys(name for source in sources for name in source.names[:1])),
-        config={"cleanup.policy": "delete", "retention.ms": "-1", **_ANY_TIME, **destination.topic_config()},
+        config={"cleanup.policy": "delete", "retention.ms": "-1", **ANY_TIME, **destination.topic_config()},
         used_by=(name,),
         purge=group_by.through is None,
     )

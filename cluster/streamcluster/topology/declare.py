@@ -39,6 +39,7 @@ from .chains import (
     tables_joined,
 )
 from .limits import DEAD_LETTER_BYTES_MAX, limits_of
+from .table_joins import declare_joins, name_topics
 from .timed import check_windows, tables_beside, timed_by, with_time_tables, with_travelling_time
 from .units import AgentUnit, CloseUnit, Due, ForwardUnit, Plan, SharedStream, Unit
 
@@ -62,6 +63,7 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
     for table in app.tables.values():
         for changes in table.changes_read:
             changes.is_named(_changelog_name(app, table))
+    name_topics(app)
     for agent in app.agents.values():
         stream = await _probe(agent)
         policy = policy_of(agent.on_error, app.conf)
@@ -70,7 +72,7 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
         reads = tuple(road.topic for road in roads)
         inputs = tuple(dict.fromkeys(reads))
         timed = timed_by(app.tables[name] for name in _tables_used(app, agent.fun))
-        unit = AgentUnit(agent.name, inputs, policy, agent, agent.concurrency, timed=timed, roads=reads)
+        unit = AgentUnit(agent.name, inputs, policy, agent, agent.concurrency, agent.keeps, reads, timed)
         seen = seen_tables_of(agent.name, roads)
         if (rows := stream_join_of(app, agent.name, roads)) is not None:
             span = span_of_join(roads)
@@ -83,6 +85,7 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
             unit = replace(unit, tables=(*unit.tables, *seen), timed=(*unit.timed, *timed_by(seen)))
         units += [*forwards, unit]
         specs.append(_agent_spec(app, agent, inputs, tables_joined(app, agent.name, roads)))
+    declare_joins(app, units, specs, repartitions)
     check_windows(app.tables.values())
     beside = tables_beside(app.tables.values(), units)
     for table in [*app.tables.values(), *beside, *(table for unit in units for table in unit.tables)]:
@@ -333,7 +336,7 @@ def _changelog_name(app: App, table: Table[Any, Any]) -> str:
 
 def _changelog_spec(table: Table[Any, Any], spec: TableSpec) -> TopicSpec:
     config = {"cleanup.policy": "compact"}
-    if table.dated is not None:
+    if table.dated is not None or table.is_stamped:
         config["message.timestamp.type"] = "CreateTime"
     config |= {k: str(v) for k, v in table.extra_topic_configs.items()}
     return TopicSpec(

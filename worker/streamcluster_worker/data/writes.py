@@ -91,7 +91,7 @@ class KafkaWrites:
             offsets.update({tp: (at.next_offset, at.metadata) for tp, at in cut.offsets.items()})
             for table, changes in cut.changes.items():
                 tp = TP(self._changelogs[table], cut.task.partition)
-                changelogs[tp] = records_of(changes, self._dated.get(table), latest)
+                changelogs[tp] = records_of(changes, self._dated.get(table), latest, cut.stamps.get(table))
         landed = self._clients.committer.commit(outputs, changelogs, offsets)
         self._committed.update({tp: offset for tp, (offset, _) in offsets.items()})
         failed: dict[TaskId, StoreFailed] = {}

@@ -1,0 +1,148 @@
+"""Makes a join of tables: the table that comes of it, the agents that write it, and the topics between these."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..agents import Agent
+from ..codecs.table_coding import make_table_coder
+from ..errors import AppError
+from ..models import field_getter, field_type
+from ..operators import Merge
+from ..settings import Settings
+from ..streams import Source, Stream
+from ..tables import Table, bytes_table
+from ..topics import Topic
+from .equal import EqualJoin, joining
+from .foreign import ForeignKey, LeftOfForeign, RightOfForeign, left_of, right_of
+from .sides import Result, Side
+
+LEFT, RIGHT = b"l", b"r"
+# Of these, a key of one is never the same as a key of another.
+SIMPLE = (str, bytes, int)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JoinedTables:
+    """A join as it is declared. asks, answers: of a foreign key, what the sides send each other; else None."""
+
+    table: Table[Any, Any]
+    left: Table[Any, Any]
+    right: Table[Any, Any]
+    agents: tuple[Agent, ...]
+    asks: Topic | None = None
+    answers: Topic | None = None
+
+
+def join_tables(
+    left: Table[Any, Any], right: object, how: str, on: Any, name: str | None, conf: Callable[[], Settings]
+) -> JoinedTables:
+    """Declare it. how: as the default name says it. conf: the settings, when the app runs.
+
+    Raises:
+        AppError: the two cannot be joined like that.
+    """
+    what = f"table {left.name!r}: {how.replace('-', '_')}"
+    if not isinstance(right, Table) or right.owner is not left.owner:
+        raise AppError(f"{what}({right!r}): give a table of the same app, without windows.")
+    for table in (left, right):
+        if table.key_coding is not None:
+            raise AppError(f"{what}: table {table.name!r} has windows: let an agent write what is to be joined.")
+    if on is None and left is right:
+        raise AppError(f"{what}: by equal keys each row of a table meets itself: say on=, what of a row is the key.")
+    _check_keys(what, left, right, on)
+    result = _result(name or f"{left.name}-{how}-{right.name}", left, right, what)
+    rows = Result(result, keeps_left=how != "join", keeps_right=how == "outer-join")
+    if on is None:
+        return _by_equal_keys(left, right, rows)
+    return _by_foreign_key(left, right, rows, ForeignKey(_key_of(what, on), lambda: _key_coder(right, conf())))
+
+
+def _by_equal_keys(left: Table[Any, Any], right: Table[Any, Any], rows: Result) -> JoinedTables:
+    result = rows.table
+    kept = bytes_table(f"{result.name}-sides", help=f"the rows of {left.name} and {right.name}, as read")
+    sides = Side(left, left.changes(), LEFT), Side(right, right.changes(), RIGHT)
+    body = joining(EqualJoin(*sides, kept, rows), result)
+    agent = _agent(f"{result.name}-join", body, (sides[0].changes, sides[1].changes), kept)
+    return JoinedTables(result, left, right, (agent,))
+
+
+def _by_foreign_key(left: Table[Any, Any], right: Table[Any, Any], rows: Result, foreign: ForeignKey) -> JoinedTables:
+    result = rows.table
+    asks, answers = Topic((), value_serializer="raw"), Topic((), key_serializer="raw", value_serializer="raw")
+    mine = bytes_table(f"{result.name}-left-rows", help=f"the rows of {left.name}, as read, and which keys they name")
+    theirs = bytes_table(f"{result.name}-right-rows", help=f"the rows of {right.name}, as read, and who names them")
+    sides = Side(left, left.changes(), LEFT), Side(right, right.changes(), RIGHT)
+    of_left = left_of(LeftOfForeign(*sides, foreign, mine, asks, rows), answers, result)
+    of_right = right_of(RightOfForeign(sides[1], theirs, answers), asks)
+    agents = (
+        _agent(f"{result.name}-left", of_left, (sides[0].changes, answers), mine),
+        _agent(f"{result.name}-right", of_right, (sides[1].changes, asks), theirs),
+    )
+    return JoinedTables(result, left, right, agents, asks, answers)
+
+
+def _agent(name: str, body: Any, topics: tuple[Topic, Topic], kept: Table[Any, Any]) -> Agent:
+    first, second = (Source(topic.describe(), (topic,)) for topic in topics)
+    stream = Stream[Any](first, (Merge((Stream[Any](second),)),))
+    return Agent(name, body, topics[0], stream, help="joins tables", keeps=(kept,))
+
+
+def _result(name: str, left: Table[Any, Any], right: Table[Any, Any], what: str) -> Table[Any, Any]:
+    """The table that comes of it: of pairs, under the keys of the left one."""
+    types = [Any if table.value_type is None else table.value_type | None for table in (left, right)]
+    result = Table[Any, Any](
+        name,
+        key_type=left.key_type,
+        key_serializer=left.key_serializer,
+        value_type=tuple[types[0], types[1]],  # type: ignore[valid-type]
+        help=f"{left.name} and {right.name}, joined",
+    )
+    for table in (left, right, result):
+        table.be_stamped()
+    return result
+
+
+def _check_keys(what: str, left: Table[Any, Any], right: Table[Any, Any], on: Any) -> None:
+    """Refuse what is never the same, and what has not the same bytes."""
+    mine, theirs = (left.key_type if on is None else _without_none(field_type(on))), right.key_type
+    if mine in SIMPLE and theirs in SIMPLE and mine is not theirs:
+        source = f"keys of {left.name!r}" if on is None else f"{on.__name__!r} of {left.name!r}"
+        raise AppError(
+            f"{what}: {source} are {mine.__name__}, and keys of {right.name!r} are {theirs.__name__}: no key is ever "
+            "the same. Give both the same type."
+        )
+    if on is None and _written(left) != _written(right):
+        raise AppError(
+            f"{what}: keys of table {left.name!r} are written as {_written(left)}, those of {right.name!r} as "
+            f"{_written(right)}: give both the same key_type= and key_serializer=."
+        )
+
+
+def _without_none(kind: Any) -> Any:
+    """`str` of `str | None`."""
+    kinds = [one for one in typing.get_args(kind) if one is not type(None)]
+    return kinds[0] if len(kinds) == 1 and len(typing.get_args(kind)) > 1 else kind
+
+
+def _written(table: Table[Any, Any]) -> str:
+    """How keys of the table are written in its changelog."""
+    kind = "JSON" if table.key_type in (None, str, int) else getattr(table.key_type, "__name__", str(table.key_type))
+    return kind if table.key_serializer is None else f"{kind}, {table.key_serializer}"
+
+
+def _key_of(what: str, on: Any) -> Callable[[Any], Any]:
+    getter = field_getter(on)
+    if getter is not None:
+        return getter
+    if not callable(on):
+        raise AppError(f"{what}(on={on!r}): give a field of the record (Account.owner_id) or a function of the value.")
+    found: Callable[[Any], Any] = on
+    return found
+
+
+def _key_coder(table: Table[Any, Any], conf: Settings) -> Any:
+    return make_table_coder(table.key_type, table.key_serializer, is_key=True, **conf.codec_bounds)
