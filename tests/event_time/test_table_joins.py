@@ -242,3 +242,51 @@ def test_nobody_writes_the_right_table() -> None:
     accounts.join(app.Table("owners", key_type=str), on=Account.owner_id)
     with pytest.raises(AppError, match="'accounts' with 'owners', which no agent is seen to write"):
         Driver(app)
+
+
+def test_topics_without_types_have_bytes_as_keys() -> None:
+    """So text never meets them: refused where that is declared, else by the event."""
+
+    def app(on: Any) -> App:
+        found = App("shop")
+        accounts = found.Table("accounts", source=found.topic("accounts", key_type=str, value_type=Account))
+        owners = found.Table("owners", source=found.topic("owners"))
+        accounts.left_join(owners, name="enriched", **({} if on is None else {"on": on}))
+        return found
+
+    for on in (None, Account.owner_id):
+        with pytest.raises(AppError, match="with 'owners', whose keys are bytes: no key is ever the same"):
+            Driver(app(on))
+    with Driver(app(lambda account: account.owner_id)) as driver:
+        driver.send("accounts", key="a", value=Account("n", "o"))
+        [letter] = driver.dead_letters()
+        assert b"on= gives a str, and keys of the other table are bytes" in letter.headers["dead-letter-error"]
+    with Driver(app(lambda account: account.owner_id.encode())) as driver:
+        driver.send("owners", key=b"o", value={"city": "Rome"})
+        driver.send("accounts", key="a", value=Account("n", "o"))
+        assert driver.table("enriched") == {"a": (Account("n", "o"), {"city": "Rome"})}
+
+
+def test_odd_rows_come_out_as_they_are() -> None:
+    """Keys that are tuples and numbers, sets, and rows that are changed in place."""
+    app = App("odd")
+    marks = app.topic("marks", key_type=int, value_type=str)
+    tags: Any = app.Table("tags", key_type=tuple, default=set)
+    sizes: Any = app.Table("sizes", key_type=tuple, default=float)
+    tags.outer_join(sizes, name="both")
+
+    @app.agent(marks)
+    async def mark(stream: Any) -> None:
+        async for number, text in stream.items():
+            tags["of", number].add(text)
+            sizes["of", number % 2] += 0.5
+
+    with Driver(app, partitions=1) as driver:
+        for number, text in enumerate("abca"):
+            driver.send("marks", key=number % 3, value=text)
+        assert driver.table("both") == {
+            ("of", 0): ({"a"}, 1.5),
+            ("of", 1): ({"b"}, 0.5),
+            ("of", 2): ({"c"}, None),
+        }
+        assert not driver.dead_letters()

@@ -27,12 +27,16 @@ SIMPLE = (str, bytes, int)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JoinedTables:
-    """A join as it is declared. asks, answers: of a foreign key, what the sides send each other; else None."""
+    """A join as it is declared.
+
+    foreign, asks, answers: of a foreign key: what it is, and what the sides send each other; else None.
+    """
 
     table: Table[Any, Any]
     left: Table[Any, Any]
     right: Table[Any, Any]
     agents: tuple[Agent, ...]
+    foreign: ForeignKey | None = None
     asks: Topic | None = None
     answers: Topic | None = None
 
@@ -58,7 +62,8 @@ def join_tables(
     rows = Result(result, keeps_left=how != "join", keeps_right=how == "outer-join")
     if on is None:
         return _by_equal_keys(left, right, rows)
-    return _by_foreign_key(left, right, rows, ForeignKey(_key_of(what, on), lambda: _key_coder(right, conf())))
+    foreign = ForeignKey(_key_of(what, on), lambda: _key_coder(right, conf()), _without_none(field_type(on)))
+    return _by_foreign_key(left, right, rows, foreign)
 
 
 def _by_equal_keys(left: Table[Any, Any], right: Table[Any, Any], rows: Result) -> JoinedTables:
@@ -82,7 +87,7 @@ def _by_foreign_key(left: Table[Any, Any], right: Table[Any, Any], rows: Result,
         _agent(f"{result.name}-left", of_left, (sides[0].changes, answers), mine),
         _agent(f"{result.name}-right", of_right, (sides[1].changes, asks), theirs),
     )
-    return JoinedTables(result, left, right, agents, asks, answers)
+    return JoinedTables(result, left, right, agents, foreign, asks, answers)
 
 
 def _agent(name: str, body: Any, topics: tuple[Topic, Topic], kept: Table[Any, Any]) -> Agent:

@@ -66,12 +66,19 @@ class LeftRow(NamedTuple):
 class ForeignKey:
     """What a row of the left table names. key_coder: makes the coder of the right table's keys, once codecs are known.
 
-    of: from a value to the key, maybe later; None of it: it names none.
+    of: from a value to the key, maybe later; None of it: it names none. kind: of what type it is declared to be.
     """
 
     of: Callable[[Any], Any]
     key_coder: Callable[[], Pair]
+    kind: Any = None
+    # Keys of the right table are of this type, though it does not say so.
+    only: type | None = field(default=None, init=False)
     _coder: Pair | None = field(default=None, init=False)
+
+    def must_be(self, kind: type) -> None:
+        """No other key is ever that of a row."""
+        self.only = kind
 
     @property
     def coder(self) -> Pair:
@@ -85,6 +92,11 @@ class ForeignKey:
         found = self.of(value)
         if inspect.isawaitable(found):
             found = await found
+        if self.only is not None and found is not None and type(found) is not self.only:
+            raise TypeError(
+                f"on= gives a {type(found).__name__}, and keys of the other table are {self.only.__name__}: give the "
+                "topic that feeds it key_type=."
+            )
         return None if found is None else self.coder[0](found)
 
 

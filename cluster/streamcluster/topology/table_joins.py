@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ..app import App
 from ..errors import AppError
-from ..table_joins.building import JoinedTables
+from ..table_joins.building import SIMPLE, JoinedTables
 from ..tables import Table
 from ..topics import Topic
 from . import AgentSpec, TopicSpec
@@ -40,6 +41,7 @@ def declare_joins(
     }
     for join in app.table_joins:
         left, right = (_placed_by(app, feeding, table, set()) for table in (join.left, join.right))
+        _check_kinds(app, join, left, right)
         if join.asks is None or join.answers is None:
             _check_both(join, left, right)
             continue
@@ -74,6 +76,29 @@ def _placed_by(
             elif topic.changelog is None:
                 found.setdefault(keys_of(app, topic), topic)
     return found
+
+
+def _check_kinds(app: App, join: JoinedTables, left: dict[str, Topic], right: dict[str, Topic]) -> None:
+    """Refuse keys that are never the same, as far as declarations show."""
+    theirs = _kind(app, join.right, right)
+    mine = _kind(app, join.left, left) if join.foreign is None else join.foreign.kind
+    if mine in SIMPLE and theirs in SIMPLE and mine is not theirs:
+        whose = "whose keys are" if join.foreign is None else "where on= gives"
+        raise AppError(
+            f"table {join.table.name!r} joins {join.left.name!r}, {whose} {mine.__name__}, with "
+            f"{join.right.name!r}, whose keys are {theirs.__name__}: no key is ever the same. "
+            "Topics without key_type= have bytes as keys: give both tables, and what feeds them, the same one."
+        )
+    if join.foreign is not None and theirs is bytes:
+        join.foreign.must_be(bytes)
+
+
+def _kind(app: App, table: Table[object, object], placed: dict[str, Topic]) -> Any:
+    """Of what type its keys are; None: of any."""
+    if table.key_type is not None:
+        return table.key_type
+    raw = [topic for topic in placed.values() if topic.key_type is None and keys_of(app, topic) == "raw"]
+    return bytes if raw and len(raw) == len(placed) else None
 
 
 def _check_both(join: JoinedTables, left: dict[str, Topic], right: dict[str, Topic]) -> None:
