@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 from .checks import check_count
 from .errors import AppError
-from .models import field_getter, field_name, field_owner
+from .models import field_getter, field_name, field_owner, field_type
 from .operators import GroupBy
 from .topics import Topic, topic_of
 
@@ -19,8 +18,7 @@ def grouping(key: Any, name: str | None, topic: Topic | None, partitions: int | 
     getter = field_getter(key)
     if getter is not None:
         label = name or f"{field_owner(key)}.{field_name(key)}"
-        owner = key.__objclass__ if hasattr(key, "__objclass__") else None
-        key_type = inspect.get_annotations(owner, eval_str=True).get(str(field_name(key))) if owner else None
+        key_type = field_type(key)
         key_type = key_type if key_type in (str, bytes, int) else None
         return GroupBy(label, getter, key_type, partitions, topic, is_field=True)
     if not callable(key):
