@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamcluster import App, Stream
-from streamcluster.codecs.ordered_keys import key_range, ordered_key, place_of, split_ordered, time_range
+from streamcluster.codecs.ordered_keys import key_range, ordered_key, split_ordered, time_range
 from streamcluster.ids import TaskId
 from streamcluster.indexes import Index
 from streamcluster.stores import MemoryStore, TaskStore
 from streamcluster.testing import Driver
+from streamcluster.times import place_of
 from streamcluster_worker.state.memory import Memory
 from streamcluster_worker.state.rocks import RocksStore
 

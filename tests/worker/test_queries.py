@@ -18,6 +18,7 @@ from streamcluster.engine.event_time.time_row import ROW_KEY, TimeRow, encode_ro
 from streamcluster.ids import TaskId
 from streamcluster.protocol.messages import ReadTable, Rows, ToCoordinator
 from streamcluster.stores import MemoryStore, TaskStore
+from streamcluster.times import place_of
 from streamcluster.topology import ResolvedTable, ResolvedTopic, Topology
 from streamcluster.topology.declare import freeze
 from streamcluster.topology.units import Plan
@@ -346,7 +347,8 @@ def test_windows_are_read_as_keys_and_spans(make_stores: Make) -> None:
     app = App("shop")
     app.Table("seen", key_type=str, default=int).tumbling(60)
     stores = make_stores()
-    stores[TASKS[1]].write({"seen": {b'["a",[0.0,60.0]]': b"3"}}, {})
+    # The row has the date of its latest event before it.
+    stores[TASKS[1]].write({"seen": {b'["a",[0.0,60.0]]': place_of(59_000) + b"3"}}, {})
 
     async def use() -> None:
         plan, _ = await freeze(app)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import struct
 
+from ..times import place_of
+
 # Behind the key. What follows a zero byte in the key itself is greater, so a key comes before those that begin with it.
 _END = b"\0\0"
 _ZERO = b"\0\xff"
@@ -29,11 +31,6 @@ def key_range(key: bytes) -> tuple[bytes, bytes]:
     """All rows of `key`: start and end of a scan."""
     escaped = key.replace(b"\0", _ZERO)
     return escaped + _END, escaped + _BEHIND_END
-
-
-def place_of(time_ms: int) -> bytes:
-    """A time as 8 bytes in its order: for a place in an index, and for bounds of ranges."""
-    return (time_ms + _TIME_OFFSET).to_bytes(_NUMBER_BYTES, "big")
 
 
 def time_range(key: bytes, first_ms: int, last_ms: int) -> tuple[bytes, bytes]:
