@@ -35,6 +35,7 @@ class Index:
     place: where a row is, by its key and value as the changelog has them; None: it is not in the index. It answers for
         all bytes that a changelog may hold, and always the same for the same row.
     by_key: it looks at the key only and is given no value, so that no write has to read what the row was before.
+    places: the same of many rows at once, of an index that looks at the key only: for one with very many rows.
     version: raised when `place` has changed: stores build the index anew.
     """
 
@@ -42,6 +43,7 @@ class Index:
     width: int
     place: Callable[[bytes, bytes], bytes | None]
     by_key: bool = False
+    places: Callable[[Sequence[bytes]], Sequence[bytes | None]] | None = None
     version: int = 1
 
     def __post_init__(self) -> None:
@@ -66,14 +68,16 @@ class Index:
 
         before: what the rows were; not looked at, and may be empty, when the index is `by_key`.
         """
-        found: dict[bytes, bytes | None] = {}
         if self.by_key:
-            where = self.place
-            for key, value in rows.items():
-                if (place := where(key, b"")) is not None:
-                    assert len(place) == self.width
-                    found[place + key] = None if value is None else b""
-            return found
+            keys = [*rows]
+            places = [self.place(key, b"") for key in keys] if self.places is None else self.places(keys)
+            assert {*map(len, filter(None, places))} <= {self.width}
+            return {
+                place + key: None if value is None else b""
+                for place, (key, value) in zip(places, rows.items(), strict=True)
+                if place is not None
+            }
+        found: dict[bytes, bytes | None] = {}
         for (key, value), old in zip(rows.items(), before, strict=True):
             was, now = self.entry(key, old), self.entry(key, value)
             if was != now:

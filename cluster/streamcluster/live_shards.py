@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
+from .batch import Column
 from .current import Cursor
 from .ids import TP
 
@@ -87,6 +88,10 @@ class LiveShard(Protocol):
 
     def discard_all(self, keys: Sequence[Any]) -> None:
         """`discard` for each of them."""
+        ...
+
+    def read_keys(self, rows: Column[bytes]) -> tuple[Sequence[Any], Sequence[Any]]:
+        """The keys of rows, and as the other methods take them. Raises UndecodableRow."""
         ...
 
     def identity(self, key: Any) -> Any:

@@ -6,7 +6,7 @@ once per coroutine (and per run for streams that see several partitions). It doe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from datetime import datetime
@@ -27,6 +27,7 @@ from .times import Closing
 from .topics import Topic
 from .windows.declaring import Windowing
 
+DecodeMany = Callable[[Iterable[bytes]], list[Any]]
 K = TypeVar("K")
 V = TypeVar("V")
 # Values of these types cannot be changed in place, so a read of them needs no second look at the commit.
@@ -100,6 +101,8 @@ class Table(Windowing, Joining, MutableMapping[K, V]):
         self.lapsed: Callable[[Mapping[Any, Any], int], list[Any]] | None = None
         # What makes the coders of its rows' keys of those of `key_type`; None: they are the same.
         self.key_coding: Callable[[Pair], Pair] | None = None
+        # And what decodes many of them at once.
+        self.key_decoding: Callable[[Pair], DecodeMany] | None = None
         # What agents read its changes as.
         self.changes_read: list[Topic] = []
         self.shard_var: ContextVar[LiveShard] = ContextVar(f"streamcluster_table_{name}")
@@ -139,11 +142,14 @@ class Table(Windowing, Joining, MutableMapping[K, V]):
         self.indexes += tuple(indexes)
         self.closings += closings
 
-    def code_keys(self, coding: Callable[[Pair], Pair]) -> None:
-        """Have keys of rows that are made of a key and something else. coding: makes their coders of the key's."""
+    def code_keys(self, coding: Callable[[Pair], Pair], decoding_many: Callable[[Pair], DecodeMany]) -> None:
+        """Have keys of rows that are made of a key and something else.
+
+        coding: makes their coders of the key's; decoding_many: what decodes many at once.
+        """
         if self.key_coding is not None:
             raise AppError(f"table {self.name!r} has windows already.")
-        self.key_coding = coding
+        self.key_coding, self.key_decoding = coding, decoding_many
 
     def changes(self, every: Seconds | None = None, *, coding: Callable[[Pair], Pair] | None = None) -> Topic:
         """What agents write to the table, for an agent: `@app.agent(table.changes())`. A deletion is the value None.

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from collections import deque
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from itertools import repeat
+from types import CoroutineType
+from typing import Any, cast
 
+from ..batch import Column
 from ..current import Run
 from ..errors import UndecodableRow
 from ..live_shards import LiveShard
@@ -22,20 +28,40 @@ async def close(unit: CloseUnit, intake: RunIntake, view: LiveShard) -> None:
         if not run.values and deletes:
             # Its handler has failed for good.
             _discard(view, run)
-        decode, iterator = run.decode_key, cursor.iterator
+        iterator = cursor.iterator
+        keys, identities = _read(run, view)
         if handler is None:
-            # At once: nothing can come in between. In step with the iterator: what cannot be decoded is the event then.
-            keys = [view.identity(decode(data)) for data, _ in zip(run.records().keys, iterator, strict=False)]
-            if deletes:
-                view.discard_all(keys)
-            continue
-        for data, value in zip(run.records().keys, iterator, strict=False):
-            key = decode(data)
-            result = handler(key, value)
-            if result is not None and inspect.isawaitable(result):
+            if deletes and identities:
+                # At once: nothing can come in between.
+                deque(iterator, maxlen=0)
+                view.discard_all(identities)
+                continue
+            # In step with the iterator: what cannot be decoded is the event then.
+            handler = _pass
+        for key, identity, data, value in zip(keys, identities or repeat(None), _rows(run), iterator, strict=False):
+            row = run.decode_key(data) if identities is None else key
+            result = handler(row, value)
+            if result is not None and (type(result) is CoroutineType or inspect.isawaitable(result)):
                 await result
             if deletes:
-                view.discard(view.identity(key))
+                view.discard(view.identity(row) if identities is None else identity)
+
+
+def _pass(_key: Any, _value: Any) -> None:
+    pass
+
+
+def _rows(run: Run) -> Column[bytes]:
+    """The row keys of a run."""
+    return cast(Column[bytes], run.batch.keys[run.start : run.start + len(run.values)])
+
+
+def _read(run: Run, view: LiveShard) -> tuple[Iterable[Any], Sequence[Any] | None]:
+    """The keys of a run, and as its view takes them; None: one of them cannot be decoded."""
+    try:
+        return view.read_keys(_rows(run))
+    except UndecodableRow:
+        return repeat(None), None
 
 
 def _discard(view: LiveShard, run: Run) -> None:

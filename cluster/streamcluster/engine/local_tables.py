@@ -40,12 +40,13 @@ def make_shards(
     for table in plan.tables:
         if table.name in here:
             key = make_table_coder(table.key_type, table.key_serializer, is_key=True, **settings.codec_bounds)
+            decode_keys = None if table.key_decoding is None else table.key_decoding(key)
             if table.key_coding is not None:
                 key = table.key_coding(key)
             value = make_table_coder(
                 table.value_type, table.value_serializer, migrate=table.migrate, **settings.codec_bounds
             )
-            coder = RowCoder(table.name, key, value, migrates=table.migrate is not None)
+            coder = RowCoder(table.name, key, value, migrates=table.migrate is not None, decode_keys=decode_keys)
             changelog = here[table.name]
             limits = limits_of(settings, changelogs[changelog])
             check = partial(limits.check_size, changelog)

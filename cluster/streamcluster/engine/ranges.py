@@ -141,15 +141,19 @@ class Ranges:
 
     def first_entries(
         self, name: str, start: bytes | None, rows_max: int, *, is_store_enough: bool
-    ) -> list[tuple[bytes, bytes]]:
+    ) -> tuple[list[tuple[bytes, bytes]], bool]:
         """The first (place, key) of an index from `start` on, also of rows whose deletion is not committed.
 
         is_store_enough: rows that are not committed are further back, so no order of them is needed.
+
+        Returns:
+            They, and whether the store has them and what they hold, but for what was deleted or changed since.
         """
         shard = self._shard
         if is_store_enough and self._indexes[name].by_key:
-            return list(shard.read_store(shard.store.scan_index, name, start, rows_max=rows_max))
-        return [(place, key) for place, key, _ in islice(self.entries(name, start, None, rows_max=rows_max), rows_max)]
+            return list(shard.read_store(shard.store.scan_index, name, start, rows_max=rows_max)), True
+        rows = islice(self.entries(name, start, None, rows_max=rows_max), rows_max)
+        return [(place, key) for place, key, _ in rows], False
 
     # What is not committed
 

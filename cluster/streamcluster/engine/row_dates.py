@@ -11,20 +11,25 @@ from typing import Any, Protocol
 
 from ..times import NO_TIME, place_of
 from .cache_budget import ShardMemory
-from .rows import DELETED, Changes, RowCoder
+from .rows import DELETED, Changes, RowCoder, is_coded
 
 
-def encoded(coder: RowCoder, dirty: Mapping[Any, Any], dates: Mapping[Any, int]) -> Changes:
-    """What was written, as rows. Raises anything."""
-    key_bytes, encode = coder.key_bytes, coder.encode
+def encoded(
+    coder: RowCoder, dirty: Mapping[Any, Any], dates: Mapping[Any, int], row_keys: Mapping[Any, bytes]
+) -> Changes:
+    """What was written, as rows. row_keys: the bytes of keys, as far as they are known. Raises anything."""
+    encode_key, encode = coder.encode_key, coder.encode
     changes: Changes = {}
     for key, pair in dirty.items():
+        data = row_keys.get(key)
+        if data is None:
+            data = key[1] if type(key) is tuple and is_coded(key) else encode_key(key)
         if pair is DELETED:
-            changes[key_bytes(key)] = None
+            changes[data] = None
         else:
             value, at = pair
             before = dates.get(key, at)
-            changes[key_bytes(key)] = place_of(at if at > before else before) + encode(value)
+            changes[data] = place_of(at if at > before else before) + encode(value)
     return changes
 
 

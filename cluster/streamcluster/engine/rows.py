@@ -7,7 +7,8 @@ others by their bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 from ..codecs.coding import explain
@@ -16,6 +17,7 @@ from ..tables import SIMPLE_KEYS
 
 Encode = Callable[[Any], bytes]
 Decode = Callable[[bytes], Any]
+_TUPLES = frozenset({tuple})
 # A key as memory has it: one of a simple type, or a tuple of such; else (None, its bytes).
 Identity = Any
 # Row key -> row; None: it is deleted.
@@ -36,10 +38,14 @@ def is_coded(identity: Identity) -> bool:
 
 
 class RowCoder:
-    """The coders of one table. migrates: rows may be read as something that was not written like that."""
+    """The coders of one table.
+
+    migrates: rows may be read as something that was not written like that. decode_keys: many at once; None: one by one.
+    """
 
     __slots__ = (
         "_decode_key",
+        "_decode_keys",
         "_last_identity",
         "_last_key",
         "decode_value",
@@ -50,11 +56,18 @@ class RowCoder:
     )
 
     def __init__(
-        self, name: str, key: tuple[Encode, Decode], value: tuple[Encode, Decode], *, migrates: bool = False
+        self,
+        name: str,
+        key: tuple[Encode, Decode],
+        value: tuple[Encode, Decode],
+        *,
+        migrates: bool = False,
+        decode_keys: Callable[[Iterable[bytes]], list[Any]] | None = None,
     ) -> None:
         self.name = name
         # Functions of the coders themselves: a commit calls them for each entry. They raise anything.
         self.encode_key, self._decode_key = key
+        self._decode_keys = decode_keys
         self.encode, self.decode_value = value
         self.migrates = migrates
         # `table[key] += 1` asks twice for the same object. No key is this list.
@@ -81,6 +94,13 @@ class RowCoder:
         self._last_key, self._last_identity = key, identity
         return identity
 
+    def identities(self, keys: Sequence[Any]) -> Sequence[Any]:
+        """`identity` of each."""
+        # Of windows all are tuples of simple types, and stay what they are.
+        if {*map(type, keys)} <= _TUPLES and SIMPLE_KEYS.issuperset(map(type, chain.from_iterable(keys))):
+            return keys
+        return list(map(self.identity, keys))
+
     def key_bytes(self, identity: Identity) -> bytes:
         """The row's key. Raises UnencodableEntry: it would not come back as it is."""
         if is_coded(identity):
@@ -104,6 +124,13 @@ class RowCoder:
             return self._decode_key(data)
         except Exception as error:
             raise UndecodableRow(self.name, f"of {len(data)} bytes", explain(error, data)) from error
+
+    def decode_keys(self, rows: Iterable[bytes]) -> list[Any]:
+        """The keys of many rows. Raises UndecodableRow."""
+        try:
+            return list(map(self.decode_key, rows)) if self._decode_keys is None else self._decode_keys(rows)
+        except Exception:  # noqa: BLE001 (codecs are user code; the one that it is will be told by itself)
+            return list(map(self.decode_key, rows))
 
     # Values
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from ..batch import Column
 from ..dates import date_of, undated
 from ..tables import IMMUTABLE
 from ..times import NO_TIME, time_of
@@ -22,6 +23,7 @@ class ShardView:
 
     __slots__ = (
         "_lent",
+        "_memory",
         "_shard",
         "absent",
         "before_settle",
@@ -45,6 +47,7 @@ class ShardView:
         self.time = time
         # A key as the methods below take it.
         self.identity = shard.coder.identity
+        self._memory = shard.memory
         self.values = shard.values
         self.objects = shard.objects
         self.absent = shard.absent
@@ -94,6 +97,13 @@ class ShardView:
                 memory.newest = memory.lacks_upto = time_of(found[0][0]) if found else NO_TIME
             memory.newest = max(memory.newest, place)
         return place > memory.lacks_upto and not (key in self.values or key in self.objects or key in memory.old)
+
+    def is_new_in_order(self, place: int) -> bool:
+        """As `is_new`, of a key that is not in `values`: False where that is not to be known at once."""
+        memory = self._memory
+        if self.objects or self.deleted:
+            return False
+        return memory.lacks_upto < place <= memory.newest and not memory.old
 
     def stored(self, key: Any) -> Any:
         """The value of `key`; KeyError when there is none. A default that nobody changed does not count."""
@@ -166,9 +176,23 @@ class ShardView:
         self.deleted.update(keys)
         self.dirty.update(dict.fromkeys(keys, DELETED))
 
+    def read_keys(self, rows: Column[bytes]) -> tuple[Sequence[Any], Sequence[Any]]:
+        """The keys of rows, and as the other methods take them. Raises UndecodableRow.
+
+        The next cut need not encode those again that are deleted.
+        """
+        shard = self._shard
+        keys = shard.coder.decode_keys(rows)
+        identities = shard.coder.identities(keys)
+        shard.row_keys.update(zip(identities, rows, strict=True))
+        return keys, identities
+
     def discard(self, key: Any) -> None:
         """Remove `key`, without a look whether it is there."""
-        self._shard.memory.forget(key)
+        self.values.pop(key, None)
+        memory = self._memory
+        if memory.old or memory.baseline or memory.dates or self.objects:
+            memory.forget(key)
         if self._lent:
             self._lent.pop(key, None)
         self.deleted.add(key)

@@ -65,6 +65,7 @@ class CachedShard:
         "name",
         "objects",
         "ranges",
+        "row_keys",
         "sealed_stamps",
         "staged",
         "stamps",
@@ -110,6 +111,8 @@ class CachedShard:
         self.lent: dict[Any, bytes | None] = {}
         # Keys deleted since the cut.
         self.deleted: set[Any] = set()
+        # The bytes of keys of rows that came due since the cut.
+        self.row_keys: dict[Any, bytes] = {}
         # What finished events wrote since the cut, and which objects they were handed.
         self.dirty: dict[Any, Any] = {}
         self.touched: dict[Any, int | None] = {}
@@ -341,7 +344,7 @@ class CachedShard:
         encode_key, encode = self.coder.encode_key, self.coder.encode
         dates = self.memory.dates
         changes: Changes = (
-            row_dates.encoded(self.coder, dirty, dates)
+            row_dates.encoded(self.coder, dirty, dates, self.row_keys)
             if self.dated
             else {
                 (key[1] if type(key) is tuple and is_coded(key) else encode_key(key)): (
@@ -379,6 +382,7 @@ class CachedShard:
         self.dirty = {}
         self.touched = {}
         self.deleted.clear()
+        self.row_keys.clear()
         if changes:
             self.staged = {**self.staged, **changes} if self.staged else changes
             sample = list(islice(changes.items(), 100))
@@ -407,6 +411,7 @@ class CachedShard:
         self.memory.clear()
         self.lent.clear()
         self.deleted.clear()
+        self.row_keys.clear()
         self.dirty = {}
         self.touched = {}
         self.staged = {}

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..as_of import NoVersion
+from ..batch import Column
 from ..current import Cursor, Run, cursor_var
 from ..errors import AppError, UnencodableEntry
 from ..live_shards import LiveShard
@@ -280,6 +281,10 @@ class VersionedView:
         """`discard` for each of them."""
         for key in keys:
             self.discard(key)
+
+    def read_keys(self, rows: Column[bytes]) -> tuple[Sequence[Any], Sequence[Any]]:
+        """As of a ShardView."""
+        return self._view.read_keys(rows)
 
     def expire(self, data: bytes) -> None:
         """A table that keeps versions has no ttl=."""

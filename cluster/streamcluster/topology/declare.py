@@ -206,7 +206,15 @@ def _agent_spec(app: App, agent: Agent, reads: tuple[Topic, ...], joined: tuple[
 
 
 def _close_unit(app: App, table: Table[Any, Any], closing: Closing) -> CloseUnit:
-    due = Due(table, closing.index, closing.delay_ms, closing.is_inclusive, closing.purpose)
+    due = Due(
+        table,
+        closing.index,
+        closing.delay_ms,
+        closing.is_inclusive,
+        closing.purpose,
+        is_by_keys=closing.handler is None,
+        is_final=True,
+    )
     used = _tables_used(app, closing.handler) if closing.handler is not None else ()
     timed = timed_by(app.tables[name] for name in used if name != table.name)
     return CloseUnit(due.label, due, policy_of(None, app.conf), closing.handler, closing.deletes, timed)

@@ -32,6 +32,10 @@ class Due:
     is_inclusive: bool = True
     # Of several with the same index: what they are for.
     purpose: str = ""
+    # Nobody needs what the rows hold: each comes with its key in the place of that.
+    is_by_keys: bool = False
+    # Rows that are due are written by nobody any more, so that what the store has is what they hold.
+    is_final: bool = False
 
     @property
     def label(self) -> str:

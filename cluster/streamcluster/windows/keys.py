@@ -5,6 +5,7 @@ In memory they are (key, start, end) in milliseconds: flat, so that the engine t
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +18,8 @@ BY_END = "end"
 _BETWEEN = b",["
 # What is behind the keys of one key's rows, in the order of bytes.
 _BEHIND = b",\\"
+# No row ends in this.
+_NO_TAIL = b"\0"
 # Windows that are written at a time, of all keys.
 _TAILS = 4096
 
@@ -40,6 +43,25 @@ def windowed(pair: Pair) -> Pair:
         return decode_key(data[1:at]), start, end
 
     return encode, decode
+
+
+def decoding_many(pair: Pair) -> Callable[[Iterable[bytes]], list[tuple[Any, int, int]]]:
+    """What decodes many of them: rows that come due are mostly of one window, and so end in the same bytes."""
+    _, decode_key = pair
+
+    def decode(rows: Iterable[bytes]) -> list[tuple[Any, int, int]]:
+        found: list[tuple[Any, int, int]] = []
+        add = found.append
+        tail, start, end, length = _NO_TAIL, 0, 0, 0
+        for row in rows:
+            if not row.endswith(tail):
+                tail = row[row.rindex(_BETWEEN) :]
+                start, end = _span(tail)
+                length = -len(tail)
+            add((decode_key(row[1:length]), start, end))
+        return found
+
+    return decode
 
 
 @lru_cache(_TAILS)
@@ -82,6 +104,25 @@ def shown(pair: Pair) -> Pair:
     return encode_shown, decode_shown
 
 
+def _places(row_keys: Sequence[bytes]) -> Sequence[bytes | None]:
+    try:
+        return _places_in(row_keys)
+    except (ValueError, OverflowError):
+        return [_place(row_key, b"") for row_key in row_keys]
+
+
+def _places_in(row_keys: Sequence[bytes]) -> list[bytes]:
+    found: list[bytes] = []
+    add = found.append
+    tail, place = _NO_TAIL, b""
+    for row_key in row_keys:
+        if not row_key.endswith(tail):
+            tail = row_key[row_key.rindex(_BETWEEN) :]
+            place = _place_of(tail)
+        add(place)
+    return found
+
+
 def _place(row_key: bytes, _value: bytes) -> bytes | None:
     try:
         return _place_of(row_key[row_key.rindex(_BETWEEN) :])
@@ -106,4 +147,4 @@ def deleted_before(row_key: bytes) -> int:
     return deleted_at(row_key) - 1
 
 
-END_INDEX = Index(BY_END, PLACE_BYTES, _place, by_key=True)
+END_INDEX = Index(BY_END, PLACE_BYTES, _place, by_key=True, places=_places)

@@ -18,6 +18,8 @@ class Time(Protocol):
     """The event time of the table's operator."""
 
     finished: int
+    # Of places from this one on `expect` need not be told.
+    told: int
 
     def now(self, cursor: Cursor) -> int:
         """At the event in hand, in ms; at least `finished`."""
@@ -59,6 +61,10 @@ class Shard(Protocol):
 
         Asked before each write of a row that is not in `values`.
         """
+        ...
+
+    def is_new_in_order(self, place: int) -> bool:
+        """As `is_new`, of a key that is not in `values`: False where that is not to be known at once."""
         ...
 
     def stored(self, key: Any) -> Any:
@@ -104,7 +110,7 @@ class KeepingTable(Protocol):
         """Have it called when a shard has been restored."""
         ...
 
-    def code_keys(self, coding: Callable[[Any], Any]) -> None:
+    def code_keys(self, coding: Callable[[Any], Any], decoding_many: Callable[[Any], Any]) -> None:
         """Make the coders of its rows' keys of those of `key_type`; AppError when that was said before."""
         ...
 

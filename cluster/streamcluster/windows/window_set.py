@@ -50,26 +50,37 @@ class LastPlace:
     """The window of the event before, for windows of which an event is in one: the next is mostly in that, too.
 
     run: of that event, with the times and watermarks of its batch; None: nothing of this is known. until: when the
-    window is over. latest: no event that has written is later.
+    window is over. latest: no event that has written is later. shard, time: of the coroutine that has the run. nothing:
+    the value of a new window, of tables whose default is plain, else no value.
     """
 
-    __slots__ = ("latest", "marks", "run", "span", "times", "until")
+    __slots__ = ("end", "latest", "marks", "nothing", "run", "shard", "span", "start", "time", "times", "until")
+    shard: Shard
+    time: Time
 
     def __init__(self) -> None:
         self.run: Run | None = None
         self.times: list[int] = []
         self.marks: list[int] = []
         self.span: Span = (0, 0)
-        self.until = 0
-        self.latest = 0
+        self.start = self.end = self.until = self.latest = 0
+        self.nothing: Any = _NOTHING
 
-    def set(self, cursor: Cursor, span: Span, until: int) -> None:
+    def set(self, cursor: Cursor, shard: Shard, span: Span, until: int, default: Callable[[], Any] | None) -> None:
         """An event of the run in hand was in this window, by the time of its record."""
         run = cursor.run
         self.run = None
-        if run is not None and run.batch.watermarks is not None and not cursor.kept.handed_out:
+        if (
+            run is not None
+            and run.batch.watermarks is not None
+            and not cursor.kept.handed_out
+            and shard.time is not None
+        ):
             self.run, self.times, self.marks = run, cursor.timestamps(run.batch), run.batch.watermarks
+            self.shard, self.time = shard, shard.time
             self.span, self.until = span, until
+            self.start, self.end = span
+            self.nothing = default() if isinstance(default, type) and default in _PLAIN else _NOTHING
 
 
 def _in_place(fun: Callable[[Any, Any], Any]) -> Callable[[WindowSet, Any], WindowSet]:
@@ -79,24 +90,30 @@ def _in_place(fun: Callable[[Any, Any], Any]) -> Callable[[WindowSet, Any], Wind
         # In this frame, for plain values: the window is that of the event before, and cannot be over.
         if cursor is not None and (run := cursor.run) is not None and run is place.run and not cursor.kept.handed_out:
             index = run.start + len(run.values) - cursor.iterator.__length_hint__() - 1
-            start, end = place.span
+            start, end, until = place.start, place.end, place.until
             if (
                 start <= (at := place.times[index]) < end
-                and place.marks[index] < place.until
+                and place.marks[index] < until
+                and place.time.finished < until
                 and (type(key) is str or type(key) is int)
-                and (shard := of.table.shard_var.get(None)) is not None
-                and shard.time.finished < place.until
             ):
+                shard = place.shard
                 identity = key, start, end
-                value = shard.values.get(identity, _NOTHING)
+                values = shard.values
+                value = values.get(identity, _NOTHING)
                 if value is _NOTHING:
-                    self._written = place.span, self._change(shard, identity, end, at, fun, other)
-                    return self
+                    if place.nothing is _NOTHING or not shard.is_new_in_order(end):
+                        self._written = place.span, self._change(shard, identity, end, at, fun, other)
+                        return self
+                    # The window's first event, and no row can have its key.
+                    if end < place.time.told:
+                        place.time.expect(end)
+                    value = place.nothing
                 value = fun(value, other)
                 if type(value) in _PLAIN and shard.is_at_event:
                     if at >= place.latest:
                         place.latest = at
-                        shard.values[identity] = value
+                        values[identity] = value
                         shard.dirty[identity] = value, at
                     else:
                         shard.write_at(identity, value, at)
@@ -168,7 +185,7 @@ class WindowSet:
         if not written:
             of.late(at, spans[-1], now)
         elif of.is_single:
-            of.place.set(cursor, spans[0], spans[0][1] + of.grace)
+            of.place.set(cursor, shard, spans[0], spans[0][1] + of.grace, of.table.default)
         self._written = written
 
     def _change(

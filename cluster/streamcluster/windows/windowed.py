@@ -7,7 +7,7 @@ import operator
 import time
 from collections.abc import Callable, Iterator
 from copy import copy
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Any
 
 from ..checks import Seconds, check_callable
@@ -18,13 +18,15 @@ from ..faust_names import WINDOWED, names_what_is_missing
 from ..models import field_getter
 from ..times import Closing
 from ..topics import Topic
-from .keys import BY_END, END_INDEX, deleted_at, deleted_before, in_windows, windowed
+from .keys import BY_END, END_INDEX, decoding_many, deleted_at, deleted_before, in_windows, windowed
 from .kinds import Hopping, Kind, Session, Span, Window, definition_of, window_of
 from .late import LateEvents
 from .ports import KeepingTable, Shard
 from .views import WindowedView, items_of, keys_of, values_of
 from .window_set import LastPlace, WindowSet
 
+# Windows that close at a time, of all keys.
+_WINDOWS = 4096
 # How two sessions become one, for the types of `default=` that have one way of it.
 _MERGES: dict[Any, Callable[[Any, Any], Any]] = {
     **dict.fromkeys((int, float, str, list), operator.add),
@@ -83,7 +85,7 @@ class WindowedTable:
         self.place = LastPlace()
         self._at: Callable[[Cursor], int] = _event_time
         self._handler: Callable[..., Any] | None = None
-        table.code_keys(windowed)
+        table.code_keys(windowed, decoding_many)
         table.go_by(
             table.name,
             [END_INDEX],
@@ -283,15 +285,21 @@ def _closing_call(table: str, fun: Callable[..., Any]) -> Callable[[Any, Any], A
         count = 3
     if count not in (2, 3):
         raise AppError(f"table {table!r}: on_close takes (key, window, value), or as in Faust (key, value).")
-    is_fausts = count == 2
 
     @wraps(fun)
     def closed(row: tuple[Any, int, int], value: Any) -> Any:
-        key, start, end = row
-        window = window_of((start, end))
-        return fun((key, window), value) if is_fausts else fun(key, window, value)
+        return fun(row[0], _window(row[1], row[2]), value)
 
-    return closed
+    @wraps(fun)
+    def closed_of_faust(row: tuple[Any, int, int], value: Any) -> Any:
+        return fun((row[0], _window(row[1], row[2])), value)
+
+    return closed_of_faust if count == 2 else closed
+
+
+@lru_cache(_WINDOWS)
+def _window(start: int, end: int) -> Window:
+    return window_of((start, end))
 
 
 def _event_time(cursor: Cursor) -> int:

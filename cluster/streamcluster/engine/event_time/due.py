@@ -109,42 +109,59 @@ class DueSource:
 
     def _page(self, bound: int) -> Batch:
         """What is due of the next rows. Empty: all of them were deleted, or none is due."""
-        entries: list[bytes] = []
-        marks: list[int] = []
-        keys: list[bytes] = []
-        values: list[bytes] = []
-        size = done = 0
         uncommitted = min([self._told, *(place for _, place in self._cut)])
         is_store_enough = uncommitted >= bound
         start = None if self._behind is None else self._behind + b"\0"
         # One more says when the next is due.
-        rows = self._shard.ranges.first_entries(self._due.index, start, PAGE_ROWS + 1, is_store_enough=is_store_enough)
+        rows, are_stored = self._shard.ranges.first_entries(
+            self._due.index, start, PAGE_ROWS + 1, is_store_enough=is_store_enough
+        )
         count = bisect_left(rows, (place_of(bound),), hi=min(len(rows), PAGE_ROWS))
-        while done < count and size < PAGE_BYTES:
-            some = rows[done : min(done + VALUES_ROWS, count)]
-            done += len(some)
-            for (place, key), value in zip(some, encoded_rows(self._shard, [key for _, key in some]), strict=True):
-                # None: it was deleted meanwhile.
-                if value is not None:
-                    entries.append(place + key)
-                    marks.append(self._time_of(place))
-                    keys.append(key)
-                    values.append(value)
-                    size += len(key) + len(value)
+        due, values, done = self._values(rows[:count], are_stored=are_stored)
         if done:
             self._behind = b"".join(rows[done - 1])
         next_place = time_of(rows[done][0]) if done < len(rows) else FOREVER
         self._earliest = min(uncommitted, next_place) if is_store_enough else next_place
-        times = marks
-        if self._shard.dated:
+        # What is written from now on may be before that.
+        self.operator.told = FOREVER
+        first = self.partition.next_offset
+        if due:
+            self._entries.append((first, [place + key for place, key in due]))
+        # Most are of a few places.
+        mark_at = {place: self._time_of(place) for place in {place for place, _ in due}}
+        times = marks = [mark_at[place] for place, _ in due]
+        if self._shard.dated and not self._due.is_by_keys:
             # What is made of a row is of its date; the row itself is none before its place.
             times, values = list(map(date_of, values)), list(map(undated, values))
-        first = self.partition.next_offset
-        if entries:
-            self._entries.append((first, entries))
-        batch = Batch(self.tp, range(first, first + len(keys)), times, keys, values)
+        batch = Batch(self.tp, range(first, first + len(due)), times, [key for _, key in due], values)
         batch.watermarks = marks
         return batch
+
+    def _values(
+        self, rows: list[tuple[bytes, bytes]], *, are_stored: bool
+    ) -> tuple[list[tuple[bytes, bytes]], list[bytes], int]:
+        """Those of these rows that there are, with what they hold, and how many were looked at until it was much."""
+        if self._due.is_by_keys:
+            return rows, [key for _, key in rows], len(rows)
+        due: list[tuple[bytes, bytes]] = []
+        values: list[bytes] = []
+        shard, size, done = self._shard, 0, 0
+        while done < len(rows) and size < PAGE_BYTES:
+            some = rows[done : done + VALUES_ROWS]
+            done += len(some)
+            keys = [key for _, key in some]
+            if are_stored and self._due.is_final:
+                found = shard.read_store(shard.store.multi_get, keys)
+            else:
+                found = encoded_rows(shard, keys)
+            if None in found:
+                # They were deleted meanwhile.
+                some = [row for row, value in zip(some, found, strict=True) if value is not None]
+                found = [value for value in found if value is not None]
+            due += some
+            values += found
+            size += sum(map(len, found)) + sum(map(len, keys))
+        return due, values, done
 
     def open_rows(self, rows_max: int) -> int:
         """How many committed rows are not closed, counted as far as that."""
@@ -180,7 +197,7 @@ class DueSource:
         """The cut of this number has what was told of, unless an event may still change what it was handed."""
         if self._told < FOREVER and not any(view.dirty or view.touched for view in self._shard.views):
             self._cut.append((number, self._told))
-            self._told = FOREVER
+            self._told = self.operator.told = FOREVER
 
     def committed(self, position: Committed, entry: bytes | None, number: int) -> None:
         """The cuts up to this number are committed, with the position, and the entry before it."""
@@ -196,6 +213,7 @@ class DueSource:
         self._entries.clear()
         self._cut.clear()
         self._earliest, self._told = NO_TIME, FOREVER
+        self.operator.told = FOREVER
 
 
 def encoded_rows(shard: CachedShard, rows: Sequence[bytes]) -> list[bytes | None]:

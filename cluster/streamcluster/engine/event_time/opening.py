@@ -147,7 +147,8 @@ def due_topic(due: Due, shard: CachedShard, settings: Settings) -> Topic:
     topic = Topic((due.label,))
     topic.compile(settings)
     topic.coders.decode_key = shard.coder.decode_key
-    topic.coders.decode_value = shard.coder.decode_value
+    # Of bytes `bytes` gives the same object.
+    topic.coders.decode_value = bytes if due.is_by_keys else shard.coder.decode_value
     return topic
 
 

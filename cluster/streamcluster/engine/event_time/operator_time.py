@@ -58,6 +58,7 @@ class OperatorTime:
         "late_committed",
         "late_total",
         "name",
+        "told",
     )
 
     def __init__(
@@ -83,6 +84,8 @@ class OperatorTime:
         self._floors: dict[TP, int] = {}
         # What is told of places of new rows.
         self._expecting: list[Callable[[int], None]] = []
+        # Of places from this one on nothing need be told, at the moment.
+        self.told = FOREVER
 
     def now(self, cursor: Cursor) -> int:
         """T at the event in hand."""
@@ -131,6 +134,8 @@ class OperatorTime:
 
     def expect(self, place: int) -> None:
         """A row was written that comes due when T reaches its place in the index, give or take what `Due` says."""
+        if place < self.told:
+            self.told = place
         for tell in self._expecting:
             tell(place)
 

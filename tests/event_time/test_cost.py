@@ -1,0 +1,121 @@
+"""What windows cost, counted: reads of the store and codec calls for each window, from its first event to its end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from streamcluster import App
+from streamcluster.codecs import Codec, register
+from streamcluster.ids import TaskId
+from streamcluster.indexes import Index
+from streamcluster.stores import MemoryShard, MemoryStore
+from streamcluster.testing import Driver
+from streamcluster.windows.keys import END_INDEX
+
+KEYS = 5_000
+EVENTS_PER_WINDOW = 4
+# Rows of a page are read and one more, a page for each 1,000; a look at the newest row, and some that find nothing.
+SCANS_MAX = KEYS // 1000 + 20
+
+
+def counting_codec(calls: Counter[str]) -> Codec:
+    """Text, and how often it was encoded and decoded."""
+
+    def dumps(text: Any) -> bytes:
+        calls["encoded"] += 1
+        return str(text).encode()
+
+    def loads(data: bytes) -> str:
+        calls["decoded"] += 1
+        return data.decode()
+
+    return Codec(dumps=dumps, loads=loads)
+
+
+class CountedShard:
+    """A shard in memory whose reads are counted."""
+
+    def __init__(self, calls: Counter[str], shard: MemoryShard) -> None:
+        self._calls = calls
+        self._shard = shard
+        self.scan = shard.scan
+
+    def get(self, key: bytes) -> bytes | None:
+        """One value."""
+        self._calls["got"] += 1
+        return self._shard.get(key)
+
+    def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Many."""
+        self._calls["got"] += len(keys)
+        return self._shard.multi_get(keys)
+
+    def scan_index(self, name: str, *bounds: bytes | None, **options: Any) -> list[tuple[bytes, bytes]]:
+        """A range of an index."""
+        self._calls["scans"] += 1
+        return self._shard.scan_index(name, *bounds, **options)
+
+
+class CountedStore:
+    """A store in memory: its reads of one table are counted."""
+
+    def __init__(self, calls: Counter[str], tables: list[str], indexes: dict[str, Sequence[Index]]) -> None:
+        store = MemoryStore(tables, indexes)
+        self.write, self.restore, self.forget, self.close = store.write, store.restore, store.forget, store.close
+        self.changelog_next_offset, self.reading = store.changelog_next_offset, store.reading
+        self._shards: dict[str, Any] = {table: store.shard(table) for table in tables}
+        self._shards["views"] = CountedShard(calls, store.shard("views"))
+
+    def shard(self, table: str) -> Any:
+        """The shard of `table`."""
+        return self._shards[table]
+
+
+@pytest.mark.parametrize("is_handled", [False, True], ids=["only deleted", "handled"])
+def test_a_window_costs_a_read_and_a_write(is_handled: bool) -> None:
+    """Its key is encoded once and decoded once, whatever the events; its row is read where a handler is given it."""
+    calls = Counter[str]()
+    register("counting", counting_codec(calls))
+    app = App("cost")
+    events = app.topic("events", key_type=str, value_type=int, partitions=1)
+    views = app.Table("views", key_serializer="counting", default=int).tumbling(10, grace=0)
+    closed: list[tuple[str, float, int]] = []
+
+    @app.agent(events)
+    async def count(stream: Any) -> None:
+        async for page, number in stream.items():
+            views[page] += number
+
+    if is_handled:
+
+        @views.on_close
+        def close(page: str, window: Any, number: int) -> None:
+            closed.append((page, window.start, number))
+
+    def make_store(_task: TaskId, tables: list[str]) -> Any:
+        return CountedStore(calls, tables, {"views": (END_INDEX,)})
+
+    with Driver(app, make_store=make_store) as driver:
+        for number in range(KEYS * EVENTS_PER_WINDOW):
+            record = {"key": b"page-%d" % (number % KEYS), "value": b"1", "timestamp": 1000 + number % 3}
+            driver.logs.append("events", record, 0.0)
+        driver.send("events", key="last", value=1, timestamp=2)
+        counted = +calls
+        driver.send("events", key="last", value=1, timestamp=100)
+        assert len(views) == 1
+    rows = KEYS + 1
+    assert counted["encoded"] == rows
+    assert counted["got"] == 0, "new rows are known to be new"
+    calls -= counted
+    # One more is the row of the last event, which is decoded to see that it comes back, and by `len`.
+    assert calls["encoded"] == 1
+    assert calls["decoded"] <= rows + 2
+    assert calls["got"] == (rows if is_handled else 0)
+    assert calls["scans"] <= SCANS_MAX
+    pages = [f"page-{at}" for at in range(KEYS)]
+    counts = [("last", 0.0, 1), *((page, 0.0, EVENTS_PER_WINDOW) for page in sorted(pages))]
+    assert closed == (counts if is_handled else [])
