@@ -138,8 +138,16 @@ def _place_of(tail: bytes) -> bytes:
 
 def deleted_at(row_key: bytes) -> int:
     """What time the deletion of a window is of: its end."""
-    place = _place(row_key, b"")
-    return NO_TIME if place is None else time_of(place)
+    try:
+        return _end_of(row_key[row_key.rindex(_BETWEEN) :])
+    except (ValueError, OverflowError):
+        # A changelog may hold anything.
+        return NO_TIME
+
+
+@lru_cache(_TAILS)
+def _end_of(tail: bytes) -> int:
+    return time_of(_place_of(tail))
 
 
 def deleted_before(row_key: bytes) -> int:
