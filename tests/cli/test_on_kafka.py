@@ -7,6 +7,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 
 from streamcluster.kafka.config import client_config
 from streamcluster.settings import Settings
@@ -48,6 +49,23 @@ def test_check_says_what_is_missing_then_shows_the_topology(run: Run, app_id: st
     assert {table["name"]: table["group"] for table in found["topology"]["tables"]} == {"totals": 3}
     assert text.startswith(f"{app_id} can start on {broker.url}: 3 tasks, exactly once.")
     assert partition_count(admin, f"{app_id}-totals-changelog", SECONDS) is None
+
+
+def test_check_samples_names_the_topic_of_another_partitioner(
+    run: Run, app_id: str, broker: SharedBroker, tmp_path: Path
+) -> None:
+    """As librdkafka's default puts keys, by librdkafka itself; and only with the option."""
+    topic = f"{app_id}-orders"
+    on_broker = ("-A", "shop:app", "--broker", broker.url)
+    config = client_config(Settings(id="x", broker=broker.url))
+    create_topic(reach(config, SECONDS), topic, 3, {}, SECONDS)
+    producer = Producer({**config, "partitioner": "consistent_random"})
+    for number in range(30):
+        producer.produce(topic, json.dumps({"user": "a", "amount": 1}), f"key-{number}")
+    assert producer.flush(SECONDS) == 0
+    found = json.loads(run("check", *on_broker, "--samples", "--json").stdout)["warnings"]
+    assert [text for text in found if topic in text and "all are where crc32 does" in text]
+    assert not [text for text in json.loads(run("check", *on_broker, "--json").stdout)["warnings"] if "crc32" in text]
 
 
 def test_send_waits_for_the_broker_and_prints_the_place(run: Run, app_id: str, broker: SharedBroker) -> None:

@@ -16,7 +16,6 @@ from ..app import App
 from ..batch import Batch, KafkaRecord
 from ..errors import CommitRefused
 from ..ids import TP, TaskId
-from ..live_shards import LiveShard
 from ..memory import Shares, shares_of
 from ..settings import Settings
 from ..stores import StoreFailed, TaskStore
@@ -43,12 +42,11 @@ from .outbox import Outbox
 from .partition import Reject, SourcePartition
 from .ports import Process
 from .recovery import Recovery
-from .shard_view import ShardView
 from .shared import SharedPart, make_shared, readers_of
 from .task import RunningTask
 from .transaction import Transaction
 from .values import Commit, Committed
-from .versioned_view import with_versions
+from .versioned_view import make_views
 
 
 class Engine:
@@ -216,21 +214,16 @@ class Engine:
             instance.set_shard(self._tables[table].shard_var, view)
         return instance
 
-    def _make_hand(self, running: RunningTask) -> tuple[Hand, dict[str, LiveShard]]:
+    def _make_hand(self, running: RunningTask) -> tuple[Hand, dict[str, Any]]:
         """What a new coroutine of this task sends and writes with: its hand, and what it sees of each table."""
-        times = {} if running.time is None else running.time.operators
-        views = {
-            table: ShardView(shard, times.get(self._tables[table].timed)) for table, shard in running.shards.items()
-        }
-        hand = Hand(self._make_outbox(behind=running.outbox), running.outbox, self.outbox, views.values())
-        return hand, with_versions(views, running.shards, self._tables)
+        views, seen = make_views(running.shards, self._tables, running.time)
+        return Hand(self._make_outbox(behind=running.outbox), running.outbox, self.outbox, views), seen
 
     def _add_shared(self, running: RunningTask, sources: list[str]) -> None:
         """What the streams of app.stream that read one of these topics do in this task."""
         for source in self._shared:
             if any(is_named(source.shared.topic, topic) for topic in sources):
-                hand, views = self._make_hand(running)
-                part = source.parts[running.id] = SharedPart(source, running.id, hand, views)
+                part = source.parts[running.id] = SharedPart(source, running.id, *self._make_hand(running))
                 running.coroutines.append(part)
 
     def _add_partitions(

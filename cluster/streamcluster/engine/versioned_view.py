@@ -25,6 +25,7 @@ from ..tables import IMMUTABLE, Table
 from ..times import NO_TIME
 from ..versions import newest_time, version_at, version_key, version_row, versions_name
 from .event_time.operator_time import OperatorTime
+from .event_time.task_time import TaskTime
 from .rows import DELETED
 from .shard_view import ShardView
 from .shards import CachedShard
@@ -328,16 +329,18 @@ class VersionedView:
             yield key, value
 
 
-def with_versions(
-    views: Mapping[str, ShardView], shards: Mapping[str, CachedShard], tables: Mapping[str, Table[Any, Any]]
-) -> dict[str, LiveShard]:
-    """The views of one coroutine, by table: those of tables with history= know their versions."""
-    found: dict[str, LiveShard] = {**views}
-    for name in views:
+def make_views(
+    shards: Mapping[str, CachedShard], tables: Mapping[str, Table[Any, Any]], time: TaskTime | None
+) -> tuple[list[ShardView], dict[str, LiveShard]]:
+    """The views of one coroutine, and what its tables see: those with history= know their versions."""
+    times = {} if time is None else time.operators
+    views = {name: ShardView(shard, times.get(tables[name].timed)) for name, shard in shards.items()}
+    seen: dict[str, LiveShard] = {**views}
+    for name, view in views.items():
         if (history := tables[name].history_ms) is not None:
             beside = versions_name(name)
-            found[name] = VersionedView(views[name], views[beside], history, (shards[name], shards[beside]))
-    return found
+            seen[name] = VersionedView(view, views[beside], history, (shards[name], shards[beside]))
+    return [*views.values()], seen
 
 
 def _place_of(cursor: Cursor) -> tuple[Run | None, int]:

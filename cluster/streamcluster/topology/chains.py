@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
+from datetime import date, datetime
 from typing import Any
+from uuid import UUID
 
 from ..app import App
 from ..deduplication import seen_table
@@ -135,12 +137,16 @@ def keys_of(app: App, topic: Topic) -> str:
     return "raw" if serializer == "raw" and topic.key_type in (None, str, bytes) else f"{kind} as {serializer}"
 
 
+# Keys of two of these types are never the same key.
+_APART = (str, bytes, int, float, bool, UUID, datetime, date)
+
+
 def _check_join(app: App, name: str, topic: Topic, table: Table[Any, Any]) -> None:
     if app.tables.get(table.name) is not table:
         raise AppError(f"{name!r} joins {topic.describe()} with table {table.name!r}, which this app has not declared.")
     is_raw = not topic.keeps_keys and (topic.key_serializer or app.conf.key_serializer) == "raw"
     keys = topic.key_type or (bytes if is_raw else None)
-    if keys in (str, bytes, int) and table.key_type in (str, bytes, int) and keys is not table.key_type:
+    if keys in _APART and table.key_type in _APART and keys is not table.key_type:
         raise AppError(
             f"{name!r} joins {topic.describe()}, whose keys are {keys.__name__}, with table {table.name!r}, whose keys "
             f"are {table.key_type.__name__}: no key is ever the same. Give both the same key_type=, or say on=."

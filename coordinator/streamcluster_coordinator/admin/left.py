@@ -41,7 +41,7 @@ def find_leftovers(settings: Settings, brokers: Brokers, topology: Topology, las
     read, tables = suspects(topology, there, last)
     if not read and not tables:
         return []
-    with contextlib.closing(_open(settings)) as consumer:
+    with contextlib.closing(open_reader(settings)) as consumer:
         waiting = _waiting(consumer, settings, {name: there[name] for name in sorted(read)})
         waiting |= _entries(consumer, {name: there[name] for name in sorted(tables)})
         counted = _count(consumer, waiting)
@@ -56,7 +56,8 @@ def find_leftovers(settings: Settings, brokers: Brokers, topology: Topology, las
     return found
 
 
-def _open(settings: Settings) -> Consumer:
+def open_reader(settings: Settings) -> Consumer:
+    """Reads what is committed, without a group, and says where a partition ends."""
     config = {
         **asker_config(settings),
         "enable.partition.eof": True,
@@ -75,7 +76,7 @@ def _waiting(consumer: Consumer, settings: Settings, topics: Mapping[str, int]) 
     # What was forwarded and never begun to be read is left over as well.
     asked = [tp for tp in tps if committed[tp].offset is not None or kind_of(tp.topic) == "repartition"]
     found: dict[TP, tuple[int, int]] = {}
-    for tp, (begin, end) in _ends(consumer, asked).items():
+    for tp, (begin, end) in ends_of(consumer, asked).items():
         is_ours = kind_of(tp.topic) == "repartition"
         if count := unread(committed[tp].offset, begin, end, is_ours=is_ours):
             found[tp] = (end - count, end)
@@ -85,10 +86,10 @@ def _waiting(consumer: Consumer, settings: Settings, topics: Mapping[str, int]) 
 def _entries(consumer: Consumer, changelogs: Mapping[str, int]) -> dict[TP, tuple[int, int]]:
     """Where changelogs have records: partition -> (begin, end)."""
     tps = [TP(topic, number) for topic, count in changelogs.items() for number in range(count)]
-    return {tp: (begin, end) for tp, (begin, end) in _ends(consumer, tps).items() if end > begin}
+    return {tp: (begin, end) for tp, (begin, end) in ends_of(consumer, tps).items() if end > begin}
 
 
-def _ends(consumer: Consumer, tps: Sequence[TP]) -> dict[TP, tuple[int, int]]:
+def ends_of(consumer: Consumer, tps: Sequence[TP]) -> dict[TP, tuple[int, int]]:
     """Begin and end of logs. One that is being deleted, or has no leader, is left out."""
     begins, ends = (_ask(consumer, tps, which) for which in (OFFSET_BEGINNING, OFFSET_END))
     return {tp: (begins[tp], ends[tp]) for tp in tps if tp in begins and tp in ends}

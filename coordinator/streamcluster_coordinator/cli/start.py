@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import signal
 
@@ -9,10 +10,14 @@ import click
 
 from streamcluster.config.security import loose_secrets
 from streamcluster.errors import ConfigurationError, ExitCode
+from streamcluster.topology import Topology
+from streamcluster.topology.declare import freeze
 
+from ..admin.samples import read_samples
 from ..checking import error_of
 from ..leftovers import refusal, texts
 from ..memory_words import memory_words
+from ..samples import texts_of
 from ..shell.notify import take_over_notifications
 from ..shell.presentation import make_presentation
 from ..start import check as check_app
@@ -68,14 +73,19 @@ def _end_now(_number: int, _frame: object) -> None:
 
 @click.command(short_help="Compare an app with the brokers; change nothing.")
 @targets_app
+@click.option(
+    "--samples", is_flag=True, help="Read a few records of each source: keys elsewhere, what does not decode."
+)
 @json_option
-def check(target: Target, as_json: bool) -> int:
+def check(target: Target, samples: bool, as_json: bool) -> int:
     """Load the app, compare it with what the brokers have, and show its topology. Changes nothing."""
     description, found, seen, left = check_app(target.reference, dict(target.overrides))
     app_id = description.settings.app_id
     warnings = [*loose_secrets(description.settings), *seen, *texts(left, app_id)]
     problems = found if isinstance(found, list) else []
     topology = None if isinstance(found, list) else found
+    if samples and topology is not None:
+        warnings += sampled(target, topology)
     if as_json:
         memory = memory_words(description.settings)
         answer = {"app": app_id, "problems": problems, "topology": topology, "warnings": warnings}
@@ -90,6 +100,14 @@ def check(target: Target, as_json: bool) -> int:
     if left:
         raise ConfigurationError(refusal(left, app_id))
     return 0
+
+
+def sampled(target: Target, topology: Topology) -> list[str]:
+    """What a few records say of the app's sources."""
+    # Its codecs are needed here: the app is imported by this process too.
+    app, settings = target.load()
+    plan, _ = asyncio.run(freeze(app))
+    return texts_of(read_samples(settings, topology), topology, plan.sources(), settings.producer_max_request_size)
 
 
 COMMANDS = (start, check)
