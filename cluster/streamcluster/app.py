@@ -305,6 +305,7 @@ class App:
             ttl: an entry is deleted so long after its last write, in seconds of event time (docs/event-time.md).
             window: TumblingWindow(60) or HoppingWindow(60, 10), as in Faust: the same as `.tumbling(60)`.
             on_window_close: called with each window that is over (docs/windows.md).
+            wall_clock: ttl= counts by the time of day instead.
             migrate: makes a value of a row that is none of the table's types any more (docs/values.md).
             help: a line for `streamcluster tables`.
         """

@@ -55,6 +55,7 @@ class Table(Windowing, Joining, MutableMapping[K, V]):
         on_recover: Callable[..., Any] | None = None,
         migrate: Callable[[Any], V] | None = None,
         ttl: Seconds | None = None,
+        wall_clock: bool = False,
         history: Seconds | None = None,
         source: Topic | None = None,
         on_window_close: Callable[..., Any] | None = None,
@@ -69,6 +70,7 @@ class Table(Windowing, Joining, MutableMapping[K, V]):
         if on_window_close is not None:
             check_callable(f"table {name!r}: on_window_close", on_window_close)
         check_count(f"table {name!r}: partitions", partitions)
+        _check_lifetimes(name, ttl, history, wall_clock=wall_clock)
         if isinstance(changelog_topic, str):
             check_topic_name(f"table {name!r}: changelog_topic", changelog_topic)
         self.name = name
@@ -109,6 +111,8 @@ class Table(Windowing, Joining, MutableMapping[K, V]):
         self.local: LocalShards | None = None
         # How long after its last write an entry is deleted; None: never.
         self.ttl_ms: int | None = None
+        # That is counted by the time of day, and not by event time.
+        self.wall_clock = wall_clock
         if ttl is not None:
             self.ttl_ms = round(seconds_of(f"table {name!r}: ttl", ttl) * 1000)
             self.go_by(name)
@@ -117,8 +121,6 @@ class Table(Windowing, Joining, MutableMapping[K, V]):
         if history is not None:
             self.history_ms = round(seconds_of(f"table {name!r}: history", history) * 1000)
             self.go_by(name)
-            if ttl is not None:
-                raise AppError(f"table {name!r}: history= and ttl= do not go together: delete entries in an agent.")
 
     def on_recover(self, fun: Callable[..., Any]) -> Callable[..., Any]:
         """Decorator: call `fun()` (sync or async) in a worker each time a shard of this table has been restored."""
@@ -389,6 +391,13 @@ class _Items:
     def __contains__(self, item: tuple[Any, Any]) -> bool:
         key, value = item
         return bool(self._table.get(key, _Items) == value)
+
+
+def _check_lifetimes(name: str, ttl: Seconds | None, history: Seconds | None, *, wall_clock: bool) -> None:
+    if wall_clock and ttl is None:
+        raise AppError(f"table {name!r}: wall_clock=True says what ttl= counts by: give ttl=.")
+    if ttl is not None and history is not None:
+        raise AppError(f"table {name!r}: history= and ttl= do not go together: delete entries in an agent.")
 
 
 def _type_of_default(default: Callable[[], Any] | None) -> Any:

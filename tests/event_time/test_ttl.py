@@ -237,6 +237,37 @@ def test_a_quiet_topic_lets_entries_go() -> None:
         assert driver.table("tokens") == {}
 
 
+@pytest.mark.parametrize("lose_stores", [False, True])
+def test_entries_expire_by_the_time_of_day(lose_stores: bool) -> None:
+    """Whatever the records' timestamps are, also when nothing comes, and behind a crash."""
+    app = App("expiring", max_ahead=None, close_idle_after=None)
+    events = app.topic("events", key_type=str, value_type=int, partitions=1)
+    kept = app.Table("kept", ttl=100, wall_clock=True)
+
+    @app.agent(events, name="keep")
+    async def keep(stream: Stream[int]) -> None:
+        async for key, value in stream.items():
+            kept[key] = value
+
+    with Driver(app, start_time=1_000_000) as driver:
+        for key, timestamp in (("old", 5), ("new", 1_000_000), ("future", 9_000_000)):
+            driver.send("events", key=key, value=1, timestamp=timestamp)
+        driver.advance(60)
+        driver.send("events", key="later", value=1, timestamp=7)
+        driver.crash(lose_stores=lose_stores)
+        driver.advance(39)
+        assert set(driver.table("kept")) == {"old", "new", "future", "later"}
+        driver.advance(2)
+        assert set(driver.table("kept")) == {"later"}
+        assert len(changelog(driver, "kept")) == len(changelog(driver, "kept-ttl")) == 1
+        driver.advance(60)
+        assert driver.table("kept") == {}
+        (time,) = driver.worker.engine.times.tasks.values()
+        assert time.said() == ("time of kept: that of the clock",)
+    with pytest.raises(AppError, match="give ttl="):
+        app.Table("none", wall_clock=True)
+
+
 def test_what_would_never_expire_is_refused() -> None:
     """At the start."""
     app = App("refused")

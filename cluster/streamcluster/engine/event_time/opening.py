@@ -46,13 +46,15 @@ def open_time(
     definitions = {table.name: table.definition for table in plan.tables}
     for name, row in rows.items():
         _refuse_change(name, {} if row is None else row.definition, definitions.get(name, {}))
+    by_wall = {table.name for table in plan.tables if table.wall_clock}
     plans = [
         OperatorPlan(
             name,
-            _inputs(plan, name, topics, task),
+            {} if name in by_wall else _inputs(plan, name, topics, task),
             rows[name],
             definitions.get(name, {}),
             _destination(plan, topology, name, task),
+            by_wall=name in by_wall,
         )
         for name in here
     ]

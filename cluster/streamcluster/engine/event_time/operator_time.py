@@ -50,6 +50,7 @@ class OperatorTime:
         "_add",
         "_expecting",
         "_floors",
+        "by_wall",
         "committed",
         "finished",
         "idle_after",
@@ -69,11 +70,17 @@ class OperatorTime:
         idle_after: int | None,
         committed: int = NO_TIME,
         late: int = 0,
+        *,
+        by_wall: bool = False,
     ) -> None:
-        """add: asked for a partition that nobody has said it reads, once an event of that asks for the time."""
+        """add: asked for a partition that nobody has said it reads, once an event of that asks for the time.
+
+        by_wall: it is the time of day, whatever its inputs have.
+        """
         self.name = name
         self.inputs = inputs
         self.idle_after = idle_after
+        self.by_wall = by_wall
         self.committed = self.finished = committed
         # Events that were late: ever, and as of the last commit.
         self.late_total = self.late_committed = late
@@ -118,6 +125,9 @@ class OperatorTime:
 
     def look(self, now: float, wall: int) -> None:
         """Events were finished, records came, or time passed. now: of the engine's clock; wall: of day."""
+        if self.by_wall:
+            self.finished = max(self.finished, wall)
+            return
         states = {tp: state() for tp, state in self.inputs.items()}
         marks = {tp: (state.mark.watermark, state.idle_since is not None) for tp, state in states.items()}
         self.finished = max(self.finished, time_of_inputs(self.finished, marks.values()))

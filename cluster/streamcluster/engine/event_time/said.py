@@ -26,6 +26,8 @@ Slowest = Callable[[TP], tuple[str, int] | None]
 
 def said_of(operator: OperatorTime, slowest: Slowest) -> str:
     """One line."""
+    if operator.by_wall:
+        return f"time of {operator.name}: that of the clock"
     states = {tp: state() for tp, state in operator.inputs.items()}
     time = "not known yet" if operator.finished == NO_TIME else text_of_time(operator.finished)
     return f"event time of {operator.name}: {time}; {_why(operator, states, slowest)}"

@@ -49,7 +49,7 @@ class OperatorPlan:
     """An operator in one task. inputs: partition -> the units that read it for the operator; row: what is committed.
 
     definition: of its table; destination: the repartition topic that its time goes to, with its partition count, and
-    as what the task is known there.
+    as what the task is known there; by_wall: see `OperatorTime`.
     """
 
     name: str
@@ -57,6 +57,7 @@ class OperatorPlan:
     row: TimeRow | None
     definition: dict[str, int | str]
     destination: tuple[str, int, str] | None = None
+    by_wall: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,7 @@ class TaskTime:
                 rules.idle_after if plan.destination is None else None,
                 NO_TIME if plan.row is None else plan.row.time,
                 0 if plan.row is None else plan.row.late,
+                by_wall=plan.by_wall,
             )
             if plan.destination is not None:
                 topic, partitions, producer = plan.destination
