@@ -22,8 +22,9 @@ from streamcluster.errors import StreamclusterError
 from streamcluster_coordinator.broker import pinned_versions
 from tests.ledger.broker_faults import SKIPPED, ends_skipped
 from tests.ledger.faults import BROKER_FAULTS, EVENT_AND_STORE_FAULTS, WORKER_AND_HOST_FAULTS
+from tests.ledger.options import Options, Result
 from tests.ledger.report import replay_command, text_of, times_of, write_json
-from tests.ledger.trial import Options, Result, run_trial
+from tests.ledger.trial import run_trial
 
 
 def options_of(arguments: list[str]) -> argparse.Namespace:
@@ -49,6 +50,9 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
         default=[],
         choices=[*WORKER_AND_HOST_FAULTS, *EVENT_AND_STORE_FAULTS, *BROKER_FAULTS],
         help="Only this fault.",
+    )
+    parser.add_argument(
+        "--scale", action="store_true", help="Without faults: one host, then all of them, then one again."
     )
     parser.add_argument(
         "--guarantee",
@@ -101,6 +105,7 @@ def main(arguments: list[str]) -> int:
             bootstrap=chosen.broker,
             kafka=chosen.kafka,
             guarantee=chosen.guarantee,
+            is_scaled=chosen.scale,
         )
         directory = Path(tempfile.mkdtemp(prefix=f"ledger-{seed}-"))
         result = run_one(options, directory)

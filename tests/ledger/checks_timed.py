@@ -43,6 +43,7 @@ def windows_close_once(observed: Observed) -> Iterator[str]:
             yield from _same_windows(f"{over}[{partition}]", right, closed_of(out))
             came_late = [movement.id for movement in movements_of(_of(observed, late, partition))]
             yield from _same(f"{late}[{partition}]: late movements", right.late, came_late)
+            yield from _are_dated(f"{over}[{partition}]", log, out)
             ends = [place[2] for place, _ in closed_of(out)]
             if back := next((pair for pair in pairwise(ends) if pair[1] < pair[0]), None):
                 yield f"{over}[{partition}]: a window up to {back[1]} came out after one up to {back[0]}"
@@ -70,6 +71,15 @@ def _same_windows(what: str, right: Windows, came: Sequence[tuple[Place, list[in
     for place, ids in came:
         if place in right.closed and sorted(ids) != sorted(right.closed[place]):
             yield f"{what}: window {place} came out with the movements {ids}, not {right.closed[place]}"
+            return
+
+
+def _are_dated(what: str, log: Log, out: Log) -> Iterator[str]:
+    """What comes of a window has the largest timestamp in it."""
+    time_of = {movement.id: movement.ts for movement in movements_of(log)}
+    for (place, ids), at in zip(closed_of(out), out.times, strict=True):
+        if at != (right := max((time_of.get(id, 0) for id in ids), default=0)):
+            yield f"{what}: window {place} came out with the timestamp {at}, not {right}"
             return
 
 

@@ -46,13 +46,13 @@ def change_one(logs: Any, pick: Pick, change: Callable[[Log, int], None]) -> Non
 
 def remove(log: Log, index: int) -> None:
     """Take one record out."""
-    for column in (log.offsets, log.keys, log.values):
+    for column in (log.offsets, log.keys, log.values, log.times):
         del column[index]
 
 
 def double(log: Log, index: int) -> None:
     """The same record again at the end."""
-    log.add(log.end() + 1, log.keys[index], log.values[index])
+    log.add(log.end() + 1, log.keys[index], log.values[index], log.times[index])
 
 
 def rewrite(log: Log, index: int, **fields: object) -> None:

@@ -41,6 +41,10 @@ def _of_each_windowed() -> None:
         def is_moved(run: Observed, pick: Pick, topic: str = topic) -> None:
             change_one(run.outputs[topic], pick, lambda log, at: rewrite(log, at, end=told(log, at)["end"] + 1))  # type: ignore[operator]
 
+        def is_dated_otherwise(run: Observed, pick: Pick, topic: str = topic) -> None:
+            log = long_log(run.outputs[topic], 1)
+            log.times[pick(len(log))] += 1
+
         def open_is_lost(run: Observed, pick: Pick, topic: str = topic) -> None:
             rows = run.tables[WINDOWED[topic]]
             del rows[sorted(rows)[pick(len(rows))]]  # type: ignore[attr-defined]  # a dict here
@@ -63,6 +67,7 @@ def _of_each_windowed() -> None:
             (f"a_window_of_{topic}_has_lost_its_first_event", loses),
             (f"a_window_of_{topic}_has_counted_twice", counts_twice),
             (f"a_window_of_{topic}_is_another_one", is_moved),
+            (f"a_window_of_{topic}_has_another_timestamp", is_dated_otherwise),
             (f"an_open_window_of_{topic}_is_lost", open_is_lost),
             (f"an_open_window_of_{topic}_is_not_logged", open_is_in_no_changelog),
             (f"a_window_of_{topic}_is_deleted_in_another_commit", is_deleted_before_it_came_out),

@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 
 from tests.bench.report import this_machine
+from tests.ledger.options import Options, Result
 from tests.ledger.recovery import TIMES, Recovery, distribution
-from tests.ledger.trial import Options, Result
 
 HEADINGS = {
     "detect": "T_detect",
@@ -29,6 +29,7 @@ def replay_command(options: Options) -> str:
         f"--workers {options.workers} --rate {options.rate} --accounts {options.accounts}",
         f"--profiles {options.profiles} --mean-gap {options.mean_gap:g}",
         *(f"--only '{kind}'" for kind in options.kinds),
+        *(["--scale"] if options.is_scaled else []),
         *([] if options.guarantee == "exactly_once" else [f"--guarantee {options.guarantee}"]),
     ]
     if options.kafka is not None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from tests.ledger.generator import Dates, Wish, first_profiles, later_profiles, movements, payments
-from tests.ledger.right_timed import TimedPlay
+from tests.ledger.right_timed import TimedPlay, Write
 from tests.ledger.values import (
     BAD_ORDER,
     GROUPED_PARTITIONS,
@@ -64,12 +64,12 @@ class Play:
     timed: list[TimedPlay] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        def writes(partition: int) -> Callable[[str, str, str | None], None]:
-            def write(topic: str, key: str, value: str | None) -> None:
+        def writes(partition: int) -> Write:
+            def write(topic: str, key: str, value: str | None, time: int) -> None:
                 if topic.startswith("changelog:"):
                     self.put(topic.removeprefix("changelog:"), partition, key, value)
                 else:
-                    self.write(topic, partition, key, value)
+                    self.write(topic, partition, key, value, time=time)
 
             return write
 

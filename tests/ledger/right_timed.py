@@ -25,8 +25,8 @@ from tests.ledger.values_timed import (
     WITHIN,
 )
 
-# Topic or `changelog:TABLE`, key and value.
-Write = Callable[[str, str, str | None], None]
+# Topic or `changelog:TABLE`, key, value and timestamp.
+Write = Callable[[str, str, str | None, int], None]
 NOTHING = -1
 
 
@@ -46,6 +46,8 @@ class TimedPlay:
     write: Write
     # Of movements, payments and profiles; committed: as the last commit had them.
     times: dict[str, int] = field(default_factory=lambda: {"in": 0, "paid": 0, "names": 0})
+    # Of movements.
+    dates: dict[int, int] = field(default_factory=dict)
     committed: dict[str, int] = field(default_factory=lambda: {"in": 0, "paid": 0, "names": 0})
     spans: dict[tuple[str, int], list[int]] = field(default_factory=dict)
     visits: list[tuple[str, int, int, list[int]]] = field(default_factory=list)
@@ -62,6 +64,7 @@ class TimedPlay:
         """A movement came."""
         movement = json.loads(value)
         id, at = movement["id"], movement["ts"]
+        self.dates[id] = at
         self.times["in"] = now = max(self.times["in"], at)
         if not is_bad:
             self._count(account, value, id, at, now)
@@ -74,7 +77,7 @@ class TimedPlay:
     def _count(self, account: str, value: str, id: int, at: int, now: int) -> None:
         start = at - at % SPAN
         if now >= start + SPAN + SPAN_GRACE:
-            self.write("late", account, value)
+            self.write("late", account, value, at)
         else:
             ids = self.spans.setdefault((account, start), [])
             ids.append(id)
@@ -83,7 +86,7 @@ class TimedPlay:
         self.marks[account] = count = self.marks.get(account, 0) + 1
         self.written.add(account)
         self._put("marks", json.dumps(account), count)
-        self.write("marked", account, json.dumps({"id": id, "count": count}))
+        self.write("marked", account, json.dumps({"id": id, "count": count}), at)
 
     def _visit(self, account: str, value: str, id: int, at: int, now: int) -> None:
         first = last = at
@@ -95,7 +98,7 @@ class TimedPlay:
                 ids += one[3]
                 joined.append(one)
         if not joined and now > at + GAP + GAP_GRACE:
-            self.write("late visits", account, value)
+            self.write("late visits", account, value, at)
             return
         for one in joined:
             self.visits.remove(one)
@@ -134,7 +137,7 @@ class TimedPlay:
         seen[:] = [then for then in seen if time <= then + WITHIN]
         if all(abs(then - at) > WITHIN for then in seen):
             seen.append(at)
-            self.write("once", account, json.dumps({"id": number}))
+            self.write("once", account, json.dumps({"id": number}), at)
 
     def name(self, account: str, version: int, at: int) -> None:
         """A profile came."""
@@ -171,21 +174,23 @@ class TimedPlay:
         self.committed = dict(self.times)
 
     def _over(self, topic: str, table: str, account: str, start: int, end: int, ids: list[int]) -> None:
-        self.write(topic, account, json.dumps({"start": start, "end": end, "ids": ids}))
+        self.write(
+            topic, account, json.dumps({"start": start, "end": end, "ids": ids}), max(self.dates[id] for id in ids)
+        )
         self._put(table, _row(account, start, end), None)
 
     def _recall(self, account: str, id: int, at: int, *, is_old: bool) -> None:
         found = [one for one in self.versions[account] if is_old or one[0] <= at]
-        self.write("known", account, json.dumps({"id": id, "version": found[-1][1] if found else 0}))
+        self.write("known", account, json.dumps({"id": id, "version": found[-1][1] if found else 0}), at)
 
     def _pair(self, account: str, id: int, number: int) -> None:
-        self.write("pairs", account, json.dumps({"id": id, "other": number}))
+        self.write("pairs", account, json.dumps({"id": id, "other": number}), 0)
 
     def _least(self, other: str) -> int:
         return min(self.times["in"], self.times[other])
 
     def _put(self, table: str, row: str, value: Any) -> None:
-        self.write(f"changelog:{table}", row, None if value is None else json.dumps(value))
+        self.write(f"changelog:{table}", row, None if value is None else json.dumps(value), 0)
 
 
 def _row(account: str, start: int, end: int) -> str:

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.ledger.checks import CHECKS
+from tests.ledger.options import Options
 from tests.ledger.report import text_of, times_of
-from tests.ledger.trial import Options, run_trial
+from tests.ledger.trial import run_trial
 
 SECONDS = float(os.environ.get("STREAMCLUSTER_LEDGER_SECONDS", "15"))
 # One that damages a store while all runs, and then has bad and hanging events, workers, the broker, the host and its

@@ -10,7 +10,6 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from confluent_kafka.admin import AdminClient
@@ -38,8 +37,10 @@ from tests.ledger.generator import Dates, Wish, first_profiles, later_profiles, 
 from tests.ledger.host_faults import HostFaults
 from tests.ledger.hosts import Host, Hosts, shared_secret
 from tests.ledger.last_records import LastRecords
-from tests.ledger.recovery import Recovery, Seen, recoveries
+from tests.ledger.options import Options, Result
+from tests.ledger.recovery import Seen, recoveries
 from tests.ledger.restores import restores_of
+from tests.ledger.scaling import Scaling
 from tests.ledger.store_faults import StoreFaults, own_disks
 from tests.ledger.values import (
     GROUPED_PARTITIONS,
@@ -59,7 +60,7 @@ from tests.process.waiting import eventually, pause
 from tests.releases import release_for
 
 Say = Callable[[str], object]
-START_SECONDS = 60.0
+START_SECONDS = 90.0
 SETTLE_SECONDS = 120.0
 # After the stop of every process: its transactions end when their time-out (hosts.SETTINGS) is over.
 NO_TRANSACTION_SECONDS = 30.0
@@ -69,53 +70,6 @@ PAYMENTS_SHARE = 4
 PROGRESS_SECONDS = 10.0
 # Under load and without faults, at the end of a run that is long enough for a leak.
 CALM_SECONDS, LONG_SECONDS = 45.0, 200.0
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """One run. brokers: nodes of a cluster of its own; bootstrap: a running one in place of it, which is left alone.
-
-    kafka: the release that the cluster runs; by default one that keeps what it acknowledges (`release_for`).
-    guarantee: with at_least_once the checks have to turn red, which proves that they can on real processes.
-    """
-
-    seed: int
-    seconds: float = 300.0
-    hosts: int = 1
-    brokers: int = 3
-    workers: int = 2
-    rate: int = 2_000
-    accounts: int = 1_000
-    profiles: int = 10_000
-    mean_gap: float = 6.0
-    catch_up_seconds: float = 90.0
-    kinds: tuple[str, ...] = ()
-    bootstrap: str | None = None
-    kafka: str | None = None
-    guarantee: str = "exactly_once"
-
-    @property
-    def has_own_brokers(self) -> bool:
-        """Whether faults may hit the brokers."""
-        return self.bootstrap is None
-
-
-@dataclass(slots=True)
-class Result:
-    """What a run has shown. movements: acknowledged ones; refused: given up on; evidence: how much the checks saw."""
-
-    options: Options
-    violations: dict[str, list[str]] = field(default_factory=dict)
-    recoveries: list[Recovery] = field(default_factory=list)
-    movements: int = 0
-    refused: int = 0
-    evidence: dict[str, int] = field(default_factory=dict)
-    seconds: float = 0.0
-
-    @property
-    def is_green(self) -> bool:
-        """Whether every check was made and found nothing."""
-        return bool(self.violations) and not any(self.violations.values())
 
 
 @contextmanager
@@ -169,6 +123,10 @@ class Trial:
         self._wishes: deque[Wish] = deque()
         self._stores = StoreFaults(self.hosts, self.names.app_id)
         self.chaos = Chaos(self._actions(stack), say)
+        self._scaling: Scaling | None = None
+        if options.is_scaled:
+            self._scaling = Scaling(self.hosts, self.chaos, options.seconds, say)
+            stack.callback(self._scaling.close)
         # One iterator each, so that a feed can go on where another one was stopped.
         dates = Dates(f"movements {options.seed}"), Dates(f"payments {options.seed}")
         self._movements = movements(options.seed, options.accounts, wishes=self._wishes, dates=dates[0])
@@ -182,14 +140,7 @@ class Trial:
         self._make_topics()
         feeds = self._load()
         load_begin = time.monotonic()
-        faults = schedule(
-            self.options.seed,
-            self.options.seconds,
-            self.options.mean_gap,
-            with_brokers=self.options.has_own_brokers,
-            kinds=self.options.kinds,
-        )
-        self._under_faults(faults)
+        self._under_faults(self._faults())
         seen_end = time.monotonic()
         cut = self._cut()
         for feed in feeds:
@@ -208,6 +159,18 @@ class Trial:
             refused=sum(len(feed.errors) for feed in feeds),
             evidence=evidence_of(observed) | {SKIPPED: ends_skipped(self._directory / "kafka")},
             seconds=time.monotonic() - begin,
+        )
+
+    def _faults(self) -> list[Fault]:
+        options = self.options
+        if options.is_scaled:
+            return []
+        return schedule(
+            options.seed,
+            options.seconds,
+            options.mean_gap,
+            with_brokers=options.has_own_brokers,
+            kinds=options.kinds,
         )
 
     def _opened_reader(self) -> Reader:
@@ -282,7 +245,10 @@ class Trial:
                 seen = sum(len(one.seen_at) for one in self.watcher.arrivals.values())
                 self._say(f"{now - begin:7.1f} s  {seen:,} results seen, {len(self.chaos.done)} faults done")
 
-        self.chaos.go_on(faults, self.options.seconds, look)
+        if self._scaling is not None:
+            self._scaling.play(look)
+        else:
+            self.chaos.go_on(faults, self.options.seconds, look)
         self.chaos.settle(SETTLE_SECONDS)
         self.reader = self._opened_reader()
         self.hosts.until(is_running, SETTLE_SECONDS, "every task runs again after the faults")
@@ -329,6 +295,8 @@ class Trial:
         codes = self.hosts.drain()
         for host in self.hosts.all:
             host.sampler.stop()
+        if self._scaling is not None:
+            codes |= self._scaling.exit_codes
         topic = self.names.topic
         every = [topic(name) for name in self.names.written]
         deadline = time.monotonic() + NO_TRANSACTION_SECONDS
@@ -353,7 +321,7 @@ class Trial:
             letters_log=logs_of(self.reader, topic("dead"))[0],
             changelogs=changelogs,
             tables=tables,
-            stores=stores_of(self.hosts.all, self.names, cluster_id_of(self._bootstrap), TABLES_OF),
+            stores=stores_of(self._every_host(), self.names, cluster_id_of(self._bootstrap), TABLES_OF),
             cuts=[cut, cut_of(self.reader, self.names, "the end")],
             sights=dict(self.watcher.sights),
             ends=ends,
@@ -367,17 +335,21 @@ class Trial:
             exit_codes=codes,
         )
 
+    def _every_host(self) -> list[Host]:
+        """Those too that came and went."""
+        return [*self.hosts.all, *(self._scaling.others if self._scaling is not None else ())]
+
     def _keep(self, observed: Observed) -> None:
         """What was seen of a red run, to be looked at in Python: pickle.load gives (observed, looks, positions)."""
         with (self._directory / "observed.pickle").open("wb") as file:
             pickle.dump((observed, self._looks(), dict(self.watcher.positions)), file)
 
     def _looks(self) -> list[Look]:
-        return sorted((look for host in self.hosts.all for look in host.sampler.looks), key=lambda look: look.at)
+        return sorted((look for host in self._every_host() for look in host.sampler.looks), key=lambda look: look.at)
 
     def _usage(self) -> dict[str, list[Usage]]:
         found: defaultdict[str, list[Usage]] = defaultdict(list)
-        for host in self.hosts.all:
+        for host in self._every_host():
             for process, usage in host.sampler.usage.items():
                 found[process] += usage
         return dict(found)
