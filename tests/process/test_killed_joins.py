@@ -30,6 +30,7 @@ def test_each_pair_comes_out_once_over_kill_9(
     expected = load(bootstrap, topic_prefix)
     run, pairs = running("tests.process.joined_apps:joined", crash_loop_deaths=1_000_000), f"{topic_prefix}pairs"
     run.start(workers=2)
+    run.until_running()
     for part in (0.0, 0.3, 0.6):
         until_more(reader, pairs, int(part * EVENTS), run)
         if part == 0.3:
