@@ -27,5 +27,5 @@ def test_growth_is_told() -> None:
     assert [*growth(flat, SETTLED)] == []
     grown = [replace(look, rows={"pair-join": 100 + 40 * look.hour}) for look in flat]
     assert [*growth(grown, SETTLED)] == ["table pair-join grew from 340 to 460 rows"]
-    full = [replace(look, disk_bytes=9_000_000 + 4_000_000 * look.hour) for look in flat]
-    assert [*growth(full, SETTLED)] == ["bytes on the disk grew from 33,000,000 to 45,000,000"]
+    full = [replace(look, disk_bytes=9_000_000 + 5_000_000 * look.hour) for look in flat]
+    assert [*growth(full, SETTLED)] == ["bytes on the disk grew from 39,000,000 to 54,000,000"]
