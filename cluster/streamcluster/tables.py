@@ -101,6 +101,8 @@ class Table(Windowing, Joining, MutableMapping[K, V]):
         # Which of the rows that were written since the last cut nobody needs any more, so that they need not be written
         # at all, by its operator's time: (rows, time) -> keys. None: none.
         self.lapsed: Callable[[Mapping[Any, Any], int], list[Any]] | None = None
+        # Internal tables that are read and written with it.
+        self.besides: list[Table[K, V]] = []
         # What makes the coders of its rows' keys of those of `key_type`; None: they are the same.
         self.key_coding: Callable[[Pair], Pair] | None = None
         # And what decodes many of them at once.

@@ -11,7 +11,7 @@ from streamcluster.batch import KafkaRecord
 from streamcluster.ids import TP, TaskId
 from streamcluster.stores import TaskStore
 from streamcluster.testing import Driver
-from streamcluster.windows.kinds import Window
+from streamcluster.windows.kinds import Sliding, Window
 from streamcluster.windows.windowed import WindowedTable
 
 from .folds import Fold
@@ -20,7 +20,7 @@ Row = list[Any]
 MakeStore = Callable[[App], Callable[[TaskId, list[str]], TaskStore]]
 # What this adapter builds. Of windows, those kinds.
 OPS = frozenset({"stream", "window", "cogroup", "suppress", "deduplicate"})
-KINDS = frozenset({"tumbling", "hopping", "session"})
+KINDS = frozenset({"tumbling", "hopping", "session", "sliding"})
 # So long that records by themselves do not move time: in cases that say it.
 _NEVER = 10.0**9
 
@@ -113,6 +113,8 @@ class Played:
                 return table.tumbling(node["size"] / 1000, **common)
             case "hopping":
                 return table.hopping(node["size"] / 1000, node["advance"] / 1000, **common)
+            case "sliding":
+                return table.sliding(node["difference"] / 1000, **common)
         return table.session(node["gap"] / 1000, **common, merge=partial(merged, fold))
 
     async def _closed(self, output: Topic, key: Any, window: Window, value: Any) -> None:
@@ -120,12 +122,14 @@ class Played:
 
     def _read(self, name: str, table: Any, source: str, add: Callable[..., Any], *, updates: bool) -> None:
         output = self._outputs[name]
+        skips_null = not isinstance(table, WindowedTable) or isinstance(table.kind, Sliding)
 
         async def count(stream: Any) -> None:
             async for key, value in stream.items():
                 event = current_event()
                 assert event is not None
-                if key is None or (value is None and not isinstance(table, WindowedTable)):
+                # As the model counts them; here an agent decides what it puts into a window.
+                if key is None or (value is None and skips_null):
                     self._skipped[name] = self._skipped.get(name, 0) + 1
                     continue
                 given = key, value, round(event.message.timestamp * 1000)

@@ -29,7 +29,6 @@ SOUND = [
 SKIPPED = {
     "changes": 5,
     "global_table": 5,
-    "sliding": 8,
     "stream_join": 3,
     "table": 2,
     "watermark": 9,

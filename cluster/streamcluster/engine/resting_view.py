@@ -50,6 +50,10 @@ class RestingView:
         """Refused."""
         self._refuse(key)
 
+    def scan_dated(self, *arguments: Any, **options: Any) -> NoReturn:
+        """Refused: who asks for it is about to write."""
+        self._refuse(arguments)
+
     def hand(self, _key: Any, _at: int) -> None:
         """It is a copy."""
 

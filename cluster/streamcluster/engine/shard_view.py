@@ -278,11 +278,23 @@ class ShardView:
             yield place, key, value
 
     def scan_dated(
-        self, name: str, start: bytes, end: bytes, *, reverse: bool = False, rows_max: int | None = None
+        self,
+        name: str,
+        start: bytes,
+        end: bytes,
+        prefix: bytes,
+        *,
+        reverse: bool = False,
+        rows_max: int | None = None,
     ) -> Iterator[tuple[Any, Any, int]]:
-        """(key, value, date) of a range of places in an index of a dated table; values as in `scan`."""
+        """(key, value, date) of a range of places in an index of a dated table; values as in `scan`.
+
+        prefix: what the row keys begin with; others in that range are left out.
+        """
         shard = self._shard
         for _, data, encoded in shard.ranges.entries(name, start, end, reverse=reverse, rows_max=rows_max):
+            if not data.startswith(prefix):
+                continue
             key = shard.coder.decode_key(data)
             identity = shard.coder.identity(key)
             is_known = encoded is None or shard.is_known(identity, data)

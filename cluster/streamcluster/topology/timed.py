@@ -32,14 +32,18 @@ def check_windows(tables: Iterable[Table[Any, Any]]) -> None:
 
 
 def tables_beside(tables: Collection[Table[Any, Any]], units: Iterable[Unit]) -> list[Table[Any, Any]]:
-    """The internal tables of those whose entries expire, or that keep versions.
+    """The internal tables of those whose entries expire, that keep versions, or whose windows need more than they show.
 
     Raises:
-        AppError: nothing would ever be deleted.
+        AppError: nothing would ever be deleted, or a table of the app has the name of one.
     """
     timed = {name for unit in units for name in unit.timed}
     beside: list[Table[Any, Any]] = []
     for table in tables:
+        for one in table.besides:
+            if any(one.name == other.name for other in tables):
+                raise AppError(f"table {one.name!r}: what windows of {table.name!r} need is kept under this name.")
+            beside.append(one)
         if table.ttl_ms is None and table.history_ms is None:
             continue
         option = "ttl=" if table.history_ms is None else "history="

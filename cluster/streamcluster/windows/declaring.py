@@ -1,4 +1,4 @@
-"""How tables get windows: `app.Table(...).tumbling(60)`, `.hopping(60, 10)`, `.session(30)`."""
+"""How tables get windows: `app.Table(...).tumbling(60)`, `.hopping(60, 10)`, `.session(30)`, `.sliding(60)`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..checks import Seconds
 from ..errors import AppError
 from ..topics import Topic
 from .faust_windows import FaustWindow, HoppingWindow, TumblingWindow
-from .kinds import DAY_MS, Days, Hopping, Kind, Session
+from .kinds import DAY_MS, Days, Hopping, Kind, Session, Sliding
 from .ports import KeepingTable
 from .windowed import WindowedTable, at_least_zero, milliseconds
 
@@ -106,6 +106,44 @@ class Windowing:
             f"table {self.name!r}: window={window!r} is none: give TumblingWindow(60) or HoppingWindow(60, 10), or "
             "call .session(30)."
         )
+
+    def sliding(
+        self,
+        size: Seconds,
+        expires: Seconds | None = None,
+        *,
+        grace: Seconds | None = None,
+        late: Topic | None = None,
+    ) -> WindowedTable:
+        """A window for each set of events of a key that are no more than `size` apart, as Kafka Streams has them.
+
+        `table[key].value()` is what came within `size` up to the event in hand. Each event writes all windows that it
+        is in: about as many as its key had events in the last `size`.
+
+        Args:
+            size: seconds, or a timedelta.
+            expires, grace, late: see the class.
+        """
+        kind = Sliding(milliseconds(f"table {self.name!r}: size", size))
+        return self._windowed(kind, grace=grace, expires=expires, late=late)
+
+    def beside(self, suffix: str, help: str) -> Any:
+        """An internal table of the same keys and values, for what the operator keeps of it."""
+        own, kind = cast(Any, self), cast(Any, type(self))
+        found = kind(
+            f"{self.name}-{suffix}",
+            default=own.default,
+            key_type=own.key_type,
+            value_type=own.value_type,
+            key_serializer=own.key_serializer,
+            value_serializer=own.value_serializer,
+            partitions=own.partitions,
+            migrate=own.migrate,
+            help=f"{help}: of {self.name}",
+        )
+        found.code_keys(own.key_coding, own.key_decoding)
+        own.besides.append(found)
+        return found
 
     def _windowed(self, kind: Kind, **options: Any) -> WindowedTable:
         return WindowedTable(cast(KeepingTable, self), kind, **options)

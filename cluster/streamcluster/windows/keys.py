@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
+from zlib import crc32
 
 from ..codecs.table_coding import Pair
 from ..indexes import Index
@@ -15,6 +16,9 @@ from ..times import NO_TIME, PLACE_BYTES, place_of, time_of
 from .kinds import Window, window_of
 
 BY_END = "end"
+# By a checksum of the key, and then by end: the windows of one key in their order, and now and then one of another.
+BY_KEY = "key"
+_CHECKSUM_BYTES = 4
 _BETWEEN = b",["
 # What is behind the keys of one key's rows, in the order of bytes.
 _BEHIND = b",\\"
@@ -74,6 +78,21 @@ def rows_of(row_key: bytes) -> tuple[bytes, bytes]:
     """Start and end of a scan over all windows of the key of a row."""
     beginning = row_key[: row_key.rindex(_BETWEEN)]
     return beginning + _BETWEEN, beginning + _BEHIND
+
+
+def prefix_of(row_key: bytes) -> bytes:
+    """What all rows of the key of a row begin with."""
+    return row_key[: row_key.rindex(_BETWEEN)] + _BETWEEN
+
+
+def within(row_key: bytes, first: int, last: int) -> tuple[bytes, bytes]:
+    """Start and end of a scan by `BY_KEY` over windows of the key of a row whose ends are in [first, last]."""
+    checksum = _checksum(row_key[: row_key.rindex(_BETWEEN)])
+    return checksum + place_of(first), checksum + place_of(last + 1)
+
+
+def _checksum(beginning: bytes) -> bytes:
+    return crc32(beginning).to_bytes(_CHECKSUM_BYTES, "big")
 
 
 def in_windows(pair: Pair) -> Pair:
@@ -136,6 +155,11 @@ def _place_of(tail: bytes) -> bytes:
     return place_of(_span(tail)[1])
 
 
+def _place_by_key(row_key: bytes, value: bytes) -> bytes | None:
+    place = _place(row_key, value)
+    return None if place is None else _checksum(row_key[: row_key.rindex(_BETWEEN)]) + place
+
+
 def deleted_at(row_key: bytes) -> int:
     """What time the deletion of a window is of: its end."""
     try:
@@ -156,3 +180,4 @@ def deleted_before(row_key: bytes) -> int:
 
 
 END_INDEX = Index(BY_END, PLACE_BYTES, _place, by_key=True, places=_places)
+KEY_INDEX = Index(BY_KEY, _CHECKSUM_BYTES + PLACE_BYTES, _place_by_key, by_key=True)

@@ -2,6 +2,7 @@
 
 tumbling, hopping, days    [start, end)     over when T >= end + grace
 session                    [first, last]    over when T > last + gap + grace
+sliding                    [start, end]     over when T > end + grace
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ DAY_MS = 86_400_000
 
 
 class Window(NamedTuple):
-    """A window as users see it, in seconds since the epoch. The end of a session belongs to it; that of others not."""
+    """A window as users see it, in seconds since the epoch. The ends of sessions and sliding windows belong to them."""
 
     start: float
     end: float
@@ -103,7 +104,25 @@ class Session:
         return self.gap
 
 
-Kind = Hopping | Days | Session
+@dataclass(frozen=True, slots=True)
+class Sliding:
+    """Events of a key that are no more than `size` apart: see `sliding.py`."""
+
+    size: int
+    end_belongs: ClassVar[bool] = True
+    reach: ClassVar[int] = 0
+
+    def current(self, at: int) -> Span:
+        """The window of what came up to a time."""
+        return at - self.size, at
+
+    @property
+    def kept(self) -> int:
+        """How long windows are kept when they are over: others may be made of them."""
+        return self.size + 1
+
+
+Kind = Hopping | Days | Session | Sliding
 
 
 def definition_of(kind: Kind) -> dict[str, int | str]:
@@ -115,6 +134,8 @@ def definition_of(kind: Kind) -> dict[str, int | str]:
             return {"size": kind.days * DAY_MS, "tz": kind.zone.key or "", "offset": kind.offset}
         case Session():
             return {"gap": kind.gap}
+        case Sliding():
+            return {"sliding": kind.size}
 
 
 def is_over(kind: Kind, end: int, grace: int, now: int) -> bool:

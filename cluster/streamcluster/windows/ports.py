@@ -12,6 +12,10 @@ from ..dates import Deleted
 from ..indexes import Index
 from ..times import Closing
 from ..topics import Topic
+from .kinds import Span
+
+# These cannot be changed in place.
+PLAIN = frozenset({int, float, str, bytes, bool, type(None), complex})
 
 
 class Time(Protocol):
@@ -91,6 +95,23 @@ class Shard(Protocol):
         """Remove a key, without a look whether it is there."""
         ...
 
+    def copy(self, key: Any, value: Any) -> Any:
+        """The value of a key as an object of its own."""
+        ...
+
+    def scan_dated(
+        self,
+        name: str,
+        start: bytes,
+        end: bytes,
+        prefix: bytes,
+        *,
+        reverse: bool = False,
+        rows_max: int | None = None,
+    ) -> Iterator[tuple[Any, Any, int]]:
+        """(key, value, date) of a range of places in an index: rows whose keys begin with `prefix`, as bytes."""
+        ...
+
     def scan(self, start: bytes | None = None, end: bytes | None = None) -> Iterator[tuple[Any, Any]]:
         """Entries of a range of row keys."""
         ...
@@ -108,6 +129,10 @@ class KeepingTable(Protocol):
 
     def on_recover(self, fun: Callable[..., Any]) -> Callable[..., Any]:
         """Have it called when a shard has been restored."""
+        ...
+
+    def beside(self, suffix: str, help: str) -> Any:
+        """An internal table of the same keys and values. Called behind `code_keys`."""
         ...
 
     def code_keys(self, coding: Callable[[Any], Any], decoding_many: Callable[[Any], Any]) -> None:
@@ -144,3 +169,38 @@ class KeepingTable(Protocol):
     def __missing__(self, key: Any) -> Any:
         """The default of a missing key; KeyError without one."""
         ...
+
+
+class Windows(Protocol):
+    """What a WindowSet needs of its table."""
+
+    table: KeepingTable
+    kind: Any
+    grace: int
+
+    def beside_shard(self) -> Shard:
+        """What is kept beside the table in the running task."""
+        ...
+
+    def at(self) -> int:
+        """The time of the event in hand, in ms, as the table takes it."""
+        ...
+
+    def wall(self) -> int:
+        """The time of day, in ms."""
+        ...
+
+    def late(self, at: int, span: Span, now: int) -> None:
+        """The event in hand came when all of its windows were over, of which this is the last."""
+        ...
+
+    def merged(self, first: Any, second: Any) -> Any:
+        """The value of two sessions that became one."""
+        ...
+
+
+def begin_of(of: Windows, key: Any) -> Any:
+    """What a window has before its first event."""
+    if of.table.default is None:
+        raise KeyError(key)
+    return of.table.default()

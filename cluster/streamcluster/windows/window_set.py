@@ -5,45 +5,23 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import takewhile
 from typing import Any, Protocol
 
 from ..current import Cursor, Run, cursor_var
 from ..errors import AppError
 from ..events import Event
+from ..times import FOREVER, NO_TIME
+from . import sessions, sliding
 from .keys import BY_END, rows_of
-from .kinds import Session, Span, Window, is_over, window_of
-from .ports import KeepingTable, Shard, Time
+from .kinds import Session, Sliding, Span, Window, is_over, window_of
+from .ports import PLAIN, Shard, Time, Windows, begin_of
+from .sessions import ending
 
-# These cannot be changed in place.
-_PLAIN = frozenset({int, float, str, bytes, bool, type(None), complex})
+# Kinds whose windows are found in the order of their ends, by key.
+_IN_ORDER = frozenset({Session, Sliding})
 # No value of a window.
 _NOTHING: Any = object()
-
-
-class Windows(Protocol):
-    """What a WindowSet needs of its table."""
-
-    table: KeepingTable
-    kind: Any
-    grace: int
-    is_single: bool
-    place: LastPlace
-
-    def at(self) -> int:
-        """The time of the event in hand, in ms, as the table takes it."""
-        ...
-
-    def wall(self) -> int:
-        """The time of day, in ms."""
-        ...
-
-    def late(self, at: int, span: Span, now: int) -> None:
-        """The event in hand came when all of its windows were over, of which this is the last."""
-        ...
-
-    def merged(self, first: Any, second: Any) -> Any:
-        """The value of two sessions that became one."""
-        ...
 
 
 class LastPlace:
@@ -80,7 +58,14 @@ class LastPlace:
             self.shard, self.time = shard, shard.time
             self.span, self.until = span, until
             self.start, self.end = span
-            self.nothing = default() if isinstance(default, type) and default in _PLAIN else _NOTHING
+            self.nothing = default() if isinstance(default, type) and default in PLAIN else _NOTHING
+
+
+class PlacedWindows(Windows, Protocol):
+    """What a WindowSet needs of its table. is_single: an event is in one window, by its record's time."""
+
+    is_single: bool
+    place: LastPlace
 
 
 def _in_place(fun: Callable[[Any, Any], Any]) -> Callable[[WindowSet, Any], WindowSet]:
@@ -110,7 +95,7 @@ def _in_place(fun: Callable[[Any, Any], Any]) -> Callable[[WindowSet, Any], Wind
                         place.time.expect(end)
                     value = place.nothing
                 value = fun(value, other)
-                if type(value) in _PLAIN and shard.is_at_event:
+                if type(value) in PLAIN and shard.is_at_event:
                     if at >= place.latest:
                         place.latest = at
                         values[identity] = value
@@ -129,7 +114,7 @@ class WindowSet:
 
     __slots__ = ("_key", "_of", "_written")
 
-    def __init__(self, of: Windows, key: Any) -> None:
+    def __init__(self, of: PlacedWindows, key: Any) -> None:
         self._of = of
         self._key = key
         # Spans and values; None: nothing yet.
@@ -166,8 +151,10 @@ class WindowSet:
                 "them: name the table by itself in the agent's function, not as a part of an object."
             )
         now = time.now(cursor)
-        if type(of.kind) is Session:
-            self._apply_session(shard, at, now, fun, other)
+        kind = type(of.kind)
+        if kind in _IN_ORDER:
+            add = sessions.add if kind is Session else sliding.add
+            self._written = add(of, shard, self._key, at, now, fun, other)
             return self
         self._apply_spans(shard, cursor, at, now, fun, other)
         return self
@@ -208,47 +195,21 @@ class WindowSet:
         """What a window has before its first event."""
         if shard.time is not None:
             shard.time.expect(end)
-        return self._default()
+        return begin_of(self._of, self._key)
 
-    def _apply_session(self, shard: Shard, at: int, now: int, fun: Callable[[Any, Any], Any], other: Any) -> None:
-        """The event joins all open sessions that are no further away than the gap, and makes one of them."""
-        of = self._of
-        near = self._sessions(shard, at, now)
-        span = min([at, *(one[0] for one, _ in near)]), max([at, *(one[1] for one, _ in near)])
-        if is_over(of.kind, span[1], of.grace, now):
-            of.late(at, span, now)
-            self._written = []
-            return
-        value = near[0][1] if near else self._default()
-        for _, more in near[1:]:
-            value = of.merged(value, more)
-        value = fun(value, other)
-        gone = [one for one, _ in near if one != span]
-        for one in gone:
-            shard.discard(shard.identity((self._key, *one)))
-        if shard.time is not None:
-            shard.time.expect(span[1])
-        shard.write_at(shard.identity((self._key, *span)), value, span[1])
-        # As a change of a key that was (start, end): also of a session whose bounds are the same, if it had two.
-        self._written = [*((one, None) for one, _ in near if span != (at, at)), (span, value)]
-
-    def _sessions(self, shard: Shard, at: int, now: int) -> list[tuple[Span, Any]]:
-        """The open sessions within the gap of a time, oldest first."""
-        of, gap = self._of, self._of.kind.gap
-        found = [
-            (span, value)
-            for span, value in self._rows(shard)
-            if span[0] - gap <= at <= span[1] + gap and not is_over(of.kind, span[1], of.grace, now)
-        ]
-        return sorted(found, key=lambda one: (one[0][1], one[0][0]))
-
-    def _rows(self, shard: Shard | None) -> list[tuple[Span, Any]]:
-        """All windows of the key that there are."""
+    def _rows(self, first: int, begin: int = FOREVER) -> list[tuple[Span, Any]]:
+        """The windows of the key that end no earlier than `first`, up to one that begins behind `begin`."""
         key, table = self._key, self._of.table
-        if shard is None:
-            return [((start, end), value) for (one, start, end), value in table.items() if one == key]
-        rows = shard.scan(*rows_of(shard.row_key((key, 0, 0))))
-        return [((start, end), value) for (_, start, end), value in rows]
+        shard: Shard | None = table.shard_var.get(None)
+        if shard is None or not shard.is_at_event:
+            found = [((start, end), value) for (one, start, end), value in table.items() if one == key]
+        elif type(self._of.kind) in _IN_ORDER:
+            rows = ending(shard, key, first)
+            found = [(span, value) for span, value, _ in takewhile(lambda row: row[0][0] <= begin, rows)]
+        else:
+            all_rows = shard.scan(*rows_of(shard.row_key((key, 0, 0))))
+            found = [((start, end), value) for (_, start, end), value in all_rows]
+        return sorted([row for row in found if row[0][1] >= first], key=_span_of)
 
     @property
     def written(self) -> list[tuple[Window, Any]]:
@@ -273,17 +234,17 @@ class WindowSet:
         """Whether the event in hand, or where there is none anyone, has a window of the key."""
         of = self._of
         if cursor_var.get() is None:
-            return bool(self._rows(None))
+            return bool(self._rows(NO_TIME))
         nothing = of.table
         return any(nothing.get((self._key, *span), nothing) is not nothing for span in self._spans(of.at()))
 
     def _spans(self, at: int) -> list[Span]:
-        """The windows of a time: of sessions those that there are."""
+        """The windows of a time: of those that are found in order the ones that there are."""
         kind = self._of.kind
-        if type(kind) is not Session:
+        if type(kind) not in _IN_ORDER:
             return list(kind.spans(at))
-        shard: Shard | None = self._of.table.shard_var.get(None)
-        return [span for span, _ in self._rows(shard) if span[0] - kind.gap <= at <= span[1] + kind.gap]
+        near = kind.gap if type(kind) is Session else 0
+        return [span for span, _ in self._rows(at - near, at + near) if span[0] - near <= at]
 
     def value(self, event: Event | None = None) -> Any:
         """That of the window of the event in hand (of several the newest), or of another event."""
@@ -306,11 +267,10 @@ class WindowSet:
     def windows(self, start: float, end: float) -> list[tuple[Window, Any]]:
         """The windows of the key that have a part in [start, end), in seconds, with their values, oldest first."""
         first, last = round(start * 1000), round(end * 1000)
-        shard: Shard | None = self._of.table.shard_var.get(None)
         belongs = self._of.kind.end_belongs
         return [
             (window_of(span), value)
-            for span, value in sorted(self._rows(shard), key=lambda row: row[0])
+            for span, value in self._rows(first)
             if span[0] < last and (span[1] >= first if belongs else span[1] > first)
         ]
 
@@ -322,22 +282,32 @@ class WindowSet:
         return self._value_of((round(start * 1000), round(end * 1000)))
 
     def _value_at(self, at: int) -> Any:
-        kind = self._of.kind
-        if type(kind) is not Session:
+        of, key = self._of, self._key
+        kind = of.kind
+        if type(kind) not in _IN_ORDER:
             return self._value_of(kind.current(at))
+        shard: Shard | None = of.table.shard_var.get(None)
+        is_here = shard is not None and shard.is_at_event
+        if type(kind) is Sliding:
+            if shard is None or not is_here:
+                raise AppError(
+                    f"table {of.table.name!r}: there is no event here: read .items(), .windows(start, end) or "
+                    "[key][window]."
+                )
+            return sliding.value_at(of, shard, key, at)
         spans = self._spans(at)
-        return self._value_of(max(spans, key=lambda span: span[1])) if spans else self._default()
+        return self._value_of(max(spans, key=_end_of)) if spans else begin_of(of, key)
 
     def _value_of(self, span: Span) -> Any:
         table = self._of.table
         value = table.get((self._key, *span), table)
         shard: Shard | None = table.shard_var.get(None)
         if value is not table:
-            if shard is not None and type(value) not in _PLAIN:
+            if shard is not None and type(value) not in PLAIN:
                 self._hand(shard, span)
             return value
-        value = self._default()
-        if shard is not None and shard.time is not None and type(value) not in _PLAIN:
+        value = begin_of(self._of, self._key)
+        if shard is not None and shard.time is not None and type(value) not in PLAIN:
             self._lend(shard, shard.time, span, value)
         return value
 
@@ -356,14 +326,16 @@ class WindowSet:
         if cursor_var.get() is not None and span[0] <= (at := self._of.at()) <= span[1]:
             shard.hand(shard.identity((self._key, *span)), at)
 
-    def _default(self) -> Any:
-        table = self._of.table
-        if table.default is None:
-            raise KeyError(self._key)
-        return table.default()
-
     def __repr__(self) -> str:
         return f"<windows of {self._key!r} in table {self._of.table.name!r}>"
+
+
+def _span_of(row: tuple[Span, Any]) -> Span:
+    return row[0]
+
+
+def _end_of(span: Span) -> int:
+    return span[1]
 
 
 def _time_of(event: Event) -> int:

@@ -18,8 +18,8 @@ from ..faust_names import WINDOWED, names_what_is_missing
 from ..models import field_getter
 from ..times import Closing
 from ..topics import Topic
-from .keys import BY_END, END_INDEX, decoding_many, deleted_at, deleted_before, in_windows, windowed
-from .kinds import Hopping, Kind, Session, Span, Window, definition_of, window_of
+from .keys import BY_END, END_INDEX, KEY_INDEX, decoding_many, deleted_at, deleted_before, in_windows, windowed
+from .kinds import Hopping, Kind, Session, Sliding, Span, Window, definition_of, window_of
 from .late import LateEvents
 from .ports import KeepingTable, Shard
 from .views import WindowedView, items_of, keys_of, values_of
@@ -80,6 +80,7 @@ class WindowedTable:
             raise AppError(f"{what}: late={late!r} is no topic: give app.topic(...).")
         self.late_events = LateEvents(table.name, late)
         self._merge = _merge_of(table, merge) if isinstance(kind, Session) else None
+        in_order = isinstance(kind, (Session, Sliding))
         # An event is in one window, by its record's time.
         self.is_single = is_single(kind)
         self.place = LastPlace()
@@ -88,10 +89,16 @@ class WindowedTable:
         table.code_keys(windowed, decoding_many)
         table.go_by(
             table.name,
-            [END_INDEX],
+            [END_INDEX, KEY_INDEX] if in_order else [END_INDEX],
             definition={**definition_of(kind), "grace": self.grace},
             dated=deleted_at if kind.end_belongs else deleted_before,
         )
+        # What new sliding windows are made of, of windows that were over when an event came for them.
+        self._beside: KeepingTable | None = None
+        if isinstance(kind, Sliding):
+            self._beside = table.beside("over", "sliding windows that were over, for those that come")
+            kept = Closing(BY_END, None, self.grace + kind.kept, is_inclusive=False, purpose="kept")
+            self._beside.go_by(table.name, [END_INDEX, KEY_INDEX], [kept], dated=deleted_at)
         table.closings[:] = _closings(self)
         if table.window_close is not None:
             self.on_window_close(table.window_close)
@@ -227,6 +234,12 @@ class WindowedTable:
             shard.time.count_late()
         self.late_events.add(cursor_var.get(), at, span, span[1] + self.kind.reach + self.grace, now)
 
+    def beside_shard(self) -> Shard:
+        """What is kept beside the table in the running task."""
+        assert self._beside is not None
+        shard: Shard = self._beside.shard_to_write()
+        return shard
+
     def merged(self, first: Any, second: Any) -> Any:
         """The value of two sessions that became one."""
         assert self._merge is not None
@@ -249,16 +262,17 @@ def _closings(table: WindowedTable) -> list[Closing]:
     """Rows go when the window is over, or later where `expires` says so."""
     handler, expires = table._handler, table._expires
     closes, inclusive = table.kind.reach + table.grace, not table.kind.end_belongs
-    keeps = expires > closes
+    kept = max(expires, closes + (table.kind.kept if isinstance(table.kind, Sliding) else 0))
+    keeps = kept > closes
     found = [Closing(BY_END, handler, closes, inclusive, not keeps)] if handler or not keeps else []
     if keeps:
-        found.append(Closing(BY_END, None, expires, inclusive, purpose="expires"))
+        found.append(Closing(BY_END, None, kept, inclusive, purpose="expires"))
     return found
 
 
 def is_single(kind: Kind) -> bool:
     """Each time is in one window, which it does not change."""
-    return not isinstance(kind, Session) and (not isinstance(kind, Hopping) or kind.size == kind.step)
+    return not isinstance(kind, (Session, Sliding)) and (not isinstance(kind, Hopping) or kind.size == kind.step)
 
 
 def _merge_of(table: KeepingTable, merge: Callable[[Any, Any], Any] | None) -> Callable[[Any, Any], Any]:
