@@ -61,14 +61,12 @@ class Table(Windowing, Joining, MutableMapping[K, V]):
         on_window_close: Callable[..., Any] | None = None,
         help: str = "",
     ) -> None:
-        if default is not None:
-            check_callable(f"table {name!r}: default", default)
-        if on_recover is not None:
-            check_callable(f"table {name!r}: on_recover", on_recover)
+        given = {"default": default, "on_recover": on_recover, "on_window_close": on_window_close}
+        for what, fun in given.items():
+            if fun is not None:
+                check_callable(f"table {name!r}: {what}", fun)
         if migrate is not None:
             check_migrate(name, migrate)
-        if on_window_close is not None:
-            check_callable(f"table {name!r}: on_window_close", on_window_close)
         check_count(f"table {name!r}: partitions", partitions)
         _check_lifetimes(name, ttl, history, wall_clock=wall_clock)
         if isinstance(changelog_topic, str):

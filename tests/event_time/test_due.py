@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from streamcluster import App
+from streamcluster import App, Stream
 from streamcluster.current import cursor_var
 from streamcluster.testing import Driver
 from streamcluster.times import NO_TIME
@@ -229,3 +229,28 @@ def test_a_test_may_say_what_time_it_is() -> None:
         driver.crash(lose_stores=True)
         driver.send("events", key="a", value=1, timestamp=2)
         assert counting.late == [("a", 2_000)]
+
+
+@pytest.mark.parametrize("place", [26_000, 31_000])
+def test_the_driver_tells_of_a_row_that_nobody_expects(place: int) -> None:
+    """One that is due before the next that is known: it would be late, and nobody would know why."""
+    app = App("forgetful", max_ahead=None)
+    events = app.topic("events", key_type=str, value_type=int, partitions=1)
+    windows = make_windows(app, "windows", None)
+
+    @app.agent(events, name="count")
+    async def count(stream: Stream[int]) -> None:
+        async for key, value in stream.items():
+            if key == "forgets":
+                windows[f"{key}/{value}"] = 1
+            else:
+                add(windows, key, value)
+
+    with Driver(app) as driver:
+        for time in (1, 25):
+            driver.send("events", key="a", value=1, timestamp=time)
+        if place > 30_000:
+            driver.send("events", key="forgets", value=place, timestamp=25)
+            return
+        with pytest.raises(AssertionError, match="written without expect"):
+            driver.send("events", key="forgets", value=place, timestamp=25)

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..as_of import NoVersion
-from ..batch import Column
 from ..current import Cursor, Run, cursor_var
 from ..errors import AppError, UnencodableEntry
 from ..live_shards import LiveShard
@@ -81,6 +80,7 @@ class VersionedView:
         "is_settled",
         "notes",
         "objects",
+        "read_keys",
         "stamps",
         "time",
         "values",
@@ -98,6 +98,7 @@ class VersionedView:
         self._scan = scan_of(shards[1])
         self._is_said = False
         self.identity = view.identity
+        self.read_keys = view.read_keys
         self.is_settled = view.is_settled
         self.time: OperatorTime | None = view.time
         self.values: dict[Any, Any] = {}
@@ -282,10 +283,6 @@ class VersionedView:
         """`discard` for each of them."""
         for key in keys:
             self.discard(key)
-
-    def read_keys(self, rows: Column[bytes]) -> tuple[Sequence[Any], Sequence[Any]]:
-        """As of a ShardView."""
-        return self._view.read_keys(rows)
 
     def expire(self, data: bytes) -> None:
         """A table that keeps versions has no ttl=."""

@@ -182,7 +182,11 @@ class Simulation:
                 _raise_stop(self.engine.recovery)
             before, state = state, self.state()
             if not fed and before == state and not self.pump.is_busy() and not self.engine.recovery.wanted():
-                return
+                break
+        for task, running in self.engine.tasks.items():
+            if running.time is not None and running.store_error is None and task in self._stores:
+                for source in running.time.sources.values():
+                    source.assert_told()
 
     def state(self) -> object:
         """Changes whenever something has moved."""

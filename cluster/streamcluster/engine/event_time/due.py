@@ -163,6 +163,16 @@ class DueSource:
             size += sum(map(len, found)) + sum(map(len, keys))
         return due, values, done
 
+    def assert_told(self) -> None:
+        """Nobody has written a row and not said so with `expect`: it would be found only when another is looked for.
+
+        It reads the index: for the test driver.
+        """
+        start = None if self._behind is None else self._behind + b"\0"
+        for place, _ in self._shard.read_store(self._shard.store.scan_index, self._due.index, start, rows_max=1):
+            text = f"{self.tp.topic}: a row of {time_of(place)} was written without expect(); {self._earliest} is next"
+            assert time_of(place) >= self._earliest, text
+
     def open_rows(self, rows_max: int) -> int:
         """How many committed rows are not closed, counted as far as that."""
         shard, start = self._shard, None if self._committed is None else self._committed + b"\0"
