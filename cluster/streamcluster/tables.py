@@ -101,9 +101,8 @@ class Table(Windowing, Joining, MutableMapping[K, V]):
         self.lapsed: Callable[[Mapping[Any, Any], int], list[Any]] | None = None
         # Internal tables that are read and written with it.
         self.besides: list[Table[K, V]] = []
-        # What makes the coders of its rows' keys of those of `key_type`; None: they are the same.
+        # What makes the coders of its rows' keys of those of `key_type`, and decodes many; None: they are the same.
         self.key_coding: Callable[[Pair], Pair] | None = None
-        # And what decodes many of them at once.
         self.key_decoding: Callable[[Pair], DecodeMany] | None = None
         # What agents read its changes as.
         self.changes_read: list[Topic] = []

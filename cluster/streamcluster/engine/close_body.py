@@ -30,17 +30,16 @@ async def close(unit: CloseUnit, intake: RunIntake, view: LiveShard) -> None:
             _discard(view, run)
         iterator = cursor.iterator
         keys, identities = _read(run, view)
-        if handler is None:
-            if deletes and identities:
-                # At once: nothing can come in between.
-                deque(iterator, maxlen=0)
-                view.discard_all(identities)
-                continue
-            # In step with the iterator: what cannot be decoded is the event then.
-            handler = _pass
+        if handler is None and deletes and identities:
+            # At once: nothing can come in between.
+            deque(iterator, maxlen=0)
+            view.discard_all(identities)
+            continue
+        handle = handler or _pass
+        # In step with the iterator: what cannot be decoded is the event then.
         for key, identity, data, value in zip(keys, identities or repeat(None), _rows(run), iterator, strict=False):
             row = run.decode_key(data) if identities is None else key
-            result = handler(row, value)
+            result = handle(row, value)
             if result is not None and (type(result) is CoroutineType or inspect.isawaitable(result)):
                 await result
             if deletes:

@@ -14,11 +14,9 @@ from .cache_budget import ShardMemory
 from .rows import DELETED, Changes, RowCoder, is_coded
 
 
-def encoded(
-    coder: RowCoder, dirty: Mapping[Any, Any], dates: Mapping[Any, int], row_keys: Mapping[Any, bytes]
-) -> Changes:
-    """What was written, as rows. row_keys: the bytes of keys, as far as they are known. Raises anything."""
-    encode_key, encode = coder.encode_key, coder.encode
+def encoded(coder: RowCoder, dirty: Mapping[Any, Any], dates: Mapping[Any, int]) -> Changes:
+    """What was written, as rows. Raises anything."""
+    encode_key, encode, row_keys = coder.encode_key, coder.encode, coder.row_keys
     changes: Changes = {}
     for key, pair in dirty.items():
         data = row_keys.get(key)

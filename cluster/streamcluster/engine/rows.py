@@ -53,6 +53,7 @@ class RowCoder:
         "encode_key",
         "migrates",
         "name",
+        "row_keys",
     )
 
     def __init__(
@@ -68,6 +69,8 @@ class RowCoder:
         # Functions of the coders themselves: a commit calls them for each entry. They raise anything.
         self.encode_key, self._decode_key = key
         self._decode_keys = decode_keys
+        # The bytes of keys of rows that came due since the last cut, which need not be encoded again.
+        self.row_keys: dict[Identity, bytes] = {}
         self.encode, self.decode_value = value
         self.migrates = migrates
         # `table[key] += 1` asks twice for the same object. No key is this list.
@@ -93,6 +96,13 @@ class RowCoder:
             identity = None, self._key_bytes(key)
         self._last_key, self._last_identity = key, identity
         return identity
+
+    def read_keys(self, rows: Iterable[bytes]) -> tuple[Sequence[Any], Sequence[Identity]]:
+        """The keys of rows, and their identities. Raises UndecodableRow."""
+        keys = self.decode_keys(rows)
+        identities = self.identities(keys)
+        self.row_keys.update(zip(identities, rows, strict=True))
+        return keys, identities
 
     def identities(self, keys: Sequence[Any]) -> Sequence[Any]:
         """`identity` of each."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ..batch import Column
 from ..dates import date_of, undated
 from ..tables import IMMUTABLE
 from ..times import NO_TIME, time_of
@@ -30,9 +29,11 @@ class ShardView:
         "deleted",
         "dirty",
         "identity",
+        "is_new_in_order",
         "is_settled",
         "notes",
         "objects",
+        "read_keys",
         "stamps",
         "time",
         "touched",
@@ -48,6 +49,9 @@ class ShardView:
         # A key as the methods below take it.
         self.identity = shard.coder.identity
         self._memory = shard.memory
+        # The keys of rows, and as those methods take them.
+        self.read_keys = shard.coder.read_keys
+        self.is_new_in_order = shard.memory.is_new_in_order
         self.values = shard.values
         self.objects = shard.objects
         self.absent = shard.absent
@@ -97,13 +101,6 @@ class ShardView:
                 memory.newest = memory.lacks_upto = time_of(found[0][0]) if found else NO_TIME
             memory.newest = max(memory.newest, place)
         return place > memory.lacks_upto and not (key in self.values or key in self.objects or key in memory.old)
-
-    def is_new_in_order(self, place: int) -> bool:
-        """As `is_new`, of a key that is not in `values`: False where that is not to be known at once."""
-        memory = self._memory
-        if self.objects or self.deleted:
-            return False
-        return memory.lacks_upto < place <= memory.newest and not memory.old
 
     def stored(self, key: Any) -> Any:
         """The value of `key`; KeyError when there is none. A default that nobody changed does not count."""
@@ -175,17 +172,6 @@ class ShardView:
                 self._lent.pop(key, None)
         self.deleted.update(keys)
         self.dirty.update(dict.fromkeys(keys, DELETED))
-
-    def read_keys(self, rows: Column[bytes]) -> tuple[Sequence[Any], Sequence[Any]]:
-        """The keys of rows, and as the other methods take them. Raises UndecodableRow.
-
-        The next cut need not encode those again that are deleted.
-        """
-        shard = self._shard
-        keys = shard.coder.decode_keys(rows)
-        identities = shard.coder.identities(keys)
-        shard.row_keys.update(zip(identities, rows, strict=True))
-        return keys, identities
 
     def discard(self, key: Any) -> None:
         """Remove `key`, without a look whether it is there."""

@@ -65,7 +65,6 @@ class CachedShard:
         "name",
         "objects",
         "ranges",
-        "row_keys",
         "sealed_stamps",
         "staged",
         "stamps",
@@ -111,8 +110,6 @@ class CachedShard:
         self.lent: dict[Any, bytes | None] = {}
         # Keys deleted since the cut.
         self.deleted: set[Any] = set()
-        # The bytes of keys of rows that came due since the cut.
-        self.row_keys: dict[Any, bytes] = {}
         # What finished events wrote since the cut, and which objects they were handed.
         self.dirty: dict[Any, Any] = {}
         self.touched: dict[Any, int | None] = {}
@@ -344,7 +341,7 @@ class CachedShard:
         encode_key, encode = self.coder.encode_key, self.coder.encode
         dates = self.memory.dates
         changes: Changes = (
-            row_dates.encoded(self.coder, dirty, dates, self.row_keys)
+            row_dates.encoded(self.coder, dirty, dates)
             if self.dated
             else {
                 (key[1] if type(key) is tuple and is_coded(key) else encode_key(key)): (
@@ -379,10 +376,9 @@ class CachedShard:
                 self.lent.pop(key, None)
             elif key in self.lent and key not in in_use:
                 self.drop_object(key)
-        self.dirty = {}
-        self.touched = {}
+        self.dirty, self.touched = {}, {}
         self.deleted.clear()
-        self.row_keys.clear()
+        self.coder.row_keys.clear()
         if changes:
             self.staged = {**self.staged, **changes} if self.staged else changes
             sample = list(islice(changes.items(), 100))
@@ -411,9 +407,8 @@ class CachedShard:
         self.memory.clear()
         self.lent.clear()
         self.deleted.clear()
-        self.row_keys.clear()
-        self.dirty = {}
-        self.touched = {}
+        self.coder.row_keys.clear()
+        self.dirty, self.touched = {}, {}
         self.staged = {}
         self.stamps, self._stamped = {}, {}
         for view in self.views:

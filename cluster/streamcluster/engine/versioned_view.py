@@ -92,6 +92,7 @@ class VersionedView:
     ) -> None:
         """shards: of the table, and of its versions. history: in ms."""
         self._view = view
+        self.read_keys = view.read_keys
         self._versions = versions
         self._history = history
         self._coder = shards[0].coder

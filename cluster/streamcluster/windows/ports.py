@@ -68,7 +68,7 @@ class Shard(Protocol):
         ...
 
     def is_new_in_order(self, place: int) -> bool:
-        """As `is_new`, of a key that is not in `values`: False where that is not to be known at once."""
+        """As `is_new`, of a key that is not in `values`, while `deleted` is empty. False: that is not known at once."""
         ...
 
     def stored(self, key: Any) -> Any:

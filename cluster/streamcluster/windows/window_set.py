@@ -87,7 +87,7 @@ def _in_place(fun: Callable[[Any, Any], Any]) -> Callable[[WindowSet, Any], Wind
                 values = shard.values
                 value = values.get(identity, _NOTHING)
                 if value is _NOTHING:
-                    if place.nothing is _NOTHING or not shard.is_new_in_order(end):
+                    if place.nothing is _NOTHING or shard.deleted or not shard.is_new_in_order(end):
                         self._written = place.span, self._change(shard, identity, end, at, fun, other)
                         return self
                     # The window's first event, and no row can have its key.
