@@ -136,3 +136,21 @@ def test_rows_from_before_a_start_are_found_up_to_the_last_deadline() -> None:
         driver.send("right", key="a", value=3, timestamp=12)
         assert [0, None] in [one.value for one in driver.output("pairs")]
         assert [1, 3] in [one.value for one in driver.output("pairs")]
+
+
+def test_a_row_that_is_over_in_the_commit_that_has_it_comes_out_with_that() -> None:
+    """It was not late when it came, and time has passed it before anything was committed."""
+    app = App("shop", max_ahead=None, close_idle_after=None)
+    left, right = (app.topic(name, key_type=str, value_type=int, partitions=1) for name in ("left", "right"))
+    out = app.topic("out", key_type=str, value_type=list, partitions=1)
+
+    @app.agent(left, name="join")
+    async def join(stream: Stream[int]) -> None:
+        async for event in stream.left_join(right, before=0, after=0.01, grace=0.007).events():
+            await out.send(key=event.key, value=[*event.value])
+
+    with Driver(app) as driver:
+        driver.send("left", key="a", value=1, timestamp=0.020)
+        driver.send("left", key="a", value=2, timestamp=0.003, commit=False)
+        driver.send("left", key="a", value=3, timestamp=0.021)
+        assert [one.value for one in driver.output("out")] == [[2, None]]

@@ -247,7 +247,8 @@ class TaskTime:
     def lapse(self) -> None:
         """Forget rows that nobody needs any more before they are written, by the time that is committed with the rest.
 
-        What was written since the last cut comes due no sooner than that: it was not late when it was written.
+        What was written since the last cut comes due no sooner than that one's time: it was not late then. By now it
+        may be due, and wait for that.
         """
         if not self.lapsing:
             return
@@ -258,7 +259,7 @@ class TaskTime:
             now, written = operator.finished, self._written[operator.name]
             written.wanted = max(written.wanted, now)
             if shard.lapse(lapsed, now):
-                operator.expect(now)
+                operator.expect(NO_TIME if written.row is None else written.row.time)
 
     def changes(self, encoded: Mapping[str, Changes]) -> dict[str, Changes]:
         """The rows of the next cut, for the internal tables: behind what is finished now. encoded: those of others."""
