@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -235,6 +236,27 @@ def test_counts_lose_no_event_that_comes_out_of_order() -> None:
         assert [counts.as_of(time).get("a") for time in (5, 15, 25, 35, 45)] == [None, 1, 1, 3, 4]
         assert [latest.as_of(time).get("a") for time in (5, 15, 25, 35, 45)] == [None, 0, 2, 1, 3]
         assert counts.as_of(5)["a"] == 0
+
+
+def test_a_commit_goes_by_beside_an_event_that_has_read_an_entry() -> None:
+    """What it has read is noted where joins note what they know of rows, and a commit looks at how much that is."""
+    app = App("beside")
+    events = app.topic("events", key_type=str, value_type=float, partitions=2)
+    counts = app.Table("counts", default=int, key_type=str, history=3600)
+
+    @app.agent(events, name="count")
+    async def count(stream: Stream[float]) -> None:
+        async for key, seconds in stream.items():
+            counts[key] += 1
+            await asyncio.sleep(seconds)
+            counts[key] += 1
+
+    with Driver(app) as driver:
+        driver.send("events", key="slow", value=0.1, partition=0, timestamp=10)
+        driver.send("events", key="fast", value=0.0, partition=1, timestamp=10)
+        assert counts["fast"] == 2
+        driver.advance(1)
+        assert counts["slow"] == 2
 
 
 def test_a_table_that_gets_a_history_later() -> None:

@@ -9,6 +9,7 @@ from ..dates import date_of, undated
 from ..tables import IMMUTABLE
 from ..times import NO_TIME, time_of
 from . import row_dates
+from .cache_budget import Noted
 from .event_time.operator_time import OperatorTime
 from .rows import DELETED
 from .shards import CachedShard
@@ -61,7 +62,7 @@ class ShardView:
         # With the time of the event, as far as that was said: of dated rows.
         self.touched: dict[Any, int | None] = {}
         # What operators know of the rows beside them, uncommitted ones too.
-        self.notes: dict[str, Any] = {}
+        self.notes: dict[str, Noted] = {}
         # A finished event has written this key, and no cut has it yet.
         self.is_settled: Callable[[Any], bool] = lambda key: key in shard.dirty
         # What writes to it of its own when events are finished.

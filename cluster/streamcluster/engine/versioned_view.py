@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from ..as_of import NoVersion
 from ..current import Cursor, Run, cursor_var
@@ -46,6 +46,13 @@ class _Event:
     time: int
     read: set[Any] = field(default_factory=set)
     handed: dict[Any, bytes] = field(default_factory=dict)
+
+    def held_bytes(self) -> int:
+        """What it takes counts as the event's own."""
+        return 0
+
+    def shrink(self, part: float) -> None:
+        """All of it is needed until the event ends, which is soon."""
 
 
 def scan_of(shard: CachedShard) -> Callable[..., Iterator[tuple[bytes, bytes]]]:
@@ -92,7 +99,6 @@ class VersionedView:
     ) -> None:
         """shards: of the table, and of its versions. history: in ms."""
         self._view = view
-        self.read_keys = view.read_keys
         self._versions = versions
         self._history = history
         self._coder = shards[0].coder
@@ -123,7 +129,7 @@ class VersionedView:
         cursor = cursor_var.get()
         if cursor is None or not self._view.is_at_event:
             return None
-        event: _Event | None = self._versions.notes.get(_EVENT)
+        event = cast("_Event | None", self._versions.notes.get(_EVENT))
         place = _place_of(cursor)
         if event is None or event.place != place:
             self._finish()
@@ -132,7 +138,7 @@ class VersionedView:
 
     def _finish(self) -> None:
         """The event is finished: what it has changed in place is written."""
-        event: _Event | None = self._versions.notes.pop(_EVENT, None)
+        event = cast("_Event | None", self._versions.notes.pop(_EVENT, None))
         if event is not None:
             for key in event.handed:
                 self._note_change(event, key)
