@@ -15,7 +15,7 @@ from .deduplication import Deduplicate
 from .errors import AppError, NotOffered
 from .events import Destination, Event, current_event
 from .faust_names import STREAM, names_what_is_missing
-from .grouping import grouping
+from .grouping import grouping, grouping_on
 from .iteration import (
     Intake,
     Ways,
@@ -263,7 +263,7 @@ class Stream(Generic[T]):
         keeps_right: bool = False,
         as_of: bool = False,
     ) -> Stream[Any]:
-        keyed = self if on is None else self.group_by(on)
+        keyed = self if on is None else self._derive(grouping_on(f"stream.{name}", on, _label_of(other)))
         if as_of:
             if not isinstance(other, Table):
                 raise AppError(f"stream.{name}({other!r}, as_of=True): that is for tables.")
@@ -377,6 +377,13 @@ def _every(stream: Stream[Any]) -> float | None:
     if every is not None and stream.operators:
         raise AppError(f"{stream.source.label} with every=: no operators may follow: write them in the loop.")
     return every
+
+
+def _label_of(partner: Any) -> str:
+    """Of what is joined, as a part of a topic's name."""
+    if isinstance(partner, Table):
+        return partner.name
+    return str(partner.source.label if isinstance(partner, Stream) else getattr(partner, "name", ""))
 
 
 def _chain_of(what: str, other: Any) -> Stream[Any]:

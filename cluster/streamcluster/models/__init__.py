@@ -13,7 +13,7 @@ from ..codecs.record_options import RecordOptions
 from ..codecs.typed import is_pydantic, is_record
 from ..faust_names import MODELS, missing
 from .record import Record
-from .references import field_getter, field_name, field_owner, field_type
+from .references import field_getter, field_name, field_owner, field_type, without_none
 
 __all__ = [
     "Record",
@@ -25,6 +25,7 @@ __all__ = [
     "field_type",
     "is_pydantic",
     "is_record",
+    "without_none",
 ]
 
 # Not as a function of its own, which would hide misspelled names from type checkers.

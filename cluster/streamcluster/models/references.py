@@ -6,6 +6,7 @@ msgspec keeps fields in slots, so a reference is the slot's descriptor; nothing 
 from __future__ import annotations
 
 import inspect
+import typing
 from collections.abc import Callable
 from operator import attrgetter
 from types import MemberDescriptorType
@@ -33,6 +34,12 @@ def field_type(ref: object) -> Any:
     if not isinstance(ref, MemberDescriptorType):
         return None
     return inspect.get_annotations(ref.__objclass__, eval_str=True).get(str(field_name(ref)))
+
+
+def without_none(kind: Any) -> Any:
+    """`str` of `str | None`."""
+    kinds = [one for one in typing.get_args(kind) if one is not type(None)]
+    return kinds[0] if len(kinds) == 1 and len(typing.get_args(kind)) > 1 else kind
 
 
 def field_owner(ref: object) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from ..agents import Agent
 from ..codecs.table_coding import make_table_coder
 from ..errors import AppError
-from ..models import field_getter, field_type
+from ..models import field_getter, field_type, without_none
 from ..operators import Merge
 from ..settings import Settings
 from ..streams import Source, Stream
@@ -62,7 +61,7 @@ def join_tables(
     rows = Result(result, keeps_left=how != "join", keeps_right=how == "outer-join")
     if on is None:
         return _by_equal_keys(left, right, rows)
-    foreign = ForeignKey(_key_of(what, on), lambda: _key_coder(right, conf()), _without_none(field_type(on)))
+    foreign = ForeignKey(_key_of(what, on), lambda: _key_coder(right, conf()), without_none(field_type(on)))
     return _by_foreign_key(left, right, rows, foreign)
 
 
@@ -113,7 +112,7 @@ def _result(name: str, left: Table[Any, Any], right: Table[Any, Any], what: str)
 
 def _check_keys(what: str, left: Table[Any, Any], right: Table[Any, Any], on: Any) -> None:
     """Refuse what is never the same, and what has not the same bytes."""
-    mine, theirs = (left.key_type if on is None else _without_none(field_type(on))), right.key_type
+    mine, theirs = (left.key_type if on is None else without_none(field_type(on))), right.key_type
     if mine in SIMPLE and theirs in SIMPLE and mine is not theirs:
         source = f"keys of {left.name!r}" if on is None else f"{on.__name__!r} of {left.name!r}"
         raise AppError(
@@ -125,12 +124,6 @@ def _check_keys(what: str, left: Table[Any, Any], right: Table[Any, Any], on: An
             f"{what}: keys of table {left.name!r} are written as {_written(left)}, those of {right.name!r} as "
             f"{_written(right)}: give both the same key_type= and key_serializer=."
         )
-
-
-def _without_none(kind: Any) -> Any:
-    """`str` of `str | None`."""
-    kinds = [one for one in typing.get_args(kind) if one is not type(None)]
-    return kinds[0] if len(kinds) == 1 and len(typing.get_args(kind)) > 1 else kind
 
 
 def _written(table: Table[Any, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
@@ -55,19 +56,28 @@ def partners_of(chain: Chain) -> list[Chain]:
     return [found for other in others for found in (other, *partners_of(other))]
 
 
-def tables_joined(app: App, name: str, roads: list[Road]) -> tuple[str, ...]:
+@dataclass(frozen=True, slots=True, eq=False)
+class JoinedStream:
+    """A topic that the loop of an agent reads, and a table that it is joined with."""
+
+    agent: str
+    topic: Topic
+    table: Table[Any, Any]
+
+
+def tables_joined(app: App, name: str, roads: list[Road]) -> list[JoinedStream]:
     """The tables that the loop of `name` is joined with, whose keys are compared with those of the topics.
 
     Raises:
         AppError: they can never be the same, or a table is none of the app.
     """
-    found: dict[str, None] = {}
+    found: list[JoinedStream] = []
     for road in roads:
         for operator in road.operators:
             if isinstance(operator, TableJoin):
                 _check_join(app, name, road.topic, operator.table)
-                found[operator.table.name] = None
-    return tuple(found)
+                found.append(JoinedStream(name, road.topic, operator.table))
+    return found
 
 
 def stream_join_of(app: App, name: str, roads: list[Road]) -> Table[Any, Any] | None:
@@ -90,6 +100,9 @@ def stream_join_of(app: App, name: str, roads: list[Road]) -> Table[Any, Any] | 
             raise AppError(
                 f"{name!r} joins {road.topic.describe()}: give one topic with one name; `&` combines several."
             )
+        if is_free(first) != is_free(road.topic):
+            free, fixed = (first, road.topic) if is_free(first) else (road.topic, first)
+            free.keyed_as(fixed)
         keys, others = keys_of(app, first), keys_of(app, road.topic)
         if keys != others:
             raise AppError(
@@ -128,6 +141,11 @@ def seen_tables_of(name: str, roads: list[Road]) -> tuple[Table[Any, Any], ...]:
 def span_of_join(roads: list[Road]) -> Arriving:
     """What kind of join of two streams it is that these roads lead to."""
     return next(operator.span for road in roads for operator in road.operators if isinstance(operator, Side))
+
+
+def is_free(topic: Topic) -> bool:
+    """A repartition topic by a function, whose keys may be of any type: they may be written as a partner has them."""
+    return topic.keeps_keys and topic.key_type is None
 
 
 def keys_of(app: App, topic: Topic) -> str:

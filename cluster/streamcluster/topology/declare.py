@@ -30,6 +30,7 @@ from ..topics import Topic
 from ..windows.windowed import WindowedTable
 from . import AgentSpec, Declared, TableSpec, TopicSpec, Topology
 from .chains import (
+    JoinedStream,
     compile_chain,
     names_of,
     partners_of,
@@ -39,7 +40,7 @@ from .chains import (
     tables_joined,
 )
 from .limits import DEAD_LETTER_BYTES_MAX, limits_of
-from .table_joins import declare_joins, name_topics
+from .table_joins import declare_joins, fit_streams, name_topics
 from .timed import check_windows, tables_beside, timed_by, with_time_tables, with_travelling_time
 from .units import AgentUnit, CloseUnit, Due, ForwardUnit, Plan, SharedStream, Unit
 
@@ -60,6 +61,7 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
     repartitions: dict[str, TopicSpec] = {}
     # Streams of app.stream that others are combined with: they are read there.
     partners: list[Chain] = []
+    with_tables: list[JoinedStream] = []
     for table in app.tables.values():
         for changes in table.changes_read:
             changes.is_named(_changelog_name(app, table))
@@ -84,7 +86,8 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
         if seen:
             unit = replace(unit, tables=(*unit.tables, *seen), timed=(*unit.timed, *timed_by(seen)))
         units += [*forwards, unit]
-        specs.append(_agent_spec(app, agent, inputs, tables_joined(app, agent.name, roads)))
+        with_tables += (joined := tables_joined(app, agent.name, roads))
+        specs.append(_agent_spec(app, agent, inputs, joined))
     declare_joins(app, units, specs, repartitions)
     check_windows(app.tables.values())
     beside = tables_beside(app.tables.values(), units)
@@ -103,10 +106,13 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
             raise AppError(f"{stream.source.label} is combined with another stream: read it in an agent.")
         if deduplicating(roads):
             raise NotOffered(f"{stream.source.label} is deduplicated: read it in an agent.")
-        topic, joined = roads[0].topic, tables_joined(app, name, roads)
+        topic = roads[0].topic
+        with_tables += (joined := tables_joined(app, name, roads))
+        used = tuple(dict.fromkeys(join.table.name for join in joined))
         units += forwards
         shared.append(SharedStream(name, stream, topic, policy))
-        specs.append(AgentSpec(name=name, topics=names_of(topic), tables=joined, help="read in an @app.task"))
+        specs.append(AgentSpec(name=name, topics=names_of(topic), tables=used, help="read in an @app.task"))
+    fit_streams(app, units, specs, with_tables)
     units = with_travelling_time(units)
     tables = [*app.tables.values(), *beside, *(table for unit in units for table in unit.tables)]
     plan = with_time_tables(Plan(tuple(units), tuple(shared), tuple(app.tasks), tuple(tables)))
@@ -194,13 +200,13 @@ def _argument(agent: Agent) -> str:
         return "stream"
 
 
-def _agent_spec(app: App, agent: Agent, reads: tuple[Topic, ...], joined: tuple[str, ...]) -> AgentSpec:
+def _agent_spec(app: App, agent: Agent, reads: tuple[Topic, ...], joined: list[JoinedStream]) -> AgentSpec:
     return AgentSpec(
         name=agent.name,
         topics=tuple(dict.fromkeys(name for topic in reads for name in names_of(topic))),
         concurrency=agent.concurrency,
         sinks=tuple(_sink_name(sink) for sink in agent.sinks),
-        tables=tuple(sorted({*_tables_used(app, agent.fun), *joined})),
+        tables=tuple(sorted({*_tables_used(app, agent.fun), *(join.table.name for join in joined)})),
         help=agent.help,
     )
 

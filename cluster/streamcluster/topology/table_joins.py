@@ -11,7 +11,7 @@ from ..table_joins.building import SIMPLE, JoinedTables
 from ..tables import Table
 from ..topics import Topic
 from . import AgentSpec, TopicSpec
-from .chains import ANY_TIME, keys_of, names_of
+from .chains import ANY_TIME, JoinedStream, is_free, keys_of, names_of
 from .units import Unit
 
 
@@ -59,6 +59,52 @@ def declare_joins(
                 used_by=(join.table.name,),
                 purge=True,
             )
+
+
+def fit_streams(app: App, units: Sequence[Unit], specs: Sequence[AgentSpec], joins: Sequence[JoinedStream]) -> None:
+    """Write keys of streams that are joined with tables as those do that feed the tables.
+
+    Raises:
+        AppError: they are written in another way, so that an event is not in the partition of its entry.
+    """
+    known = {name: topic for unit in units for topic in unit.inputs for name in names_of(topic)}
+    joined = {(join.agent, join.table.name) for join in joins}
+    feeding = {
+        table: {
+            name: known[name]
+            for spec in specs
+            if table in spec.tables and (spec.name, table) not in joined
+            for name in spec.topics
+            if name in known
+        }
+        for table in app.tables
+    }
+    for join in joins:
+        placed = _placed_by(app, feeding, join.table, set())
+        if len(placed) != 1:
+            continue
+        ((keys, feeds),) = placed.items()
+        if is_free(join.topic) and not is_free(feeds):
+            join.topic.keyed_as(feeds)
+        mine = keys_of(app, join.topic)
+        is_bare = feeds.key_type is None and keys == "raw" and join.table.source is not None
+        if is_bare and join.table.key_type is None and join.topic.key_type in (str, int):
+            raise AppError(
+                f"{join.agent!r} joins {join.topic.describe()}, whose keys are {join.topic.key_type.__name__}, with "
+                f"table {join.table.name!r}, which is fed by {feeds.describe()}, whose keys are bytes: no key is ever "
+                f"the same. Topics without key_type= have bytes as keys: give {feeds.describe()} key_type=."
+            )
+        # Whole numbers are the same as text and as JSON.
+        if mine != keys and "raw" in (mine, keys) and {mine, keys} & _QUOTED:
+            raise AppError(
+                f"{join.agent!r} joins {join.topic.describe()}, whose keys are written as {mine}, with table "
+                f"{join.table.name!r}, which is fed by {feeds.describe()}, whose keys are written as {keys}: a key is "
+                "in another partition there. Give both topics the same key_type= and key_serializer=, or say on=."
+            )
+
+
+# As JSON, text has quotes.
+_QUOTED = {"None as json", "str as json", "bytes as json"}
 
 
 def _placed_by(
