@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from .errors import AppError
@@ -36,16 +36,19 @@ class VersionedTable(Protocol):
 
 
 def time_ms(what: str, moment: float | datetime) -> int:
-    """A moment in ms since the epoch.
+    """A moment in ms since the epoch. A datetime without a zone is UTC: hosts may be in several zones.
 
     Raises:
-        AppError: it is none.
+        ValueError: it is none. It may be an event's: that one fails, and the app goes on.
     """
     try:
-        seconds = moment.timestamp() if isinstance(moment, datetime) else float(moment)
+        if isinstance(moment, datetime):
+            seconds = (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
+        else:
+            seconds = float(moment)
         return min(max(round(seconds * 1000), -MS_MAX), MS_MAX)
     except (TypeError, ValueError, OverflowError, OSError) as error:
-        raise AppError(f"{what}({moment!r}): give seconds since 1970, or a datetime.") from error
+        raise ValueError(f"{what}({moment!r}): give seconds since 1970, or a datetime.") from error
 
 
 class AsOf:

@@ -176,7 +176,9 @@ WINDOWED: dict[str, str] = {
     "as_ansitable": "use `streamcluster table NAME`.",
     "clone": "call .relative_to(...): it gives a table of its own over the same windows.",
     **dict.fromkeys(("get_relative_timestamp", "get_timestamp"), "use event.message.timestamp, or the field."),
-    **dict.fromkeys(("pop", "popitem", "clear", "update", "setdefault", "get"), "write windows by table[key]."),
+    "get": "read windows by table[key].value(), .now() or .windows(start, end).",
+    **dict.fromkeys(("pop", "popitem", "clear"), "delete windows by del table[key]."),
+    **dict.fromkeys(("update", "setdefault"), "write windows by table[key]."),
 }
 WINDOW: dict[str, str] = {"stale": "windows go as event time passes them: see grace= and expires=."}
 _OPTIONS = "memory of all stores is set by store_block_cache_bytes and store_write_buffer_bytes."

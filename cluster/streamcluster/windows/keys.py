@@ -38,7 +38,10 @@ def windowed(pair: Pair) -> Pair:
     encode_key, decode_key = pair
 
     def encode(row: tuple[Any, int, int]) -> bytes:
-        key, start, end = row
+        try:
+            key, start, end = row
+        except (TypeError, ValueError):
+            raise TypeError("the table has windows: write and read them by what .tumbling(...) returned") from None
         return b"[" + encode_key(key) + _tail(start, end)
 
     def decode(data: bytes) -> tuple[Any, int, int]:

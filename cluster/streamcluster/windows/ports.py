@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Protocol
 
@@ -197,6 +197,13 @@ class Windows(Protocol):
     def merged(self, first: Any, second: Any) -> Any:
         """The value of two sessions that became one."""
         ...
+
+
+def own_of(shard: Shard, identity: Any, value: Any, written: Iterable[tuple[Span, Any]]) -> Any:
+    """The value, or a copy of it if other windows were given this very object: each has one, as after a crash."""
+    if type(value) in PLAIN or all(value is not one for _, one in written):
+        return value
+    return shard.copy(identity, value)
 
 
 def begin_of(of: Windows, key: Any) -> Any:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .kinds import Span
-from .ports import PLAIN, Shard, Windows, begin_of
+from .ports import PLAIN, Shard, Windows, begin_of, own_of
 from .sessions import Written, ending
 
 # An event of the middle of things changes as many windows as there were events in the last `size`.
@@ -93,14 +93,18 @@ def _last(shard: Shard, beside: Shard, key: Any, first: int, last: int) -> Held 
 
 def _write(shard: Shard, beside: Shard, key: Any, changes: dict[int, tuple[Any, int]], size: int, edge: int) -> Written:
     written: Written = []
+    all_written: Written = []
     for end, (value, date) in sorted(changes.items()):
         span: Span = end - size, end
         to = shard if end >= edge else beside
         if shard.time is not None:
             shard.time.expect(end)
-        to.write_at(to.identity((key, *span)), value, date)
+        identity = to.identity((key, *span))
+        own = own_of(to, identity, value, all_written)
+        all_written.append((span, own))
+        to.write_at(identity, own, date)
         if to is shard:
-            written.append((span, value))
+            written.append((span, own))
     return written
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from itertools import takewhile
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
+from ..as_of import time_ms
 from ..current import Cursor, Run, cursor_var
 from ..errors import AppError
 from ..events import Event
@@ -15,13 +16,14 @@ from ..times import FOREVER, NO_TIME
 from . import sessions, sliding
 from .keys import BY_END, rows_of
 from .kinds import Session, Sliding, Span, Window, is_over, window_of
-from .ports import PLAIN, Shard, Time, Windows, begin_of
+from .ports import PLAIN, Shard, Time, Windows, begin_of, own_of
 from .sessions import ending
 
 # Kinds whose windows are found in the order of their ends, by key.
 _IN_ORDER = frozenset({Session, Sliding})
 # No value of a window.
 _NOTHING: Any = object()
+_HINT = "read one with .value(), .now(), .delta(60) or .windows(start, end), change them with += or .apply(fun, value)."
 
 
 class LastPlace:
@@ -109,6 +111,17 @@ def _in_place(fun: Callable[[Any, Any], Any]) -> Callable[[WindowSet, Any], Wind
     return change
 
 
+def _refused(what: str) -> Callable[..., Any]:
+    """What Python would else answer with no look at the windows, or refuse without a word about them."""
+
+    def refuse(self: WindowSet, *_others: object) -> NoReturn:
+        raise TypeError(
+            f"table {self._of.table.name!r}: table[key] is the windows of a key, not a value to {what}: {_HINT}"
+        )
+
+    return refuse
+
+
 class WindowSet:
     """Made by `table[key]`. `written`: what the last operation wrote, (window, value), None where it deleted one."""
 
@@ -134,6 +147,20 @@ class WindowSet:
     __iand__ = _in_place(operator.and_)
     __ixor__ = _in_place(operator.xor)
     __ior__ = _in_place(operator.or_)
+
+    if not TYPE_CHECKING:  # A type checker refuses them by itself.
+        __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refused("compare")
+        __hash__ = object.__hash__
+        __bool__ = _refused("ask whether it is true")
+        __int__ = __float__ = __len__ = __iter__ = __contains__ = _refused("take as one")
+        __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _refused(
+            "reckon with"
+        )
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise AttributeError(
+                f"table[key] is the windows of a key and has no {name!r}: {_HINT}", name=name, obj=self
+            )
 
     def apply(self, fun: Callable[[Any, Any], Any], other: Any = None) -> WindowSet:
         """Set the value of each open window of the event in hand to `fun(value, other)`.
@@ -168,7 +195,7 @@ class WindowSet:
         for span in spans:
             if not is_over(of.kind, span[1], of.grace, now):
                 identity = shard.identity((key, *span))
-                written.append((span, self._change(shard, identity, span[1], at, fun, other)))
+                written.append((span, self._change(shard, identity, span[1], at, fun, other, written)))
         if not written:
             of.late(at, spans[-1], now)
         elif of.is_single:
@@ -176,8 +203,16 @@ class WindowSet:
         self._written = written
 
     def _change(
-        self, shard: Shard, identity: Any, end: int, at: int, fun: Callable[[Any, Any], Any], other: Any
+        self,
+        shard: Shard,
+        identity: Any,
+        end: int,
+        at: int,
+        fun: Callable[[Any, Any], Any],
+        other: Any,
+        written: Sequence[tuple[Span, Any]] = (),
     ) -> Any:
+        """written: what the event has written to other windows."""
         if shard.is_new(identity, BY_END, end):
             before = self._begin(shard, end)
         else:
@@ -186,6 +221,8 @@ class WindowSet:
             except KeyError:
                 before = self._begin(shard, end)
         value = fun(before, other)
+        if written:
+            value = own_of(shard, identity, value, written)
         shard.write_at(identity, value, at)
         if at > self._of.place.latest:
             self._of.place.latest = at
@@ -264,9 +301,9 @@ class WindowSet:
         at = self._of.at() if event is None else _time_of(event)
         return self._value_at(at - round(back * 1000))
 
-    def windows(self, start: float, end: float) -> list[tuple[Window, Any]]:
-        """The windows of the key that have a part in [start, end), in seconds, with their values, oldest first."""
-        first, last = round(start * 1000), round(end * 1000)
+    def windows(self, start: float | datetime, end: float | datetime) -> list[tuple[Window, Any]]:
+        """The windows of the key that have a part in [start, end), seconds or datetimes, with values, oldest first."""
+        first, last = self._moment(start), self._moment(end)
         belongs = self._of.kind.end_belongs
         return [
             (window_of(span), value)
@@ -275,11 +312,17 @@ class WindowSet:
         ]
 
     def __getitem__(self, place: Any) -> Any:
-        """By an event, or by a window (start, end) in seconds."""
+        """By an event, or by a window (start, end) in seconds or datetimes."""
         if isinstance(place, Event):
             return self.value(place)
-        start, end = place
-        return self._value_of((round(start * 1000), round(end * 1000)))
+        if not (isinstance(place, tuple) and len(place) == 2):
+            raise TypeError(
+                f"table {self._of.table.name!r}: table[key][{place!r}] is no window: give (start, end), or an event."
+            )
+        return self._value_of((self._moment(place[0]), self._moment(place[1])))
+
+    def _moment(self, moment: float | datetime) -> int:
+        return time_ms(f"table {self._of.table.name!r}: window", moment)
 
     def _value_at(self, at: int) -> Any:
         of, key = self._of, self._key
@@ -339,4 +382,8 @@ def _end_of(span: Span) -> int:
 
 
 def _time_of(event: Event) -> int:
+    if not isinstance(event, Event):
+        raise TypeError(
+            f"{event!r} is no event: .value(), .current() and .delta(60) take one, as stream.events() has them."
+        )
     return round(event.message.timestamp * 1000)

@@ -7,9 +7,11 @@ import operator
 import time
 from collections.abc import Callable, Iterator
 from copy import copy
+from datetime import datetime
 from functools import lru_cache, wraps
 from typing import Any
 
+from ..as_of import time_ms
 from ..checks import Seconds, check_callable
 from ..current import Cursor, cursor_var
 from ..errors import AppError
@@ -25,6 +27,8 @@ from .ports import KeepingTable, Shard
 from .views import WindowedView, items_of, keys_of, values_of
 from .window_set import LastPlace, WindowSet
 
+# The year 10000. Milliseconds since 1970 are beyond it, but for those of the year 1978 and before.
+_SECONDS_MAX = 253_402_300_800
 # Windows that close at a time, of all keys.
 _WINDOWS = 4096
 # How two sessions become one, for the types of `default=` that have one way of it.
@@ -111,7 +115,7 @@ class WindowedTable:
             return self.relative_to_stream()
         if field_getter(ts) is not None or not callable(ts):
             return self.relative_to_field(ts)
-        return seen_from(self, lambda _cursor: _time_in(ts(current_event())))
+        return seen_from(self, lambda _cursor: _time_in(self.name, ts(current_event())))
 
     def relative_to_stream(self) -> WindowedTable:
         """The event's time is that of its record: the default."""
@@ -129,7 +133,7 @@ class WindowedTable:
         get = field_getter(field)
         if get is None:
             raise AppError(f"table {self.name!r}: {field!r} is no field of a Record: write it as View.time.")
-        return seen_from(self, lambda cursor: _time_in(get(_value_in_hand(cursor))))
+        return seen_from(self, lambda cursor: _time_in(self.name, get(_value_in_hand(cursor))))
 
     # What comes of windows that are over
 
@@ -336,6 +340,16 @@ def _value_in_hand(cursor: Cursor) -> Any:
     return cursor.run.values[at]
 
 
-def _time_in(value: Any) -> int:
-    """Of a field: seconds, or a datetime."""
-    return round((value if isinstance(value, (int, float)) else value.timestamp()) * 1000)
+def _time_in(table: str, value: Any) -> int:
+    """Of an event: seconds, or a datetime. ValueError: that event fails, and the app goes on."""
+    if isinstance(value, (int, float)) and abs(value) < _SECONDS_MAX:
+        return round(value * 1000)
+    what = f"table {table!r}: the time of the event"
+    if isinstance(value, (int, float)):
+        raise ValueError(f"{what} is {value!r}, which no calendar has: give seconds since 1970, not milliseconds.")
+    if not isinstance(value, datetime):
+        raise ValueError(
+            f"{what} is {value!r}, a {type(value).__name__}: give seconds since 1970, or a datetime. A field that is "
+            "declared as datetime takes text as 2026-11-29T12:00:00Z; relative_to(fun) makes what you like of an event."
+        )
+    return time_ms(what, value)
