@@ -153,8 +153,8 @@ USES: dict[str, Body] = {
     "compare ": lambda table, key, _: table[key] > 0,  # type: ignore[operator]
     "ask whether it is true": lambda table, key, _: bool(table[key]),
     "reckon with": lambda table, key, _: table[key] + 1,  # type: ignore[operator]
-    "take as one": lambda table, key, _: list(table[key]),  # type: ignore[call-overload]
-    "has no 'append'": lambda table, key, _: table[key].append(1),  # type: ignore[attr-defined]
+    "look into": lambda table, key, _: list(table[key]),  # type: ignore[call-overload]
+    "have no 'append'": lambda table, key, _: table[key].append(1),  # type: ignore[attr-defined]
     "[60] is no window": lambda table, key, _: table[key][60],
     "5 is no event": lambda table, key, _: table[key].value(5),  # type: ignore[arg-type]
     ".value(), .now()": lambda table, key, _: table.get(key),  # type: ignore[attr-defined]

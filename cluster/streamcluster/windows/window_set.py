@@ -6,7 +6,7 @@ import operator
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 from ..as_of import time_ms
 from ..current import Cursor, Run, cursor_var
@@ -16,6 +16,7 @@ from ..times import FOREVER, NO_TIME
 from . import sessions, sliding
 from .keys import BY_END, rows_of
 from .kinds import Session, Sliding, Span, Window, is_over, window_of
+from .no_value import not_a_value
 from .ports import PLAIN, Shard, Time, Windows, begin_of, own_of
 from .sessions import ending
 
@@ -23,7 +24,6 @@ from .sessions import ending
 _IN_ORDER = frozenset({Session, Sliding})
 # No value of a window.
 _NOTHING: Any = object()
-_HINT = "read one with .value(), .now(), .delta(60) or .windows(start, end), change them with += or .apply(fun, value)."
 
 
 class LastPlace:
@@ -111,17 +111,7 @@ def _in_place(fun: Callable[[Any, Any], Any]) -> Callable[[WindowSet, Any], Wind
     return change
 
 
-def _refused(what: str) -> Callable[..., Any]:
-    """What Python would else answer with no look at the windows, or refuse without a word about them."""
-
-    def refuse(self: WindowSet, *_others: object) -> NoReturn:
-        raise TypeError(
-            f"table {self._of.table.name!r}: table[key] is the windows of a key, not a value to {what}: {_HINT}"
-        )
-
-    return refuse
-
-
+@not_a_value
 class WindowSet:
     """Made by `table[key]`. `written`: what the last operation wrote, (window, value), None where it deleted one."""
 
@@ -147,20 +137,6 @@ class WindowSet:
     __iand__ = _in_place(operator.and_)
     __ixor__ = _in_place(operator.xor)
     __ior__ = _in_place(operator.or_)
-
-    if not TYPE_CHECKING:  # A type checker refuses them by itself.
-        __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refused("compare")
-        __hash__ = object.__hash__
-        __bool__ = _refused("ask whether it is true")
-        __int__ = __float__ = __len__ = __iter__ = __contains__ = _refused("take as one")
-        __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _refused(
-            "reckon with"
-        )
-
-        def __getattr__(self, name: str) -> NoReturn:
-            raise AttributeError(
-                f"table[key] is the windows of a key and has no {name!r}: {_HINT}", name=name, obj=self
-            )
 
     def apply(self, fun: Callable[[Any, Any], Any], other: Any = None) -> WindowSet:
         """Set the value of each open window of the event in hand to `fun(value, other)`.
