@@ -55,9 +55,11 @@ def seconds_of(what: str, value: object) -> float:
 
 
 def check_callable(what: str, fun: object) -> None:
-    """Raise AppError unless `fun` can be called."""
+    """Raise AppError unless `fun` can be called, and does something then: a generator would not."""
     if not callable(fun):
         raise AppError(f"{what}: {fun!r} is not a function.")
+    if inspect.isgeneratorfunction(fun) or inspect.isasyncgenfunction(fun):
+        raise AppError(f"{what}: {fun!r} yields, and nobody takes that here: return it, or send it to a topic.")
 
 
 def each(what: str, values: object) -> list[Any]:

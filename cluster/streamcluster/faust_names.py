@@ -29,7 +29,7 @@ _TRACING = "tracing is not there yet."
 _SUPERVISOR = "an agent is retried by its on_error= policy; a worker that dies is replaced."
 
 WINDOWS: dict[str, str] = {
-    "SlidingWindow": "no table of Faust's can use it; call .hopping(size, step) or .session(gap) on the table.",
+    "SlidingWindow": "no table of Faust's can use it; call .sliding(size) or .hopping(size, step) on the table.",
     "Window": "annotate with TumblingWindow or HoppingWindow; what on_close gets is a (start, end).",
 }
 # Names of the package: `streamcluster.Schema`, `from streamcluster import Schema`.

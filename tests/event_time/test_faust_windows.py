@@ -175,7 +175,7 @@ def test_ranges_of_the_classes() -> None:
     ("use", "text"),
     [
         (lambda _: faust.SlidingWindow, "no table of Faust's can use it"),  # type: ignore[attr-defined]
-        (lambda _: faust.windows.SlidingWindow, "call .hopping"),  # type: ignore[attr-defined]
+        (lambda _: faust.windows.SlidingWindow, "call .sliding"),  # type: ignore[attr-defined]
         (lambda _: faust.Window, "annotate with TumblingWindow"),  # type: ignore[attr-defined]
         (lambda _: TumblingWindow(10).stale, "windows go as event time passes them"),  # type: ignore[attr-defined]
         (lambda app: app.Table("t", window=TumblingWindow(10)).clone, "call .relative_to"),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from streamcluster import App, Record
+from streamcluster import App, AppError, Record
 from streamcluster.errors import StreamclusterError
 from streamcluster.testing import Driver
 from streamcluster.windows.kinds import Window
@@ -224,6 +224,27 @@ def test_a_list_given_to_several_sliding_windows_is_one_for_each() -> None:
         ("a", Window(10.001, 70.001)): ["both", "more"],
         ("a", Window(20.001, 80.001)): ["more"],
     }
+
+
+async def sends(*_: Any) -> Any:
+    """As an agent with a sink would."""
+    yield 1
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda app: app.Table("views", default=int).tumbling(60, grace=0).on_close(sends),
+        lambda app: app.Table("views", default=int, on_window_close=sends),
+        lambda app: app.timer(1)(sends),
+        lambda app: app.task(sends),
+        lambda app: app.stream(app.topic("events")).filter(sends),
+    ],
+)
+def test_what_yields_where_nobody_takes_it_is_refused(use: Callable[[App], Any]) -> None:
+    """on_close did nothing, and its windows were deleted."""
+    with pytest.raises(AppError, match="yields, and nobody takes that here"):
+        use(App("yields"))
 
 
 def appended(values: list[str], value: str) -> list[str]:
