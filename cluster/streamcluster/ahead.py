@@ -54,6 +54,19 @@ def metadata_of(ahead: Mapping[str, Sequence[Split]]) -> str:
     return json.dumps(noted, sort_keys=True) if noted else ""
 
 
+def moved_back(metadata: str, count: int, others: Mapping[str, int]) -> str:
+    """Metadata of the position `count` offsets earlier: these agents go on where they were, and all others there.
+
+    others: agent -> its concurrency.
+    """
+    before = ahead_of(metadata)
+    noted: dict[str, int | list[int | str]] = {}
+    for unit, lanes in others.items():
+        splits = before.get(short_name(unit), [(0,) * lanes])
+        noted[short_name(unit)] = _noted([tuple([ahead + count for ahead in split]) for split in splits])
+    return json.dumps(noted, sort_keys=True) if noted else ""
+
+
 def _noted(splits: Sequence[Split]) -> int | list[int | str]:
     if len(splits) == 1 and len(splits[0]) == 1:
         return splits[0][0]

@@ -90,6 +90,58 @@ def test_a_foreign_key_join_is_right_over_kill_9(
     assert run.drain() == 0, run.log_end()
 
 
+def test_later_joins_have_all_rows(
+    running: StartApp, make_topic: MakeTopic, topic_prefix: str, bootstrap: str, reader: Reader
+) -> None:
+    """They read the changelogs from the beginning, and the agent that has read these already is given nothing twice."""
+    for name in ("accounts", "owners", "told"):
+        make_topic(f"{topic_prefix}{name}", 2)
+    told = f"{topic_prefix}told"
+    rows = {
+        "accounts": [Row(f"k{number}", b'"K%d"' % (number // 2)) for number in range(40)],
+        "owners": [Row(f"k{number}", b"%d" % number) for number in range(0, 40, 3)],
+    }
+    run = running("tests.process.late_join_apps_before:late")
+    run.start(workers=1)
+    run.until_running()
+    send_all(bootstrap, topic_prefix, rows)
+    eventually(partial(is_more, reader, told, 39), 60, "all changes are told", run.log_end)
+    eventually(lambda: len(run.table("owners")) == 14, 30, "the owners are there", run.log_end)
+    assert run.drain() == 0, run.log_end()
+    run = running("tests.process.late_join_apps:late")
+    run.start(workers=2)
+    run.until_running()
+    send_all(bootstrap, topic_prefix, {"accounts": [Row("k1", b'"K3"')]})
+    owners = {f"k{number}": number for number in range(0, 40, 3)}
+    accounts = {f"k{number}": f"K{number // 2}" for number in range(40)} | {"k1": "K3"}
+    equal = {key: [value, owners.get(key)] for key, value in accounts.items()}
+    named = {key: [value, owners.get(value.lower())] for key, value in accounts.items()}
+    eventually(lambda: run.table("equal") == equal, 60, "rows of equal keys are all there", run.log_end)
+    eventually(lambda: run.table("named") == named, 60, "rows of foreign keys are all there", run.log_end)
+    eventually(partial(is_more, reader, told, 40), 30, "the new change is told", run.log_end)
+    os.kill(run.pid_of(0), signal.SIGKILL)
+    send_all(bootstrap, topic_prefix, {"accounts": [Row("k2", b'"K6"'), Row("k3", b'"K6"')]})
+    eventually(partial(is_more, reader, told, 42), 60, "the last changes are told", run.log_end)
+    eventually(lambda: run.table("named")["k3"] == ["K6", 6], 60, "they are joined", run.log_end)
+    assert run.drain() == 0, run.log_end()
+    assert sum(map(len, told_of(reader, told).values())) == 43, "a change is told twice"
+
+
+def send_all(bootstrap: str, prefix: str, rows: dict[str, list[Row]]) -> None:
+    """Send these rows, and wait until they are there."""
+    feeds = [Feed(bootstrap, prefix + name, iter(those), rate=400) for name, those in rows.items()]
+    for feed in feeds:
+        feed.start()
+    for feed, those in zip(feeds, rows.values(), strict=True):
+        eventually(partial(all_sent, feed, those), 60, "all is sent")
+        feed.stop()
+
+
+def all_sent(feed: Feed, rows: list[Row]) -> bool:
+    """Kafka has all of these rows."""
+    return len(feed.acked) == len(rows)
+
+
 def is_more(reader: Reader, topic: str, count: int) -> bool:
     """The topic has more records than that."""
     return reader.count(topic) > count

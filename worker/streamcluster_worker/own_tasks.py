@@ -23,6 +23,7 @@ from streamcluster.stores import StoreFailed
 from . import lifecycle as life
 from .answers.reports import reads_of
 from .data.begin import Begin, Past
+from .data.late_joins import joined_changes
 from .data.positions import Start, refuse_lost_offsets, start_positions
 from .effects import Effects
 from .session import Session
@@ -156,7 +157,13 @@ class OwnTasks:
         def find_starts() -> dict[TaskId, Start]:
             partitions = {task: sorted(tps_of(self._config, (task,))) for task in tasks}
             return start_positions(
-                session.clients, self._settings, partitions, self._past, self._decided, self.committed
+                session.clients,
+                self._settings,
+                partitions,
+                self._past,
+                self._decided,
+                self.committed,
+                joined_changes(self._engine.plan, self._config.topology),
             )
 
         def open_all() -> dict[TaskId, Start]:

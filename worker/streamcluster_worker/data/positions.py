@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 import msgspec
 
@@ -17,6 +18,7 @@ from streamcluster.stores import TaskStore
 
 from .begin import Begin, Log, Past, begin_of
 from .clients import Clients
+from .late_joins import JoinedChanges, with_late_joins
 
 logger = logging.getLogger("streamcluster")
 POSITIONS_SECONDS_MAX = 30.0
@@ -67,11 +69,13 @@ def start_positions(
     past: Past,
     decided: Mapping[TP, Begin],
     confirmed: Mapping[TP, int],
+    changes: Mapping[str, JoinedChanges] | None = None,
 ) -> dict[TaskId, Start]:
     """The positions to start from, of all tasks in one round trip. Blocks; to be called after the fence (H22).
 
     decided: where this worker wanted to begin before, when nobody knows whether that was committed.
     confirmed: the last positions that this process has committed, which no later owner can have gone behind.
+    changes: the changelogs that joins of tables read.
     """
     tps = [tp for partitions in tasks.values() for tp in partitions]
     find_leaders(clients.consumer, sorted({tp.topic for tp in tps}))
@@ -90,6 +94,9 @@ def start_positions(
             found[tp] = decided[tp]
         else:
             found[tp] = begin_of(settings.app_id, tp, position, log, past, reset, confirmed.get(tp))
+    if changes:
+        ends_of = partial(clients.offsets.end_offsets, timeout=POSITIONS_SECONDS_MAX)
+        found |= with_late_joins(found, begins, changes, ends_of)
     return {
         task: Start(
             {tp: found[tp].position for tp in partitions},
