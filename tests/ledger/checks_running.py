@@ -20,7 +20,8 @@ DESCRIPTORS_SLACK = 24
 SAMPLES_MIN = 9
 # At any time. The bounded buffers of a worker are 0.4 GB, and Python's own objects for what is in them come on top.
 RSS_MAX_BYTES = 1_000_000_000
-DESCRIPTORS_MAX = 400
+# Each of a task's tables has a few files of its own, and the log of what is not in them yet.
+DESCRIPTORS_MAX = 700
 
 
 def single_owner(observed: Observed) -> Iterator[str]:

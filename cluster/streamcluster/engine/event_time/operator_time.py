@@ -23,10 +23,20 @@ from .watermarks import Mark
 
 @dataclass(frozen=True, slots=True)
 class InputState:
-    """An input of an operator now: what is known behind its finished events; idle_since: None while it is not."""
+    """An input of an operator now: what is known behind its finished events; idle_since: None while it is not.
+
+    is_read_again: not even so much, until it has been read up to them again, for a unit that is behind.
+    """
 
     mark: Mark
     idle_since: float | None = None
+    is_read_again: bool = False
+
+    def watermark(self, time: int) -> tuple[int, bool]:
+        """With whether it is idle. time: T, which what is read again once was no less than, and holds."""
+        if self.is_read_again:
+            return max(time, self.mark.watermark), False
+        return self.mark.watermark, self.idle_since is not None
 
 
 def time_run_on(marks: Iterable[Mark], idle_after: int, wall: int) -> int:
@@ -129,7 +139,7 @@ class OperatorTime:
             self.finished = max(self.finished, wall)
             return
         states = {tp: state() for tp, state in self.inputs.items()}
-        marks = {tp: (state.mark.watermark, state.idle_since is not None) for tp, state in states.items()}
+        marks = {tp: state.watermark(self.finished) for tp, state in states.items()}
         self.finished = max(self.finished, time_of_inputs(self.finished, marks.values()))
         since = [state.idle_since for state in states.values() if state.idle_since is not None]
         self.idle_since = max(since) if since and len(since) == len(states) else None

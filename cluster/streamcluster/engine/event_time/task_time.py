@@ -167,7 +167,9 @@ class TaskTime:
         """How an input is now, for these units."""
         partition, time = self._attached[tp], self.partitions[tp]
         position = min([reader.position(tp) for reader in partition.readers if reader.unit in units])
-        return InputState(time.at(position), time.idle_since() if position >= partition.next_offset else None)
+        if position > partition.next_offset:
+            return InputState(time.at(position), is_read_again=True)
+        return InputState(time.at(position), time.idle_since() if position == partition.next_offset else None)
 
     def _added(self, bounds: Callable[[str], TimeBounds], tp: TP) -> Callable[[], InputState]:
         """An input that nobody has declared: its watermark is known from the next batch on."""
