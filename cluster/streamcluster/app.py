@@ -41,7 +41,7 @@ from .settings import Settings, make_settings
 from .signals import Signal
 from .streams import Source, Stream
 from .table_joins.building import JoinedTables, join_tables
-from .table_sources import as_of_topic, feeder_of
+from .table_sources import as_of_topic, feeder_name, feeder_of, loads_first
 from .tables import Table as TableView
 from .topics import Topic
 from .windows.faust_windows import FaustWindow
@@ -286,6 +286,7 @@ class App:
         name: str,
         *,
         source: Topic | None = None,
+        load: str = "time",
         window: FaustWindow | None = None,
         **arguments: Any,
     ) -> Any:
@@ -293,7 +294,8 @@ class App:
 
         Args:
             source: a topic whose newest value of each key it keeps, in an agent `{name}-source`; its types are those of
-                the topic. A record without a value deletes.
+                the topic. A record without a value deletes. Agents that read the table take its records in the order of
+                time with their own; load="first": they begin once it was read to its end, and never hold it up.
             history: for how many seconds of event time `table.as_of(time)[key]` finds what was there before, and so
                 does `stream.join(table, as_of=True)` of a table with source=.
             default: called for missing keys; the result is stored once it is changed or assigned.
@@ -316,10 +318,11 @@ class App:
         if source is not None:
             arguments = {**as_of_topic(name, source, arguments), "source": source}
         table: TableView[Any, Any] = TableView(name, **arguments)
+        table.loads_first = loads_first(name, source, load)
         table.belong_to(self)
         self.tables[name] = table
         if source is not None:
-            self._add_agent(feeder_of(table), source, f"{name}-source", 1, (), None, {})
+            self._add_agent(feeder_of(table), source, feeder_name(table), 1, (), None, {})
         return table if window is None else table.using_window(window)
 
     def join_tables(

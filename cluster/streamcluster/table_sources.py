@@ -26,6 +26,24 @@ def as_of_topic(name: str, source: object, arguments: dict[str, Any]) -> dict[st
     return {**declared, **arguments}
 
 
+def loads_first(name: str, source: object, load: str) -> bool:
+    """Whether the topic of a table is read to its end before anybody reads the table.
+
+    Raises:
+        AppError: there is no such way, or no topic.
+    """
+    if load not in ("time", "first"):
+        raise AppError(f'table {name!r}: load={load!r}: say "first", or leave it out: then it goes by time.')
+    if load == "first" and source is None:
+        raise AppError(f'table {name!r}: load="first" is for tables of a topic: give source=.')
+    return load == "first"
+
+
+def feeder_name(table: Table[Any, Any]) -> str:
+    """The agent that reads the table's topic."""
+    return f"{table.name}-source"
+
+
 def feeder_of(table: Table[Any, Any]) -> Callable[[Stream[Any]], Awaitable[None]]:
     """The body of the agent that reads the topic. A record without a value deletes; one without a key is nothing."""
 

@@ -40,6 +40,9 @@ SIMPLE_KEYS = frozenset({str, int, bytes})
 class Table(Windowing, Joining, MutableMapping[K, V]):
     """Made by `app.Table(...)`; the parameters are described there."""
 
+    # Its topic is read to the end that it has before its readers begin, in place of in the order of time with them.
+    loads_first = False
+
     def __init__(
         self,
         name: str,

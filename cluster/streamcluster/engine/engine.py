@@ -26,6 +26,7 @@ from ..topology.units import Plan, Unit, input_named, is_named
 from .backlog import Backlog, PartitionBacklog
 from .budget import Budget
 from .clock import Clock
+from .event_time.following import follow
 from .event_time.marks import without_marks
 from .event_time.opening import due_topic, open_time
 from .event_time.timed_tasks import TimedTasks
@@ -172,6 +173,7 @@ class Engine:
         self._add_instances(running, sources, readers, noted)
         self._add_shared(running, sources)
         self._add_partitions(running, readers, positions, reject)
+        follow(running, self.plan)
         self._be_careful(running)
         self.tasks[task] = running
         running.start()
@@ -332,12 +334,10 @@ class Engine:
         source = self._routes.get(tp)
         if source is not None:
             self.caution.ended(tp, offset)
-            source.advance(offset)
+            source.ended(offset)
             self._touch(source.task)
             if source.time is not None:
                 source.time.ended(is_all=is_all)
-                for reader in source.readers:
-                    reader.intake.wake()
                 self.times.look((source.task,), self.moves)
 
     def overfull(self, rewind: Callable[[dict[TP, int]], None]) -> set[TP]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Container, Hashable
+from collections.abc import Callable, Container, Hashable, Iterable
 
 from ..current import Cursor, Run
 from ..ids import TP, TaskId
@@ -61,6 +61,7 @@ class RunIntake:
         "now",
         "only",
         "order",
+        "others",
         "queue",
         "reader",
         "strict",
@@ -102,6 +103,8 @@ class RunIntake:
         self.only: TaskId | None = None
         # Of several inputs, where something goes by event time.
         self.order: Ordering | None = None
+        # Those who may wait for what is done here.
+        self.others: tuple[RunIntake, ...] = ()
         # Runs were finished and not settled since.
         self.unsettled = False
         self.kept = cursor.kept
@@ -139,6 +142,8 @@ class RunIntake:
     async def next_run(self, timeout: float | None = None) -> Run | None:
         """Finish the run in hand and wait for the next one; None on time-out, or when kept events are wanted."""
         self.finish()
+        if self.others:
+            wake(self.others)
         if self.strict:
             self._strict_count += 1
             if self._strict_count % STRICT_EVENTS == 0:
@@ -172,9 +177,9 @@ class RunIntake:
 
     def _next(self) -> Run | None:
         """The run to hand out next."""
+        if self.order is not None and not self._caution.suspects:
+            return self.order.first(self.queue)
         if self.only is None and not self._caution.suspects:
-            if self.order is not None:
-                return self.order.first(self.queue)
             return self.queue[0] if self.queue else None
         runs = (run for run in self.queue if self.only is None or run.task == self.only)
         return self._caution.first(runs, self.wake) if self._caution.suspects else next(runs, None)
@@ -289,6 +294,8 @@ class RunIntake:
         self.queue.append(run)
         if not self.held:
             self.wake()
+        if self.others:
+            wake(self.others)
 
     def wake(self) -> bool:
         """Let the coroutine look again. False: nobody waits."""
@@ -344,3 +351,10 @@ class RunIntake:
         """The event in hand."""
         run, index = self.cursor.run, self.cursor.index()
         return None if run is None or index is None else (run.tp, run.offset(index))
+
+
+def wake(intakes: Iterable[RunIntake]) -> None:
+    """Let those of them look again that may have waited for what another one does."""
+    for intake in intakes:
+        if intake.queue and not intake.held:
+            intake.wake()

@@ -20,6 +20,7 @@ from .backlog import PartitionBacklog
 from .decoding import Decoded, Shared, decode, decode_each
 from .done_count import DoneCount
 from .event_time.watermarks import PartitionTime
+from .intake import wake
 from .killers import Caution
 from .lanes import Lanes, Reader, lanes_of
 from .values import Committed
@@ -29,6 +30,8 @@ from .weigh import RecordWeight, size_of
 Reject = Callable[[TP, KafkaRecord, str, BaseException], bool]
 # What is done with a record that is not handed out: its dead letter, for example. False: it must not be passed.
 Aside = Callable[[KafkaRecord], bool]
+# A gate that nothing passes.
+HELD_BACK = -1
 Asides = list[tuple[KafkaRecord, Aside]]
 
 
@@ -43,8 +46,10 @@ class SourcePartition:
         "committed",
         "done",
         "end_behind_gate",
+        "first_end",
         "gate",
         "gated",
+        "is_at_end",
         "lanes",
         "next_offset",
         "readers",
@@ -87,6 +92,9 @@ class SourcePartition:
         self.gated = Waiting()
         # The log's end, if it was reached meanwhile: what is before it and not here is not there any more.
         self.end_behind_gate = 0
+        # All that can be read was read; and where that was so first.
+        self.is_at_end = False
+        self.first_end: int | None = None
         # Its task is being rolled back: what comes now comes again.
         self.stopped = False
         # Offset -> units that have given up on it, and what is done with it instead.
@@ -106,6 +114,7 @@ class SourcePartition:
         self.done.rewind(self.next_offset)
         self.gated = Waiting()
         self.end_behind_gate = 0
+        self.is_at_end = False
         ahead = ahead_of(self.committed.metadata)
         for lanes in self.lanes:
             lanes.begin_at(self.tp, self.committed.next_offset, ahead)
@@ -124,6 +133,7 @@ class SourcePartition:
             if not len(batch):
                 return
         behind = batch.next_offset
+        self.is_at_end = False
         if self.receive is not None:
             batch = self.receive(batch)
         if len(batch):
@@ -154,6 +164,16 @@ class SourcePartition:
         for batch in self.gated.take_all():
             self.dispatch(batch)
         self.advance(self.end_behind_gate)
+
+    def ended(self, offset: int) -> None:
+        """All that can be read was read: up to `offset`."""
+        self.advance(offset)
+        self.is_at_end = True
+        self.first_end = offset if self.first_end is None else self.first_end
+        for reader in self.readers:
+            if reader.intake.order is not None:
+                reader.intake.wake()
+                wake(reader.intake.others)
 
     def advance(self, offset: int) -> None:
         """Move to `offset` without a record: readers are past it when they have finished what they were given."""

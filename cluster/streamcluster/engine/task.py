@@ -27,6 +27,7 @@ class RunningTask:
 
     __slots__ = (
         "_kept",
+        "beside",
         "closing",
         "coroutines",
         "id",
@@ -54,6 +55,8 @@ class RunningTask:
         self.partitions: dict[TP, SourcePartition] = {}
         # Those of them that are read from Kafka: the others are rows that come due.
         self.logs: dict[TP, SourcePartition] = {}
+        # What each of these is read in the order of time with, of agents that wait for one another (following.py).
+        self.beside: dict[TP, set[TP]] = {}
         # None: nothing in it goes by event time.
         self.time: TaskTime | None = None
         # It is being rolled back: it takes no records and is in no cut.

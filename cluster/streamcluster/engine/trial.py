@@ -23,10 +23,10 @@ from ..batch import KafkaRecord
 from ..ids import TP
 from .clock import Clock
 from .coroutine import Coroutine, holds_back
+from .partition import HELD_BACK, SourcePartition
 from .task import RunningTask
 from .values import Failure
 
-HELD_BACK = -1
 Suspect = tuple[TP, int]
 GiveUp = Callable[[RunningTask, TP, KafkaRecord, Failure], bool]
 
@@ -133,10 +133,26 @@ class Trial:
                 partition.gate = HELD_BACK
             return
         suspect_tp, offset = self.suspects[0]
+        beside = self._beside()
         for tp, partition in self.task.partitions.items():
+            if tp in beside:
+                partition.open_gate()
+                continue
             partition.gate = offset if tp == suspect_tp else HELD_BACK
             for batch in partition.gated.take_before(partition.gate):
                 partition.dispatch(batch)
+
+    def _beside(self) -> set[TP]:
+        """What is read in the order of time with the suspect's partition: what is before it there passes too."""
+        tps = {tp for tp, _ in self.suspects}
+        return self.task.beside.get(next(iter(tps)), set()) if len(tps) == 1 else set()
+
+    def _is_next(self, partition: SourcePartition) -> bool:
+        """Nothing is before the suspect, of all that is read in the order of time with it."""
+        time = partition.gated.first_time()
+        orders = [reader.intake.order for reader in partition.readers]
+        waits = any(reader.waiting_count(partition.tp) for reader in partition.readers)
+        return time is None or not (waits or any(order is not None and not order.lets(time) for order in orders))
 
     def step(self, *, is_clean: bool, may_try: bool = True) -> bool:
         """Go on if the current phase is over.
@@ -159,6 +175,8 @@ class Trial:
             if not waiting and partition.end_behind_gate <= offset:
                 return False
             if waiting.first_offset() == offset:
+                if self._beside() and not self._is_next(partition):
+                    return False
                 if may_try and not any(map(_buffers, self.task.coroutines)):
                     self._try_after_pause()
                 return False
@@ -213,6 +231,8 @@ class Trial:
         """Hand out the suspect, or the group."""
         partition = self.task.partitions[self.suspects[0][0]]
         self.phase = "alone"
+        for tp in self._beside():
+            self.task.partitions[tp].gate = HELD_BACK
         self._take_only_own()
         for batch in partition.gated.take(self.count):
             partition.dispatch(batch)

@@ -25,6 +25,10 @@ class Waiting:
         """Where the first one is."""
         return self._batches[0].offsets[0] if self._batches else None
 
+    def first_time(self) -> int | None:
+        """The timestamp of the first one."""
+        return self._batches[0].timestamps[0] if self._batches else None
+
     def offsets_before(self, offset: int) -> list[int]:
         """Those that are before it."""
         return [one for batch in self._batches for one in batch.offsets if one < offset]

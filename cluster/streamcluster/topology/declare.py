@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -20,10 +20,11 @@ from ..ahead import METADATA_BYTES_MAX, chars_max
 from ..app import App
 from ..checks import check_topic_name
 from ..errors import AppError, NotOffered
-from ..operators import Chain
+from ..operators import Chain, Side
 from ..policies import policy_of
-from ..roads import deduplicating
+from ..roads import Road, deduplicating
 from ..streams import Probed, Source, Stream
+from ..table_sources import feeder_name
 from ..tables import Table
 from ..times import Closing
 from ..topics import Topic
@@ -73,20 +74,24 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
         partners += partners_of(stream)
         reads = tuple(road.topic for road in roads)
         inputs = tuple(dict.fromkeys(reads))
-        timed = timed_by(app.tables[name] for name in _tables_used(app, agent.fun))
-        unit = AgentUnit(agent.name, inputs, policy, agent, agent.concurrency, agent.keeps, reads, timed)
+        names, joined = _tables_used(app, agent.fun), tables_joined(app, agent.name, roads)
+        timed = timed_by(app.tables[name] for name in names)
+        follows = _followed(app, agent, names.union(join.table.name for join in joined), roads)
+        unit = AgentUnit(
+            agent.name, inputs, policy, agent, agent.concurrency, agent.keeps, reads, timed, follows=follows
+        )
         seen = seen_tables_of(agent.name, roads)
         if (rows := stream_join_of(app, agent.name, roads)) is not None:
             span = span_of_join(roads)
             due = Due(rows, rows.indexes[0].name, is_inclusive=False)
             unit = replace(unit, tables=(rows,), timed=(*timed, rows.timed), due=due)
             # What else goes by time wants the order of time.
-            if not timed and not seen:
+            if not timed and not seen and not follows:
                 unit = replace(unit, step_ms=span.step_ms())
         if seen:
             unit = replace(unit, tables=(*unit.tables, *seen), timed=(*unit.timed, *timed_by(seen)))
         units += [*forwards, unit]
-        with_tables += (joined := tables_joined(app, agent.name, roads))
+        with_tables += joined
         specs.append(_agent_spec(app, agent, inputs, joined))
     declare_joins(app, units, specs, repartitions)
     check_windows(app.tables.values())
@@ -208,6 +213,20 @@ def _agent_spec(app: App, agent: Agent, reads: tuple[Topic, ...], joined: list[J
         sinks=tuple(_sink_name(sink) for sink in agent.sinks),
         tables=tuple(sorted({*_tables_used(app, agent.fun), *(join.table.name for join in joined)})),
         help=agent.help,
+    )
+
+
+def _followed(app: App, agent: Agent, names: Iterable[str], roads: list[Road]) -> tuple[Table[Any, Any], ...]:
+    """Those of these tables that are read from a topic, but by itself.
+
+    A join with as_of=True reads the topic too, and waits for it by event time.
+    """
+    tables = [app.tables[name] for name in sorted(names)]
+    as_of = {id(road.topic) for road in roads if any(isinstance(operator, Side) for operator in road.operators)}
+    return tuple(
+        table
+        for table in tables
+        if table.source is not None and id(table.source) not in as_of and feeder_name(table) != agent.name
     )
 
 

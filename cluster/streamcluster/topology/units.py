@@ -50,7 +50,8 @@ class AgentUnit:
     inputs: what it reads, one or more. tables: what it keeps that nobody has named: they are declared with it.
     roads: what each of the streams begins with that its own is combined with, and that itself (roads.py). timed: the
     operators whose time its inputs move. due: what comes to it, beside its inputs, by event time. step_ms: its inputs
-    are taken in steps of time so long (engine/event_time/ordering.py).
+    are taken in steps of time so long (engine/event_time/ordering.py). follows: tables of topics that it reads, so that
+    it goes by time with their records (engine/event_time/following.py).
     """
 
     name: str
@@ -63,6 +64,7 @@ class AgentUnit:
     timed: tuple[str, ...] = ()
     due: Due | None = None
     step_ms: int = 1
+    follows: tuple[Table[Any, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from ...current import Run
 from ...ids import TP
+from ...times import FOREVER
 
 # A long run is cut into pieces of so many events first: each cut copies what is left.
 PIECE_EVENTS = 64
@@ -36,9 +37,10 @@ class Ordering:
 
     inputs: partitions that are taken in the order of time; what is of another goes first. may_come: whether there may
     be records of one that has none waiting. entered: called when a run is taken, since T depends on where others are.
+    bound: says before which time events may be taken now, in ms, of coroutines that wait for others (following.py).
     """
 
-    __slots__ = ("_inputs", "_may_come", "_piece", "_step", "entered")
+    __slots__ = ("_inputs", "_may_come", "_piece", "_step", "bound", "entered")
 
     def __init__(
         self, inputs: Collection[TP], may_come: Callable[[TP], bool], entered: Callable[[], None], step_ms: int = 1
@@ -46,8 +48,9 @@ class Ordering:
         self._inputs = frozenset(inputs)
         self._may_come = may_come
         self._step = step_ms
-        self._piece = PIECE_EVENTS if step_ms == 1 else STEP_PIECE_EVENTS
+        self._piece = PIECE_EVENTS if step_ms == 1 and len(self._inputs) > 1 else STEP_PIECE_EVENTS
         self.entered = entered
+        self.bound: Callable[[], int] | None = None
 
     def first(self, queue: Iterable[Run]) -> Run | None:
         """The run to take next; None: that is not known yet."""
@@ -57,7 +60,12 @@ class Ordering:
                 return run
         if not heads or any(self._may_come(tp) for tp in self._inputs - heads.keys()):
             return None
-        return heads[min(map(self._head, heads.values()))[1]]
+        run = heads[min(map(self._head, heads.values()))[1]]
+        return run if self.lets(run.batch.timestamps[run.start]) else None
+
+    def lets(self, time: int) -> bool:
+        """Whether those that it waits for would let an event of this time be taken now."""
+        return self.bound is None or time < self.bound()
 
     def count(self, run: Run, queue: Iterable[Run]) -> int:
         """How many events of `run`, which comes next, are before those of all other inputs."""
@@ -65,12 +73,16 @@ class Ordering:
             return len(run.values)
         piece = min(len(run.values), self._piece)
         others = [self._head(one) for tp, one in self._heads(queue).items() if tp != run.tp and one.values]
-        if not others:
+        bound = FOREVER if self.bound is None else self.bound()
+        if others:
+            at, tp = min(others)
+            # The first timestamp that is not before the other's head.
+            bound = min(bound, (at + (run.tp < tp)) * self._step)
+        elif len(self._inputs) > 1:
             # Of the others may come something in the meantime that is older.
-            return min(piece, PIECE_EVENTS)
-        at, tp = min(others)
-        # The first timestamp that is not before the other's head.
-        bound = (at + (run.tp < tp)) * self._step
+            piece = min(piece, PIECE_EVENTS)
+        if bound == FOREVER:
+            return piece
         times = run.batch.timestamps[run.start + 1 : run.start + piece]
         return next((index for index, time in enumerate(times, 1) if time >= bound), piece)
 

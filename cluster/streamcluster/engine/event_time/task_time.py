@@ -161,7 +161,7 @@ class TaskTime:
     def _may_come(self, tp: TP) -> bool:
         """Nobody knows that the log has no more, and nothing of it is held back."""
         partition = self._attached[tp]
-        return partition.gate is None and not self.partitions[tp].is_at_end
+        return partition.gate is None and not partition.is_at_end
 
     def _state(self, tp: TP, units: frozenset[str]) -> InputState:
         """How an input is now, for these units."""

@@ -55,7 +55,7 @@ class _Seen:
 class PartitionTime:
     """Of one partition of one task. It knows no reader and no store."""
 
-    __slots__ = ("_base", "_clock", "_seen", "ahead_total", "bounds", "ended_at", "is_at_end", "producers")
+    __slots__ = ("_base", "_clock", "_seen", "ahead_total", "bounds", "ended_at", "producers")
 
     def __init__(self, bounds: TimeBounds, base: Mark, clock: Clock, producers: Producers | None = None) -> None:
         """base: at the committed position; producers: of a repartition topic whose time is theirs."""
@@ -66,15 +66,13 @@ class PartitionTime:
         self._seen: deque[_Seen] = deque()
         # Since when all that the log has was read: of the engine's clock. None: there may be more.
         self.ended_at: float | None = None
-        # All that can be read was read.
-        self.is_at_end = False
         # Records too far in the future to move time.
         self.ahead_total = 0
 
     def fed(self, batch: Batch) -> Batch:
         """Give the batch its watermarks. Returns what of it is for agents, which may be nothing."""
         first = batch.offsets[0]
-        self._is_read_on()
+        self.ended_at = None
         # Some may come again, for a reader that was left behind.
         while self._seen and self._seen[-1].offsets[0] >= first:
             self._seen.pop()
@@ -134,14 +132,10 @@ class PartitionTime:
         self._seen.clear()
         if self.producers is not None:
             self.producers.rewind()
-        self._is_read_on()
-
-    def _is_read_on(self) -> None:
-        self.ended_at, self.is_at_end = None, False
+        self.ended_at = None
 
     def ended(self, *, is_all: bool) -> None:
         """All that can be read was read. is_all: and all that the log has."""
-        self.is_at_end = True
         if is_all and self.ended_at is None:
             self.ended_at = self._clock.now()
 
