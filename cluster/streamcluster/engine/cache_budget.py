@@ -123,10 +123,7 @@ class ShardMemory:
         return value
 
     def is_new_in_order(self, place: int) -> bool:
-        """No row at that place of the index by time has a key that is not in `values`, as far as that is known at once.
-
-        Of a shard in which nothing was deleted since the last cut.
-        """
+        """No row at that place of the index by time has a key that is not in `values`, as far as is known at once."""
         return self.lacks_upto < place <= self.newest and not self.old and not self.objects
 
     def forget(self, key: Any) -> None:

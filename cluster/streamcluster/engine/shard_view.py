@@ -32,6 +32,7 @@ class ShardView:
         "identity",
         "is_new_in_order",
         "is_settled",
+        "latest",
         "notes",
         "objects",
         "read_keys",
@@ -59,6 +60,8 @@ class ShardView:
         self._lent = shard.lent
         self.deleted = shard.deleted
         self.dirty: dict[Any, Any] = {}
+        # Nothing in it has a later date. In a list, for those who write in their own frame and keep it.
+        self.latest = [NO_TIME]
         # With the time of the event, as far as that was said: of dated rows.
         self.touched: dict[Any, int | None] = {}
         # What operators know of the rows beside them, uncommitted ones too.
@@ -128,6 +131,8 @@ class ShardView:
         """Set `key` of a dated table at an event of that time: the row's date is the largest of those."""
         before = self.dirty.get(key)
         self.write(key, value)
+        if at > self.latest[0]:
+            self.latest[0] = at
         self.dirty[key] = value, (at if before is None or before is DELETED or before[1] < at else before[1])
 
     def hand(self, key: Any, at: int) -> None:
@@ -137,6 +142,7 @@ class ShardView:
             self.touched[key] = at if before is None or before < at else before
             if (pair := self.dirty.get(key)) is not None and pair is not DELETED and pair[1] < at:
                 self.dirty[key] = pair[0], at
+                self.latest[0] = max(self.latest[0], at)
 
     def date(self, key: Any) -> int:
         """The date of an entry of a dated table that was read or written."""
@@ -319,6 +325,7 @@ class ShardView:
                 shard.dirty.update(self.dirty)
                 shard.dirty.update(both)
                 self.dirty = {}
+            self.latest[0] = NO_TIME
         if self.touched:
             if shard.dated:
                 row_dates.merge(shard.touched, self.touched)
@@ -341,5 +348,6 @@ class ShardView:
         """A rollback: nothing was written."""
         self.notes = {}
         self.dirty = {}
+        self.latest[0] = NO_TIME
         self.touched = {}
         self.stamps.clear()

@@ -45,6 +45,8 @@ class Shard(Protocol):
     objects: dict[Any, Any]
     deleted: set[Any]
     dirty: dict[Any, Any]
+    # Of one number: nothing in `dirty` has a later date.
+    latest: list[int]
 
     @property
     def is_at_event(self) -> bool: ...
@@ -68,7 +70,7 @@ class Shard(Protocol):
         ...
 
     def is_new_in_order(self, place: int) -> bool:
-        """As `is_new`, of a key that is not in `values`, while `deleted` is empty. False: that is not known at once."""
+        """As `is_new`, of a key that is not in `values`. False: that is not known at once."""
         ...
 
     def stored(self, key: Any) -> Any:

@@ -30,11 +30,11 @@ class LastPlace:
     """The window of the event before, for windows of which an event is in one: the next is mostly in that, too.
 
     run: of that event, with the times and watermarks of its batch; None: nothing of this is known. until: when the
-    window is over. latest: no event that has written is later. shard, time: of the coroutine that has the run. nothing:
-    the value of a new window, of tables whose default is plain, else no value.
+    window is over. shard, time: of the coroutine that has the run. nothing: the value of a new window, of tables whose
+    default is plain, else no value.
     """
 
-    __slots__ = ("end", "latest", "marks", "nothing", "run", "shard", "span", "start", "time", "times", "until")
+    __slots__ = ("end", "marks", "nothing", "run", "shard", "span", "start", "time", "times", "until")
     shard: Shard
     time: Time
 
@@ -43,7 +43,7 @@ class LastPlace:
         self.times: list[int] = []
         self.marks: list[int] = []
         self.span: Span = (0, 0)
-        self.start = self.end = self.until = self.latest = 0
+        self.start = self.end = self.until = 0
         self.nothing: Any = _NOTHING
 
     def set(self, cursor: Cursor, shard: Shard, span: Span, until: int, default: Callable[[], Any] | None) -> None:
@@ -88,8 +88,9 @@ def _in_place(fun: Callable[[Any, Any], Any]) -> Callable[[WindowSet, Any], Wind
                 identity = key, start, end
                 values = shard.values
                 value = values.get(identity, _NOTHING)
-                if value is _NOTHING:
-                    if place.nothing is _NOTHING or shard.deleted or not shard.is_new_in_order(end):
+                is_new = value is _NOTHING
+                if is_new:
+                    if place.nothing is _NOTHING or not shard.is_new_in_order(end):
                         self._written = place.span, self._change(shard, identity, end, at, fun, other)
                         return self
                     # The window's first event, and no row can have its key.
@@ -98,10 +99,12 @@ def _in_place(fun: Callable[[Any, Any], Any]) -> Callable[[WindowSet, Any], Wind
                     value = place.nothing
                 value = fun(value, other)
                 if type(value) in PLAIN and shard.is_at_event:
-                    if at >= place.latest:
-                        place.latest = at
+                    if at >= shard.latest[0]:
+                        shard.latest[0] = at
                         values[identity] = value
                         shard.dirty[identity] = value, at
+                        if is_new and shard.deleted:
+                            shard.deleted.discard(identity)
                     else:
                         shard.write_at(identity, value, at)
                     self._written = place.span, value
@@ -200,8 +203,6 @@ class WindowSet:
         if written:
             value = own_of(shard, identity, value, written)
         shard.write_at(identity, value, at)
-        if at > self._of.place.latest:
-            self._of.place.latest = at
         return value
 
     def _begin(self, shard: Shard, end: int) -> Any:
