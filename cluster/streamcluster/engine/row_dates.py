@@ -19,15 +19,18 @@ def encoded(coder: RowCoder, dirty: Mapping[Any, Any], dates: Mapping[Any, int])
     encode_key, encode, row_keys = coder.encode_key, coder.encode, coder.row_keys
     changes: Changes = {}
     for key, pair in dirty.items():
-        data = row_keys.get(key)
-        if data is None:
-            data = key[1] if type(key) is tuple and is_coded(key) else encode_key(key)
         if pair is DELETED:
+            data = row_keys.get(key)
+            if data is None:
+                data = key[1] if type(key) is tuple and is_coded(key) else encode_key(key)
             changes[data] = None
-        else:
-            value, at = pair
-            before = dates.get(key, at)
-            changes[data] = place_of(at if at > before else before) + encode(value)
+            continue
+        # As `is_coded`, in this frame: there is one of these for each row of a commit.
+        data = key[1] if type(key) is tuple and key and key[0] is None else encode_key(key)
+        value, at = pair
+        if dates and (before := dates.get(key, at)) > at:
+            at = before
+        changes[data] = place_of(at) + encode(value)
     return changes
 
 
