@@ -82,9 +82,12 @@ class LiveJoin:
 
     def pair(self, side: bytes, value: Any, partner: bytes | None) -> Pair:
         """Left and right; None has come of the other side."""
-        other = RIGHT if side == LEFT else LEFT
-        met = None if partner is None else self._decode[other](partner)
+        met = None if partner is None else self.decode_partner(side)(partner)
         return (value, met) if side == LEFT else (met, value)
+
+    def decode_partner(self, side: bytes) -> Callable[[bytes], Any]:
+        """How values of the other side are read."""
+        return self._decode[RIGHT if side == LEFT else LEFT]
 
     def due_pair(self, out: Out) -> Pair:
         """Of a row at its deadline."""
@@ -166,6 +169,8 @@ def _of_run(place: Place, ways: Sequence[Way]) -> Iterator[Brought]:
     arrive, side, number, encode = join.span.arrive, way.side, way.number, way.encode
     finished, floor = live.bounds(run.tp)
     watermarks: Sequence[int] = records.watermarks or ()
+    expects, is_left, decode = join.expects, side == LEFT, join.decode_partner(side)
+    pairs: Sequence[tuple[int, Pair]]
     # The iterator first: at its end nothing is taken of the others.
     columns = cursor.iterator, records.keys, records.timestamps, records.offsets, records.values, watermarks
     for index, (value, key, time, offset, kept, mark) in enumerate(zip(*columns, strict=False)):
@@ -176,11 +181,17 @@ def _of_run(place: Place, ways: Sequence[Way]) -> Iterator[Brought]:
             if now < finished:
                 now = finished
             met = arrive(shard, side, key, time, number | offset, kept if encode is None else encode(value), now)
-            if met is NOBODY and not join.expects:
+            if met is NOBODY and not expects:
                 continue
             if met.is_late:
                 _note_late(place, index, side, now)
-            pairs = _pairs_of(join, live, side, time, value, met)
+            if expects or len(met.partners) != 1:
+                pairs = _pairs_of(join, live, side, time, value, met)
+            else:
+                # The commonest, in place.
+                then, partner = met.partners[0]
+                pair = (value, decode(partner)) if is_left else (decode(partner), value)
+                pairs = [(time if time > then else then, pair)]
         if pairs:
             yield index, pairs
             # It may have awaited.

@@ -37,19 +37,28 @@ class Known:
     deadline of the rows that were there before: once T is beyond it, none of them counts any more.
     """
 
-    __slots__ = ("_count", "halves", "upto", "width")
+    __slots__ = ("_room", "halves", "upto", "width")
 
     def __init__(self, span_ms: int, reaches: dict[bytes, int], upto: int) -> None:
         # So an event looks into three buckets at most.
         self.width = max(BUCKET_MS_MIN, span_ms // 2 + 1, max(reaches.values()) // BUCKETS_PER_GRACE)
         self.halves = {side: Half(reach) for side, reach in reaches.items()}
         self.upto = upto
-        self._count = 0
+        # So many more rows may come before some are forgotten.
+        self._room = KNOWN_MAX
 
     def add(self, half: Half, key: bytes, time: int, row_key: bytes, now: int) -> None:
         """A row is written, at the time `now`."""
+        bucket = half.buckets.get(time // self.width)
+        if bucket is None or key in bucket or self._room <= 0:
+            self._add(half, key, time, row_key, now)
+        else:
+            bucket[key] = row_key
+            self._room -= 1
+
+    def _add(self, half: Half, key: bytes, time: int, row_key: bytes, now: int) -> None:
         number = time // self.width
-        if self._count >= KNOWN_MAX:
+        if self._room <= 0:
             self._lapse(now)
             self._shrink(KNOWN_MAX // 2)
         bucket = half.buckets.get(number)
@@ -63,7 +72,7 @@ class Known:
                     insort(before, row_key)
             elif before != row_key:
                 bucket[key] = sorted((before, row_key))
-        self._count += 1
+        self._room -= 1
 
     def find(self, half: Half, key: bytes, first: int, last: int) -> Sequence[tuple[int, bytes]]:
         """(time, key) of the rows of this side and key from one time to another, both included, in order."""
@@ -84,18 +93,21 @@ class Known:
 
     def held_bytes(self) -> int:
         """What that takes."""
-        return self._count * ROW_BYTES
+        return self._count() * ROW_BYTES
 
     def shrink(self, part: float) -> None:
         """Keep so much of it."""
-        self._shrink(int(self._count * part))
+        self._shrink(int(self._count() * part))
+
+    def _count(self) -> int:
+        return KNOWN_MAX - self._room
 
     def _lapse(self, now: int) -> None:
         """Forget what does not count any more."""
         for half in self.halves.values():
             bound = (now - half.reach) // self.width
             for number in [number for number in half.buckets if number < bound]:
-                self._count -= _count(half.buckets.pop(number))
+                self._room += _count(half.buckets.pop(number))
 
     def _shrink(self, count: int) -> None:
         """Forget the rows that lapse first, but for so many."""
@@ -105,10 +117,10 @@ class Known:
             for number in half.buckets
         ]
         for end, number, half in sorted(ends, key=lambda one: one[0]):
-            if self._count <= count:
+            if self._count() <= count:
                 break
             self.upto = max(self.upto, end)
-            self._count -= _count(half.buckets.pop(number))
+            self._room += _count(half.buckets.pop(number))
 
 
 def _count(bucket: Bucket) -> int:

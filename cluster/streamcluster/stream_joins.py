@@ -160,11 +160,18 @@ class Span:
             other, first, last = LEFT, time - self.after, time + self.before
         own, others = known.halves[side], known.halves[other]
         partners: Sequence[tuple[int, bytes]] = ()
+        buckets, width = others.buckets, known.width
         if known.upto >= now:
             scanned = rows.scan(*time_range(other + key, first, last))
             partners = self._met(rows, [(time_of_row(row_key), row_key) for row_key, _ in scanned], now - others.reach)
-        elif found := known.find(others, key, first, last):
-            partners = self._met(rows, found, now - others.reach)
+        else:
+            # In place, as far as nobody is there: this is done for each event.
+            place, end = first // width, last // width
+            while place <= end:
+                if place in buckets and key in buckets[place]:
+                    partners = self._met(rows, known.find(others, key, first, last), now - others.reach)
+                    break
+                place += 1
         if time + own.reach < now:
             return Met(partners, is_late=True, alone=not partners and self.keeps(side))
         row_key = ordered_key(side + key, time, number)
@@ -178,14 +185,17 @@ class Span:
     def _met(self, rows: Rows, found: Sequence[tuple[int, bytes]], since: int) -> list[tuple[int, bytes]]:
         """The partners among these rows: times and values of those that count, and have met somebody now."""
         partners: list[tuple[int, bytes]] = []
+        values = rows.values
         for time, row_key in found:
             if time < since:
                 continue
-            try:
-                row = rows.stored(row_key)
-            except KeyError:
-                # Another coroutine has deleted it.
-                continue
+            row = values.get(row_key)
+            if row is None:
+                try:
+                    row = rows.stored(row_key)
+                except KeyError:
+                    # Another coroutine has deleted it.
+                    continue
             partners.append((time, row[1:]))
             if row[0] == _WAITS_BYTE:
                 # One that no cut has had yet is as if it had never waited.

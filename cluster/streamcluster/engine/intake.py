@@ -162,7 +162,8 @@ class RunIntake:
         self.queue.remove(run)
         if self.order is not None:
             if run.values and (count := self.order.count(run, self.queue)) < len(run.values):
-                self.queue.appendleft(run.cut(count))
+                self.queue.appendleft(run)
+                run = run.split(count)
             self.order.entered()
         if self._single_left or self.strict or self._caution.suspects:
             run = self._single(run)

@@ -121,8 +121,11 @@ class OperatorTime:
 
         That is so until the coroutine awaits.
         """
-        self._at(tp, None, 0)
-        return self.finished, self._floors[tp]
+        floor = self._floors.get(tp)
+        if floor is None:
+            self._at(tp, None, 0)
+            floor = self._floors[tp]
+        return self.finished, floor
 
     def _at(self, tp: TP, watermarks: list[int] | None, index: int) -> int:
         if (floor := self._floors.get(tp)) is None:
