@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamcluster import App, current_event
+from streamcluster.engine.intake import SINGLE_EVENTS
 from streamcluster.ids import TP
 from streamcluster.testing import Driver
 
@@ -45,6 +46,34 @@ def make_app(kind: str, value: str) -> App:
         await closed.send(key=key, value=[event.message.timestamp, number])
 
     return app
+
+
+def test_two_views_write_one_window() -> None:
+    """Its row has the latest time of both, also where the earlier event comes last, in one run with the others."""
+    app = App("views")
+    events = app.topic("events", key_type=str, value_type=int, partitions=1)
+    closed = app.topic("closed", key_type=str, value_type=int, partitions=1)
+    first = app.Table("counts", key_type=str, default=int).tumbling(100, grace=0)
+    second = first.relative_to_stream()
+
+    @app.agent(events)
+    async def count(stream: Any) -> None:
+        async for key, number in stream.items():
+            (first if number else second)[key] += 1
+
+    @first.on_close
+    async def close(key: str, window: Any, count: int) -> None:
+        await closed.send(key=key, value=count)
+
+    with Driver(app) as driver:
+        # The first events come one at a time, and the others are a run.
+        for number, at in [(1, 1)] * SINGLE_EVENTS + [(1, 10), (0, 20), (0, 60), (1, 50)]:
+            record = {"key": b"a", "value": b"%d" % number, "timestamp": at * 1000, "partition": 0}
+            driver.logs.append("events", record, 0.0)
+        driver.run(driver.worker.process(commit=True))
+        driver.send("events", key="z", value=1, timestamp=100)
+        [got] = driver.output("closed")
+    assert (got.value, got.timestamp) == (SINGLE_EVENTS + 4, 60)
 
 
 @pytest.mark.parametrize("value", ["numbers", "lists", "in place"])
