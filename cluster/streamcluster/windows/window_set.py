@@ -48,10 +48,6 @@ class LastPlace:
         self.start = self.end = self.until = 0
         self.nothing: Any = _NOTHING
 
-    def share(self) -> None:
-        """Others write the same windows, so each write looks for the latest time of its row."""
-        self.latest = FOREVER
-
     def set(self, cursor: Cursor, shard: Shard, span: Span, until: int, default: Callable[[], Any] | None) -> None:
         """An event of the run in hand was in this window, by the time of its record."""
         run = cursor.run

@@ -257,9 +257,6 @@ def seen_from(table: WindowedTable, at: Callable[[Cursor], int]) -> WindowedTabl
     """Another view of the same windows. at: what the time of an event is there."""
     seen = copy(table)
     seen.place = LastPlace()
-    # Of an event that the other view has written neither knows the time.
-    table.place.share()
-    seen.place.share()
     seen._at = at
     seen.is_single = is_single(table.kind) and at is _event_time
     return seen
