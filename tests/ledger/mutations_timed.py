@@ -6,6 +6,8 @@ import json
 from dataclasses import replace
 from itertools import accumulate, pairwise
 
+from tests.ledger.folds import posted_of
+from tests.ledger.folds_timed import remembered
 from tests.ledger.mutations import Pick, change_one, double, long_log, mutation, remove, rewrite, swap
 from tests.ledger.mutations_special import MUTATIONS
 from tests.ledger.values import Log, Observed
@@ -180,7 +182,14 @@ def a_pair_is_too_far_apart(run: Observed, pick: Pick) -> None:
 def a_movement_meets_an_older_profile(run: Observed, pick: Pick) -> None:
     """It did not wait for the version of its time."""
     log = long_log(run.outputs["known"])
-    rewrite(log, pick(len(log)), version=0)
+    right = {
+        id: one
+        for partition, movements in run.inputs.items()
+        for id, one in remembered(movements, run.names.get(partition, Log())).items()
+    }
+    # Some may have come before the first version of their profile.
+    waited = [number for number, posted in enumerate(posted_of(log)) if 0 not in right[posted.id].versions]
+    rewrite(log, waited[pick(len(waited))], version=0)
 
 
 @mutation("joins")
