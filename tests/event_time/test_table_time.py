@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streamcluster import App, Stream
@@ -90,6 +90,7 @@ def test_a_join_is_by_time(prices: Records, orders: Records, size: int, crashes:
 
 @pytest.mark.parametrize("load", ["time", "first"])
 @given(RECORDS, RECORDS, st.integers(0, 24), st.sampled_from([1, 3, 1000]))
+@example([(3, "a"), (1, "a"), (1, "a")], [(1, "a"), (24, "a"), (1, "a")], 0, 1)
 @settings(max_examples=40, deadline=None)
 def test_an_event_that_fails_changes_nothing_of_the_order(
     load: str, prices: Records, orders: Records, bad: int, size: int

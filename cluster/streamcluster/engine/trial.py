@@ -147,6 +147,14 @@ class Trial:
         tps = {tp for tp, _ in self.suspects}
         return self.task.beside.get(next(iter(tps)), set()) if len(tps) == 1 else set()
 
+    def _wake_beside(self) -> None:
+        """A suspect that was given up is waited for no longer, and has woken nobody."""
+        for tp in self._beside():
+            for reader in self.task.partitions[tp].readers:
+                intake = reader.intake
+                if intake.order is not None and not intake.held and intake.order.first(intake.queue) is not None:
+                    intake.wake()
+
     def _is_next(self, partition: SourcePartition) -> bool:
         """Nothing is before the suspect, of all that is read in the order of time with it."""
         time = partition.gated.first_time()
@@ -164,6 +172,7 @@ class Trial:
         Returns:
             True when the trial is over and the task has gone back to normal.
         """
+        self._wake_beside()
         if not is_clean or not self._may_go_on():
             return False
         if self.phase == "replay" and self.search.until and not self._pick():
