@@ -82,7 +82,9 @@ def test_a_foreign_key_join_is_right_over_kill_9(
     eventually(lambda: held(run.table("enriched")) == want, 90, "the rows are those of both", told=run.log_end)
     eventually(lambda: last(told_of(reader, told)) == want, 60, "all changes are told", told=run.log_end)
     for key, values in told_of(reader, told).items():
-        assert all(before != after or after is None for before, after in pairwise(values)), f"{key} is told twice"
+        # A commit tells the newest: of an owner that came and went within one, that there is none, again.
+        again = [after for before, after in pairwise(values) if before == after]
+        assert all(value is None or value[2] is None for value in again), f"{key} is told twice: {again}"
         accounts = [value[0] for value in values if value is not None]
         assert accounts == sorted(accounts), f"the changes of {key} are not told in their order"
     shown = run.cli("table", "enriched", next(iter(want)))
