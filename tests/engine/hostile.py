@@ -7,7 +7,9 @@ Everything that may happen to a worker happens here between any two turns of its
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -346,3 +348,16 @@ def play_each(seeds: Iterable[int], play: Callable[[int], tuple[Driver, Any]], m
             error.add_note(f"seed {seed}: python -m {module} {seed} {seed + 1}")
             raise
         driver.close()
+
+
+def play_as_told(play: Callable[[int], tuple[Driver, Any]]) -> None:
+    """The command of a module of schedules: play the seeds from its first argument up to the second."""
+    logging.disable(logging.CRITICAL)
+    for seed in range(int(sys.argv[1]), int(sys.argv[2])):
+        try:
+            driver, _ = play(seed)
+            driver.close()
+        except BaseException:
+            print(f"seed {seed} fails", flush=True)
+            raise
+    print(f"{sys.argv[2]} seeds: no violation")

@@ -7,9 +7,7 @@ slowest partition is beyond it. `python -m tests.event_time.test_repartition_sch
 
 from __future__ import annotations
 
-import logging
 import random
-import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +19,7 @@ from streamcluster.ids import TaskId
 from streamcluster.stores import TaskStore
 from streamcluster.testing import Driver
 from streamcluster.windows.keys import END_INDEX
-from tests.engine.hostile import BrittleStore, Shell, play_each
+from tests.engine.hostile import BrittleStore, Shell, play_as_told, play_each
 
 SEEDS = range(60)
 PARTITIONS = 2
@@ -154,12 +152,4 @@ def test_slow_tasks_hold_time_back_under_any_schedule(seeds: range) -> None:
 
 
 if __name__ == "__main__":
-    logging.disable(logging.CRITICAL)
-    for number in range(int(sys.argv[1]), int(sys.argv[2])):
-        try:
-            played, _ = play(number)
-            played.close()
-        except BaseException:
-            print(f"seed {number} fails", flush=True)
-            raise
-    print(f"{sys.argv[2]} seeds: no violation")
+    play_as_told(play)

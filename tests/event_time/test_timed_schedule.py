@@ -7,9 +7,7 @@ plays so many seeds.
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
-import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +18,7 @@ from streamcluster.ids import TaskId
 from streamcluster.stores import TaskStore
 from streamcluster.testing import Driver
 from streamcluster.topology.murmur2 import partition_for
-from tests.engine.hostile import BrittleStore, Shell, play_each
+from tests.engine.hostile import BrittleStore, Shell, play_as_told, play_each
 from tests.event_time.windows_by_hand import BY_END, add, make_windows, window_of
 
 SEEDS = range(75)
@@ -214,12 +212,4 @@ def test_windows_close_once_under_any_schedule(seeds: range) -> None:
 
 
 if __name__ == "__main__":
-    logging.disable(logging.CRITICAL)
-    for number in range(int(sys.argv[1]), int(sys.argv[2])):
-        try:
-            played, _ = play(number)
-            played.close()
-        except BaseException:
-            print(f"seed {number} fails", flush=True)
-            raise
-    print(f"{sys.argv[2]} seeds: no violation")
+    play_as_told(play)

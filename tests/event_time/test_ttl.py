@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,6 @@ from streamcluster.ids import TP
 from streamcluster.testing import Driver
 from streamcluster.testing.brokers import SimulatedReads, SimulatedWrites
 from tests.engine.hostile import ScheduledWrites
-
-from .stores import make_rocks
 
 TTL = 100
 DOINGS = ("set", "append", "setdefault", "pop", "del", "read", "clear")
@@ -59,20 +57,6 @@ def expiring(is_over: Callable[[], bool] = lambda: True) -> App:
                     tokens.get(key)
 
     return app
-
-
-@pytest.fixture(params=["memory", "rocks"])
-def drive(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
-    """Drivers on the store under test."""
-    drivers: list[Driver] = []
-
-    def make(app: App) -> Driver:
-        drivers.append(Driver(app, make_store=make_rocks(tmp_path)(app) if request.param == "rocks" else None))
-        return drivers[-1]
-
-    yield make
-    for driver in drivers:
-        driver.close()
 
 
 def changelog(driver: Driver, table: str) -> dict[bytes, bytes]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,25 +16,10 @@ from streamcluster import App, Record, Stream
 from streamcluster.errors import AppError
 from streamcluster.testing import Driver
 
-from .stores import make_rocks
 from .test_cases import SOUND
 from .version_cases import Versions, plays
 
 CASES = [case for case in SOUND if plays(case)]
-
-
-@pytest.fixture(params=["memory", "rocks"])
-def drive(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
-    """Drivers on the store under test."""
-    drivers: list[Driver] = []
-
-    def make(app: App) -> Driver:
-        drivers.append(Driver(app, make_store=make_rocks(tmp_path)(app) if request.param == "rocks" else None))
-        return drivers[-1]
-
-    yield make
-    for driver in drivers:
-        driver.close()
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])

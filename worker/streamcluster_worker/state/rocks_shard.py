@@ -114,6 +114,16 @@ def _options(end: bytes | None) -> ReadOptions:
     return options
 
 
+def _seek(rows: RdictIter, start: bytes | None, reverse: bool) -> None:
+    """Go to the first row of a scan."""
+    if reverse:
+        rows.seek_to_last()
+    elif start is None:
+        rows.seek_to_first()
+    else:
+        rows.seek(start)
+
+
 def _read(
     rows: RdictIter, start: bytes | None, reverse: bool, rows_max: int, bytes_max: int | None
 ) -> list[tuple[bytes, bytes]]:
@@ -121,12 +131,7 @@ def _read(
     found: list[tuple[bytes, bytes]] = []
     size = 0
     try:
-        if reverse:
-            rows.seek_to_last()
-        elif start is None:
-            rows.seek_to_first()
-        else:
-            rows.seek(start)
+        _seek(rows, start, reverse)
         while len(found) < rows_max and rows.valid():
             key, value = rows.key(), rows.value()
             if reverse and start is not None and key < start:
@@ -150,12 +155,7 @@ def _read_keys(rows: RdictIter, start: bytes | None, reverse: bool, rows_max: in
     """As `_read`, without values: a third less for what has none."""
     found: list[bytes] = []
     try:
-        if reverse:
-            rows.seek_to_last()
-        elif start is None:
-            rows.seek_to_first()
-        else:
-            rows.seek(start)
+        _seek(rows, start, reverse)
         while len(found) < rows_max and rows.valid():
             key = rows.key()
             if reverse and start is not None and key < start:
