@@ -61,7 +61,8 @@ def send_unpackable(bootstrap: str, topic: str, partition: int, records: int = 1
             "message.max.bytes": 1_000_000_000,
             "batch.size": 1_000_000_000,
             "queue.buffering.max.kbytes": 2_000_000,
-            "linger.ms": 1000,
+            # Copying the values may take seconds: the flush ends the batch, no time does.
+            "linger.ms": 100_000,
         }
     )
     offsets: list[int | None] = []
