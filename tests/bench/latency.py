@@ -31,11 +31,13 @@ class Sent(msgspec.Struct):
 
 
 def measure_latency(bench: Bench) -> None:
-    """Measure without an app, through one map, and through group_by + count."""
+    """Measure without an app, through one map, and through group_by + count, on a broker that has worked a while."""
+    _run(bench, "regrouped", "scattered", bench.guarantees[0], bench.sizes.broker_warm_up_s)
     _measure_direct(bench)
     for work, kind in (("mapping", "keyed"), ("regrouped", "scattered")):
         for guarantee in bench.guarantees:
-            _measure(bench, work, kind, guarantee)
+            arrivals = _run(bench, work, kind, guarantee, bench.sizes.latency_s)
+            _add(bench, f"latency {work} {guarantee}", arrivals)
 
 
 def _measure_direct(bench: Bench) -> None:
@@ -43,13 +45,14 @@ def _measure_direct(bench: Bench) -> None:
     source = bench.empty_input("paced")
     consumer = observer(bench.bootstrap, source)
     try:
-        arrivals = _paced(bench, lambda: None, consumer, source, "keyed")
+        arrivals = _paced(bench, lambda: None, consumer, source, "keyed", bench.sizes.latency_s)
     finally:
         consumer.close()
     _add(bench, "latency direct", arrivals)
 
 
-def _measure(bench: Bench, work: str, kind: str, guarantee: str) -> None:
+def _run(bench: Bench, work: str, kind: str, guarantee: str, seconds: float) -> list[tuple[int, int]]:
+    """Pace records through an app of its own for so long; returns (sent, arrived) of each."""
     run = bench.new_run()
     source, output = bench.empty_input("paced"), output_topic(work, run)
     bench.topics.create(output)
@@ -58,13 +61,13 @@ def _measure(bench: Bench, work: str, kind: str, guarantee: str) -> None:
     try:
         app.start()
         app.wait_until_running()
-        arrivals = _paced(bench, app.processes.check, consumer, source, kind)
+        arrivals = _paced(bench, app.processes.check, consumer, source, kind, seconds)
         app.stop()
     finally:
         app.kill()
         consumer.close()
         bench.topics.delete_of(run)
-    _add(bench, f"latency {work} {guarantee}", arrivals)
+    return arrivals
 
 
 def _add(bench: Bench, case: str, arrivals: list[tuple[int, int]]) -> None:
@@ -92,17 +95,17 @@ def observer(bootstrap: str, topic: str) -> Consumer:
 
 
 def _paced(
-    bench: Bench, check: Callable[[], None], consumer: Consumer, source: str, kind: str
+    bench: Bench, check: Callable[[], None], consumer: Consumer, source: str, kind: str, seconds: float
 ) -> list[tuple[int, int]]:
-    """Have records sent, and collect (sent, arrived) of what comes out until as many have come as were sent.
+    """Have records sent for so long, and collect (sent, arrived) of what comes out until as many came as were sent.
 
     check: called when nothing comes; raises when nothing can come any more.
 
     Raises:
         RuntimeError: results are missing, or (exactly once promises it) there are too many.
     """
-    expected = int(RATE * bench.sizes.latency_s)
-    pacer = Processes([pace_command(bench.bootstrap, source, kind, RATE, bench.sizes.latency_s)], {}, _pace_log(bench))
+    expected = int(RATE * seconds)
+    pacer = Processes([pace_command(bench.bootstrap, source, kind, RATE, seconds)], {}, _pace_log(bench))
     decode = msgspec.json.Decoder(Sent).decode
     arrivals: list[tuple[int, int]] = []
     heard_at = time.monotonic()
@@ -111,7 +114,7 @@ def _paced(
             # consume(n) waits until n records are there: one is waited for, and the others are taken along.
             first = consumer.poll(0.1)
             if first is None:
-                if time.monotonic() - heard_at > QUIET_S + bench.sizes.latency_s:
+                if time.monotonic() - heard_at > QUIET_S + seconds:
                     break
                 check()
                 continue

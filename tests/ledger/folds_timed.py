@@ -6,10 +6,12 @@ A partition's time at a record is the largest timestamp up to and with it; it na
 from __future__ import annotations
 
 import json
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
+from operator import itemgetter
 
 import msgspec
 
@@ -154,6 +156,8 @@ def partners_of(movements: Log, payments: Log) -> Partners:
     for account, payment in payments_of(payments):
         right_time = max(right_time, payment.ts)
         rights[account].append((payment.ts, payment.number, right_time))
+    for paid in rights.values():
+        paid.sort()
     lefts = [*dated(movements)]
     left_time = lefts[-1][2] if lefts else 0
     end = min(left_time, right_time)
@@ -162,11 +166,12 @@ def partners_of(movements: Log, payments: Log) -> Partners:
         until = movement.ts + AFTER + JOIN_GRACE
         if until < end:
             found.over.add(movement.id)
-        for paid_at, number, paid_time in rights[account]:
-            if -BEFORE <= paid_at - movement.ts <= AFTER:
-                both_until = min(until, paid_at + BEFORE + JOIN_GRACE)
-                is_sure = max(time, paid_time) <= both_until
-                (found.must if is_sure else found.may)[movement.id, number] += 1
+        paid = rights[account]
+        first = bisect_left(paid, movement.ts - BEFORE, key=itemgetter(0))
+        for paid_at, number, paid_time in paid[first : bisect_right(paid, movement.ts + AFTER, key=itemgetter(0))]:
+            both_until = min(until, paid_at + BEFORE + JOIN_GRACE)
+            is_sure = max(time, paid_time) <= both_until
+            (found.must if is_sure else found.may)[movement.id, number] += 1
     return found
 
 
