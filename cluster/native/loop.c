@@ -27,6 +27,8 @@ struct loop {
     int has_ended;
     /* It is in a call that may come back to it: what is borrowed from it meanwhile must stay. */
     int is_running;
+    /* `aclose` was called, and what that returned is not awaited yet. */
+    int is_closing;
 };
 
 static PyObject *itself(PyObject *object) {
@@ -85,6 +87,11 @@ static PySendResult drive(struct loop *self, PyObject *sent, PyObject **result) 
     *result = NULL;
     if (is_refused(self))
         return PYGEN_ERROR;
+    if (self->is_closing) {
+        self->is_closing = 0;
+        *result = itself(Py_None);
+        return PYGEN_RETURN;
+    }
     self->is_running = 1;
     PySendResult how = advance(self, sent, result);
     self->is_running = 0;
@@ -182,6 +189,17 @@ static PyObject *loop_close(PyObject *object, PyObject *nothing) {
     return answer;
 }
 
+/* Whether it could be ended, as an asynchronous generator is: not while it waits for a value. */
+static int is_over(struct loop *self) {
+    if (is_refused(self))
+        return 0;
+    if (self->step != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "aclose(): the next value is being waited for");
+        return 0;
+    }
+    return self->has_ended = 1;
+}
+
 #define LOOP_METHODS \
     {"send", loop_send, METH_O, NULL}, {"throw", loop_throw, METH_VARARGS, NULL}, \
     {"close", loop_close, METH_NOARGS, NULL}
@@ -253,6 +271,17 @@ static int values_took(struct loop *loop, PyObject **run) {
 }
 
 static void values_suspended(struct loop *loop) { (void)loop; }
+
+/* What is left of the run in hand is the cursor's. */
+static PyObject *values_aclose(PyObject *object, PyObject *nothing) {
+    (void)nothing;
+    struct values *self = (struct values *)object;
+    if (!is_over(&self->loop))
+        return NULL;
+    let_go(&self->iterator);
+    self->loop.is_closing = 1;
+    return itself(object);
+}
 
 static PyObject *values_new(PyTypeObject *type, PyObject *arguments, PyObject *named) {
     PyObject *next_run, *cursor;
@@ -410,6 +439,19 @@ static PyObject *gathered_keep(PyObject *object, PyObject *arguments) {
     return itself(Py_None);
 }
 
+/* The generator is closed, in which `finally` may await. */
+static PyObject *gathered_aclose(PyObject *object, PyObject *nothing) {
+    (void)nothing;
+    struct gathered *self = (struct gathered *)object;
+    if (!is_over(&self->loop) || self->values == NULL)
+        return NULL;
+    self->keeps = 0;
+    PyObject *aclose = PyObject_GetAttrString(self->values, "aclose");
+    PyObject *awaitable = aclose == NULL ? NULL : PyObject_CallNoArgs(aclose);
+    Py_DecRef(aclose);
+    return awaitable;
+}
+
 static PyObject *gathered_new(PyTypeObject *type, PyObject *arguments, PyObject *named) {
     PyObject *values, *cursor, *encode, *event;
     long long bytes_max;
@@ -462,10 +504,15 @@ static void gathered_dealloc(PyObject *self) {
 
 /* ---- The module ---- */
 
-static PyMethodDef VALUES_METHODS[] = {LOOP_METHODS, {NULL, NULL, 0, NULL}};
+static PyMethodDef VALUES_METHODS[] = {
+    LOOP_METHODS,
+    {"aclose", values_aclose, METH_NOARGS, "aclose()\n--\n\nEnd it: no further value comes."},
+    {NULL, NULL, 0, NULL},
+};
 
 static PyMethodDef GATHERED_METHODS[] = {
     LOOP_METHODS,
+    {"aclose", gathered_aclose, METH_NOARGS, "aclose()\n--\n\nEnd it: no further value comes."},
     {"keep", gathered_keep, METH_VARARGS,
      "keep(run, values, left, times, first, keys, encoded, timestamps, look_at, sure)\n--\n\n"
      "Append to these columns what comes next of this run, and give it to nobody, until something is not as usual."},

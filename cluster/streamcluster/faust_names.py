@@ -162,6 +162,7 @@ TABLE: dict[str, str] = {
         ("relative_to_stream", "relative_to_now", "relative_to_field"), "call it on what table.tumbling(...) returns."
     ),
     "combine": _JOINS,
+    "right_join": "write it from the other side: other.left_join(table), whose rows are (of other, of this table).",
     "reset_state": "stop the app and use `streamcluster reset`.",
     **dict.fromkeys(("persisted_offset", "partition_for_key", "send_changelog"), "the worker does this by itself."),
     **dict.fromkeys(("info", "clone"), "use `streamcluster tables`."),
@@ -179,6 +180,11 @@ WINDOWED: dict[str, str] = {
     "get": "read windows by table[key].value(), .now() or .windows(start, end).",
     **dict.fromkeys(("pop", "popitem", "clear"), "delete windows by del table[key]."),
     **dict.fromkeys(("update", "setdefault"), "write windows by table[key]."),
+    **dict.fromkeys(
+        ("join", "inner_join", "left_join", "right_join", "outer_join", "combine"),
+        "let an agent of table.changes(), or a handler of table.on_close, write what you need of the windows to a "
+        "table without windows, and join that.",
+    ),
 }
 WINDOW: dict[str, str] = {"stale": "windows go as event time passes them: see grace= and expires=."}
 _OPTIONS = "memory of all stores is set by store_block_cache_bytes and store_write_buffer_bytes."

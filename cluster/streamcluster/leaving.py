@@ -28,9 +28,10 @@ class LeftIntake(Protocol):
 class LoopIterator:
     """An iterator over `values`, which come from `intake`."""
 
-    __slots__ = ("_intake", "_next", "_task")
+    __slots__ = ("_intake", "_next", "_task", "_values")
 
     def __init__(self, values: AsyncIterator[Any], intake: LeftIntake) -> None:
+        self._values = values
         self._next = values.__anext__
         self._intake = intake
         self._task: asyncio.Task[Any] | None = None
@@ -44,12 +45,34 @@ class LoopIterator:
             self._intake.reader = self._next
         return self._next()
 
+    async def aclose(self) -> None:
+        """End it, as `contextlib.aclosing` does behind its block; the loop is left, unless an exception leaves it."""
+        await close_values(self._values)
+        if self._is_read_here() and sys.exc_info()[0] is None:
+            self._leave()
+        self._task = None
+
     def __del__(self) -> None:
-        intake = self._intake
-        if self._task is None or intake.leave is None or intake.reader is not self._next:
-            return
-        if asyncio._get_running_loop() is None or asyncio.current_task() is not self._task:
+        if not self._is_read_here():
             return
         frame = sys._getframe(1)
         if dis.opname[frame.f_code.co_code[frame.f_lasti]] in _LETS_GO:
-            intake.leave()
+            self._leave()
+
+    def _is_read_here(self) -> bool:
+        """Who iterates the intake does it by this, in the asyncio task that runs."""
+        intake = self._intake
+        if self._task is None or intake.leave is None or intake.reader is not self._next:
+            return False
+        return asyncio._get_running_loop() is not None and asyncio.current_task() is self._task
+
+    def _leave(self) -> None:
+        if self._intake.leave is not None:
+            self._intake.leave()
+
+
+async def close_values(values: object) -> None:
+    """Close an asynchronous iterator, if it is one that can be."""
+    aclose = getattr(values, "aclose", None)
+    if aclose is not None:
+        await aclose()

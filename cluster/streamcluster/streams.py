@@ -39,6 +39,7 @@ from .operators import Echo, Filter, GroupBy, Merge, Operator, Processor, Stream
 from .roads import deduplicating, is_join, roads_of, roads_to_loop, ways_of, with_rows
 from .tables import Table
 from .topics import Topic, topic_of
+from .windows.windowed import WindowedTable
 
 T = TypeVar("T")
 
@@ -286,7 +287,7 @@ class Stream(Generic[T]):
         if self.source.iterable is not None:
             return iterate_local(self.source.iterable, self.operators)
         every = _every(self)
-        intake, operators = self._bound()
+        intake, operators = _bound(self)
         if every is not None:
             return newest(intake, every, lambda event: event.value)
         if not operators:
@@ -298,7 +299,7 @@ class Stream(Generic[T]):
     def items(self) -> AsyncIterator[tuple[Any, T]]:
         """(key, value) pairs."""
         every = _every(self)
-        intake, operators = self._bound()
+        intake, operators = _bound(self)
         if every is not None:
             return _told(self.source.intake, newest(intake, every, lambda event: (event.key, event.value)))
         return _told(self.source.intake, items_through(intake, operators) if operators else items(intake))
@@ -306,7 +307,7 @@ class Stream(Generic[T]):
     def events(self) -> AsyncIterator[Event]:
         """Event objects: key, value, headers and the message behind them."""
         every = _every(self)
-        intake, operators = self._bound()
+        intake, operators = _bound(self)
         if every is not None:
             return _told(self.source.intake, newest(intake, every, lambda event: event))
         return _told(self.source.intake, events(intake, operators))
@@ -333,36 +334,40 @@ class Stream(Generic[T]):
             raise AppError(f"take({max}): at least 1.")
         if _every(self) is not None:
             raise AppError("take() of changes that are held back by every=: leave one of the two out.")
-        intake, operators = self._bound(takes=True)
+        intake, operators = _bound(self, takes=True)
         assert not isinstance(operators, LiveJoin)
         return take(intake, operators, max, within, pick)
 
-    def _bound(self, *, takes: bool = False) -> tuple[Intake, Ways]:
-        """The intake to read, and the operators behind the last repartition: those of all events, or by topic."""
-        if takes and any(isinstance(operator, StreamJoin) for operator in self.operators):
-            raise NotOffered("take() over a join of two streams is not there yet: let the agent send the pairs on.")
-        if takes and self.source.topics and deduplicating(roads_of(self, lambda roads, group_by: roads[0].topic)):
-            raise NotOffered(
-                "take() behind deduplicate: what it has seen would be committed before the batch. Let an agent send "
-                "what goes on to a topic that another one takes."
-            )
-        if self.source.is_probe:
-            raise Probed(self)
-        if self.source.intake is None:
-            text = "it can be read in an @app.task, if it was declared before the start, or given to an agent."
-            raise AppError(f"stream over {self.source.label}: {text}")
-        self.source.intake.begin()
-        roads = roads_to_loop(self, self.source.roads)
-        if deduplicating(roads):
-            roads = with_rows(roads, self.source.tables[is_join(roads) :])
-        if is_join(roads):
-            return self.source.intake, LiveJoin(roads, self.source.tables[0])
-        return self.source.intake, ways_of(roads)
+    async def aclose(self) -> None:
+        """For `contextlib.aclosing(stream)`. There is nothing to close: a loop over it is left by leaving it."""
 
     @property
     def current_event(self) -> Event | None:
         """The event that the running code is at, or None."""
         return current_event()
+
+
+def _bound(stream: Stream[Any], *, takes: bool = False) -> tuple[Intake, Ways]:
+    """The intake to read, and the operators behind the last repartition: those of all events, or by topic."""
+    if takes and any(isinstance(operator, StreamJoin) for operator in stream.operators):
+        raise NotOffered("take() over a join of two streams is not there yet: let the agent send the pairs on.")
+    if takes and stream.source.topics and deduplicating(roads_of(stream, lambda roads, group_by: roads[0].topic)):
+        raise NotOffered(
+            "take() behind deduplicate: what it has seen would be committed before the batch. Let an agent send "
+            "what goes on to a topic that another one takes."
+        )
+    if stream.source.is_probe:
+        raise Probed(stream)
+    if stream.source.intake is None:
+        text = "it can be read in an @app.task, if it was declared before the start, or given to an agent."
+        raise AppError(f"stream over {stream.source.label}: {text}")
+    stream.source.intake.begin()
+    roads = roads_to_loop(stream, stream.source.roads)
+    if deduplicating(roads):
+        roads = with_rows(roads, stream.source.tables[is_join(roads) :])
+    if is_join(roads):
+        return stream.source.intake, LiveJoin(roads, stream.source.tables[0])
+    return stream.source.intake, ways_of(roads)
 
 
 def _told(intake: Intake | None, found: AsyncIterator[Any]) -> AsyncIterator[Any]:
@@ -393,4 +398,9 @@ def _chain_of(what: str, other: Any) -> Stream[Any]:
         if _every(found) is not None:
             raise AppError(f"{what}: {found.source.label} with every= are read by an agent of their own.")
         return found
+    if isinstance(other, WindowedTable):
+        raise AppError(
+            f"{what}: table {other.name!r} has windows: read them in the loop (table[key].now(), .windows(...)); or "
+            "let an agent of table.changes() write what you need of them to a table without windows, and join that."
+        )
     raise AppError(f"{what}: {other!r} is neither a topic nor a stream over one, nor a table.")

@@ -198,7 +198,7 @@ def test_what_can_never_meet_is_refused() -> None:
     assert "'owners' (of owners, whose keys are str as json)" in text
     assert "give a field of the record" in refused(lambda accounts, owners: accounts.join(owners, on="owner_id"))
     assert "each row of a table meets itself" in refused(lambda accounts, owners: accounts.join(accounts))
-    assert "give a table of the same app" in refused(lambda accounts, owners: accounts.join(App("b").Table("b")))
+    assert "is of another app" in refused(lambda accounts, owners: accounts.join(App("b").Table("b")))
 
     def twice(accounts: Any, owners: Any) -> Any:
         accounts.join(owners)
@@ -211,6 +211,45 @@ def test_what_can_never_meet_is_refused() -> None:
         return accounts.join(owners)
 
     assert "has windows" in refused(windowed)
+
+
+@pytest.mark.parametrize("how", ["join", "inner_join", "left_join", "outer_join"])
+def test_what_is_no_table_is_refused_with_what_to_write(how: str) -> None:
+    """A topic and a stream by their names; nothing is shown as Python has it."""
+    app = App("shop")
+    topic = app.topic("owners", key_type=str)
+    accounts = app.Table("accounts", source=app.topic("accounts", key_type=str))
+    for other, parts in (
+        (topic, ("owners is a topic", "app.Table(..., source=topic)", "app.stream(topic).join(table)")),
+        (app.stream(topic), ("the stream over owners is no table", "stream.join(table)", "'accounts'")),
+        (app.Table("hits", default=int).tumbling(60), ("table 'hits' has windows", "let an agent write")),
+        (5, ("give a table of the same app",)),
+    ):
+        with pytest.raises(AppError) as error:
+            getattr(accounts, how)(other)
+        assert str(error.value).startswith("table 'accounts': ")
+        assert all(part in str(error.value) for part in parts)
+        assert "Topic(" not in str(error.value)
+
+
+def test_joins_that_are_not_offered_say_what_to_write() -> None:
+    """Instead of that there is no such attribute, or argument."""
+    app = App("shop")
+    accounts: Any = app.Table("accounts", key_type=str)
+    owners = app.Table("owners", key_type=str)
+    windowed: Any = app.Table("hits", default=int).tumbling(60)
+    stream: Any = app.stream(app.topic("clicks"))
+    wrongs: tuple[tuple[Callable[[], Any], str], ...] = (
+        (lambda: accounts.right_join(owners), "other.left_join"),
+        (lambda: accounts.outer_join(owners, on=Account.owner_id), "left_join.on=...."),
+        (lambda: windowed.join(owners), "table without windows, and join that"),
+        (lambda: windowed.left_join(owners), "table without windows, and join that"),
+        (lambda: stream.join(windowed), "'hits' has windows"),
+        (lambda: stream.right_join(accounts), "a table has no events"),
+    )
+    for wrong, message in wrongs:
+        with pytest.raises(AppError, match=message):
+            wrong()
 
 
 def test_other_partition_counts_are_refused() -> None:

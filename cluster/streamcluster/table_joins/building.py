@@ -15,6 +15,7 @@ from ..settings import Settings
 from ..streams import Source, Stream
 from ..tables import Table, bytes_table
 from ..topics import Topic
+from ..windows.windowed import WindowedTable
 from .equal import EqualJoin, joining
 from .foreign import ForeignKey, LeftOfForeign, RightOfForeign, left_of, right_of
 from .sides import Result, Side
@@ -49,8 +50,8 @@ def join_tables(
         AppError: the two cannot be joined like that.
     """
     what = f"table {left.name!r}: {how.replace('-', '_')}"
-    if not isinstance(right, Table) or right.owner is not left.owner:
-        raise AppError(f"{what}({right!r}): give a table of the same app, without windows.")
+    _check_right(what, left, right)
+    assert isinstance(right, Table)
     for table in (left, right):
         if table.key_coding is not None:
             raise AppError(f"{what}: table {table.name!r} has windows: let an agent write what is to be joined.")
@@ -63,6 +64,27 @@ def join_tables(
         return _by_equal_keys(left, right, rows)
     foreign = ForeignKey(_key_of(what, on), lambda: _key_coder(right, conf()), without_none(field_type(on)))
     return _by_foreign_key(left, right, rows, foreign)
+
+
+def _check_right(what: str, left: Table[Any, Any], right: object) -> None:
+    """Refuse what is no table of the app, with what to write."""
+    if isinstance(right, Table):
+        if right.owner is left.owner:
+            return
+        raise AppError(f"{what}: table {right.name!r} is of another app: both must be of one.")
+    if isinstance(right, Topic):
+        raise AppError(
+            f"{what}: {right.describe()} is a topic: make a table of it, app.Table(..., source=topic), and join that. "
+            f"To meet each event of it with what table {left.name!r} has, write app.stream(topic).join(table)."
+        )
+    if isinstance(right, Stream):
+        raise AppError(
+            f"{what}: the stream over {right.source.label} is no table: write stream.join(table), where each event "
+            f"meets what table {left.name!r} has."
+        )
+    if isinstance(right, WindowedTable):
+        raise AppError(f"{what}: table {right.name!r} has windows: let an agent write what is to be joined.")
+    raise AppError(f"{what}({right!r}): give a table of the same app.")
 
 
 def _by_equal_keys(left: Table[Any, Any], right: Table[Any, Any], rows: Result) -> JoinedTables:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from ..errors import AppError
+from ..errors import AppError, NotOffered
 
 
 class Owner(Protocol):
@@ -53,8 +53,14 @@ class Joining:
         """As `join`, with the rows of this table that have no partner too."""
         return self._joined("left-join", other, on, name)
 
-    def outer_join(self, other: Any, *, name: str | None = None) -> Any:
-        """As `left_join` by equal keys, with the rows of the other table that have no partner too."""
+    def outer_join(self, other: Any, *, on: None = None, name: str | None = None) -> Any:
+        """As `left_join` by equal keys, with the rows of the other table that have no partner too. It takes no on=."""
+        if on is not None:
+            raise NotOffered(
+                f"table {self.name!r}: outer_join(on=...) is not offered: rows of the other table that nobody names "
+                "have no key in the result. Use left_join(on=...); or let an agent write this table's rows under the "
+                "other key to a table of its own, and outer_join that."
+            )
         return self._joined("outer-join", other, None, name)
 
     def _joined(self, how: str, other: Any, on: Any, name: str | None) -> Any:
