@@ -83,11 +83,17 @@ def test_the_slow_task_holds_time_back_and_status_names_it() -> None:
         # When it comes back it counts again once it has caught up.
         view(driver, 1, 31)
         assert late(driver) == 1
+        # Nobody else has records, so time stands still: it does not wait for what this one sends next.
+        assert "one that was left out has caught up: count-views" in said(driver, "2_0")[0]
+        assert "where task 2_1, which writes it, is at 1970-01-01T00:00:31" in said(driver, "2_0")[0]
+        view(driver, 0, 55)
+        assert "it waits for" in said(driver, "2_0")[0]
+        assert "where task 2_0, which writes it, is at 1970-01-01T00:00:55" in said(driver, "2_0")[0]
         view(driver, 1, 56)
         view(driver, 0, 80)
         assert totals(driver)[5:] == []
         view(driver, 1, 57, 70)
-        assert totals(driver)[5:] == [[50, 4]]
+        assert totals(driver)[5:] == [[50, 5]]
         assert late(driver) == 1
 
 

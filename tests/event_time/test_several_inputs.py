@@ -22,6 +22,7 @@ from tests.event_time.windows_by_hand import add, make_windows
 
 LEFT, RIGHT = TP("left", 0), TP("right", 0)
 TASK = TaskId(1, 0)
+LEFT_OUT = "it stands until one that was left out has caught up: "
 
 
 def run_of(tp: TP, times: list[int]) -> Run:
@@ -204,4 +205,25 @@ def test_it_is_said_which_input_holds_time_back() -> None:
         driver.logs.append("right", {"key": b"a", "value": b"1", "timestamp": 9_000}, 0.0)
         driver.worker.engine.feed(driver.worker.reads.poll(lambda count: count))
         (text,) = time.said()
-        assert text.endswith("it waits for right[0], of which no record is finished yet")
+        assert text.endswith(f"{LEFT_OUT}right[0], of which no record is finished yet")
+
+
+def test_an_input_that_was_left_out_is_not_said_to_be_waited_for() -> None:
+    """It has come back behind the others, which are at their ends: T stands until it has caught up.
+
+    Once another one has records too, that one is waited for.
+    """
+    two = make_two()
+    with Driver(two.app) as driver:
+        (time,) = driver.worker.engine.times.tasks.values()
+        driver.send("right", key="a", value=1, timestamp=2)
+        driver.send("left", key="a", value=1, timestamp=5)
+        driver.send("right", key="a", value=1, timestamp=3, commit=False)
+        driver.logs.append("right", {"key": b"a", "value": b"1", "timestamp": 4_000}, 0.0)
+        driver.worker.engine.feed(driver.worker.reads.poll(lambda count: count))
+        (text,) = time.said()
+        assert text.endswith(f"{LEFT_OUT}right[0], which is at 1970-01-01T00:00:03.000+00:00")
+        driver.logs.append("left", {"key": b"a", "value": b"1", "timestamp": 7_000}, 0.0)
+        driver.worker.engine.feed(driver.worker.reads.poll(lambda count: count))
+        (text,) = time.said()
+        assert text.endswith("it waits for left[0], which is at 1970-01-01T00:00:05.000+00:00")

@@ -79,6 +79,11 @@ class DueSource:
         if place < self._told:
             self._told = place
 
+    def _knows(self, earliest: int, told: int) -> None:
+        """Of rows that are there. What is written from now on may be before them, and is told of again."""
+        self._earliest, self._told = earliest, told
+        self.operator.told = FOREVER
+
     def _bound(self, time: int) -> int:
         """At this time rows are due before that place."""
         return time - self._due.delay_ms + self._due.is_inclusive
@@ -121,9 +126,7 @@ class DueSource:
         if done:
             self._behind = b"".join(rows[done - 1])
         next_place = time_of(rows[done][0]) if done < len(rows) else FOREVER
-        self._earliest = min(uncommitted, next_place) if is_store_enough else next_place
-        # What is written from now on may be before that.
-        self.operator.told = FOREVER
+        self._knows(min(uncommitted, next_place) if is_store_enough else next_place, self._told)
         first = self.partition.next_offset
         if due:
             self._entries.append((first, [place + key for place, key in due]))
@@ -207,7 +210,7 @@ class DueSource:
         """The cut of this number has what was told of, unless an event may still change what it was handed."""
         if self._told < FOREVER and not any(view.dirty or view.touched for view in self._shard.views):
             self._cut.append((number, self._told))
-            self._told = self.operator.told = FOREVER
+            self._knows(self._earliest, FOREVER)
 
     def committed(self, position: Committed, entry: bytes | None, number: int) -> None:
         """The cuts up to this number are committed, with the position, and the entry before it."""
@@ -222,8 +225,7 @@ class DueSource:
         self._behind = self._committed
         self._entries.clear()
         self._cut.clear()
-        self._earliest, self._told = NO_TIME, FOREVER
-        self.operator.told = FOREVER
+        self._knows(NO_TIME, FOREVER)
 
 
 def encoded_rows(shard: CachedShard, rows: Sequence[bytes]) -> list[bytes | None]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from ...times import NO_TIME
 from ..clock import Clock
-from .least import time_of_inputs
+from .least import Awaited, awaited, time_of_inputs
 from .marks import ProducerMark
 
 # An idle producer says so again after so long: a reader that has moved or begun anew waits no longer for it.
@@ -122,9 +122,7 @@ class Producers:
         since = [one.idle_at for one in self._front.values() if one.idle_at is not None and one.is_idle(now)]
         return max(since) if since and len(since) == len(self._front) else None
 
-    def slowest(self) -> tuple[str, int] | None:
-        """The one that is waited for, with its T."""
+    def awaited(self) -> Awaited[str] | None:
+        """The one that lets the watermark go on next, with its T; None: all are idle."""
         now = self._clock.now()
-        live = {name: one.time for name, one in self._front.items() if not one.is_idle(now)}
-        waited = {name: time for name, time in live.items() if time >= self.watermark} or live
-        return min(waited.items(), key=lambda item: (item[1], item[0]), default=None)
+        return awaited(self.watermark, {name: (one.time, one.is_idle(now)) for name, one in self._front.items()})

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from ...ids import TP
 from ...times import NO_TIME
-from .operator_time import InputState, OperatorTime
+from .least import Awaited, awaited
+from .operator_time import OperatorTime
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -20,33 +21,35 @@ def text_of_time(milliseconds: int) -> str:
         return f"{milliseconds} ms"
 
 
-# The producing task that an input waits for, with its T, where it is a repartition topic.
-Slowest = Callable[[TP], tuple[str, int] | None]
+# The producing task that lets an input go on which is a repartition topic, and has that watermark; None: it is another.
+Producing = Callable[[TP, int], Awaited[str] | None]
 
 
-def said_of(operator: OperatorTime, slowest: Slowest) -> str:
+def said_of(operator: OperatorTime, producing: Producing) -> str:
     """One line."""
     if operator.by_wall:
         return f"time of {operator.name}: that of the clock"
-    states = {tp: state() for tp, state in operator.inputs.items()}
     time = "not known yet" if operator.finished == NO_TIME else text_of_time(operator.finished)
-    return f"event time of {operator.name}: {time}; {_why(operator, states, slowest)}"
+    return f"event time of {operator.name}: {time}; {_why(operator, producing)}"
 
 
-def _why(operator: OperatorTime, states: Mapping[TP, InputState], slowest: Slowest) -> str:
-    live = {tp: state.mark.watermark for tp, state in states.items() if state.idle_since is None}
-    if not live:
+def _why(operator: OperatorTime, producing: Producing) -> str:
+    states = {tp: operator.inputs[tp]() for tp in sorted(operator.inputs)}
+    held = awaited(operator.finished, {tp: state.watermark(operator.finished) for tp, state in states.items()})
+    if held is None:
         if operator.idle_after is None:
             return "all inputs are at their ends: it goes on with the next record"
         after = f"{operator.idle_after / 1000:g} s after the last record, if that was no older when it was read"
         return f"all inputs are at their ends: it goes on with the next record, or with the clock {after}"
-    waited = {tp: watermark for tp, watermark in live.items() if watermark >= operator.finished} or live
-    tp = min(waited, key=lambda one: (waited[one], one))
-    if (held := slowest(tp)) is not None:
-        name, time = held
-        if time == NO_TIME:
-            return f"it waits for {tp}, where task {name}, which writes it, has not said yet how far it is"
-        return f"it waits for {tp}, where task {name}, which writes it, is at {text_of_time(time)}"
-    if waited[tp] == NO_TIME:
-        return f"it waits for {tp}, of which no record is finished yet"
-    return f"it waits for {tp}, which is at {text_of_time(waited[tp])}"
+    if states[held.name].is_read_again:
+        return f"it waits for {held.name}, which is read again, since another agent is behind there"
+    if (producer := producing(held.name, held.watermark)) is not None:
+        where = f"{held.name}, where task {producer.name}, which writes it,"
+        return _waits(f"{where} has not said yet how far it is", f"{where} is at", producer.watermark, producer.counts)
+    unknown = f"{held.name}, of which no record is finished yet"
+    return _waits(unknown, f"{held.name}, which is at", held.watermark, held.counts)
+
+
+def _waits(unknown: str, known: str, watermark: int, counts: bool) -> str:
+    text = unknown if watermark == NO_TIME else f"{known} {text_of_time(watermark)}"
+    return f"it waits for {text}" if counts else f"it stands until one that was left out has caught up: {text}"

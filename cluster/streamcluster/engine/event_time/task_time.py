@@ -17,6 +17,7 @@ from ..rows import Changes
 from ..shards import CachedShard
 from ..values import Committed, TimeCommit
 from .due import DueSource
+from .least import Awaited
 from .operator_time import InputState, OperatorTime
 from .ordering import Ordering
 from .producers import Producers
@@ -211,12 +212,14 @@ class TaskTime:
 
     def said(self) -> tuple[str, ...]:
         """What `status` shows: a line for each operator."""
-        return tuple([said_of(operator, self._slowest) for operator in self.operators.values()])
+        return tuple([said_of(operator, self._producer) for operator in self.operators.values()])
 
-    def _slowest(self, tp: TP) -> tuple[str, int] | None:
-        """The producing task that a repartition topic waits for."""
+    def _producer(self, tp: TP, watermark: int) -> Awaited[str] | None:
+        """The producing task that a repartition topic waits for, where all that has come of them is finished."""
         time = self.partitions.get(tp)
-        return None if time is None or time.producers is None else time.producers.slowest()
+        if time is None or time.producers is None or watermark < time.producers.watermark:
+            return None
+        return time.producers.awaited()
 
     def counts(self, open_max: int) -> dict[str, TimedCounts]:
         """What `status` adds up: of each operator. open_max: so many open rows are counted, and no more."""
