@@ -341,9 +341,11 @@ class Table(Windowing, Joining, MutableMapping[K, V]):
             raise TableElsewhere(self.name, cursor.owner, cursor.task.group)
 
 
-def bytes_table(name: str, *, partitions: int | None = None, help: str) -> Table[bytes, bytes]:
-    """An internal table of rows whose bytes its operator makes itself."""
-    return Table(
+def bytes_table(
+    name: str, *, partitions: int | None = None, help: str, definition: Mapping[str, int | str] | None = None
+) -> Table[bytes, bytes]:
+    """An internal table of rows whose bytes its operator makes itself. definition: see `Table`."""
+    table: Table[bytes, bytes] = Table(
         name,
         key_type=bytes,
         value_type=bytes,
@@ -352,6 +354,8 @@ def bytes_table(name: str, *, partitions: int | None = None, help: str) -> Table
         partitions=partitions,
         help=help,
     )
+    table.definition = dict(definition or {})
+    return table
 
 
 class TableElsewhere(AppError):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from streamcluster import App, AppError, Record, Table, Topic
+from streamcluster.errors import StateIncompatible
 from streamcluster.testing import Driver
 
 from .test_random_table_joins import HeldReads
@@ -329,3 +330,52 @@ def test_odd_rows_come_out_as_they_are() -> None:
             ("of", 2): ({"c"}, None),
         }
         assert not driver.dead_letters()
+
+
+def named(how: str, **options: Any) -> Join:
+    """A join under a name that stays."""
+    return lambda accounts, owners: getattr(accounts, how)(owners, name="enriched", **options)
+
+
+def owner_of(account: Account) -> str | None:
+    """As a function."""
+    return account.owner_id
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        (by_owner, by_owner, None),
+        (by_owner, named("join", on=Account.owner_id), "now the app says join='join'"),
+        (by_owner, named("left_join", on=Account.name), "on='name'"),
+        (by_owner, named("left_join", on=owner_of), "on='owner_of'"),
+        (by_owner, named("left_join"), "on='the key'"),
+        (named("join"), named("join"), None),
+        (named("join"), named("outer_join"), "is of join='join', left='accounts', right='owners', on='the key'"),
+        (named("join"), named("join", on=Account.owner_id), "on='owner_id'"),
+        (named("join"), lambda accounts, owners: owners.join(accounts, name="enriched"), "left='owners'"),
+    ],
+)
+@pytest.mark.parametrize("lose_stores", [False, True])
+def test_another_join_over_rows_that_are_there_is_refused(
+    before: Join, after: Join, says: str | None, *, lose_stores: bool
+) -> None:
+    """At the start, with what to do: the rows of the one before would stay, and be told nobody."""
+    with Driver(shop(before), partitions=2) as first:
+        first.send("accounts", key="a", value=Account("n", "o1"), partition=0)
+        first.send("owners", key="a", value=Owner("Rome"), partition=0)
+        with Driver(shop(after), partitions=2) as second:
+            second.logs.logs.update(first.logs.logs)
+            second.worker.committed.update(first.worker.committed)
+            if says is not None:
+                with pytest.raises(StateIncompatible) as refused:
+                    second.crash(lose_stores=True)
+                assert "table 'enriched-sides'" in str(refused.value)
+                assert says in str(refused.value)
+                assert "give the table another name" in str(refused.value)
+                return
+            second.crash(lose_stores=True)
+            second.crash(lose_stores=lose_stores)
+            second.send("owners", key="o1", value=Owner("Oslo"), partition=0)
+            second.send("accounts", key="b", value=Account("m", "o1"), partition=0)
+            assert {"a", "b"} >= second.table("enriched").keys() >= {"a"}

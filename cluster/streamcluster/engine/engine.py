@@ -26,6 +26,7 @@ from ..topology.units import Plan, Unit, input_named, is_named
 from .backlog import Backlog, PartitionBacklog
 from .budget import Budget
 from .clock import Clock
+from .definitions import open_definitions
 from .event_time.following import follow
 from .event_time.marks import without_marks
 from .event_time.opening import due_topic, open_time
@@ -163,6 +164,7 @@ class Engine:
 
         shards = make_shards(self.plan, self.topology, self._settings, task, store, failed)
         running = RunningTask(task, store, shards, self._make_outbox())
+        running.missing = open_definitions(self.plan.tables, shards)
         time = open_time(self.plan, self.topology, self._settings, task, shards, self.clock)
         if time is not None:
             running.time = self.times.tasks[task] = time

@@ -10,6 +10,7 @@ from ..errors import StreamclusterError
 from ..ids import TP, TaskId
 from ..stores import StoreFailed, TaskStore
 from .coroutine import Coroutine, event_in_hand, holds_back, settle
+from .definitions import add_definitions
 from .event_time.task_time import TaskTime
 from .instance import Instance
 from .outbox import Outbox, Outputs, merge
@@ -33,6 +34,7 @@ class RunningTask:
         "id",
         "instances",
         "logs",
+        "missing",
         "outbox",
         "partitions",
         "shards",
@@ -59,6 +61,8 @@ class RunningTask:
         self.beside: dict[TP, set[TP]] = {}
         # None: nothing in it goes by event time.
         self.time: TaskTime | None = None
+        # Table -> the row that says by what its rows are made, until that is committed (definitions.py).
+        self.missing: dict[str, bytes] = {}
         # It is being rolled back: it takes no records and is in no cut.
         self.stopped = False
         # It finishes what is in hand and takes nothing more: it is being closed.
@@ -170,6 +174,8 @@ class RunningTask:
         encoded = {name: changes for name, shard in self.shards.items() if (changes := shard.encoded_changes())}
         if self.time is not None:
             encoded |= self.time.changes(encoded)
+        if self.missing:
+            add_definitions(self.missing, encoded)
         return encoded
 
     def cut(self, encoded: Encoded, *, all_offsets: bool = False) -> TaskCommit:
@@ -237,6 +243,8 @@ class RunningTask:
             shard.committed()
         if self.time is not None and commit.time is not None:
             self.time.committed(commit.time)
+        if self.missing:
+            self.missing = {name: row for name, row in self.missing.items() if name not in commit.changes}
         until = self.strict_until
         if until is not None and all(self.partitions[tp].committed.next_offset >= at for tp, at in until.items()):
             self.set_strict(None)

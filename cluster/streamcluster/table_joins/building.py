@@ -60,10 +60,15 @@ def join_tables(
     _check_keys(what, left, right, on)
     result = _result(name or f"{left.name}-{how}-{right.name}", left, right, what)
     rows = Result(result, keeps_left=how != "join", keeps_right=how == "outer-join")
+    kept = bytes_table(
+        f"{result.name}-sides",
+        help=f"the rows of {left.name} and {right.name}, as {result.name} has read them",
+        definition={"join": how.replace("-", "_"), "left": left.name, "right": right.name, "on": _name_of(on)},
+    )
     if on is None:
-        return _by_equal_keys(left, right, rows)
+        return _by_equal_keys(left, right, kept, rows)
     foreign = ForeignKey(_key_of(what, on), lambda: _key_coder(right, conf()), without_none(field_type(on)))
-    return _by_foreign_key(left, right, rows, foreign)
+    return _by_foreign_key(left, right, kept, rows, foreign)
 
 
 def _check_right(what: str, left: Table[Any, Any], right: object) -> None:
@@ -87,19 +92,28 @@ def _check_right(what: str, left: Table[Any, Any], right: object) -> None:
     raise AppError(f"{what}({right!r}): give a table of the same app.")
 
 
-def _by_equal_keys(left: Table[Any, Any], right: Table[Any, Any], rows: Result) -> JoinedTables:
+def _name_of(on: Any) -> str:
+    """By which another one is told from it. A function may be written anew."""
+    if on is None:
+        return "the key"
+    return getattr(on, "__name__", None) or type(on).__name__
+
+
+def _by_equal_keys(
+    left: Table[Any, Any], right: Table[Any, Any], kept: Table[bytes, bytes], rows: Result
+) -> JoinedTables:
     result = rows.table
-    kept = bytes_table(f"{result.name}-sides", help=f"the rows of {left.name} and {right.name}, as read")
     sides = Side(left, left.changes(), LEFT), Side(right, right.changes(), RIGHT)
     body = joining(EqualJoin(*sides, kept, rows), result)
     agent = _agent(f"{result.name}-join", body, (sides[0].changes, sides[1].changes), kept)
     return JoinedTables(result, left, right, (agent,))
 
 
-def _by_foreign_key(left: Table[Any, Any], right: Table[Any, Any], rows: Result, foreign: ForeignKey) -> JoinedTables:
+def _by_foreign_key(
+    left: Table[Any, Any], right: Table[Any, Any], mine: Table[bytes, bytes], rows: Result, foreign: ForeignKey
+) -> JoinedTables:
     result = rows.table
     asks, answers = Topic((), value_serializer="raw"), Topic((), key_serializer="raw", value_serializer="raw")
-    mine = bytes_table(f"{result.name}-left-rows", help=f"the rows of {left.name}, as read, and which keys they name")
     theirs = bytes_table(f"{result.name}-right-rows", help=f"the rows of {right.name}, as read, and who names them")
     sides = Side(left, left.changes(), LEFT), Side(right, right.changes(), RIGHT)
     of_left = left_of(LeftOfForeign(*sides, foreign, mine, asks, rows), answers, result)

@@ -122,16 +122,16 @@ class LeftOfForeign:
             return
         if message.value is None and (before is None or before.data is None):
             if before is not None:
-                self.rows[key] = before._replace(time=time).encode()
+                self.rows[self.left.mark + key] = before._replace(time=time).encode()
             return
         foreign = None if message.value is None else await self.foreign.find(event.value)
         row = LeftRow(time, message.offset, foreign, message.value)
         if before is not None and before.foreign is not None and before.foreign != foreign:
             await self._ask(message, before.foreign, row, begins=False)
         if row.data is None and self.left.table.history_ms is None:
-            del self.rows[key]
+            del self.rows[self.left.mark + key]
         else:
-            self.rows[key] = row.encode()
+            self.rows[self.left.mark + key] = row.encode()
         if foreign is not None:
             await self._ask(message, foreign, row, begins=True)
         else:
@@ -164,7 +164,7 @@ class LeftOfForeign:
         )
 
     def _row(self, key: bytes) -> LeftRow | None:
-        found = self.rows.get(key)
+        found = self.rows.get(self.left.mark + key)
         return None if found is None else LeftRow.decode(found)
 
 

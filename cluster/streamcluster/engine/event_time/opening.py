@@ -16,6 +16,7 @@ from ...topology import Topology
 from ...topology.timed import time_table_name, travelling
 from ...topology.units import Due, ForwardUnit, Plan, input_named
 from ..clock import Clock
+from ..definitions import REMEDY, Definition, words_of
 from ..shards import CachedShard
 from ..values import Committed
 from .due import DueSource
@@ -86,21 +87,13 @@ def _row(shard: CachedShard) -> TimeRow | None:
     return decode_row(data)
 
 
-def _refuse_change(table: str, before: dict[str, int | str], now: dict[str, int | str]) -> None:
+def _refuse_change(table: str, before: Definition, now: Definition) -> None:
     """What is closed and what is open was decided by `before`: by another one windows would close twice, or never."""
     if before and before != now:
+        says = words_of(now) or "no windows"
         raise StateIncompatible(
-            f"table {table!r} has windows of {_words(before)}, and now the app says {_words(now) or 'no windows'}. Put "
-            "that back, or give the table another name, under which it begins empty; or start the whole app from "
-            "nothing: `streamcluster reset --offsets --topics` deletes what is stored."
+            f"table {table!r} has windows of {words_of(before)}, and now the app says {says}. {REMEDY}"
         )
-
-
-def _words(definition: dict[str, int | str]) -> str:
-    return ", ".join(
-        f"{name}={repr(value) if isinstance(value, str) else f'{value / 1000:g} s'}"
-        for name, value in definition.items()
-    )
 
 
 def _inputs(plan: Plan, operator: str, topics: list[str], task: TaskId) -> dict[TP, frozenset[str]]:
