@@ -12,12 +12,10 @@ from .errors import AppError, Skip
 from .live_shards import LiveShard, LiveTime
 from .operators import Echo, Filter, Operator, Side, apply
 from .roads import Road
-from .stream_joins import LEFT, NOBODY, RIGHT, Arriving, Met, Out, key_of_row
+from .stream_joins import LEFT, NOBODY, OFFSET_BITS, RIGHT, Arriving, Met, Out, key_of_row
 from .tables import Table
 from .windows.late import LateEvents
 
-# A number says first on which road an event came, then its offset: 2^48 of them are more than a partition ever has.
-_OFFSET_BITS = 48
 Pair = tuple[Any, Any]
 _LATE_TEXT = (
     "to be kept for partners that come later; it meets those that are there. Such events are counted%s. grace= keeps "
@@ -59,7 +57,7 @@ class LiveJoin:
             is_raw = counts[at.side] == 1 and all(isinstance(operator, (Filter, Echo)) for operator in before)
             encode, decode = make_table_coder(None, None, allow_pickle=False)
             self._decode[at.side] = road.topic.coders.decode_value if is_raw else decode
-            way = Way(before, at.side, None if is_raw else encode, number << _OFFSET_BITS, behind)
+            way = Way(before, at.side, None if is_raw else encode, number << OFFSET_BITS, behind)
             self._roads.append((road, way))
             self.span: Arriving = at.span
             self.decode_key = road.topic.coders.decode_key

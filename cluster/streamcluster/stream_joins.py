@@ -31,6 +31,8 @@ _KEY_BYTES_MIN = 1 + 2 + 2 * PLACE_BYTES
 # Both sides are read in steps of so many ms, where no result depends on which comes first within one: two topics with
 # 1,000 events a second each are runs of 1,000 events then, and pairs come at most that much later behind an old log.
 STEP_MS = 1000
+# A number says first on which road an event came, then its offset: 2^48 of them are more than a partition ever has.
+OFFSET_BITS = 48
 
 
 class Rows(Protocol):
@@ -320,6 +322,22 @@ class AsOf:
     def step_ms(self) -> int:
         """An event that is as late as a version meets what is there: the exact order."""
         return 1
+
+
+class Waiting(NamedTuple):
+    """The event that a row is of. road: the number of that on which it came; value: as it was kept."""
+
+    road: int
+    offset: int
+    time: int
+    key: bytes
+    value: bytes
+
+
+def event_of_row(row_key: bytes, row: bytes) -> Waiting:
+    """Back from both."""
+    key, time, number = split_ordered(row_key)
+    return Waiting(number >> OFFSET_BITS, number & ((1 << OFFSET_BITS) - 1), time, key[1:], row[1:])
 
 
 def key_of_row(row_key: bytes) -> bytes:

@@ -133,3 +133,28 @@ def test_what_keeps_no_versions_is_refused() -> None:
     for grace in (-1, 6):
         with pytest.raises(AppError, match="can wait no longer than"):
             stream.join(app.tables["kept"], as_of=True, grace=grace)
+
+
+def test_a_click_that_fails_when_its_user_is_known_is_itself_the_dead_letter() -> None:
+    """It waited in a row of the join, behind a processor: what is told is where it came from."""
+    app = App("failing", max_ahead=None)
+    names, clicks = (app.topic(name, key_type=str, value_type=int, idle_timeout=1e6) for name in ("names", "clicks"))
+    users = app.Table("users", source=names, history=1000)
+
+    @app.agent(clicks, name="who", on_error="dead_letter")
+    async def who(stream: Stream[int]) -> None:
+        stream.add_processor(lambda number: number + 1)
+        async for click, _ in stream.join(users, as_of=True):
+            raise ValueError(click)
+
+    with Driver(app) as driver:
+        driver.send("names", key="a", value=7, timestamp=5)
+        driver.send("clicks", key="b", value=1, timestamp=6)
+        driver.send("clicks", key="a", value=2, timestamp=8)
+        driver.send("names", key="a", value=8, timestamp=20)
+        [letter] = driver.dead_letters()
+    # The value as the join had it.
+    assert (letter.key, letter.value) == (b"a", b"3")
+    where = [letter.headers[f"dead-letter-{name}"] for name in ("topic", "partition", "offset", "timestamp")]
+    assert where == [b"clicks", b"0", b"1", b"8000"]
+    assert b"ValueError: 3" in letter.headers["dead-letter-error"]

@@ -247,6 +247,9 @@ class Recovery:
         """Do what the policy says with a record that cannot be processed; False when that is to stop."""
         is_news = self.aside.note(tp, record.offset, failure.unit)
         level = logging.WARNING if is_news else logging.DEBUG
+        is_bare = (tp, record.offset) in self.aside.bare
+        if task.time is not None and (due := task.time.sources.get(tp)) is not None:
+            tp, record = due.as_came(record)
         reason = explain(failure.error, record.value)
         place = f"{tp}@{record.offset}"
         if failure.policy.action == "stop" or isinstance(failure.error, AppError):
@@ -265,7 +268,7 @@ class Recovery:
             agent=failure.unit,
             error=failure.error,
             reason=reason,
-            bytes_max=BARE if (tp, record.offset) in self.aside.bare else self._letter_bytes_max,
+            bytes_max=BARE if is_bare else self._letter_bytes_max,
         )
         task.outbox.append(topic, letter)
         self.dead_letters_total += is_news

@@ -36,6 +36,8 @@ class Due:
     is_by_keys: bool = False
     # Rows that are due are written by nobody any more, so that what the store has is what they hold.
     is_final: bool = False
+    # Rows are events that wait in a join (stream_joins.py), and these the topics that they came from, by their roads.
+    origins: tuple[Topic, ...] = ()
 
     @property
     def label(self) -> str:

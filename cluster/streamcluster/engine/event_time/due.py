@@ -17,11 +17,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from ...batch import Batch
+from ...batch import Batch, KafkaRecord
 from ...dates import date_of, dated, undated
 from ...errors import UndecodableRow
 from ...ids import TP
 from ...stores import StoreFailed
+from ...stream_joins import event_of_row
 from ...times import FOREVER, NO_TIME, place_of, time_of
 from ...topology.units import Due
 from .. import row_dates
@@ -183,6 +184,18 @@ class DueSource:
         with suppress(StoreFailed):
             return len(shard.read_store(shard.store.scan_index, self._due.index, start, rows_max=rows_max))
         return 0
+
+    def as_came(self, record: KafkaRecord) -> tuple[TP, KafkaRecord]:
+        """A row as users know it: if it is an event that they have sent, where that is, and what is left of it."""
+        if not self._due.origins or record.key is None or record.value is None:
+            return self.tp, record
+        event = event_of_row(record.key, record.value)
+        topic = self._due.origins[event.road] if event.road < len(self._due.origins) else None
+        if topic is None:
+            # It came to the join as that was before.
+            return self.tp, record
+        came = KafkaRecord(event.offset, event.time, event.key, event.value, None)
+        return TP(topic.describe(), self.tp.partition), came
 
     # Positions
 
