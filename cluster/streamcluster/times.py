@@ -13,6 +13,8 @@ from typing import Any
 NO_TIME = -(1 << 62)
 FOREVER = 1 << 62
 PLACE_BYTES = 8
+# The purpose of a closing that deletes, later, what another one over the same index has given out.
+EXPIRES = "expires"
 # What users say is no further from 1970, in ms.
 MS_MAX = FOREVER - 1
 _ZERO = 1 << 63

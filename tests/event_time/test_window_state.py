@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from streamcluster.engine.event_time.task_time import COUNT_SECONDS, TimedCounts
 from streamcluster.errors import StateIncompatible
 from streamcluster.testing import Driver
 
+from .stores import make_rocks
 from .test_windows import EVENTS, counting
 
 
@@ -83,3 +85,51 @@ def test_other_windows_over_rows_that_are_there_are_refused(change: Any, says: s
             after.crash(lose_stores=True)
             after.send("events", key="a", value=1, timestamp=2)
             assert list(changed.tables["views"].items()) == [(("a", 0, 10_000), 2)]
+
+
+@pytest.mark.parametrize("store", ["memory", "rocks"])
+@pytest.mark.parametrize("closes", [True, False])
+def test_windows_that_were_kept_for_a_while_go_when_expires_is_taken_away(
+    store: str, tmp_path: Path, *, closes: bool
+) -> None:
+    """They were given out, and would stay for ever: nobody else deletes them. on_close is not called for them again."""
+
+    def make(*, closes: bool, **window: Any) -> App:
+        app = App("counting", max_ahead=None)
+        closed = app.topic("closed", key_type=str, value_type=float, partitions=1)
+        views = app.Table("views", key_type=str, default=int).tumbling(10, grace=5, **window)
+
+        @app.agent(app.topic("events", key_type=str, value_type=int))
+        async def count(stream: Any) -> None:
+            async for page, number in stream.items():
+                views[page] += number
+
+        if closes:
+
+            @views.on_close
+            async def close(page: str, window: Any, _number: int) -> None:
+                await closed.send(key=page, value=window.start)
+
+        return app
+
+    with Driver(make(closes=True, expires=1000)) as before:
+        for at in (0, 10, 20, 30, 40):
+            before.send("events", key="a", value=1, timestamp=at)
+        assert len(before.table("views")) == 5
+        now = make(closes=closes)
+        make_store = make_rocks(tmp_path)(now) if store == "rocks" else None
+        with Driver(now, make_store=make_store) as after:
+            after.logs.logs.update(before.logs.logs)
+            after.worker.committed.update(before.worker.committed)
+            after.crash(lose_stores=True)
+            after.crash()
+            after.advance(0)
+            assert list(after.table("views")) == [("a", 30_000, 40_000), ("a", 40_000, 50_000)]
+            for at in (50, 60):
+                after.send("events", key="a", value=1, timestamp=at)
+                after.crash(lose_stores=at == 60)
+            assert list(after.table("views")) == [("a", 50_000, 60_000), ("a", 60_000, 70_000)]
+            outputs = [one.value for one in after.output("closed")]
+            assert outputs == ([0, 10, 20, 30, 40] if closes else [0, 10, 20])
+            (time,) = after.worker.engine.times.tasks.values()
+            assert time.left == {}

@@ -20,7 +20,7 @@ from .intake import RunIntake
 
 async def close(unit: CloseUnit, intake: RunIntake, view: LiveShard) -> None:
     """Handle what comes due, for ever. view: of the unit's table."""
-    handler, deletes, cursor = unit.handler, unit.deletes, intake.cursor
+    deletes, cursor = unit.deletes, intake.cursor
     while True:
         run = await intake.next_run()
         if run is None:
@@ -28,6 +28,8 @@ async def close(unit: CloseUnit, intake: RunIntake, view: LiveShard) -> None:
         if not run.values and deletes:
             # Its handler has failed for good.
             _discard(view, run)
+        # What was given out before is only deleted (event_time/opening.py).
+        handler = unit.handler if run.tp.topic == unit.due.label else None
         iterator = cursor.iterator
         keys, identities = _read(run, view)
         if handler is None and deletes and identities:

@@ -191,9 +191,10 @@ class Engine:
         """A coroutine per unit that reads one of these topics, and more under `concurrency=`."""
         for unit in self.plan.units:
             inputs = [(name, topic) for name in sources if (topic := input_named(unit, name)) is not None]
-            if (due := unit.due) is not None and running.time is not None and due.table.name in running.shards:
-                inputs.append((due.label, due_topic(due, running.shards[due.table.name], self._settings)))
-                readers.setdefault(due.label, [])
+            for due in () if running.time is None else running.time.dues(unit):
+                if due.table.name in running.shards:
+                    inputs.append((due.label, due_topic(due, running.shards[due.table.name], self._settings)))
+                    readers.setdefault(due.label, [])
             count = concurrency_of(unit.name, unit.concurrency, noted)
             for number in range(count if inputs else 0):
                 share = (number, count) if count > 1 else None

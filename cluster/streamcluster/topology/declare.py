@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -257,6 +257,12 @@ def _close_spec(app: App, unit: CloseUnit, units: list[Unit]) -> AgentSpec:
     )
 
 
+def _labels(table: Table[Any, Any], units: Sequence[Unit]) -> tuple[str, ...]:
+    """What its rows that come due are called, and may be called of an app that was another one before."""
+    dues = [unit.due for unit in units] + [unit.left for unit in units if isinstance(unit, CloseUnit)]
+    return tuple(dict.fromkeys(due.label for due in dues if due is not None and due.table is table))
+
+
 def _sink_name(sink: Any) -> str:
     return sink.name if isinstance(sink, (Topic, Agent)) else getattr(sink, "__name__", repr(sink))
 
@@ -358,7 +364,7 @@ def _table_spec(app: App, table: Table[Any, Any], agents: list[AgentSpec], units
         partitions=table.partitions,
         sources=tuple(sorted(sources)),
         help=table.help,
-        due=tuple(unit.due.label for unit in units if unit.due is not None and unit.due.table is table),
+        due=_labels(table, units),
     )
 
 

@@ -7,7 +7,7 @@ an input too.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from ..agents import Agent
@@ -16,6 +16,7 @@ from ..operators import GroupBy, Operator
 from ..policies import ErrorPolicy
 from ..streams import Stream
 from ..tables import Table
+from ..times import EXPIRES
 from ..topics import Topic
 
 
@@ -107,6 +108,11 @@ class CloseUnit:
     concurrency: ClassVar[int] = 1
     tables: ClassVar[tuple[Table[Any, Any], ...]] = ()
     step_ms: ClassVar[int] = 1
+
+    @property
+    def left(self) -> Due | None:
+        """What may be left of an app in which another unit deleted, later, what this one had handled; None: nothing."""
+        return replace(self.due, purpose=EXPIRES, is_by_keys=True) if self.deletes and not self.due.purpose else None
 
 
 Unit = AgentUnit | ForwardUnit | CloseUnit

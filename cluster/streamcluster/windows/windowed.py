@@ -18,7 +18,7 @@ from ..errors import AppError
 from ..events import current_event
 from ..faust_names import WINDOWED, names_what_is_missing
 from ..models import field_getter
-from ..times import Closing
+from ..times import EXPIRES, Closing
 from ..topics import Topic
 from .keys import BY_END, END_INDEX, KEY_INDEX, decoding_many, deleted_at, deleted_before, in_windows, windowed
 from .kinds import Hopping, Kind, Session, Sliding, Span, Window, definition_of, window_of
@@ -270,7 +270,7 @@ def _closings(table: WindowedTable) -> list[Closing]:
     keeps = kept > closes
     found = [Closing(BY_END, handler, closes, inclusive, not keeps)] if handler or not keeps else []
     if keeps:
-        found.append(Closing(BY_END, None, kept, inclusive, purpose="expires"))
+        found.append(Closing(BY_END, None, kept, inclusive, purpose=EXPIRES))
     return found
 
 

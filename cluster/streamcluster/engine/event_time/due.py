@@ -11,7 +11,7 @@ again, alone, before they do.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -23,7 +23,7 @@ from ...errors import UndecodableRow
 from ...ids import TP
 from ...stores import StoreFailed
 from ...stream_joins import event_of_row
-from ...times import FOREVER, NO_TIME, place_of, time_of
+from ...times import FOREVER, NO_TIME, PLACE_BYTES, place_of, time_of
 from ...topology.units import Due
 from .. import row_dates
 from ..partition import SourcePartition
@@ -51,14 +51,23 @@ class DueSource:
         "_entries",
         "_shard",
         "_told",
+        "_until",
         "operator",
         "partition",
         "tp",
     )
     partition: SourcePartition
 
-    def __init__(self, due: Due, tp: TP, shard: CachedShard, operator: OperatorTime, behind: bytes | None) -> None:
-        """behind: the last entry of the index before the committed position."""
+    def __init__(
+        self,
+        due: Due,
+        tp: TP,
+        shard: CachedShard,
+        operator: OperatorTime,
+        behind: bytes | None,
+        until: bytes | None = None,
+    ) -> None:
+        """behind: the last entry of the index before the committed position. until: the last of all; None: no end."""
         self.tp = tp
         self.operator = operator
         self._due = due
@@ -72,7 +81,9 @@ class DueSource:
         # by their numbers: as far as somebody has told of them.
         self._told = FOREVER
         self._cut: deque[tuple[int, int]] = deque()
-        operator.tell(self._expect)
+        self._until = None if until is None else (until[:PLACE_BYTES], until[PLACE_BYTES:])
+        if until is None:
+            operator.tell(self._expect)
 
     def _expect(self, place: int) -> None:
         if place < self._earliest:
@@ -123,6 +134,9 @@ class DueSource:
             self._due.index, start, PAGE_ROWS + 1, is_store_enough=is_store_enough
         )
         count = bisect_left(rows, (place_of(bound),), hi=min(len(rows), PAGE_ROWS))
+        if (until := self._until) is not None:
+            del rows[bisect_right(rows, until) :]
+            count = min(count, len(rows))
         due, values, done = self._values(rows[:count], are_stored=are_stored)
         if done:
             self._behind = b"".join(rows[done - 1])
@@ -172,6 +186,8 @@ class DueSource:
 
         It reads the index: for the test driver.
         """
+        if self._until is not None:
+            return
         start = None if self._behind is None else self._behind + b"\0"
         for place, _ in self._shard.read_store(self._shard.store.scan_index, self._due.index, start, rows_max=1):
             text = f"{self.tp.topic}: a row of {time_of(place)} was written without expect(); {self._earliest} is next"
@@ -218,6 +234,11 @@ class DueSource:
     def is_close(self) -> bool:
         """What comes due is given out, and is not what was given out before."""
         return not self._due.purpose
+
+    @property
+    def is_over(self) -> bool:
+        """All up to its end are done, and that is committed."""
+        return self._until is not None and self._earliest == FOREVER and not self._entries
 
     def cut(self, number: int) -> None:
         """The cut of this number has what was told of, unless an event may still change what it was handed."""

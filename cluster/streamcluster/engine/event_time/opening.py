@@ -11,10 +11,11 @@ from ...expiry import times_name
 from ...ids import TP, TaskId
 from ...settings import Settings
 from ...stores import StoreFailed
+from ...times import NO_TIME, place_of
 from ...topics import Topic
 from ...topology import Topology
 from ...topology.timed import time_table_name, travelling
-from ...topology.units import Due, ForwardUnit, Plan, input_named
+from ...topology.units import CloseUnit, Due, ForwardUnit, Plan, input_named
 from ..clock import Clock
 from ..definitions import REMEDY, Definition, words_of
 from ..shards import CachedShard
@@ -68,9 +69,15 @@ def open_time(
         marks_interval=settings.watermark_interval,
     )
     time = TaskTime(plans, rules, clock)
+    labels = {unit.due.label for unit in plan.units if unit.due is not None}
     for unit in plan.units:
         if unit.due is not None and unit.due.table.timed in here and unit.due.table.name in shards:
-            _add_source(time, unit.due, task, shards, rows[unit.due.table.timed])
+            row = rows[unit.due.table.timed]
+            _add_source(time, unit.due, task, shards, row)
+            left = unit.left if isinstance(unit, CloseUnit) else None
+            if left is not None and row is not None and left.label in row.due.keys() - labels:
+                time.left[unit.name] = left
+                _add_source(time, left, task, shards, row, until=unit.due)
     for table in plan.tables:
         if table.ttl_ms is not None and table.timed in here:
             time.expiring.append(Written(table.name, shards[times_name(table.name)], time.operators[table.timed]))
@@ -130,10 +137,20 @@ def _producer(unit: ForwardUnit, task: TaskId) -> str:
     return f"{task}{number}"
 
 
-def _add_source(time: TaskTime, due: Due, task: TaskId, shards: Mapping[str, CachedShard], row: TimeRow | None) -> None:
+def _add_source(
+    time: TaskTime,
+    due: Due,
+    task: TaskId,
+    shards: Mapping[str, CachedShard],
+    row: TimeRow | None,
+    until: Due | None = None,
+) -> None:
+    """until: rows that are due for that one are not for this one, but for those that were."""
     tp = TP(due.label, task.partition)
-    entry = None if row is None else row.position(due.label)[1]
-    time.sources[tp] = DueSource(due, tp, shards[due.table.name], time.operators[due.table.timed], entry)
+    entry, end = (None if row is None or one is None else row.position(one.label)[1] for one in (due, until))
+    if until is not None and end is None:
+        end = place_of(NO_TIME)
+    time.sources[tp] = DueSource(due, tp, shards[due.table.name], time.operators[due.table.timed], entry, end)
     time.positions[tp] = Committed(0) if row is None else row.position(due.label)[0]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from ...ids import TP
 from ...times import NO_TIME
 from ...topology.timed import time_table_name
+from ...topology.units import Due, Unit
 from ..clock import Clock
 from ..outbox import Outputs, merge
 from ..partition import SourcePartition
@@ -99,6 +100,7 @@ class TaskTime:
         "_written",
         "expiring",
         "lapsing",
+        "left",
         "operators",
         "partitions",
         "positions",
@@ -115,6 +117,8 @@ class TaskTime:
         self.operators: dict[str, OperatorTime] = {}
         # Of due rows, and where they begin.
         self.sources: dict[TP, DueSource] = {}
+        # Unit -> what is due for it beside its own, of an app that was another one.
+        self.left: dict[str, Due] = {}
         self.positions: dict[TP, Committed] = {}
         # Of tables whose entries expire: when they were written.
         self.expiring: list[Written] = []
@@ -144,6 +148,11 @@ class TaskTime:
             if plan.destination is not None:
                 topic, partitions, producer = plan.destination
                 self._sending.append(Sending(producer, topic, partitions, operator, rules.marks_interval))
+
+    def dues(self, unit: Unit) -> list[Due]:
+        """What comes to the unit by event time."""
+        own = [] if unit.due is None else [unit.due]
+        return [*own, self.left[unit.name]] if unit.name in self.left else own
 
     def attach(self, partition: SourcePartition) -> bool:
         """This is a partition of the task. Returns whether it is of rows that come due."""
@@ -283,7 +292,11 @@ class TaskTime:
 
     def _row(self, operator: OperatorTime) -> TimeRow:
         marks = {tp: self.partitions[tp].at(self._position(tp)) for tp in operator.inputs if tp in self.partitions}
-        own = {tp: self._due_position(tp) for tp, source in self.sources.items() if source.operator is operator}
+        own = {
+            tp: self._due_position(tp)
+            for tp, source in self.sources.items()
+            if source.operator is operator and not source.is_over
+        }
         said = {
             tp.topic: time.producers.times_at(self._position(tp))
             for tp in marks
