@@ -6,7 +6,7 @@ once per coroutine (and per run for streams that see several partitions). It doe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from datetime import datetime
@@ -17,17 +17,14 @@ from .changelogs import ChangelogRead
 from .checks import Seconds, check_callable, check_count, check_migrate, check_topic_name, seconds_of
 from .codecs.table_coding import Pair
 from .current import cursor_var
-from .dates import Deleted
 from .errors import AppError
 from .faust_names import TABLE, names_what_is_missing
-from .indexes import Index
 from .live_shards import LiveShard, LocalShards, ReadableShard, WholeShard
+from .operated import Operated
 from .table_joins.declaring import Joining
-from .times import Closing
 from .topics import Topic
 from .windows.declaring import Windowing
 
-DecodeMany = Callable[[Iterable[bytes]], list[Any]]
 K = TypeVar("K")
 V = TypeVar("V")
 # Values of these types cannot be changed in place, so a read of them needs no second look at the commit.
@@ -37,8 +34,8 @@ SIMPLE_KEYS = frozenset({str, int, bytes})
 
 
 @names_what_is_missing(TABLE, "table")
-class Table(Windowing, Joining, MutableMapping[K, V]):
-    """Made by `app.Table(...)`; the parameters are described there."""
+class Table(Windowing, Joining, Operated, MutableMapping[K, V]):
+    """Made by `app.Table(...)`; the parameters are described there. What operators build on it is in operated.py."""
 
     # Its topic is read to the end that it has before its readers begin, in place of in the order of time with them.
     loads_first = False
@@ -74,6 +71,7 @@ class Table(Windowing, Joining, MutableMapping[K, V]):
         _check_lifetimes(name, ttl, history, wall_clock=wall_clock)
         if isinstance(changelog_topic, str):
             check_topic_name(f"table {name!r}: changelog_topic", changelog_topic)
+        Operated.__init__(self)
         self.name = name
         self.default = default
         self.key_type = key_type
@@ -87,73 +85,23 @@ class Table(Windowing, Joining, MutableMapping[K, V]):
         self.recover_callbacks: list[Callable[..., Any]] = [on_recover] if on_recover else []
         self.help = help
         self.window_close = on_window_close
-        # Orders of its rows beside that of their keys, for what the engine builds on it.
-        self.indexes: tuple[Index, ...] = ()
         # The topic that it is made of.
         self.source = source
-        # The operator whose event time it goes by, for the same; none: "".
-        self.timed = ""
-        # What its deletions are of, when its rows have dates (`dates.py`): only an operator may write it then.
-        self.dated: Deleted | None = None
-        # What of that must not change while there are rows: name -> value. It is kept with the operator's time.
-        self.definition: dict[str, int | str] = {}
-        # What is done with rows that come due by that.
-        self.closings: list[Closing] = []
-        # Which of the rows that were written since the last cut nobody needs any more, so that they need not be written
-        # at all, by its operator's time: (rows, time) -> keys. None: none.
-        self.lapsed: Callable[[Mapping[Any, Any], int], list[Any]] | None = None
-        # Internal tables that are read and written with it.
-        self.besides: list[Table[K, V]] = []
-        # What makes the coders of its rows' keys of those of `key_type`, and decodes many; None: they are the same.
-        self.key_coding: Callable[[Pair], Pair] | None = None
-        self.key_decoding: Callable[[Pair], DecodeMany] | None = None
-        # What agents read its changes as.
-        self.changes_read: list[Topic] = []
         self.shard_var: ContextVar[LiveShard] = ContextVar(f"streamcluster_table_{name}")
         self.local: LocalShards | None = None
         # How long after its last write an entry is deleted; None: never.
-        self.ttl_ms: int | None = None
+        self.ttl_ms = _lasting_ms(name, "ttl", ttl)
         # That is counted by the time of day, and not by event time.
         self.wall_clock = wall_clock
-        if ttl is not None:
-            self.ttl_ms = round(seconds_of(f"table {name!r}: ttl", ttl) * 1000)
-            self.go_by(name)
-        # How long what was in it before is kept, in ms; None: it is not.
-        self.history_ms: int | None = None
-        if history is not None:
-            self.history_ms = round(seconds_of(f"table {name!r}: history", history) * 1000)
+        # How long what was in it before is kept; None: it is not.
+        self.history_ms = _lasting_ms(name, "history", history)
+        if ttl is not None or history is not None:
             self.go_by(name)
 
     def on_recover(self, fun: Callable[..., Any]) -> Callable[..., Any]:
         """Decorator: call `fun()` (sync or async) in a worker each time a shard of this table has been restored."""
         self.recover_callbacks.append(fun)
         return fun
-
-    def go_by(
-        self,
-        operator: str,
-        indexes: Sequence[Index] = (),
-        closings: Sequence[Closing] = (),
-        definition: Mapping[str, int | str] | None = None,
-        dated: Deleted | None = None,
-        lapsed: Callable[[Mapping[Any, Any], int], list[Any]] | None = None,
-    ) -> None:
-        """Make it a table of an operator that goes by event time: what is called before the app is started."""
-        self.dated = dated
-        self.timed = operator
-        self.lapsed = lapsed
-        self.definition = dict(definition or {})
-        self.indexes += tuple(indexes)
-        self.closings += closings
-
-    def code_keys(self, coding: Callable[[Pair], Pair], decoding_many: Callable[[Pair], DecodeMany]) -> None:
-        """Have keys of rows that are made of a key and something else.
-
-        coding: makes their coders of the key's; decoding_many: what decodes many at once.
-        """
-        if self.key_coding is not None:
-            raise AppError(f"table {self.name!r} has windows already.")
-        self.key_coding, self.key_decoding = coding, decoding_many
 
     def changes(self, every: Seconds | None = None, *, coding: Callable[[Pair], Pair] | None = None) -> Topic:
         """What agents write to the table, for an agent: `@app.agent(table.changes())`. A deletion is the value None.
@@ -354,7 +302,7 @@ def bytes_table(
         partitions=partitions,
         help=help,
     )
-    table.definition = dict(definition or {})
+    table.define(definition or {})
     return table
 
 
@@ -397,6 +345,10 @@ class _Items:
     def __contains__(self, item: tuple[Any, Any]) -> bool:
         key, value = item
         return bool(self._table.get(key, _Items) == value)
+
+
+def _lasting_ms(name: str, what: str, value: Seconds | None) -> int | None:
+    return None if value is None else round(seconds_of(f"table {name!r}: {what}", value) * 1000)
 
 
 def _check_lifetimes(name: str, ttl: Seconds | None, history: Seconds | None, *, wall_clock: bool) -> None:
