@@ -19,7 +19,7 @@ from .folds import Fold
 Row = list[Any]
 MakeStore = Callable[[App], Callable[[TaskId, list[str]], TaskStore]]
 # What this adapter builds. Of windows, those kinds.
-OPS = frozenset({"stream", "window", "cogroup", "suppress", "deduplicate"})
+OPS = frozenset({"stream", "window", "cogroup", "suppress", "deduplicate", "stream_join", "changes"})
 KINDS = frozenset({"tumbling", "hopping", "session", "sliding"})
 # So long that records by themselves do not move time: in cases that say it.
 _NEVER = 10.0**9
@@ -33,11 +33,19 @@ def why_not(case: dict[str, Any]) -> str | None:
             return str(node["op"])
         if "window" in node and node["window"] not in KINDS:
             return str(node["window"])
-        if node["op"] == "suppress" and (
-            node["until"] != "close" or "wait" in node or nodes[node["from"]]["op"] != "window"
-        ):
+        if node["op"] == "suppress" and not _is_offered(node, nodes[node["from"]]["op"]):
             return "suppress"
+        # Those of joins alone are played in join_cases.py, where time is moved by records.
+        if node["op"] == "stream_join" and "clock" not in case and all(one["op"] != "window" for one in nodes.values()):
+            return "stream_join"
     return None
+
+
+def _is_offered(suppress: dict[str, Any], of: str) -> bool:
+    """Final results, and all of them; not what a bound of memory or of event time lets through."""
+    if of == "changes":
+        return suppress["wait"] == 0 and "max_records" not in suppress
+    return suppress["until"] == "close" and "wait" not in suppress and of == "window"
 
 
 class Played:
@@ -46,6 +54,8 @@ class Played:
     def __init__(self, case: dict[str, Any], make_store: MakeStore | None = None) -> None:
         self._case = case
         self._by_steps = case.get("clock") == "watermark"
+        # What a join makes is sent on, and a record that is sent with time 0 is one that has none.
+        self._has_zero = all(node["op"] != "stream_join" for node in case["nodes"].values())
         self.app = App(
             "case",
             max_ahead=None,
@@ -62,7 +72,11 @@ class Played:
                 self._topics[name] = self.app.topic(node["topic"], key_serializer="json")
         for name, node in case["nodes"].items():
             self._outputs[name] = self.app.topic(f"out-{name}", key_serializer="json", partitions=1)
-            if node["op"] in ("window", "cogroup"):
+            if node["op"] == "stream_join":
+                self._join(name, node)
+            elif node["op"] == "changes":
+                self._follow(name, node)
+            elif node["op"] in ("window", "cogroup"):
                 self._build(name, node)
             elif node["op"] == "deduplicate":
                 self._deduplicate(name, node)
@@ -70,7 +84,10 @@ class Played:
             if node["op"] == "suppress":
                 windows = self._tables[node["from"]]
                 assert isinstance(windows, WindowedTable)
-                windows.on_close(partial(self._closed, self._outputs[name]))
+                if node["until"] == "close":
+                    windows.on_close(partial(self._closed, self._outputs[name]))
+                else:
+                    self._tell(windows, self._outputs[name])
         store = None if make_store is None else make_store(self.app)
         self.driver = Driver(self.app, make_store=store)
 
@@ -87,6 +104,51 @@ class Played:
         sources = node["from"] if node["op"] == "cogroup" else [[node["from"], None]]
         for source, template in sources:
             self._read(name, table, source, partial(added, fold, template), updates=node["emit"] == "update")
+
+    def _join(self, name: str, node: dict[str, Any]) -> None:
+        """What it makes is in a topic, for windows, and told."""
+        self._topics[name] = joined = self.app.topic(f"joined-{name}", key_serializer="json", partitions=1)
+        other, output = self._topics[node["right"]], self._outputs[name]
+        bounds = {bound: node[bound] / 1000 for bound in ("before", "after", "grace")}
+
+        async def join(stream: Any) -> None:
+            pairs = stream.join if node["how"] == "inner" else stream.left_join
+            async for left, right in pairs(other, **bounds):
+                event = current_event()
+                assert event is not None
+                text = node["value"].replace("{l}", str(left)).replace("{r}", "null" if right is None else str(right))
+                await joined.send(key=event.key, value=text)
+                await output.send(key=event.key, value=[text, None])
+
+        self.app.agent(self._topics[node["left"]], name=name)(join)
+
+    def _follow(self, name: str, node: dict[str, Any]) -> None:
+        """Changes of windows that come ready made are written to windows of the same size."""
+        self._topics[name] = topic = self.app.topic(node["topic"], key_serializer="json")
+        (size,) = {step[5][1] - step[5][0] for step in self._case["steps"][:1]}
+        plain = self.app.Table(name, default=no_value)
+        windows = plain.tumbling(size / 1000, grace=0) if size else plain.session(0.001, grace=0, merge=max)
+        self._tables[name] = windows
+
+        async def write(stream: Any) -> None:
+            async for (key, _, _), value in stream.items():
+                event = current_event()
+                assert event is not None
+                if value is None:
+                    del windows[key]
+                else:
+                    windows[key] = value, round(event.message.timestamp * 1000)
+
+        self.app.agent(topic, name=name)(write)
+
+    def _tell(self, windows: WindowedTable, output: Topic) -> None:
+        """Each change, at once."""
+
+        async def tell(stream: Any) -> None:
+            async for (key, window), value in stream.items():
+                await output.send(key=key, value=row_of(value, window))
+
+        self.app.agent(windows.changes(), name=f"{windows.name}-changes")(tell)
 
     def _deduplicate(self, name: str, node: dict[str, Any]) -> None:
         output, wanted = self._outputs[name], node.get("id", "{k}")
@@ -158,6 +220,8 @@ class Played:
         match step:
             case ["in", topic, key, value, at]:
                 self._send(topic, key, value, at)
+            case ["in", topic, key, value, at, [start, end]]:
+                self._send(topic, (key, start, end), value, at)
             case ["out", node, mode, rows]:
                 return self._compare(node, mode, rows)
             case ["state", node, mode, rows]:
@@ -189,6 +253,8 @@ class Played:
         self.driver.run(self.driver.worker.process(commit=True))
 
     def _compare(self, node: str, mode: str, rows: list[Row]) -> str | None:
+        if not self._has_zero:
+            rows = [[key, value, at or None, *window] for key, value, at, *window in rows]
         rows_out = [[one.key, *one.value] for one in self.driver.output(f"out-{node}")]
         first = self._seen.get(node, 0)
         got = rows_out[first : first + len(rows)] if mode == "next" else rows_out[first:]
