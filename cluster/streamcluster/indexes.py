@@ -16,6 +16,13 @@ What windows and joins are to be made of:
 - Versions of a row are keys of (key, time); what was valid at t is the first row of a scan in reverse from t.
 - What is over is deleted by ranges of so many rows an event or a commit: see `engine.ranges`.
 
+An index may be the order in which the rows themselves lie in the store (`is_order`):
+
+    row:    place + key ----> value          in the changelog it is the key alone
+
+Then it costs no write of its own, what comes due is read with what it holds in one scan, and goes by one deletion of a
+range; but rows are not in the order of their keys. So it is for tables whose rows are found by their whole keys.
+
 A scan begins at "closed up to" and not at the first key: RocksDB would go through the tombstones of all that was closed
 and is not compacted yet.
 """
@@ -24,6 +31,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+
+# No place begins with so many of these as it is wide.
+NOWHERE = b"\xff"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +47,7 @@ class Index:
     by_key: it looks at the key only and is given no value, so that no write has to read what the row was before.
     places: the same of many rows at once, of an index that looks at the key only: for one with very many rows.
     version: raised when `place` has changed: stores build the index anew.
+    is_order: rows lie in stores in this order. It is `by_key`; a table has one such index at most.
     """
 
     name: str
@@ -45,8 +56,10 @@ class Index:
     by_key: bool = False
     places: Callable[[Sequence[bytes]], Sequence[bytes | None]] | None = None
     version: int = 1
+    is_order: bool = False
 
     def __post_init__(self) -> None:
+        assert self.by_key or not self.is_order, f"index {self.name!r}: rows are read by their keys"
         assert ":" not in self.name, f"index {self.name!r}: names of column families are divided by colons"
 
     def entry(self, key: bytes, value: bytes | None) -> bytes | None:
@@ -58,6 +71,17 @@ class Index:
             return None
         assert len(place) == self.width, f"index {self.name!r}: a place of {len(place)} bytes, and not {self.width}"
         return place + key
+
+    def where(self, key: bytes) -> bytes:
+        """Where the row of a key lies, in a store that is in this order: behind all others if it has no place."""
+        return (self.place(key, b"") or NOWHERE * self.width) + key
+
+    def where_all(self, keys: Sequence[bytes]) -> list[bytes]:
+        """The same of many."""
+        if self.places is None:
+            return list(map(self.where, keys))
+        nowhere = NOWHERE * self.width
+        return [(place or nowhere) + key for place, key in zip(self.places(keys), keys, strict=True)]
 
     def split(self, entry: bytes) -> tuple[bytes, bytes]:
         """Place and key."""
@@ -86,3 +110,20 @@ class Index:
                 if now is not None:
                     found[now] = b""
         return found
+
+
+def order_of(indexes: Sequence[Index]) -> Index | None:
+    """The one of them that rows lie in, if there is one."""
+    return next((index for index in indexes if index.is_order), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A part of such an order that all rows which it had are deleted from: from behind `start` up to `end`.
+
+    start: None: from the beginning. rows: entries that were there.
+    """
+
+    start: bytes | None
+    end: bytes
+    rows: Sequence[bytes]

@@ -14,11 +14,14 @@ from types import MappingProxyType
 from typing import Protocol
 
 from .errors import StreamclusterError
-from .indexes import Index
+from .indexes import NOWHERE, Index, Passed, order_of
 
 # Table -> its indexes.
 Indexes = Mapping[str, Sequence[Index]]
 NO_INDEXES: Indexes = MappingProxyType({})
+# Table -> parts of the order of its rows that are passed.
+AllPassed = Mapping[str, Sequence[Passed]]
+NOT_PASSED: AllPassed = MappingProxyType({})
 
 
 class StoreFailed(StreamclusterError):
@@ -33,7 +36,8 @@ class Shard(Protocol):
     """One table's part for one task: reads only. Each method may raise StoreFailed.
 
     Ranges are half open, [start, end), and compared bytewise; None is no bound. So the next page begins behind the last
-    key (key + b"\\0" as `start`), or, in reverse, ends at it (the key as `end`).
+    key (`behind` it as `start`), or, in reverse, ends at it (the key as `end`). Where an index is the order of the rows
+    (`Index.is_order`), `scan` goes by its entries, and they are what `start` and `end` are.
     """
 
     def get(self, key: bytes) -> bytes | None:
@@ -59,6 +63,22 @@ class Shard(Protocol):
         """
         ...
 
+    def behind(self, key: bytes) -> bytes:
+        """Where a scan begins that goes on behind this row."""
+        ...
+
+    def scan_order(
+        self,
+        start: bytes | None = None,
+        end: bytes | None = None,
+        *,
+        reverse: bool = False,
+        rows_max: int = 1000,
+        bytes_max: int | None = None,
+    ) -> list[tuple[bytes, bytes]]:
+        """As `scan`, of rows that lie in the order of an index: (entry, value) of those that are in it."""
+        ...
+
     def scan_index(
         self,
         name: str,
@@ -80,13 +100,17 @@ class TaskStore(Protocol):
         ...
 
     def write(
-        self, changes: Mapping[str, Mapping[bytes, bytes | None]], changelog_next_offsets: Mapping[str, int]
+        self,
+        changes: Mapping[str, Mapping[bytes, bytes | None]],
+        changelog_next_offsets: Mapping[str, int],
+        passed: AllPassed = NOT_PASSED,
     ) -> None:
         """Apply one commit in one atomic write (I2), the indexes of its tables with it.
 
         Args:
             changes: table -> key -> value; None deletes the key.
             changelog_next_offsets: table -> the changelog offset to read next when the tail is replayed.
+            passed: what of the changes may be done by ranges: they delete every row that a range has.
         """
         ...
 
@@ -120,14 +144,17 @@ class TaskStore(Protocol):
 class MemoryShard:
     """One table's rows in a dict, and their keys in order from the first scan on."""
 
-    __slots__ = ("_added", "_indexes", "_ordered", "rows")
+    __slots__ = ("_added", "_indexes", "_order", "_ordered", "_placed", "rows")
 
     def __init__(self, indexes: Sequence[Index] = ()) -> None:
         self.rows: dict[bytes, bytes] = {}
         # Keys in order, some of which may be deleted by now, and those that came since. None before the first scan.
         self._ordered: list[bytes] | None = None
         self._added: list[bytes] = []
-        self._indexes = {index.name: (index, MemoryShard()) for index in indexes}
+        self._order = order_of(indexes)
+        # The same rows by their entries in that.
+        self._placed = None if self._order is None else MemoryShard()
+        self._indexes = {index.name: (index, MemoryShard()) for index in indexes if not index.is_order}
 
     def get(self, key: bytes) -> bytes | None:
         """The committed value, or None."""
@@ -150,6 +177,10 @@ class MemoryShard:
 
         Costs a pass over all keys when some came since the last scan.
         """
+        if self._order is not None and self._placed is not None:
+            width = self._order.width
+            placed = self._placed.scan(start, end, reverse=reverse, rows_max=rows_max, bytes_max=bytes_max)
+            return [(entry[width:], value) for entry, value in placed]
         ordered, rows = self._in_order(), self.rows
         first = 0 if start is None else bisect_left(ordered, start)
         places = range(first, len(ordered) if end is None else bisect_left(ordered, end))
@@ -163,6 +194,26 @@ class MemoryShard:
                 size += len(ordered[at]) + len(value)
         return found
 
+    def behind(self, key: bytes) -> bytes:
+        """Where a scan begins that goes on behind this row."""
+        return (key if self._order is None else self._order.where(key)) + b"\0"
+
+    def scan_order(
+        self,
+        start: bytes | None = None,
+        end: bytes | None = None,
+        *,
+        reverse: bool = False,
+        rows_max: int = 1000,
+        bytes_max: int | None = None,
+    ) -> list[tuple[bytes, bytes]]:
+        """(entry, value) of rows in the order that they lie in."""
+        assert self._order is not None
+        assert self._placed is not None
+        nowhere = NOWHERE * self._order.width
+        end = nowhere if end is None else min(end, nowhere)
+        return self._placed.scan(start, end, reverse=reverse, rows_max=rows_max, bytes_max=bytes_max)
+
     def scan_index(
         self,
         name: str,
@@ -173,6 +224,10 @@ class MemoryShard:
         rows_max: int = 1000,
     ) -> list[tuple[bytes, bytes]]:
         """(place, key) of rows in the order of an index."""
+        if self._order is not None and name == self._order.name:
+            return [
+                self._order.split(entry) for entry, _ in self.scan_order(start, end, reverse=reverse, rows_max=rows_max)
+            ]
         index, entries = self._indexes[name]
         return [index.split(entry) for entry, _ in entries.scan(start, end, reverse=reverse, rows_max=rows_max)]
 
@@ -188,6 +243,8 @@ class MemoryShard:
 
     def apply(self, changes: Mapping[bytes, bytes | None]) -> None:
         """Set and delete (None) keys."""
+        if self._order is not None and self._placed is not None:
+            self._placed.apply(dict(zip(self._order.where_all([*changes]), changes.values(), strict=True)))
         for index, entries in self._indexes.values():
             before = () if index.by_key else self.multi_get(list(changes))
             entries.apply(index.changes(changes, before))
@@ -201,10 +258,20 @@ class MemoryShard:
                 added.append(key)
             rows[key] = value
 
+    def assert_passed(self, part: Passed, changes: Mapping[bytes, bytes | None]) -> None:
+        """The commit with these changes has deleted all of it, as a store does that goes by the range."""
+        assert self._order is not None
+        left = self.scan_order(part.start, part.end + b"\0", rows_max=1000)
+        width = self._order.width
+        if all(changes.get(entry[width:], b"") is None for entry in part.rows):
+            assert not [entry for entry, _ in left if entry != part.start and changes.get(entry[width:]) is None], left
+
     def clear(self) -> None:
         """Have no row."""
         self.rows.clear()
         self._ordered, self._added = None, []
+        if self._placed is not None:
+            self._placed.clear()
         for _, entries in self._indexes.values():
             entries.clear()
 
@@ -226,12 +293,17 @@ class MemoryStore:
         return self._shards[table]
 
     def write(
-        self, changes: Mapping[str, Mapping[bytes, bytes | None]], changelog_next_offsets: Mapping[str, int]
+        self,
+        changes: Mapping[str, Mapping[bytes, bytes | None]],
+        changelog_next_offsets: Mapping[str, int],
+        passed: AllPassed = NOT_PASSED,
     ) -> None:
         """Apply one commit."""
         with self._reading:
             for table, rows in changes.items():
                 self._shards[table].apply(rows)
+                for part in passed.get(table, ()):
+                    self._shards[table].assert_passed(part, rows)
         self._next_offsets.update(changelog_next_offsets)
 
     def changelog_next_offset(self, table: str) -> int | None:

@@ -36,6 +36,7 @@ class CountedShard:
     def __init__(self, shard: Shard) -> None:
         self._shard = shard
         self.scan, self.scan_index, self.multi_get = shard.scan, shard.scan_index, shard.multi_get
+        self.scan_order, self.behind = shard.scan_order, shard.behind
         self.reads = 0
 
     def get(self, key: bytes) -> bytes | None:

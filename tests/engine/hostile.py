@@ -20,7 +20,7 @@ from streamcluster.engine.ports import Reads, Writes
 from streamcluster.engine.values import Commit
 from streamcluster.errors import Fenced
 from streamcluster.ids import TP, TaskId
-from streamcluster.stores import NO_INDEXES, Indexes, MemoryStore, Shard, StoreFailed, TaskStore
+from streamcluster.stores import NO_INDEXES, NOT_PASSED, AllPassed, Indexes, MemoryStore, Shard, StoreFailed, TaskStore
 from streamcluster.testing import Driver
 from streamcluster.testing.brokers import SimulatedReads, SimulatedWrites
 from streamcluster.testing.simulation import Simulation
@@ -172,6 +172,23 @@ class BrittleShard:
         self._store.fail_if_broken("scan")
         return self._shard.scan(start, end, reverse=reverse, rows_max=rows_max, bytes_max=bytes_max)
 
+    def behind(self, key: bytes) -> bytes:
+        """Where a scan goes on."""
+        return self._shard.behind(key)
+
+    def scan_order(
+        self,
+        start: bytes | None = None,
+        end: bytes | None = None,
+        *,
+        reverse: bool = False,
+        rows_max: int = 1000,
+        bytes_max: int | None = None,
+    ) -> list[tuple[bytes, bytes]]:
+        """Rows in the order that they lie in, or a disk's error."""
+        self._store.fail_if_broken("scan")
+        return self._shard.scan_order(start, end, reverse=reverse, rows_max=rows_max, bytes_max=bytes_max)
+
     def scan_index(
         self,
         name: str,
@@ -204,11 +221,14 @@ class BrittleStore:
         return self._shards[table]
 
     def write(
-        self, changes: Mapping[str, Mapping[bytes, bytes | None]], changelog_next_offsets: Mapping[str, int]
+        self,
+        changes: Mapping[str, Mapping[bytes, bytes | None]],
+        changelog_next_offsets: Mapping[str, int],
+        passed: AllPassed = NOT_PASSED,
     ) -> None:
         """A commit, or a disk's error."""
         self.fail_if_broken("write")
-        self._store.write(changes, changelog_next_offsets)
+        self._store.write(changes, changelog_next_offsets, passed)
 
     def changelog_next_offset(self, table: str) -> int | None:
         """Where a restore begins."""

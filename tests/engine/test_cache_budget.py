@@ -191,6 +191,7 @@ class CountedShard:
         self._reads = reads
         self._shard = shard
         self.scan, self.scan_index = shard.scan, shard.scan_index
+        self.scan_order, self.behind = shard.scan_order, shard.behind
 
     def get(self, key: bytes) -> bytes | None:
         """The committed value, or None."""

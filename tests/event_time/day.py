@@ -186,7 +186,7 @@ def stored(shard: object) -> int:
     found, start = 0, None
     while page := shard.scan(start, rows_max=10_000):  # type: ignore[attr-defined]
         found += len(page)
-        start = page[-1][0] + b"\0"
+        start = shard.behind(page[-1][0])  # type: ignore[attr-defined]
     return found
 
 

@@ -18,7 +18,7 @@ from streamcluster import App, Record, Stream
 from streamcluster.ids import TaskId
 from streamcluster.stores import TaskStore
 from streamcluster.testing import Driver
-from streamcluster.windows.keys import END_INDEX
+from streamcluster.windows.keys import END_ORDER
 from tests.engine.hostile import BrittleStore, Shell, play_as_told, play_each
 
 SEEDS = range(60)
@@ -97,7 +97,7 @@ def play(seed: int) -> tuple[Driver, Case]:
     case.clicks = {(name, number): make_clicks(chance) for name in names for number in range(PARTITIONS)}
 
     def make_store(_task: TaskId, tables: list[str]) -> TaskStore:
-        store = BrittleStore(tables, {"windows": [END_INDEX]})
+        store = BrittleStore(tables, {"windows": [END_ORDER]})
         case.stores.append(store)
         return store
 

@@ -22,6 +22,7 @@ ALLOWED_IN: dict[str, tuple[str, ...]] = {
         "coordinator/streamcluster_coordinator/broker/*.py",
     ),
     "rocksdict": (
+        "worker/streamcluster_worker/state/families.py",
         "worker/streamcluster_worker/state/rocks.py",
         "worker/streamcluster_worker/state/rocks_shard.py",
         "worker/streamcluster_worker/state/memory.py",

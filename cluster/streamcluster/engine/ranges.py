@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice, repeat
 from typing import Any, Protocol
 
-from ..indexes import Index
+from ..indexes import Index, order_of
 from ..stores import Shard
 from .rows import RowCoder
 
@@ -69,11 +69,13 @@ class Layers(Written, Protocol):
 class Ranges:
     """The orders of one shard: that of its keys, and its indexes."""
 
-    __slots__ = ("_indexed", "_indexes", "_inflight", "_keys", "_noted", "_orders", "_shard", "_staged")
+    __slots__ = ("_indexed", "_indexes", "_inflight", "_keys", "_noted", "_orders", "_shard", "_staged", "order")
 
     def __init__(self, shard: Layers, indexes: Sequence[Index]) -> None:
         self._shard = shard
         self._indexes = {index.name: index for index in indexes}
+        # What the rows lie in the order of, where that is not their keys.
+        self.order = order_of(indexes)
         # The generations that what follows was made of. None: nothing was scanned yet.
         self._staged: object = None
         self._inflight: object = None
@@ -93,8 +95,14 @@ class Ranges:
     ) -> Iterator[Row]:
         """Keys of [start, end) in order; the value that the store has, or None: memory has to be asked.
 
-        rows_max: how many are wanted, as far as that is known.
+        rows_max: how many are wanted, as far as that is known. Rows that lie in another order can only be read in that,
+        and all of them.
         """
+        if self.order is not None:
+            assert (start, end) == (None, None), "only whole keys are looked up in such a table"
+            for _, key, value in self.entries(self.order.name, None, None, reverse=reverse, rows_max=rows_max):
+                yield key, value
+            return
         self._sync()
         shard = self._shard
         above = _slice(self._orders[None], start, end, reverse=reverse)
@@ -126,18 +134,27 @@ class Ranges:
         above = _slice(ordered, start, end, reverse=reverse)
         for rows in _page_sizes(rows_max):
             inflight = shard.inflight
-            found = shard.read_store(shard.store.scan_index, name, start, end, reverse=reverse, rows_max=rows)
+            found = self._below(index, start, end, reverse, rows)
             # Of rows that were not committed when the scan began, those above are right.
-            below = [(place, key) for place, key in found if hidden.get(key, count) >= count]
-            values = shard.read_store(shard.store.multi_get, [key for _, key in below])
-            page = [(place + key, value) for (place, key), value in zip(below, values, strict=True)]
+            page = [row for row in found if hidden.get(row[0][index.width :], count) >= count]
+            if index is not self.order:
+                values = shard.read_store(shard.store.multi_get, [entry[index.width :] for entry, _ in page])
+                page = [(entry, value) for (entry, _), value in zip(page, values, strict=True)]
             for entry, value in _merge(page, above, reverse=reverse):
                 yield *index.split(entry), value if shard.inflight is inflight else None
             if len(found) < rows:
                 break
-            start, end = _behind(b"".join(found[-1]), start, end, reverse=reverse)
+            start, end = _behind(found[-1][0], start, end, reverse=reverse)
         for entry in above:
             yield *index.split(entry), None
+
+    def _below(self, index: Index, start: bytes | None, end: bytes | None, reverse: bool, rows: int) -> list[Row]:
+        """A page of the store: entries, with what their rows hold if they lie in that order."""
+        shard = self._shard
+        if index is self.order:
+            return list(shard.read_store(shard.store.scan_order, start, end, reverse=reverse, rows_max=rows))
+        found = shard.read_store(shard.store.scan_index, index.name, start, end, reverse=reverse, rows_max=rows)
+        return [(place + key, None) for place, key in found]
 
     def first_entries(
         self, name: str, start: bytes | None, rows_max: int, *, is_store_enough: bool
@@ -154,6 +171,11 @@ class Ranges:
             return list(shard.read_store(shard.store.scan_index, name, start, rows_max=rows_max)), True
         rows = islice(self.entries(name, start, None, rows_max=rows_max), rows_max)
         return [(place, key) for place, key, _ in rows], False
+
+    def key_from(self, name: str, place: bytes) -> Any:
+        """The key of the first row from that place in an index on, which may be deleted by now; None: there is none."""
+        found = next(self.entries(name, place, None, rows_max=1), None)
+        return None if found is None else self._shard.coder.decode_key(found[1])
 
     # What is not committed
 

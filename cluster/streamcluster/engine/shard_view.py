@@ -32,6 +32,7 @@ class ShardView:
         "identity",
         "is_new_in_order",
         "is_settled",
+        "key_from",
         "latest",
         "notes",
         "objects",
@@ -54,6 +55,7 @@ class ShardView:
         # The keys of rows, and as those methods take them.
         self.read_keys = shard.coder.read_keys
         self.is_new_in_order = shard.memory.is_new_in_order
+        self.key_from = shard.ranges.key_from
         self.values = shard.values
         self.objects = shard.objects
         self.absent = shard.absent
@@ -184,7 +186,9 @@ class ShardView:
         """Remove `key`, without a look whether it is there."""
         self.values.pop(key, None)
         memory = self._memory
-        if memory.old or memory.baseline or memory.dates or self.objects:
+        if memory.dates:
+            memory.dates.pop(key, None)
+        if memory.old or memory.baseline or self.objects:
             memory.forget(key)
         if self._lent:
             self._lent.pop(key, None)

@@ -191,11 +191,11 @@ class RunningTask:
         for coroutine in self.coroutines if self._kept else ():
             if id(coroutine) in self._kept:
                 self._bound_again(coroutine)
-        outputs, time = self.take_outputs(), None
+        commit = TaskCommit(task=self.id, offsets=offsets, outputs=self.take_outputs(), changes={})
         if self.time is not None:
-            time = self.time.cut()
-            merge(outputs, self.time.marks())
-        return TaskCommit(task=self.id, offsets=offsets, outputs=outputs, changes={}, time=time)
+            commit.time, commit.passed = self.time.cut(), self.time.passed()
+            merge(commit.outputs, self.time.marks())
+        return commit
 
     def keep_output(self) -> None:
         """An event that sends more than there is room for took too long: next time, keep all of it in memory."""

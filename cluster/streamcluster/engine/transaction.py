@@ -187,6 +187,8 @@ class Transaction:
             assert before is None or position.next_offset >= before.next_offset, f"{tp} goes back in a transaction"
         part.offsets.update(cut.offsets)
         part.time = cut.time
+        for table, passed in cut.passed.items():
+            part.passed.setdefault(table, []).extend(passed)
         merge(part.outputs, cut.outputs)
 
     # What the pump calls

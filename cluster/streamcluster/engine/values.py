@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..ids import TP, TaskId
+from ..indexes import Passed
 from ..output import OutputColumns
 from ..policies import ErrorPolicy
 from .rows import Changes
@@ -37,7 +38,7 @@ class TaskCommit:
 
     offsets: next offset to read and metadata, for the partitions that moved; outputs: topic -> records in order;
     changes: table -> key -> value, where None deletes; time: None when nothing in the task is timed. stamps: table ->
-    key -> of which time the change is, in ms, where it is not of the commit's.
+    key -> of which time the change is, in ms, where it is not of the commit's. passed: see `TaskStore.write`.
     """
 
     task: TaskId
@@ -46,6 +47,7 @@ class TaskCommit:
     changes: dict[str, Changes]
     time: TimeCommit | None = None
     stamps: dict[str, dict[bytes, int]] = field(default_factory=dict)
+    passed: dict[str, list[Passed]] = field(default_factory=dict)
 
     def is_empty(self) -> bool:
         """Nothing moved, nothing was sent and nothing was written."""

@@ -146,7 +146,7 @@ class SimulatedWrites:
             if not cut.changes:
                 continue
             try:
-                self._stores[cut.task].write(cut.changes, ends[cut.task])
+                self._stores[cut.task].write(cut.changes, ends[cut.task], cut.passed)
             except StoreFailed as error:
                 failed[cut.task] = error
         return failed

@@ -6,6 +6,7 @@ In memory they are (key, start, end) in milliseconds: flat, so that the engine t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 from zlib import crc32
@@ -183,4 +184,6 @@ def deleted_before(row_key: bytes) -> int:
 
 
 END_INDEX = Index(BY_END, PLACE_BYTES, _place, by_key=True, places=_places)
+# The same of tables whose windows are found by whole keys: rows lie in its order, so that what is over is one range.
+END_ORDER = replace(END_INDEX, is_order=True)
 KEY_INDEX = Index(BY_KEY, _CHECKSUM_BYTES + PLACE_BYTES, _place_by_key, by_key=True)

@@ -114,6 +114,10 @@ class Shard(Protocol):
         """(key, value, date) of a range of places in an index: rows whose keys begin with `prefix`, as bytes."""
         ...
 
+    def key_from(self, name: str, place: bytes) -> Any:
+        """The key of the first row from that place in an index on, which may be deleted by now; None: there is none."""
+        ...
+
     def scan(self, start: bytes | None = None, end: bytes | None = None) -> Iterator[tuple[Any, Any]]:
         """Entries of a range of row keys."""
         ...

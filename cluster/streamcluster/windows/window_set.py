@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ from ..as_of import time_ms
 from ..current import Cursor, Run, cursor_var
 from ..errors import AppError
 from ..events import Event
-from ..times import FOREVER, NO_TIME
+from ..times import FOREVER, NO_TIME, place_of
 from . import sessions, sliding
 from .keys import BY_END, rows_of
 from .kinds import Session, Sliding, Span, Window, is_over, window_of
@@ -66,9 +67,13 @@ class LastPlace:
 
 
 class PlacedWindows(Windows, Protocol):
-    """What a WindowSet needs of its table. is_single: an event is in one window, by its record's time."""
+    """What a WindowSet needs of its table.
+
+    is_single: an event is in one window, by its record's time; lies_by_end: rows lie in the order of `BY_END`.
+    """
 
     is_single: bool
+    lies_by_end: bool
     place: LastPlace
 
 
@@ -222,6 +227,8 @@ class WindowSet(Struct, eq=False):
         elif type(self._of.kind) in _IN_ORDER:
             rows = ending(shard, key, first)
             found = [(span, value) for span, value, _ in takewhile(lambda row: row[0][0] <= begin, rows)]
+        elif self._of.lies_by_end:
+            found = list(_looked_up(shard, key, first))
         else:
             all_rows = shard.scan(*rows_of(shard.row_key((key, 0, 0))))
             found = [((start, end), value) for (_, start, end), value in all_rows]
@@ -350,6 +357,15 @@ class WindowSet(Struct, eq=False):
 
     def __repr__(self) -> str:
         return f"<windows of {self._key!r} in table {self._of.table.name!r}>"
+
+
+def _looked_up(shard: Shard, key: Any, first: int) -> Iterator[tuple[Span, Any]]:
+    """Of each window that any key has, that of this one."""
+    while (row := shard.key_from(BY_END, place_of(first))) is not None:
+        _, start, end = row
+        with suppress(KeyError):
+            yield (start, end), shard.stored(shard.identity((key, start, end)))
+        first = end + 1
 
 
 def _span_of(row: tuple[Span, Any]) -> Span:

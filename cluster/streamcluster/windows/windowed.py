@@ -20,7 +20,17 @@ from ..faust_names import WINDOWED, names_what_is_missing
 from ..models import field_getter
 from ..times import EXPIRES, Closing
 from ..topics import Topic
-from .keys import BY_END, END_INDEX, KEY_INDEX, decoding_many, deleted_at, deleted_before, in_windows, windowed
+from .keys import (
+    BY_END,
+    END_INDEX,
+    END_ORDER,
+    KEY_INDEX,
+    decoding_many,
+    deleted_at,
+    deleted_before,
+    in_windows,
+    windowed,
+)
 from .kinds import Hopping, Kind, Session, Sliding, Span, Window, definition_of, window_of
 from .late import LateEvents
 from .ports import KeepingTable, Shard
@@ -90,10 +100,12 @@ class WindowedTable:
         self.place = LastPlace()
         self._at: Callable[[Cursor], int] = _event_time
         self._handler: Callable[..., Any] | None = None
+        # Nothing is kept that is over, so of each key there are few windows, which are found by their ends.
+        self.lies_by_end = is_single(kind) and self._expires <= self.grace
         table.code_keys(windowed, decoding_many)
         table.go_by(
             table.name,
-            [END_INDEX, KEY_INDEX] if in_order else [END_INDEX],
+            [END_INDEX, KEY_INDEX] if in_order else [END_ORDER if self.lies_by_end else END_INDEX],
             definition={**definition_of(kind), "grace": self.grace},
             dated=deleted_at if kind.end_belongs else deleted_before,
         )

@@ -197,7 +197,8 @@ class Queries:
         size = 0
         for task, store in sorted(stores.items()):
             after = start_key if task == start else None
-            start_at = None if after is None else after + b"\0"
+            behind = store.shard(request.table).behind
+            start_at = None if after is None else behind(after)
             # Ends: each turn either moves `start_at` on, or is the last.
             while start is None or task >= start:
                 began = time.monotonic()
@@ -208,7 +209,7 @@ class Queries:
                 if not piece:
                     break
                 after = piece[-1][0]
-                start_at = after + b"\0"
+                start_at = behind(after)
                 for key, value in piece:
                     row = shown_row(key, value, coder, self._row_bytes_max)
                     rows.append(row)

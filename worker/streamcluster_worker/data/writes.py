@@ -99,7 +99,7 @@ class KafkaWrites:
             if cut.changes:
                 next_offsets = {table: landed[TP(self._changelogs[table], cut.task.partition)] for table in cut.changes}
                 try:
-                    self._stores[cut.task].write(cut.changes, next_offsets)
+                    self._stores[cut.task].write(cut.changes, next_offsets, cut.passed)
                 except StoreFailed as error:
                     # It is committed all the same: the store says how far it has come, and the rest is read again.
                     failed[cut.task] = error

@@ -18,6 +18,8 @@ from .store_errors import CorruptStore
 FORMAT_VERSION = 2
 FORMAT_KEY = b"format"
 _OFFSET_PREFIX = b"next-offset:"
+# Of a table whose rows lie in the order of an index: who does not know of that finds no offset, and restores it.
+_ORDERED_PREFIX = b"next-offset-in-order:"
 _INDEX_PREFIX = b"index:"
 # Its texts are names of at most 250 characters.
 _FORMAT_BYTES_MAX = 16 * 1024
@@ -70,9 +72,9 @@ def read_offset(path: Path, table: str, data: bytes) -> int:
     return int(data)
 
 
-def offset_key(table: str) -> bytes:
-    """Where the changelog offset of `table` is, in the default column family."""
-    return _OFFSET_PREFIX + table.encode()
+def offset_key(table: str, *, in_order: bool = False) -> bytes:
+    """Where the changelog offset of `table` is, in the default column family. in_order: of rows that lie in another."""
+    return (_ORDERED_PREFIX if in_order else _OFFSET_PREFIX) + table.encode()
 
 
 def index_key(table: str, name: str) -> bytes:

@@ -22,18 +22,16 @@ from rocksdict import (
 )
 
 from streamcluster.causes import why
-from streamcluster.indexes import Index
-from streamcluster.stores import NO_INDEXES, Indexes, StoreClosed
+from streamcluster.indexes import Index, Passed, order_of
+from streamcluster.stores import NO_INDEXES, NOT_PASSED, AllPassed, Indexes, StoreClosed
 
+from .families import drop_indexes, drop_orders, family_of, index_family
 from .logs import mend_logs
 from .memory import Memory
 from .record import FORMAT_KEY, NOBODY, Identity, index_key, offset_key, read_identity, read_offset, refuse_another
 from .rocks_shard import RocksShard
 from .store_errors import CorruptStore, StoreUnavailable, store_error
 
-# A table may be called "default", which is RocksDB's own column family.
-_FAMILY_PREFIX = "table:"
-_INDEX_PREFIX = "index:"
 # So many rows at a time are brought into an index that is built anew.
 _BUILD_ROWS = 5_000
 # So many rows at a time are written: RocksDB's client keeps Python's lock meanwhile, so that nothing else runs (0.15 to
@@ -58,7 +56,18 @@ _SERVING = {
 class RocksStore:
     """All shards of one task, in one database. One thread at a time may write; reads may run beside it."""
 
-    __slots__ = ("_db", "_families", "_indexes", "_memory", "_offsets", "_path", "_reading", "_restoring", "_shards")
+    __slots__ = (
+        "_db",
+        "_families",
+        "_indexes",
+        "_memory",
+        "_offsets",
+        "_orders",
+        "_path",
+        "_reading",
+        "_restoring",
+        "_shards",
+    )
 
     def __init__(self, path: Path, db: Rdict, memory: Memory, tables: Sequence[str], indexes: Indexes) -> None:
         self._path = path
@@ -66,7 +75,8 @@ class RocksStore:
         self._memory = memory
         # By their names; of tables and of indexes.
         self._families: dict[str, ColumnFamily] = {}
-        self._indexes = {table: indexes.get(table, ()) for table in tables}
+        self._orders = {table: order_of(indexes.get(table, ())) for table in tables}
+        self._indexes = {table: [one for one in indexes.get(table, ()) if not one.is_order] for table in tables}
         self._shards: dict[str, RocksShard] = {}
         self._offsets: dict[str, int] = {}
         # Held by whoever reads from another thread, and by what would pull the database away under that.
@@ -74,15 +84,16 @@ class RocksStore:
         # Tables with the options of a restore.
         self._restoring: set[str] = set()
         for table in tables:
-            family = _FAMILY_PREFIX + table
+            order = self._orders[table]
+            family = family_of(table, order)
             self._families[family] = db.get_column_family_handle(family)
             own: dict[str, tuple[Index, Rdict]] = {}
             for index in self._indexes[table]:
-                family_of_index = _index_family(table, index)
+                family_of_index = index_family(table, index)
                 self._families[family_of_index] = db.get_column_family_handle(family_of_index)
                 own[index.name] = index, db.get_column_family(family_of_index)
-            self._shards[table] = RocksShard(db.get_column_family(family), path, own)
-            stored = _next_offset(path, db, table)
+            self._shards[table] = RocksShard(db.get_column_family(family), path, own, order)
+            stored = _next_offset(path, db, table, in_order=order is not None)
             if stored is not None:
                 self._offsets[table] = stored
             elif self._shards[table].scan(rows_max=1):
@@ -121,12 +132,16 @@ class RocksStore:
             mend_logs(path)
         except OSError as error:
             raise StoreUnavailable(path, f"not usable as a state directory: {why(error)}") from error
-        families = [_FAMILY_PREFIX + table for table in tables]
-        families += [_index_family(table, index) for table in tables for index in indexes.get(table, ())]
+        families = [family_of(table, order_of(indexes.get(table, ()))) for table in tables]
+        families += [
+            index_family(table, index) for table in tables for index in indexes.get(table, ()) if not index.is_order
+        ]
         db, present = _open_database(path, families, memory, fresh=fresh)
         try:
             _check_identity(path, db, owner, fresh=fresh)
-            _drop_indexes(path, db, [name for name in present if name not in families], tables)
+            others = [name for name in present if name not in families]
+            drop_indexes(path, db, others, tables)
+            drop_orders(path, db, others, tables)
             return cls(path, db, memory, tables, indexes)
         except BaseException:
             db.close()
@@ -137,30 +152,57 @@ class RocksStore:
         return self._shards[table]
 
     def write(
-        self, changes: Mapping[str, Mapping[bytes, bytes | None]], changelog_next_offsets: Mapping[str, int]
+        self,
+        changes: Mapping[str, Mapping[bytes, bytes | None]],
+        changelog_next_offsets: Mapping[str, int],
+        passed: AllPassed = NOT_PASSED,
     ) -> None:
         """Apply one commit: atomically, or what is large in pieces, of which the last has the offsets (I2)."""
         # The first commit after a restore: merge what has piled up.
         while self._restoring:
             self._shards[self._restoring.pop()].tune(_SERVING)
-        self._write(changes, changelog_next_offsets)
+        self._write(changes, changelog_next_offsets, passed)
 
     def _write(
-        self, changes: Mapping[str, Mapping[bytes, bytes | None]], changelog_next_offsets: Mapping[str, int]
+        self,
+        changes: Mapping[str, Mapping[bytes, bytes | None]],
+        changelog_next_offsets: Mapping[str, int],
+        passed: AllPassed = NOT_PASSED,
     ) -> None:
         batch, count = WriteBatch(raw_mode=True), 0
         for table, every in changes.items():
-            for rows in _pieces(every):
+            left = self._pass(batch, table, every, passed[table]) if table in passed else every
+            for rows in _pieces(left):
                 if count >= _WRITE_ROWS:
                     # Without the offsets: after a crash these rows are read again and written once more.
                     self._apply(batch)
                     batch, count = WriteBatch(raw_mode=True), 0
-                self._add(batch, _FAMILY_PREFIX + table, rows)
+                self._add(batch, family_of(table, order := self._orders[table]), _in_order(order, rows))
                 for index in self._indexes[table]:
                     before = () if index.by_key else self._shards[table].multi_get(list(rows))
-                    self._add(batch, _index_family(table, index), index.changes(rows, before))
+                    self._add(batch, index_family(table, index), index.changes(rows, before))
                 count += len(rows)
         self._commit(batch, changelog_next_offsets)
+
+    def _pass(
+        self, batch: WriteBatch, table: str, rows: Mapping[bytes, bytes | None], passed: Sequence[Passed]
+    ) -> Mapping[bytes, bytes | None]:
+        """Delete what is passed, a range at a time; what is left of the changes. All go into one family: no index."""
+        order = self._orders[table]
+        if order is None or self._indexes[table]:
+            return rows
+        gone: set[bytes] = set()
+        for part in passed:
+            keys = [entry[order.width :] for entry in part.rows]
+            # Others are left alone: of an entry that nobody can read, say.
+            if not any([rows.get(key, b"") is not None for key in keys]):  # noqa: C419 (faster)
+                start = b"" if part.start is None else part.start + b"\0"
+                # It does not look at the batch's default family (rocksdict 0.3).
+                batch.delete_range(start, part.end + b"\0", self._families[family_of(table, order)])
+                gone.update(keys)
+        if len(gone) == len(rows):
+            return {}
+        return {key: value for key, value in rows.items() if key not in gone}
 
     def _add(self, batch: WriteBatch, family: str, rows: Mapping[bytes, bytes | None]) -> None:
         batch.set_default_column_family(self._families[family])
@@ -190,13 +232,13 @@ class RocksStore:
         """Empty the shard and its offset, before a restore from the beginning."""
         # The offset goes first: rows without an offset are emptied by the next open, should we die in between.
         batch = WriteBatch(raw_mode=True)
-        batch.delete(offset_key(table))
+        batch.delete(offset_key(table, in_order=self._orders[table] is not None))
         self._apply(batch)
         self._offsets.pop(table, None)
         for index in self._indexes[table]:
-            self._shards[table].reopen(self._empty(_index_family(table, index)), index)
+            self._shards[table].reopen(self._empty(index_family(table, index)), index)
         # Rows last: those that are there without an offset make the next open come here again.
-        self._shards[table].reopen(self._empty(_FAMILY_PREFIX + table))
+        self._shards[table].reopen(self._empty(family_of(table, self._orders[table])))
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -239,14 +281,14 @@ class RocksStore:
 
     def _build(self, table: str, index: Index) -> None:
         """Make an index of the rows that are there. It counts only when it is whole: its record comes last."""
-        name, shard = _index_family(table, index), self._shards[table]
+        name, shard = index_family(table, index), self._shards[table]
         shard.reopen(self._empty(name), index)
         start: bytes | None = None
         while rows := shard.scan(start, rows_max=_BUILD_ROWS):
             batch = WriteBatch(raw_mode=True)
             self._add(batch, name, index.changes(dict[bytes, bytes | None](rows), [None] * len(rows)))
             self._apply(batch)
-            start = rows[-1][0] + b"\0"
+            start = shard.behind(rows[-1][0])
         batch = WriteBatch(raw_mode=True)
         batch[index_key(table, index.name)] = b"%d" % index.version
         self._apply(batch)
@@ -255,7 +297,7 @@ class RocksStore:
         """Write `batch` and the offsets as one; remember the offsets once they are written."""
         batch.set_default_column_family(None)
         for table, offset in next_offsets.items():
-            batch[offset_key(table)] = b"%d" % offset
+            batch[offset_key(table, in_order=self._orders[table] is not None)] = b"%d" % offset
         self._apply(batch)
         self._offsets.update(next_offsets)
 
@@ -286,7 +328,9 @@ def read_offsets(path: Path, tables: Sequence[str], owner: Identity) -> dict[str
         if _read(path, db, FORMAT_KEY) is None:
             raise CorruptStore(path, "it does not say whose it is")
         _check_identity(path, db, owner, fresh=False)
-        found = {table: _next_offset(path, db, table) for table in tables}
+        found = {
+            table: _next_offset(path, db, table, in_order=True) or _next_offset(path, db, table) for table in tables
+        }
     finally:
         db.close()
     return {table: offset for table, offset in found.items() if offset is not None}
@@ -309,14 +353,15 @@ def _read(path: Path, db: Rdict, key: bytes) -> bytes | None:
     return value
 
 
-def _next_offset(path: Path, db: Rdict, table: str) -> int | None:
+def _in_order(order: Index | None, rows: Mapping[bytes, bytes | None]) -> Mapping[bytes, bytes | None]:
+    """Where these rows lie."""
+    return rows if order is None else dict(zip(order.where_all([*rows]), rows.values(), strict=True))
+
+
+def _next_offset(path: Path, db: Rdict, table: str, *, in_order: bool = False) -> int | None:
     """The changelog offset that `table` is at; None: it has none. Raises as `RocksStore.open` says."""
-    stored = _read(path, db, offset_key(table))
+    stored = _read(path, db, offset_key(table, in_order=in_order))
     return None if stored is None else read_offset(path, table, stored)
-
-
-def _index_family(table: str, index: Index) -> str:
-    return f"{_INDEX_PREFIX}{index.name}:{table}"
 
 
 def _open_database(path: Path, families: Sequence[str], memory: Memory, *, fresh: bool) -> tuple[Rdict, list[str]]:
@@ -329,21 +374,6 @@ def _open_database(path: Path, families: Sequence[str], memory: Memory, *, fresh
         return Rdict(str(path), memory.options(), column_families=wanted), present
     except Exception as error:
         raise store_error(path, error) from error
-
-
-def _drop_indexes(path: Path, db: Rdict, families: Sequence[str], tables: Sequence[str]) -> None:
-    """Drop the indexes among `families` that these tables do not declare any more: from now on nobody keeps them."""
-    for family in families:
-        if not family.startswith(_INDEX_PREFIX):
-            continue
-        name, table = family.removeprefix(_INDEX_PREFIX).split(":", 1)
-        if table in tables:
-            try:
-                # The record first: a family without one is built anew.
-                db.delete(index_key(table, name))
-                db.drop_column_family(family)
-            except Exception as error:
-                raise store_error(path, error) from error
 
 
 def _check_identity(path: Path, db: Rdict, owner: Identity, *, fresh: bool) -> None:

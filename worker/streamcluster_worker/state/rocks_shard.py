@@ -7,28 +7,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rocksdict import Rdict, RdictIter, ReadOptions
 
-from streamcluster.indexes import Index
+from streamcluster.indexes import NOWHERE, Index
 
 from .store_errors import store_error
 
 
 class RocksShard:
-    """One table's part of a task's database: reads only. indexes: each with its column family."""
+    """One table's part of a task's database: reads only.
 
-    __slots__ = ("_family", "_indexes", "_path")
+    indexes: each with its column family; order: the one that is the order of the rows.
+    """
 
-    def __init__(self, family: Rdict, path: Path, indexes: dict[str, tuple[Index, Rdict]]) -> None:
+    __slots__ = ("_family", "_indexes", "_order", "_path")
+
+    def __init__(
+        self, family: Rdict, path: Path, indexes: dict[str, tuple[Index, Rdict]], order: Index | None = None
+    ) -> None:
         self._family = family
         self._path = path
         self._indexes = indexes
+        self._order = order
 
     # Whoever keeps an error keeps the frames that it passed, and with `family` in one the database and its lock.
     def get(self, key: bytes) -> bytes | None:
         """The committed value, or None. Raises CorruptStore, StoreUnavailable: as `RocksStore.open` says."""
         family = self._family
+        if self._order is not None:
+            key = self._order.where(key)
         try:
             value: bytes | None = family.get(key)
         except Exception as error:
@@ -43,7 +52,8 @@ class RocksShard:
         family = self._family
         try:
             # In raw mode values are bytes, and those of a list of keys come as a list.
-            values: list[bytes | None] = family.get(list(keys))  # type: ignore[assignment]
+            where: Any = list(keys) if self._order is None else self._order.where_all(keys)
+            values: list[bytes | None] = family.get(where)  # type: ignore[assignment]
         except Exception as error:
             del family
             raise store_error(self._path, error) from error
@@ -59,12 +69,39 @@ class RocksShard:
         bytes_max: int | None = None,
     ) -> list[tuple[bytes, bytes]]:
         """Rows of [start, end), or in reverse: at most rows_max, and up to the one that reaches bytes_max."""
+        rows = self._scan(start, end, reverse, rows_max, bytes_max)
+        if self._order is None:
+            return rows
+        width = self._order.width
+        return [(entry[width:], value) for entry, value in rows]
+
+    def _scan(
+        self, start: bytes | None, end: bytes | None, reverse: bool, rows_max: int, bytes_max: int | None
+    ) -> list[tuple[bytes, bytes]]:
         family = self._family
         try:
             return _read(family.iter(_options(end)), start, reverse, rows_max, bytes_max)
         except Exception as error:
             del family
             raise store_error(self._path, error) from error
+
+    def behind(self, key: bytes) -> bytes:
+        """Where a scan begins that goes on behind this row."""
+        return (key if self._order is None else self._order.where(key)) + b"\0"
+
+    def scan_order(
+        self,
+        start: bytes | None = None,
+        end: bytes | None = None,
+        *,
+        reverse: bool = False,
+        rows_max: int = 1000,
+        bytes_max: int | None = None,
+    ) -> list[tuple[bytes, bytes]]:
+        """(entry, value) of rows in the order that they lie in."""
+        assert self._order is not None
+        nowhere = NOWHERE * self._order.width
+        return self._scan(start, nowhere if end is None else min(end, nowhere), reverse, rows_max, bytes_max)
 
     def scan_index(
         self,
@@ -76,7 +113,11 @@ class RocksShard:
         rows_max: int = 1000,
     ) -> list[tuple[bytes, bytes]]:
         """(place, key) of rows in the order of an index."""
-        index, family = self._indexes[name]
+        if self._order is not None and name == self._order.name:
+            index, family, nowhere = self._order, self._family, NOWHERE * self._order.width
+            end = nowhere if end is None else min(end, nowhere)
+        else:
+            index, family = self._indexes[name]
         try:
             entries = _read_keys(family.iter(_options(end)), start, reverse, rows_max)
         except Exception as error:

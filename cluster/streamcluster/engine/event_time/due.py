@@ -15,12 +15,14 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 from ...batch import Batch, KafkaRecord
-from ...dates import date_of, dated, undated
+from ...dates import DATE_BYTES, dated, dates_of
 from ...errors import UndecodableRow
 from ...ids import TP
+from ...indexes import Passed
 from ...stores import StoreFailed
 from ...stream_joins import event_of_row
 from ...times import FOREVER, NO_TIME, PLACE_BYTES, place_of, time_of
@@ -46,6 +48,7 @@ class DueSource:
         "_behind",
         "_committed",
         "_cut",
+        "_cut_to",
         "_due",
         "_earliest",
         "_entries",
@@ -81,6 +84,8 @@ class DueSource:
         # by their numbers: as far as somebody has told of them.
         self._told = FOREVER
         self._cut: deque[tuple[int, int]] = deque()
+        # The first row that is in no cut; None: it is that of the committed position.
+        self._cut_to: int | None = None
         self._until = None if until is None else (until[:PLACE_BYTES], until[PLACE_BYTES:])
         if until is None:
             operator.tell(self._expect)
@@ -103,6 +108,17 @@ class DueSource:
     def _time_of(self, entry: bytes) -> int:
         """What is made of a row is of its place; where that is an end that the row does not reach, of just before."""
         return time_of(entry) - self._due.is_inclusive
+
+    @property
+    def _goes_by_order(self) -> bool:
+        """Stores have the rows in the order in which they come due, and what they have then is what the rows hold."""
+        order = self._shard.ranges.order
+        return order is not None and order.name == self._due.index and self._due.is_final
+
+    @property
+    def table(self) -> str:
+        """Whose rows they are."""
+        return self._shard.name
 
     def waits(self, time: int) -> bool:
         """There may be rows to feed at this time."""
@@ -129,6 +145,8 @@ class DueSource:
         uncommitted = min([self._told, *(place for _, place in self._cut)])
         is_store_enough = uncommitted >= bound
         start = None if self._behind is None else self._behind + b"\0"
+        if is_store_enough and self._goes_by_order and self._until is None:
+            return self._stored_page(bound, start, uncommitted)
         # One more says when the next is due.
         rows, are_stored = self._shard.ranges.first_entries(
             self._due.index, start, PAGE_ROWS + 1, is_store_enough=is_store_enough
@@ -142,16 +160,38 @@ class DueSource:
             self._behind = b"".join(rows[done - 1])
         next_place = time_of(rows[done][0]) if done < len(rows) else FOREVER
         self._knows(min(uncommitted, next_place) if is_store_enough else next_place, self._told)
-        first = self.partition.next_offset
-        if due:
-            self._entries.append((first, [place + key for place, key in due]))
+        entries, keys = [place + key for place, key in due], [key for _, key in due]
+        return self._batch(entries, [place for place, _ in due], keys, values)
+
+    def _stored_page(self, bound: int, start: bytes | None, uncommitted: int) -> Batch:
+        """As `_page`, of rows that lie in this order: they are read with what they hold, and there is nothing else."""
+        shard = self._shard
+        rows = shard.read_store(shard.store.scan_order, start, None, rows_max=PAGE_ROWS + 1, bytes_max=PAGE_BYTES)
+        count = bisect_left(rows, (place_of(bound),), hi=min(len(rows), PAGE_ROWS))
+        if count:
+            self._behind = rows[count - 1][0]
+        if count < len(rows):
+            next_place = time_of(rows[count][0])
+        else:
+            is_all = sum(map(len, chain.from_iterable(rows))) < PAGE_BYTES
+            next_place = FOREVER if is_all else time_of(rows[-1][0])
+        self._knows(min(uncommitted, next_place), self._told)
+        entries, keys = [entry for entry, _ in rows[:count]], [entry[PLACE_BYTES:] for entry, _ in rows[:count]]
+        values = keys if self._due.is_by_keys else [value for _, value in rows[:count]]
+        return self._batch(entries, [entry[:PLACE_BYTES] for entry in entries], keys, values)
+
+    def _batch(self, entries: list[bytes], places: list[bytes], keys: list[bytes], values: list[bytes]) -> Batch:
+        """What is due, as records."""
+        first, count = self.partition.next_offset, len(entries)
+        if count:
+            self._entries.append((first, entries))
         # Most are of a few places.
-        mark_at = {place: self._time_of(place) for place in {place for place, _ in due}}
-        times = marks = [mark_at[place] for place, _ in due]
+        mark_at = {place: self._time_of(place) for place in {*places}}
+        times = marks = [mark_at[place] for place in places]
         if self._shard.dated and not self._due.is_by_keys:
             # What is made of a row is of its date; the row itself is none before its place.
-            times, values = list(map(date_of, values)), list(map(undated, values))
-        batch = Batch(self.tp, range(first, first + len(due)), times, [key for _, key in due], values)
+            times, values = dates_of(values), [row[DATE_BYTES:] for row in values]
+        batch = Batch(self.tp, range(first, first + count), times, keys, values)
         batch.watermarks = marks
         return batch
 
@@ -246,6 +286,18 @@ class DueSource:
             self._cut.append((number, self._told))
             self._knows(self._earliest, FOREVER)
 
+    def passed(self, position: Committed) -> Passed | None:
+        """What was finished from the last cut to this position: it may go by the range, if rows lie in that order."""
+        begin = self.partition.committed.next_offset if self._cut_to is None else self._cut_to
+        end = self._cut_to = position.next_offset
+        last = self.entry_before(end)
+        if not self._goes_by_order or end <= begin or last is None:
+            return None
+        rows: list[bytes] = []
+        for first, entries in self._entries:
+            rows += entries[max(0, begin - first) : max(0, end - first)]
+        return Passed(self.entry_before(begin), last, rows)
+
     def committed(self, position: Committed, entry: bytes | None, number: int) -> None:
         """The cuts up to this number are committed, with the position, and the entry before it."""
         self._committed = entry
@@ -257,6 +309,7 @@ class DueSource:
     def rewind(self) -> None:
         """Go on from the committed position."""
         self._behind = self._committed
+        self._cut_to = None
         self._entries.clear()
         self._cut.clear()
         self._knows(NO_TIME, FOREVER)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from ...ids import TP
+from ...indexes import Passed
 from ...times import NO_TIME
 from ...topology.timed import time_table_name
 from ...topology.units import Due, Unit
@@ -321,6 +322,14 @@ class TaskTime:
         for source in self.sources.values():
             source.cut(self._cuts)
         return TimeCommit(times, {tp: self._due_position(tp) for tp in self.sources}, self._cuts)
+
+    def passed(self) -> dict[str, list[Passed]]:
+        """Of tables whose rows lie in the order in which they come due: what of that is finished since the last cut."""
+        found: dict[str, list[Passed]] = {}
+        for tp, source in self.sources.items():
+            if (part := source.passed(self._attached[tp].position())) is not None:
+                found.setdefault(source.table, []).append(part)
+        return found
 
     def marks(self) -> Outputs:
         """What goes with the cut into repartition topics, behind all records: how far this task is."""

@@ -1,0 +1,96 @@
+"""Tumbling windows lie in the store by their ends: what an agent reads of its key, and what closes of very many."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamcluster import App
+from streamcluster.engine.event_time.due import PAGE_ROWS
+from streamcluster.testing import Driver
+from streamcluster.windows.keys import END_INDEX, END_ORDER
+from streamcluster.windows.kinds import Window
+
+from .stores import make_rocks
+
+SIZE, GRACE = 10, 30
+
+
+def app_of(**options: Any) -> tuple[App, Any, list[Any]]:
+    """Windows of ten seconds; what the agent reads of its key's, and what is closed."""
+    app = App("by-end")
+    events = app.topic("events", key_type=str, value_type=int, partitions=1)
+    totals = app.topic("totals", key_type=str, value_type=int, partitions=1)
+    views = app.Table("views", default=int).tumbling(SIZE, grace=GRACE, **options)
+    seen: list[Any] = []
+
+    @app.agent(events)
+    async def count(stream: Any) -> None:
+        async for page, number in stream.items():
+            if number < 0:
+                del views[page]
+            else:
+                views[page] += number
+            seen.append([(window.start, value) for window, value in views[page].windows(0, 1000)])
+
+    @views.on_close
+    async def closed(page: str, window: Window, number: int) -> None:
+        await totals.send(key=f"{page}@{window.start:g}", value=number)
+
+    return app, views, seen
+
+
+def test_rows_lie_by_end_where_nothing_is_kept() -> None:
+    """With expires= a key may have very many windows, which are read in the order of keys."""
+    for options, index in (({}, END_ORDER), ({"expires": GRACE}, END_ORDER), ({"expires": 3600}, END_INDEX)):
+        _, views, _ = app_of(**options)
+        assert views.table.indexes == (index,)
+
+
+@pytest.mark.parametrize("commit", [True, False])
+@pytest.mark.parametrize("options", [{}, {"expires": 3600}], ids=["by end", "by key"])
+def test_an_agent_reads_the_windows_of_its_key(drive: Any, commit: bool, options: dict[str, Any]) -> None:
+    """Those that are committed and those that are not, without what was deleted, and of no other key."""
+    app, _, seen = app_of(**options)
+    driver = drive(app)
+    for key, at, value in [("a", 1, 5), ("b", 11, 1), ("c", 21, 1), ("a", 22, 7), ("a", 5, -1), ("b", 2, 3)]:
+        driver.send("events", key=key, value=value, timestamp=at, commit=commit)
+    assert seen == [[(0, 5)], [(10, 1)], [(20, 1)], [(0, 5), (20, 7)], [(20, 7)], [(0, 3), (10, 1)]]
+
+
+@pytest.mark.parametrize("lose_stores", [False, True])
+def test_very_many_close_once_and_leave_nothing(drive: Any, lose_stores: bool) -> None:
+    """More than a page at a time, crashed into between two pages; the windows that are open stay."""
+    app, views, _ = app_of()
+    driver = drive(app)
+    count = 3 * PAGE_ROWS + 7
+    for at in range(count):
+        driver.logs.append("events", {"key": b"page-%d" % at, "value": b"2", "timestamp": at % 9000}, 0.0)
+    driver.send("events", key="page-1", value=5, timestamp=15)
+    assert len(views) == count + 1
+    driver.send("events", key="later", value=1, timestamp=SIZE + GRACE, commit=False)
+    driver.crash(lose_stores=lose_stores)
+    driver.send("events", key="later", value=1, timestamp=SIZE + GRACE)
+    came = sorted((record.key, record.value) for record in driver.output("totals"))
+    assert came == sorted((f"page-{at}@0", 2) for at in range(count))
+    assert sorted(views.items()) == [(("later", Window(40, 50)), 2), (("page-1", Window(10, 20)), 5)]
+
+
+def test_what_is_kept_from_now_on_lies_by_key(tmp_path: Path) -> None:
+    """expires= is given, and taken away again: the rows are restored in the other order, and all are there."""
+    before: Driver | None = None
+    given: list[dict[str, Any]] = [{}, {"expires": 3600}, {}]
+    for number, options in enumerate(given):
+        app, views, seen = app_of(**options)
+        driver = Driver(app, make_store=make_rocks(tmp_path)(app))
+        if before is not None:
+            driver.logs.logs.update(before.logs.logs)
+            driver.worker.committed.update(before.worker.committed)
+            driver.crash()
+        driver.send("events", key="a", value=1, timestamp=SIZE * number + 1)
+        assert sorted(views.items())[0] == (("a", Window(0, 10)), 1)
+        assert len(seen[-1]) == number + 1
+        driver.close()
+        before = driver
