@@ -44,6 +44,9 @@ def test_an_input_that_is_read_again_for_another_unit_is_waited_for() -> None:
         driver.run(worker.open())
         # As on a broker, where the first records come later.
         worker.engine.step()
+        (of_task,) = worker.engine.times.tasks.values()
+        (said,) = [line for line in of_task.said() if "who-join" in line]
+        assert "it waits for clicks[0], which is read again, since another agent is behind there" in said
         driver.run(worker.process(commit=True))
         driver.send("clicks", key="a", value=1013, timestamp=1013)
         driver.send("clicks", key="a", value=1016, timestamp=1016)
