@@ -97,6 +97,32 @@ def test_wrong_operator_in_an_agent_is_refused_at_the_start() -> None:
         Driver(app)
 
 
+@pytest.mark.parametrize("is_topic", [True, False])
+def test_a_topic_is_not_the_changelog_of_the_table_that_is_made_of_it(*, is_topic: bool) -> None:
+    """What was read there was written there again, without end, with its key coded once more each time."""
+    app = App("a")
+    topic = app.topic("users", key_type=str, value_type=int)
+    app.Table("users", source=topic, changelog_topic=topic if is_topic else "users")
+    with pytest.raises(AppError, match="topic 'users' cannot be its source= and its changelog_topic="):
+        Driver(app)
+
+
+def test_two_tables_have_no_changelog_in_common() -> None:
+    """The rows of one were restored into the other."""
+    app = App("a")
+    one = app.Table("one", default=int)
+    two = app.Table("two", default=int, changelog_topic="a-one-changelog")
+
+    @app.agent(app.topic("numbers", value_type=int))
+    async def count(stream: Stream[int]) -> None:
+        async for number in stream:
+            one[number] += 1
+            two[number] += 2
+
+    with pytest.raises(AppError, match="tables 'one' and 'two' have one changelog, topic 'a-one-changelog'"):
+        Driver(app)
+
+
 def test_names_that_are_put_together_are_checked_at_the_start() -> None:
     """An agent's name begins the name of its repartition topic."""
     app = App("a")

@@ -40,6 +40,7 @@ from .chains import (
     stream_join_of,
     tables_joined,
 )
+from .changelogs import changelog_name, changelog_spec, check_changelogs
 from .limits import DEAD_LETTER_BYTES_MAX, limits_of
 from .table_joins import declare_joins, fit_streams, name_topics
 from .timed import check_windows, tables_beside, timed_by, with_time_tables, with_travelling_time
@@ -65,7 +66,7 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
     with_tables: list[JoinedStream] = []
     for table in app.tables.values():
         for changes in table.changes_read:
-            changes.is_named(_changelog_name(app, table))
+            changes.is_named(changelog_name(app, table))
     name_topics(app)
     for agent in app.agents.values():
         stream = await _probe(agent)
@@ -121,6 +122,7 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
     units = with_travelling_time(units)
     tables = [*app.tables.values(), *beside, *(table for unit in units for table in unit.tables)]
     plan = with_time_tables(Plan(tuple(units), tuple(shared), tuple(app.tasks), tuple(tables)))
+    check_changelogs(app, plan.tables)
     for topic in [*app.topics, *plan.topics()]:
         topic.compile(app.conf)
         if app.on_produce_message.receivers:
@@ -319,7 +321,7 @@ def declaration_of(app: App, plan: Plan, agents: list[AgentSpec], repartitions: 
     for table in plan.tables:
         table_spec = _table_spec(app, table, agents, plan.units)
         is_read = any(table_spec.changelog in names_of(topic) for topic in plan.sources())
-        topics[table_spec.changelog] = structs.replace(_changelog_spec(table, table_spec), is_read=is_read)
+        topics[table_spec.changelog] = structs.replace(changelog_spec(table, table_spec), is_read=is_read)
         tables.append(table_spec)
     topics[app.conf.dead_letters] = TopicSpec(
         name=app.conf.dead_letters,
@@ -360,30 +362,9 @@ def _table_spec(app: App, table: Table[Any, Any], agents: list[AgentSpec], units
     sources |= {name for unit in keepers for topic in unit.inputs for name in names_of(topic)}
     return TableSpec(
         name=table.name,
-        changelog=_changelog_name(app, table),
+        changelog=changelog_name(app, table),
         partitions=table.partitions,
         sources=tuple(sorted(sources)),
         help=table.help,
         due=_labels(table, units),
-    )
-
-
-def _changelog_name(app: App, table: Table[Any, Any]) -> str:
-    topic = table.changelog_topic
-    return (topic.name if isinstance(topic, Topic) else topic) or f"{app.conf.app_id}-{table.name}-changelog"
-
-
-def _changelog_spec(table: Table[Any, Any], spec: TableSpec) -> TopicSpec:
-    config = {"cleanup.policy": "compact"}
-    if table.dated is not None or table.is_stamped:
-        config["message.timestamp.type"] = "CreateTime"
-    config |= {k: str(v) for k, v in table.extra_topic_configs.items()}
-    return TopicSpec(
-        name=spec.changelog,
-        role="changelog",
-        partitions=spec.partitions,
-        create=True,
-        like=spec.sources,
-        config=config,
-        used_by=(table.name,),
     )
