@@ -28,7 +28,6 @@ from ..table_sources import feeder_name
 from ..tables import Table
 from ..times import Closing
 from ..topics import Topic
-from ..windows.windowed import WindowedTable
 from . import AgentSpec, Declared, TableSpec, TopicSpec, Topology
 from .chains import (
     JoinedStream,
@@ -42,6 +41,7 @@ from .chains import (
 )
 from .changelogs import changelog_name, changelog_spec, check_changelogs
 from .limits import DEAD_LETTER_BYTES_MAX, limits_of
+from .named import tables_named
 from .table_joins import declare_joins, fit_streams, name_topics
 from .timed import check_windows, tables_beside, timed_by, with_time_tables, with_travelling_time
 from .units import AgentUnit, CloseUnit, Due, ForwardUnit, Plan, SharedStream, Unit
@@ -75,7 +75,7 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
         partners += partners_of(stream)
         reads = tuple(road.topic for road in roads)
         inputs = tuple(dict.fromkeys(reads))
-        names, joined = _tables_used(app, agent.fun), tables_joined(app, agent.name, roads)
+        names, joined = tables_named(app, agent.fun), tables_joined(app, agent.name, roads)
         timed = timed_by(app.tables[name] for name in names)
         follows = _followed(app, agent, names.union(join.table.name for join in joined), roads)
         unit = AgentUnit(
@@ -213,7 +213,7 @@ def _agent_spec(app: App, agent: Agent, reads: tuple[Topic, ...], joined: list[J
         topics=tuple(dict.fromkeys(name for topic in reads for name in names_of(topic))),
         concurrency=agent.concurrency,
         sinks=tuple(_sink_name(sink) for sink in agent.sinks),
-        tables=tuple(sorted({*_tables_used(app, agent.fun), *(join.table.name for join in joined)})),
+        tables=tuple(sorted({*tables_named(app, agent.fun), *(join.table.name for join in joined)})),
         help=agent.help,
     )
 
@@ -242,7 +242,7 @@ def _close_unit(app: App, table: Table[Any, Any], closing: Closing) -> CloseUnit
         is_by_keys=closing.handler is None,
         is_final=True,
     )
-    used = _tables_used(app, closing.handler) if closing.handler is not None else ()
+    used = tables_named(app, closing.handler) if closing.handler is not None else ()
     timed = timed_by(app.tables[name] for name in used if name != table.name)
     return CloseUnit(due.label, due, policy_of(None, app.conf), closing.handler, closing.deletes, timed)
 
@@ -250,7 +250,7 @@ def _close_unit(app: App, table: Table[Any, Any], closing: Closing) -> CloseUnit
 def _close_spec(app: App, unit: CloseUnit, units: list[Unit]) -> AgentSpec:
     """It is where its table is, so what its handler writes is fed by the same topics."""
     feeding = [one for one in units if unit.due.table.timed in one.timed]
-    used = _tables_used(app, unit.handler) if unit.handler is not None else set()
+    used = tables_named(app, unit.handler) if unit.handler is not None else set()
     return AgentSpec(
         name=unit.name,
         topics=tuple(dict.fromkeys(name for one in feeding for topic in one.inputs for name in names_of(topic))),
@@ -267,36 +267,6 @@ def _labels(table: Table[Any, Any], units: Sequence[Unit]) -> tuple[str, ...]:
 
 def _sink_name(sink: Any) -> str:
     return sink.name if isinstance(sink, (Topic, Agent)) else getattr(sink, "__name__", repr(sink))
-
-
-def _tables_used(app: App, fun: Callable[..., Any]) -> set[str]:
-    """Tables that the function names, directly or in functions that it names (of any depth), as far as code shows."""
-    found: set[str] = set()
-    seen: set[int] = set()
-    waiting: list[Any] = [fun]
-    while waiting:
-        current = inspect.unwrap(waiting.pop())
-        code = getattr(current, "__code__", None)
-        if code is None or id(code) in seen or len(seen) > 200:
-            continue
-        seen.add(id(code))
-        names = {*code.co_names, *(n for const in code.co_consts if hasattr(const, "co_names") for n in const.co_names)}
-        cells = [cell.cell_contents for cell in (current.__closure__ or ()) if _is_filled(cell)]
-        for value in [*(current.__globals__[name] for name in names if name in current.__globals__), *cells]:
-            if isinstance(value, WindowedTable):
-                value = app.tables[value.name]
-            if isinstance(value, Table) and app.tables.get(value.name) is value:
-                found.add(value.name)
-            elif inspect.isfunction(value):
-                waiting.append(value)
-    return found
-
-
-def _is_filled(cell: Any) -> bool:
-    try:
-        return cell.cell_contents is not None
-    except ValueError:
-        return False
 
 
 def declaration_of(app: App, plan: Plan, agents: list[AgentSpec], repartitions: dict[str, TopicSpec]) -> Declared:

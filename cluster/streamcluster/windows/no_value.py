@@ -17,6 +17,7 @@ _USES = {
     "ask whether it is true": ("bool",),
     "reckon with": ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "int", "float", "round"),
     "look into": ("len", "iter", "contains"),
+    "change a part of": ("setitem", "delitem"),
 }
 # What people call on values.
 _NAMES = {name for type_ in (list, dict, set) for name in dir(type_) if not name.startswith("_")}

@@ -159,10 +159,7 @@ class WindowSet(Struct, eq=False):
             shard = of.table.shard_to_write()
         at, time, cursor = of.at(), shard.time, cursor_var.get()
         if time is None or cursor is None:
-            raise AppError(
-                f"table {of.table.name!r}: it is not seen that its windows are written here, so nothing would close "
-                "them: name the table by itself in the agent's function, not as a part of an object."
-            )
+            raise _unseen(of.table.name)
         now = time.now(cursor)
         kind = type(of.kind)
         if kind in _IN_ORDER:
@@ -336,7 +333,10 @@ class WindowSet(Struct, eq=False):
                 self._hand(shard, span)
             return value
         value = begin_of(self._of, self._key)
-        if shard is not None and shard.time is not None and type(value) not in PLAIN:
+        if type(value) not in PLAIN and shard is not None and shard.is_at_event:
+            if shard.time is None:
+                # What is done to the value would be lost.
+                raise _unseen(table.name)
             self._lend(shard, shard.time, span, value)
         return value
 
@@ -366,6 +366,13 @@ def _looked_up(shard: Shard, key: Any, first: int) -> Iterator[tuple[Span, Any]]
         with suppress(KeyError):
             yield (start, end), shard.stored(shard.identity((key, start, end)))
         first = end + 1
+
+
+def _unseen(table: str) -> AppError:
+    return AppError(
+        f"table {table!r}: it is not seen that its windows are written here, so nothing would close them: name the "
+        "table in the agent's function, or in one that it calls: by itself, as an attribute, or in a dict or list."
+    )
 
 
 def _span_of(row: tuple[Span, Any]) -> Span:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import inspect
 import operator
 import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from copy import copy
-from datetime import datetime
+from datetime import datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
 from functools import lru_cache, wraps
 from typing import Any
 
@@ -43,7 +46,8 @@ _SECONDS_MAX = 253_402_300_800
 _WINDOWS = 4096
 # How two sessions become one, for the types of `default=` that have one way of it.
 _MERGES: dict[Any, Callable[[Any, Any], Any]] = {
-    **dict.fromkeys((int, float, str, list), operator.add),
+    **dict.fromkeys((int, float, Decimal, Fraction, timedelta), operator.add),
+    **dict.fromkeys((str, bytes, list, tuple, deque, Counter), operator.add),
     **dict.fromkeys((dict, set), operator.or_),
 }
 
