@@ -34,7 +34,8 @@ def time_of(place: bytes) -> int:
 class Closing:
     """What is done with rows of a table when they come due by its index: see `topology.units.Due` and `CloseUnit`.
 
-    purpose: tells several with one index apart, in names and positions.
+    purpose: tells several with one index apart, in names and positions. span_ms: so much older than its place may the
+    newest event of a row be.
     """
 
     index: str
@@ -43,3 +44,4 @@ class Closing:
     is_inclusive: bool = True
     deletes: bool = True
     purpose: str = ""
+    span_ms: int = 0

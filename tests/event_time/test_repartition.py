@@ -134,8 +134,8 @@ def test_what_fails_takes_its_time_back() -> None:
         for at, partition in ((0, 0), (25, 0), (5, 1), (25, 1)):
             driver.send("events", value=View("home", f"{at}"), partition=partition, timestamp=at)
             driver.advance(1)
-        rows = {(key, start): value for (key, start, _), value in driver.table("sums").items()}
-        assert rows == {("home", 20_000): 2}
+        rows = {(key, window.start): value for (key, window), value in driver.table("sums").items()}
+        assert rows == {("home", 20): 2}
         assert failed == ["0", "25", "5"]
 
 

@@ -138,7 +138,7 @@ def check(driver: Driver, case: Case) -> None:
     assert [time.operators["windows"].late_total for time in times] == [0] * PARTITIONS
     if case.guarantee == "exactly_once":
         assert sorted(closed) == sorted((*row, count) for row, count in over.items())
-        left = {(key, start // 1000): count for (key, start, _), count in driver.table("windows").items()}
+        left = {(key, window.start): count for (key, window), count in driver.table("windows").items()}
         assert left == {row: count for row, count in wanted.items() if row not in over}
         return
     assert {(page, start) for page, start, _ in closed} >= over.keys()

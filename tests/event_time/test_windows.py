@@ -281,24 +281,6 @@ def test_merge_makes_sessions_of_any_values() -> None:
     assert table.session(10, merge=operator.or_).merged({1}, {2}) == {1, 2}
 
 
-def test_windows_that_nobody_was_seen_to_write_are_refused() -> None:
-    """What would neither be late nor close stops the app."""
-    app = App("hidden")
-    events = app.topic("events", key_type=str, value_type=int)
-    hidden = {"views": app.Table("views", key_type=str, default=int, partitions=1).tumbling(10)}
-
-    @app.agent(events)
-    async def count(stream: Any) -> None:
-        async for page, number in stream.items():
-            hidden["views"][page] += number
-
-    with Driver(app) as driver, pytest.raises(AppError, match="name the table by itself"):
-        driver.send("events", key="a", value=1, timestamp=1)
-
-
-# Which windows
-
-
 @given(
     at=st.integers(-YEAR_MS, 100 * YEAR_MS),
     size=st.integers(1, 10 * DAY_MS),

@@ -19,6 +19,7 @@ from ..topology import BrokerTopic, Declared, Topology
 from ..topology.declare import apply_limits, freeze
 from ..topology.resolve import resolve
 from ..topology.units import Plan
+from ..windows.kinds import window_of
 from .simulation import Simulation
 from .topics import Output, SimulatedClock, SimulatedLogs
 
@@ -124,10 +125,17 @@ class Driver:
         self.run(self.worker.move_to(end))
 
     def time(self, seconds: float) -> None:
-        """Say that nothing earlier is to come, in seconds since the epoch: event time moves there without a record."""
+        """Say that nothing earlier is to come, in seconds since the epoch: event time moves there without a record.
+
+        First for topics that the app only reads, and then for those that it writes: what windows and joins give out on
+        the way there is not late for those behind them.
+        """
         self.run(self.worker.process(commit=True))
-        self.worker.engine.times.raise_to(round(seconds * 1000))
-        self.run(self.worker.process(commit=True))
+        steps = _steps_of(self._plan)
+        for step in sorted({0, *steps.values()}):
+            behind = {name for name, its in steps.items() if its > step}
+            self.worker.engine.times.raise_to(round(seconds * 1000), behind)
+            self.run(self.worker.process(commit=True))
 
     # Output
 
@@ -158,8 +166,11 @@ class Driver:
         return self.output(self.app.conf.dead_letters)
 
     def table(self, name: str) -> dict[Any, Any]:
-        """The entries of a table, over all partitions."""
-        return dict(self.app.tables[name].items())
+        """The entries of a table, over all partitions; of one with windows by key and window."""
+        table = self.app.tables[name]
+        if table.key_coding is None:
+            return dict(table.items())
+        return {(key, window_of((start, end))): value for (key, start, end), value in table.items()}
 
     def positions(self) -> dict[TP, int]:
         """The committed position of each source partition: the offset to read next."""
@@ -179,6 +190,22 @@ class Driver:
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop that the app runs on."""
         return run_to_the_end(self._loop, self._loop.create_task(coroutine), (SystemExit,))
+
+
+def _steps_of(plan: Plan) -> dict[str, int]:
+    """In what order time is raised in topics: behind those they are written from, and with those read beside them."""
+    together = [
+        {name for unit in plan.units if operator in unit.timed for topic in unit.inputs for name in topic.names}
+        for operator in plan.timed()
+    ]
+    steps = dict.fromkeys((name for topic in plan.topics() for name in topic.names), 0)
+    # So often at most, where they are written in a circle.
+    for _ in range(len(steps)):
+        for topic in plan.written:
+            steps[topic.name] = max([steps.get(topic.name, 0), *(steps.get(name, 0) + 1 for name in topic.after)])
+        for names in together:
+            steps.update(dict.fromkeys(names, max([steps.get(name, 0) for name in names], default=0)))
+    return steps
 
 
 def _find_topic(app: App, plan: Plan, name: str) -> Topic | None:

@@ -23,6 +23,7 @@ from ..errors import AppError, NotOffered
 from ..operators import Chain, Side
 from ..policies import policy_of
 from ..roads import Road, deduplicating
+from ..stream_joins import LEFT, RIGHT, Arriving
 from ..streams import Probed, Source, Stream
 from ..table_sources import feeder_name
 from ..tables import Table
@@ -45,6 +46,7 @@ from .named import tables_named
 from .table_joins import declare_joins, fit_streams, name_topics
 from .timed import check_windows, tables_beside, timed_by, with_time_tables, with_travelling_time
 from .units import AgentUnit, CloseUnit, Due, ForwardUnit, Plan, SharedStream, Unit
+from .written import written_topics
 
 PROBE_SECONDS_MAX = 10.0
 
@@ -84,7 +86,7 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
         seen = seen_tables_of(agent.name, roads)
         if (rows := stream_join_of(app, agent.name, roads)) is not None:
             span = span_of_join(roads)
-            due = Due(rows, rows.indexes[0].name, is_inclusive=False, origins=reads)
+            due = Due(rows, rows.indexes[0].name, is_inclusive=False, origins=reads, age_ms=_age_of(span))
             unit = replace(unit, tables=(rows,), timed=(*timed, rows.timed), due=due)
             # What else goes by time wants the order of time.
             if not timed and not seen and not follows:
@@ -121,7 +123,8 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
     fit_streams(app, units, specs, with_tables)
     units = with_travelling_time(units)
     tables = [*app.tables.values(), *beside, *(table for unit in units for table in unit.tables)]
-    plan = with_time_tables(Plan(tuple(units), tuple(shared), tuple(app.tasks), tuple(tables)))
+    written = written_topics(units, round(1000 * (app.conf.close_idle_after or 0)))
+    plan = with_time_tables(Plan(tuple(units), tuple(shared), tuple(app.tasks), tuple(tables), written))
     check_changelogs(app, plan.tables)
     for topic in [*app.topics, *plan.topics()]:
         topic.compile(app.conf)
@@ -232,6 +235,11 @@ def _followed(app: App, agent: Agent, names: Iterable[str], roads: list[Road]) -
     )
 
 
+def _age_of(span: Arriving) -> int:
+    """So long a join waits for partners of what comes out alone then."""
+    return max([0, *(span.deadline(side, 0) for side in (LEFT, RIGHT) if side == LEFT or span.keeps(side))])
+
+
 def _close_unit(app: App, table: Table[Any, Any], closing: Closing) -> CloseUnit:
     due = Due(
         table,
@@ -241,6 +249,7 @@ def _close_unit(app: App, table: Table[Any, Any], closing: Closing) -> CloseUnit
         closing.purpose,
         is_by_keys=closing.handler is None,
         is_final=True,
+        age_ms=closing.delay_ms + closing.span_ms,
     )
     used = tables_named(app, closing.handler) if closing.handler is not None else ()
     timed = timed_by(app.tables[name] for name in used if name != table.name)

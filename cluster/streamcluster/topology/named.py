@@ -1,4 +1,4 @@
-"""tables_named: which tables a function uses, as far as its code shows.
+"""tables_named and topics_named: which tables and topics a function uses, as far as its code shows.
 
 Time of a windowed table is that of the agents that write it, so it has to be known before the first event. Code names a
 table by itself, as an attribute (`tables.views`, `self.views`), in a dict or list (`VIEWS["page"]`), and in functions
@@ -15,8 +15,10 @@ from collections.abc import Callable, Iterator
 from types import CodeType, ModuleType
 from typing import Any
 
+from ..agents import Agent
 from ..app import App
 from ..tables import Table
+from ..topics import Topic
 from ..windows.windowed import WindowedTable
 
 # Functions that are looked into, nearest first: a library that is called has thousands.
@@ -29,6 +31,25 @@ _PACKAGE = __name__.partition(".")[0]
 def tables_named(app: App, fun: Callable[..., Any]) -> set[str]:
     """Tables that the function names, directly or in functions that it names (of any depth)."""
     found: set[str] = set()
+    for value in _named(fun):
+        table = value.table if isinstance(value, WindowedTable) else value
+        if isinstance(table, Table) and app.tables.get(table.name) is table:
+            found.add(table.name)
+    return found
+
+
+def topics_named(fun: Callable[..., Any]) -> set[str]:
+    """Topics that it names, and those of agents that it names: what it may send to."""
+    found: set[str] = set()
+    for value in _named(fun):
+        topic = value.topic if isinstance(value, Agent) else value
+        if isinstance(topic, Topic):
+            found.update(topic.names)
+    return found
+
+
+def _named(fun: Callable[..., Any]) -> Iterator[Any]:
+    """What code names, but for functions, which are looked into."""
     seen: set[int] = set()
     waiting: deque[Any] = deque([fun])
     while waiting and len(seen) <= _FUNCTIONS_MAX:
@@ -39,14 +60,10 @@ def tables_named(app: App, fun: Callable[..., Any]) -> set[str]:
         seen.add(id(code))
         names = {*code.co_names, *(name for inner in _codes_in(code) for name in inner.co_names)}
         for value in _reached(_first_of(current, names), names):
-            if isinstance(value, WindowedTable):
-                value = app.tables[value.name]
-            if isinstance(value, Table):
-                if app.tables.get(value.name) is value:
-                    found.add(value.name)
-            elif _is_function(value):
+            if _is_function(value):
                 waiting.append(value)
-    return found
+            else:
+                yield value
 
 
 def _function_of(value: Any) -> Any:

@@ -39,6 +39,8 @@ class Due:
     is_final: bool = False
     # Rows are events that wait in a join (stream_joins.py), and these the topics that they came from, by their roads.
     origins: tuple[Topic, ...] = ()
+    # So much older than T may be what is given out of a row that has just come due.
+    age_ms: int = 0
 
     @property
     def label(self) -> str:
@@ -129,13 +131,23 @@ class SharedStream:
 
 
 @dataclass(frozen=True, slots=True)
+class WrittenTopic:
+    """A topic that units write. after: topics that these read. age_ms: so old its records come, beside others."""
+
+    name: str
+    after: tuple[str, ...]
+    age_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """What a worker runs. tables: the app's, and those of the units."""
+    """What a worker runs. tables: the app's, and those of the units. written: topics that units write."""
 
     units: tuple[Unit, ...]
     shared: tuple[SharedStream, ...]
     functions: tuple[TaskFunction, ...]
     tables: tuple[Table[Any, Any], ...]
+    written: tuple[WrittenTopic, ...] = ()
 
     def topics(self) -> list[Topic]:
         """Every topic that is read, or written by a unit; some more than once."""

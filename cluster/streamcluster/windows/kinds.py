@@ -125,6 +125,18 @@ class Sliding:
 Kind = Hopping | Days | Session | Sliding
 
 
+def span_of(kind: Kind) -> int:
+    """So long before its end may the newest event of a window be, in ms."""
+    match kind:
+        case Hopping() | Sliding():
+            return kind.size
+        case Days():
+            # When the clock is put back the last one has an hour more.
+            return kind.days * DAY_MS + DAY_MS // 24
+        case Session():
+            return 0
+
+
 def definition_of(kind: Kind) -> dict[str, int | str]:
     """What makes it what it is, by the names of the arguments, in ms."""
     match kind:

@@ -34,7 +34,7 @@ from .keys import (
     in_windows,
     windowed,
 )
-from .kinds import Hopping, Kind, Session, Sliding, Span, Window, definition_of, window_of
+from .kinds import Hopping, Kind, Session, Sliding, Span, Window, definition_of, span_of, window_of
 from .late import LateEvents
 from .ports import KeepingTable, Shard
 from .views import WindowedView, items_of, keys_of, values_of
@@ -284,7 +284,8 @@ def _closings(table: WindowedTable) -> list[Closing]:
     closes, inclusive = table.kind.reach + table.grace, not table.kind.end_belongs
     kept = max(expires, closes + (table.kind.kept if isinstance(table.kind, Sliding) else 0))
     keeps = kept > closes
-    found = [Closing(BY_END, handler, closes, inclusive, not keeps)] if handler or not keeps else []
+    span = span_of(table.kind)
+    found = [Closing(BY_END, handler, closes, inclusive, not keeps, span_ms=span)] if handler or not keeps else []
     if keeps:
         found.append(Closing(BY_END, None, kept, inclusive, purpose=EXPIRES))
     return found

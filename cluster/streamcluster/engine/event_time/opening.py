@@ -65,6 +65,7 @@ def open_time(
     rules = TimeRules(
         bounds=lambda topic: bounds_of(settings, declared.get(topic)),
         producers=partial(_producers, plan, topology),
+        ages={topic.name: topic.age_ms for topic in plan.written},
         idle_after=None if settings.close_idle_after is None else _ms(settings.close_idle_after),
         marks_interval=settings.watermark_interval,
     )

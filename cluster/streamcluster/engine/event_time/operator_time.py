@@ -11,7 +11,7 @@ An input is left out while it is idle, and when it comes back until it has caugh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from ...current import Cursor
@@ -25,12 +25,14 @@ from .watermarks import Mark
 class InputState:
     """An input of an operator now: what is known behind its finished events; idle_since: None while it is not.
 
-    is_read_again: not even so much, until it has been read up to them again, for a unit that is behind.
+    is_read_again: not even so much, until it has been read up to them again, for a unit that is behind. age: so old, in
+    ms, its records come, beside those of other inputs (`topology.units.WrittenTopic`).
     """
 
     mark: Mark
     idle_since: float | None = None
     is_read_again: bool = False
+    age: int = 0
 
     def watermark(self, time: int) -> tuple[int, bool]:
         """With whether it is idle. time: T, which what is read again once was no less than, and holds."""
@@ -39,14 +41,23 @@ class InputState:
         return self.mark.watermark, self.idle_since is not None
 
 
-def time_run_on(marks: Iterable[Mark], idle_after: int, wall: int) -> int:
+def is_live(state: InputState, idle_after: int) -> bool:
+    """The last record of an input was no older than `idle_after` when it was read, or than records of it always are.
+
+    Of what is uploaded later nobody knows how old the next record will be.
+    """
+    mark = state.mark
+    return mark.last != NO_TIME and mark.last >= mark.read_at - idle_after - state.age
+
+
+def time_run_on(states: Collection[InputState], idle_after: int, wall: int) -> int:
     """T by the wall clock, while nothing comes: the time since the last record was read is added to it.
 
-    Only behind live data, whose last record was no older than `idle_after` when it was read: of what is uploaded later
-    nobody knows how old the next record will be.
+    Only behind live data; and so far behind the clock as records may be that still come.
     """
-    live = [mark for mark in marks if mark.last != NO_TIME and mark.last >= mark.read_at - idle_after]
-    return min(wall, max([mark.watermark + max(0, wall - mark.read_at) for mark in live], default=NO_TIME))
+    behind = max([state.age for state in states], default=0)
+    marks = [state.mark for state in states if is_live(state, idle_after)]
+    return min(wall, max([mark.watermark + max(0, wall - mark.read_at) for mark in marks], default=NO_TIME)) - behind
 
 
 class OperatorTime:
@@ -148,7 +159,7 @@ class OperatorTime:
         self.idle_since = max(since) if since and len(since) == len(states) else None
         idle_after = self.idle_after
         if idle_after is not None and self.idle_since is not None and now >= self.idle_since + idle_after / 1000:
-            run_on = time_run_on([state.mark for state in states.values()], idle_after, wall)
+            run_on = time_run_on(states.values(), idle_after, wall)
             self.finished = max(self.finished, run_on)
         # Those that T waits for.
         live = [(tp, mark) for tp, (mark, is_idle) in marks.items() if not is_idle and mark >= self.finished]

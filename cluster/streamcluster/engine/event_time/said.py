@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 
 from ...ids import TP
 from ...times import NO_TIME
 from .least import Awaited, awaited
-from .operator_time import OperatorTime
+from .operator_time import InputState, OperatorTime, is_live
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -33,14 +33,25 @@ def said_of(operator: OperatorTime, producing: Producing) -> str:
     return f"event time of {operator.name}: {time}; {_why(operator, producing)}"
 
 
+def _or(operator: OperatorTime, states: Collection[InputState]) -> str:
+    """What else time goes on with, or why it does not."""
+    idle_after = operator.idle_after
+    if idle_after is None or not any(state.mark.last != NO_TIME for state in states):
+        return ""
+    seconds = idle_after / 1000
+    if not any(is_live(state, idle_after) for state in states):
+        older = "was older than that when it was read, as of an upload of old data"
+        return f", and not with the clock {seconds:g} s after the last one, which {older}"
+    behind = max([state.age for state in states], default=0) / 1000
+    late = f", {behind:g} s behind it, since so old records come of other windows or joins" if behind else ""
+    return f", or {seconds:g} s after the last one with the clock{late}"
+
+
 def _why(operator: OperatorTime, producing: Producing) -> str:
     states = {tp: operator.inputs[tp]() for tp in sorted(operator.inputs)}
     held = awaited(operator.finished, {tp: state.watermark(operator.finished) for tp, state in states.items()})
     if held is None:
-        if operator.idle_after is None:
-            return "all inputs are at their ends: it goes on with the next record"
-        after = f"{operator.idle_after / 1000:g} s after the last record, if that was no older when it was read"
-        return f"all inputs are at their ends: it goes on with the next record, or with the clock {after}"
+        return f"all inputs are at their ends: it goes on with the next record{_or(operator, states.values())}"
     if states[held.name].is_read_again:
         return f"it waits for {held.name}, which is read again, since another agent is behind there"
     if (producer := producing(held.name, held.watermark)) is not None:

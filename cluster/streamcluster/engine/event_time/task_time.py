@@ -68,11 +68,13 @@ class TimeRules:
     """What all operators of a task share.
 
     bounds: of a topic; producers: the names of those who say in a topic how far they are, empty: nobody does.
-    idle_after: see `OperatorTime`; marks_interval: see `Sending`, in seconds.
+    ages: of topics that the app writes (`InputState.age`). idle_after: see `OperatorTime`; marks_interval: see
+    `Sending`, in seconds.
     """
 
     bounds: Callable[[str], TimeBounds]
     producers: Callable[[str], Collection[str]]
+    ages: Mapping[str, int]
     idle_after: int | None
     marks_interval: float
 
@@ -90,6 +92,7 @@ class TaskTime:
     """Made before the task's coroutines; `attach` is called with each of its partitions then."""
 
     __slots__ = (
+        "_ages",
         "_attached",
         "_clock",
         "_counted",
@@ -110,6 +113,7 @@ class TaskTime:
 
     def __init__(self, plans: Collection[OperatorPlan], rules: TimeRules, clock: Clock) -> None:
         self._clock = clock
+        self._ages = rules.ages
         # How often the task was cut.
         self._cuts = 0
         # Of each operator, as the next cut has it.
@@ -180,7 +184,8 @@ class TaskTime:
         position = min([reader.position(tp) for reader in partition.readers if reader.unit in units])
         if position > partition.next_offset:
             return InputState(time.at(position), is_read_again=True)
-        return InputState(time.at(position), time.idle_since() if position == partition.next_offset else None)
+        idle_since = time.idle_since() if position == partition.next_offset else None
+        return InputState(time.at(position), idle_since, age=self._ages.get(tp.topic, 0))
 
     def _added(self, bounds: Callable[[str], TimeBounds], tp: TP) -> Callable[[], InputState]:
         """An input that nobody has declared: its watermark is known from the next batch on."""

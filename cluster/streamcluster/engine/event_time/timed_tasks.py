@@ -35,9 +35,10 @@ class TimedTasks:
             if (everything or task in touched) and time.look():
                 self._moved(task)
 
-    def raise_to(self, watermark: int) -> None:
-        """Somebody who knows says that nothing earlier is to come, of no partition."""
+    def raise_to(self, watermark: int, but: Container[str] = ()) -> None:
+        """Somebody who knows says that nothing earlier is to come, of no topic but these."""
         for task, time in self.tasks.items():
-            for partition in time.partitions.values():
-                partition.raise_to(watermark)
+            for tp, partition in time.partitions.items():
+                if tp.topic not in but:
+                    partition.raise_to(watermark)
             self._moved(task)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate, islice
 
 from ...batch import Batch, Column
@@ -55,7 +55,7 @@ class _Seen:
 class PartitionTime:
     """Of one partition of one task. It knows no reader and no store."""
 
-    __slots__ = ("_base", "_clock", "_seen", "ahead_total", "bounds", "ended_at", "producers")
+    __slots__ = ("_base", "_clock", "_moved_at", "_seen", "ahead_total", "bounds", "ended_at", "producers")
 
     def __init__(self, bounds: TimeBounds, base: Mark, clock: Clock, producers: Producers | None = None) -> None:
         """base: at the committed position; producers: of a repartition topic whose time is theirs."""
@@ -64,6 +64,8 @@ class PartitionTime:
         self._base = base
         self._clock = clock
         self._seen: deque[_Seen] = deque()
+        # When producers last said that the watermark has moved: it does without a record.
+        self._moved_at = NO_TIME
         # Since when all that the log has was read: of the engine's clock. None: there may be more.
         self.ended_at: float | None = None
         # Records too far in the future to move time.
@@ -80,9 +82,12 @@ class PartitionTime:
             batch.watermarks = watermarks = self._by_timestamps(batch)
         else:
             self.producers.forget_from(first)
+            before = self.producers.watermark
             kept, marks = take_marks(batch)
             kept.watermarks = watermarks = self._by_marks(self.producers, batch, marks)
             batch = kept
+            if self.producers.watermark > before:
+                self._moved_at = round(self._clock.wall() * 1000)
         if len(batch):
             self._seen.append(_Seen(batch.offsets, batch.timestamps, watermarks, round(self._clock.wall() * 1000)))
         return batch
@@ -110,7 +115,11 @@ class PartitionTime:
     def at(self, position: int) -> Mark:
         """What is known of all records before this offset."""
         mark = self._seen_at(position)
-        return mark if self.producers is None else replace(mark, watermark=self.producers.watermark_at(position))
+        if self.producers is None:
+            return mark
+        watermark = self.producers.watermark_at(position)
+        last = NO_TIME if mark.last == NO_TIME else max(mark.last, watermark)
+        return Mark(watermark, last, max(mark.read_at, self._moved_at))
 
     def _seen_at(self, position: int) -> Mark:
         for seen in reversed(self._seen):
