@@ -1,4 +1,4 @@
-"""The two parts of the package that are compiled, in C. All the rest is in pyproject.toml.
+"""The parts of the package that are compiled, in C. All the rest is in pyproject.toml.
 
 Without a C compiler or Python's headers the package is installed without it, and works (docs/native.md).
 """
@@ -22,8 +22,9 @@ native = Extension(
     **options,
 )
 loop = Extension("streamcluster._loop", sources=["cluster/native/loop.c"], **options)
+pairs = Extension("streamcluster._pairs", sources=["cluster/native/pairs.c"], **options)
 
 setup(
-    ext_modules=[native, loop] if has_stable_abi else [],
+    ext_modules=[native, loop, pairs] if has_stable_abi else [],
     options={"bdist_wheel": {"py_limited_api": "cp311"}} if has_stable_abi else {},
 )

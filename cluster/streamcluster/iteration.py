@@ -14,7 +14,7 @@ from .checks import Seconds
 from .current import Cursor, Kept, Run, current_outbox
 from .errors import AppError, Skip
 from .events import Event
-from .join_loops import LiveJoin, pairs_through
+from .join_loops import LiveJoin, pairs_of, pairs_through
 from .operators import Echoed, GroupBy, Operator, TableJoin, apply
 from .roads import Roads
 
@@ -132,7 +132,7 @@ async def numbered(values: AsyncIterator[Any], start: int) -> AsyncIterator[tupl
 
 def values_through(intake: Intake, operators: Ways) -> AsyncIterator[Any]:
     if isinstance(operators, LiveJoin):
-        return pairs_through(intake, operators, bare=True)
+        return pairs_of(intake, operators)
     return _values_through(intake, operators)
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from .codecs.table_coding import make_table_coder
 from .current import Cursor, Run
 from .errors import AppError, Skip
 from .live_shards import LiveShard, LiveTime
+from .loops import is_in_c, pairs_of_run, values_of_runs
 from .operators import Echo, Filter, Operator, Side, apply
 from .roads import Road
-from .stream_joins import LEFT, NOBODY, OFFSET_BITS, RIGHT, Arriving, Met, Out, key_of_row
+from .stream_joins import LEFT, NOBODY, OFFSET_BITS, RIGHT, Arriving, Met, Out, Span, key_of_row
 from .tables import Table
 from .windows.late import LateEvents
 
@@ -65,6 +67,8 @@ class LiveJoin:
         self.late = LateEvents(table.name, late)
         # Of those that lapse the cut tells.
         self.expects = self.span.lapsed is None
+        # Nothing before it, and nothing behind it has to be awaited.
+        self.is_bare = not any(way.before or way.behind for _, way in self._roads)
         self._ways: dict[str, list[Way]] = {}
 
     def ways(self, topic: str) -> list[Way]:
@@ -106,25 +110,50 @@ def _side_of(road: Road) -> Side:
     return next(operator for operator in road.operators if isinstance(operator, Side))
 
 
-async def pairs_through(intake: JoinIntake, join: LiveJoin, *, bare: bool = False) -> AsyncIterator[Any]:
-    """(run, index, pair behind the operators) for all that an event or a due row brings, at that event.
+def pairs_of(intake: JoinIntake, join: LiveJoin) -> AsyncIterator[Any]:
+    """The pairs behind the operators, each at the event that brings it."""
+    if join.is_bare:
+        runs = BareRuns(intake, join)
+        if (in_c := values_of_runs(runs.next_run, runs)) is not None:
+            return in_c
+    return _pairs_alone(intake, join)
 
-    bare: the pair alone.
-    """
+
+async def _pairs_alone(intake: JoinIntake, join: LiveJoin) -> AsyncIterator[Any]:
+    async for _, _, pair in pairs_through(intake, join):
+        yield pair
+
+
+class BareRuns:
+    """Runs, and over what each brings an iterator, of a join that is bare."""
+
+    def __init__(self, intake: JoinIntake, join: LiveJoin) -> None:
+        self._intake = intake
+        self._join = join
+        self.iterator: Iterator[Pair] = iter(())
+
+    async def next_run(self) -> Run | None:
+        """The next one."""
+        run = await self._intake.next_run()
+        if run is not None:
+            self.iterator = _bare(_place_of(self._join, self._intake, run))
+        return run
+
+
+async def pairs_through(intake: JoinIntake, join: LiveJoin) -> AsyncIterator[tuple[Run, int, Any]]:
+    """(run, index, pair behind the operators) for all that an event or a due row brings, at that event."""
     cursor, behind = intake.cursor, join.behind()
     while True:
         run = await intake.next_run()
         if run is None:
             continue
-        place = (join, join.table.shard_var.get(), cursor, run)
-        ways: Sequence[Way] = ()
-        if join.is_due(run.tp.topic):
-            found = _of_due_run(place)
-        else:
-            ways = join.ways(run.tp.topic)
-            found = _of_run(place, ways)
-        for index, brought in found:
-            pairs = await _of_event(place, index, ways, run.values[index]) if brought is None else brought
+        place = _place_of(join, intake, run)
+        if join.is_bare:
+            for pair in _bare(place):
+                yield run, cursor.consumed_count() - 1, pair
+            continue
+        for index, brought in _found(place):
+            pairs = await _of_event(place, index, run.values[index]) if brought is None else brought
             for time, pair in pairs:
                 if time != run.batch.timestamps[run.start + index] or len(pairs) > 1:
                     cursor.carry(time)
@@ -133,7 +162,50 @@ async def pairs_through(intake: JoinIntake, join: LiveJoin, *, bare: bool = Fals
                         pair = await apply(behind, pair, (run, index))
                     except Skip:
                         continue
-                yield pair if bare else (run, index, pair)
+                yield run, index, pair
+
+
+def _place_of(join: LiveJoin, intake: JoinIntake, run: Run) -> Place:
+    return join, join.table.shard_var.get(), intake.cursor, run
+
+
+def _found(place: Place) -> Iterator[Brought]:
+    join, _, _, run = place
+    return _of_due_run(place) if join.is_due(run.tp.topic) else _of_run(place, join.ways(run.tp.topic))
+
+
+def _bare(place: Place) -> Iterator[Pair]:
+    """The pairs of a run, of a join that is bare."""
+    join, _, _, run = place
+    ways = join.ways(run.tp.topic)
+    usual = len(ways) == 1 and ways[0].encode is None and run.batch.watermarks is not None
+    if usual and is_in_c() and type(join.span) is Span:
+        return _in_c(place, ways[0], join.span)
+    return _in_python(place, ways)
+
+
+def _in_c(place: Place, way: Way, span: Span) -> Iterator[Pair]:
+    join, shard, cursor, run = place
+    known, side, records = span.known(shard), way.side, run.records()
+    own, others = known.halves[side], known.halves[RIGHT if side == LEFT else LEFT]
+    slow = partial(_of_way, place, way)
+    return pairs_of_run(
+        (cursor.iterator, records.keys, records.timestamps, records.offsets, records.values, records.watermarks),
+        (own.fresh, others.fresh, others.old, known.counts),
+        (side == LEFT, own.keeps, way.number, known.width, *span.apart(side), own.reach, others.reach),
+        (_time_of(join, shard), run.tp, cursor.carry, slow, join.decode_partner(side)),
+    )
+
+
+def _in_python(place: Place, ways: Sequence[Way]) -> Iterator[Pair]:
+    _, _, cursor, run = place
+    for index, brought in _found(place):
+        found = [_of_way(place, way, index, run.values[index]) for way in ways] if brought is None else [brought]
+        pairs = found[0] if len(found) == 1 else [pair for pairs in found for pair in pairs]
+        for time, pair in pairs:
+            if time != run.batch.timestamps[run.start + index] or len(pairs) > 1:
+                cursor.carry(time)
+            yield pair
 
 
 def _of_due_run(place: Place) -> Iterator[Brought]:
@@ -173,7 +245,7 @@ def _of_run(place: Place, ways: Sequence[Way]) -> Iterator[Brought]:
     columns = cursor.iterator, records.keys, records.timestamps, records.offsets, records.values, watermarks
     for index, (value, key, time, offset, kept, mark) in enumerate(zip(*columns, strict=False)):
         if value is None or key is None:
-            pairs = _of_way(place, index, way, value)
+            pairs = _of_way(place, way, index, value)
         else:
             now = mark if mark < floor else floor
             if now < finished:
@@ -203,21 +275,22 @@ def _of_due_row(join: LiveJoin, shard: LiveShard, key: bytes | None, value: byte
     return [] if out is None else [(out.time, join.due_pair(out))]
 
 
-async def _of_event(place: Place, index: int, ways: Sequence[Way], value: Any) -> list[tuple[int, Pair]]:
+async def _of_event(place: Place, index: int, value: Any) -> list[tuple[int, Pair]]:
     """(time, pair) of all that an event brings."""
+    join, _, _, run = place
     found: list[tuple[int, Pair]] = []
-    for way in ways:
+    for way in join.ways(run.tp.topic):
         changed = value
         if way.before:
             try:
                 changed = await apply(way.before, value, (place[-1], index))
             except Skip:
                 continue
-        found += _of_way(place, index, way, changed)
+        found += _of_way(place, way, index, changed)
     return found
 
 
-def _of_way(place: Place, index: int, way: Way, value: Any) -> Sequence[tuple[int, Pair]]:
+def _of_way(place: Place, way: Way, index: int, value: Any) -> Sequence[tuple[int, Pair]]:
     """(time, pair) of what an event brings that has come to the join on this way."""
     join, shard, cursor, run = place
     at = run.start + index

@@ -15,6 +15,8 @@ class LiveTime(Protocol):
 
     committed: int
     finished: int
+    # What `bounds` says is the same while this is.
+    looks: int
 
     def now(self, cursor: Cursor) -> int:
         """At the event in hand."""

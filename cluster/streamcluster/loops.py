@@ -1,4 +1,4 @@
-"""The two loops that every event passes through: in C where cluster/native/loop.c was built, else in Python.
+"""The loops that every event passes through: in C where those of cluster/native were built, else in Python.
 
 Both ways give the same; what stands in Python is beside each call. Which one it is holds for the whole process.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import AsyncGeneratorType
-from typing import Any
+from typing import Any, Protocol
 
 from .current import Cursor, Run
 from .events import Event
@@ -15,6 +15,7 @@ from .events import Event
 _in_c = True
 try:
     from ._loop import Gathered, Values
+    from ._pairs import Pairs, written
 except ImportError:
     _in_c = False
 
@@ -30,7 +31,13 @@ def use_python() -> None:
     _in_c = False
 
 
-def values_of_runs(next_run: Callable[[], Awaitable[Run | None]], cursor: Cursor) -> Values | None:
+class Iterated(Protocol):
+    """What the run in hand brings: a cursor, or what makes something else of the values."""
+
+    iterator: Any
+
+
+def values_of_runs(next_run: Callable[[], Awaitable[Run | None]], cursor: Iterated) -> Values | None:
     """The values of the runs that come, over the iterator that the cursor has then; None: it is for Python to do."""
     return Values(next_run, cursor) if _in_c else None
 
@@ -42,3 +49,15 @@ def gathered(
     if not _in_c or type(values) is not AsyncGeneratorType:
         return None
     return Gathered(values, cursor, encode, Event, bytes_max)
+
+
+def pairs_of_run(
+    columns: tuple[Any, ...], known: tuple[Any, ...], numbers: tuple[Any, ...], calls: tuple[Any, ...]
+) -> Pairs:
+    """What the events of a run bring that come to a join of two streams; only where `is_in_c`. See _pairs.pyi."""
+    return Pairs(columns, known, numbers, calls)
+
+
+def fresh_written(side: bytes, bucket: dict[bytes, Any], bound: int, *rows: Any) -> None:
+    """Write the rows of a join's bucket (join_rows.py); only where `is_in_c`."""
+    written(side, bucket, bound, *rows)

@@ -9,13 +9,15 @@ A pair has the same key, and right.time - left.time is from -before to after, bo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from .codecs.ordered_keys import key_range, ordered_key, split_ordered, time_of_row, time_range
 from .indexes import Index
-from .join_rows import Known
+from .join_rows import STAMP_BYTES, Entry, Half, Known, entry_of, row_key_of
+from .live_shards import LiveTime
 from .tables import Table, bytes_table
 from .times import FOREVER, NO_TIME, PLACE_BYTES, place_of, time_of
 
@@ -46,6 +48,9 @@ class Rows(Protocol):
     dirty: dict[Any, Any]
     is_settled: Callable[[Any], bool]
 
+    @property
+    def time(self) -> LiveTime | None: ...
+
     def scan(
         self, start: bytes, end: bytes, *, reverse: bool = False, rows_max: int | None = None
     ) -> Iterator[tuple[bytes, bytes]]: ...
@@ -70,6 +75,12 @@ class Met(NamedTuple):
     partners: Sequence[tuple[int, bytes]]
     is_late: bool = False
     alone: bool = False
+
+
+def _rows_and_time(rows: Rows) -> tuple[Rows, int]:
+    """Where rows are written, and T, by which some have lapsed: it is committed with the events that brought them."""
+    assert rows.time is not None
+    return rows, rows.time.finished
 
 
 # Most have met nobody, and are kept.
@@ -155,62 +166,70 @@ class Span:
     def arrive(self, rows: Rows, side: bytes, key: bytes, time: int, number: int, value: bytes | None, now: int) -> Met:
         """See `Arriving`. Partners that are closed are there until they are deleted."""
         assert value is not None
-        known: Known = rows.notes.get(_KNOWN) or self._known(rows)
-        if side == LEFT:
-            other, first, last = RIGHT, time - self.before, time + self.after
-        else:
-            other, first, last = LEFT, time - self.after, time + self.before
+        known: Known = rows.notes.get(_KNOWN) or self.known(rows)
+        other = RIGHT if side == LEFT else LEFT
+        before, after = self.apart(side)
+        first, last = time - before, time + after
         own, others = known.halves[side], known.halves[other]
+        since = now - others.reach
         partners: Sequence[tuple[int, bytes]] = ()
-        buckets, width = others.buckets, known.width
-        if known.upto >= now:
-            scanned = rows.scan(*time_range(other + key, first, last))
-            partners = self._met(rows, [(time_of_row(row_key), row_key) for row_key, _ in scanned], now - others.reach)
-        else:
-            # In place, as far as nobody is there: this is done for each event.
-            place, end = first // width, last // width
-            while place <= end:
-                if place in buckets and key in buckets[place]:
-                    partners = self._met(rows, known.find(others, key, first, last), now - others.reach)
-                    break
-                place += 1
+        if is_stored := known.upto >= now:
+            known.settle()
+            partners = self._stored(rows, rows.scan(*time_range(other + key, max(first, since), last)))
+        elif found := known.find(others, key, first, last):
+            partners = self._met(rows, other, key, [one for one in found if one[0] >= since])
         if time + own.reach < now:
             return Met(partners, is_late=True, alone=not partners and self.keeps(side))
-        row_key = ordered_key(side + key, time, number)
-        # As `write` does of bytes, which is a tenth of all that is done here.
-        rows.values[row_key] = rows.dirty[row_key] = (_MET if partners or not self.keeps(side) else _WAITS) + value
-        if rows.deleted:
-            rows.deleted.discard(row_key)
-        known.add(own, key, time, row_key, now)
+        entry = entry_of(time, number, (_MET if partners or not own.keeps else _WAITS) + value)
+        known.add(own, key, time, entry)
+        if is_stored:
+            # Others look for it there.
+            known.settle()
         return Met(partners) if partners else NOBODY
 
-    def _met(self, rows: Rows, found: Sequence[tuple[int, bytes]], since: int) -> list[tuple[int, bytes]]:
-        """The partners among these rows: times and values of those that count, and have met somebody now."""
-        partners: list[tuple[int, bytes]] = []
-        values = rows.values
-        for time, row_key in found:
-            if time < since:
+    def _met(
+        self, rows: Rows, side: bytes, key: bytes, found: Sequence[tuple[int, Entry]]
+    ) -> Sequence[tuple[int, bytes]]:
+        """Times and values of rows of that side that are known, and have met somebody now."""
+        known: Known = rows.notes[_KNOWN]
+        for _, entry in found:
+            if entry[STAMP_BYTES] != _WAITS_BYTE:
                 continue
-            row = values.get(row_key)
-            if row is None:
-                try:
-                    row = rows.stored(row_key)
-                except KeyError:
-                    # Another coroutine has deleted it.
-                    continue
-            partners.append((time, row[1:]))
+            stamp, value = entry[:STAMP_BYTES], entry[STAMP_BYTES + 1 :]
+            if not known.replace(known.halves[side], key, entry, stamp + _MET + value):
+                self._has_met(rows, row_key_of(side, key, entry), value)
+        return [(time, entry[STAMP_BYTES + 1 :]) for time, entry in found]
+
+    def _stored(self, rows: Rows, found: Iterable[tuple[bytes, bytes]]) -> Sequence[tuple[int, bytes]]:
+        """The same of rows that are read from the store."""
+        partners: list[tuple[int, bytes]] = []
+        for row_key, row in found:
+            partners.append((time_of_row(row_key), row[1:]))
             if row[0] == _WAITS_BYTE:
-                # One that no cut has had yet is as if it had never waited.
-                is_new = row_key in rows.dirty or rows.is_settled(row_key)
-                rows.write(row_key, (_MET if is_new else _FOUND) + row[1:])
+                self._has_met(rows, row_key, row[1:])
         return partners
 
-    def _known(self, rows: Rows) -> Known:
-        """What memory knows of rows that it has not seen."""
+    def _has_met(self, rows: Rows, row_key: bytes, value: bytes) -> None:
+        """A row that is written has waited. One that no cut has had yet is as if it never had."""
+        is_new = row_key in rows.dirty or rows.is_settled(row_key)
+        rows.write(row_key, (_MET if is_new else _FOUND) + value)
+
+    def apart(self, side: bytes) -> tuple[int, int]:
+        """How much earlier, and how much later than an event of this side its partners may be."""
+        return (self.before, self.after) if side == LEFT else (self.after, self.before)
+
+    def known(self, rows: Rows) -> Known:
+        """What memory knows of the rows."""
+        if (noted := rows.notes.get(_KNOWN)) is not None:
+            found: Known = noted
+            return found
         last = next(rows.scan_index(self.index_name(), reverse=True, rows_max=1), None)
-        reaches = {LEFT: self.after + self.grace, RIGHT: self.before + self.grace}
+        halves = {
+            LEFT: Half(self.after + self.grace, self.keeps_left),
+            RIGHT: Half(self.before + self.grace, self.keeps_right),
+        }
         upto = NO_TIME - 1 if last is None else time_of(last[0])
-        rows.notes[_KNOWN] = known = Known(self.before + self.after, reaches, upto)
+        known = rows.notes[_KNOWN] = Known(self.before + self.after, halves, upto, partial(_rows_and_time, rows))
         return known
 
     def due(self, rows: Rows, row_key: bytes, row: bytes) -> Out | None:

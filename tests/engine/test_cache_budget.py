@@ -11,9 +11,8 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from streamcluster import App, Stream
-from streamcluster.codecs.ordered_keys import ordered_key
 from streamcluster.engine.cache_budget import ENTRY_OVERHEAD_BYTES, CacheBudget, ShardMemory
-from streamcluster.join_rows import ROW_BYTES, Known
+from streamcluster.join_rows import ROW_BYTES, Half, Known, entry_of
 from streamcluster.stores import MemoryShard, MemoryStore
 from streamcluster.testing import Driver
 
@@ -254,17 +253,29 @@ def test_a_hot_table_gets_the_budget_of_those_beside_it(kind: type) -> None:
     assert {value if kind is int else len(value) for value in table.values()} == {11}
 
 
+class Rows:
+    """Where they are written."""
+
+    def __init__(self) -> None:
+        self.values: dict[bytes, bytes] = {}
+        self.dirty: dict[bytes, bytes] = {}
+        self.deleted: set[bytes] = set()
+
+
 def test_what_operators_know_of_rows_is_within_the_budget() -> None:
     """A quarter of it at most, and what joins keep are the rows that count for longest."""
-    known = Known(1000, {b"0": 500, b"1": 500}, -1)
+    rows = Rows()
+    known = Known(1000, {b"0": Half(500), b"1": Half(500)}, -1, lambda: (rows, -1))
     half = known.halves[b"1"]
     for number in range(1000):
-        known.add(half, b"k%d" % number, 100 * number, ordered_key(b"1k%d" % number, 100 * number), 0)
+        known.add(half, b"k%d" % number, 100 * number, entry_of(100 * number, 0, b"m" + bytes(100)))
+    assert 1000 * (ROW_BYTES + 100) < known.held_bytes() < 1000 * (ROW_BYTES + 150)
     budget = CacheBudget(1000 * ROW_BYTES)
     budget.trim([ShardMemory(lambda: (), lambda: [known])])
     assert 0 < known.held_bytes() <= budget.bytes_max / 4
     assert budget.held_bytes == known.held_bytes()
     assert known.find(half, b"k999", 0, 100_000)
     assert not known.find(half, b"k0", 0, 100_000)
-    # What it does not know is read from the store until its time is over.
+    # What was not written yet is now; what it does not know is read from there until its time is over.
+    assert len(rows.dirty) == 1000
     assert 100 * 500 < known.upto < 100 * 1000

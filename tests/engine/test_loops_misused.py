@@ -47,7 +47,7 @@ def values_over(*iterators: Any) -> tuple[Any, Any]:
         cursor.iterator = left.pop(0)
         return cursor
 
-    return Values(next_run, cursor), cursor  # type: ignore[arg-type]
+    return Values(next_run, cursor), cursor
 
 
 async def yielding(values: Any) -> AsyncIterator[Any]:

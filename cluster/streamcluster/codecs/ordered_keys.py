@@ -27,6 +27,11 @@ def ordered_key(key: bytes, time_ms: int, number: int = 0) -> bytes:
     return (key.replace(b"\0", _ZERO) if b"\0" in key else key) + _pack(time_ms + _TIME_OFFSET, number)
 
 
+def stamped_key(key: bytes, stamp: bytes) -> bytes:
+    """The same, of a time and a number that are bytes already."""
+    return (key.replace(b"\0", _ZERO) if b"\0" in key else key) + _END + stamp
+
+
 def key_range(key: bytes) -> tuple[bytes, bytes]:
     """All rows of `key`: start and end of a scan."""
     escaped = key.replace(b"\0", _ZERO)

@@ -52,6 +52,10 @@ class Noted(Protocol):
         """Keep so much of it."""
         ...
 
+    def settle(self) -> None:
+        """The events that it comes from are finished: write what is to be written."""
+        ...
+
 
 def _nothing() -> Iterable[Noted]:
     return ()

@@ -26,7 +26,6 @@ class ShardView:
         "_memory",
         "_shard",
         "absent",
-        "before_settle",
         "deleted",
         "dirty",
         "identity",
@@ -70,8 +69,6 @@ class ShardView:
         self.notes: dict[str, Noted] = {}
         # A finished event has written this key, and no cut has it yet.
         self.is_settled: Callable[[Any], bool] = lambda key: key in shard.dirty
-        # What writes to it of its own when events are finished.
-        self.before_settle: Callable[[], None] | None = None
         # Of which time, in ms, changes are where somebody has said it: the changelog has that, and not the commit's.
         self.stamps: dict[Any, int] = {}
         shard.views.append(self)
@@ -317,8 +314,7 @@ class ShardView:
 
     def settle(self) -> None:
         """The events behind what was noted here are finished: the next cut takes it."""
-        if self.before_settle is not None:
-            self.before_settle()
+        _settle(self.notes)
         shard = self._shard
         if self.dirty:
             if not shard.dirty:
@@ -346,6 +342,7 @@ class ShardView:
 
     def check(self) -> None:
         """Raise UnencodableEntry when something that is not settled cannot be committed."""
+        _settle(self.notes)
         self._shard.check(self.dirty, self.touched)
 
     def forget(self) -> None:
@@ -355,3 +352,9 @@ class ShardView:
         self.latest[0] = NO_TIME
         self.touched = {}
         self.stamps.clear()
+
+
+def _settle(notes: dict[str, Noted]) -> None:
+    """Have written what operators write of their own when events are finished."""
+    for note in [*notes.values()] if notes else ():
+        note.settle()

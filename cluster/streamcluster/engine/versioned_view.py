@@ -36,7 +36,7 @@ _EVENT = "event"
 
 @dataclass(slots=True)
 class _Event:
-    """An event that uses the table. place: which it is; time: in ms.
+    """An event that uses the table. place: which it is; time: in ms; finish: what is called when it has ended.
 
     read: keys whose newest value it has been given, or has written; handed: of those, what it may change in place, as
     that was.
@@ -44,6 +44,7 @@ class _Event:
 
     place: tuple[Run | None, int]
     time: int
+    finish: Callable[[], None]
     read: set[Any] = field(default_factory=set)
     handed: dict[Any, bytes] = field(default_factory=dict)
 
@@ -53,6 +54,10 @@ class _Event:
 
     def shrink(self, part: float) -> None:
         """All of it is needed until the event ends, which is soon."""
+
+    def settle(self) -> None:
+        """The event has ended."""
+        self.finish()
 
 
 def scan_of(shard: CachedShard) -> Callable[..., Iterator[tuple[bytes, bytes]]]:
@@ -115,7 +120,6 @@ class VersionedView:
         self.dirty: dict[Any, Any] = {}
         self.notes: dict[str, Any] = {}
         self.stamps = view.stamps
-        versions.before_settle = self._finish
 
     @property
     def versions(self) -> VersionedView:
@@ -133,7 +137,7 @@ class VersionedView:
         place = _place_of(cursor)
         if event is None or event.place != place:
             self._finish()
-            event = self._versions.notes[_EVENT] = _Event(place, _time_of(cursor))
+            event = self._versions.notes[_EVENT] = _Event(place, _time_of(cursor), self._finish)
         return event
 
     def _finish(self) -> None:

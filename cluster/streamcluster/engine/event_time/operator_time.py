@@ -79,6 +79,7 @@ class OperatorTime:
         "inputs",
         "late_committed",
         "late_total",
+        "looks",
         "name",
         "told",
     )
@@ -103,6 +104,8 @@ class OperatorTime:
         self.idle_after = idle_after
         self.by_wall = by_wall
         self.committed = self.finished = committed
+        # What `bounds` says is the same while this is.
+        self.looks = 0
         # Events that were late: ever, and as of the last commit.
         self.late_total = self.late_committed = late
         # Since when all inputs are idle.
@@ -149,6 +152,7 @@ class OperatorTime:
 
     def look(self, now: float, wall: int) -> None:
         """Events were finished, records came, or time passed. now: of the engine's clock; wall: of day."""
+        self.looks += 1
         if self.by_wall:
             self.finished = max(self.finished, wall)
             return
@@ -183,5 +187,6 @@ class OperatorTime:
 
     def rewind(self) -> None:
         """A rollback: T is what was committed, and who was late comes again."""
+        self.looks += 1
         self.finished = self.committed
         self.late_total = self.late_committed
