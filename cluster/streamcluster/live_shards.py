@@ -174,6 +174,10 @@ class LocalShards(Protocol):
 
     def all(self) -> Sequence[WholeShard]: ...
 
+    def timed(self, operator: str) -> Sequence[tuple[WholeShard, int]]:
+        """The same, with the operator's time as of the last commit, in ms."""
+        ...
+
     def stored_at(self, key: Any, time: int) -> Any:
         """The value of a key of users at a time, in ms; KeyError: there was none.
 

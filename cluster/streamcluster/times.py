@@ -35,7 +35,8 @@ class Closing:
     """What is done with rows of a table when they come due by its index: see `topology.units.Due` and `CloseUnit`.
 
     purpose: tells several with one index apart, in names and positions. span_ms: so much older than its place may the
-    newest event of a row be.
+    newest event of a row be. step_ms, after: see `Due`. skipped: called with the key of a row that the handler has
+    failed at for good.
     """
 
     index: str
@@ -45,3 +46,6 @@ class Closing:
     deletes: bool = True
     purpose: str = ""
     span_ms: int = 0
+    step_ms: int | None = None
+    skipped: Callable[[Any], None] | None = None
+    after: str = ""

@@ -51,8 +51,10 @@ def _is_offered(suppress: dict[str, Any], of: str) -> bool:
 class Played:
     """A case that is played."""
 
-    def __init__(self, case: dict[str, Any], make_store: MakeStore | None = None) -> None:
+    def __init__(self, case: dict[str, Any], make_store: MakeStore | None = None, *, merges: bool = False) -> None:
+        """merges: hopping windows are made with merge=."""
         self._case = case
+        self._merges = merges
         self._by_steps = case.get("clock") == "watermark"
         # What a join makes is sent on, and a record that is sent with time 0 is one that has none.
         self._has_zero = all(node["op"] != "stream_join" for node in case["nodes"].values())
@@ -174,7 +176,8 @@ class Played:
             case "tumbling":
                 return table.tumbling(node["size"] / 1000, **common)
             case "hopping":
-                return table.hopping(node["size"] / 1000, node["advance"] / 1000, **common)
+                merge = partial(merged, fold) if self._merges else None
+                return table.hopping(node["size"] / 1000, node["advance"] / 1000, **common, merge=merge)
             case "sliding":
                 return table.sliding(node["difference"] / 1000, **common)
         return table.session(node["gap"] / 1000, **common, merge=partial(merged, fold))
@@ -281,7 +284,9 @@ def added(fold: Fold, template: str | None, before: Any, given: tuple[Any, Any, 
 
 
 def merged(fold: Fold, first: Any, second: Any) -> Any:
-    """The entry of two sessions."""
+    """The entry of two sessions, or of two parts of a window."""
+    if no_value() in (first, second):
+        return second if first == no_value() else first
     return fold.merge(first[0], second[0]), max(first[1], second[1])
 
 

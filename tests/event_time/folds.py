@@ -41,7 +41,7 @@ class Fold:
         raise ValueError(self.spec)
 
     def merge(self, first: Any, second: Any) -> Any:
-        """The aggregate of two sessions."""
+        """The aggregate of two sessions, or of two parts of a window."""
         match self.spec["fn"]:
             case "count" | "sum" | "list":
                 return first + second
@@ -53,6 +53,9 @@ class Fold:
                 return second
             case "reduce":
                 return fill(self.spec["add"], a=first, v=second)
-            case "fold":
+            case "fold" if "merge" in self.spec:
                 return fill(self.spec["merge"], a=first, b=second)
+            case "fold":
+                assert self.spec["add"].startswith("{a}"), "what is added comes behind"
+                return first + second.removeprefix(self.spec["init"])
         raise ValueError(self.spec)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,21 @@ def test_the_program_of_the_page() -> None:
         assert [one.timestamp for one in driver.output("late-views")] == [20]
         driver.advance(6)
         assert [one.value for one in driver.output("updates")] == [[60, 3]]
+
+
+def test_the_program_of_the_page_about_many_steps(capsys: Any) -> None:
+    """An hour that moves on every 10 seconds."""
+    found = re.findall(r"<!-- (?:windows|merge) -->\n```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert len(found) == 2
+    program: dict[str, Any] = {"__name__": "windows", "operator": operator}
+    exec("\n".join(found), program)
+    with Driver(program["app"]) as driver:
+        for at in (3600, 7185, 7195, 7230):
+            driver.send("views", key="home", value=1, timestamp=at)
+        assert capsys.readouterr().out == "home 1\nhome 2\nhome 3\nhome 3\n"
+        hours = [one.value for one in driver.output("totals") if one.value[1] - one.value[0] == 3600]
+        assert [start for start, _, _ in hours] == list(range(10, 3640, 10))
+        assert [count for _, _, count in hours] == [1] * 358 + [2, 3, 2, 2, 2]
 
 
 def test_the_program_of_the_page_about_joins() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import repeat
 from types import CoroutineType
@@ -27,7 +27,7 @@ async def close(unit: CloseUnit, intake: RunIntake, view: LiveShard) -> None:
             continue
         if not run.values and deletes:
             # Its handler has failed for good.
-            _discard(view, run)
+            _discard(view, run, unit.skipped)
         # What was given out before is only deleted (event_time/opening.py).
         handler = unit.handler if run.tp.topic == unit.due.label else None
         iterator = cursor.iterator
@@ -65,9 +65,15 @@ def _read(run: Run, view: LiveShard) -> tuple[Iterable[Any], Sequence[Any] | Non
         return repeat(None), None
 
 
-def _discard(view: LiveShard, run: Run) -> None:
-    """Delete the row that was given up. What is no key of the table stays: it is no row that anybody could read."""
+def _discard(view: LiveShard, run: Run, skipped: Callable[[Any], None] | None) -> None:
+    """Delete the row that was given up. What is no key of the table stays: it is no row that anybody could read.
+
+    skipped: called with its key.
+    """
     data = run.batch.keys[0] if len(run.batch) else None
     if data is not None:
         with suppress(UndecodableRow):
-            view.discard(view.identity(run.decode_key(data)))
+            key = run.decode_key(data)
+            view.discard(view.identity(key))
+            if skipped is not None:
+                skipped(key)

@@ -95,6 +95,14 @@ class LocalTable:
         """In the order of partitions."""
         return [task.shards[self._name] for _, task in sorted(self._tasks.items()) if self._name in task.shards]
 
+    def timed(self, operator: str) -> Sequence[tuple[CachedShard, int]]:
+        """The same, with the operator's time as of the last commit, in ms."""
+        return [
+            (task.shards[self._name], NO_TIME if task.time is None else task.time.operators[operator].committed)
+            for _, task in sorted(self._tasks.items())
+            if self._name in task.shards
+        ]
+
     def find(self, key: Any) -> DetachedShard | None:
         """The shard that has the key; any, when all shards are here; None when it may be on another worker.
 

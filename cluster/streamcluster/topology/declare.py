@@ -250,10 +250,14 @@ def _close_unit(app: App, table: Table[Any, Any], closing: Closing) -> CloseUnit
         is_by_keys=closing.handler is None,
         is_final=True,
         age_ms=closing.delay_ms + closing.span_ms,
+        step_ms=closing.step_ms,
+        after=closing.after,
     )
     used = tables_named(app, closing.handler) if closing.handler is not None else ()
     timed = timed_by(app.tables[name] for name in used if name != table.name)
-    return CloseUnit(due.label, due, policy_of(None, app.conf), closing.handler, closing.deletes, timed)
+    return CloseUnit(
+        due.label, due, policy_of(None, app.conf), closing.handler, closing.deletes, timed, closing.skipped
+    )
 
 
 def _close_spec(app: App, unit: CloseUnit, units: list[Unit]) -> AgentSpec:

@@ -41,6 +41,11 @@ class Due:
     origins: tuple[Topic, ...] = ()
     # So much older than T may be what is given out of a row that has just come due.
     age_ms: int = 0
+    # Each writes rows that come due so much later, so they come in steps of that; None: none does.
+    step_ms: int | None = None
+    # The label of those that these rows are written for. They come when they are committed, or else one that fails
+    # could not be tried alone; and until the others are done with, more may come.
+    after: str = ""
 
     @property
     def label(self) -> str:
@@ -97,7 +102,7 @@ class CloseUnit:
     """What is done with rows of a table that come due: `handler(key, value)`, and then they are deleted.
 
     handler: sync or async, may send and write tables; None: they are only deleted. timed: as of an agent, for the
-    tables that the handler writes.
+    tables that the handler writes. skipped: called with the key of a row that the handler has failed at for good.
     """
 
     name: str
@@ -106,6 +111,7 @@ class CloseUnit:
     handler: Callable[[Any, Any], Any] | None = None
     deletes: bool = True
     timed: tuple[str, ...] = ()
+    skipped: Callable[[Any], None] | None = None
     inputs: ClassVar[tuple[Topic, ...]] = ()
     concurrency: ClassVar[int] = 1
     tables: ClassVar[tuple[Table[Any, Any], ...]] = ()

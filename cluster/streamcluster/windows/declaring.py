@@ -61,10 +61,16 @@ class Windowing:
         grace: Seconds | None = None,
         late: Topic | None = None,
         offset: Seconds | None = None,
+        merge: Callable[[Any, Any], Any] | None = None,
     ) -> WindowedTable:
         """Windows of `size` that begin each `step`: an event is in several. Arguments as of `tumbling`.
 
-        Each event writes all of its windows: size / step of them.
+        Each event writes all of its windows, size / step of them. With `merge` it writes one row.
+
+        Args:
+            size, step, expires, grace, late, offset: as of `tumbling`.
+            merge: the value of what two parts of a window hold, the older first: what came for one is kept apart from
+                the others', and merged where a window is read or given out. `merge=operator.add` for what `+=` counts.
         """
         del key_index
         what = f"table {self.name!r}"
@@ -72,7 +78,7 @@ class Windowing:
         if step_ms > size_ms:
             raise AppError(f"{what}: step={step!r} is longer than size={size!r}: events between windows were in none.")
         kind = Hopping(size_ms, step_ms, at_least_zero(f"{what}: offset", offset))
-        return self._windowed(kind, grace=grace, expires=expires, late=late)
+        return self._windowed(kind, grace=grace, expires=expires, late=late, merge=merge)
 
     def session(
         self,

@@ -42,13 +42,20 @@ class Hopping:
     def spans(self, at: int) -> Sequence[Span]:
         """The windows of a timestamp, oldest first. After 1970 none begins before that, unless it is the only one."""
         size, step = self.size, self.step
-        last = at - (at - self.offset) % step
         if size == step:
+            last = at - (at - self.offset) % step
             return ((last, last + size),)
+        first, last = self.first_and_last(at)
+        return [(start, start + size) for start in range(first, last + 1, step)]
+
+    def first_and_last(self, at: int) -> Span:
+        """Where the first and the last of them begin."""
+        size, step = self.size, self.step
+        last = at - (at - self.offset) % step
         first = last - (last - at + size - 1) // step * step
         if at >= 0:
             first = min(last, first + -(-max(0, -first) // step) * step)
-        return [(start, start + size) for start in range(first, last + 1, step)]
+        return first, last
 
     def current(self, at: int) -> Span:
         """The newest of them."""

@@ -130,6 +130,8 @@ class KeepingTable(Protocol):
     default: Callable[[], Any] | None
     shard_var: ContextVar[Any]
     closings: list[Closing]
+    # What must not change while there are rows.
+    definition: dict[str, int | str]
     # What is called with windows that are over, if that was said before there were any.
     window_close: Callable[..., Any] | None
 

@@ -8,6 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from ..checks import Seconds
 from ..events import Event
 from .kinds import Session, Span, Window, window_of
+from .panes import Panes, windows_in
 
 T = TypeVar("T")
 # A key, its window and its value.
@@ -19,6 +20,7 @@ class Rows(Protocol):
 
     table: Any
     kind: Any
+    panes: Panes | None
 
     def at(self) -> int:
         """The time of the event in hand, in ms."""
@@ -40,11 +42,11 @@ class WindowedView(Generic[T]):
         self._one_of = one_of
 
     def __iter__(self) -> Iterator[T]:
-        for (key, start, end), value in self._of.table.items():
+        for (key, start, end), value in windows_in(self._of):
             yield self._all_of((key, window_of((start, end)), value))
 
     def __len__(self) -> int:
-        return sum(1 for _ in self._of.table.items())
+        return sum(1 for _ in windows_in(self._of))
 
     def now(self) -> Iterator[Any]:
         """Of the windows of this moment, by the wall clock: keys without windows."""
@@ -65,7 +67,7 @@ class WindowedView(Generic[T]):
     def _at(self, at: int) -> Iterator[Any]:
         kind = self._of.kind
         wanted: Span | None = None if isinstance(kind, Session) else kind.current(at)
-        for (key, start, end), value in self._of.table.items():
+        for (key, start, end), value in windows_in(self._of):
             if (start - kind.gap <= at <= end + kind.gap) if wanted is None else (start, end) == wanted:
                 yield self._one_of((key, window_of((start, end)), value))
 

@@ -20,6 +20,7 @@ from . import sessions, sliding
 from .keys import BY_END, rows_of
 from .kinds import Session, Sliding, Span, Window, is_over, window_of
 from .no_value import not_a_value
+from .panes import NOTHING, Panes, windows_in
 from .ports import PLAIN, Shard, Time, Windows, begin_of, own_of
 from .sessions import ending
 
@@ -69,12 +70,14 @@ class LastPlace:
 class PlacedWindows(Windows, Protocol):
     """What a WindowSet needs of its table.
 
-    is_single: an event is in one window, by its record's time; lies_by_end: rows lie in the order of `BY_END`.
+    is_single: an event is in one window, by its record's time; lies_by_end: rows lie in the order of `BY_END`; panes:
+    None, each window has a row of its own.
     """
 
     is_single: bool
     lies_by_end: bool
     place: LastPlace
+    panes: Panes | None
 
 
 def _in_place(fun: Callable[[Any, Any], Any]) -> Callable[[WindowSet, Any], WindowSet]:
@@ -161,6 +164,10 @@ class WindowSet(Struct, eq=False):
         if time is None or cursor is None:
             raise _unseen(of.table.name)
         now = time.now(cursor)
+        if of.panes is not None:
+            span = of.panes.add(of, shard, self._key, at, now, fun, other)
+            self._written = [] if span is None else (span, None)
+            return self
         kind = type(of.kind)
         if kind in _IN_ORDER:
             add = sessions.add if kind is Session else sliding.add
@@ -220,7 +227,7 @@ class WindowSet(Struct, eq=False):
         key, table = self._key, self._of.table
         shard: Shard | None = table.shard_var.get(None)
         if shard is None or not shard.is_at_event:
-            found = [((start, end), value) for (one, start, end), value in table.items() if one == key]
+            found = [((start, end), value) for (one, start, end), value in windows_in(self._of) if one == key]
         elif type(self._of.kind) in _IN_ORDER:
             rows = ending(shard, key, first)
             found = [(span, value) for span, value, _ in takewhile(lambda row: row[0][0] <= begin, rows)]
@@ -229,6 +236,9 @@ class WindowSet(Struct, eq=False):
         else:
             all_rows = shard.scan(*rows_of(shard.row_key((key, 0, 0))))
             found = [((start, end), value) for (_, start, end), value in all_rows]
+            if self._of.panes is not None:
+                known = {span for span, _ in found}
+                found += [row for row in self._of.panes.windows(key) if row[0] not in known]
         return sorted([row for row in found if row[0][1] >= first], key=_span_of)
 
     @property
@@ -237,11 +247,18 @@ class WindowSet(Struct, eq=False):
         written = self._written
         if written is None:
             return []
+        if self._of.panes is not None and isinstance(written, tuple):
+            written = self._of.panes.within(self._key, written[0])
         return [(window_of(span), value) for span, value in ([written] if isinstance(written, tuple) else written)]
 
     def discard(self) -> None:
         """Delete the windows of the event in hand that are open: what `del table[key]` does."""
         of = self._of
+        if of.panes is not None:
+            raise TypeError(
+                f"table {of.table.name!r} has merge=, so what came for several windows is kept together, and "
+                "none can be deleted alone: leave merge= out."
+            )
         shard: Shard = of.table.shard_to_write()
         cursor, time = cursor_var.get(), shard.time
         for span in self._spans(of.at()):
@@ -256,6 +273,8 @@ class WindowSet(Struct, eq=False):
         if cursor_var.get() is None:
             return bool(self._rows(NO_TIME))
         nothing = of.table
+        if of.panes is not None and of.panes.has_any(self._key, of.at()):
+            return True
         return any(nothing.get((self._key, *span), nothing) is not nothing for span in self._spans(of.at()))
 
     def _spans(self, at: int) -> list[Span]:
@@ -332,6 +351,9 @@ class WindowSet(Struct, eq=False):
             if shard is not None and type(value) not in PLAIN:
                 self._hand(shard, span)
             return value
+        if self._of.panes is not None:
+            value = self._of.panes.value_of(self._key, span)
+            return begin_of(self._of, self._key) if value is NOTHING else value
         value = begin_of(self._of, self._key)
         if type(value) not in PLAIN and shard is not None and shard.is_at_event:
             if shard.time is None:

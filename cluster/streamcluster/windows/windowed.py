@@ -36,6 +36,7 @@ from .keys import (
 )
 from .kinds import Hopping, Kind, Session, Sliding, Span, Window, definition_of, span_of, window_of
 from .late import LateEvents
+from .panes import Panes, check_merge, windows_in
 from .ports import KeepingTable, Shard
 from .views import WindowedView, items_of, keys_of, values_of
 from .window_set import LastPlace, WindowSet
@@ -99,6 +100,8 @@ class WindowedTable:
         self.late_events = LateEvents(table.name, late)
         self._merge = _merge_of(table, merge) if isinstance(kind, Session) else None
         in_order = isinstance(kind, (Session, Sliding))
+        # What several windows have in common, where its values are merged.
+        self.panes: Panes | None = None
         # An event is in one window, by its record's time.
         self.is_single = is_single(kind)
         self.place = LastPlace()
@@ -106,6 +109,8 @@ class WindowedTable:
         self._handler: Callable[..., Any] | None = None
         # Nothing is kept that is over, so of each key there are few windows, which are found by their ends.
         self.lies_by_end = is_single(kind) and self._expires <= self.grace
+        # Somebody reads windows that are over, beside the handler.
+        self._is_given_out = False
         table.code_keys(windowed, decoding_many)
         table.go_by(
             table.name,
@@ -119,7 +124,11 @@ class WindowedTable:
             self._beside = table.beside("over", "sliding windows that were over, for those that come")
             kept = Closing(BY_END, None, self.grace + kind.kept, is_inclusive=False, purpose="kept")
             self._beside.go_by(table.name, [END_INDEX, KEY_INDEX], [kept], dated=deleted_at)
-        table.closings[:] = _closings(self)
+        if merge is not None and isinstance(kind, Hopping):
+            check_merge(table, merge)
+            # Where each event is in one window there is nothing to merge.
+            self.panes = None if self.is_single else Panes(table, kind, max(self.grace, self._expires), merge)
+        _close(self)
         if table.window_close is not None:
             self.on_window_close(table.window_close)
 
@@ -179,14 +188,17 @@ class WindowedTable:
         if any(closing.handler is not None for closing in self.table.closings):
             raise AppError(f"table {self.name!r} has an on_close already: call both functions from one.")
         self._handler = _closing_call(self.name, fun)
-        self.table.closings[:] = _closings(self)
+        _close(self)
         return fun
 
     def changes(self, every: Seconds | None = None) -> Topic:
         """What is written to it, for an agent, under keys (key, window); see `Table.changes`.
 
-        A window that is over comes once more, with None: it is deleted.
+        A window that is over comes once more, with None: it is deleted. With `merge=` each comes when it is over, with
+        what it holds then.
         """
+        self._is_given_out = True
+        _close(self)
         return self.table.changes(every, coding=in_windows)
 
     # As a mapping
@@ -197,6 +209,11 @@ class WindowedTable:
     def __setitem__(self, key: Any, value: Any) -> None:
         # Python gives back what an operator in place has returned.
         if type(value) is not WindowSet:
+            if self.panes is not None:
+                raise TypeError(
+                    f"table {self.name!r} has merge=, so an event cannot set what others have added to its windows: "
+                    "add to it with += or another operator in place, or with .apply(fun, value)."
+                )
             WindowSet(self, key).apply(_second, value)
 
     def __delitem__(self, key: Any) -> None:
@@ -224,7 +241,7 @@ class WindowedTable:
         return iter(self.keys())
 
     def __len__(self) -> int:
-        return sum(1 for _ in self.table.items())
+        return sum(1 for _ in windows_in(self))
 
     @property
     def late_total(self) -> int:
@@ -278,16 +295,27 @@ def seen_from(table: WindowedTable, at: Callable[[Cursor], int]) -> WindowedTabl
     return seen
 
 
-def _closings(table: WindowedTable) -> list[Closing]:
-    """Rows go when the window is over, or later where `expires` says so."""
+def _close(table: WindowedTable) -> None:
+    """Say what is done with windows that are over."""
+    after = ""
+    if table.panes is not None:
+        if table._handler is not None or table._is_given_out:
+            after = table.panes.give_out(table.grace)
+        table.table.definition["kept"] = table.panes.kept
+    table.table.closings[:] = _closings(table, after)
+
+
+def _closings(table: WindowedTable, after: str) -> list[Closing]:
+    """Rows go when the window is over, or later where `expires` says so. after: what makes them, if events do not."""
     handler, expires = table._handler, table._expires
     closes, inclusive = table.kind.reach + table.grace, not table.kind.end_belongs
     kept = max(expires, closes + (table.kind.kept if isinstance(table.kind, Sliding) else 0))
     keeps = kept > closes
     span = span_of(table.kind)
-    found = [Closing(BY_END, handler, closes, inclusive, not keeps, span_ms=span)] if handler or not keeps else []
+    closing = Closing(BY_END, handler, closes, inclusive, not keeps, after=after, span_ms=span)
+    found = [closing] if handler or not keeps else []
     if keeps:
-        found.append(Closing(BY_END, None, kept, inclusive, purpose=EXPIRES))
+        found.append(Closing(BY_END, None, kept, inclusive, purpose=EXPIRES, after=after))
     return found
 
 

@@ -55,6 +55,7 @@ class DueSource:
         "_shard",
         "_told",
         "_until",
+        "after",
         "operator",
         "partition",
         "tp",
@@ -89,6 +90,8 @@ class DueSource:
         self._until = None if until is None else (until[:PLACE_BYTES], until[PLACE_BYTES:])
         if until is None:
             operator.tell(self._expect)
+        # What writes its rows, if a source does.
+        self.after: DueSource | None = None
 
     def _expect(self, place: int) -> None:
         if place < self._earliest:
@@ -134,15 +137,28 @@ class DueSource:
         batch = Batch.nothing(tp)
         # The store has said so itself: its task is opened anew.
         with suppress(StoreFailed):
-            while not len(batch) and self.waits(self.operator.committed):
+            while not len(batch) and self.waits(self.operator.committed) and not self._is_held_back():
                 batch = self._page(self._bound(self.operator.committed))
         if len(batch):
             partition.feed(batch)
         return len(batch)
 
+    def _uncommitted(self) -> int:
+        """No row that is not committed is before this place."""
+        return min([self._told, *(place for _, place in self._cut)])
+
+    def _is_held_back(self) -> bool:
+        """The next rows are not to be looked for yet."""
+        if self.after is not None:
+            return self._uncommitted() <= self._earliest
+        position = min([reader.position(self.tp) for reader in self.partition.readers])
+        return self._due.step_ms is not None and position < self.partition.next_offset
+
     def _page(self, bound: int) -> Batch:
         """What is due of the next rows. Empty: all of them were deleted, or none is due."""
-        uncommitted = min([self._told, *(place for _, place in self._cut)])
+        uncommitted = self._uncommitted()
+        if self.after is not None:
+            bound = min(bound, uncommitted)
         is_store_enough = uncommitted >= bound
         start = None if self._behind is None else self._behind + b"\0"
         if is_store_enough and self._goes_by_order and self._until is None:
@@ -151,6 +167,8 @@ class DueSource:
         rows, are_stored = self._shard.ranges.first_entries(
             self._due.index, start, PAGE_ROWS + 1, is_store_enough=is_store_enough
         )
+        if rows and self._due.step_ms is not None:
+            bound = min(bound, time_of(rows[0][0]) + self._due.step_ms)
         count = bisect_left(rows, (place_of(bound),), hi=min(len(rows), PAGE_ROWS))
         if (until := self._until) is not None:
             del rows[bisect_right(rows, until) :]
@@ -264,6 +282,10 @@ class DueSource:
 
     def state(self) -> InputState:
         """As an input of another operator, whose tables its handler writes."""
+        own = self._own_state()
+        return own if self.after is None else min(self.after.state(), own, key=lambda state: state.mark.watermark)
+
+    def _own_state(self) -> InputState:
         position = min([reader.position(self.tp) for reader in self.partition.readers])
         if position < self.partition.next_offset or self.waits(self.operator.committed):
             entry = self.entry_before(position)

@@ -79,6 +79,9 @@ def open_time(
             if left is not None and row is not None and left.label in row.due.keys() - labels:
                 time.left[unit.name] = left
                 _add_source(time, left, task, shards, row, until=unit.due)
+    for unit in plan.units:
+        if unit.due is not None and unit.due.after and (source := time.sources.get(_tp(unit.due.label, task))):
+            source.after = time.sources[_tp(unit.due.after, task)]
     for table in plan.tables:
         if table.ttl_ms is not None and table.timed in here:
             time.expiring.append(Written(table.name, shards[times_name(table.name)], time.operators[table.timed]))
@@ -147,12 +150,16 @@ def _add_source(
     until: Due | None = None,
 ) -> None:
     """until: rows that are due for that one are not for this one, but for those that were."""
-    tp = TP(due.label, task.partition)
+    tp = _tp(due.label, task)
     entry, end = (None if row is None or one is None else row.position(one.label)[1] for one in (due, until))
     if until is not None and end is None:
         end = place_of(NO_TIME)
     time.sources[tp] = DueSource(due, tp, shards[due.table.name], time.operators[due.table.timed], entry, end)
     time.positions[tp] = Committed(0) if row is None else row.position(due.label)[0]
+
+
+def _tp(label: str, task: TaskId) -> TP:
+    return TP(label, task.partition)
 
 
 def due_topic(due: Due, shard: CachedShard, settings: Settings) -> Topic:

@@ -1,0 +1,300 @@
+"""Panes: hopping windows of which an event writes one row, however many it is in; they are merged when they are read.
+
+    row     (key, start of the first, end of the last): what came for the windows from the first to the last of these
+    window  the rows that begin no later and end no sooner, merged in the order of their ends
+
+Events of one pane have the same windows, and so one row; one that comes when some of them are over has a row of those
+that are open. So a row is written by nobody any more when its first window is over, and no window that is over changes.
+
+What is over has to be given out window by window, and an event must not write a row for each. So a mark of each key is
+the next window of it that closes, and that one's close marks the one behind it:
+
+    event --> row, and a mark of its first window
+    mark comes due --> the window, merged, as a row of the table, which closes as others do; rows that end here go;
+                       a mark of the next window, if a row goes on
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from copy import deepcopy
+from functools import partial
+from itertools import groupby
+from typing import Any, NamedTuple, Protocol
+
+from ..checks import check_callable
+from ..errors import AppError
+from ..times import FOREVER, NO_TIME, Closing
+from .keys import BY_END, END_INDEX, KEY_INDEX, deleted_before
+from .kinds import Hopping, Span
+from .ports import PLAIN, KeepingTable, Shard, Windows, begin_of
+from .sessions import ending
+
+Merge = Callable[[Any, Any], Any]
+# Of a row's span and value: a value of one's own.
+Own = Callable[[Span, Any], Any]
+# No value.
+NOTHING: Any = object()
+
+
+class Part(NamedTuple):
+    """A row, without its key. date: of its last event."""
+
+    span: Span
+    value: Any
+    date: int = NO_TIME
+
+
+class Panes:
+    """Of one table. kept: how long after its end a window can be read."""
+
+    __slots__ = ("_kept", "_kind", "_marks", "_merge", "_rows", "_table")
+
+    def __init__(self, table: KeepingTable, kind: Hopping, kept: int, merge: Merge) -> None:
+        self._table = table
+        self._kind = kind
+        self._kept = kept
+        self._merge = merge
+        self._rows = table.beside("panes", "what came for which windows")
+        self._rows.go_by(
+            table.name,
+            [END_INDEX, KEY_INDEX],
+            [Closing(BY_END, None, kept)],
+            dated=deleted_before,
+        )
+        # None: windows that are over are not given out one by one, and go with the rows.
+        self._marks: Any = None
+
+    def give_out(self, grace: int) -> str:
+        """Make each window that is over a row of the table; what these come after."""
+        if self._marks is None:
+            table = self._table
+            marks = self._marks = table.beside("next", "the next window of each key that closes")
+            step = self._kind.step
+            close = Closing(BY_END, partial(self._close), grace, purpose="next", step_ms=step, skipped=self._go_on)
+            marks.go_by(table.name, [END_INDEX], [close], dated=deleted_before)
+            # They go with their last window.
+            self._rows.closings.clear()
+        return f"{self._marks.name}@next"
+
+    @property
+    def kept(self) -> str:
+        """What is kept, in words: rows of another kind would never be found."""
+        return "panes (merge=)" if self._marks is None else "panes (merge=), given out (on_close)"
+
+    # Writing
+
+    def add(
+        self, of: Windows, shard: Shard, key: Any, at: int, now: int, fun: Callable[[Any, Any], Any], other: Any
+    ) -> Span | None:
+        """The event changes its row; the first window's start, and the last one's end. None: it is late for all."""
+        size, step = self._kind.size, self._kind.step
+        first, last = self._kind.first_and_last(at)
+        over = now - of.grace - size
+        if first <= over:
+            first += ((over - first) // step + 1) * step
+            if first > last:
+                of.late(at, (last, last + size), now)
+                return None
+        rows: Shard = self._rows.shard_to_write()
+        end = last + size
+        identity = rows.identity((key, first, end))
+        before = rows.values.get(identity, NOTHING)
+        if before is NOTHING and not rows.is_new(identity, BY_END, end):
+            with suppress(KeyError):
+                before = rows.stored(identity)
+        is_new = before is NOTHING
+        rows.write_at(identity, fun(begin_of(of, key) if is_new else before, other), at)
+        if is_new:
+            if self._marks is not None:
+                self._mark(key, first)
+            elif shard.time is not None:
+                shard.time.expect(end)
+        return first, end
+
+    def _mark(self, key: Any, start: int) -> None:
+        """The window of the key that begins there is to close."""
+        marks: Shard = self._marks.shard_to_write()
+        end = start + self._kind.size
+        identity = marks.identity((key, start, end))
+        if identity in marks.values or identity in marks.objects:
+            return
+        marks.is_new(identity, BY_END, end)
+        marks.write_at(identity, self._table.default(), end - 1)  # type: ignore[misc]
+        if marks.time is not None:
+            marks.time.expect(end)
+
+    # Closing
+
+    def _close(self, row: tuple[Any, int, int], _value: Any) -> None:
+        """The window of a mark is over."""
+        key, start, end = row
+        rows: Shard = self._rows.shard_to_write()
+        shard: Shard = self._table.shard_to_write()
+        parts = self._parts(rows, key, end)
+        found = self._fold(parts, start, end, _copying(rows, key))
+        if found is not NOTHING:
+            identity = shard.identity(row)
+            shard.is_new(identity, BY_END, end)
+            shard.write_at(identity, found, max(part.date for part in parts if part.span[0] <= start))
+            if shard.time is not None:
+                shard.time.expect(end)
+        self._go_on(row)
+
+    def _go_on(self, row: tuple[Any, int, int]) -> None:
+        """The window of a mark is done with."""
+        key, start, end = row
+        rows: Shard = self._rows.shard_to_write()
+        goes_on = False
+        for (first, last), _, _ in self._parts(rows, key, end):
+            if last == end:
+                rows.discard(rows.identity((key, first, last)))
+            elif first <= start:
+                goes_on = True
+        if goes_on:
+            self._mark(key, start + self._kind.step)
+
+    # Reading
+
+    def value_of(self, key: Any, span: Span) -> Any:
+        """What came for a window, a copy; NOTHING: nothing, or it is over for so long that it is not read any more."""
+        start, end = span
+        if end - start != self._kind.size:
+            return NOTHING
+        for own, parts, now in self._of_key(key, end, end + self._kind.size):
+            if end + self._kept > now and (found := self._fold(parts, start, end, own)) is not NOTHING:
+                return found
+        return NOTHING
+
+    def has_any(self, key: Any, at: int) -> bool:
+        """Whether there is a window of the key with this time in it."""
+        first, last = self._kind.first_and_last(at)
+        size = self._kind.size
+        return any(
+            part.span[0] <= last and first + size <= part.span[1] and min(last + size, part.span[1]) + self._kept > now
+            for _, parts, now in self._of_key(key, first + size)
+            for part in parts
+        )
+
+    def within(self, key: Any, span: Span) -> list[tuple[Span, Any]]:
+        """The windows of the key that begin and end in there."""
+        starts = range(span[0], span[1] - self._kind.size + 1, self._kind.step)
+        spans = [(start, start + self._kind.size) for start in starts]
+        return [(one, self.value_of(key, one)) for one in spans]
+
+    def windows(self, key: Any) -> Iterator[tuple[Span, Any]]:
+        """All of the key, with copies of what came for them."""
+        for own, parts, now in self._of_key(key, NO_TIME):
+            yield from self._windows(parts, own, now)
+
+    def items(self) -> Iterator[tuple[tuple[Any, int, int], Any]]:
+        """The same of all keys."""
+        for shard, now in self._shards():
+            for key, found in groupby(shard.rows(), key=_key_of):
+                parts = sorted([Part((start, end), value) for (_, start, end), value in found], key=_order_of)
+                for span, value in self._windows(parts, _deep, now):
+                    yield (key, *span), value
+
+    def _windows(self, parts: list[Part], own: Own, now: int) -> Iterator[tuple[Span, Any]]:
+        size, step = self._kind.size, self._kind.step
+        starts = {at for part in parts for at in range(part.span[0], part.span[1] - size + 1, step)}
+        for start in sorted(starts):
+            if start + size + self._kept > now:
+                yield (start, start + size), self._fold(parts, start, start + size, own)
+
+    def _fold(self, parts: Iterable[Part], start: int, end: int, own: Own) -> Any:
+        """What came for a window, of these rows and perhaps others."""
+        found = NOTHING
+        for span, value, _ in parts:
+            if span[0] <= start and end <= span[1]:
+                # What merges may change what it is given.
+                one = value if type(value) in PLAIN else own(span, value)
+                found = one if found is NOTHING else self._merge(found, one)
+        return found
+
+    def _parts(self, rows: Shard, key: Any, end: int, last: int | None = None) -> list[Part]:
+        """Rows of a key that end there or later, up to `last`, in order; None: those of the window that ends there."""
+        size, step = self._kind.size, self._kind.step
+        rows_max = -(-size // step)
+        last = end + (rows_max - 1) * step if last is None else last
+        return sorted(map(Part._make, ending(rows, key, end, last, rows_max=rows_max)), key=_order_of)
+
+    def _of_key(self, key: Any, first: int, last: int = FOREVER) -> Iterator[tuple[Own, list[Part], int]]:
+        """Its rows that end there, of each shard that may have some, how they are copied, and how far closing is."""
+        own = self._rows.shard_var.get(None)
+        for rows, now in self._shards():
+            if own is not None and own.is_at_event:
+                yield _copying(own, key), self._parts(own, key, first, last), now
+            else:
+                parts = [Part((start, end), value) for (one, start, end), value in rows.rows() if one == key]
+                yield _deep, sorted([part for part in parts if first <= part.span[1] <= last], key=_order_of), now
+
+    def _shards(self) -> Iterable[tuple[Any, int]]:
+        """Those that are seen from here, and how far closing is there: T as of the last commit."""
+        own = self._rows.shard_var.get(None)
+        if own is not None:
+            return [(own, NO_TIME if own.time is None else own.time.committed)]
+        if self._rows.local is None:
+            raise AppError(f"table {self._table.name!r}: nothing runs the app here, so there is nothing to read.")
+        found: Iterable[tuple[Any, int]] = self._rows.local.timed(self._table.name)
+        return found
+
+
+class Windowed(Protocol):
+    """What may have panes."""
+
+    table: Any
+    panes: Panes | None
+
+
+def windows_in(of: Windowed) -> Iterator[tuple[tuple[Any, int, int], Any]]:
+    """((key, start, end), value) of each window, in ms."""
+    panes = of.panes
+    if panes is None:
+        yield from of.table.items()
+        return
+    known = set()
+    for row, value in of.table.items():
+        known.add(row)
+        yield row, value
+    yield from (found for found in panes.items() if found[0] not in known)
+
+
+def check_merge(table: KeepingTable, merge: Merge) -> None:
+    """Raises AppError: values that begin with the table's default cannot be merged so."""
+    what = f"table {table.name!r}: merge"
+    check_callable(what, merge)
+    if table.default is None:
+        raise AppError(f"{what} needs default=: what a part of a window begins with.")
+    neutral = table.default()
+    try:
+        merged = merge(table.default(), table.default())
+        compare: Any = type(neutral).__eq__
+        # Objects that compare by what they are, and not by what they hold, say nothing.
+        is_neutral = bool(merged == neutral) or compare is object.__eq__
+    except Exception as error:
+        raise AppError(f"{what}={merge!r} of two values of default=, {neutral!r}, raised {error!r}.") from error
+    if not is_neutral:
+        raise AppError(
+            f"{what}={merge!r} of two values of default=, {neutral!r}, gives {merged!r}: each part of a window begins "
+            "with the default, so merged with itself it must stay what it is. Leave it out there, and add it where the "
+            "window is read."
+        )
+
+
+def _copying(rows: Shard, key: Any) -> Own:
+    return lambda span, value: rows.copy(rows.identity((key, *span)), value)
+
+
+def _deep(_span: Span, value: Any) -> Any:
+    return deepcopy(value)
+
+
+def _key_of(row: tuple[tuple[Any, int, int], Any]) -> Any:
+    return row[0][0]
+
+
+def _order_of(part: Part) -> tuple[int, int]:
+    start, end = part.span
+    return end, start
