@@ -236,6 +236,38 @@ static PyObject *written(PyObject *module, PyObject *arguments) {
     return at == all ? kept(Py_None) : NULL;
 }
 
+/* When rows come due: their times, and how much later that is of this side; None: it is no row. */
+static PyObject *place_of(PyObject *row_key, long long left, long long right) {
+    char *data;
+    Py_ssize_t size;
+    if (row_key == NULL || PyBytes_AsStringAndSize(row_key, &data, &size) < 0)
+        return NULL;
+    if (size < SIDE + END + STATE_AT)
+        return kept(Py_None);
+    unsigned long long place = 0;
+    for (int byte = 0; byte < 8; byte++)
+        place = place << 8 | (unsigned char)data[size - STATE_AT + byte];
+    unsigned char made[8];
+    put(made, place + (unsigned long long)(data[0] == '1' ? left : right));
+    return PyBytes_FromStringAndSize((char *)made, sizeof(made));
+}
+
+static PyObject *places(PyObject *module, PyObject *arguments) {
+    (void)module;
+    PyObject *keys;
+    long long left, right;
+    if (!PyArg_ParseTuple(arguments, "O!LL:places", &PyList_Type, &keys, &left, &right))
+        return NULL;
+    Py_ssize_t all = PyList_Size(keys);
+    PyObject *found = PyList_New(all);
+    for (Py_ssize_t at = 0; found != NULL && at < all; at++) {
+        PyObject *place = place_of(PyList_GetItem(keys, at), left, right);
+        if (place == NULL || PyList_SetItem(found, at, place) < 0)
+            let_go(&found);
+    }
+    return found;
+}
+
 /* ---- An event ---- */
 
 /* The bucket of this side that has `number`, a new reference; NULL without an exception: there is none. */
@@ -586,6 +618,8 @@ static PyType_Spec PAIRS = {"streamcluster._pairs.Pairs", sizeof(struct pairs), 
 static PyMethodDef FUNCTIONS[] = {
     {"written", written, METH_VARARGS,
      "written(side, bucket, bound, values, dirty, deleted)\n--\n\nWrite the rows of a bucket that somebody needs."},
+    {"places", places, METH_VARARGS,
+     "places(row_keys, left_ms, right_ms)\n--\n\nThe times of these rows, so much later, as places in an index."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -216,6 +217,10 @@ def _of_due_run(place: Place) -> Iterator[Brought]:
     if not run.values and len(run.batch):
         # It was given up: its pair is in the dead letters.
         shard.discard(run.batch.keys[0])
+    if not join.span.is_asked():
+        deque(cursor.iterator, 0)
+        shard.discard_all([*keys])
+        return
     done: list[Any] = []
     for index, row in enumerate(cursor.iterator):
         if is_done(row):

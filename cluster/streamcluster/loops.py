@@ -15,7 +15,7 @@ from .events import Event
 _in_c = True
 try:
     from ._loop import Gathered, Values
-    from ._pairs import Pairs, written
+    from ._pairs import Pairs, places, written
 except ImportError:
     _in_c = False
 
@@ -61,3 +61,8 @@ def pairs_of_run(
 def fresh_written(side: bytes, bucket: dict[bytes, Any], bound: int, *rows: Any) -> None:
     """Write the rows of a join's bucket (join_rows.py); only where `is_in_c`."""
     written(side, bucket, bound, *rows)
+
+
+def places_of(row_keys: list[bytes], left_ms: int, right_ms: int) -> list[bytes | None]:
+    """When rows of a join come due, as places in an index; only where `is_in_c`."""
+    return places(row_keys, left_ms, right_ms)

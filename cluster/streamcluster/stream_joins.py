@@ -18,6 +18,7 @@ from .codecs.ordered_keys import key_range, ordered_key, split_ordered, time_of_
 from .indexes import Index
 from .join_rows import STAMP_BYTES, Entry, Half, Known, entry_of, row_key_of
 from .live_shards import LiveTime
+from .loops import is_in_c, places_of
 from .tables import Table, bytes_table
 from .times import FOREVER, NO_TIME, PLACE_BYTES, place_of, time_of
 
@@ -30,6 +31,7 @@ _MET_BYTE, _WAITS_BYTE, _LEFT_BYTE = _MET[0], _WAITS[0], LEFT[0]
 _KNOWN = "known"
 # Side, the end of a key, time and number.
 _KEY_BYTES_MIN = 1 + 2 + 2 * PLACE_BYTES
+_PLACES = 1 << (8 * PLACE_BYTES)
 # Both sides are read in steps of so many ms, where no result depends on which comes first within one: two topics with
 # 1,000 events a second each are runs of 1,000 events then, and pairs come at most that much later behind an old log.
 STEP_MS = 1000
@@ -130,6 +132,10 @@ class Arriving(Protocol):
     @property
     def lapsed(self) -> Callable[[Mapping[Any, Any], int], list[Any]] | None:
         """Which rows nobody needs any more, as `Table.lapsed` has it; None: all are kept until they come due."""
+        ...
+
+    def is_asked(self) -> bool:
+        """Something may come of rows at their deadlines. Else they are deleted, and nobody needs what they hold."""
         ...
 
     def index_name(self) -> str:
@@ -256,6 +262,10 @@ class Span:
             if key[-16:-8] < (left if key[0] == _LEFT_BYTE else right) and type(row) is bytes and row[0] == _MET_BYTE
         ]
 
+    def is_asked(self) -> bool:
+        """Rows that have met nobody come out alone."""
+        return self.keeps_left or self.keeps_right
+
     def index_name(self) -> str:
         """Of these bounds."""
         return f"due-{self.before}-{self.after}-{self.grace}"
@@ -334,6 +344,10 @@ class AsOf:
         """Versions are asked for later."""
         return
 
+    def is_asked(self) -> bool:
+        """Something has to be done with each."""
+        return True
+
     def index_name(self) -> str:
         """Of this history, and how long events wait."""
         return f"due-{self.history}-{self.grace}"
@@ -367,12 +381,21 @@ def key_of_row(row_key: bytes) -> bytes:
 def buffer_table(name: str, span: Arriving) -> Table[bytes, bytes]:
     """The table of a join's rows, which goes by the join's time. name: of both."""
 
+    later = {side: span.deadline(side, 0) for side in (LEFT, RIGHT)}
+
     def place(row_key: bytes, _value: bytes) -> bytes | None:
         if len(row_key) < _KEY_BYTES_MIN:
             return None
-        return place_of(span.deadline(row_key[:1], time_of_row(row_key)))
+        deadline = int.from_bytes(row_key[-16:-8], "big") + later[LEFT if row_key[:1] == LEFT else RIGHT]
+        return (deadline % _PLACES).to_bytes(PLACE_BYTES, "big")
+
+    def places(row_keys: Sequence[bytes]) -> Sequence[bytes | None]:
+        if is_in_c():
+            return places_of([*row_keys], later[LEFT], later[RIGHT])
+        return [place(row_key, b"") for row_key in row_keys]
 
     table = bytes_table(name, help="events that may find partners")
     # Of other bounds it is another index, built of the rows that are there and read from its start.
-    table.go_by(name, [Index(span.index_name(), PLACE_BYTES, place, by_key=True)], lapsed=span.lapsed)
+    index = Index(span.index_name(), PLACE_BYTES, place, by_key=True, places=places)
+    table.go_by(name, [index], lapsed=span.lapsed)
     return table

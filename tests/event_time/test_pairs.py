@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from streamcluster import App, Stream, join_rows, loops
+from streamcluster.codecs.ordered_keys import ordered_key
+from streamcluster.stream_joins import AsOf, Span, buffer_table
 from streamcluster.testing import Driver
+from streamcluster.times import place_of
 
 LEFT, RIGHT = "left", "right"
 # The first events of a coroutine come alone: runs are whole behind so many.
@@ -122,6 +125,23 @@ def test_what_has_lapsed_before_a_commit_is_never_written(is_in_c: bool, monkeyp
             driver.run(driver.worker.process(commit=True))
             (log,) = (log for tp, log in driver.logs.logs.items() if tp.topic.endswith("join-join-changelog"))
             assert most * 0.9 < sum(one.value is not None for one in log) <= most
+
+
+def test_places_of_rows_are_the_same_in_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of bytes that are no rows, and of times that nobody has."""
+    chosen = random.Random(3)
+    keys = [ordered_key(side + b"k", time, 7) for side in (b"0", b"1") for time in (-(1 << 63), -5, 0, (1 << 63) - 1)]
+    keys += [bytes(chosen.choices(range(256), k=size)) for size in range(40)]
+    for span in (Span(-3, 10, 7), AsOf(1 << 62)):
+        (index,) = buffer_table("rows", span).indexes
+        assert index.places is not None
+        found = index.places(keys)
+        assert found == [index.place(key, b"") for key in keys]
+        monkeypatch.setattr(loops, "_in_c", False)
+        assert found == index.places(keys)
+        monkeypatch.undo()
+    (index,) = buffer_table("rows", Span(1, 2, 3)).indexes
+    assert index.place(ordered_key(b"1k", 10), b"") == place_of(15)
 
 
 def test_time_is_committed_by_which_rows_were_given_up() -> None:

@@ -139,6 +139,7 @@ class World:
             side, bound = self.source.choice([b"0", b"1", b"", None]), self.source.choice([0, 30, None])
             buckets = [*self.source.choice(self.halves).values()]
             self.module.written(side, self.source.choice([*buckets, None]), bound, *rows)
+            self.module.places(self.source.choice([[b"1" * 19], [b"", b"0" * 30], [self], None]), 1 << 62, 1)
         else:
             next(self.source.choice(self.open))
             self.given += 1

@@ -86,7 +86,14 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
         seen = seen_tables_of(agent.name, roads)
         if (rows := stream_join_of(app, agent.name, roads)) is not None:
             span = span_of_join(roads)
-            due = Due(rows, rows.indexes[0].name, is_inclusive=False, origins=reads, age_ms=_age_of(span))
+            due = Due(
+                rows,
+                rows.indexes[0].name,
+                is_inclusive=False,
+                is_by_keys=not span.is_asked(),
+                origins=reads,
+                age_ms=_age_of(span),
+            )
             unit = replace(unit, tables=(rows,), timed=(*timed, rows.timed), due=due)
             # What else goes by time wants the order of time.
             if not timed and not seen and not follows:
