@@ -122,7 +122,7 @@ def check(driver: Driver, case: Case) -> None:
     over = {row: number for row, number in counts.items() if row[1] + SIZE + GRACE <= case.time}
     told = [((one.key, one.value[0]), one.value[1]) for one in driver.output("told")]
     assert sorted(told) == sorted(over.items())
-    rows = {(key, start // 1000): number for (key, start, _), number in driver.table("views").items()}
+    rows = {(key, start): number for (key, (start, _)), number in driver.table("views").items()}
     assert rows == {row: number for row, number in counts.items() if row not in over}
 
 

@@ -31,6 +31,7 @@ from .. import row_dates
 from ..partition import SourcePartition
 from ..shards import CachedShard
 from ..values import Committed
+from .expected import Expected
 from .operator_time import InputState, OperatorTime
 from .watermarks import Mark
 
@@ -47,13 +48,11 @@ class DueSource:
     __slots__ = (
         "_behind",
         "_committed",
-        "_cut",
         "_cut_to",
         "_due",
-        "_earliest",
         "_entries",
+        "_expected",
         "_shard",
-        "_told",
         "_until",
         "after",
         "operator",
@@ -79,30 +78,12 @@ class DueSource:
         self._committed = self._behind = behind
         # The first offset and the entries of each page that is not committed.
         self._entries: deque[tuple[int, list[bytes]]] = deque()
-        # No row that was not fed is before this place.
-        self._earliest = NO_TIME
-        # No row that was written since the last cut is before this place, and of those in cuts that are not committed,
-        # by their numbers: as far as somebody has told of them.
-        self._told = FOREVER
-        self._cut: deque[tuple[int, int]] = deque()
+        self._expected = Expected(operator, is_told=until is None)
         # The first row that is in no cut; None: it is that of the committed position.
         self._cut_to: int | None = None
         self._until = None if until is None else (until[:PLACE_BYTES], until[PLACE_BYTES:])
-        if until is None:
-            operator.tell(self._expect)
         # What writes its rows, if a source does.
         self.after: DueSource | None = None
-
-    def _expect(self, place: int) -> None:
-        if place < self._earliest:
-            self._earliest = place
-        if place < self._told:
-            self._told = place
-
-    def _knows(self, earliest: int, told: int) -> None:
-        """Of rows that are there. What is written from now on may be before them, and is told of again."""
-        self._earliest, self._told = earliest, told
-        self.operator.told = FOREVER
 
     def _bound(self, time: int) -> int:
         """At this time rows are due before that place."""
@@ -125,7 +106,7 @@ class DueSource:
 
     def waits(self, time: int) -> bool:
         """There may be rows to feed at this time."""
-        return self._earliest < self._bound(time)
+        return self._expected.earliest < self._bound(time)
 
     def feed(self) -> int:
         """Hand a page of what is due to the unit, unless it has enough. Returns how many rows."""
@@ -143,20 +124,16 @@ class DueSource:
             partition.feed(batch)
         return len(batch)
 
-    def _uncommitted(self) -> int:
-        """No row that is not committed is before this place."""
-        return min([self._told, *(place for _, place in self._cut)])
-
     def _is_held_back(self) -> bool:
         """The next rows are not to be looked for yet."""
         if self.after is not None:
-            return self._uncommitted() <= self._earliest
+            return self._expected.uncommitted() <= self._expected.earliest
         position = min([reader.position(self.tp) for reader in self.partition.readers])
         return self._due.step_ms is not None and position < self.partition.next_offset
 
     def _page(self, bound: int) -> Batch:
         """What is due of the next rows. Empty: all of them were deleted, or none is due."""
-        uncommitted = self._uncommitted()
+        uncommitted = self._expected.uncommitted()
         if self.after is not None:
             bound = min(bound, uncommitted)
         is_store_enough = uncommitted >= bound
@@ -177,7 +154,7 @@ class DueSource:
         if done:
             self._behind = b"".join(rows[done - 1])
         next_place = time_of(rows[done][0]) if done < len(rows) else FOREVER
-        self._knows(min(uncommitted, next_place) if is_store_enough else next_place, self._told)
+        self._expected.looked(min(uncommitted, next_place) if is_store_enough else next_place)
         entries, keys = [place + key for place, key in due], [key for _, key in due]
         return self._batch(entries, [place for place, _ in due], keys, values)
 
@@ -193,7 +170,7 @@ class DueSource:
         else:
             is_all = sum(map(len, chain.from_iterable(rows))) < PAGE_BYTES
             next_place = FOREVER if is_all else time_of(rows[-1][0])
-        self._knows(min(uncommitted, next_place), self._told)
+        self._expected.looked(min(uncommitted, next_place))
         entries, keys = [entry for entry, _ in rows[:count]], [entry[PLACE_BYTES:] for entry, _ in rows[:count]]
         values = keys if self._due.is_by_keys else [value for _, value in rows[:count]]
         return self._batch(entries, [entry[:PLACE_BYTES] for entry in entries], keys, values)
@@ -248,8 +225,9 @@ class DueSource:
             return
         start = None if self._behind is None else self._behind + b"\0"
         for place, _ in self._shard.read_store(self._shard.store.scan_index, self._due.index, start, rows_max=1):
-            text = f"{self.tp.topic}: a row of {time_of(place)} was written without expect(); {self._earliest} is next"
-            assert time_of(place) >= self._earliest, text
+            earliest = self._expected.earliest
+            text = f"{self.tp.topic}: a row of {time_of(place)} was written without expect(); {earliest} is next"
+            assert time_of(place) >= earliest, text
 
     def open_rows(self, rows_max: int) -> int:
         """How many committed rows are not closed, counted as far as that."""
@@ -300,13 +278,12 @@ class DueSource:
     @property
     def is_over(self) -> bool:
         """All up to its end are done, and that is committed."""
-        return self._until is not None and self._earliest == FOREVER and not self._entries
+        return self._until is not None and self._expected.earliest == FOREVER and not self._entries
 
     def cut(self, number: int) -> None:
         """The cut of this number has what was told of, unless an event may still change what it was handed."""
-        if self._told < FOREVER and not any(view.dirty or view.touched for view in self._shard.views):
-            self._cut.append((number, self._told))
-            self._knows(self._earliest, FOREVER)
+        if not any(view.dirty or view.touched for view in self._shard.views):
+            self._expected.cut(number)
 
     def passed(self, position: Committed) -> Passed | None:
         """What was finished from the last cut to this position: it may go by the range, if rows lie in that order."""
@@ -323,8 +300,7 @@ class DueSource:
     def committed(self, position: Committed, entry: bytes | None, number: int) -> None:
         """The cuts up to this number are committed, with the position, and the entry before it."""
         self._committed = entry
-        while self._cut and self._cut[0][0] <= number:
-            self._cut.popleft()
+        self._expected.committed(number)
         while self._entries and self._entries[0][0] + len(self._entries[0][1]) <= position.next_offset:
             self._entries.popleft()
 
@@ -333,8 +309,7 @@ class DueSource:
         self._behind = self._committed
         self._cut_to = None
         self._entries.clear()
-        self._cut.clear()
-        self._knows(NO_TIME, FOREVER)
+        self._expected.rewind()
 
 
 def encoded_rows(shard: CachedShard, rows: Sequence[bytes]) -> list[bytes | None]:
