@@ -397,5 +397,7 @@ def buffer_table(name: str, span: Arriving) -> Table[bytes, bytes]:
     table = bytes_table(name, help="events that may find partners")
     # Of other bounds it is another index, built of the rows that are there and read from its start.
     index = Index(span.index_name(), PLACE_BYTES, place, by_key=True, places=places)
-    table.go_by(name, [index], lapsed=span.lapsed)
+    # Bounds may change; what a row says may not.
+    kind = {"join": "by time" if isinstance(span, Span) else "as of a time"}
+    table.go_by(name, [index], definition=kind, lapsed=span.lapsed)
     return table

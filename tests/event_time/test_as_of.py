@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamcluster import App, Stream
-from streamcluster.errors import AppError
+from streamcluster.errors import AppError, StateIncompatible
 from streamcluster.testing import Driver
 
 EVENT, VERSION = "clicks", "users"
@@ -158,3 +158,38 @@ def test_a_click_that_fails_when_its_user_is_known_is_itself_the_dead_letter() -
     where = [letter.headers[f"dead-letter-{name}"] for name in ("topic", "partition", "offset", "timestamp")]
     assert where == [b"clicks", b"0", b"1", b"8000"]
     assert b"ValueError: 3" in letter.headers["dead-letter-error"]
+
+
+def test_another_kind_of_join_over_events_that_are_kept_is_refused() -> None:
+    """At the start: events that have met their partners would come out once more, and versions would be no versions."""
+
+    def app(*, as_of: bool) -> App:
+        app = App("changing", max_ahead=None)
+        clicks, names = (
+            app.topic(name, key_type=str, value_type=int, idle_timeout=1e6) for name in ("clicks", "names")
+        )
+        users: Any = app.Table("users", source=names, history=1000) if as_of else None
+        pairs = app.topic("pairs", key_type=str, value_type=list, partitions=1)
+
+        @app.agent(clicks, name="who")
+        async def who(stream: Stream[int]) -> None:
+            async for click, user in stream.join(users, as_of=True) if as_of else stream.join(names, within=100):
+                await pairs.send(value=[click, user])
+
+        return app
+
+    with Driver(app(as_of=False)) as before:
+        before.send("clicks", key="a", value=1, timestamp=5)
+        before.send("names", key="a", value=2, timestamp=5)
+        assert [one.value for one in before.output("pairs")] == [[1, 2]]
+        for as_of in (False, True):
+            with Driver(app(as_of=as_of)) as after:
+                after.logs.logs.update(before.logs.logs)
+                after.worker.committed.update(before.worker.committed)
+                if as_of:
+                    with pytest.raises(StateIncompatible, match="'who-join' has events of join='by time', and now"):
+                        after.crash(lose_stores=True)
+                else:
+                    after.crash(lose_stores=True)
+                    after.send("names", key="a", value=3, timestamp=6)
+                    assert [one.value for one in after.output("pairs")] == [[1, 2], [1, 3]]

@@ -372,7 +372,7 @@ def test_another_join_over_rows_that_are_there_is_refused(
                     second.crash(lose_stores=True)
                 assert "table 'enriched-sides'" in str(refused.value)
                 assert says in str(refused.value)
-                assert "give the table another name" in str(refused.value)
+                assert "give the table or the join another name" in str(refused.value)
                 return
             second.crash(lose_stores=True)
             second.crash(lose_stores=lose_stores)

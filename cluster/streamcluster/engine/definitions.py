@@ -49,8 +49,8 @@ def open_definitions(tables: Collection[Table[bytes, bytes]], shards: Mapping[st
 
 
 REMEDY = (
-    "Put that back, or give the table another name, under which it begins empty; or start the whole app from nothing: "
-    "`streamcluster reset --offsets --topics` deletes what is stored."
+    "Put that back, or give the table or the join another name, under which it begins empty; or start the whole app "
+    "from nothing: `streamcluster reset --offsets --topics` deletes what is stored."
 )
 
 

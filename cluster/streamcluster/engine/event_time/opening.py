@@ -101,9 +101,9 @@ def _row(shard: CachedShard) -> TimeRow | None:
 def _refuse_change(table: str, before: Definition, now: Definition) -> None:
     """What is closed and what is open was decided by `before`: by another one windows would close twice, or never."""
     if before and before != now:
-        says = words_of(now) or "no windows"
+        what, says = "events" if "join" in before else "windows", words_of(now) or "no windows"
         raise StateIncompatible(
-            f"table {table!r} has windows of {words_of(before)}, and now the app says {says}. {REMEDY}"
+            f"table {table!r} has {what} of {words_of(before)}, and now the app says {says}. {REMEDY}"
         )
 
 
