@@ -279,7 +279,6 @@ def test_table_used_from_topics_of_another_count_is_refused(drive: Drive) -> Non
     """An agent whose topics have another partition count has no shard of the table: an AppError names both."""
     app = App("a")
     table = app.Table("t", default=int, partitions=2)
-    names: dict[str, Any] = {"table": table}
 
     @app.agent(app.topic("two", value_type=int, partitions=2))
     async def owner(stream: Stream[int]) -> None:
@@ -289,7 +288,7 @@ def test_table_used_from_topics_of_another_count_is_refused(drive: Drive) -> Non
     @app.agent(app.topic("three", value_type=int, partitions=3), name="stranger")
     async def stranger(stream: Stream[int]) -> None:
         async for value in stream:
-            names["table"]["n"] += value
+            app.tables["t"]["n"] += value
 
     driver = drive(app)
     with pytest.raises(AppError, match=r"'t'.*'stranger'.*3 partitions"):
