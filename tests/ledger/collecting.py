@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient
 
 from streamcluster.ahead import short_name
 from streamcluster.ids import TaskId
+from streamcluster.windows.keys import END_ORDER
 from streamcluster_coordinator.records.snapshot import control_topic
 from streamcluster_worker.state.memory import Memory
 from streamcluster_worker.state.record import identity
@@ -251,7 +252,7 @@ def stores_of(hosts: Sequence[Host], names: Names, cluster_id: str, tables_of: d
                 continue
             owner = identity(names.app_id, cluster_id, TaskId(int(group), int(partition)))
             own = {names.table(table): table for table in tables_of[group]}
-            store = RocksStore.open(path, [*own], memory, owner)
+            store = RocksStore.open(path, [*own], memory, owner, indexes={names.table("spans"): (END_ORDER,)})
             try:
                 found += [
                     StoreCopy(host.name, path.name, int(partition), table, store.changelog_next_offset(name), rows)
