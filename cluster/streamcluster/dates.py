@@ -8,12 +8,11 @@ So the changelog is what it is without dates, and a restore puts the two togethe
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from .output import AT_COMMIT, NOT_AT_COMMIT, OutputColumns
-from .times import FOREVER, NO_TIME, PLACE_BYTES, place_of, time_of
+from .times import FOREVER, NO_TIME, PLACE, PLACE_BYTES, ZERO, place_of, time_of
 
 DATE_BYTES = PLACE_BYTES
 # What a date takes in memory beside its row: a dict's slot and a number.
@@ -22,9 +21,8 @@ K = TypeVar("K")
 # Brokers of Kafka 4 refuse records that are an hour ahead of their clock, and with them the commit; theirs may be a
 # minute behind ours. A row whose date is later comes back from its changelog with this one.
 AHEAD_MS_MAX = 59 * 60_000
-# By its row key, what time the deletion of a row is of.
-Deleted = Callable[[bytes], int]
-_ZERO = -time_of(bytes(PLACE_BYTES))
+# By their row keys, what times the deletions of rows are of.
+Deleted = Callable[[Sequence[bytes]], list[int]]
 # Table -> how its deletions are dated, of those that are dated.
 Dated = Mapping[str, Deleted]
 
@@ -57,9 +55,8 @@ def date_of(row: bytes) -> int:
 
 
 def dates_of(rows: Sequence[bytes]) -> list[int]:
-    """`date_of` of each, in a fifth of the time."""
-    packed = b"".join([row[:DATE_BYTES] for row in rows])
-    return [at - _ZERO for at in struct.unpack(f">{len(rows)}Q", packed)]
+    """`date_of` of each, in half of the time."""
+    return [at - ZERO for (at,) in map(PLACE.unpack_from, rows)]
 
 
 def records_of(
@@ -78,12 +75,19 @@ def records_of(
             return OutputColumns([*changes], [*changes.values()], [AT_COMMIT] * len(changes))
         times = [stamps.get(key, NO_TIME) for key in changes]
         return OutputColumns([*changes], [*changes.values()], [_possible(at, latest) for at in times])
-    times = [deleted(key) if row is None else time_of(row) for key, row in changes.items()]
-    return OutputColumns(
-        [*changes],
-        [None if row is None else row[DATE_BYTES:] for row in changes.values()],
-        [at if 0 < at < latest else _possible(at, latest) for at in times],
-    )
+    rows = [*changes.values()]
+    live = [row for row in rows if row is not None]
+    times = dates_of(live)
+    if len(live) < len(rows):
+        gone = deleted([key for key, row in changes.items() if row is None])
+        if live:
+            written, removed = iter(times), iter(gone)
+            times = [next(removed if row is None else written) for row in rows]
+        else:
+            times = gone
+    if times and not 0 < min(times) <= max(times) < latest:
+        times = [_possible(at, latest) for at in times]
+    return OutputColumns([*changes], [None if row is None else row[DATE_BYTES:] for row in rows], times)
 
 
 def _possible(at: int, latest: int) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from struct import Struct
 from typing import Any
 
 # Nothing is known yet: before every timestamp. And what no time reaches.
@@ -17,17 +18,19 @@ PLACE_BYTES = 8
 EXPIRES = "expires"
 # What users say is no further from 1970, in ms.
 MS_MAX = FOREVER - 1
-_ZERO = 1 << 63
+# A place is the time and this, as eight bytes of which the first count most.
+ZERO = 1 << 63
+PLACE = Struct(">Q")
 
 
 def place_of(milliseconds: int) -> bytes:
     """Where a row of that time is in an index by time."""
-    return (milliseconds + _ZERO).to_bytes(PLACE_BYTES, "big")
+    return (milliseconds + ZERO).to_bytes(PLACE_BYTES, "big")
 
 
 def time_of(place: bytes) -> int:
     """The time of a place."""
-    return int.from_bytes(place[:PLACE_BYTES], "big") - _ZERO
+    return int.from_bytes(place[:PLACE_BYTES], "big") - ZERO
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from ..times import NO_TIME, place_of
+from ..times import NO_TIME, PLACE, ZERO
 from .cache_budget import ShardMemory
 from .rows import DELETED, Changes, RowCoder, is_coded
 
 
 def encoded(coder: RowCoder, dirty: Mapping[Any, Any], dates: Mapping[Any, int]) -> Changes:
     """What was written, as rows. Raises anything."""
-    encode_key, encode, row_keys = coder.encode_key, coder.encode, coder.row_keys
+    encode_key, encode, row_keys, pack = coder.encode_key, coder.encode, coder.row_keys, PLACE.pack
     changes: Changes = {}
     for key, pair in dirty.items():
         if pair is DELETED:
@@ -30,7 +30,8 @@ def encoded(coder: RowCoder, dirty: Mapping[Any, Any], dates: Mapping[Any, int])
         value, at = pair
         if dates and (before := dates.get(key, at)) > at:
             at = before
-        changes[data] = place_of(at) + encode(value)
+        # As `place_of`.
+        changes[data] = pack(at + ZERO) + encode(value)
     return changes
 
 
@@ -75,6 +76,7 @@ def merge(handed: dict[Any, int | None], more: Mapping[Any, int | None]) -> None
 
 def note(dates: dict[Any, int], dirty: Mapping[Any, Any], deleted: set[Any]) -> None:
     """What was written is in a cut: its rows have these dates from now on."""
+    known = dates.get
     for key, pair in dirty.items():
-        if pair is not DELETED and dates.get(key, NO_TIME) < pair[1] and key not in deleted:
+        if pair is not DELETED and known(key, NO_TIME) < pair[1] and not (deleted and key in deleted):
             dates[key] = pair[1]

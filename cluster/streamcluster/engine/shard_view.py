@@ -14,6 +14,8 @@ from .event_time.operator_time import OperatorTime
 from .rows import DELETED
 from .shards import CachedShard
 
+_NOT_HERE: Any = object()
+
 
 class ShardView:
     """A shard as one coroutine has it: it sees what all see, and notes what it wrote and which objects it was handed.
@@ -181,11 +183,14 @@ class ShardView:
 
     def discard(self, key: Any) -> None:
         """Remove `key`, without a look whether it is there."""
-        self.values.pop(key, None)
         memory = self._memory
-        if memory.dates:
+        # What is found in neither has no date: of very many rows that come due most are in memory no more.
+        was_here = self.values.pop(key, _NOT_HERE) is not _NOT_HERE
+        if memory.old:
+            was_here = memory.old.pop(key, _NOT_HERE) is not _NOT_HERE or was_here
+        if was_here and memory.dates:
             memory.dates.pop(key, None)
-        if memory.old or memory.baseline or self.objects:
+        if self.objects or memory.baseline:
             memory.forget(key)
         if self._lent:
             self._lent.pop(key, None)

@@ -164,23 +164,17 @@ def _place_by_key(row_key: bytes, value: bytes) -> bytes | None:
     return None if place is None else _checksum(row_key[: row_key.rindex(_BETWEEN)]) + place
 
 
-def deleted_at(row_key: bytes) -> int:
-    """What time the deletion of a window is of: its end."""
-    try:
-        return _end_of(row_key[row_key.rindex(_BETWEEN) :])
-    except (ValueError, OverflowError):
-        # A changelog may hold anything.
-        return NO_TIME
+def deleted_at(row_keys: Sequence[bytes]) -> list[int]:
+    """What times the deletions of windows are of: their ends."""
+    places = _places(row_keys)
+    # Most are of a few windows.
+    ends = {place: NO_TIME if place is None else time_of(place) for place in {*places}}
+    return [ends[place] for place in places]
 
 
-@lru_cache(_TAILS)
-def _end_of(tail: bytes) -> int:
-    return time_of(_place_of(tail))
-
-
-def deleted_before(row_key: bytes) -> int:
-    """The same of a window to which its end does not belong: its last millisecond."""
-    return deleted_at(row_key) - 1
+def deleted_before(row_keys: Sequence[bytes]) -> list[int]:
+    """The same of windows to which their ends do not belong: their last milliseconds."""
+    return [end - 1 for end in deleted_at(row_keys)]
 
 
 END_INDEX = Index(BY_END, PLACE_BYTES, _place, by_key=True, places=_places)
