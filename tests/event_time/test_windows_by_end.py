@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from streamcluster import App
+from streamcluster.engine.event_time import due
 from streamcluster.engine.event_time.due import PAGE_ROWS
+from streamcluster.engine.values import Commit
+from streamcluster.ids import TaskId
+from streamcluster.stores import StoreFailed
 from streamcluster.testing import Driver
+from streamcluster.testing.brokers import SimulatedWrites
 from streamcluster.windows.keys import END_INDEX, END_ORDER
 from streamcluster.windows.kinds import Window
 
@@ -76,6 +82,43 @@ def test_very_many_close_once_and_leave_nothing(drive: Any, lose_stores: bool) -
     came = sorted((record.key, record.value) for record in driver.output("totals"))
     assert came == sorted((f"page-{at}@0", 2) for at in range(count))
     assert sorted(views.items()) == [(("later", Window(40, 50)), 2), (("page-1", Window(10, 20)), 5)]
+
+
+class SlowWrites:
+    """Each commit takes some turns of the loop."""
+
+    def __init__(self, writes: SimulatedWrites, sizes: list[int]) -> None:
+        self._writes = writes
+        self._sizes = sizes
+        self.outputs_landed = False
+        self.produce, self.abort = writes.produce, writes.abort
+
+    def commit(self, commit: Commit) -> asyncio.Future[dict[TaskId, StoreFailed]]:
+        """Later."""
+        self._sizes.append(sum(len(part.rows) for cut in commit.tasks for part in cut.passed.get("views", ())))
+        return asyncio.ensure_future(self._commit(commit))
+
+    async def _commit(self, commit: Commit) -> dict[TaskId, StoreFailed]:
+        for _ in range(100):
+            await asyncio.sleep(0)
+        return self._writes.apply(commit)
+
+
+def test_what_closes_while_a_commit_is_under_way_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No commit has more of it, however long the one before took; and all come out."""
+    monkeypatch.setattr(due, "UNCOMMITTED_ROWS", 2 * PAGE_ROWS)
+    app, views, _ = app_of()
+    sizes: list[int] = []
+    with Driver(app) as driver:
+        driver.worker.through = lambda reads, writes: (reads, SlowWrites(writes, sizes))
+        driver.crash()
+        for at in range(9 * PAGE_ROWS):
+            driver.logs.append("events", {"key": b"page-%d" % at, "value": b"2", "timestamp": 1}, 0.0)
+        driver.send("events", key="later", value=1, timestamp=SIZE + GRACE)
+        assert len(driver.output("totals")) == 9 * PAGE_ROWS
+        assert len(views) == 1
+    assert sum(sizes) == 9 * PAGE_ROWS
+    assert max(sizes) <= 2 * PAGE_ROWS
 
 
 def test_what_is_kept_from_now_on_lies_by_key(tmp_path: Path) -> None:

@@ -203,6 +203,7 @@ class Pump:
             self._urgent
             or engine.transaction.is_awaited()
             or engine.outbox.is_full()
+            or engine.times.must_commit()
             or any(trial.waits_for_commit() for trial in engine.recovery.trials.values())
             or engine.budget.must_commit(max(ready, engine.backlog.done))
         )

@@ -69,16 +69,15 @@ class Layers(Written, Protocol):
 class Ranges:
     """The orders of one shard: that of its keys, and its indexes."""
 
-    __slots__ = ("_indexed", "_indexes", "_inflight", "_keys", "_noted", "_orders", "_shard", "_staged", "order")
+    __slots__ = ("_generations", "_indexed", "_indexes", "_keys", "_noted", "_orders", "_shard", "order")
 
     def __init__(self, shard: Layers, indexes: Sequence[Index]) -> None:
         self._shard = shard
         self._indexes = {index.name: index for index in indexes}
         # What the rows lie in the order of, where that is not their keys.
         self.order = order_of(indexes)
-        # The generations that what follows was made of. None: nothing was scanned yet.
-        self._staged: object = None
-        self._inflight: object = None
+        # The generations that what follows was made of, and how many keys were staged. None: nothing was scanned yet.
+        self._generations: tuple[object, int, object] = (None, 0, None)
         # The dicts that note what is written, and how many of their keys are below.
         self._noted: list[tuple[dict[Any, Any], int]] = []
         # Row keys that may not be committed, each with how many were there before it.
@@ -181,8 +180,10 @@ class Ranges:
 
     def _sync(self) -> None:
         shard = self._shard
-        if shard.staged is not self._staged or shard.inflight is not self._inflight or not self._orders:
-            self._staged, self._inflight = shard.staged, shard.inflight
+        generations = shard.staged, len(shard.staged), shard.inflight
+        staged, count, inflight = self._generations
+        if shard.staged is not staged or len(shard.staged) != count or shard.inflight is not inflight:
+            self._generations = generations
             self._noted = []
             self._keys = {}
             self._orders = {None: []} | {index.name: [] for index in self._indexes.values() if index.by_key}

@@ -380,15 +380,16 @@ class CachedShard:
         self.deleted.clear()
         self.coder.row_keys.clear()
         if changes:
-            self.staged = {**self.staged, **changes} if self.staged else changes
+            if self.staged:
+                self.staged |= changes
+            else:
+                self.staged = changes
             sample = list(islice(changes.items(), 100))
             size = sum(len(data) + len(value or b"") for data, value in sample)
-            if self.dated:
-                size += HELD_BYTES * len(sample)
+            size += HELD_BYTES * len(sample) * self.dated
             self.memory.came(size * len(changes) // len(sample), len(changes))
-        if self.stamps:
-            self._stamped |= {self.coder.key_bytes(key): time for key, time in self.stamps.items()}
-            self.stamps = {}
+        self._stamped |= {self.coder.key_bytes(key): time for key, time in self.stamps.items()}
+        self.stamps = {}
 
     def seal(self) -> Changes:
         """What is staged is in the commit that starts now."""
@@ -408,8 +409,7 @@ class CachedShard:
         self.lent.clear()
         self.deleted.clear()
         self.coder.row_keys.clear()
-        self.dirty, self.touched = {}, {}
-        self.staged = {}
+        self.dirty, self.touched, self.staged = {}, {}, {}
         self.stamps, self._stamped = {}, {}
         for view in self.views:
             view.forget()

@@ -38,6 +38,9 @@ from .watermarks import Mark
 # Rows that are read at once, and as many bytes: they wait in memory until they are handled.
 PAGE_ROWS = 1000
 PAGE_BYTES = 1024 * 1024
+# So many rows may be fed and not committed. What comes due while a commit is under way is cut and handed over at once
+# when that has ended, and without a bound a million rows would be a long pause for the worker's other tasks.
+UNCOMMITTED_ROWS = 20 * PAGE_ROWS
 # Values are read for so many of them: one may be as large as a record.
 VALUES_ROWS = 100
 
@@ -94,6 +97,11 @@ class DueSource:
         return time_of(entry) - self._due.is_inclusive
 
     @property
+    def is_full(self) -> bool:
+        """No more is fed before a commit."""
+        return self.partition.next_offset - self.partition.committed.next_offset >= UNCOMMITTED_ROWS
+
+    @property
     def _goes_by_order(self) -> bool:
         """Stores have the rows in the order in which they come due, and what they have then is what the rows hold."""
         order = self._shard.ranges.order
@@ -114,6 +122,8 @@ class DueSource:
         if not self.waits(self.operator.committed) or partition.stopped:
             return 0
         if partition.next_offset - min([reader.position(tp) for reader in partition.readers]) >= PAGE_ROWS:
+            return 0
+        if self.is_full:
             return 0
         batch = Batch.nothing(tp)
         # The store has said so itself: its task is opened anew.

@@ -35,6 +35,10 @@ class TimedTasks:
             if (everything or task in touched) and time.look():
                 self._moved(task)
 
+    def must_commit(self) -> bool:
+        """Rows that are due wait for a commit of those before them."""
+        return any(source.is_full for time in self.tasks.values() for source in time.sources.values())
+
     def raise_to(self, watermark: int, but: Container[str] = ()) -> None:
         """Somebody who knows says that nothing earlier is to come, of no topic but these."""
         for task, time in self.tasks.items():
