@@ -121,6 +121,11 @@ def pairs_of(intake: JoinIntake, join: LiveJoin) -> AsyncIterator[Any]:
 
 
 async def _pairs_alone(intake: JoinIntake, join: LiveJoin) -> AsyncIterator[Any]:
+    while join.is_bare:
+        run = await intake.next_run()
+        if run is not None:
+            for pair in _bare(_place_of(join, intake, run)):
+                yield pair
     async for _, _, pair in pairs_through(intake, join):
         yield pair
 

@@ -29,7 +29,7 @@ SAMPLE_ROWS = 100
 BUCKET_MS_MIN = 1000
 BUCKETS_PER_GRACE = 16
 # What `Known.counts` has, which cluster/native/pairs.c reads and writes too.
-_ROOM, _UPTO, _EPOCH = 0, 1, 2
+_ROOM, UPTO, _EPOCH = 0, 1, 2
 # The first byte of a row: it has met somebody, or nobody asks.
 MET_BYTE = b"m"[0]
 # Time and number, as the row's key ends with them; then the row.
@@ -108,7 +108,7 @@ class Known:
     @property
     def upto(self) -> int:
         """Once T is beyond this, all rows that count are known."""
-        return self.counts[_UPTO]
+        return self.counts[UPTO]
 
     def add(self, half: Half, key: bytes, time: int, entry: Entry) -> None:
         """A row has come."""
@@ -132,11 +132,13 @@ class Known:
         """(time, entry) of the rows of this side and key from one time to another, both included, in order."""
         found: list[tuple[int, Entry]] | None = None
         number, end = first // self.width, last // self.width
+        both = half.old, half.fresh
         while number <= end:
-            for bucket in half.buckets(number) if number in half.fresh or number in half.old else ():
-                if key not in bucket:
+            # Most meet nobody, so this is all that is done for them.
+            for buckets in both:
+                if number not in buckets or key not in buckets[number]:
                     continue
-                entries = bucket[key]
+                entries = buckets[number][key]
                 if found is None:
                     found = []
                 for entry in entries if isinstance(entries, list) else (entries,):
@@ -209,7 +211,7 @@ class Known:
         for end, number, half in sorted(ends, key=lambda one: one[0]):
             if KNOWN_MAX - self.counts[_ROOM] <= count:
                 break
-            self.counts[_UPTO] = max(self.counts[_UPTO], end)
+            self.counts[UPTO] = max(self.counts[UPTO], end)
             self.counts[_ROOM] += _count(half.old.pop(number))
             self.counts[_EPOCH] += 1
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 from .codecs.ordered_keys import key_range, ordered_key, split_ordered, time_of_row, time_range
 from .indexes import Index
-from .join_rows import STAMP_BYTES, Entry, Half, Known, entry_of, row_key_of
+from .join_rows import STAMP_BYTES, UPTO, Entry, Half, Known, entry_of, row_key_of
 from .live_shards import LiveTime
 from .loops import is_in_c, places_of
 from .tables import Table, bytes_table
@@ -173,13 +173,15 @@ class Span:
         """See `Arriving`. Partners that are closed are there until they are deleted."""
         assert value is not None
         known: Known = rows.notes.get(_KNOWN) or self.known(rows)
-        other = RIGHT if side == LEFT else LEFT
-        before, after = self.apart(side)
-        first, last = time - before, time + after
+        # In place, as all that is done for each event where it is not in C.
+        if side == LEFT:
+            other, first, last = RIGHT, time - self.before, time + self.after
+        else:
+            other, first, last = LEFT, time - self.after, time + self.before
         own, others = known.halves[side], known.halves[other]
         since = now - others.reach
         partners: Sequence[tuple[int, bytes]] = ()
-        if is_stored := known.upto >= now:
+        if is_stored := known.counts[UPTO] >= now:
             known.settle()
             partners = self._stored(rows, rows.scan(*time_range(other + key, max(first, since), last)))
         elif found := known.find(others, key, first, last):
