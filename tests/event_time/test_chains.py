@@ -172,3 +172,82 @@ def test_time_goes_on_with_the_clock_from_where_it_is_behind_group_by() -> None:
         for word in "abcdefgh":
             driver.send(events, key="k", value=word, timestamp=driver.clock.wall() - 29)
         assert counts.late_total == 0
+
+
+class User(Record):
+    region: str
+
+
+@pytest.mark.parametrize("loses", [False, True])
+@pytest.mark.parametrize("on", ["key", "field"])
+def test_events_that_wait_in_a_join_are_in_time_for_windows(on: str, loses: bool) -> None:
+    """An app begins over topics with a month in them: users as they were, counted by hour."""
+    app = App("month", error_retries=0)
+    views = app.topic("views", key_type=str, value_type=str, partitions=2)
+    topic = app.topic("users", key_type=str, value_type=User, partitions=2)
+    users = app.Table("users", source=topic, history=86_400)
+    hours = app.Table("hours", key_type=str, default=int).tumbling(HOUR, grace=0)
+    closed: Counter[tuple[str, float]] = Counter()
+
+    @app.agent(views)
+    async def count(stream: Any) -> None:
+        options: dict[str, Any] = {"on": _itself} if on == "field" else {}
+        async for view, user in stream.left_join(users, as_of=True, **options):
+            hours[f"{view} {user.region if user else '?'}"] += 1
+
+    @hours.on_close
+    def over(name: str, window: Any, number: int) -> None:
+        closed[name, window.start] += number
+
+    chance = random.Random(3)
+    want: Counter[tuple[str, float]] = Counter()
+    with Driver(app, start_time=NOON + 40 * 86_400) as driver:
+        was: dict[str, str] = {}
+        for at in sorted(chance.uniform(NOON, NOON + 30 * 86_400) for _ in range(400)):
+            name = chance.choice("abcdef")
+            record: dict[str, Any] = {"key": name.encode(), "timestamp": round(at * 1000)}
+            if chance.random() < 0.2:
+                was[name] = chance.choice(["eu", "us"])
+                driver.logs.append("users", record | {"value": b'{"region":"%s"}' % was[name].encode()}, at)
+            else:
+                driver.logs.append("views", record | {"value": b'"%s"' % name.encode()}, at)
+                want[f"{name} {was.get(name, '?')}", at // HOUR * HOUR] += 1
+        driver.advance(1)
+        driver.crash(lose_stores=loses)
+        driver.time(NOON + 31 * 86_400)
+    assert hours.late_total == 0
+    assert closed == want
+
+
+def _itself(value: str) -> str:
+    return value
+
+
+def test_what_comes_out_of_a_join_alone_is_in_time_for_windows() -> None:
+    """Orders are counted when no payment has come, each in its own minute."""
+    app = App("unpaid", error_retries=0)
+    orders = app.topic("orders", key_type=str, value_type=int)
+    payments = app.topic("payments", key_type=str, value_type=int)
+    minutes = app.Table("minutes", key_type=str, default=int).tumbling(60, grace=0)
+    closed: list[tuple[str, float, int]] = []
+
+    @app.agent(orders)
+    async def count(stream: Any) -> None:
+        async for _, payment in stream.left_join(payments, before=0, after=600, grace=5):
+            minutes["paid" if payment else "unpaid"] += 1
+
+    minutes.on_close(lambda name, window, number: closed.append((name, window.start - NOON, number)))
+    with Driver(app, start_time=NOON) as driver:
+        for number in range(40):
+            driver.send(orders, key=f"{number}", value=number, timestamp=driver.clock.wall())
+            driver.advance(15)
+            if number % 4 == 0:
+                driver.send(payments, key=f"{number}", value=1, timestamp=driver.clock.wall())
+            if number == 20:
+                driver.crash()
+        for _ in range(80):
+            driver.advance(10)
+    assert minutes.late_total == 0
+    assert sorted(closed) == [
+        (name, 60.0 * at, count) for name, count in (("paid", 1), ("unpaid", 3)) for at in range(10)
+    ]

@@ -23,7 +23,7 @@ from ..errors import AppError, NotOffered
 from ..operators import Chain, Side
 from ..policies import policy_of
 from ..roads import Road, deduplicating
-from ..stream_joins import LEFT, RIGHT, Arriving
+from ..stream_joins import LEFT, RIGHT, Arriving, AsOf
 from ..streams import Probed, Source, Stream
 from ..table_sources import feeder_name
 from ..tables import Table
@@ -92,7 +92,7 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
                 is_inclusive=False,
                 is_by_keys=not span.is_asked(),
                 origins=reads,
-                age_ms=_age_of(span),
+                **_waiting(span),
             )
             unit = replace(unit, tables=(rows,), timed=(*timed, rows.timed), due=due)
             # What else goes by time wants the order of time.
@@ -242,9 +242,10 @@ def _followed(app: App, agent: Agent, names: Iterable[str], roads: list[Road]) -
     )
 
 
-def _age_of(span: Arriving) -> int:
-    """So long a join waits for partners of what comes out alone then."""
-    return max([0, *(span.deadline(side, 0) for side in (LEFT, RIGHT) if side == LEFT or span.keeps(side))])
+def _waiting(span: Arriving) -> dict[str, Any]:
+    """Whether events come out of a join when they are due, and how long they have waited then."""
+    sides = [LEFT] if isinstance(span, AsOf) else [side for side in (LEFT, RIGHT) if span.keeps(side)]
+    return {"holds": span.is_asked(), "age_ms": max([span.deadline(side, 0) for side in sides], default=0)}
 
 
 def _close_unit(app: App, table: Table[Any, Any], closing: Closing) -> CloseUnit:

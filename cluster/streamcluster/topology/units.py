@@ -46,6 +46,8 @@ class Due:
     # The label of those that these rows are written for. They come when they are committed, or else one that fails
     # could not be tried alone; and until the others are done with, more may come.
     after: str = ""
+    # Of a join: events come out of it when they are due, so what its agent writes has no later time than they may have.
+    holds: bool = False
 
     @property
     def label(self) -> str:

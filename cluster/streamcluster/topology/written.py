@@ -62,7 +62,7 @@ def _inputs(unit: Unit, units: Sequence[Unit]) -> set[str]:
 def _own_age(unit: Unit, units: Sequence[Unit], idle_after: int) -> int:
     """How much older than its inputs what it sends may be."""
     feeding = _feeding(unit, units) if isinstance(unit, CloseUnit) else [unit]
-    return sum([one.due.age_ms + idle_after for one in feeding if one.due is not None])
+    return sum([max(0, one.due.age_ms) + idle_after for one in feeding if one.due is not None])
 
 
 def _written_by(unit: Unit) -> set[str]:

@@ -193,6 +193,8 @@ class DueSource:
         # Most are of a few places.
         mark_at = {place: self._time_of(place) for place in {*places}}
         times = marks = [mark_at[place] for place in places]
+        if self._due.holds:
+            marks = [mark - self._due.age_ms for mark in marks]
         if self._shard.dated and not self._due.is_by_keys:
             # What is made of a row is of its date; the row itself is none before its place.
             times, values = dates_of(values), [row[DATE_BYTES:] for row in values]
@@ -274,11 +276,28 @@ class DueSource:
         return own if self.after is None else min(self.after.state(), own, key=lambda state: state.mark.watermark)
 
     def _own_state(self) -> InputState:
-        position = min([reader.position(self.tp) for reader in self.partition.readers])
-        if position < self.partition.next_offset or self.waits(self.operator.committed):
-            entry = self.entry_before(position)
+        if self._is_behind() or self.waits(self.operator.committed):
+            entry = self.entry_before(self._position())
             return InputState(Mark(NO_TIME if entry is None else self._time_of(entry)))
         return InputState(Mark(self._bound(self.operator.committed) - 1), self.operator.idle_since)
+
+    def held(self) -> InputState:
+        """As an input of tables that an agent writes, to which events come that have waited in its join.
+
+        It is never idle, and holds T where it is ahead of it: any event may have to wait, and comes then.
+        """
+        time = self.operator.finished
+        has_none = not self._is_behind() and not self.waits(time)
+        watermark = self._bound(time) - 1 if has_none else self.state().mark.watermark
+        age = self._due.age_ms
+        return InputState(Mark(watermark - age), is_read_again=True, age=max(0, age))
+
+    def _position(self) -> int:
+        return min([reader.position(self.tp) for reader in self.partition.readers])
+
+    def _is_behind(self) -> bool:
+        """Rows that were due are not finished."""
+        return self._position() < self.partition.next_offset
 
     @property
     def is_close(self) -> bool:

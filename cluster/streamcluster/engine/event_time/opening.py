@@ -75,6 +75,10 @@ def open_time(
         if unit.due is not None and unit.due.table.timed in here and unit.due.table.name in shards:
             row = rows[unit.due.table.timed]
             _add_source(time, unit.due, task, shards, row)
+            if unit.due.holds:
+                tp = TP(unit.due.label, task.partition)
+                for name in set(unit.timed).intersection(here) - {unit.due.table.timed}:
+                    time.operators[name].inputs[tp] = time.sources[tp].held
             left = unit.left if isinstance(unit, CloseUnit) else None
             if left is not None and row is not None and left.label in row.due.keys() - labels:
                 time.left[unit.name] = left

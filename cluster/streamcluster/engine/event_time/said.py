@@ -52,6 +52,9 @@ def _why(operator: OperatorTime, producing: Producing) -> str:
     held = awaited(operator.finished, {tp: state.watermark(operator.finished) for tp, state in states.items()})
     if held is None:
         return f"all inputs are at their ends: it goes on with the next record{_or(operator, states.values())}"
+    table, is_due, _ = held.name.topic.partition("@")
+    if is_due:
+        return f"it follows the time of {table}, of which something may still come"
     if states[held.name].is_read_again:
         return f"it waits for {held.name}, which is read again, since another agent is behind there"
     if (producer := producing(held.name, held.watermark)) is not None:
