@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import operator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +15,11 @@ from hypothesis import strategies as st
 
 from streamcluster import App
 from streamcluster.errors import AppError, StateIncompatible
+from streamcluster.protocol.messages import ReadTable
 from streamcluster.testing import Driver
 from streamcluster.windows.kinds import Window
 from streamcluster.windows.windowed import WindowedTable
+from streamcluster_worker.answers.queries import Queries
 
 from .adapter import Played
 from .stores import make_rocks
@@ -102,7 +105,7 @@ def make_app(shape: Shape, *, merges: bool) -> tuple[App, WindowedTable]:
             counts[key] += number
             windows = counts[key]
             rows = windows.windows(0, LAST)
-            at = [windows.value(), windows.delta(3), windows.delta(11), windows[0, shape.size]]
+            at = [windows.value(), windows.delta(3), windows.delta(11), windows[2, 2 + shape.size]]
             await read.send(key=key, value=[before, key in counts, *at, *([*window, value] for window, value in rows)])
 
     if shape.is_given_out:
@@ -267,6 +270,39 @@ def test_what_would_need_windows_of_their_own_is_refused() -> None:
         counts["a"] = 3
     with pytest.raises(TypeError, match="leave merge= out"):
         del counts["a"]
+
+
+def test_windows_are_read_from_outside(drive: Any) -> None:
+    """By `streamcluster table NAME KEY --window`: open ones, and those that are over and kept, as the app has them."""
+    app, counts = make_app(Shape(10, 2, expires=6), merges=True)
+    driver = drive(app)
+    for at in (1, 7, 9, 12, 14, 8):
+        driver.send("events", key="a", value=1, timestamp=at)
+    assert dict(counts.items()) == read_outside(driver, "counts", [(start, start + 10) for start in range(-10, 20)])
+    (text,) = driver.run(ask(driver, ReadTable(request=1, table="counts"), "error"))
+    assert "give KEY --window START" in text
+
+
+def read_outside(driver: Driver, table: str, spans: list[tuple[int, int]]) -> dict[Any, int]:
+    """Of key a, what those windows hold that there are."""
+    found: dict[Any, int] = {}
+    for start, end in spans:
+        question = ReadTable(request=1, table=table, key=f'["a", [{start}, {end}]]')
+        for rows in driver.run(ask(driver, question, "rows")):
+            found |= {("a", (float(start), float(end))): int(value) for _, value in rows}
+    return found
+
+
+async def ask(driver: Driver, question: ReadTable, part: str) -> list[Any]:
+    """That part of the answers of a worker which has the driver's stores."""
+    answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    engine, stores = driver.worker.engine, driver.worker._stores
+    queries = Queries(engine.plan, engine.topology, driver.app.conf, answer.set_result, lambda *_: None)
+    queries.ask(question, dict.fromkeys(stores, "running"), stores, None)
+    try:
+        return [getattr(await answer, part)]
+    finally:
+        queries.end()
 
 
 HOPPING = [case for case in PLAYED if any(node.get("window") == "hopping" for node in case["nodes"].values())]

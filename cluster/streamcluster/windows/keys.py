@@ -84,6 +84,11 @@ def rows_of(row_key: bytes) -> tuple[bytes, bytes]:
     return beginning + _BETWEEN, beginning + _BEHIND
 
 
+def span_of(row_key: bytes) -> tuple[int, int]:
+    """Start and end of the window of a row."""
+    return _span(row_key[row_key.rindex(_BETWEEN) :])
+
+
 def prefix_of(row_key: bytes) -> bytes:
     """What all rows of the key of a row begin with."""
     return row_key[: row_key.rindex(_BETWEEN)] + _BETWEEN

@@ -24,9 +24,12 @@ from itertools import groupby
 from typing import Any, NamedTuple, Protocol
 
 from ..checks import check_callable
+from ..codecs.table_coding import Pair
+from ..dates import date_of, dated, undated
 from ..errors import AppError
+from ..stores import TaskStore
 from ..times import FOREVER, NO_TIME, Closing
-from .keys import BY_END, END_INDEX, KEY_INDEX, deleted_before
+from .keys import BY_END, BY_KEY, END_INDEX, KEY_INDEX, deleted_before, prefix_of, span_of, within
 from .kinds import Hopping, Span
 from .ports import PLAIN, KeepingTable, Shard, Windows, begin_of
 from .sessions import ending
@@ -140,14 +143,14 @@ class Panes:
             shard.write_at(identity, found, max(part.date for part in parts if part.span[0] <= start))
             if shard.time is not None:
                 shard.time.expect(end)
-        self._go_on(row)
+        self._go_on(row, parts)
 
-    def _go_on(self, row: tuple[Any, int, int]) -> None:
-        """The window of a mark is done with."""
+    def _go_on(self, row: tuple[Any, int, int], parts: Iterable[Part] | None = None) -> None:
+        """The window of a mark is done with. parts: its rows, where they are known."""
         key, start, end = row
         rows: Shard = self._rows.shard_to_write()
         goes_on = False
-        for (first, last), _, _ in self._parts(rows, key, end):
+        for (first, last), _, _ in self._parts(rows, key, end) if parts is None else parts:
             if last == end:
                 rows.discard(rows.identity((key, first, last)))
             elif first <= start:
@@ -160,12 +163,16 @@ class Panes:
     def value_of(self, key: Any, span: Span) -> Any:
         """What came for a window, a copy; NOTHING: nothing, or it is over for so long that it is not read any more."""
         start, end = span
-        if end - start != self._kind.size:
+        if not self._is_window(span):
             return NOTHING
         for own, parts, now in self._of_key(key, end, end + self._kind.size):
             if end + self._kept > now and (found := self._fold(parts, start, end, own)) is not NOTHING:
                 return found
         return NOTHING
+
+    def _is_window(self, span: Span) -> bool:
+        start, end = span
+        return end - start == self._kind.size and (start - self._kind.offset) % self._kind.step == 0
 
     def has_any(self, key: Any, at: int) -> bool:
         """Whether there is a window of the key with this time in it."""
@@ -195,6 +202,26 @@ class Panes:
                 parts = sorted([Part((start, end), value) for (_, start, end), value in found], key=_order_of)
                 for span, value in self._windows(parts, _deep, now):
                     yield (key, *span), value
+
+    def row_in(self, store: TaskStore, row_key: bytes, value: Pair, now: int) -> bytes | None:
+        """As `value_of`, of a store, by the bytes of a row's key. value: coders of values; now: T."""
+        start, end = span_of(row_key)
+        if not self._is_window((start, end)) or end + self._kept <= now:
+            return None
+        shard, prefix = store.shard(self._rows.name), prefix_of(row_key)
+        at, last = within(row_key, end, end + self._kind.size)
+        keys: list[bytes] = []
+        # Each page begins behind the one before.
+        while found := shard.scan_index(BY_KEY, at, last):
+            keys += [key for _, key in found if key.startswith(prefix)]
+            at = b"".join(found[-1]) + b"\0"
+        rows = [(key, row) for key, row in zip(keys, shard.multi_get(keys), strict=True) if row is not None]
+        encode, decode = value
+        parts = sorted([Part(span_of(key), decode(undated(row)), date_of(row)) for key, row in rows], key=_order_of)
+        merged = self._fold(parts, start, end, _deep)
+        if merged is NOTHING:
+            return None
+        return dated(encode(merged), max(part.date for part in parts if part.span[0] <= start))
 
     def _windows(self, parts: list[Part], own: Own, now: int) -> Iterator[tuple[Span, Any]]:
         size, step = self._kind.size, self._kind.step

@@ -130,6 +130,7 @@ class KeepingTable(Protocol):
     default: Callable[[], Any] | None
     shard_var: ContextVar[Any]
     closings: list[Closing]
+    merged: Any
     # What must not change while there are rows.
     definition: dict[str, int | str]
     # What is called with windows that are over, if that was said before there were any.

@@ -70,8 +70,8 @@ class LastPlace:
 class PlacedWindows(Windows, Protocol):
     """What a WindowSet needs of its table.
 
-    is_single: an event is in one window, by its record's time; lies_by_end: rows lie in the order of `BY_END`; panes:
-    None, each window has a row of its own.
+    is_single: an event is in one window, by its record's time; lies_by_end: rows lie in the order of `BY_END`.
+    panes: None: each window has a row of its own.
     """
 
     is_single: bool

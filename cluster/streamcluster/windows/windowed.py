@@ -128,6 +128,7 @@ class WindowedTable:
             check_merge(table, merge)
             # Where each event is in one window there is nothing to merge.
             self.panes = None if self.is_single else Panes(table, kind, max(self.grace, self._expires), merge)
+            table.merged = self.panes
         _close(self)
         if table.window_close is not None:
             self.on_window_close(table.window_close)

@@ -191,6 +191,11 @@ class Queries:
 
     def _page(self, request: ReadTable, stores: Mapping[TaskId, TaskStore], coder: _Coder, until: float) -> Rows:
         """Raises TimeoutError: nobody wants the rest."""
+        if any(table.name == request.table and table.merged is not None for table in self._plan.tables):
+            raise ValueError(
+                "with merge= its windows are made when they are asked for, one by one: give KEY --window START. What "
+                f"they are made of is in the table {request.table}-panes"
+            )
         start, start_key = _read_cursor(request.after)
         rows_max = max(1, request.rows_max)
         rows: list[tuple[str, str]] = []
@@ -222,8 +227,20 @@ class Queries:
                     raise StoreClosed
         return Rows(request=request.request, rows=tuple(rows))
 
-    def _get(self, table: str) -> Read:
-        return lambda store, key: store.shard(table).get(key)
+    def _get(self, name: str) -> Read:
+        table = next(table for table in self._plan.tables if table.name == name)
+        if (merged := table.merged) is None:
+            return lambda store, key: store.shard(name).get(key)
+        value = make_table_coder(
+            table.value_type, table.value_serializer, migrate=table.migrate, **self._settings.codec_bounds
+        )
+
+        def read(store: TaskStore, key: bytes) -> bytes | None:
+            row = decode_row(store.shard(time_table_name(table.timed)).get(ROW_KEY))
+            found = store.shard(name).get(key)
+            return merged.row_in(store, key, value, NO_TIME if row is None else row.time) if found is None else found
+
+        return read
 
     def _as_of(self, name: str, time_ms: int) -> Read:
         """What was there at that time."""
