@@ -19,6 +19,8 @@ from .kinds import Window, window_of
 BY_END = "end"
 # By a checksum of the key, and then by end: the windows of one key in their order, and now and then one of another.
 BY_KEY = "key"
+# The same by start.
+BY_START = "start"
 _CHECKSUM_BYTES = 4
 _BETWEEN = b",["
 # What is behind the keys of one key's rows, in the order of bytes.
@@ -95,7 +97,10 @@ def prefix_of(row_key: bytes) -> bytes:
 
 
 def within(row_key: bytes, first: int, last: int) -> tuple[bytes, bytes]:
-    """Start and end of a scan by `BY_KEY` over windows of the key of a row whose ends are in [first, last]."""
+    """Start and end of a scan by `BY_KEY` over windows of the key of a row whose ends are in [first, last].
+
+    By `BY_START`: whose starts are.
+    """
     checksum = _checksum(row_key[: row_key.rindex(_BETWEEN)])
     return checksum + place_of(first), checksum + place_of(last + 1)
 
@@ -169,6 +174,15 @@ def _place_by_key(row_key: bytes, value: bytes) -> bytes | None:
     return None if place is None else _checksum(row_key[: row_key.rindex(_BETWEEN)]) + place
 
 
+def _place_by_start(row_key: bytes, _value: bytes) -> bytes | None:
+    try:
+        at = row_key.rindex(_BETWEEN)
+        return _checksum(row_key[:at]) + place_of(_span(row_key[at:])[0])
+    except (ValueError, OverflowError):
+        # A changelog may hold anything.
+        return None
+
+
 def deleted_at(row_keys: Sequence[bytes]) -> list[int]:
     """What times the deletions of windows are of: their ends."""
     places = _places(row_keys)
@@ -186,3 +200,4 @@ END_INDEX = Index(BY_END, PLACE_BYTES, _place, by_key=True, places=_places)
 # The same of tables whose windows are found by whole keys: rows lie in its order, so that what is over is one range.
 END_ORDER = replace(END_INDEX, is_order=True)
 KEY_INDEX = Index(BY_KEY, _CHECKSUM_BYTES + PLACE_BYTES, _place_by_key, by_key=True)
+START_INDEX = Index(BY_START, _CHECKSUM_BYTES + PLACE_BYTES, _place_by_start, by_key=True)

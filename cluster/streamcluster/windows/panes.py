@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from copy import deepcopy
-from functools import partial
+from functools import partial, reduce
 from itertools import groupby
 from typing import Any, NamedTuple, Protocol
 
@@ -29,7 +29,7 @@ from ..dates import date_of, dated, undated
 from ..errors import AppError
 from ..stores import TaskStore
 from ..times import FOREVER, NO_TIME, Closing
-from .keys import BY_END, BY_KEY, END_INDEX, KEY_INDEX, deleted_before, prefix_of, span_of, within
+from .keys import BY_END, BY_START, END_INDEX, START_INDEX, deleted_before, prefix_of, span_of, within
 from .kinds import Hopping, Span
 from .ports import PLAIN, KeepingTable, Shard, Windows, begin_of
 from .sessions import ending
@@ -39,6 +39,10 @@ Merge = Callable[[Any, Any], Any]
 Own = Callable[[Span, Any], Any]
 # No value.
 NOTHING: Any = object()
+# Under what a shard notes `Known`, how many rows are known at most, and what one takes: two tuples and some numbers.
+_KNOWN = "known"
+KNOWN_MAX = 500_000
+PART_BYTES = 250
 
 
 class Part(NamedTuple):
@@ -62,7 +66,7 @@ class Panes:
         self._rows = table.beside("panes", "what came for which windows")
         self._rows.go_by(
             table.name,
-            [END_INDEX, KEY_INDEX],
+            [END_INDEX, START_INDEX],
             [Closing(BY_END, None, kept)],
             dated=deleted_before,
         )
@@ -75,7 +79,7 @@ class Panes:
             table = self._table
             marks = self._marks = table.beside("next", "the next window of each key that closes")
             step = self._kind.step
-            close = Closing(BY_END, partial(self._close), grace, purpose="next", step_ms=step, skipped=self._go_on)
+            close = Closing(BY_END, partial(self._close), grace, purpose="next", step_ms=step, skipped=self._skip)
             marks.go_by(table.name, [END_INDEX], [close], dated=deleted_before)
             # They go with their last window.
             self._rows.closings.clear()
@@ -135,28 +139,42 @@ class Panes:
         key, start, end = row
         rows: Shard = self._rows.shard_to_write()
         shard: Shard = self._table.shard_to_write()
-        parts = self._parts(rows, key, end)
+        known = _known(rows)
+        parts = known.take(key, start)
+        if parts is None:
+            parts = self._parts(rows, key, start)
+        else:
+            parts += self._starting(rows, key, start, start)
+            # They are in order as a rule, and then this only looks.
+            parts.sort(key=_order_of)
         found = self._fold(parts, start, end, _copying(rows, key))
         if found is not NOTHING:
             identity = shard.identity(row)
             shard.is_new(identity, BY_END, end)
-            shard.write_at(identity, found, max(part.date for part in parts if part.span[0] <= start))
+            shard.write_at(identity, found, _date_of(parts, start, end))
             if shard.time is not None:
                 shard.time.expect(end)
-        self._go_on(row, parts)
+        known.keep(key, start + self._kind.step, self._go_on(row, parts))
 
-    def _go_on(self, row: tuple[Any, int, int], parts: Iterable[Part] | None = None) -> None:
-        """The window of a mark is done with. parts: its rows, where they are known."""
+    def _skip(self, row: tuple[Any, int, int]) -> None:
+        """A window could not be merged, or its row not be written."""
+        key, start, _ = row
+        self._go_on(row, self._parts(self._rows.shard_to_write(), key, start))
+
+    def _go_on(self, row: tuple[Any, int, int], parts: Iterable[Part]) -> list[Part]:
+        """The window of a mark is done with; what the next one has of its rows."""
         key, start, end = row
         rows: Shard = self._rows.shard_to_write()
-        goes_on = False
-        for (first, last), _, _ in self._parts(rows, key, end) if parts is None else parts:
+        rest: list[Part] = []
+        for part in parts:
+            first, last = part.span
             if last == end:
                 rows.discard(rows.identity((key, first, last)))
-            elif first <= start:
-                goes_on = True
-        if goes_on:
+            elif last > end:
+                rest.append(part)
+        if rest:
             self._mark(key, start + self._kind.step)
+        return rest
 
     # Reading
 
@@ -165,7 +183,7 @@ class Panes:
         start, end = span
         if not self._is_window(span):
             return NOTHING
-        for own, parts, now in self._of_key(key, end, end + self._kind.size):
+        for own, parts, now in self._of_key(key, start):
             if end + self._kept > now and (found := self._fold(parts, start, end, own)) is not NOTHING:
                 return found
         return NOTHING
@@ -180,7 +198,7 @@ class Panes:
         size = self._kind.size
         return any(
             part.span[0] <= last and first + size <= part.span[1] and min(last + size, part.span[1]) + self._kept > now
-            for _, parts, now in self._of_key(key, first + size)
+            for _, parts, now in self._of_key(key, last, last - first + size)
             for part in parts
         )
 
@@ -192,7 +210,7 @@ class Panes:
 
     def windows(self, key: Any) -> Iterator[tuple[Span, Any]]:
         """All of the key, with copies of what came for them."""
-        for own, parts, now in self._of_key(key, NO_TIME):
+        for own, parts, now in self._of_key(key, None):
             yield from self._windows(parts, own, now)
 
     def items(self) -> Iterator[tuple[tuple[Any, int, int], Any]]:
@@ -209,10 +227,10 @@ class Panes:
         if not self._is_window((start, end)) or end + self._kept <= now:
             return None
         shard, prefix = store.shard(self._rows.name), prefix_of(row_key)
-        at, last = within(row_key, end, end + self._kind.size)
+        at, last = within(row_key, start - self._kind.size, start)
         keys: list[bytes] = []
         # Each page begins behind the one before.
-        while found := shard.scan_index(BY_KEY, at, last):
+        while found := shard.scan_index(BY_START, at, last):
             keys += [key for _, key in found if key.startswith(prefix)]
             at = b"".join(found[-1]) + b"\0"
         rows = [(key, row) for key, row in zip(keys, shard.multi_get(keys), strict=True) if row is not None]
@@ -221,7 +239,7 @@ class Panes:
         merged = self._fold(parts, start, end, _deep)
         if merged is NOTHING:
             return None
-        return dated(encode(merged), max(part.date for part in parts if part.span[0] <= start))
+        return dated(encode(merged), _date_of(parts, start, end))
 
     def _windows(self, parts: list[Part], own: Own, now: int) -> Iterator[tuple[Span, Any]]:
         size, step = self._kind.size, self._kind.step
@@ -232,30 +250,34 @@ class Panes:
 
     def _fold(self, parts: Iterable[Part], start: int, end: int, own: Own) -> Any:
         """What came for a window, of these rows and perhaps others."""
-        found = NOTHING
-        for span, value, _ in parts:
-            if span[0] <= start and end <= span[1]:
-                # What merges may change what it is given.
-                one = value if type(value) in PLAIN else own(span, value)
-                found = one if found is NOTHING else self._merge(found, one)
-        return found
+        # What merges may change what it is given.
+        values = [
+            value if type(value) in PLAIN else own(span, value)
+            for span, value, _ in parts
+            if span[0] <= start and end <= span[1]
+        ]
+        return reduce(self._merge, values) if values else NOTHING
 
-    def _parts(self, rows: Shard, key: Any, end: int, last: int | None = None) -> list[Part]:
-        """Rows of a key that end there or later, up to `last`, in order; None: those of the window that ends there."""
-        size, step = self._kind.size, self._kind.step
-        rows_max = -(-size // step)
-        last = end + (rows_max - 1) * step if last is None else last
-        return sorted(map(Part._make, ending(rows, key, end, last, rows_max=rows_max)), key=_order_of)
+    def _starting(self, rows: Shard, key: Any, first: int, last: int) -> Iterator[Part]:
+        rows_max = (last - first) // self._kind.step + 1
+        return map(Part._make, ending(rows, key, first, last, rows_max=rows_max, index=BY_START))
 
-    def _of_key(self, key: Any, first: int, last: int = FOREVER) -> Iterator[tuple[Own, list[Part], int]]:
-        """Its rows that end there, of each shard that may have some, how they are copied, and how far closing is."""
+    def _parts(self, rows: Shard, key: Any, start: int, width: int | None = None) -> list[Part]:
+        """Rows that may be of the window that begins there, in order; width: as of one so long."""
+        return sorted(self._starting(rows, key, start - (width or self._kind.size) + 1, start), key=_order_of)
+
+    def _of_key(self, key: Any, start: int | None, width: int | None = None) -> Iterator[tuple[Own, list[Part], int]]:
+        """Rows of a key, as `_parts` (start None: all), of each shard that has some, how they are copied, and T."""
         own = self._rows.shard_var.get(None)
         for rows, now in self._shards():
-            if own is not None and own.is_at_event:
-                yield _copying(own, key), self._parts(own, key, first, last), now
+            if own is None or not own.is_at_event:
+                found = [Part((first, end), value) for (one, first, end), value in rows.rows() if one == key]
+                yield _deep, sorted(found, key=_order_of), now
+            elif start is None:
+                parts = map(Part._make, ending(own, key, NO_TIME, FOREVER, index=BY_START))
+                yield _copying(own, key), sorted(parts, key=_order_of), now
             else:
-                parts = [Part((start, end), value) for (one, start, end), value in rows.rows() if one == key]
-                yield _deep, sorted([part for part in parts if first <= part.span[1] <= last], key=_order_of), now
+                yield _copying(own, key), self._parts(own, key, start, width), now
 
     def _shards(self) -> Iterable[tuple[Any, int]]:
         """Those that are seen from here, and how far closing is there: T as of the last commit."""
@@ -266,6 +288,49 @@ class Panes:
             raise AppError(f"table {self._table.name!r}: nothing runs the app here, so there is nothing to read.")
         found: Iterable[tuple[Any, int]] = self._rows.local.timed(self._table.name)
         return found
+
+
+class Known:
+    """Of keys whose window has closed what the next one has of its rows, which are final: as far as there is memory."""
+
+    __slots__ = ("_count", "_keys")
+
+    def __init__(self) -> None:
+        # With where that window begins.
+        self._keys: dict[Any, tuple[int, list[Part]]] = {}
+        self._count = 0
+
+    def take(self, key: Any, start: int) -> list[Part] | None:
+        """Those of the window that begins there; None: they are not known."""
+        found = self._keys.pop(key, None)
+        if found is None:
+            return None
+        self._count -= len(found[1])
+        return found[1] if found[0] == start else None
+
+    def keep(self, key: Any, start: int, parts: list[Part]) -> None:
+        """Know them, if they are plain and there is room."""
+        if parts and self._count + len(parts) <= KNOWN_MAX and all(type(part.value) in PLAIN for part in parts):
+            self._keys[key] = start, parts
+            self._count += len(parts)
+
+    def held_bytes(self) -> int:
+        """What that takes."""
+        return self._count * PART_BYTES
+
+    def shrink(self, part: float) -> None:
+        """Keep so much of it."""
+        bound = int(self._count * part)
+        while self._count > bound:
+            _, (_, parts) = self._keys.popitem()
+            self._count -= len(parts)
+
+
+def _known(rows: Shard) -> Known:
+    found: Known | None = rows.notes.get(_KNOWN)
+    if found is None:
+        found = rows.notes[_KNOWN] = Known()
+    return found
 
 
 class Windowed(Protocol):
@@ -316,6 +381,11 @@ def _copying(rows: Shard, key: Any) -> Own:
 
 def _deep(_span: Span, value: Any) -> Any:
     return deepcopy(value)
+
+
+def _date_of(parts: Iterable[Part], start: int, end: int) -> int:
+    """That of the last event in a window."""
+    return max(part.date for part in parts if part.span[0] <= start and end <= part.span[1])
 
 
 def _key_of(row: tuple[tuple[Any, int, int], Any]) -> Any:

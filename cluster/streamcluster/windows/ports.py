@@ -45,6 +45,8 @@ class Shard(Protocol):
     objects: dict[Any, Any]
     deleted: set[Any]
     dirty: dict[Any, Any]
+    # What operators know of the rows; empty again after a rollback.
+    notes: dict[str, Any]
     # Of one number: nothing in `dirty` has a later date.
     latest: list[int]
 

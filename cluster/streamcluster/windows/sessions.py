@@ -44,11 +44,18 @@ def add(of: Windows, shard: Shard, key: Any, at: int, now: int, fun: Callable[[A
 
 
 def ending(
-    shard: Shard, key: Any, first: int, last: int = FOREVER, *, reverse: bool = False, rows_max: int = _ROWS
+    shard: Shard,
+    key: Any,
+    first: int,
+    last: int = FOREVER,
+    *,
+    reverse: bool = False,
+    rows_max: int = _ROWS,
+    index: str = BY_KEY,
 ) -> Iterator[tuple[Span, Any, int]]:
-    """Windows of a key whose ends are in [first, last], in their order, with values and dates."""
+    """Windows of a key whose ends are in [first, last], in their order, with values and dates. index: or its starts."""
     row_key = shard.row_key((key, 0, 0))
     start, end = within(row_key, first, last)
     prefix = prefix_of(row_key)
-    for row, value, at in shard.scan_dated(BY_KEY, start, end, prefix, reverse=reverse, rows_max=rows_max):
+    for row, value, at in shard.scan_dated(index, start, end, prefix, reverse=reverse, rows_max=rows_max):
         yield (row[1], row[2]), value, at
