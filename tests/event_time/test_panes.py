@@ -208,6 +208,36 @@ def test_an_event_writes_one_row_however_many_windows_it_is_in(drive: Any) -> No
     assert len(counts) == 361
 
 
+@pytest.mark.parametrize("merges", [False, True])
+def test_windows_made_of_windows_lose_none(drive: Any, merges: bool) -> None:
+    """The time of what closing writes waits for windows that are over and not merged yet, also far behind a jump."""
+    app = App("chained", max_ahead=None)
+    events = app.topic("events", key_type=str, value_type=int)
+    sums = app.topic("sums", key_type=str, value_type=list, partitions=1)
+    merge = operator.add if merges else None
+    small = app.Table("small", key_type=str, default=int).hopping(10, 2, grace=0, merge=merge)
+    large = app.Table("large", key_type=str, default=int).tumbling(20, grace=10)
+
+    @app.agent(events)
+    async def count(stream: Any) -> None:
+        async for key, number in stream.items():
+            small[key] += number
+
+    @small.on_close
+    async def close(_key: str, _window: Window, number: int) -> None:
+        large["all"] += number
+
+    @large.on_close
+    async def sum_up(key: str, window: Window, number: int) -> None:
+        await sums.send(key=key, value=[window.start, number])
+
+    driver = drive(app)
+    for key, at in [("a", 11), ("b", 13), ("a", 33), ("c", 58), ("a", 1000), ("a", 1100)]:
+        driver.send("events", key=key, value=1, timestamp=at)
+    assert large.late_total == 0
+    assert [one.value for one in driver.output("sums")] == [[0, 10], [20, 5], [40, 5], [1000, 5]]
+
+
 @pytest.mark.parametrize(
     ("default", "merge", "says"),
     [

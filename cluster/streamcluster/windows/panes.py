@@ -325,6 +325,9 @@ class Known:
             _, (_, parts) = self._keys.popitem()
             self._count -= len(parts)
 
+    def settle(self) -> None:
+        """It writes nothing."""
+
 
 def _known(rows: Shard) -> Known:
     found: Known | None = rows.notes.get(_KNOWN)
