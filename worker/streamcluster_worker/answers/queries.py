@@ -193,8 +193,7 @@ class Queries:
         """Raises TimeoutError: nobody wants the rest."""
         if any(table.name == request.table and table.merged is not None for table in self._plan.tables):
             raise ValueError(
-                "with merge= its windows are made when they are asked for, one by one: give KEY --window START. What "
-                f"they are made of is in the table {request.table}-panes"
+                "with merge= its windows are made when they are asked for, one by one: give KEY --window START"
             )
         start, start_key = _read_cursor(request.after)
         rows_max = max(1, request.rows_max)
