@@ -23,8 +23,9 @@ native = Extension(
 )
 loop = Extension("streamcluster._loop", sources=["cluster/native/loop.c"], **options)
 pairs = Extension("streamcluster._pairs", sources=["cluster/native/pairs.c"], **options)
+place = Extension("streamcluster._place", sources=["cluster/native/place.c"], **options)
 
 setup(
-    ext_modules=[native, loop, pairs] if has_stable_abi else [],
+    ext_modules=[native, loop, pairs, place] if has_stable_abi else [],
     options={"bdist_wheel": {"py_limited_api": "cp311"}} if has_stable_abi else {},
 )

@@ -13,7 +13,7 @@ from __future__ import annotations
 import marshal
 import typing
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import orjson
@@ -30,6 +30,14 @@ TableEncode = Callable[[Any], bytes]
 Decode = Callable[[bytes], Any]
 Migrate = Callable[[Any], Any]
 Pair = tuple[TableEncode, Decode]
+
+
+class KeyPart(NamedTuple):
+    """How keys are written that are a part of rows' keys. as_json: those of these types are as JSON has them."""
+
+    encode: TableEncode
+    as_json: frozenset[type]
+
 
 _encode_scalar = msgspec.json.Encoder().encode
 _SCALARS = frozenset({str, int, bool, type(None)})
@@ -88,6 +96,14 @@ def make_table_coder(
     if migrate is None:
         return pair
     return pair[0], _migrating(pair, migrate, unpackers)
+
+
+def types_as_json(type_: object | None, serializer: str | Codec | None) -> frozenset[type]:
+    """Which of text and whole numbers a table of such keys writes as JSON has them, and as nothing else."""
+    codec = choose(type_, serializer, "json", allow_pickle=True)
+    if tuple(codec.nodes) != (JSON,):
+        return frozenset()
+    return frozenset({kind for kind in (str, int) if type_ in UNTYPED or type_ is kind})
 
 
 def _reader(type_: Any, first: Codec, unpacked_bytes_max: int) -> Decode:

@@ -62,6 +62,7 @@ class ReadAhead:
             found = [None if data is None else decode(data) for data in run.batch.keys[first : first + count]]
             return found if SIMPLE_KEYS.issuperset(map(type, found)) else [*map(identity_of, found)]
         except Exception:  # noqa: BLE001 (codecs are user code; the event whose key it is will be told)
+            self._pause = PAUSE_READS
             return []
 
     def learn(self, looked_at: int, lacked: int) -> None:

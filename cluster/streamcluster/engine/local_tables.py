@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from ..as_of import NoVersion
-from ..codecs.table_coding import make_table_coder
+from ..codecs.table_coding import KeyPart, make_table_coder, types_as_json
 from ..errors import AppError
 from ..ids import TaskId
 from ..settings import Settings
@@ -41,12 +41,21 @@ def make_shards(
         if table.name in here:
             key = make_table_coder(table.key_type, table.key_serializer, is_key=True, **settings.codec_bounds)
             decode_keys = None if table.key_decoding is None else table.key_decoding(key)
+            part = None
             if table.key_coding is not None:
+                part = KeyPart(key[0], types_as_json(table.key_type, table.key_serializer))
                 key = table.key_coding(key)
             value = make_table_coder(
                 table.value_type, table.value_serializer, migrate=table.migrate, **settings.codec_bounds
             )
-            coder = RowCoder(table.name, key, value, migrates=table.migrate is not None, decode_keys=decode_keys)
+            coder = RowCoder(
+                table.name,
+                key,
+                value,
+                migrates=table.migrate is not None,
+                decode_keys=decode_keys,
+                part=part,
+            )
             changelog = here[table.name]
             limits = limits_of(settings, changelogs[changelog])
             check = partial(limits.check_size, changelog)

@@ -16,17 +16,17 @@ from .rows import DELETED, Changes, RowCoder, is_coded
 
 def encoded(coder: RowCoder, dirty: Mapping[Any, Any], dates: Mapping[Any, int]) -> Changes:
     """What was written, as rows. Raises anything."""
-    encode_key, encode, row_keys, pack = coder.encode_key, coder.encode, coder.row_keys, PLACE.pack
+    encode_key, encode, pack, are_bytes = coder.encode_key, coder.encode, PLACE.pack, coder.part is not None
     changes: Changes = {}
     for key, pair in dirty.items():
+        # As `RowCoder.key_bytes`, in this frame: there is one of these for each row of a commit.
+        if are_bytes and type(key) is bytes:
+            data = key
+        else:
+            data = key[1] if type(key) is tuple and is_coded(key) else encode_key(key)
         if pair is DELETED:
-            data = row_keys.get(key)
-            if data is None:
-                data = key[1] if type(key) is tuple and is_coded(key) else encode_key(key)
             changes[data] = None
             continue
-        # As `is_coded`, in this frame: there is one of these for each row of a commit.
-        data = key[1] if type(key) is tuple and key and key[0] is None else encode_key(key)
         value, at = pair
         if dates and (before := dates.get(key, at)) > at:
             at = before

@@ -2,23 +2,24 @@
 
 What is the same key is what has the same bytes, in memory too: Python takes 1, 1.0 and True for one, and one moment in
 two time zones. So memory has keys of the commonest types as they are, which never equal one of another type, and all
-others by their bytes.
+others by their bytes. Windows are the exception: memory has nothing but the bytes of their rows' keys, since there are
+so many that what they take, and what is done to write and delete them, counts more than that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain
 from typing import Any
 
+from ..batch import Column
 from ..codecs.coding import explain
+from ..codecs.table_coding import KeyPart
 from ..errors import UndecodableRow, UnencodableEntry
 from ..tables import SIMPLE_KEYS
 
 Encode = Callable[[Any], bytes]
 Decode = Callable[[bytes], Any]
-_TUPLES = frozenset({tuple})
-# A key as memory has it: one of a simple type, or a tuple of such; else (None, its bytes).
+# A key as memory has it: one of a simple type, or a tuple of such; else (None, its bytes). Of windows its bytes.
 Identity = Any
 # Row key -> row; None: it is deleted.
 Changes = dict[bytes, bytes | None]
@@ -41,6 +42,7 @@ class RowCoder:
     """The coders of one table.
 
     migrates: rows may be read as something that was not written like that. decode_keys: many at once; None: one by one.
+    part: of a table of windows, how a key is written without its window; None: it has none.
     """
 
     __slots__ = (
@@ -53,7 +55,7 @@ class RowCoder:
         "encode_key",
         "migrates",
         "name",
-        "row_keys",
+        "part",
     )
 
     def __init__(
@@ -64,13 +66,13 @@ class RowCoder:
         *,
         migrates: bool = False,
         decode_keys: Callable[[Iterable[bytes]], list[Any]] | None = None,
+        part: KeyPart | None = None,
     ) -> None:
         self.name = name
         # Functions of the coders themselves: a commit calls them for each entry. They raise anything.
         self.encode_key, self._decode_key = key
         self._decode_keys = decode_keys
-        # The bytes of keys of rows that came due since the last cut, which need not be encoded again.
-        self.row_keys: dict[Identity, bytes] = {}
+        self.part = part
         self.encode, self.decode_value = value
         self.migrates = migrates
         # `table[key] += 1` asks twice for the same object. No key is this list.
@@ -85,6 +87,9 @@ class RowCoder:
         Raises:
             TypeError: it is not hashable. UnencodableEntry: it would not come back as it is.
         """
+        if self.part is not None:
+            hash(key)
+            return self._key_bytes(key)
         if type(key) in SIMPLE_KEYS:
             return key
         if key is self._last_key:
@@ -97,25 +102,22 @@ class RowCoder:
         self._last_key, self._last_identity = key, identity
         return identity
 
-    def read_keys(self, rows: Iterable[bytes]) -> tuple[Sequence[Any], Sequence[Identity]]:
+    def identity_of_row(self, data: bytes) -> Identity:
+        """That of a row's key. Raises UndecodableRow."""
+        return data if self.part is not None else self.identity(self.decode_key(data))
+
+    def read_keys(self, rows: Column[bytes]) -> tuple[Sequence[Any], Sequence[Identity]]:
         """The keys of rows, and their identities. Raises UndecodableRow."""
         keys = self.decode_keys(rows)
-        identities = self.identities(keys)
-        self.row_keys.update(zip(identities, rows, strict=True))
-        return keys, identities
-
-    def identities(self, keys: Sequence[Any]) -> Sequence[Any]:
-        """`identity` of each."""
-        # Of windows all are tuples of simple types, and stay what they are.
-        if {*map(type, keys)} <= _TUPLES and SIMPLE_KEYS.issuperset(map(type, chain.from_iterable(keys))):
-            return keys
-        return list(map(self.identity, keys))
+        return keys, [*rows] if self.part is not None else list(map(self.identity, keys))
 
     def key_bytes(self, identity: Identity) -> bytes:
         """The row's key. Raises UnencodableEntry: it would not come back as it is."""
         if is_coded(identity):
             data: bytes = identity[1]
             return data
+        if type(identity) is bytes and self.part is not None:
+            return identity
         return self._key_bytes(identity)
 
     def _key_bytes(self, key: Any) -> bytes:
@@ -126,7 +128,9 @@ class RowCoder:
 
     def key_of(self, identity: Identity) -> Any:
         """The key as users have it."""
-        return self.decode_key(identity[1]) if is_coded(identity) else identity
+        if is_coded(identity):
+            return self.decode_key(identity[1])
+        return self.decode_key(identity) if self.part is not None and type(identity) is bytes else identity
 
     def decode_key(self, data: bytes) -> Any:
         """The key of a row. Raises UndecodableRow."""

@@ -37,6 +37,7 @@ class ShardView:
         "latest",
         "notes",
         "objects",
+        "part",
         "read_keys",
         "stamps",
         "time",
@@ -52,6 +53,8 @@ class ShardView:
         self.time = time
         # A key as the methods below take it.
         self.identity = shard.coder.identity
+        # Of a table of windows: how a key is written without its window.
+        self.part = shard.coder.part
         self._memory = shard.memory
         # The keys of rows, and as those methods take them.
         self.read_keys = shard.coder.read_keys
@@ -164,7 +167,7 @@ class ShardView:
         What another event has been handed, and may change in place yet, counts as written now.
         """
         shard = self._shard
-        key = shard.coder.identity(shard.coder.decode_key(data))
+        key = shard.coder.identity_of_row(data)
         if key in shard.dirty or any(key in view.dirty for view in shard.views) or shard.is_changed(key):
             return
         if key in self.objects and any(key in view.touched for view in shard.views):
@@ -218,7 +221,7 @@ class ShardView:
         for data, encoded in shard.ranges.rows(start, end, rows_max=rows_max):
             if rows_max is not None and removed >= rows_max:
                 break
-            key = shard.coder.identity(shard.coder.decode_key(data))
+            key = shard.coder.identity_of_row(data)
             try:
                 if encoded is None or shard.is_known(key, data):
                     self.delete(key)
@@ -252,7 +255,7 @@ class ShardView:
         for data, encoded in shard.ranges.rows(start, end, reverse=reverse, rows_max=rows_max):
             key = shard.coder.decode_key(data)
             try:
-                value = self._value(shard.coder.identity(key), data, encoded)
+                value = self._value(shard.coder.identity_of_row(data), data, encoded)
             except KeyError:
                 continue
             yield key, value
@@ -271,7 +274,7 @@ class ShardView:
         for place, data, encoded in shard.ranges.entries(name, start, end, reverse=reverse, rows_max=rows_max):
             key = shard.coder.decode_key(data)
             try:
-                value = self._value(shard.coder.identity(key), data, encoded)
+                value = self._value(shard.coder.identity_of_row(data), data, encoded)
             except KeyError:
                 continue
             yield place, key, value
@@ -295,7 +298,7 @@ class ShardView:
             if not data.startswith(prefix):
                 continue
             key = shard.coder.decode_key(data)
-            identity = shard.coder.identity(key)
+            identity = shard.coder.identity_of_row(data)
             is_known = encoded is None or shard.is_known(identity, data)
             try:
                 value = self._value(identity, data, encoded)

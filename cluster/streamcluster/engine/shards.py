@@ -228,7 +228,7 @@ class CachedShard:
         """Every entry, in the order of the rows' keys; values are the reader's own."""
         for data, encoded in self.ranges.rows(None, None):
             key = self.coder.decode_key(data)
-            identity = self.coder.identity(key)
+            identity = self.coder.identity_of_row(data)
             if encoded is not None and not self.is_known(identity, data):
                 yield key, self.coder.decode(data, undated(encoded) if self.dated else encoded)
                 continue
@@ -378,7 +378,6 @@ class CachedShard:
                 self.drop_object(key)
         self.dirty, self.touched = {}, {}
         self.deleted.clear()
-        self.coder.row_keys.clear()
         if changes:
             if self.staged:
                 self.staged |= changes
@@ -408,7 +407,6 @@ class CachedShard:
         self.memory.clear()
         self.lent.clear()
         self.deleted.clear()
-        self.coder.row_keys.clear()
         self.dirty, self.touched, self.staged = {}, {}, {}
         self.stamps, self._stamped = {}, {}
         for view in self.views:

@@ -1,6 +1,6 @@
 """The keys of a windowed table's rows: `[key, [start, end]]` in seconds, as Faust's changelogs have them.
 
-In memory they are (key, start, end) in milliseconds: flat, so that the engine takes them as they are.
+In Python they are (key, start, end) in milliseconds.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ BY_KEY = "key"
 # The same by start.
 BY_START = "start"
 _CHECKSUM_BYTES = 4
+HEAD = b"["
 _BETWEEN = b",["
 # What is behind the keys of one key's rows, in the order of bytes.
 _BEHIND = b",\\"
@@ -32,7 +33,8 @@ _TAILS = 4096
 
 
 @lru_cache(_TAILS)
-def _tail(start: int, end: int) -> bytes:
+def tail_of(start: int, end: int) -> bytes:
+    """What the keys of a window's rows end in, behind `HEAD` and the key's own bytes."""
     return b",[%b,%b]]" % (repr(start / 1000).encode(), repr(end / 1000).encode())
 
 
@@ -45,7 +47,7 @@ def windowed(pair: Pair) -> Pair:
             key, start, end = row
         except (TypeError, ValueError):
             raise TypeError("the table has windows: write and read them by what .tumbling(...) returned") from None
-        return b"[" + encode_key(key) + _tail(start, end)
+        return HEAD + encode_key(key) + tail_of(start, end)
 
     def decode(data: bytes) -> tuple[Any, int, int]:
         at = data.rindex(_BETWEEN)

@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from typing import Any, Protocol
 
 from ..checks import Seconds
+from ..codecs.table_coding import KeyPart
 from ..current import Cursor
 from ..dates import Deleted
 from ..indexes import Index
@@ -49,6 +50,8 @@ class Shard(Protocol):
     notes: dict[str, Any]
     # Of one number: nothing in `dirty` has a later date.
     latest: list[int]
+    # How a key is written without its window.
+    part: KeyPart | None
 
     @property
     def is_at_event(self) -> bool: ...

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from ..as_of import time_ms
-from ..current import Cursor, Run, cursor_var
+from ..current import Cursor, cursor_var
 from ..errors import AppError
 from ..events import Event
 from ..times import FOREVER, NO_TIME, place_of
@@ -20,51 +20,13 @@ from . import sessions, sliding
 from .keys import BY_END, rows_of
 from .kinds import Session, Sliding, Span, Window, is_over, window_of
 from .no_value import not_a_value
-from .panes import NOTHING, Panes, windows_in
+from .panes import Panes, windows_in
+from .place import NOTHING, LastPlace
 from .ports import PLAIN, Shard, Time, Windows, begin_of, own_of
 from .sessions import ending
 
 # Kinds whose windows are found in the order of their ends, by key.
 _IN_ORDER = frozenset({Session, Sliding})
-# No value of a window.
-_NOTHING: Any = object()
-
-
-class LastPlace:
-    """The window of the event before, for windows of which an event is in one: the next is mostly in that, too.
-
-    run: of that event, with the times and watermarks of its batch; None: nothing of this is known. until: when the
-    window is over. shard, time: of the coroutine that has the run. nothing: the value of a new window, of tables whose
-    default is plain, else no value.
-    """
-
-    __slots__ = ("end", "marks", "nothing", "run", "shard", "span", "start", "time", "times", "until")
-    shard: Shard
-    time: Time
-
-    def __init__(self) -> None:
-        self.run: Run | None = None
-        self.times: list[int] = []
-        self.marks: list[int] = []
-        self.span: Span = (0, 0)
-        self.start = self.end = self.until = 0
-        self.nothing: Any = _NOTHING
-
-    def set(self, cursor: Cursor, shard: Shard, span: Span, until: int, default: Callable[[], Any] | None) -> None:
-        """An event of the run in hand was in this window, by the time of its record."""
-        run = cursor.run
-        self.run = None
-        if (
-            run is not None
-            and run.batch.watermarks is not None
-            and not cursor.kept.handed_out
-            and shard.time is not None
-        ):
-            self.run, self.times, self.marks = run, cursor.timestamps(run.batch), run.batch.watermarks
-            self.shard, self.time = shard, shard.time
-            self.span, self.until = span, until
-            self.start, self.end = span
-            self.nothing = default() if isinstance(default, type) and default in PLAIN else _NOTHING
 
 
 class PlacedWindows(Windows, Protocol):
@@ -95,12 +57,14 @@ def _in_place(fun: Callable[[Any, Any], Any]) -> Callable[[WindowSet, Any], Wind
                 and (type(key) is str or type(key) is int)
             ):
                 shard = place.shard
-                identity = key, start, end
+                identity = place.known.get(key)
+                if identity is None:
+                    identity = place.learn(key)
                 values = shard.values
-                value = values.get(identity, _NOTHING)
-                is_new = value is _NOTHING
+                value = values.get(identity, NOTHING)
+                is_new = value is NOTHING
                 if is_new:
-                    if place.nothing is _NOTHING or not shard.is_new_in_order(end):
+                    if place.nothing is NOTHING or not shard.is_new_in_order(end):
                         self._written = place.span, self._change(shard, identity, end, at, fun, other)
                         return self
                     # The window's first event, and no row can have its key.
@@ -184,7 +148,7 @@ class WindowSet(Struct, eq=False):
         written: list[tuple[Span, Any]] = []
         for span in spans:
             if not is_over(of.kind, span[1], of.grace, now):
-                identity = shard.identity((key, *span))
+                identity = of.place.identity(shard, key, span)
                 written.append((span, self._change(shard, identity, span[1], at, fun, other, written)))
         if not written:
             of.late(at, spans[-1], now)

@@ -37,9 +37,10 @@ from .keys import (
 from .kinds import Hopping, Kind, Session, Sliding, Span, Window, definition_of, span_of, window_of
 from .late import LateEvents
 from .panes import Panes, check_merge, windows_in
+from .place import LastPlace, do_in_c
 from .ports import KeepingTable, Shard
 from .views import WindowedView, items_of, keys_of, values_of
-from .window_set import LastPlace, WindowSet
+from .window_set import WindowSet
 
 # The year 10000. Milliseconds since 1970 are beyond it, but for those of the year 1978 and before.
 _SECONDS_MAX = 253_402_300_800
@@ -105,6 +106,8 @@ class WindowedTable:
         # An event is in one window, by its record's time.
         self.is_single = is_single(kind)
         self.place = LastPlace()
+        # The same, for C.
+        self.here = self.place.in_c
         self._at: Callable[[Cursor], int] = _event_time
         self._handler: Callable[..., Any] | None = None
         # Nothing is kept that is over, so of each key there are few windows, which are found by their ends.
@@ -291,6 +294,7 @@ def seen_from(table: WindowedTable, at: Callable[[Cursor], int]) -> WindowedTabl
     """Another view of the same windows. at: what the time of an event is there."""
     seen = copy(table)
     seen.place = LastPlace()
+    seen.here = seen.place.in_c
     seen._at = at
     seen.is_single = is_single(table.kind) and at is _event_time
     return seen
@@ -399,3 +403,6 @@ def _time_in(table: str, value: Any) -> int:
             "declared as datetime takes text as 2026-11-29T12:00:00Z; relative_to(fun) makes what you like of an event."
         )
     return time_ms(what, value)
+
+
+do_in_c(WindowedTable, WindowSet)

@@ -349,7 +349,7 @@ def encoded_rows(shard: CachedShard, rows: Sequence[bytes]) -> list[bytes | None
     for data in rows:
         encoded = None
         try:
-            key = coder.identity(coder.decode_key(data))
+            key = coder.identity_of_row(data)
             if key in values:
                 encoded = _row_of(shard, key, values[key])
             elif shard.is_known(key, data):
