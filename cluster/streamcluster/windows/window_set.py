@@ -20,8 +20,8 @@ from . import sessions, sliding
 from .keys import BY_END, rows_of
 from .kinds import Session, Sliding, Span, Window, is_over, window_of
 from .no_value import not_a_value
-from .panes import Panes, windows_in
-from .place import NOTHING, LastPlace
+from .panes import NOTHING, Panes, windows_in
+from .place import LastPlace
 from .ports import PLAIN, Shard, Time, Windows, begin_of, own_of
 from .sessions import ending
 
