@@ -41,6 +41,7 @@ _ERRORS: tuple[type[Exception], ...] = (
 # Events of a run.
 _EVENTS = 30
 _WIDTH = 10
+_WORLDS_MIN = 4
 Half = dict[Any, Any]
 
 
@@ -162,8 +163,9 @@ def fuzz(module: Any, seed: int, seconds: float) -> tuple[int, int]:
 
 
 def _numbers(seconds: float) -> Iterator[int]:
+    """Of worlds for so long, and of a few in any case: in a large process each collection may take a second."""
     end, number = time.monotonic() + seconds, 0
-    while time.monotonic() < end:
+    while number < _WORLDS_MIN or time.monotonic() < end:
         yield number
         number += 1
 
