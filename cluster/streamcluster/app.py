@@ -39,7 +39,8 @@ from .policies import ErrorPolicy
 from .running_here import run_main
 from .settings import Settings, make_settings
 from .signals import Signal
-from .streams import Source, Stream
+from .sources import Source
+from .streams import Stream
 from .table_joins.building import JoinedTables, join_tables
 from .table_sources import as_of_topic, feeder_name, feeder_of, loads_first
 from .tables import Table as TableView

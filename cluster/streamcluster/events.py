@@ -11,7 +11,7 @@ from .errors import UnsendableRecord
 from .faust_names import EVENT, names_what_is_missing
 from .headers import header_pairs, headers_size
 from .ids import TP
-from .output import BY_KEY
+from .output import BY_KEY, Pairs
 from .topics import topic_of
 
 
@@ -129,6 +129,12 @@ class Event:
 
     def __repr__(self) -> str:
         return f"<Event {'/'.join(map(str, self.id))}: key={self.key!r} value={self.value!r}>"
+
+
+def origin_of(event: Event) -> tuple[TP, bytes | None, Pairs | None]:
+    """The partition of its record, and that one's key and headers."""
+    run, index = event._run, event._index
+    return run.tp, run.batch.keys[run.start + index], run.headers(index)
 
 
 def current_event() -> Event | None:

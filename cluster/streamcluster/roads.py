@@ -4,7 +4,8 @@
     payments --> group_by --> topic ---+
 
 A chain with one source is one road; at a join of two streams roads of two sides meet. `group_by` behind a `&` brings
-all of them to one topic, where a road begins anew.
+all of them to one topic, where a road begins anew. So does a join whose pairs meet something else than a loop: another
+join, `&`, `deduplicate`.
 """
 
 from __future__ import annotations
@@ -29,24 +30,49 @@ class Road:
     operators: tuple[Operator, ...] = ()
 
 
-def roads_of(chain: Chain, regroup: Callable[[list[Road], GroupBy], Topic]) -> list[Road]:
-    """The roads that end at the loop. regroup: from roads that are repartitioned to the topic that comes of it."""
-    roads = [Road(chain.topic)]
-    for operator in chain.operators:
+Regroup = Callable[[list[Road], GroupBy], Topic]
+# What brings roads to one topic under the keys that they have: where they end in state that nothing else may be behind.
+ONWARD = GroupBy("joined", None)
+
+
+def roads_of(chain: Chain, regroup: Regroup, *, plain: bool = False) -> list[Road]:
+    """The roads that end at the loop. regroup: from roads that are repartitioned to the topic that comes of it.
+
+    plain: the loop takes what keeps nothing, so joins and `deduplicate` are before another topic.
+    """
+    operators, roads = chain.operators, [Road(chain.topic)]
+    regrouped = max([at for at, operator in enumerate(operators) if isinstance(operator, GroupBy)], default=-1)
+    keeps = [at for at, operator in enumerate(operators) if isinstance(operator, (StreamJoin, Deduplicate))]
+    last = keeps[-1] if plain and keeps and keeps[-1] > regrouped else None
+    for at, operator in enumerate(operators):
         if isinstance(operator, GroupBy):
             roads = [Road(regroup(roads, operator))]
         elif isinstance(operator, Merge):
-            roads += [road for other in operator.others for road in roads_of(other, regroup)]
+            others = [_apart(roads_of(other, regroup, plain=plain), regroup) for other in operator.others]
+            roads = [road for those in (_apart(roads, regroup), *others) for road in those]
         elif isinstance(operator, StreamJoin):
-            both = (LEFT, roads), (RIGHT, roads_of(operator.other, regroup))
+            both = (LEFT, _apart(roads, regroup)), (RIGHT, _apart(roads_of(operator.other, regroup), regroup))
             roads = [
                 Road(road.topic, (*road.operators, Side(operator.span, side, operator.late)))
                 for side, those in both
                 for road in those
             ]
         else:
-            roads = [Road(road.topic, (*road.operators, operator)) for road in roads]
+            before = _apart(roads, regroup) if isinstance(operator, Deduplicate) else roads
+            roads = [Road(road.topic, (*road.operators, operator)) for road in before]
+        if at == last:
+            roads = [Road(regroup(roads, ONWARD))]
     return roads
+
+
+def _apart(roads: list[Road], regroup: Regroup) -> list[Road]:
+    """The roads, or the one behind their join."""
+    return [Road(regroup(roads, ONWARD))] if is_join(roads) else roads
+
+
+def keeps_state(roads: list[Road]) -> bool:
+    """What is on them keeps rows."""
+    return is_join(roads) or bool(deduplicating(roads))
 
 
 class Roads:
@@ -66,14 +92,15 @@ class Roads:
         return found
 
 
-def roads_to_loop(chain: Chain, reads: tuple[Topic, ...]) -> list[Road]:
+def roads_to_loop(chain: Chain, reads: tuple[Topic, ...], *, plain: bool = False) -> list[Road]:
     """The roads with what they read in truth, as it was found out at the start; () when there is one."""
-    roads = roads_of(chain, lambda roads, group_by: roads[0].topic)
+    roads = roads_of(chain, lambda roads, group_by: roads[0].topic, plain=plain)
     if len(roads) == 1:
         return roads
     if len(roads) != len(reads):
         raise AppError(
-            "streams are combined and joined in an agent: `@app.agent(s1 & s2)`, or the same each time in its body."
+            "what a loop combines and joins is what it did when the app was started: write the same each time in the "
+            "agent's body, or give it to `@app.agent(s1 & s2)`."
         )
     return [Road(topic, road.operators) for topic, road in zip(reads, roads, strict=True)]
 

@@ -12,13 +12,12 @@ from typing import Any, Generic, TypeVar
 
 from .checks import Seconds, check_callable, seconds_of
 from .deduplication import Deduplicate
-from .errors import AppError, NotOffered
+from .errors import AppError
 from .events import Destination, Event, current_event
 from .faust_names import STREAM, names_what_is_missing
 from .grouping import grouping, grouping_on
 from .iteration import (
     Intake,
-    Ways,
     events,
     items,
     items_through,
@@ -34,46 +33,14 @@ from .join_bounds import Bounds, as_of_bounds, span_of
 from .join_loops import LiveJoin
 from .leaving import LoopIterator
 from .loops import values_of_runs
-from .models import field_getter
+from .models import field_getter, field_name
 from .operators import Echo, Filter, GroupBy, Merge, Operator, Processor, StreamJoin, TableJoin
-from .roads import deduplicating, is_join, roads_of, roads_to_loop, ways_of, with_rows
+from .sources import Source, bound
 from .tables import Table
 from .topics import Topic, topic_of
 from .windows.windowed import WindowedTable
 
 T = TypeVar("T")
-
-
-class Probed(BaseException):
-    """Ends a probe at the moment that an agent asks for its first event (see declare.py)."""
-
-    def __init__(self, stream: Stream[Any]) -> None:
-        super().__init__()
-        self.stream = stream
-
-
-class Source:
-    """What a chain of operators reads: Kafka topics or a local iterable; `intake` is there once it runs.
-
-    roads: once it runs, what each of the merged streams reads, in their order. tables: what joins keep their rows in.
-    """
-
-    __slots__ = ("intake", "is_probe", "iterable", "label", "roads", "tables", "topics")
-
-    def __init__(
-        self, label: str, topics: tuple[Topic, ...] = (), iterable: Any = None, *, is_probe: bool = False
-    ) -> None:
-        self.label = label
-        self.topics = topics
-        self.iterable = iterable
-        self.intake: Intake | None = None
-        self.is_probe = is_probe
-        self.roads: tuple[Topic, ...] = ()
-        self.tables: tuple[Table[Any, Any], ...] = ()
-
-    def bind(self, intake: Intake, roads: tuple[Topic, ...], tables: tuple[Table[Any, Any], ...]) -> None:
-        """It runs from now on."""
-        self.intake, self.roads, self.tables = intake, roads, tables
 
 
 @names_what_is_missing(STREAM, "stream")
@@ -133,6 +100,7 @@ class Stream(Generic[T]):
         Raises:
             AppError: `key` is neither a field nor callable, or a lambda without `name`.
         """
+        _refuse_field(self, "group_by", key)
         return self._derive(grouping(key, name, topic, partitions))
 
     def through(self, channel: Topic | str) -> Stream[T]:
@@ -151,6 +119,7 @@ class Stream(Generic[T]):
             by: the id: a field reference (`Order.id`), or a sync or async function of the value; None: the key is.
             within: in seconds.
         """
+        _refuse_field(self, "deduplicate: by=", by)
         getter = None if by is None else field_getter(by) or by
         if getter is not None:
             check_callable("stream.deduplicate(): by", getter)
@@ -164,7 +133,7 @@ class Stream(Generic[T]):
         return self.source.topics[0]
 
     def combine(self, *others: Topic | Stream[Any]) -> Stream[Any]:
-        """The events of all these streams, those of each in their order: in an agent, whose operators follow."""
+        """The events of all these streams, those of each in their order."""
         return self._derive(Merge(tuple(_chain_of("stream.combine, or &", other) for other in others)))
 
     __and__ = combine
@@ -185,7 +154,7 @@ class Stream(Generic[T]):
 
         With a table: the entry that it has when the event is processed; events without one are dropped. With a stream:
         each event of it with the same key that is from `before` seconds earlier to `after` seconds later by the
-        records' timestamps, both included. Events without a value are dropped. Of an agent only.
+        records' timestamps, both included. Events without a value are dropped.
 
         Args:
             other: a table of the app, written by agents that read topics with as many partitions; or another stream.
@@ -264,6 +233,7 @@ class Stream(Generic[T]):
         keeps_right: bool = False,
         as_of: bool = False,
     ) -> Stream[Any]:
+        _refuse_field(self, f"{name}: on=", on)
         keyed = self if on is None else self._derive(grouping_on(f"stream.{name}", on, _label_of(other)))
         if as_of:
             if not isinstance(other, Table):
@@ -287,7 +257,7 @@ class Stream(Generic[T]):
         if self.source.iterable is not None:
             return iterate_local(self.source.iterable, self.operators)
         every = _every(self)
-        intake, operators = _bound(self)
+        intake, operators = bound(self)
         if every is not None:
             return newest(intake, every, lambda event: event.value)
         if not operators:
@@ -299,7 +269,7 @@ class Stream(Generic[T]):
     def items(self) -> AsyncIterator[tuple[Any, T]]:
         """(key, value) pairs."""
         every = _every(self)
-        intake, operators = _bound(self)
+        intake, operators = bound(self)
         if every is not None:
             return _told(self.source.intake, newest(intake, every, lambda event: (event.key, event.value)))
         return _told(self.source.intake, items_through(intake, operators) if operators else items(intake))
@@ -307,7 +277,7 @@ class Stream(Generic[T]):
     def events(self) -> AsyncIterator[Event]:
         """Event objects: key, value, headers and the message behind them."""
         every = _every(self)
-        intake, operators = _bound(self)
+        intake, operators = bound(self)
         if every is not None:
             return _told(self.source.intake, newest(intake, every, lambda event: event))
         return _told(self.source.intake, events(intake, operators))
@@ -334,7 +304,7 @@ class Stream(Generic[T]):
             raise AppError(f"take({max}): at least 1.")
         if _every(self) is not None:
             raise AppError("take() of changes that are held back by every=: leave one of the two out.")
-        intake, operators = _bound(self, takes=True)
+        intake, operators = bound(self, takes=True)
         assert not isinstance(operators, LiveJoin)
         return take(intake, operators, max, within, pick)
 
@@ -345,29 +315,6 @@ class Stream(Generic[T]):
     def current_event(self) -> Event | None:
         """The event that the running code is at, or None."""
         return current_event()
-
-
-def _bound(stream: Stream[Any], *, takes: bool = False) -> tuple[Intake, Ways]:
-    """The intake to read, and the operators behind the last repartition: those of all events, or by topic."""
-    if takes and any(isinstance(operator, StreamJoin) for operator in stream.operators):
-        raise NotOffered("take() over a join of two streams is not there yet: let the agent send the pairs on.")
-    if takes and stream.source.topics and deduplicating(roads_of(stream, lambda roads, group_by: roads[0].topic)):
-        raise NotOffered(
-            "take() behind deduplicate: what it has seen would be committed before the batch. Let an agent send "
-            "what goes on to a topic that another one takes."
-        )
-    if stream.source.is_probe:
-        raise Probed(stream)
-    if stream.source.intake is None:
-        text = "it can be read in an @app.task, if it was declared before the start, or given to an agent."
-        raise AppError(f"stream over {stream.source.label}: {text}")
-    stream.source.intake.begin()
-    roads = roads_to_loop(stream, stream.source.roads)
-    if deduplicating(roads):
-        roads = with_rows(roads, stream.source.tables[is_join(roads) :])
-    if is_join(roads):
-        return stream.source.intake, LiveJoin(roads, stream.source.tables[0])
-    return stream.source.intake, ways_of(roads)
 
 
 def _told(intake: Intake | None, found: AsyncIterator[Any]) -> AsyncIterator[Any]:
@@ -382,6 +329,17 @@ def _every(stream: Stream[Any]) -> float | None:
     if every is not None and stream.operators:
         raise AppError(f"{stream.source.label} with every=: no operators may follow: write them in the loop.")
     return every
+
+
+def _refuse_field(stream: Stream[Any], what: str, key: Any) -> None:
+    """Of what a join gives: it has no fields."""
+    kinds = [type(one) for one in reversed(stream.operators) if isinstance(one, (TableJoin, StreamJoin, Processor))]
+    if field_getter(key) is not None and kinds and kinds[0] is not Processor:
+        name = field_name(key)
+        raise AppError(
+            f"stream.{what}: behind a join values are pairs, which have no field {name!r}: give a function of the "
+            f"pair: lambda pair: pair[0].{name} (and name= where it is asked for)."
+        )
 
 
 def _label_of(partner: Any) -> str:

@@ -83,6 +83,8 @@ class Topic:
     on_produce: Callable[..., None] | None = None
     # Of the topics that group_by makes: keys of any type come back, written as those of tables are.
     keeps_keys: bool = False
+    # Of those that are before another join, a batch or a task: values of any type come back, as those of tables do.
+    keeps_values: bool = False
     # Of its event time, in seconds; None: as the settings say.
     max_out_of_orderness: float | None = None
     max_ahead: float | None = None
@@ -110,6 +112,15 @@ class Topic:
         """Its keys are written as those of the other one: what is called before the app is started."""
         self.key_type, self.key_serializer, self.keeps_keys = other.key_type, other.key_serializer, other.keeps_keys
 
+    def valued_as(self, other: Topic) -> None:
+        """Its values are written as those of the other one: what is called before the app is started."""
+        self.value_type, self.value_serializer = other.value_type, other.value_serializer
+
+    def keep_values(self) -> None:
+        """Values of any type come back from it: what is called before the app is started."""
+        self.value_type = self.value_serializer = None
+        self.keeps_values = True
+
     def covers(self, name: str) -> bool:
         """Whether this declares the topic of that name."""
         return name in self.names if self.pattern is None else re.fullmatch(self.pattern, name) is not None
@@ -132,11 +143,17 @@ class Topic:
         else:
             decode_key = make_decoder(self.key_type, self.key_serializer, default_serializer=key, is_key=True, **bounds)
             encode_key = make_encoder(self.key_type, self.key_serializer, default_serializer=key, is_key=True, **bounds)
+        if self.keeps_values:
+            encode_row, decode_value = make_table_coder(None, None, **bounds)
+            encode_value: Callable[[Any], bytes | None] = partial(_encode_or_none, encode_row)
+        else:
+            decode_value = make_decoder(self.value_type, self.value_serializer, default_serializer=value, **bounds)
+            encode_value = make_encoder(self.value_type, self.value_serializer, default_serializer=value, **bounds)
         self._coders = Coders(
             decode_key=decode_key,
-            decode_value=make_decoder(self.value_type, self.value_serializer, default_serializer=value, **bounds),
+            decode_value=decode_value,
             encode_key=encode_key,
-            encode_value=make_encoder(self.value_type, self.value_serializer, default_serializer=value, **bounds),
+            encode_value=encode_value,
             limits=limits,
             carried=CarriedTime(self.describe(), limits),
             name=self.names[0] if self.names else "",

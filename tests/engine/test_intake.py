@@ -20,7 +20,8 @@ from streamcluster.engine.lanes import Reader
 from streamcluster.engine.partition import SourcePartition
 from streamcluster.engine.values import Committed
 from streamcluster.ids import TP, TaskId
-from streamcluster.streams import Source, Stream
+from streamcluster.sources import Source
+from streamcluster.streams import Stream
 from streamcluster.topics import Topic
 
 TASK = TaskId(1, 0)

@@ -34,7 +34,7 @@ def run(page: str, name: str, **known: Any) -> dict[str, Any]:
     program: dict[str, Any] = {"__name__": "page", "streamcluster": streamcluster, **known}
     # A loop over pairs whose body the page leaves out sends them.
     text = re.sub(
-        r"(async for (\w+), (\w+) in .*:\n +)\.\.\.",
+        r"(async for (\w+|\(.*?\)), (\w+) in .*:\n +)\.\.\.",
         r"\1await out.send(value=[str(\2), str(\3)])",
         "\n\n".join(found),
     )
@@ -94,6 +94,19 @@ def test_a_join_of_two_streams(app: App) -> None:
             driver.send(topic, key=key, value=f"{topic} {key}", timestamp=time)
         driver.time(1000)
         assert [one.value for one in driver.output("out")] == [["orders a", "payments a"], ["orders b", "None"]]
+
+
+def test_a_join_of_three_streams(app: App) -> None:
+    """Whether it was paid or not, with its shipment; time is said to be over, too."""
+    orders, payments, shipments = (app.topic(name, key_type=str, value_type=str) for name in ("o", "p", "s"))
+    out = app.topic("out", value_type=list, partitions=1)
+    run("event-time", "chain", app=app, orders=orders, payments=payments, shipments=shipments, out=out)
+    with Driver(app) as driver:
+        for topic, key, time in [("o", "a", 0), ("o", "b", 10), ("p", "a", 600), ("s", "a", 700), ("s", "b", 701)]:
+            driver.send(topic, key=key, value=f"{topic} {key}", timestamp=time)
+        driver.time(1_000_000)
+        found = sorted(one.value for one in driver.output("out"))
+        assert found == [["('o a', 'p a')", "s a"], ["('o b', None)", "s b"]]
 
 
 def test_a_join_with_a_table_as_it_was(app: App) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamcluster import App, Stream
-from streamcluster.errors import AppError, NotOffered
+from streamcluster.errors import AppError
 from streamcluster.ids import TaskId
 from streamcluster.stores import MemoryStore, TaskStore
 from streamcluster.testing import Driver
@@ -316,8 +316,6 @@ def test_what_does_not_go_together_is_refused() -> None:
     for joined, message in (
         (lambda stream: stream.join(b, within=1), "joins a.*raw.*with b.*int.*no key is ever the same"),
         (lambda stream: stream.join(app.topic("c", key_type=str, partitions=3), within=1), "'a' has 2.*'c' has 3"),
-        (lambda stream: stream.join(a, within=1).join(a, within=1), "three streams"),
-        (lambda stream: stream.join(a, within=1).group_by(str, name="x"), "behind a join"),
     ):
         refused = app
         refused.agents.clear()
@@ -329,16 +327,3 @@ def test_what_does_not_go_together_is_refused() -> None:
         app.agent(a, name="read")(read)
         with pytest.raises(AppError, match=message):
             Driver(app)
-
-
-def test_take_over_a_join_says_that_it_is_not_there() -> None:
-    """What a batch would keep is not bound to its events."""
-    app = App("takes")
-
-    @app.agent(app.topic("a"), name="read")
-    async def read(stream: Stream[Any]) -> None:
-        async for _ in stream.join(stream, within=1).take(5):
-            raise AssertionError
-
-    with pytest.raises(NotOffered, match="take"):
-        Driver(app)

@@ -96,9 +96,9 @@ def test_later_joins_have_all_rows(
     running: StartApp, make_topic: MakeTopic, topic_prefix: str, bootstrap: str, reader: Reader
 ) -> None:
     """They read the changelogs from the beginning, and the agent that has read these already is given nothing twice."""
-    for name in ("accounts", "owners", "told"):
+    for name in ("accounts", "owners", "told", "asked", "found"):
         make_topic(f"{topic_prefix}{name}", 2)
-    told = f"{topic_prefix}told"
+    told, found = f"{topic_prefix}told", f"{topic_prefix}found"
     rows = {
         "accounts": [Row(f"k{number}", b'"K%d"' % (number // 2)) for number in range(40)],
         "owners": [Row(f"k{number}", b"%d" % number) for number in range(0, 40, 3)],
@@ -114,6 +114,7 @@ def test_later_joins_have_all_rows(
     run.start(workers=2)
     run.until_running()
     send_all(bootstrap, topic_prefix, {"accounts": [Row("k1", b'"K3"')]})
+    send_all(bootstrap, topic_prefix, {"asked": [Row(f"k{number}", b'"?"') for number in range(40)]})
     owners = {f"k{number}": number for number in range(0, 40, 3)}
     accounts = {f"k{number}": f"K{number // 2}" for number in range(40)} | {"k1": "K3"}
     equal = {key: [value, owners.get(key)] for key, value in accounts.items()}
@@ -121,6 +122,8 @@ def test_later_joins_have_all_rows(
     eventually(lambda: run.table("equal") == equal, 60, "rows of equal keys are all there", run.log_end)
     eventually(lambda: run.table("named") == named, 60, "rows of foreign keys are all there", run.log_end)
     eventually(partial(is_more, reader, told, 40), 30, "the new change is told", run.log_end)
+    as_they_were = {key: [str(owners.get(key))] for key in equal}
+    eventually(lambda: told_of(reader, found) == as_they_were, 60, "versions of before are found", run.log_end)
     os.kill(run.pid_of(0), signal.SIGKILL)
     send_all(bootstrap, topic_prefix, {"accounts": [Row("k2", b'"K6"'), Row("k3", b'"K6"')]})
     eventually(partial(is_more, reader, told, 42), 60, "the last changes are told", run.log_end)

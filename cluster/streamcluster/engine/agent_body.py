@@ -12,7 +12,8 @@ from ..errors import UnsendableRecord
 from ..events import Event
 from ..loops import gathered
 from ..output import NOT_AT_COMMIT, OutputColumns
-from ..streams import Source, Stream
+from ..sources import Source
+from ..streams import Stream
 from ..topics import Topic
 from ..topology.units import AgentUnit
 from .intake import RunIntake
@@ -23,7 +24,8 @@ async def run_agent(unit: AgentUnit, intake: RunIntake, outbox: Outbox) -> None:
     """Run the agent until it returns."""
     agent = unit.agent
     source = Source(", ".join(topic.describe() for topic in unit.inputs), unit.inputs)
-    source.bind(intake, unit.roads, unit.tables)
+    given = None if unit.stage is None else unit.stage.roads
+    source.bind(intake, unit.roads, unit.tables, is_plain=unit.is_plain, given=given)
     result = agent.fun(Stream(source, agent.stream.operators if agent.stream is not None else ()))
     if not hasattr(result, "__anext__"):
         await result

@@ -22,7 +22,7 @@ from ..stores import StoreFailed, TaskStore
 from ..tables import Table
 from ..topology import Topology
 from ..topology.limits import letter_bytes_max
-from ..topology.units import Plan, Unit, input_named, is_named
+from ..topology.units import Plan, Unit, input_named
 from .backlog import Backlog, PartitionBacklog
 from .budget import Budget
 from .clock import Clock
@@ -227,7 +227,7 @@ class Engine:
     def _add_shared(self, running: RunningTask, sources: list[str]) -> None:
         """What the streams of app.stream that read one of these topics do in this task."""
         for source in self._shared:
-            if any(is_named(source.shared.topic, topic) for topic in sources):
+            if any(source.shared.reads(topic) is not None for topic in sources):
                 part = source.parts[running.id] = SharedPart(source, running.id, *self._make_hand(running))
                 running.coroutines.append(part)
 

@@ -214,7 +214,7 @@ class Recovery:
             waiting = {run.tp.topic for run in source.intake.queue} & topics
             if waiting and not source.is_iterated:
                 error = AppError(
-                    f"app.stream({source.shared.topic.describe()}) is declared, and no @app.task iterates it, so its "
+                    f"app.stream({source.shared.describe()}) is declared, and no @app.task iterates it, so its "
                     "events pile up: iterate it, give it to an agent, or remove it."
                 )
                 self.stop_failure = Failure(source.shared.name, source.shared.policy, None, [], error)

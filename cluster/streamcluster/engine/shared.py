@@ -15,8 +15,9 @@ from ..current import Cursor, Run, cursor_var, outbox_var
 from ..errors import UnencodableEntry
 from ..ids import TaskId
 from ..live_shards import LiveShard
+from ..sources import declared_of
 from ..tables import Table
-from ..topology.units import Plan, SharedStream, is_named
+from ..topology.units import Plan, SharedStream
 from .clock import Clock
 from .hand import Hand
 from .intake import RunIntake
@@ -76,7 +77,8 @@ class SharedSource:
         self.intake = RunIntake(cursor, clock, on_rest, self._settle, caution, self._enter_run, settles=True)
         self.intake.kept.enter = self._enter
         self.intake.leave = self._leave
-        shared.stream.source.intake = self.intake
+        stream = shared.stream
+        stream.source.bind(self.intake, shared.roads, (), is_plain=True, declared=declared_of(stream))
 
     def _enter_run(self, run: Run) -> None:
         self._enter(run.task)
@@ -214,7 +216,7 @@ def make_shared(
 def readers_of(sources: list[SharedSource], topic: str) -> list[Reader]:
     """The shared streams that read the topic of this name, as its readers."""
     return [
-        Reader(source.shared.name, source.shared.name, source.shared.topic, source.intake, None)
+        Reader(source.shared.name, source.shared.name, read, source.intake, None)
         for source in sources
-        if is_named(source.shared.topic, topic)
+        if (read := source.shared.reads(topic)) is not None
     ]

@@ -12,7 +12,8 @@ from ..errors import AppError
 from ..models import field_getter, field_type, without_none
 from ..operators import Merge
 from ..settings import Settings
-from ..streams import Source, Stream
+from ..sources import Source
+from ..streams import Stream
 from ..tables import Table, bytes_table
 from ..topics import Topic
 from ..windows.windowed import WindowedTable

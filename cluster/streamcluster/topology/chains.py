@@ -13,40 +13,14 @@ from ..app import App
 from ..deduplication import seen_table
 from ..errors import AppError, NotOffered
 from ..operators import Chain, GroupBy, Merge, Processor, Side, StreamJoin, TableJoin
-from ..policies import ErrorPolicy
-from ..roads import Road, deduplicating, roads_of
+from ..roads import Road, deduplicating
 from ..stream_joins import Arriving, buffer_table
 from ..tables import Table
 from ..topics import Topic
 from . import TopicSpec
-from .units import ForwardUnit
 
 # Records come here with the timestamps that they have: of any time, also ahead of the broker's clock.
 ANY_TIME = {"message.timestamp.type": "CreateTime", "message.timestamp.after.max.ms": str(2**63 - 1)}
-
-
-def compile_chain(
-    name: str, chain: Chain, policy: ErrorPolicy, repartitions: dict[str, TopicSpec]
-) -> tuple[list[ForwardUnit], list[Road]]:
-    """A unit for each road into a group_by or through, and the roads into the loop of `name`.
-
-    repartitions: the topics that those units write, by name; new ones are added.
-    """
-    units: list[ForwardUnit] = []
-
-    def regroup(roads: list[Road], group_by: GroupBy) -> Topic:
-        first = roads[0]
-        _check_regroup(name, roads)
-        destination = _destination(name, first, group_by)
-        spec = _repartition_spec(name, [road.topic for road in roads], destination, group_by)
-        if repartitions.setdefault(spec.name, spec) != spec:
-            raise AppError(f"two group_by of {name!r} share the topic {spec.name!r}: give one of them another name=.")
-        for number, road in enumerate(roads):
-            unit = f"{name}>{destination.name}" + (f"-{number}" if number else "")
-            units.append(ForwardUnit(unit, (road.topic,), policy, road.operators, group_by, destination))
-        return destination
-
-    return units, roads_of(chain, regroup)
 
 
 def partners_of(chain: Chain) -> list[Chain]:
@@ -80,25 +54,17 @@ def tables_joined(app: App, name: str, roads: list[Road]) -> list[JoinedStream]:
     return found
 
 
-def stream_join_of(app: App, name: str, roads: list[Road]) -> Table[Any, Any] | None:
-    """The table that the join of two streams keeps its rows in, which is named as the join is; None: there is none.
+def stream_join_of(app: App, agent: str, name: str, roads: list[Road]) -> Table[Any, Any]:
+    """The table that the join of two streams keeps its rows in, which is named as the join is. name: its first part.
 
     Raises:
         AppError: keys of the two are never the same.
     """
-    sides = [(road, operator) for road in roads for operator in road.operators if isinstance(operator, Side)]
-    if not sides:
-        return None
-    if len(sides) > len(roads):
-        raise NotOffered(
-            f"{name!r} joins three streams in one loop: let one agent send what it makes of two to a topic, and join "
-            "that in another one."
-        )
     first = roads[0].topic
     for road in roads:
         if road.topic.pattern is not None or len(road.topic.names) > 1:
             raise AppError(
-                f"{name!r} joins {road.topic.describe()}: give one topic with one name; `&` combines several."
+                f"{agent!r} joins {road.topic.describe()}: give one topic with one name; `&` combines several."
             )
         if is_free(first) != is_free(road.topic):
             free, fixed = (first, road.topic) if is_free(first) else (road.topic, first)
@@ -106,32 +72,30 @@ def stream_join_of(app: App, name: str, roads: list[Road]) -> Table[Any, Any] | 
         keys, others = keys_of(app, first), keys_of(app, road.topic)
         if keys != others:
             raise AppError(
-                f"{name!r} joins {first.describe()}, whose keys are {keys}, with {road.topic.describe()}, "
+                f"{agent!r} joins {first.describe()}, whose keys are {keys}, with {road.topic.describe()}, "
                 f"whose keys are {others}: no key is ever the same. Give both the same key_type= and "
                 "key_serializer=, or say on= or group_by."
             )
-    return buffer_table(f"{name}-join", sides[0][1].span)
+    return buffer_table(f"{name}-join", span_of_join(roads))
 
 
-def seen_tables_of(name: str, roads: list[Road]) -> tuple[Table[Any, Any], ...]:
-    """The tables in which the loop of `name` keeps what its `deduplicate` have seen, in the order of the roads.
+def seen_tables_of(agent: str, name: str, count: int, roads: list[Road]) -> tuple[Table[Any, Any], ...]:
+    """The tables in which a loop keeps what its `deduplicate` have seen, in the order of the roads.
+
+    name: their first part; count: so many others have it already.
 
     Raises:
-        NotOffered: one stands where an event can come to it twice, or what comes is no event.
+        NotOffered: one stands where an event comes to it twice.
     """
     sides: dict[int, bytes] = {}
     for road in roads:
         side = next((operator for operator in road.operators if isinstance(operator, Side)), None)
-        if side is None:
-            continue
-        for operator in deduplicating([road]):
-            if road.operators.index(operator) > road.operators.index(side):
-                raise NotOffered(f"{name!r}: deduplicate behind a join: do it to both streams before they are joined.")
-            if sides.setdefault(id(operator), side.side) != side.side:
+        for operator in deduplicating([road]) if side is not None else ():
+            if side is not None and sides.setdefault(id(operator), side.side) != side.side:
                 raise NotOffered(
-                    f"{name!r} joins a deduplicated stream with itself: call deduplicate once for each side."
+                    f"{agent!r} joins a deduplicated stream with itself: call deduplicate once for each side."
                 )
-    found = enumerate(deduplicating(roads), 1)
+    found = enumerate(deduplicating(roads), count + 1)
     return tuple(
         seen_table(f"{name}-deduplicate" + (f"-{number}" if number > 1 else ""), operator.within_ms)
         for number, operator in found
@@ -171,16 +135,8 @@ def _check_join(app: App, name: str, topic: Topic, table: Table[Any, Any]) -> No
         )
 
 
-def _check_regroup(name: str, roads: list[Road]) -> None:
+def check_regroup(name: str, roads: list[Road]) -> None:
     """Refuse what would be sent on as something else than it is."""
-    if deduplicating(roads):
-        raise NotOffered(f"{name!r}: group_by or through behind deduplicate: do it first, then deduplicate.")
-    for road in roads:
-        if any(isinstance(operator, (TableJoin, Side)) for operator in road.operators):
-            raise NotOffered(
-                f"{name!r}: group_by or through behind a join: join behind it, or let the agent send what it makes of "
-                "the pairs to a topic that another one reads."
-            )
     kinds = {(_value_type(road), road.topic.value_serializer) for road in roads}
     if len(kinds) > 1:
         listed = ", ".join(road.topic.describe() for road in roads)
@@ -206,7 +162,8 @@ def _value_type(road: Road) -> Any:
     return value_type
 
 
-def _destination(name: str, road: Road, group_by: GroupBy) -> Topic:
+def destination_topic(name: str, road: Road, group_by: GroupBy) -> Topic:
+    """What group_by or through brings a road to."""
     if group_by.through is not None:
         return group_by.through
     label = re.sub(r"[^A-Za-z0-9._-]+", "_", group_by.label)
@@ -223,7 +180,8 @@ def _destination(name: str, road: Road, group_by: GroupBy) -> Topic:
     )
 
 
-def _repartition_spec(name: str, sources: list[Topic], destination: Topic, group_by: GroupBy) -> TopicSpec:
+def repartition_spec(name: str, sources: list[Topic], destination: Topic, group_by: GroupBy) -> TopicSpec:
+    """How that topic is made."""
     partitions = group_by.partitions or destination.partitions
     return TopicSpec(
         name=destination.name,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,33 +19,26 @@ from ..agents import Agent
 from ..ahead import METADATA_BYTES_MAX, chars_max
 from ..app import App
 from ..checks import check_topic_name
-from ..errors import AppError, NotOffered
-from ..operators import Chain, Side
+from ..errors import AppError
+from ..operators import Chain
 from ..policies import policy_of
-from ..roads import Road, deduplicating
-from ..stream_joins import LEFT, RIGHT, Arriving, AsOf
-from ..streams import Probed, Source, Stream
-from ..table_sources import feeder_name
+from ..sources import Probed, Source
+from ..streams import Stream
 from ..tables import Table
 from ..times import Closing
 from ..topics import Topic
 from . import AgentSpec, Declared, TableSpec, TopicSpec, Topology
 from .chains import (
-    JoinedStream,
-    compile_chain,
     names_of,
     partners_of,
-    seen_tables_of,
-    span_of_join,
-    stream_join_of,
-    tables_joined,
 )
 from .changelogs import changelog_name, changelog_spec, check_changelogs
 from .limits import DEAD_LETTER_BYTES_MAX, limits_of
+from .looping import Loops
 from .named import tables_named
 from .table_joins import declare_joins, fit_streams, name_topics
 from .timed import check_windows, tables_beside, timed_by, with_time_tables, with_travelling_time
-from .units import AgentUnit, CloseUnit, Due, ForwardUnit, Plan, SharedStream, Unit
+from .units import CloseUnit, Due, Plan, SharedStream, Unit
 from .written import written_topics
 
 PROBE_SECONDS_MAX = 10.0
@@ -60,49 +53,20 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
     app.on_before_configured.send(app)
     app.on_configured.send(app, conf=app.conf)
     app.on_after_configured.send(app)
-    units: list[Unit] = []
-    specs: list[AgentSpec] = []
     repartitions: dict[str, TopicSpec] = {}
     # Streams of app.stream that others are combined with: they are read there.
     partners: list[Chain] = []
-    with_tables: list[JoinedStream] = []
     for table in app.tables.values():
         for changes in table.changes_read:
             changes.is_named(changelog_name(app, table))
     name_topics(app)
+    loops = Loops(app, repartitions)
     for agent in app.agents.values():
-        stream = await _probe(agent)
-        policy = policy_of(agent.on_error, app.conf)
-        forwards, roads = compile_chain(agent.name, stream, policy, repartitions)
-        partners += partners_of(stream)
-        reads = tuple(road.topic for road in roads)
-        inputs = tuple(dict.fromkeys(reads))
-        names, joined = tables_named(app, agent.fun), tables_joined(app, agent.name, roads)
-        timed = timed_by(app.tables[name] for name in names)
-        follows = _followed(app, agent, names.union(join.table.name for join in joined), roads)
-        unit = AgentUnit(
-            agent.name, inputs, policy, agent, agent.concurrency, agent.keeps, reads, timed, follows=follows
-        )
-        seen = seen_tables_of(agent.name, roads)
-        if (rows := stream_join_of(app, agent.name, roads)) is not None:
-            span = span_of_join(roads)
-            due = Due(
-                rows,
-                rows.indexes[0].name,
-                is_inclusive=False,
-                is_by_keys=not span.is_asked(),
-                origins=reads,
-                **_waiting(span),
-            )
-            unit = replace(unit, tables=(rows,), timed=(*timed, rows.timed), due=due)
-            # What else goes by time wants the order of time.
-            if not timed and not seen and not follows:
-                unit = replace(unit, step_ms=span.step_ms())
-        if seen:
-            unit = replace(unit, tables=(*unit.tables, *seen), timed=(*unit.timed, *timed_by(seen)))
-        units += [*forwards, unit]
-        with_tables += joined
-        specs.append(_agent_spec(app, agent, inputs, joined))
+        probed = await _probe(agent)
+        partners += partners_of(probed.stream)
+        loops.add_agent(agent, probed.stream, is_plain=probed.takes)
+    units, specs = loops.units, loops.specs
+    shared, readers = declare_shared(app, loops, partners)
     declare_joins(app, units, specs, repartitions)
     check_windows(app.tables.values())
     beside = tables_beside(app.tables.values(), units)
@@ -111,23 +75,8 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
             close = _close_unit(app, table, closing)
             units.append(close)
             specs.append(_close_spec(app, close, units))
-    shared: list[SharedStream] = []
-    read = [stream for stream in app.streams if not any(stream is partner for partner in partners)]
-    for number, stream in enumerate(read):
-        name = f"{app.conf.app_id}-stream-{number}" if number else f"{app.conf.app_id}-stream"
-        policy = policy_of(None, app.conf)
-        forwards, roads = compile_chain(name, stream, policy, repartitions)
-        if len(roads) > 1:
-            raise AppError(f"{stream.source.label} is combined with another stream: read it in an agent.")
-        if deduplicating(roads):
-            raise NotOffered(f"{stream.source.label} is deduplicated: read it in an agent.")
-        topic = roads[0].topic
-        with_tables += (joined := tables_joined(app, name, roads))
-        used = tuple(dict.fromkeys(join.table.name for join in joined))
-        units += forwards
-        shared.append(SharedStream(name, stream, topic, policy))
-        specs.append(AgentSpec(name=name, topics=names_of(topic), tables=used, help="read in an @app.task"))
-    fit_streams(app, units, specs, with_tables)
+    specs += readers
+    fit_streams(app, units, specs, loops.with_tables)
     units = with_travelling_time(units)
     tables = [*app.tables.values(), *beside, *(table for unit in units for table in unit.tables)]
     written = written_topics(units, round(1000 * (app.conf.close_idle_after or 0)))
@@ -147,8 +96,7 @@ def apply_limits(app: App, plan: Plan, topology: Topology, *, timestamps: bool =
     timestamps: whether to compare them with the clock, which is not that of a simulation.
     """
     resolved = {topic.name: topic for topic in topology.topics}
-    destinations = [unit.destination for unit in plan.units if isinstance(unit, ForwardUnit)]
-    for topic in [*app.topics, *destinations]:
+    for topic in [*app.topics, *plan.destinations()]:
         limits = limits_of(app.conf, resolved.get(topic.names[0]) if topic.names else None)
         topic.compile(app.conf, limits if timestamps else replace(limits, ahead_ms_max=None, behind_ms_max=None))
 
@@ -177,8 +125,8 @@ def _produce_signal(app: App) -> Callable[..., None]:
     return on_produce
 
 
-async def _probe(agent: Agent) -> Stream[Any]:
-    """The stream that the agent's body asks first."""
+async def _probe(agent: Agent) -> Probed:
+    """The stream that the agent's body asks first, and how."""
     template = agent.stream or Stream(Source(agent.topic.describe(), (agent.topic,)))
     source = Source(template.source.label, template.source.topics, is_probe=True)
     stream: Stream[Any] = Stream(source, template.operators)
@@ -190,13 +138,13 @@ async def _probe(agent: Agent) -> Stream[Any]:
             elif inspect.isawaitable(result):
                 await result
     except Probed as probed:
-        return probed.stream
+        return probed
     except BaseExceptionGroup as group:
         # The body reads its stream in a task group.
         found = group.subgroup(Probed)
         if found is None:
             raise
-        return _first(found).stream
+        return _first(found)
     except TimeoutError as error:
         raise AppError(
             f"agent {agent.name!r} did not ask for an event within {PROBE_SECONDS_MAX:.0f} s: "
@@ -217,35 +165,22 @@ def _argument(agent: Agent) -> str:
         return "stream"
 
 
-def _agent_spec(app: App, agent: Agent, reads: tuple[Topic, ...], joined: list[JoinedStream]) -> AgentSpec:
-    return AgentSpec(
-        name=agent.name,
-        topics=tuple(dict.fromkeys(name for topic in reads for name in names_of(topic))),
-        concurrency=agent.concurrency,
-        sinks=tuple(_sink_name(sink) for sink in agent.sinks),
-        tables=tuple(sorted({*tables_named(app, agent.fun), *(join.table.name for join in joined)})),
-        help=agent.help,
-    )
-
-
-def _followed(app: App, agent: Agent, names: Iterable[str], roads: list[Road]) -> tuple[Table[Any, Any], ...]:
-    """Those of these tables that are read from a topic, but by itself.
-
-    A join with as_of=True reads the topic too, and waits for it by event time.
-    """
-    tables = [app.tables[name] for name in sorted(names)]
-    as_of = {id(road.topic) for road in roads if any(isinstance(operator, Side) for operator in road.operators)}
-    return tuple(
-        table
-        for table in tables
-        if table.source is not None and id(table.source) not in as_of and feeder_name(table) != agent.name
-    )
-
-
-def _waiting(span: Arriving) -> dict[str, Any]:
-    """Whether events come out of a join when they are due, and how long they have waited then."""
-    sides = [LEFT] if isinstance(span, AsOf) else [side for side in (LEFT, RIGHT) if span.keeps(side)]
-    return {"holds": span.is_asked(), "age_ms": max([span.deadline(side, 0) for side in sides], default=0)}
+def declare_shared(app: App, loops: Loops, partners: list[Chain]) -> tuple[list[SharedStream], list[AgentSpec]]:
+    """The streams that are read in an @app.task: what keeps rows is done in agents before it."""
+    shared: list[SharedStream] = []
+    specs: list[AgentSpec] = []
+    read = [stream for stream in app.streams if not any(stream is partner for partner in partners)]
+    for number, stream in enumerate(read):
+        name = f"{app.conf.app_id}-stream-{number}" if number else f"{app.conf.app_id}-stream"
+        policy = policy_of(None, app.conf)
+        loop = loops.of(name, stream, policy, is_plain=True)
+        joined = loops.tables_of(name, loop.roads)
+        one = SharedStream(name, stream, tuple(road.topic for road in loop.roads), policy)
+        shared.append(one)
+        names = tuple(dict.fromkeys(name for topic in one.topics for name in names_of(topic)))
+        used = tuple(dict.fromkeys(join.table.name for join in joined))
+        specs.append(AgentSpec(name=name, topics=names, tables=used, help="read in an @app.task"))
+    return shared, specs
 
 
 def _close_unit(app: App, table: Table[Any, Any], closing: Closing) -> CloseUnit:
@@ -284,10 +219,6 @@ def _labels(table: Table[Any, Any], units: Sequence[Unit]) -> tuple[str, ...]:
     """What its rows that come due are called, and may be called of an app that was another one before."""
     dues = [unit.due for unit in units] + [unit.left for unit in units if isinstance(unit, CloseUnit)]
     return tuple(dict.fromkeys(due.label for due in dues if due is not None and due.table is table))
-
-
-def _sink_name(sink: Any) -> str:
-    return sink.name if isinstance(sink, (Topic, Agent)) else getattr(sink, "__name__", repr(sink))
 
 
 def declaration_of(app: App, plan: Plan, agents: list[AgentSpec], repartitions: dict[str, TopicSpec]) -> Declared:

@@ -10,7 +10,7 @@ from ..errors import AppError
 from ..expiry import times_of
 from ..tables import Table
 from ..versions import versions_of
-from .units import ForwardUnit, Plan, Unit
+from .units import AgentUnit, ForwardUnit, Plan, Unit
 
 
 def timed_by(tables: Iterable[Table[Any, Any]]) -> tuple[str, ...]:
@@ -70,26 +70,31 @@ def with_travelling_time(units: Sequence[Unit]) -> list[Unit]:
     found = list(units)
     while True:
         wanted = {topic.name for unit in found if unit.timed for topic in unit.inputs if len(topic.names) == 1}
-        behind = [
-            index
-            for index, unit in enumerate(found)
-            if isinstance(unit, ForwardUnit)
-            and not unit.timed
-            and unit.group_by.through is None
-            and unit.destination.name in wanted
-        ]
+        behind = [index for index, unit in enumerate(found) if _may_travel(unit) in wanted]
         if not behind:
             return found
         for index in behind:
             unit = found[index]
-            assert isinstance(unit, ForwardUnit)
-            _, _, name = unit.name.partition(">")
-            found[index] = replace(unit, timed=(name,))
+            if isinstance(unit, ForwardUnit):
+                _, _, name = unit.name.partition(">")
+                found[index] = replace(unit, timed=(name,))
+            elif isinstance(unit, AgentUnit) and unit.stage is not None:
+                name = unit.stage.destination.name
+                found[index] = replace(unit, timed=(*unit.timed, name), travels=name)
 
 
-def travelling(plan: Plan) -> list[ForwardUnit]:
+def _may_travel(unit: Unit) -> str | None:
+    """The topic to which its time could go, and does not yet."""
+    if isinstance(unit, ForwardUnit):
+        return unit.destination.name if not unit.timed and unit.group_by.through is None else None
+    if isinstance(unit, AgentUnit) and unit.stage is not None and unit.stage.sends_time and not unit.travels:
+        return unit.stage.destination.name
+    return None
+
+
+def travelling(plan: Plan) -> list[ForwardUnit | AgentUnit]:
     """The units whose time travels in the topics that they write."""
-    return [unit for unit in plan.units if isinstance(unit, ForwardUnit) and unit.timed]
+    return [unit for unit in plan.units if isinstance(unit, (ForwardUnit, AgentUnit)) and unit.travels]
 
 
 def time_table_name(operator: str) -> str:

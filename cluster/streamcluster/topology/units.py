@@ -14,6 +14,7 @@ from ..agents import Agent
 from ..app import TaskFunction
 from ..operators import GroupBy, Operator
 from ..policies import ErrorPolicy
+from ..roads import Road
 from ..streams import Stream
 from ..tables import Table
 from ..times import EXPIRES
@@ -56,6 +57,21 @@ class Due:
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """What keeps rows and does not end at a loop: what comes of it is sent to a topic (stages.py).
+
+    roads: what is on them. sends_time: its time may go there too. hold_ms: how far behind that what it sends may be.
+    gives_rows: rows that come due may be sent, so its time is no further than these.
+    """
+
+    roads: tuple[Road, ...]
+    destination: Topic
+    sends_time: bool
+    hold_ms: int = 0
+    gives_rows: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class AgentUnit:
     """An agent's body, one coroutine per task times `concurrency`.
 
@@ -63,7 +79,9 @@ class AgentUnit:
     roads: what each of the streams begins with that its own is combined with, and that itself (roads.py). timed: the
     operators whose time its inputs move. due: what comes to it, beside its inputs, by event time. step_ms: its inputs
     are taken in steps of time so long (engine/event_time/ordering.py). follows: tables of topics that it reads, so that
-    it goes by time with their records (engine/event_time/following.py).
+    it goes by time with their records (engine/event_time/following.py). versions: topics of tables of which its join
+    keeps the versions: it reads them from their beginnings. stage: it is no agent of the user's, but what stands before
+    a topic of another loop. is_plain: see `Source`. travels: see `ForwardUnit`.
     """
 
     name: str
@@ -77,6 +95,10 @@ class AgentUnit:
     due: Due | None = None
     step_ms: int = 1
     follows: tuple[Table[Any, Any], ...] = ()
+    versions: tuple[Topic, ...] = ()
+    stage: Stage | None = None
+    is_plain: bool = False
+    travels: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +119,11 @@ class ForwardUnit:
     tables: ClassVar[tuple[Table[Any, Any], ...]] = ()
     due: ClassVar[Due | None] = None
     step_ms: ClassVar[int] = 1
+
+    @property
+    def travels(self) -> str:
+        """The operator whose time goes with what it sends; none: nobody asks."""
+        return self.timed[0] if self.timed else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +157,28 @@ Unit = AgentUnit | ForwardUnit | CloseUnit
 
 @dataclass(frozen=True, slots=True)
 class SharedStream:
-    """A stream declared with app.stream and read in an @app.task: one per worker, over all of its tasks."""
+    """A stream declared with app.stream and read in an @app.task: one per worker, over all of its tasks.
+
+    roads: what each of the streams begins with that are combined there.
+    """
 
     name: str
     stream: Stream[Any]
-    topic: Topic
+    roads: tuple[Topic, ...]
     policy: ErrorPolicy
+
+    @property
+    def topics(self) -> tuple[Topic, ...]:
+        """What it reads."""
+        return tuple(dict.fromkeys(self.roads))
+
+    def reads(self, name: str) -> Topic | None:
+        """As what it reads the topic of this name; None: it does not."""
+        return next((topic for topic in self.roads if is_named(topic, name)), None)
+
+    def describe(self) -> str:
+        """For messages: its topics."""
+        return ", ".join(topic.describe() for topic in self.topics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +202,11 @@ class Plan:
 
     def topics(self) -> list[Topic]:
         """Every topic that is read, or written by a unit; some more than once."""
-        destinations = [unit.destination for unit in self.units if isinstance(unit, ForwardUnit)]
-        return [*self.sources(), *destinations]
+        return [*self.sources(), *self.destinations()]
+
+    def destinations(self) -> list[Topic]:
+        """Every topic that a unit brings events to."""
+        return [topic for unit in self.units if (topic := destination_of(unit)) is not None]
 
     def timed(self) -> list[str]:
         """The operators that go by event time."""
@@ -168,7 +214,15 @@ class Plan:
 
     def sources(self) -> list[Topic]:
         """Every topic that is read; some more than once."""
-        return [*(topic for unit in self.units for topic in unit.inputs), *(shared.topic for shared in self.shared)]
+        own = [topic for unit in self.units for topic in unit.inputs]
+        return [*own, *(topic for shared in self.shared for topic in shared.topics)]
+
+
+def destination_of(unit: Unit) -> Topic | None:
+    """The topic that it brings all that it reads to."""
+    if isinstance(unit, ForwardUnit):
+        return unit.destination
+    return unit.stage.destination if isinstance(unit, AgentUnit) and unit.stage is not None else None
 
 
 def is_named(topic: Topic, name: str) -> bool:

@@ -14,7 +14,7 @@ from ..agents import Agent
 from ..topics import Topic
 from .chains import names_of
 from .named import topics_named
-from .units import AgentUnit, CloseUnit, ForwardUnit, Unit, WrittenTopic
+from .units import AgentUnit, CloseUnit, ForwardUnit, Unit, WrittenTopic, destination_of
 
 
 def written_topics(units: Sequence[Unit], idle_after: int) -> tuple[WrittenTopic, ...]:
@@ -67,8 +67,9 @@ def _own_age(unit: Unit, units: Sequence[Unit], idle_after: int) -> int:
 
 def _written_by(unit: Unit) -> set[str]:
     """Topics that it sends to, as far as code shows."""
-    if isinstance(unit, ForwardUnit):
-        return set(unit.destination.names)
+    sent_to = destination_of(unit)
+    if sent_to is not None or isinstance(unit, ForwardUnit):
+        return set() if sent_to is None else set(sent_to.names)
     fun = unit.agent.fun if isinstance(unit, AgentUnit) else unit.handler
     named = set() if fun is None else topics_named(fun)
     if isinstance(unit, AgentUnit):

@@ -1,7 +1,8 @@
-"""Joins of tables that are new to an app which reads the changelogs of their tables already.
+"""Joins that are new to an app which reads the logs of their tables already.
 
-The group has one position in a changelog, for all that read it. A join that has never written a row begins at the
-changelog's beginning all the same: the position goes back there, and its metadata says of the others how far they are
+They are joins of tables, which read the changelogs, and joins of a stream with a table as it was, which read the
+table's topic. The group has one position in a log, for all that read it. A join that has never written a row begins at
+the log's beginning all the same: the position goes back there, and its metadata says of the others how far they are
 ahead (streamcluster.ahead), so that they are given nothing twice. Pure, but for the ends that it asks for.
 """
 
@@ -24,7 +25,7 @@ logger = logging.getLogger("streamcluster")
 
 
 class JoinedChanges(msgspec.Struct, frozen=True):
-    """A changelog that a join of tables reads.
+    """A log of a table that a join reads.
 
     kept: join's agent -> the changelog of the rows that it has read. others: who else reads it -> concurrency.
     """
@@ -34,19 +35,25 @@ class JoinedChanges(msgspec.Struct, frozen=True):
 
 
 def joined_changes(plan: Plan, topology: Topology) -> dict[str, JoinedChanges]:
-    """The changelogs that joins of tables read, by name."""
+    """The logs of tables that joins read from their beginnings, by name."""
     changelogs = {table.name: table.changelog for table in topology.tables}
-    joins = [unit for unit in plan.units if isinstance(unit, AgentUnit) and unit.agent.keeps]
+    joins = {unit.name: logs for unit in plan.units if isinstance(unit, AgentUnit) and (logs := _logs_of(unit))}
     found: dict[str, JoinedChanges] = {}
-    for name in {
-        name for join in joins for topic in join.inputs if topic.changelog is not None for name in topic.names
-    }:
+    for name in {name for logs in joins.values() for name in logs}:
         readers = [unit for unit in plan.units if any(is_named(topic, name) for topic in unit.inputs)]
-        kept = {unit.name: changelogs[unit.agent.keeps[0].name] for unit in joins if unit in readers}
+        kept = {join: changelogs[logs[name]] for join, logs in joins.items() if name in logs}
         others = {unit.name: unit.concurrency for unit in readers if unit.name not in kept}
-        others |= {shared.name: 1 for shared in plan.shared if is_named(shared.topic, name)}
+        others |= {shared.name: 1 for shared in plan.shared if shared.reads(name) is not None}
         found[name] = JoinedChanges(kept, others)
     return found
+
+
+def _logs_of(unit: AgentUnit) -> dict[str, str]:
+    """The logs that it reads from their beginnings, and the table in which it keeps what it has read."""
+    if unit.agent.keeps:
+        changes = [topic for topic in unit.inputs if topic.changelog is not None]
+        return {name: unit.agent.keeps[0].name for topic in changes for name in topic.names}
+    return {name: unit.tables[0].name for topic in unit.versions for name in topic.names}
 
 
 def with_late_joins(
@@ -79,8 +86,8 @@ def with_late_joins(
         moved[tp] = msgspec.structs.replace(found[tp], position=Committed(begins[tp], metadata), is_new=True)
     if moved:
         logger.info(
-            "%s is new: it reads the changelogs of its tables from their beginnings (%d partitions); others that read "
-            "them go on where they are",
+            "%s is new: it reads the logs of its tables from their beginnings (%d partitions); others that read them "
+            "go on where they are",
             ", ".join(sorted(late)),
             len(moved),
         )

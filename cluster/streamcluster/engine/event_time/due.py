@@ -299,6 +299,18 @@ class DueSource:
         """Rows that were due are not finished."""
         return self._position() < self.partition.next_offset
 
+    def sent(self, *, is_committed: bool) -> InputState:
+        """As an input of the time that travels with what is sent of these rows: it does not overtake them.
+
+        is_committed: so are all events that may have written rows. Where rows may lapse, they are told of no sooner
+        than at a cut, and one that waits may be the next to come: while there are any this is not idle.
+        """
+        operator, may_lapse = self.operator, self._due.table.lapsed is not None
+        is_known = is_committed or not may_lapse
+        if is_known and self._expected.earliest >= (FOREVER if may_lapse else self._bound(operator.finished)):
+            return InputState(Mark(self._bound(operator.finished) - 1), operator.idle_since)
+        return InputState(self.state().mark)
+
     @property
     def is_close(self) -> bool:
         """What comes due is given out, and is not what was given out before."""

@@ -15,12 +15,13 @@ from ...times import NO_TIME, place_of
 from ...topics import Topic
 from ...topology import Topology
 from ...topology.timed import time_table_name, travelling
-from ...topology.units import CloseUnit, Due, ForwardUnit, Plan, input_named
+from ...topology.units import AgentUnit, CloseUnit, Due, ForwardUnit, Plan, destination_of, input_named
 from ..clock import Clock
 from ..definitions import REMEDY, Definition, words_of
 from ..shards import CachedShard
 from ..values import Committed
 from .due import DueSource
+from .sending import Destination
 from .task_time import OperatorPlan, TaskTime, TimeRules
 from .time_row import ROW_KEY, TimeRow, decode_row
 from .watermarks import TimeBounds
@@ -86,6 +87,7 @@ def open_time(
     for unit in plan.units:
         if unit.due is not None and unit.due.after and (source := time.sources.get(_tp(unit.due.label, task))):
             source.after = time.sources[_tp(unit.due.after, task)]
+    _hold_back(time, plan, task)
     for table in plan.tables:
         if table.ttl_ms is not None and table.timed in here:
             time.expiring.append(Written(table.name, shards[times_name(table.name)], time.operators[table.timed]))
@@ -119,13 +121,24 @@ def _inputs(plan: Plan, operator: str, topics: list[str], task: TaskId) -> dict[
     return {TP(topic, task.partition): names for topic, names in units.items() if names}
 
 
-def _destination(plan: Plan, topology: Topology, operator: str, task: TaskId) -> tuple[str, int, str] | None:
-    """Where the operator's time goes to, if it does: the topic, its partition count, and this task's name there."""
+def _destination(plan: Plan, topology: Topology, operator: str, task: TaskId) -> Destination | None:
+    """Where the operator's time goes to, if it does."""
     for unit in travelling(plan):
-        if unit.timed == (operator,):
-            topic = next(topic for topic in topology.topics if topic.name == unit.destination.name)
-            return topic.name, topic.partitions, _producer(unit, task)
+        sent_to = destination_of(unit)
+        if unit.travels == operator and sent_to is not None:
+            topic = next(topic for topic in topology.topics if topic.name == sent_to.name)
+            hold_ms = unit.stage.hold_ms if isinstance(unit, AgentUnit) and unit.stage is not None else 0
+            return Destination(topic.name, topic.partitions, _producer(unit, task), hold_ms)
     return None
+
+
+def _hold_back(time: TaskTime, plan: Plan, task: TaskId) -> None:
+    """Have the time that is sent on wait for rows of its unit that come due, and are sent then."""
+    for unit in travelling(plan):
+        if isinstance(unit, AgentUnit) and unit.stage is not None and unit.stage.gives_rows and unit.due is not None:
+            tp = TP(unit.due.label, task.partition)
+            if tp in time.sources and unit.travels in time.operators:
+                time.hold_back(unit.travels, tp)
 
 
 def _producers(plan: Plan, topology: Topology, topic: str) -> list[str]:
@@ -133,15 +146,15 @@ def _producers(plan: Plan, topology: Topology, topic: str) -> list[str]:
     return [
         _producer(unit, TaskId(group, partition))
         for unit in travelling(plan)
-        if unit.destination.name == topic
+        if (sent_to := destination_of(unit)) is not None and sent_to.name == topic
         for group in {source.partitions for source in topology.topics if input_named(unit, source.name) is not None}
         for partition in range(group)
     ]
 
 
-def _producer(unit: ForwardUnit, task: TaskId) -> str:
+def _producer(unit: ForwardUnit | AgentUnit, task: TaskId) -> str:
     """A unit has another name where its topic is written by several."""
-    _, _, number = unit.timed[0].rpartition("-repartition")
+    _, _, number = unit.travels.rpartition("-repartition")
     return f"{task}{number}"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from ...output import OutputColumns
 from ...times import NO_TIME
 from .marks import ProducerMark, records_of
@@ -11,21 +13,28 @@ from .producers import RENEW_SECONDS
 _NOTHING = (NO_TIME, False)
 
 
-class Sending:
-    """Of one forwarding unit in one task.
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where marks go.
 
-    Args:
-        producer: the name of the task, and of the unit where the topic has several.
-        topic, partitions: where marks go.
-        interval: between two marks, at least, in seconds.
+    producer: the name of the task, and of the unit where the topic has several. hold_ms: how far behind the operator's
+    time what is sent there may be.
     """
 
-    __slots__ = ("_interval", "_is_asked", "_partitions", "_producer", "_sent", "_sent_at", "operator", "topic")
+    topic: str
+    partitions: int
+    producer: str
+    hold_ms: int = 0
 
-    def __init__(self, producer: str, topic: str, partitions: int, operator: OperatorTime, interval: float) -> None:
-        self.topic = topic
-        self._producer = producer
-        self._partitions = partitions
+
+class Sending:
+    """Of one forwarding unit in one task. interval: between two marks, at least, in seconds."""
+
+    __slots__ = ("_interval", "_is_asked", "_sent", "_sent_at", "_to", "operator", "topic")
+
+    def __init__(self, to: Destination, operator: OperatorTime, interval: float) -> None:
+        self.topic = to.topic
+        self._to = to
         self.operator = operator
         self._interval = interval
         # What was sent last, and when. None: since the task began, or was rolled back, nothing.
@@ -35,7 +44,8 @@ class Sending:
         self._is_asked = False
 
     def _state(self) -> tuple[int, bool]:
-        return self.operator.finished, self.operator.idle_since is not None
+        time = self.operator.finished
+        return time if time == NO_TIME else time - self._to.hold_ms, self.operator.idle_since is not None
 
     def _is_due(self, now: float) -> bool:
         state, sent = self._state(), self._sent
@@ -56,10 +66,11 @@ class Sending:
         """The marks for the cut that is made."""
         if not self._is_due(now):
             return None
-        self._sent, self._sent_at, self._is_asked = self._state(), now, False
+        self._sent = time, _ = self._state()
+        self._sent_at, self._is_asked = now, False
         idle_since = self.operator.idle_since
         idle_ms = None if idle_since is None else round((now - idle_since) * 1000)
-        return records_of(ProducerMark(self._producer, self.operator.finished, idle_ms), self._partitions)
+        return records_of(ProducerMark(self._to.producer, time, idle_ms), self._to.partitions)
 
     def rewind(self) -> None:
         """What was sent in transactions that were not committed is not there."""

@@ -24,7 +24,7 @@ from .operator_time import InputState, OperatorTime
 from .ordering import Ordering
 from .producers import Producers
 from .said import said_of
-from .sending import Sending
+from .sending import Destination, Sending
 from .time_row import ROW_KEY, TimeRow, encode_row, positions_in, row_of
 from .watermarks import Mark, PartitionTime, TimeBounds
 from .written import Written
@@ -51,15 +51,14 @@ class TimedCounts:
 class OperatorPlan:
     """An operator in one task. inputs: partition -> the units that read it for the operator; row: what is committed.
 
-    definition: of its table; destination: the repartition topic that its time goes to, with its partition count, and
-    as what the task is known there; by_wall: see `OperatorTime`.
+    definition: of its table; destination: where its time goes to; by_wall: see `OperatorTime`.
     """
 
     name: str
     inputs: dict[TP, frozenset[str]]
     row: TimeRow | None
     definition: dict[str, int | str]
-    destination: tuple[str, int, str] | None = None
+    destination: Destination | None = None
     by_wall: bool = False
 
 
@@ -151,8 +150,7 @@ class TaskTime:
                 by_wall=plan.by_wall,
             )
             if plan.destination is not None:
-                topic, partitions, producer = plan.destination
-                self._sending.append(Sending(producer, topic, partitions, operator, rules.marks_interval))
+                self._sending.append(Sending(plan.destination, operator, rules.marks_interval))
 
     def dues(self, unit: Unit) -> list[Due]:
         """What comes to the unit by event time."""
@@ -196,6 +194,17 @@ class TaskTime:
             time = partition.time = self.partitions[tp] = PartitionTime(bounds(tp.topic), Mark(), self._clock)
             partition.receive = time.fed
         return partial(self._state, tp, frozenset(reader.unit for reader in partition.readers))
+
+    def hold_back(self, operator: str, tp: TP) -> None:
+        """Have the time of an operator, which is sent on, not overtake rows that come due there and are sent then."""
+        source, logs = self.sources[tp], [log for log in self.operators[operator].inputs if log != tp]
+
+        def state() -> InputState:
+            inputs = [self._attached[log] for log in logs]
+            is_committed = all(one.position().next_offset == one.committed.next_offset for one in inputs)
+            return source.sent(is_committed=is_committed)
+
+        self.operators[operator].inputs[tp] = state
 
     # Steps
 
