@@ -41,6 +41,8 @@ PAGE_BYTES = 1024 * 1024
 # So many rows may be fed and not committed. What comes due while a commit is under way is cut and handed over at once
 # when that has ended, and without a bound a million rows would be a long pause for the worker's other tasks.
 UNCOMMITTED_ROWS = 20 * PAGE_ROWS
+# A commit is asked for here, so that closing goes on while that is under way.
+COMMITTED_ROWS = UNCOMMITTED_ROWS // 2
 # Values are read for so many of them: one may be as large as a record.
 VALUES_ROWS = 100
 
@@ -97,9 +99,9 @@ class DueSource:
         return time_of(entry) - self._due.is_inclusive
 
     @property
-    def is_full(self) -> bool:
-        """No more is fed before a commit."""
-        return self.partition.next_offset - self.partition.committed.next_offset >= UNCOMMITTED_ROWS
+    def uncommitted(self) -> int:
+        """How many rows were fed and are not committed."""
+        return self.partition.next_offset - self.partition.committed.next_offset
 
     @property
     def _goes_by_order(self) -> bool:
@@ -123,7 +125,7 @@ class DueSource:
             return 0
         if partition.next_offset - min([reader.position(tp) for reader in partition.readers]) >= PAGE_ROWS:
             return 0
-        if self.is_full:
+        if self.uncommitted >= UNCOMMITTED_ROWS:
             return 0
         batch = Batch.nothing(tp)
         # The store has said so itself: its task is opened anew.

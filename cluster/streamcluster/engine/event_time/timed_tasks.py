@@ -6,6 +6,7 @@ from collections.abc import Callable, Container
 
 from ...ids import TaskId
 from ..clock import Clock
+from .due import COMMITTED_ROWS
 from .task_time import TaskTime
 
 # Tasks in which nothing happens are looked at so often: an input becomes idle, or time runs on with the wall clock.
@@ -36,8 +37,9 @@ class TimedTasks:
                 self._moved(task)
 
     def must_commit(self) -> bool:
-        """Rows that are due wait for a commit of those before them."""
-        return any(source.is_full for time in self.tasks.values() for source in time.sources.values())
+        """Rows that are due wait for a commit of those before them, or soon will."""
+        sources = (source for time in self.tasks.values() for source in time.sources.values())
+        return any(source.uncommitted >= COMMITTED_ROWS for source in sources)
 
     def raise_to(self, watermark: int, but: Container[str] = ()) -> None:
         """Somebody who knows says that nothing earlier is to come, of no topic but these."""
