@@ -80,6 +80,10 @@ class Operated:
         """Have rows of another definition refused, of a table that does not go by event time."""
         self.definition = dict(definition)
 
+    def merge_rows(self, merged: MergedRows) -> None:
+        """Have it tell what it has by rows of another form."""
+        self.merged = merged
+
     def code_keys(self, coding: Callable[[Pair], Pair], decoding_many: Callable[[Pair], DecodeMany]) -> None:
         """Have keys of rows that are made of a key and something else.
 

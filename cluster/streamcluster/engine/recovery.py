@@ -20,6 +20,7 @@ from ..printable import repr_of, showable
 from ..stores import StoreFailed
 from .clock import Clock
 from .dead_letters import BARE, dead_letter
+from .event_time.due import as_came
 from .functions import Functions
 from .in_hand import ANYBODY, unit_number
 from .killers import Killer
@@ -248,8 +249,8 @@ class Recovery:
         is_news = self.aside.note(tp, record.offset, failure.unit)
         level = logging.WARNING if is_news else logging.DEBUG
         is_bare = (tp, record.offset) in self.aside.bare
-        if task.time is not None and (due := task.time.sources.get(tp)) is not None:
-            tp, record = due.as_came(record)
+        if task.time is not None and (source := task.time.sources.get(tp)) is not None:
+            tp, record = as_came(source.due, tp, record)
         reason = explain(failure.error, record.value)
         place = f"{tp}@{record.offset}"
         if failure.policy.action == "stop" or isinstance(failure.error, AppError):

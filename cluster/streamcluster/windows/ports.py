@@ -135,7 +135,6 @@ class KeepingTable(Protocol):
     default: Callable[[], Any] | None
     shard_var: ContextVar[Any]
     closings: list[Closing]
-    merged: Any
     # What must not change while there are rows.
     definition: dict[str, int | str]
     # What is called with windows that are over, if that was said before there were any.
@@ -151,6 +150,10 @@ class KeepingTable(Protocol):
 
     def code_keys(self, coding: Callable[[Any], Any], decoding_many: Callable[[Any], Any]) -> None:
         """Make the coders of its rows' keys of those of `key_type`; AppError when that was said before."""
+        ...
+
+    def merge_rows(self, merged: Any) -> None:
+        """Have it tell what it has by rows of another form."""
         ...
 
     def shard_to_write(self) -> Any:

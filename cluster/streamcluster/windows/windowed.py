@@ -130,8 +130,9 @@ class WindowedTable:
         if merge is not None and isinstance(kind, Hopping):
             check_merge(table, merge)
             # Where each event is in one window there is nothing to merge.
-            self.panes = None if self.is_single else Panes(table, kind, max(self.grace, self._expires), merge)
-            table.merged = self.panes
+            if not self.is_single:
+                self.panes = Panes(table, kind, max(self.grace, self._expires), merge)
+                table.merge_rows(self.panes)
         _close(self)
         if table.window_close is not None:
             self.on_window_close(table.window_close)

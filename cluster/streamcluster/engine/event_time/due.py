@@ -54,12 +54,12 @@ class DueSource:
         "_behind",
         "_committed",
         "_cut_to",
-        "_due",
         "_entries",
         "_expected",
         "_shard",
         "_until",
         "after",
+        "due",
         "operator",
         "partition",
         "tp",
@@ -78,7 +78,7 @@ class DueSource:
         """behind: the last entry of the index before the committed position. until: the last of all; None: no end."""
         self.tp = tp
         self.operator = operator
-        self._due = due
+        self.due = due
         self._shard = shard
         self._committed = self._behind = behind
         # The first offset and the entries of each page that is not committed.
@@ -92,11 +92,11 @@ class DueSource:
 
     def _bound(self, time: int) -> int:
         """At this time rows are due before that place."""
-        return time - self._due.delay_ms + self._due.is_inclusive
+        return time - self.due.delay_ms + self.due.is_inclusive
 
     def _time_of(self, entry: bytes) -> int:
         """What is made of a row is of its place; where that is an end that the row does not reach, of just before."""
-        return time_of(entry) - self._due.is_inclusive
+        return time_of(entry) - self.due.is_inclusive
 
     @property
     def uncommitted(self) -> int:
@@ -107,7 +107,7 @@ class DueSource:
     def _goes_by_order(self) -> bool:
         """Stores have the rows in the order in which they come due, and what they have then is what the rows hold."""
         order = self._shard.ranges.order
-        return order is not None and order.name == self._due.index and self._due.is_final
+        return order is not None and order.name == self.due.index and self.due.is_final
 
     @property
     def table(self) -> str:
@@ -141,7 +141,7 @@ class DueSource:
         if self.after is not None:
             return self._expected.uncommitted() <= self._expected.earliest
         position = min([reader.position(self.tp) for reader in self.partition.readers])
-        return self._due.step_ms is not None and position < self.partition.next_offset
+        return self.due.step_ms is not None and position < self.partition.next_offset
 
     def _page(self, bound: int) -> Batch:
         """What is due of the next rows. Empty: all of them were deleted, or none is due."""
@@ -154,10 +154,10 @@ class DueSource:
             return self._stored_page(bound, start, uncommitted)
         # One more says when the next is due.
         rows, are_stored = self._shard.ranges.first_entries(
-            self._due.index, start, PAGE_ROWS + 1, is_store_enough=is_store_enough
+            self.due.index, start, PAGE_ROWS + 1, is_store_enough=is_store_enough
         )
-        if rows and self._due.step_ms is not None:
-            bound = min(bound, time_of(rows[0][0]) + self._due.step_ms)
+        if rows and self.due.step_ms is not None:
+            bound = min(bound, time_of(rows[0][0]) + self.due.step_ms)
         count = bisect_left(rows, (place_of(bound),), hi=min(len(rows), PAGE_ROWS))
         if (until := self._until) is not None:
             del rows[bisect_right(rows, until) :]
@@ -184,7 +184,7 @@ class DueSource:
             next_place = FOREVER if is_all else time_of(rows[-1][0])
         self._expected.looked(min(uncommitted, next_place))
         entries, keys = [entry for entry, _ in rows[:count]], [entry[PLACE_BYTES:] for entry, _ in rows[:count]]
-        values = keys if self._due.is_by_keys else [value for _, value in rows[:count]]
+        values = keys if self.due.is_by_keys else [value for _, value in rows[:count]]
         return self._batch(entries, [entry[:PLACE_BYTES] for entry in entries], keys, values)
 
     def _batch(self, entries: list[bytes], places: list[bytes], keys: list[bytes], values: list[bytes]) -> Batch:
@@ -195,9 +195,9 @@ class DueSource:
         # Most are of a few places.
         mark_at = {place: self._time_of(place) for place in {*places}}
         times = marks = [mark_at[place] for place in places]
-        if self._due.holds:
-            marks = [mark - self._due.age_ms for mark in marks]
-        if self._shard.dated and not self._due.is_by_keys:
+        if self.due.holds:
+            marks = [mark - self.due.age_ms for mark in marks]
+        if self._shard.dated and not self.due.is_by_keys:
             # What is made of a row is of its date; the row itself is none before its place.
             times, values = dates_of(values), [row[DATE_BYTES:] for row in values]
         batch = Batch(self.tp, range(first, first + count), times, keys, values)
@@ -208,7 +208,7 @@ class DueSource:
         self, rows: list[tuple[bytes, bytes]], *, are_stored: bool
     ) -> tuple[list[tuple[bytes, bytes]], list[bytes], int]:
         """Those of these rows that there are, with what they hold, and how many were looked at until it was much."""
-        if self._due.is_by_keys:
+        if self.due.is_by_keys:
             return rows, [key for _, key in rows], len(rows)
         due: list[tuple[bytes, bytes]] = []
         values: list[bytes] = []
@@ -217,7 +217,7 @@ class DueSource:
             some = rows[done : done + VALUES_ROWS]
             done += len(some)
             keys = [key for _, key in some]
-            if are_stored and self._due.is_final:
+            if are_stored and self.due.is_final:
                 found = shard.read_store(shard.store.multi_get, keys)
             else:
                 found = encoded_rows(shard, keys)
@@ -238,7 +238,7 @@ class DueSource:
         if self._until is not None:
             return
         start = None if self._behind is None else self._behind + b"\0"
-        for place, _ in self._shard.read_store(self._shard.store.scan_index, self._due.index, start, rows_max=1):
+        for place, _ in self._shard.read_store(self._shard.store.scan_index, self.due.index, start, rows_max=1):
             earliest = self._expected.earliest
             text = f"{self.tp.topic}: a row of {time_of(place)} was written without expect(); {earliest} is next"
             assert time_of(place) >= earliest, text
@@ -248,20 +248,8 @@ class DueSource:
         shard, start = self._shard, None if self._committed is None else self._committed + b"\0"
         # The store has said so itself: its task is opened anew.
         with suppress(StoreFailed):
-            return len(shard.read_store(shard.store.scan_index, self._due.index, start, rows_max=rows_max))
+            return len(shard.read_store(shard.store.scan_index, self.due.index, start, rows_max=rows_max))
         return 0
-
-    def as_came(self, record: KafkaRecord) -> tuple[TP, KafkaRecord]:
-        """A row as users know it: if it is an event that they have sent, where that is, and what is left of it."""
-        if not self._due.origins or record.key is None or record.value is None:
-            return self.tp, record
-        event = event_of_row(record.key, record.value)
-        topic = self._due.origins[event.road] if event.road < len(self._due.origins) else None
-        if topic is None:
-            # It came to the join as that was before.
-            return self.tp, record
-        came = KafkaRecord(event.offset, event.time, event.key, event.value, None)
-        return TP(topic.describe(), self.tp.partition), came
 
     # Positions
 
@@ -274,14 +262,13 @@ class DueSource:
 
     def state(self) -> InputState:
         """As an input of another operator, whose tables its handler writes."""
-        own = self._own_state()
+        position = _position(self.partition)
+        if position < self.partition.next_offset or self.waits(self.operator.committed):
+            entry = self.entry_before(position)
+            own = InputState(Mark(NO_TIME if entry is None else self._time_of(entry)))
+        else:
+            own = InputState(Mark(self._bound(self.operator.committed) - 1), self.operator.idle_since)
         return own if self.after is None else min(self.after.state(), own, key=lambda state: state.mark.watermark)
-
-    def _own_state(self) -> InputState:
-        if self._is_behind() or self.waits(self.operator.committed):
-            entry = self.entry_before(self._position())
-            return InputState(Mark(NO_TIME if entry is None else self._time_of(entry)))
-        return InputState(Mark(self._bound(self.operator.committed) - 1), self.operator.idle_since)
 
     def held(self) -> InputState:
         """As an input of tables that an agent writes, to which events come that have waited in its join.
@@ -289,17 +276,10 @@ class DueSource:
         It is never idle, and holds T where it is ahead of it: any event may have to wait, and comes then.
         """
         time = self.operator.finished
-        has_none = not self._is_behind() and not self.waits(time)
-        watermark = self._bound(time) - 1 if has_none else self.state().mark.watermark
-        age = self._due.age_ms
+        is_behind = _position(self.partition) < self.partition.next_offset or self.waits(time)
+        watermark = self.state().mark.watermark if is_behind else self._bound(time) - 1
+        age = self.due.age_ms
         return InputState(Mark(watermark - age), is_read_again=True, age=max(0, age))
-
-    def _position(self) -> int:
-        return min([reader.position(self.tp) for reader in self.partition.readers])
-
-    def _is_behind(self) -> bool:
-        """Rows that were due are not finished."""
-        return self._position() < self.partition.next_offset
 
     def sent(self, *, is_committed: bool) -> InputState:
         """As an input of the time that travels with what is sent of these rows: it does not overtake them.
@@ -307,7 +287,7 @@ class DueSource:
         is_committed: so are all events that may have written rows. Where rows may lapse, they are told of no sooner
         than at a cut, and one that waits may be the next to come: while there are any this is not idle.
         """
-        operator, may_lapse = self.operator, self._due.table.lapsed is not None
+        operator, may_lapse = self.operator, self.due.table.lapsed is not None
         is_known = is_committed or not may_lapse
         if is_known and self._expected.earliest >= (FOREVER if may_lapse else self._bound(operator.finished)):
             return InputState(Mark(self._bound(operator.finished) - 1), operator.idle_since)
@@ -316,7 +296,7 @@ class DueSource:
     @property
     def is_close(self) -> bool:
         """What comes due is given out, and is not what was given out before."""
-        return not self._due.purpose
+        return not self.due.purpose
 
     @property
     def is_over(self) -> bool:
@@ -355,6 +335,19 @@ class DueSource:
         self._expected.rewind()
 
 
+def as_came(due: Due, tp: TP, record: KafkaRecord) -> tuple[TP, KafkaRecord]:
+    """A row as users know it: if it is an event that they have sent, where that is, and what is left of it."""
+    if not due.origins or record.key is None or record.value is None:
+        return tp, record
+    event = event_of_row(record.key, record.value)
+    topic = due.origins[event.road] if event.road < len(due.origins) else None
+    if topic is None:
+        # It came to the join as that was before.
+        return tp, record
+    came = KafkaRecord(event.offset, event.time, event.key, event.value, None)
+    return TP(topic.describe(), tp.partition), came
+
+
 def encoded_rows(shard: CachedShard, rows: Sequence[bytes]) -> list[bytes | None]:
     """These rows, as the store would have them; None: there is none. Brings nothing into the cache."""
     coder, values = shard.coder, shard.values
@@ -385,3 +378,8 @@ def encoded_rows(shard: CachedShard, rows: Sequence[bytes]) -> list[bytes | None
 def _row_of(shard: CachedShard, key: Any, value: Any) -> bytes:
     encoded = shard.coder.encode_of(key, value)
     return dated(encoded, row_dates.of(shard, key)) if shard.dated else encoded
+
+
+def _position(partition: SourcePartition) -> int:
+    """What is before it is finished."""
+    return min([reader.position(partition.tp) for reader in partition.readers])
