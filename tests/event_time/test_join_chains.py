@@ -124,6 +124,8 @@ events_of_three = st.lists(
 # What waits in the first join comes out later than what is before it in the second one.
 ALONE = [("a", "k", 1), ("c", "k", 9)]
 HELD_BACK = [("a", "k", 1), ("c", "k", 1), ("a", "l", 10)]
+# After the crash time stands until somebody has looked which rows still wait.
+LOOKED_FOR_ANEW = [("a", "k", 1), ("c", "k", 1), ("c", "k", 2), ("c", "k", 22), ("c", "k", 22)]
 hows, spans = st.sampled_from(sorted(KEEPS)), st.sampled_from([(0, 10), (10, 0), (5, 5), (20, 3)])
 
 
@@ -139,6 +141,7 @@ hows, spans = st.sampled_from(sorted(KEEPS)), st.sampled_from([(0, 10), (10, 0),
 )
 @example("agent", "on the left", ("left_join", (0, 10)), ("join", (0, 10)), ALONE, set(), set())
 @example("agent", "on the left", ("left_join", (0, 10)), ("join", (0, 10)), HELD_BACK, set(), set())
+@example("agent", "on the right", ("outer_join", (10, 0)), ("join", (0, 10)), LOOKED_FOR_ANEW, {3}, {2})
 def test_what_a_join_gives_meets_the_third_stream(
     place: str,
     side: str,

@@ -291,7 +291,8 @@ class DueSource:
         is_known = is_committed or not may_lapse
         if is_known and self._expected.earliest >= (FOREVER if may_lapse else self._bound(operator.finished)):
             return InputState(Mark(self._bound(operator.finished) - 1), operator.idle_since)
-        return InputState(self.state().mark)
+        # After a restart it may be behind T until its rows have been looked for: it holds T then, and is not left out.
+        return InputState(self.state().mark, is_read_again=True)
 
     @property
     def is_close(self) -> bool:
