@@ -14,7 +14,7 @@ from .checks import Seconds
 from .current import Cursor, Kept, Run, current_outbox
 from .errors import AppError, Skip
 from .events import Event
-from .join_loops import LiveJoin, pairs_of, pairs_through
+from .join_loops import Brings, LiveJoin, pairs_of, pairs_through
 from .operators import Echoed, GroupBy, Operator, TableJoin, apply
 from .roads import Roads
 
@@ -25,10 +25,11 @@ Ways = tuple[Operator, ...] | Roads | LiveJoin
 class Intake(Protocol):
     """What a running stream takes its runs from.
 
-    reader, leave: see leaving.py; leave is None when nobody wants to know that the loop was left.
+    reader, leave: see leaving.py; leave is None when nobody asks for it. brings: see JoinIntake.
     """
 
     cursor: Cursor
+    brings: Brings | None
     kept: Kept
     reader: object
     leave: Callable[[], None] | None

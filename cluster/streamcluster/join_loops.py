@@ -26,10 +26,31 @@ _LATE_TEXT = (
 )
 
 
+class Brings:
+    """What a run in hand brings to a join. found: what is left of it; pairs: what is left of the event in hand.
+
+    A loop that is left by `break` leaves it to the next one: the event has not been handed out to its end.
+    """
+
+    __slots__ = ("are_many", "found", "index", "pairs", "run")
+
+    def __init__(self, run: Run, found: Iterator[Any]) -> None:
+        self.run = run
+        self.found = found
+        self.index = 0
+        self.pairs: Iterator[tuple[int, Pair]] = iter(())
+        self.are_many = False
+
+    def enter(self, index: int, pairs: Sequence[tuple[int, Pair]]) -> None:
+        """The event at this index brings these."""
+        self.index, self.pairs, self.are_many = index, iter(pairs), len(pairs) > 1
+
+
 class JoinIntake(Protocol):
-    """What the loop takes its runs from."""
+    """What the loop takes its runs from. brings: of the run in hand, as long as that is not finished."""
 
     cursor: Cursor
+    brings: Brings | None
 
     async def next_run(self) -> Run | None: ...
 
@@ -122,10 +143,9 @@ def pairs_of(intake: JoinIntake, join: LiveJoin) -> AsyncIterator[Any]:
 
 async def _pairs_alone(intake: JoinIntake, join: LiveJoin) -> AsyncIterator[Any]:
     while join.is_bare:
-        run = await intake.next_run()
-        if run is not None:
-            for pair in _bare(_place_of(join, intake, run)):
-                yield pair
+        for pair in (await _next(intake, join)).found:
+            yield pair
+        intake.brings = None
     async for _, _, pair in pairs_through(intake, join):
         yield pair
 
@@ -136,32 +156,43 @@ class BareRuns:
     def __init__(self, intake: JoinIntake, join: LiveJoin) -> None:
         self._intake = intake
         self._join = join
+        self._brings: Brings | None = None
         self.iterator: Iterator[Pair] = iter(())
 
     async def next_run(self) -> Run | None:
-        """The next one."""
-        run = await self._intake.next_run()
-        if run is not None:
-            self.iterator = _bare(_place_of(self._join, self._intake, run))
-        return run
+        """The next one; first what is left of one that is in hand."""
+        if self._brings is not None and self._brings is self._intake.brings:
+            self._intake.brings = None
+        brings = self._brings = await _next(self._intake, self._join)
+        self.iterator = brings.found
+        return brings.run
+
+
+async def _next(intake: JoinIntake, join: LiveJoin) -> Brings:
+    """What is left of the run in hand, or else the next run."""
+    while intake.brings is None:
+        if (run := await intake.next_run()) is not None:
+            place = _place_of(join, intake, run)
+            intake.brings = Brings(run, _bare(place) if join.is_bare else _found(place))
+    return intake.brings
 
 
 async def pairs_through(intake: JoinIntake, join: LiveJoin) -> AsyncIterator[tuple[Run, int, Any]]:
     """(run, index, pair behind the operators) for all that an event or a due row brings, at that event."""
     cursor, behind = intake.cursor, join.behind()
     while True:
-        run = await intake.next_run()
-        if run is None:
+        brings = await _next(intake, join)
+        run = brings.run
+        if join.is_bare:
+            for pair in brings.found:
+                yield run, cursor.consumed_count() - 1, pair
+            intake.brings = None
             continue
         place = _place_of(join, intake, run)
-        if join.is_bare:
-            for pair in _bare(place):
-                yield run, cursor.consumed_count() - 1, pair
-            continue
-        for index, brought in _found(place):
-            pairs = await _of_event(place, index, run.values[index]) if brought is None else brought
-            for time, pair in pairs:
-                if time != run.batch.timestamps[run.start + index] or len(pairs) > 1:
+        while True:
+            for time, pair in brings.pairs:
+                index = brings.index
+                if time != run.batch.timestamps[run.start + index] or brings.are_many:
                     cursor.carry(time)
                 if behind:
                     try:
@@ -169,6 +200,11 @@ async def pairs_through(intake: JoinIntake, join: LiveJoin) -> AsyncIterator[tup
                     except Skip:
                         continue
                 yield run, index, pair
+            if (event := next(brings.found, None)) is None:
+                break
+            index, brought = event
+            brings.enter(index, await _of_event(place, index, run.values[index]) if brought is None else brought)
+        intake.brings = None
 
 
 def _place_of(join: LiveJoin, intake: JoinIntake, run: Run) -> Place:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -9,9 +10,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from streamcluster import App, Record, Stream
+from streamcluster import App, Record, Stream, loops
 from streamcluster.errors import AppError
 from streamcluster.testing import Driver
+from streamcluster.topology.declare import freeze
 
 TOPICS = ("a", "b", "c")
 Event = tuple[str, str, int]
@@ -306,3 +308,63 @@ def test_what_a_task_does_to_its_stream_must_be_declared(make: Callable[[Any, An
             driver.send(orders, key="k", value=Order(f"o{number}", "u"))
     assert "is declared before the start" in seen[0]
     assert seen[1:] == ["o1", "o3"]
+
+
+@pytest.mark.parametrize("is_in_c", [True, False])
+@pytest.mark.parametrize("leaves", ["break", "return"])
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda stream: stream,
+        lambda stream: stream.filter(lambda _: True),
+        lambda stream: stream.items(),
+        lambda stream: stream.events(),
+    ],
+    ids=["values", "behind a filter", "items", "events"],
+)
+def test_a_loop_that_is_left_gives_the_next_one_the_other_pairs(
+    monkeypatch: pytest.MonkeyPatch, read: Callable[[Any], Any], leaves: str, *, is_in_c: bool
+) -> None:
+    """An event that brings several is in hand until each was handed out: they were lost."""
+    if not is_in_c:
+        monkeypatch.setattr(loops, "_in_c", False)
+    elif not loops.is_in_c():
+        pytest.skip("the loops were not built")
+    app = App("left")
+    numbers = app.topic("numbers", key_type=str, value_type=int, partitions=1)
+    told_to = app.topic("told", value_type=list, partitions=1)
+
+    @app.agent(numbers, name="read")
+    async def leaving(stream: Stream[Any]) -> None:
+        while True:
+            async for one in read(stream.join(numbers, within=10)):
+                pair = one.value if hasattr(one, "value") else one[1] if isinstance(one[0], str) else one
+                await told_to.send(value=[*pair])
+                break
+            if leaves == "return":
+                return
+
+    with Driver(app) as driver:
+        for number in range(4):
+            driver.send(numbers, key="k", value=number, timestamp=1 + number % 2, commit=number % 2 == 1)
+        driver.crash()
+        driver.advance(0)
+        assert sorted(one.value for one in driver.output("told")) == [
+            [one, other] for one in range(4) for other in range(4)
+        ]
+        assert not driver.dead_letters()
+
+
+def test_tables_of_a_chain_are_numbered_along_it() -> None:
+    """So one that gets another join keeps the rows of the first."""
+    app, orders, payments, _ = shop()
+
+    @app.agent(orders, name="read")
+    async def read(stream: Stream[Any]) -> None:
+        once = stream.deduplicate(within=5).join(payments, within=1)
+        async for _ in once.join(payments, within=1).deduplicate(within=5):
+            raise AssertionError
+
+    plan, _ = asyncio.run(freeze(app))
+    kept = [table.name for unit in plan.units for table in unit.tables]
+    assert kept == ["read-join", "read-deduplicate", "read-join-2", "read-deduplicate-2"]

@@ -156,11 +156,12 @@ class Instance:
                 if attempt:
                     await sleep(self._clock, min(RESTART_SECONDS_MAX, 0.1 * 2**attempt))
                 self.down = False
-                before = dict(self.intake.done)
+                before, self.intake.is_begun = dict(self.intake.done), False
                 await self._run_once()
                 if self._is_ended():
                     return
-                if self.intake.done == before and self.intake.cursor.index() is None:
+                is_at_event = self.intake.is_begun and self.intake.cursor.index() is not None
+                if self.intake.done == before and not is_at_event:
                     raise AppError(f"agent {self.unit.name!r} returned without reading its stream.")
                 self.intake.begin()
                 attempt = 0

@@ -13,6 +13,7 @@ from collections.abc import Callable, Container, Hashable, Iterable
 
 from ..current import Cursor, Run
 from ..ids import TP, TaskId
+from ..join_loops import Brings
 from .clock import Clock
 from .event_time.ordering import Ordering
 from .hand import Hand
@@ -51,10 +52,12 @@ class RunIntake:
         "_stopped",
         "_strict_count",
         "_waiter",
+        "brings",
         "cursor",
         "done",
         "flush",
         "hand",
+        "is_begun",
         "is_ended",
         "kept",
         "leave",
@@ -90,6 +93,10 @@ class RunIntake:
         # Who iterates, and what to call when its loop is left (leaving.py).
         self.reader: object = None
         self.leave: Callable[[], None] | None = None
+        # Since this was set to False.
+        self.is_begun = False
+        # What the run in hand brings to a join, whose loop may be left in between (join_loops.py).
+        self.brings: Brings | None = None
         self._waiter: asyncio.Future[None] | None = None
         # A run said that it must not be passed, or the last event failed by what it wrote.
         self._stopped = False
@@ -120,7 +127,13 @@ class RunIntake:
     # What streams call
 
     def begin(self) -> None:
-        """An iteration starts: what an earlier one left comes again. A batch in the body counts as finished."""
+        """An iteration starts: what an earlier one left comes again. A batch in the body counts as finished.
+
+        An event that has brought several pairs is in hand until the last of them was handed out.
+        """
+        self.is_begun = True
+        if self.brings is not None and self.cursor.run is not None:
+            return
         self.finish()
         if not self.kept.handed_out:
             self.give_back()
@@ -265,6 +278,7 @@ class RunIntake:
 
     def forget(self) -> None:
         """Forget the run in hand and what was kept."""
+        self.brings = None
         self.kept.handed_out = False
         self.kept.clear()
         self._stopped = self.unsettled = False

@@ -55,7 +55,7 @@ def tables_joined(app: App, name: str, roads: list[Road]) -> list[JoinedStream]:
 
 
 def stream_join_of(app: App, agent: str, name: str, roads: list[Road]) -> Table[Any, Any]:
-    """The table that the join of two streams keeps its rows in, which is named as the join is. name: its first part.
+    """The table that the join of two streams keeps its rows in, which is named as the join is.
 
     Raises:
         AppError: keys of the two are never the same.
@@ -76,7 +76,7 @@ def stream_join_of(app: App, agent: str, name: str, roads: list[Road]) -> Table[
                 f"whose keys are {others}: no key is ever the same. Give both the same key_type= and "
                 "key_serializer=, or say on= or group_by."
             )
-    return buffer_table(f"{name}-join", span_of_join(roads))
+    return buffer_table(name, span_of_join(roads))
 
 
 def seen_tables_of(agent: str, name: str, count: int, roads: list[Road]) -> tuple[Table[Any, Any], ...]:

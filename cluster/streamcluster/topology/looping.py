@@ -154,7 +154,8 @@ class Loops:
         loop.seen += len(seen)
         if is_join(roads):
             loop.joins += 1
-            rows = stream_join_of(app, agent.name, loop.name + (f"-{loop.joins}" if loop.joins > 1 else ""), roads)
+            number = f"-{loop.joins}" if loop.joins > 1 else ""
+            rows = stream_join_of(app, agent.name, f"{loop.name}-join{number}", roads)
             span = span_of_join(roads)
             due = Due(
                 rows,
