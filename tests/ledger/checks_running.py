@@ -16,7 +16,8 @@ WARM_UP_SECONDS = 20.0
 # (settings.py); these are far below what a leak of one record in ten would add in minutes.
 GROWTH_MAX = 0.1
 RSS_SLACK_BYTES = 32 * 1024 * 1024
-DESCRIPTORS_SLACK = 24
+# Each family of a store gathers up to four files before they become one, and a worker has more than a hundred families.
+DESCRIPTORS_SLACK = 64
 SAMPLES_MIN = 9
 # At any time. The bounded buffers of a worker are 0.4 GB, and Python's own objects for what is in them come on top.
 RSS_MAX_BYTES = 1_000_000_000
