@@ -341,8 +341,8 @@ def memory_leaks(run: Observed, pick: Pick) -> Observed:
 
 @mutation("liveness")
 def descriptors_leak(run: Observed, pick: Pick) -> Observed:
-    """One and a half a second."""
-    return replace(run, usage={"worker 5": [Usage(float(n), 100_000_000, 40 + n * 3 // 2) for n in range(100)]})
+    """Three a second."""
+    return replace(run, usage={"worker 5": [Usage(float(n), 100_000_000, 40 + n * 3) for n in range(100)]})
 
 
 @mutation("liveness")
