@@ -219,6 +219,10 @@ class Span:
 
     def _has_met(self, rows: Rows, row_key: bytes, value: bytes) -> None:
         """A row that is written has waited. One that no cut has had yet is as if it never had."""
+        before = rows.values.get(row_key)
+        if before is not None and before[0] != _WAITS_BYTE:
+            # It was found in the store, and memory does not know: what says so must not look as if it were new.
+            return
         is_new = row_key in rows.dirty or rows.is_settled(row_key)
         rows.write(row_key, (_MET if is_new else _FOUND) + value)
 
