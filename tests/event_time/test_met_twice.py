@@ -15,7 +15,9 @@ NEVER_SECONDS = 1e6
 def app_of(*, is_native: bool) -> App:
     """Payments up to 10 s after their orders."""
     app = App("met", idle_timeout=NEVER_SECONDS, close_idle_after=None, native=is_native)
-    orders, payments, told = (app.topic(name, key_type=str, value_type=str, partitions=1) for name in ("o", "p", "told"))
+    orders, payments, told = (
+        app.topic(name, key_type=str, value_type=str, partitions=1) for name in ("o", "p", "told")
+    )
 
     @app.agent(orders)
     async def join(stream: Any) -> None:
