@@ -83,6 +83,15 @@ class Index:
         nowhere = NOWHERE * self.width
         return [(place or nowhere) + key for place, key in zip(self.places(keys), keys, strict=True)]
 
+    def placed(self, rows: Mapping[bytes, bytes | None]) -> dict[bytes, bytes | None]:
+        """Rows by where they lie."""
+        return dict(zip(self.where_all([*rows]), rows.values(), strict=True))
+
+    def end(self, end: bytes | None) -> bytes:
+        """Where a scan in this order ends that is to find those only that have a place."""
+        nowhere = NOWHERE * self.width
+        return nowhere if end is None else min(end, nowhere)
+
     def split(self, entry: bytes) -> tuple[bytes, bytes]:
         """Place and key."""
         return entry[: self.width], entry[self.width :]

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from .errors import StreamclusterError
-from .indexes import NOWHERE, Index, Passed, order_of
+from .indexes import Index, Passed, order_of
 
 # Table -> its indexes.
 Indexes = Mapping[str, Sequence[Index]]
@@ -210,9 +210,7 @@ class MemoryShard:
         """(entry, value) of rows in the order that they lie in."""
         assert self._order is not None
         assert self._placed is not None
-        nowhere = NOWHERE * self._order.width
-        end = nowhere if end is None else min(end, nowhere)
-        return self._placed.scan(start, end, reverse=reverse, rows_max=rows_max, bytes_max=bytes_max)
+        return self._placed.scan(start, self._order.end(end), reverse=reverse, rows_max=rows_max, bytes_max=bytes_max)
 
     def scan_index(
         self,
@@ -244,7 +242,7 @@ class MemoryShard:
     def apply(self, changes: Mapping[bytes, bytes | None]) -> None:
         """Set and delete (None) keys."""
         if self._order is not None and self._placed is not None:
-            self._placed.apply(dict(zip(self._order.where_all([*changes]), changes.values(), strict=True)))
+            self._placed.apply(self._order.placed(changes))
         for index, entries in self._indexes.values():
             before = () if index.by_key else self.multi_get(list(changes))
             entries.apply(index.changes(changes, before))

@@ -44,8 +44,8 @@ def written_topics(units: Sequence[Unit], idle_after: int) -> tuple[WrittenTopic
     )
 
 
-def _feeding(unit: CloseUnit, units: Sequence[Unit]) -> list[Unit]:
-    """Those that write the table whose rows come due there, handlers of other tables before it, too."""
+def _feeding(unit: Unit, units: Sequence[Unit]) -> list[Unit]:
+    """With it those that write the table whose rows come due there, handlers of other tables before it, too."""
     found: list[Unit] = [unit]
     for one in found:
         if isinstance(one, CloseUnit):
@@ -55,14 +55,12 @@ def _feeding(unit: CloseUnit, units: Sequence[Unit]) -> list[Unit]:
 
 def _inputs(unit: Unit, units: Sequence[Unit]) -> set[str]:
     """The topics that what it does comes from."""
-    feeding = _feeding(unit, units) if isinstance(unit, CloseUnit) else [unit]
-    return {name for one in feeding for topic in one.inputs for name in names_of(topic)}
+    return {name for one in _feeding(unit, units) for topic in one.inputs for name in names_of(topic)}
 
 
 def _own_age(unit: Unit, units: Sequence[Unit], idle_after: int) -> int:
     """How much older than its inputs what it sends may be."""
-    feeding = _feeding(unit, units) if isinstance(unit, CloseUnit) else [unit]
-    return sum([max(0, one.due.age_ms) + idle_after for one in feeding if one.due is not None])
+    return sum([max(0, one.due.age_ms) + idle_after for one in _feeding(unit, units) if one.due is not None])
 
 
 def _written_by(unit: Unit) -> set[str]:

@@ -177,7 +177,8 @@ class RocksStore:
                     # Without the offsets: after a crash these rows are read again and written once more.
                     self._apply(batch)
                     batch, count = WriteBatch(raw_mode=True), 0
-                self._add(batch, family_of(table, order := self._orders[table]), _in_order(order, rows))
+                order = self._orders[table]
+                self._add(batch, family_of(table, order), rows if order is None else order.placed(rows))
                 for index in self._indexes[table]:
                     before = () if index.by_key else self._shards[table].multi_get(list(rows))
                     self._add(batch, index_family(table, index), index.changes(rows, before))
@@ -351,11 +352,6 @@ def _read(path: Path, db: Rdict, key: bytes) -> bytes | None:
         del db
         raise store_error(path, error) from error
     return value
-
-
-def _in_order(order: Index | None, rows: Mapping[bytes, bytes | None]) -> Mapping[bytes, bytes | None]:
-    """Where these rows lie."""
-    return rows if order is None else dict(zip(order.where_all([*rows]), rows.values(), strict=True))
 
 
 def _next_offset(path: Path, db: Rdict, table: str, *, in_order: bool = False) -> int | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from rocksdict import Rdict, RdictIter, ReadOptions
 
-from streamcluster.indexes import NOWHERE, Index
+from streamcluster.indexes import Index
 
 from .store_errors import store_error
 
@@ -100,8 +100,7 @@ class RocksShard:
     ) -> list[tuple[bytes, bytes]]:
         """(entry, value) of rows in the order that they lie in."""
         assert self._order is not None
-        nowhere = NOWHERE * self._order.width
-        return self._scan(start, nowhere if end is None else min(end, nowhere), reverse, rows_max, bytes_max)
+        return self._scan(start, self._order.end(end), reverse, rows_max, bytes_max)
 
     def scan_index(
         self,
@@ -114,8 +113,7 @@ class RocksShard:
     ) -> list[tuple[bytes, bytes]]:
         """(place, key) of rows in the order of an index."""
         if self._order is not None and name == self._order.name:
-            index, family, nowhere = self._order, self._family, NOWHERE * self._order.width
-            end = nowhere if end is None else min(end, nowhere)
+            index, family, end = self._order, self._family, self._order.end(end)
         else:
             index, family = self._indexes[name]
         try:

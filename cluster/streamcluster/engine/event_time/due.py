@@ -120,14 +120,14 @@ class DueSource:
 
     def feed(self) -> int:
         """Hand a page of what is due to the unit, unless it has enough. Returns how many rows."""
-        partition, tp = self.partition, self.tp
+        partition = self.partition
         if not self.waits(self.operator.committed) or partition.stopped:
             return 0
-        if partition.next_offset - min([reader.position(tp) for reader in partition.readers]) >= PAGE_ROWS:
+        if partition.next_offset - _position(partition) >= PAGE_ROWS:
             return 0
         if self.uncommitted >= UNCOMMITTED_ROWS:
             return 0
-        batch = Batch.nothing(tp)
+        batch = Batch.nothing(self.tp)
         # The store has said so itself: its task is opened anew.
         with suppress(StoreFailed):
             while not len(batch) and self.waits(self.operator.committed) and not self._is_held_back():
@@ -140,8 +140,7 @@ class DueSource:
         """The next rows are not to be looked for yet."""
         if self.after is not None:
             return self._expected.uncommitted() <= self._expected.earliest
-        position = min([reader.position(self.tp) for reader in self.partition.readers])
-        return self.due.step_ms is not None and position < self.partition.next_offset
+        return self.due.step_ms is not None and _position(self.partition) < self.partition.next_offset
 
     def _page(self, bound: int) -> Batch:
         """What is due of the next rows. Empty: all of them were deleted, or none is due."""
