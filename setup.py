@@ -21,9 +21,10 @@ native = Extension(
     libraries=["dl", "pthread"],
     **options,
 )
-loop = Extension("streamcluster._loop", sources=["cluster/native/loop.c"], **options)
-pairs = Extension("streamcluster._pairs", sources=["cluster/native/pairs.c"], **options)
-place = Extension("streamcluster._place", sources=["cluster/native/place.c"], **options)
+references = ["cluster/native/references.h"]
+loop = Extension("streamcluster._loop", sources=["cluster/native/loop.c"], depends=references, **options)
+pairs = Extension("streamcluster._pairs", sources=["cluster/native/pairs.c"], depends=references, **options)
+place = Extension("streamcluster._place", sources=["cluster/native/place.c"], depends=references, **options)
 
 setup(
     ext_modules=[native, loop, pairs, place] if has_stable_abi else [],

@@ -13,6 +13,8 @@
 
 #include <limits.h>
 
+#include "references.h"
+
 /* ---- What both are: asynchronous iterators, each of which is its own awaitable ---- */
 
 /* Now and then it waits for somebody else's awaitable, `step`. `begin` gives a value at once (1), or sets `step` (0);
@@ -30,17 +32,6 @@ struct loop {
     /* `aclose` was called, and what that returned is not awaited yet. */
     int is_closing;
 };
-
-static PyObject *itself(PyObject *object) {
-    Py_IncRef(object);
-    return object;
-}
-
-static void let_go(PyObject **place) {
-    PyObject *object = *place;
-    *place = NULL;
-    Py_DecRef(object);
-}
 
 static PySendResult end_loop(struct loop *self) {
     self->has_ended = 1;

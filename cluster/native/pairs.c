@@ -13,6 +13,8 @@
 
 #include <string.h>
 
+#include "references.h"
+
 /* A row that is known: time and number, as its key ends with them; whether it has met somebody; the value. */
 #define STATE_AT 16
 #define VALUE_AT 17
@@ -82,20 +84,9 @@ struct event {
 
 enum { FAILED = -1, NOTHING, PAIR, UNUSUAL };
 
-static PyObject *kept(PyObject *object) {
-    Py_IncRef(object);
-    return object;
-}
-
-static void let_go(PyObject **place) {
-    PyObject *object = *place;
-    *place = NULL;
-    Py_DecRef(object);
-}
-
 static PyObject *item(PyObject *column, Py_ssize_t index) {
     if (PyList_Check(column))
-        return kept(PyList_GetItem(column, index));
+        return itself(PyList_GetItem(column, index));
     return PySequence_GetItem(column, index);
 }
 
@@ -201,7 +192,7 @@ static int write_rows(const struct target *to, PyObject *key, PyObject *entries)
     if (!PyList_Check(entries))
         return write_row(to, key, entries);
     for (Py_ssize_t at = 0; at < PyList_Size(entries); at++) {
-        PyObject *entry = kept(PyList_GetItem(entries, at));
+        PyObject *entry = itself(PyList_GetItem(entries, at));
         int wrote = write_row(to, key, entry);
         Py_DecRef(entry);
         if (wrote < 0)
@@ -233,7 +224,7 @@ static PyObject *written(PyObject *module, PyObject *arguments) {
             break;
     }
     Py_DecRef(items);
-    return at == all ? kept(Py_None) : NULL;
+    return at == all ? itself(Py_None) : NULL;
 }
 
 /* When rows come due: their times, and how much later that is of this side; None: it is no row. */
@@ -243,7 +234,7 @@ static PyObject *place_of(PyObject *row_key, long long left, long long right) {
     if (row_key == NULL || PyBytes_AsStringAndSize(row_key, &data, &size) < 0)
         return NULL;
     if (size < SIDE + END + STATE_AT)
-        return kept(Py_None);
+        return itself(Py_None);
     unsigned long long place = 0;
     for (int byte = 0; byte < 8; byte++)
         place = place << 8 | (unsigned char)data[size - STATE_AT + byte];
@@ -275,7 +266,7 @@ static PyObject *bucket_of(PyObject *buckets, long long number) {
     PyObject *name = PyLong_FromLongLong(number);
     if (name == NULL)
         return NULL;
-    PyObject *found = kept(PyDict_GetItemWithError(buckets, name));
+    PyObject *found = itself(PyDict_GetItemWithError(buckets, name));
     Py_DecRef(name);
     if (found != NULL && !PyDict_Check(found)) {
         PyErr_SetString(PyExc_TypeError, "this is no bucket of rows");
@@ -296,7 +287,7 @@ static PyObject *shelved(struct pairs *self, int shelf, PyObject *buckets, long 
         self->is_shelved[shelf] = 1;
         Py_DecRef(old);
     }
-    return kept(self->shelves[shelf]);
+    return itself(self->shelves[shelf]);
 }
 
 static void clear_shelves(struct pairs *self) {
@@ -311,7 +302,7 @@ static int find_in(struct pairs *self, struct event *event, int shelf, PyObject 
     PyObject *bucket = shelved(self, shelf, buckets, number);
     if (bucket == NULL)
         return PyErr_Occurred() ? FAILED : NOTHING;
-    PyObject *found = kept(PyDict_GetItemWithError(bucket, event->key));
+    PyObject *found = itself(PyDict_GetItemWithError(bucket, event->key));
     Py_DecRef(bucket);
     if (found == NULL)
         return PyErr_Occurred() ? FAILED : NOTHING;
@@ -450,7 +441,7 @@ static PyObject *next_brought(struct pairs *self) {
         Py_DecRef(both);
         return NULL;
     }
-    pair = carry(self, time) < 0 ? NULL : kept(pair);
+    pair = carry(self, time) < 0 ? NULL : itself(pair);
     Py_DecRef(both);
     return pair;
 }
@@ -547,8 +538,6 @@ static void pairs_dealloc(PyObject *object) {
     ((freefunc)PyType_GetSlot(type, Py_tp_free))(object);
     Py_DecRef((PyObject *)type);
 }
-
-static PyObject *itself(PyObject *object) { return kept(object); }
 
 /* Borrowed references so far. */
 static int read_arguments(struct pairs *self, PyObject *arguments) {

@@ -13,16 +13,7 @@
 
 #include <string.h>
 
-static PyObject *itself(PyObject *object) {
-    Py_IncRef(object);
-    return object;
-}
-
-static void let_go(PyObject **place) {
-    PyObject *object = *place;
-    *place = NULL;
-    Py_DecRef(object);
-}
+#include "references.h"
 
 /* ---- Place: the window of the event before, as one table sees it ---- */
 
