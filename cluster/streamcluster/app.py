@@ -46,6 +46,7 @@ from .table_sources import as_of_topic, feeder_name, feeder_of, loads_first
 from .tables import Table as TableView
 from .topics import Topic
 from .windows.faust_windows import FaustWindow
+from .windows.pane_changes import PaneChanges
 from .windows.windowed import WindowedTable
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -83,6 +84,8 @@ class App:
         self.agents: dict[str, Agent] = {}
         self.tables: dict[str, TableView[Any, Any]] = {}
         self.table_joins: list[JoinedTables] = []
+        # By the table that has merge=.
+        self.pane_changes: dict[str, PaneChanges] = {}
         self.tasks: list[TaskFunction] = []
         self.streams: list[Stream[Any]] = []
         self.leads = False
@@ -341,6 +344,13 @@ class App:
         self.table_joins.append(joined)
         self.agents |= {agent.name: agent for agent in joined.agents}
         return table
+
+    def tell_panes(self, of: WindowedTable, every: float | None) -> Topic:
+        """What `table.changes()` of a table with merge= calls: declare what tells of its windows."""
+        if of.name not in self.pane_changes:
+            found = self.pane_changes[of.name] = PaneChanges(of, lambda: self.conf)
+            self.agents[found.agent.name] = found.agent
+        return self.pane_changes[of.name].read_by(every)
 
     @overload
     def task(self, fun: F) -> F: ...

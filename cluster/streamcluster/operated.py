@@ -7,26 +7,17 @@ reads it: how rows are coded and ordered, by whose time they go, and what is don
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from .codecs.table_coding import Pair
 from .dates import Deleted
 from .errors import AppError
 from .indexes import Index
-from .stores import TaskStore
 from .times import Closing
 from .topics import Topic
 
 DecodeMany = Callable[[Iterable[bytes]], list[Any]]
 Lapsed = Callable[[Mapping[Any, Any], int], list[Any]]
-
-
-class MergedRows(Protocol):
-    """Rows that are made of others when they are read."""
-
-    def row_in(self, store: TaskStore, row_key: bytes, value: Pair, now: int) -> bytes | None:
-        """A row as the table's own would be, of a store that may be another worker's. value: its coders; now: T."""
-        ...
 
 
 class Operated:
@@ -50,7 +41,7 @@ class Operated:
         # at all, by its operator's time: (rows, time) -> keys. None: none.
         self.lapsed: Lapsed | None = None
         # What tells rows that are kept in another form, in tables beside it.
-        self.merged: MergedRows | None = None
+        self.merged: Any = None
         # Internal tables that are read and written with it.
         self.besides: list[Any] = []
         # What makes the coders of its rows' keys of those of `key_type`, and decodes many; None: they are the same.
@@ -80,7 +71,7 @@ class Operated:
         """Have rows of another definition refused, of a table that does not go by event time."""
         self.definition = dict(definition)
 
-    def merge_rows(self, merged: MergedRows) -> None:
+    def merge_rows(self, merged: Any) -> None:
         """Have it tell what it has by rows of another form."""
         self.merged = merged
 

@@ -18,8 +18,10 @@ def drive(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
     """Drivers on the store under test."""
     drivers: list[Driver] = []
 
-    def make(app: App) -> Driver:
-        drivers.append(Driver(app, make_store=make_rocks(tmp_path)(app) if request.param == "rocks" else None))
+    def make(app: App, **options: Any) -> Driver:
+        drivers.append(
+            Driver(app, make_store=make_rocks(tmp_path)(app) if request.param == "rocks" else None, **options)
+        )
         return drivers[-1]
 
     yield make

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import operator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -309,8 +310,27 @@ def test_windows_are_read_from_outside(drive: Any) -> None:
     for at in (1, 7, 9, 12, 14, 8):
         driver.send("events", key="a", value=1, timestamp=at)
     assert dict(counts.items()) == read_outside(driver, "counts", [(start, start + 10) for start in range(-10, 20)])
-    (text,) = driver.run(ask(driver, ReadTable(request=1, table="counts"), "error"))
-    assert "give KEY --window START" in text
+
+
+def test_windows_are_listed_from_outside(drive: Any) -> None:
+    """By `streamcluster table NAME`, page by page: those that are over and kept, and then the open ones of each key."""
+    app, counts = make_app(Shape(10, 2, expires=6), merges=True)
+    driver = drive(app)
+    for key, at in [("b", 1), ("a", 7), ("a", 9), ("c", 12), ("a,[", 14), ("a", 8), ("b", 13)]:
+        driver.send("events", key=key, value=at, timestamp=at)
+    expected = dict(counts.items())
+    assert len(expected) == 20
+    for rows_max in (1, 3, 7, 100):
+        found, after = [], None
+        while True:
+            question = ReadTable(request=1, table="counts", rows_max=rows_max, after=after)
+            rows, after = driver.run(ask(driver, question, "rows", "after"))
+            assert len(rows) <= rows_max
+            found += [(json.loads(key), int(value)) for key, value in rows]
+            if after is None:
+                break
+        assert len(found) == len(expected)
+        assert {(key, tuple(span)): value for (key, span), value in found} == expected
 
 
 def read_outside(driver: Driver, table: str, spans: list[tuple[int, int]]) -> dict[Any, int]:
@@ -323,14 +343,15 @@ def read_outside(driver: Driver, table: str, spans: list[tuple[int, int]]) -> di
     return found
 
 
-async def ask(driver: Driver, question: ReadTable, part: str) -> list[Any]:
-    """That part of the answers of a worker which has the driver's stores."""
+async def ask(driver: Driver, question: ReadTable, *parts: str) -> list[Any]:
+    """Those parts of the answer of a worker which has the driver's stores."""
     answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     engine, stores = driver.worker.engine, driver.worker._stores
     queries = Queries(engine.plan, engine.topology, driver.app.conf, answer.set_result, lambda *_: None)
     queries.ask(question, dict.fromkeys(stores, "running"), stores, None)
     try:
-        return [getattr(await answer, part)]
+        found = await answer
+        return [getattr(found, part) for part in parts]
     finally:
         queries.end()
 

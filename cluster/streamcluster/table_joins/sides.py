@@ -27,6 +27,12 @@ class Kept(NamedTuple):
     time: int
     data: bytes | None
 
+    @classmethod
+    def decode(cls, row: bytes) -> Kept:
+        """That of a row of a side."""
+        there = row[PLACE_BYTES : PLACE_BYTES + 1] == _THERE
+        return cls(time_at(row[:PLACE_BYTES]), row[PLACE_BYTES + 1 :] if there else None)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Side:
@@ -39,10 +45,7 @@ class Side:
     def get(self, rows: Table[bytes, bytes], key: bytes) -> Kept | None:
         """What was last read of a key; None: nothing that counts."""
         found = rows.get(self.mark + key)
-        if found is None:
-            return None
-        there = found[PLACE_BYTES : PLACE_BYTES + 1] == _THERE
-        return Kept(time_at(found[:PLACE_BYTES]), found[PLACE_BYTES + 1 :] if there else None)
+        return None if found is None else Kept.decode(found)
 
     def put(self, rows: Table[bytes, bytes], key: bytes, time: int, data: bytes | None) -> bool:
         """A change of the table was read. False: it changes nothing: it is older, or deletes what is not there."""

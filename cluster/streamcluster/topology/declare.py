@@ -36,6 +36,7 @@ from .changelogs import changelog_name, changelog_spec, check_changelogs
 from .limits import DEAD_LETTER_BYTES_MAX, limits_of
 from .looping import Loops
 from .named import tables_named
+from .pane_changes import declare_changes, name_changes
 from .table_joins import declare_joins, fit_streams, name_topics
 from .timed import check_windows, tables_beside, timed_by, with_time_tables, with_travelling_time
 from .units import CloseUnit, Due, Plan, SharedStream, Unit
@@ -57,9 +58,11 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
     # Streams of app.stream that others are combined with: they are read there.
     partners: list[Chain] = []
     for table in app.tables.values():
-        for changes in table.changes_read:
-            changes.is_named(changelog_name(app, table))
+        for one in (table, *table.besides):
+            for changes in one.changes_read:
+                changes.is_named(changelog_name(app, one))
     name_topics(app)
+    name_changes(app)
     loops = Loops(app, repartitions)
     for agent in app.agents.values():
         probed = await _probe(agent)
@@ -68,6 +71,7 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
     units, specs = loops.units, loops.specs
     shared, readers = declare_shared(app, loops, partners)
     declare_joins(app, units, specs, repartitions)
+    declare_changes(app, repartitions)
     check_windows(app.tables.values())
     beside = tables_beside(app.tables.values(), units)
     for table in [*app.tables.values(), *beside, *(table for unit in units for table in unit.tables)]:

@@ -98,6 +98,11 @@ def prefix_of(row_key: bytes) -> bytes:
     return row_key[: row_key.rindex(_BETWEEN)] + _BETWEEN
 
 
+def row_of(prefix: bytes, start: int, end: int) -> bytes:
+    """The key of a row, by what `prefix_of` gives."""
+    return prefix[: -len(_BETWEEN)] + tail_of(start, end)
+
+
 def within(row_key: bytes, first: int, last: int) -> tuple[bytes, bytes]:
     """Start and end of a scan by `BY_KEY` over windows of the key of a row whose ends are in [first, last].
 

@@ -24,12 +24,9 @@ from itertools import groupby
 from typing import Any, NamedTuple, Protocol
 
 from ..checks import check_callable
-from ..codecs.table_coding import Pair
-from ..dates import date_of, dated, undated
 from ..errors import AppError
-from ..stores import TaskStore
 from ..times import FOREVER, NO_TIME, Closing
-from .keys import BY_END, BY_START, END_INDEX, START_INDEX, deleted_before, prefix_of, span_of, within
+from .keys import BY_END, BY_START, END_INDEX, START_INDEX, deleted_before
 from .kinds import Hopping, Span
 from .ports import PLAIN, KeepingTable, Shard, Windows, begin_of
 from .sessions import ending
@@ -56,15 +53,15 @@ class Part(NamedTuple):
 class Panes:
     """Of one table. kept: how long after its end a window can be read."""
 
-    __slots__ = ("_kept", "_kind", "_marks", "_merge", "_rows", "_table")
+    __slots__ = ("_kept", "_kind", "_marks", "_table", "merge", "rows")
 
     def __init__(self, table: KeepingTable, kind: Hopping, kept: int, merge: Merge) -> None:
         self._table = table
         self._kind = kind
         self._kept = kept
-        self._merge = merge
-        self._rows = table.beside("panes", "what came for which windows")
-        self._rows.go_by(
+        self.merge = merge
+        self.rows = table.beside("panes", "what came for which windows")
+        self.rows.go_by(
             table.name,
             [END_INDEX, START_INDEX],
             [Closing(BY_END, None, kept)],
@@ -82,13 +79,31 @@ class Panes:
             close = Closing(BY_END, partial(self._close), grace, purpose="next", step_ms=step, skipped=self._skip)
             marks.go_by(table.name, [END_INDEX], [close], dated=deleted_before)
             # They go with their last window.
-            self._rows.closings.clear()
+            self.rows.closings.clear()
         return f"{self._marks.name}@next"
 
     @property
     def kept(self) -> str:
         """What is kept, in words: rows of another kind would never be found."""
         return "panes (merge=)" if self._marks is None else "panes (merge=), given out (on_close)"
+
+    @property
+    def name(self) -> str:
+        """Of the table."""
+        return self._table.name
+
+    @property
+    def size(self) -> int:
+        """Of each window, in ms."""
+        return self._kind.size
+
+    def is_kept(self, end: int, now: int) -> bool:
+        """A window that ends there can be read when closing is so far."""
+        return end + self._kept > now
+
+    def starts_in(self, span: Span) -> range:
+        """Where the windows begin that a row is of."""
+        return range(span[0], span[1] - self._kind.size + 1, self._kind.step)
 
     # Writing
 
@@ -104,7 +119,7 @@ class Panes:
             if first > last:
                 of.late(at, (last, last + size), now)
                 return None
-        rows: Shard = self._rows.shard_to_write()
+        rows: Shard = self.rows.shard_to_write()
         end = last + size
         identity = rows.identity((key, first, end))
         before = rows.values.get(identity, NOTHING)
@@ -137,7 +152,7 @@ class Panes:
     def _close(self, row: tuple[Any, int, int], _value: Any) -> None:
         """The window of a mark is over."""
         key, start, end = row
-        rows: Shard = self._rows.shard_to_write()
+        rows: Shard = self.rows.shard_to_write()
         shard: Shard = self._table.shard_to_write()
         known = _known(rows)
         parts = known.take(key, start)
@@ -146,12 +161,12 @@ class Panes:
         else:
             parts += self._starting(rows, key, start, start)
             # They are in order as a rule, and then this only looks.
-            parts.sort(key=_order_of)
-        found = self._fold(parts, start, end, _copying(rows, key))
+            parts.sort(key=order_of)
+        found = self.fold(parts, start, end, _copying(rows, key))
         if found is not NOTHING:
             identity = shard.identity(row)
             shard.is_new(identity, BY_END, end)
-            shard.write_at(identity, found, _date_of(parts, start, end))
+            shard.write_at(identity, found, latest_in(parts, start, end))
             if shard.time is not None:
                 shard.time.expect(end)
         known.keep(key, start + self._kind.step, self._go_on(row, parts))
@@ -159,12 +174,12 @@ class Panes:
     def _skip(self, row: tuple[Any, int, int]) -> None:
         """A window could not be merged, or its row not be written."""
         key, start, _ = row
-        self._go_on(row, self._parts(self._rows.shard_to_write(), key, start))
+        self._go_on(row, self._parts(self.rows.shard_to_write(), key, start))
 
     def _go_on(self, row: tuple[Any, int, int], parts: Iterable[Part]) -> list[Part]:
         """The window of a mark is done with; what the next one has of its rows."""
         key, start, end = row
-        rows: Shard = self._rows.shard_to_write()
+        rows: Shard = self.rows.shard_to_write()
         rest: list[Part] = []
         for part in parts:
             first, last = part.span
@@ -181,14 +196,23 @@ class Panes:
     def value_of(self, key: Any, span: Span) -> Any:
         """What came for a window, a copy; NOTHING: nothing, or it is over for so long that it is not read any more."""
         start, end = span
-        if not self._is_window(span):
+        if not self.is_window(span):
             return NOTHING
         for own, parts, now in self._of_key(key, start):
-            if end + self._kept > now and (found := self._fold(parts, start, end, own)) is not NOTHING:
+            if self.is_kept(end, now) and (found := self.fold(parts, start, end, own)) is not NOTHING:
                 return found
         return NOTHING
 
-    def _is_window(self, span: Span) -> bool:
+    def value_outside(self, key: Any, span: Span) -> Any:
+        """As `value_of`, outside of events, and of what the table has as rows too."""
+        local, row = self._table.local, (key, *span)
+        if local is not None and (found := local.find(row)) is not None:
+            with suppress(KeyError):
+                return found.stored(row)
+        return self.value_of(key, span)
+
+    def is_window(self, span: Span) -> bool:
+        """Whether there are windows that begin and end there."""
         start, end = span
         return end - start == self._kind.size and (start - self._kind.offset) % self._kind.step == 0
 
@@ -197,15 +221,14 @@ class Panes:
         first, last = self._kind.first_and_last(at)
         size = self._kind.size
         return any(
-            part.span[0] <= last and first + size <= part.span[1] and min(last + size, part.span[1]) + self._kept > now
+            part.span[0] <= last and first + size <= part.span[1] and self.is_kept(min(last + size, part.span[1]), now)
             for _, parts, now in self._of_key(key, last, last - first + size)
             for part in parts
         )
 
     def within(self, key: Any, span: Span) -> list[tuple[Span, Any]]:
         """The windows of the key that begin and end in there."""
-        starts = range(span[0], span[1] - self._kind.size + 1, self._kind.step)
-        spans = [(start, start + self._kind.size) for start in starts]
+        spans = [(start, start + self._kind.size) for start in self.starts_in(span)]
         return [(one, self.value_of(key, one)) for one in spans]
 
     def windows(self, key: Any) -> Iterator[tuple[Span, Any]]:
@@ -217,46 +240,26 @@ class Panes:
         """The same of all keys."""
         for shard, now in self._shards():
             for key, found in groupby(shard.rows(), key=_key_of):
-                parts = sorted([Part((start, end), value) for (_, start, end), value in found], key=_order_of)
+                parts = sorted([Part((start, end), value) for (_, start, end), value in found], key=order_of)
                 for span, value in self._windows(parts, _deep, now):
                     yield (key, *span), value
 
-    def row_in(self, store: TaskStore, row_key: bytes, value: Pair, now: int) -> bytes | None:
-        """As `value_of`, of a store, by the bytes of a row's key. value: coders of values; now: T."""
-        start, end = span_of(row_key)
-        if not self._is_window((start, end)) or end + self._kept <= now:
-            return None
-        shard, prefix = store.shard(self._rows.name), prefix_of(row_key)
-        at, last = within(row_key, start - self._kind.size, start)
-        keys: list[bytes] = []
-        # Each page begins behind the one before.
-        while found := shard.scan_index(BY_START, at, last):
-            keys += [key for _, key in found if key.startswith(prefix)]
-            at = b"".join(found[-1]) + b"\0"
-        rows = [(key, row) for key, row in zip(keys, shard.multi_get(keys), strict=True) if row is not None]
-        encode, decode = value
-        parts = sorted([Part(span_of(key), decode(undated(row)), date_of(row)) for key, row in rows], key=_order_of)
-        merged = self._fold(parts, start, end, _deep)
-        if merged is NOTHING:
-            return None
-        return dated(encode(merged), _date_of(parts, start, end))
-
     def _windows(self, parts: list[Part], own: Own, now: int) -> Iterator[tuple[Span, Any]]:
-        size, step = self._kind.size, self._kind.step
-        starts = {at for part in parts for at in range(part.span[0], part.span[1] - size + 1, step)}
-        for start in sorted(starts):
-            if start + size + self._kept > now:
-                yield (start, start + size), self._fold(parts, start, start + size, own)
+        size = self._kind.size
+        for start in sorted({start for part in parts for start in self.starts_in(part.span)}):
+            if self.is_kept(start + size, now):
+                yield (start, start + size), self.fold(parts, start, start + size, own)
 
-    def _fold(self, parts: Iterable[Part], start: int, end: int, own: Own) -> Any:
-        """What came for a window, of these rows and perhaps others."""
+    def fold(self, parts: Iterable[Part], start: int, end: int, own: Own | None = None) -> Any:
+        """What came for a window, of these rows and perhaps others. own: how a value is copied; None: in depth."""
+        own = own or _deep
         # What merges may change what it is given.
         values = [
             value if type(value) in PLAIN else own(span, value)
             for span, value, _ in parts
             if span[0] <= start and end <= span[1]
         ]
-        return reduce(self._merge, values) if values else NOTHING
+        return reduce(self.merge, values) if values else NOTHING
 
     def _starting(self, rows: Shard, key: Any, first: int, last: int) -> Iterator[Part]:
         rows_max = (last - first) // self._kind.step + 1
@@ -264,29 +267,29 @@ class Panes:
 
     def _parts(self, rows: Shard, key: Any, start: int, width: int | None = None) -> list[Part]:
         """Rows that may be of the window that begins there, in order; width: as of one so long."""
-        return sorted(self._starting(rows, key, start - (width or self._kind.size) + 1, start), key=_order_of)
+        return sorted(self._starting(rows, key, start - (width or self._kind.size) + 1, start), key=order_of)
 
     def _of_key(self, key: Any, start: int | None, width: int | None = None) -> Iterator[tuple[Own, list[Part], int]]:
         """Rows of a key, as `_parts` (start None: all), of each shard that has some, how they are copied, and T."""
-        own = self._rows.shard_var.get(None)
+        own = self.rows.shard_var.get(None)
         for rows, now in self._shards():
             if own is None or not own.is_at_event:
                 found = [Part((first, end), value) for (one, first, end), value in rows.rows() if one == key]
-                yield _deep, sorted(found, key=_order_of), now
+                yield _deep, sorted(found, key=order_of), now
             elif start is None:
                 parts = map(Part._make, ending(own, key, NO_TIME, FOREVER, index=BY_START))
-                yield _copying(own, key), sorted(parts, key=_order_of), now
+                yield _copying(own, key), sorted(parts, key=order_of), now
             else:
                 yield _copying(own, key), self._parts(own, key, start, width), now
 
     def _shards(self) -> Iterable[tuple[Any, int]]:
         """Those that are seen from here, and how far closing is there: T as of the last commit."""
-        own = self._rows.shard_var.get(None)
+        own = self.rows.shard_var.get(None)
         if own is not None:
             return [(own, NO_TIME if own.time is None else own.time.committed)]
-        if self._rows.local is None:
+        if self.rows.local is None:
             raise AppError(f"table {self._table.name!r}: nothing runs the app here, so there is nothing to read.")
-        found: Iterable[tuple[Any, int]] = self._rows.local.timed(self._table.name)
+        found: Iterable[tuple[Any, int]] = self.rows.local.timed(self._table.name)
         return found
 
 
@@ -386,7 +389,7 @@ def _deep(_span: Span, value: Any) -> Any:
     return deepcopy(value)
 
 
-def _date_of(parts: Iterable[Part], start: int, end: int) -> int:
+def latest_in(parts: Iterable[Part], start: int, end: int) -> int:
     """That of the last event in a window."""
     return max(part.date for part in parts if part.span[0] <= start and end <= part.span[1])
 
@@ -395,6 +398,6 @@ def _key_of(row: tuple[tuple[Any, int, int], Any]) -> Any:
     return row[0][0]
 
 
-def _order_of(part: Part) -> tuple[int, int]:
+def order_of(part: Part) -> tuple[int, int]:
     start, end = part.span
     return end, start

@@ -132,8 +132,17 @@ class KeepingTable(Protocol):
     """The table whose rows are windows."""
 
     name: str
+    key_type: Any
+    value_type: Any
+    key_serializer: str | None
+    value_serializer: str | None
+    migrate: Callable[[Any], Any] | None
+    # The app.
+    owner: Any
     default: Callable[[], Any] | None
     shard_var: ContextVar[Any]
+    # What this worker has of it, outside of events.
+    local: Any
     closings: list[Closing]
     # What must not change while there are rows.
     definition: dict[str, int | str]

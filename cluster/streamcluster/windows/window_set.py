@@ -309,8 +309,14 @@ class WindowSet(Struct, eq=False):
 
     def _value_of(self, span: Span) -> Any:
         table = self._of.table
-        value = table.get((self._key, *span), table)
         shard: Shard | None = table.shard_var.get(None)
+        cursor = cursor_var.get()
+        if self._of.panes is not None and shard is None and (cursor is None or cursor.task is None):
+            # A row may be in a partition that is here, though the window has none of its own.
+            found = self._of.panes.value_outside(self._key, span)
+            if found is not NOTHING:
+                return found
+        value = table.get((self._key, *span), table)
         if value is not table:
             if shard is not None and type(value) not in PLAIN:
                 self._hand(shard, span)

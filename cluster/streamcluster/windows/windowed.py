@@ -15,7 +15,7 @@ from functools import lru_cache, wraps
 from typing import Any
 
 from ..as_of import time_ms
-from ..checks import Seconds, check_callable
+from ..checks import Seconds, check_callable, seconds_of
 from ..current import Cursor, cursor_var
 from ..errors import AppError
 from ..events import current_event
@@ -199,12 +199,15 @@ class WindowedTable:
     def changes(self, every: Seconds | None = None) -> Topic:
         """What is written to it, for an agent, under keys (key, window); see `Table.changes`.
 
-        A window that is over comes once more, with None: it is deleted. With `merge=` each comes when it is over, with
-        what it holds then.
+        A window that is over comes once more, with None: it is deleted.
         """
+        if self.panes is None:
+            return self.table.changes(every, coding=in_windows)
         self._is_given_out = True
         _close(self)
-        return self.table.changes(every, coding=in_windows)
+        seconds = None if every is None else seconds_of(f"table {self.name!r}: changes(every=)", every)
+        told: Topic = self.table.owner.tell_panes(self, seconds or None)
+        return told
 
     # As a mapping
 

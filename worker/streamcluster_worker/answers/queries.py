@@ -21,7 +21,7 @@ import msgspec
 from streamcluster.as_of import NoVersion
 from streamcluster.codecs.coding import shown_bytes
 from streamcluster.codecs.named_json import MARK
-from streamcluster.codecs.table_coding import make_table_coder
+from streamcluster.codecs.table_coding import Pair, make_table_coder
 from streamcluster.dates import undated
 from streamcluster.engine.event_time.time_row import ROW_KEY, decode_row
 from streamcluster.ids import TaskId
@@ -31,12 +31,14 @@ from streamcluster.protocol.messages import READ_SECONDS, UNREADABLE, ReadTable,
 from streamcluster.settings import Settings
 from streamcluster.shown import json_of, key_reader
 from streamcluster.stores import StoreClosed, StoreFailed, TaskStore
+from streamcluster.tables import Table
 from streamcluster.times import NO_TIME
 from streamcluster.topology import ResolvedTable, Topology
 from streamcluster.topology.timed import time_table_name
 from streamcluster.topology.units import Plan
 from streamcluster.versions import version_at, versions_name
 from streamcluster.windows.keys import shown
+from streamcluster.windows.pane_pages import window_in, windows_behind
 
 from ..lifecycle import State
 from ..state.follow import Follower
@@ -54,6 +56,10 @@ ERROR_CHARS_MAX = 1_000
 SHOWN_CHARS_MAX = 8 * 1024 * 1024
 # A row of a store, by its key.
 Read = Callable[[TaskStore, bytes], bytes | None]
+# Some rows of a store, behind a place, at most so many; and the place behind them.
+Scan = Callable[[TaskStore, bytes | None, int], tuple[list[tuple[bytes, bytes]], bytes | None]]
+# What a place begins with in a table whose rows are merged of others: it is one of its own, or one of those.
+OWN, MERGED = b"o", b"m"
 # What is shown of a key that is none of the table's.
 ODD_KEY_BYTES_MAX = 200
 
@@ -178,9 +184,7 @@ class Queries:
         if name not in self._coders:
             table = next(table for table in self._plan.tables if table.name == name)
             key = make_table_coder(table.key_type, table.key_serializer, is_key=True, **self._settings.codec_bounds)
-            value = make_table_coder(
-                table.value_type, table.value_serializer, migrate=table.migrate, **self._settings.codec_bounds
-            )
+            value = self._value_coder(table)
             encode, read = key[0], key_reader(table.key_type, table.key_serializer)
             if table.key_coding is not None:
                 key = shown(key)
@@ -191,29 +195,20 @@ class Queries:
 
     def _page(self, request: ReadTable, stores: Mapping[TaskId, TaskStore], coder: _Coder, until: float) -> Rows:
         """Raises TimeoutError: nobody wants the rest."""
-        if any(table.name == request.table and table.merged is not None for table in self._plan.tables):
-            raise ValueError(
-                "with merge= its windows are made when they are asked for, one by one: give KEY --window START"
-            )
+        scan = self._scan(request.table)
         start, start_key = _read_cursor(request.after)
         rows_max = max(1, request.rows_max)
         rows: list[tuple[str, str]] = []
         size = 0
         for task, store in sorted(stores.items()):
             after = start_key if task == start else None
-            behind = store.shard(request.table).behind
-            start_at = None if after is None else behind(after)
-            # Ends: each turn either moves `start_at` on, or is the last.
+            # Ends: each turn either moves `after` on, or is the last.
             while start is None or task >= start:
                 began = time.monotonic()
                 with self._reading(task, store):
-                    piece = store.shard(request.table).scan(
-                        start_at, rows_max=min(PIECE_ROWS, rows_max - len(rows)), bytes_max=PIECE_BYTES
-                    )
-                if not piece:
+                    piece, after = scan(store, after, min(PIECE_ROWS, rows_max - len(rows)))
+                if not piece or after is None:
                     break
-                after = piece[-1][0]
-                start_at = behind(after)
                 for key, value in piece:
                     row = shown_row(key, value, coder, self._row_bytes_max)
                     rows.append(row)
@@ -226,18 +221,48 @@ class Queries:
                     raise StoreClosed
         return Rows(request=request.request, rows=tuple(rows))
 
-    def _get(self, name: str) -> Read:
+    def _scan(self, name: str) -> Scan:
+        """Rows of a page. What is merged of others comes behind the table's own."""
+
+        def own(store: TaskStore, after: bytes | None, rows_max: int) -> tuple[list[tuple[bytes, bytes]], bytes | None]:
+            shard = store.shard(name)
+            found = shard.scan(None if after is None else shard.behind(after), rows_max=rows_max, bytes_max=PIECE_BYTES)
+            return found, found[-1][0] if found else None
+
         table = next(table for table in self._plan.tables if table.name == name)
-        if (merged := table.merged) is None:
-            return lambda store, key: store.shard(name).get(key)
-        value = make_table_coder(
+        if (panes := table.merged) is None:
+            return own
+        value = self._value_coder(table)
+
+        def both(
+            store: TaskStore, after: bytes | None, rows_max: int
+        ) -> tuple[list[tuple[bytes, bytes]], bytes | None]:
+            if after is None or after.startswith(OWN):
+                found, last = own(store, None if after is None else after[1:], rows_max)
+                if last is not None:
+                    return found, OWN + last
+                after = MERGED
+            for rows in windows_behind(panes, store, after[1:] or None, value, _time_in(store, table)):
+                if rows:
+                    return rows[:rows_max], MERGED + rows[:rows_max][-1][0]
+            return [], None
+
+        return both
+
+    def _value_coder(self, table: Table[Any, Any]) -> Pair:
+        return make_table_coder(
             table.value_type, table.value_serializer, migrate=table.migrate, **self._settings.codec_bounds
         )
 
+    def _get(self, name: str) -> Read:
+        table = next(table for table in self._plan.tables if table.name == name)
+        if (panes := table.merged) is None:
+            return lambda store, key: store.shard(name).get(key)
+        value = self._value_coder(table)
+
         def read(store: TaskStore, key: bytes) -> bytes | None:
-            row = decode_row(store.shard(time_table_name(table.timed)).get(ROW_KEY))
             found = store.shard(name).get(key)
-            return merged.row_in(store, key, value, NO_TIME if row is None else row.time) if found is None else found
+            return window_in(panes, store, key, value, _time_in(store, table)) if found is None else found
 
         return read
 
@@ -249,8 +274,7 @@ class Queries:
             raise ValueError("it keeps no versions: declare it with history=")
 
         def read(store: TaskStore, key: bytes) -> bytes | None:
-            row = decode_row(store.shard(time_table_name(table.timed)).get(ROW_KEY))
-            oldest = NO_TIME if row is None else row.time - history
+            oldest = _time_in(store, table) - history
             try:
                 return version_at(store.shard(versions_name(name)).scan, key, time_ms, oldest)
             except NoVersion:
@@ -286,6 +310,12 @@ class Queries:
         except StoreFailed as error:
             self._loop.call_soon_threadsafe(self._failed, task, error)
             raise
+
+
+def _time_in(store: TaskStore, table: Table[Any, Any]) -> int:
+    """T of the table, as committed."""
+    row = decode_row(store.shard(time_table_name(table.timed)).get(ROW_KEY))
+    return NO_TIME if row is None else row.time
 
 
 def _undated(decode: Callable[[bytes], Any], row: bytes) -> Any:
