@@ -60,6 +60,27 @@ def agent_of(topic: str, sources: Iterable[str]) -> str:
     return ""
 
 
+def unknown(topology: Topology, last: Snapshot | None) -> list[str]:
+    """Topics between the app's own agents that it has not had before. last: what it did last; None: it never ran."""
+    known = set() if last is None else {*last.shape.sources, *last.left}
+    return [
+        topic.name
+        for topic in topology.topics
+        if topic.role == "repartition" and topic.purge and topic.name not in known
+    ]
+
+
+def taken(topics: Iterable[str], app_id: str) -> str:
+    """Why the app does not start, when others have written to these topics before it."""
+    names = ", ".join(topics)
+    return (
+        f"{app_id} does not start: {names} would be a topic of its own, behind group_by or a join, and has records "
+        f"that {app_id} did not write. It is named by agent and source, so another app whose agent has the same name "
+        "has it too, and each of the two would process what both send there. Give the agent another name, "
+        "@app.agent(..., name=...); or, if nobody uses the topic any more, delete it."
+    )
+
+
 def texts(found: Iterable[Leftover], app_id: str) -> list[str]:
     """A line for each: what is left where, and what to do about it."""
     return [_text(one, app_id) for one in found]

@@ -25,7 +25,7 @@ from streamcluster.settings import Settings, bootstrap_servers, is_host_name
 from streamcluster.topology import Problem, Topology
 
 from .admin.brokers import Brokers, Cluster
-from .admin.left import find_leftovers
+from .admin.left import find_leftovers, find_taken
 from .admin.rights import refuse_missing_rights
 from .admin.watch import TopicsWatch
 from .answers.peer_auth import Secret
@@ -35,7 +35,7 @@ from .control.effects import ClusterEffects
 from .control.topics import control_topic_problems, control_topics
 from .control.writer import Control
 from .dropped import Dropped
-from .leftovers import Leftover, refusal, texts
+from .leftovers import Leftover, refusal, taken, texts
 from .machine.election import Identity
 from .machine.events import EndAtOnce, RecordUnread, ReportHeard, SnapshotRead
 from .machine.node import Node
@@ -120,8 +120,11 @@ def check(
     if isinstance(found, list):
         return description, found, warnings, left
     warnings += found.unread_texts()
-    if control_topic(app_id) in there:
-        left = find_leftovers(description.settings, brokers, found, _last_snapshot(description.settings))
+    settings = description.settings
+    last = _last_snapshot(settings) if control_topic(app_id) in there else None
+    if others := find_taken(settings, found, last, lambda: last):
+        return description, [Problem(text=taken(others, app_id))], warnings, left
+    left = find_leftovers(settings, brokers, found, last)
     return description, found, warnings, left
 
 
@@ -216,6 +219,8 @@ class _Host(msgspec.Struct, frozen=True):
             identity = _identity(settings, topology, cluster.cluster_id, control.topic_id(deadline))
             # Before the first decision, so that a log without a leader is one in which nobody ever led.
             last = control.begin(deadline)
+            if others := find_taken(settings, topology, last, lambda: _last_snapshot(settings)):
+                raise ConfigurationError(taken(others, settings.app_id))
             left = _leave_behind(
                 find_leftovers(settings, self.brokers, topology, last), settings.app_id, leave=self.leave, say=self.say
             )

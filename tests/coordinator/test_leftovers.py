@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from streamcluster.topology import ResolvedTable, ResolvedTopic, Topology
-from streamcluster_coordinator.leftovers import Leftover, agent_of, suspects, texts, unread
+from streamcluster_coordinator.leftovers import Leftover, agent_of, suspects, texts, unknown, unread
 from streamcluster_coordinator.records.snapshot import Shape, Snapshot
 
 REPARTITION = "shop.total-orders-account-repartition"
@@ -48,6 +49,23 @@ def test_what_was_left_with_a_word_is_not_asked_for_again() -> None:
     left = last(left=("clicks", "out", "shop-totals-changelog"))
 
     assert suspects(TOPOLOGY, THERE, left) == ({REPARTITION}, {})
+
+
+def test_topics_of_its_own_are_unknown_until_a_version_has_had_them() -> None:
+    """Those that a user names may have been written by others."""
+    made = replace(
+        TOPOLOGY,
+        topics=(
+            *TOPOLOGY.topics,
+            ResolvedTopic(name=REPARTITION, role="repartition", partitions=2, purge=True),
+            ResolvedTopic(name="named", role="repartition", partitions=2),
+        ),
+    )
+
+    assert unknown(made, None) == [REPARTITION]
+    assert unknown(made, last()) == []
+    assert unknown(made, last(left=(REPARTITION,))) == []
+    assert unknown(TOPOLOGY, None) == []
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from streamcluster import App, Record, Stream, Topic
+from streamcluster.testing import Driver
+from streamcluster.topology.declare import freeze
 from tests.engine.conftest import Drive
 
 
@@ -126,3 +128,54 @@ def test_through_sends_and_reads_on(drive: Drive) -> None:
     driver.send("numbers", key="a", value=1)
     assert seen == [("a", 1)]
     assert [(o.key, o.value) for o in driver.output("middle")] == [("a", 1)]
+
+
+def app_of_version(version: int) -> App:
+    """What it counts stands behind group_by in an agent and in a task, and behind a join of three streams."""
+    app = App("shop", version=version)
+    orders, others, thirds = (
+        app.topic(name, key_type=str, value_type=int, partitions=1) for name in ("orders", "others", "thirds")
+    )
+    counts = app.Table("counts", default=int)
+
+    @app.agent(orders, name="count")
+    async def count(stream: Stream[int]) -> None:
+        async for number in stream.group_by(str, name="number"):
+            counts[str(number)] += 1
+
+    @app.agent(orders, name="meet")
+    async def meet(stream: Stream[int]) -> None:
+        async for _ in stream.join(others, within=10).join(thirds, within=10):
+            pass
+
+    grouped = app.stream(orders).group_by(str, name="number")
+
+    @app.task
+    async def read() -> None:
+        async for _ in grouped:
+            pass
+
+    return app
+
+
+def test_each_version_of_an_app_has_topics_of_its_own() -> None:
+    """So the next one may run beside the old one: each would process what both forward. The first has Faust's names."""
+    first, second = (
+        {topic.name for topic in asyncio.run(freeze(app_of_version(version)))[1].topics if topic.role == "repartition"}
+        for version in (1, 2)
+    )
+
+    assert first == {
+        "count-orders-number-repartition",
+        "meet-joined-repartition",
+        "shop-stream-orders-number-repartition",
+    }
+    assert second == {
+        "shop-v2-count-orders-number-repartition",
+        "shop-v2-meet-joined-repartition",
+        "shop-v2-stream-orders-number-repartition",
+    }
+    with Driver(app_of_version(2), partitions=1) as driver:
+        for number in range(6):
+            driver.send("orders", key="k", value=number % 2)
+        assert driver.table("counts") == {"0": 3, "1": 3}

@@ -98,9 +98,9 @@ class Loops:
         if is_onward:
             loop.stages += 1
             number = f"-{loop.stages}" if loop.stages > 1 else ""
-            destination = Topic((f"{loop.name}-{group_by.label}{number}-repartition",))
+            destination = Topic((f"{self._before(loop)}{loop.name}-{group_by.label}{number}-repartition",))
         else:
-            destination = destination_topic(loop.name, roads[0], group_by)
+            destination = destination_topic(f"{self._before(loop)}{loop.name}", roads[0], group_by)
         unit = self._stage(loop, roads, group_by, destination) if is_stage else None
         spec = repartition_spec(loop.name, [road.topic for road in roads], destination, group_by)
         if self._repartitions.setdefault(spec.name, spec) != spec:
@@ -114,8 +114,17 @@ class Loops:
             self.units.append(ForwardUnit(name, (road.topic,), loop.policy, road.operators, group_by, destination))
         return destination
 
+    def _before(self, loop: Loop) -> str:
+        """What its topics' names begin with: each version has its own, as it has its own tables.
+
+        The first has Faust's names. Those of streams in tasks have the app's id already.
+        """
+        conf = self._app.conf
+        is_own = conf.version == 1 or loop.name.startswith(f"{conf.app_id}-stream")
+        return "" if is_own else f"{conf.app_id}-"
+
     def _stage(self, loop: Loop, roads: list[Road], group_by: GroupBy, destination: Topic) -> AgentUnit:
-        name = destination.name.removesuffix("-repartition")
+        name = destination.name.removeprefix(self._before(loop)).removesuffix("-repartition")
         if group_by.through is not None:
             name = f"{loop.name}-{name}"
         if name in self._app.agents:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, TopicPartition
 
@@ -19,7 +19,7 @@ from streamcluster.kafka.opening import open_client
 from streamcluster.settings import Settings
 from streamcluster.topology import Topology
 
-from ..leftovers import Leftover, agent_of, kind_of, suspects, unread
+from ..leftovers import Leftover, agent_of, kind_of, suspects, unknown, unread
 from ..records.snapshot import Snapshot, shape_of
 from .brokers import Brokers
 
@@ -50,10 +50,32 @@ def find_leftovers(settings: Settings, brokers: Brokers, topology: Topology, las
         records = sum(counted.get(tp, end - at) for tp, (at, end) in waiting.items() if tp.topic == topic)
         exact = all(tp in counted for tp in waiting if tp.topic == topic)
         kind = "changelog" if topic in tables else kind_of(topic)
-        owner = tables.get(topic) or agent_of(topic, [one.name for one in topology.topics if one.role == "source"])
+        name = topic.removeprefix(f"{settings.app_id}-") if settings.version > 1 else topic
+        owner = tables.get(topic) or agent_of(name, [one.name for one in topology.topics if one.role == "source"])
         if records:
             found.append(Leftover(topic, kind, owner if kind != "source" else "", records, exact))
     return found
+
+
+def find_taken(
+    settings: Settings, topology: Topology, last: Snapshot | None, again: Callable[[], Snapshot | None]
+) -> list[str]:
+    """Topics of its own in which others have written, and where the app has no position. Blocks as `find_leftovers`.
+
+    again: reads anew what the app did last. Another host may just have begun, and does so before its first record.
+    """
+    names = unknown(topology, last)
+    if not names:
+        return []
+    counts = {topic.name: topic.partitions for topic in topology.topics if topic.name in names}
+    tps = [TP(name, number) for name, count in counts.items() for number in range(count)]
+    with contextlib.closing(open_reader(settings)) as consumer:
+        written = {tp.topic for tp, (_, end) in ends_of(consumer, tps).items() if end > 0}
+        asked = [tp for tp in tps if tp.topic in written]
+        seconds = min(_ANSWER_SECONDS, settings.connect_timeout)
+        committed = read_committed_positions(consumer, asked, seconds, settings.app_id) if asked else {}
+    found = written - {tp.topic for tp in asked if committed[tp].offset is not None}
+    return sorted(found.intersection(unknown(topology, again()))) if found else []
 
 
 def open_reader(settings: Settings) -> Consumer:
