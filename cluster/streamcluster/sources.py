@@ -90,7 +90,10 @@ def bound(stream: Reading, *, takes: bool = False) -> tuple[Intake, Ways]:
     if source.is_probe:
         raise Probed(stream, takes=takes)
     if source.intake is None:
-        text = "it can be read in an @app.task, if it was declared before the start, or given to an agent."
+        text = (
+            "it can be read in an @app.task, if it was declared before the start, or given to an agent. One that "
+            "another stream is joined or combined with is read there: declare a second app.stream(...) beside that."
+        )
         raise AppError(f"stream over {source.label}: {text}")
     if source.declared is not None and source.declared != declared_of(stream):
         raise AppError(

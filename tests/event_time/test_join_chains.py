@@ -310,6 +310,34 @@ def test_what_a_task_does_to_its_stream_must_be_declared(make: Callable[[Any, An
     assert seen[1:] == ["o1", "o3"]
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda stream, other: stream.join(other, within=1),
+        lambda stream, other: stream.join(other.filter(lambda payment: payment.amount > 0), within=1),
+        lambda stream, other: stream.group_by(str, name="text").join(other.group_by(str, name="text"), within=1),
+        lambda stream, other: stream & other.deduplicate(within=1),
+    ],
+    ids=["join", "filter", "group_by", "merge"],
+)
+def test_the_other_side_of_a_stream_that_a_task_reads_is_read_there_alone(make: Callable[[Any, Any], Any]) -> None:
+    """Nobody read it a second time: its position stood still, its topic was forwarded twice, and its buffer filled."""
+    app, orders, payments, _ = shop()
+    both = make(app.stream(orders), app.stream(payments))
+
+    @app.task
+    async def read() -> None:
+        async for _ in both:
+            pass
+
+    plan, _ = asyncio.run(freeze(app))
+    assert [shared.stream for shared in plan.shared] == [both]
+    with Driver(app) as driver:
+        driver.send(payments, key="k", value=Payment(1), timestamp=1)
+        read_of = {tp.topic: position for tp, position in driver.positions().items() if position}
+        assert payments.name in read_of
+
+
 @pytest.mark.parametrize("is_in_c", [True, False])
 @pytest.mark.parametrize("leaves", ["break", "return"])
 @pytest.mark.parametrize(

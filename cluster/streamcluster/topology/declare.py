@@ -69,6 +69,7 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
         partners += partners_of(probed.stream)
         loops.add_agent(agent, probed.stream, is_plain=probed.takes)
     units, specs = loops.units, loops.specs
+    partners += [partner for stream in app.streams for partner in partners_of(stream)]
     shared, readers = declare_shared(app, loops, partners)
     declare_joins(app, units, specs, repartitions)
     declare_changes(app, repartitions)
