@@ -316,17 +316,16 @@ class AsOf:
         if time + self.grace > now:
             rows.write(ordered_key(LEFT + key, time, number), _WAITS + value)
             return Met([])
-        found = self._version(rows, key, FOREVER if time + self.history < now else time)
+        found = self._version(rows, key, time, is_old=time + self.history < now)
         if found is None:
             return Met([], is_late=True, alone=self.keeps_left)
         return Met([(time, found)], is_late=True)
 
-    def _version(self, rows: Rows, key: bytes, time: int) -> bytes | None:
-        start, end = key_range(RIGHT + key)
-        if time != FOREVER:
-            start, end = time_range(RIGHT + key, -FOREVER, time)
-        for _, row in rows.scan(start, end, reverse=True, rows_max=1):
-            return None if row == _GONE else row[1:]
+    def _version(self, rows: Rows, key: bytes, time: int, *, is_old: bool = False) -> bytes | None:
+        """The newest that is not later. is_old: it is longer ago than `history`, so of versions the newest counts."""
+        start, end = key_range(RIGHT + key) if is_old else time_range(RIGHT + key, -FOREVER, time)
+        for row_key, row in rows.scan(start, end, reverse=True, rows_max=1):
+            return None if row == _GONE or time_of_row(row_key) > time else row[1:]
         return None
 
     def due(self, rows: Rows, row_key: bytes, row: bytes) -> Out | None:

@@ -47,7 +47,8 @@ def found_by_model(steps: list[Step], *, keeps: bool) -> list[tuple[str, tuple[i
             if time + HISTORY >= now:
                 own.append((time, number, number if is_there else None))
             continue
-        seen = [version for version in own if version[0] <= time or time + HISTORY < now]
+        known = own if time + HISTORY >= now else sorted(own)[-1:]
+        seen = [version for version in known if version[0] <= time]
         value = max(seen)[2] if seen else None
         if keeps or value is not None:
             found.append((key, (number, value), time))
@@ -101,6 +102,17 @@ def test_events_wait_for_the_versions_of_their_time(versions: set[int], clicks: 
         found = sorted(tuple(one.value) for one in driver.output("pairs"))
         versions_then = [(time, max([one for one in versions if one <= time], default=None)) for time in clicks]
         assert found == sorted(versions_then)
+
+
+def test_an_event_older_than_the_history_meets_no_version_that_is_newer() -> None:
+    """It may meet the newest, which is kept for ever, if that is not later than the event."""
+    with Driver(as_of_app(keeps=True)) as driver:
+        for number, at in ((1, 0.01), (2, 0.03)):
+            driver.send(VERSION, key="a", value=number, timestamp=at)
+        driver.send(EVENT, key="b", value=3, timestamp=5)
+        for number, at in ((4, 0.02), (5, 0.04)):
+            driver.send(EVENT, key="a", value=number, timestamp=at)
+        assert [one.value for one in driver.output("pairs")] == [[3, None], [4, None], [5, 2]]
 
 
 def test_versions_that_nobody_can_ask_for_are_deleted() -> None:
