@@ -279,6 +279,16 @@ def test_late_events_go_to_their_topic_and_meet_who_is_there(drive: Any, how: st
     assert [one.value for one in driver.output("pairs")] == [[2, 2], [3, 1], [4, 1], [4, 5]]
 
 
+def test_who_was_late_is_counted_through_a_crash() -> None:
+    """Also where nothing else has changed: of two with one timestamp the second moves nothing."""
+    with Driver(joining("left", 0, 0, 0)) as driver:
+        for at in (12, 6, 6):
+            driver.send(LEFT, key="a", value=1, timestamp=at / 1000)
+        driver.crash()
+        (time,) = driver.worker.engine.times.tasks.values()
+        assert [operator.late_total for operator in time.operators.values()] == [2]
+
+
 @pytest.mark.parametrize("within", [1000, 60_000])
 def test_bounds_may_be_changed(drive: Any, within: int) -> None:
     """What waits goes by the new ones then: shorter or longer, it comes out once."""

@@ -64,8 +64,8 @@ def row_of(
 
 
 def positions_in(row: TimeRow) -> tuple[object, ...]:
-    """What of it says how far the task is: it is written again when that has moved."""
-    return row.inputs, row.producers, row.due
+    """What of it says how far the task is, and who was late by then: it is written again when that has moved."""
+    return row.inputs, row.producers, row.due, row.late
 
 
 def encode_row(row: TimeRow) -> bytes:
