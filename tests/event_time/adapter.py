@@ -1,347 +1,395 @@
-"""Builds the graph of a case with agents and windowed tables, and plays its steps on the driver."""
+"""The app of a case: a stream, an agent or a table for each of its nodes, whatever they are put together of.
+
+Rows of tables are a value and its time, in ms; what joins of tables make is a pair of rows.
+"""
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from streamcluster import App, Table, Topic, current_event
-from streamcluster.batch import KafkaRecord
-from streamcluster.ids import TP, TaskId
-from streamcluster.stores import TaskStore
-from streamcluster.testing import Driver
-from streamcluster.windows.kinds import Sliding, Window
+from streamcluster import App, Stream, Table, Topic, current_event
+from streamcluster.current import cursor_var
+from streamcluster.windows.kinds import Window
 from streamcluster.windows.windowed import WindowedTable
 
-from .folds import Fold
+from .folds import Fold, Row, added, made, merged, no_value, row_of
+from .offered import AGGREGATES, JOINED, Case, Node, size_of, time_of
 
-Row = list[Any]
-MakeStore = Callable[[App], Callable[[TaskId, list[str]], TaskStore]]
-# What this adapter builds. Of windows, those kinds.
-OPS = frozenset({"stream", "window", "cogroup", "suppress", "deduplicate", "stream_join", "changes"})
-KINDS = frozenset({"tumbling", "hopping", "session", "sliding"})
+# A record of time 0 is sent on as one of time 1, so where something is sent on, times begin later.
+EPOCH = 1_000_000
 # So long that records by themselves do not move time: in cases that say it.
 _NEVER = 10.0**9
+# How long the right side of an as-of join is kept, in ms.
+_AS_OF = 10**12
 
 
-def why_not(case: dict[str, Any]) -> str | None:
-    """What keeps a case from being played here; None: nothing."""
-    nodes = case["nodes"]
-    for node in nodes.values():
-        if node["op"] not in OPS:
-            return str(node["op"])
-        if "window" in node and node["window"] not in KINDS:
-            return str(node["window"])
-        if node["op"] == "suppress" and not _is_offered(node, nodes[node["from"]]["op"]):
-            return "suppress"
-        # Those of joins alone are played in join_cases.py, where time is moved by records.
-        if node["op"] == "stream_join" and "clock" not in case and all(one["op"] != "window" for one in nodes.values()):
-            return "stream_join"
-    return None
+def method_of(how: str) -> str:
+    """The name of the method that joins so."""
+    return "join" if how == "inner" else f"{how}_join"
 
 
-def _is_offered(suppress: dict[str, Any], of: str) -> bool:
-    """Final results, and all of them; not what a bound of memory or of event time lets through."""
-    if of == "changes":
-        return suppress["wait"] == 0 and "max_records" not in suppress
-    return suppress["until"] == "close" and "wait" not in suppress and of == "window"
+class Graph:
+    """The app of a case. `told` has the names of nodes of which it must be known what they give out."""
 
-
-class Played:
-    """A case that is played."""
-
-    def __init__(self, case: dict[str, Any], make_store: MakeStore | None = None, *, merges: bool = False) -> None:
+    def __init__(self, case: Case, *, merges: bool = False) -> None:
         """merges: hopping windows are made with merge=."""
-        self._case = case
+        self.nodes: dict[str, Node] = case["nodes"]
+        self.told = {step[1] for step in case["steps"] if step[0] in ("out", "late")}
         self._merges = merges
-        self._by_steps = case.get("clock") == "watermark"
-        # What a join makes is sent on, and a record that is sent with time 0 is one that has none.
-        self._has_zero = all(node["op"] != "stream_join" for node in case["nodes"].values())
-        self.app = App(
-            "case",
-            max_ahead=None,
-            close_idle_after=None,
-            max_out_of_orderness=_NEVER if self._by_steps else 0,
+        self.shift = self._shift()
+        by_steps = case.get("clock") == "watermark"
+        self.app = App("case", max_ahead=None, close_idle_after=None, max_out_of_orderness=_NEVER if by_steps else 0)
+        # Records that an agent did not use, which nobody else counts.
+        self.unused: Counter[str] = Counter()
+        self.windows: dict[str, WindowedTable] = {}
+        self.tables: dict[str, Table[Any, Any]] = {}
+        self._kept: dict[str, Table[Any, Any]] = {}
+        # Those that feed tables, whose values have their time with them.
+        self.dated = {node["topic"] for node in self.nodes.values() if node["op"] == "table"}
+        rights = [self.nodes[node["right"]] for node in self.nodes.values() if node["op"] == "asof_join"]
+        self.dated |= {node["topic"] for node in rights}
+        # By the right side of an as-of join, how long it is kept.
+        self._as_of = {
+            node["right"]: node.get("grace", _AS_OF) for node in self.nodes.values() if node["op"] == "asof_join"
+        }
+        for name in self.nodes:
+            self._build(name, case)
+
+    def _shift(self) -> int:
+        if {node["op"] for node in self.nodes.values()} <= {
+            *AGGREGATES,
+            "stream",
+            "merge",
+            "suppress",
+            "changes",
+            "deduplicate",
+        }:
+            return 0
+        steps = [node.get("advance", node.get("size")) or 1 for node in self.nodes.values()]
+        step = math.lcm(*steps)
+        return -(-EPOCH // step) * step
+
+    def now(self) -> tuple[Any, int]:
+        """The key of the event in hand, and the time in ms that is of what comes of it."""
+        event, cursor = current_event(), cursor_var.get()
+        assert event is not None
+        assert cursor is not None
+        return event.key, cursor.timestamp() if self.shift else round(event.message.timestamp * 1000)
+
+    # Names
+
+    def topic(self, name: str) -> Topic:
+        """A topic of JSON with one partition."""
+        known = {topic.name: topic for topic in self.app.topics}
+        return known.get(name) or self.app.topic(name, key_serializer="json", value_serializer="json", partitions=1)
+
+    def out(self, name: str) -> Topic:
+        """What a node gives out: value, time and window."""
+        return self.topic(f"out-{name}")
+
+    def _build(self, name: str, case: Case) -> None:
+        node = self.nodes[name]
+        op = node["op"]
+        if op in AGGREGATES:
+            self._aggregate(name, node)
+        elif op == "to_table":
+            self._keep(name, node)
+        elif op == "table_aggregate":
+            self._regroup(name, node)
+        elif op == "suppress":
+            if node["until"] == "close":
+                self.windows[node["from"]].on_close(partial(closed, self.out(name)))
+            else:
+                tell_windows(self.app, self.windows[node["from"]], self.out(name))
+        elif op == "changes":
+            self._follow(name, node, size_of(case))
+        elif op in JOINED or op == "table":
+            self.table(name)
+            if name in self.told:
+                self._tell_table(name)
+        elif name in self.told:
+            self._tell_stream(name)
+
+    # Streams
+
+    def stream(self, name: str) -> Stream[Any]:
+        """What a node gives, as a stream of values."""
+        node = self.nodes[name]
+        match node["op"]:
+            case "stream":
+                stream = self.app.stream(self.topic(node["topic"]))
+                if node["topic"] in self.dated:
+                    stream.add_processor(lambda value: None if value is None else value[0])
+                return stream
+            case "merge":
+                first, *others = [self.stream(one) for one in node["from"]]
+                return first.combine(*others)
+            case "deduplicate":
+                return self._deduplicated(node)
+            case "stream_join":
+                return self._of_streams(node)
+            case "stream_table_join" | "asof_join":
+                return self._with_table(node)
+        raise ValueError(name)
+
+    def _deduplicated(self, node: Node) -> Stream[Any]:
+        by = None
+        if "id" in node:
+
+            def by(value: Any) -> Any:
+                return made(node["id"], k=self.now()[0], v=value)
+
+        return self.stream(node["from"]).deduplicate(by=by, within=node["within"] / 1000)
+
+    def _of_streams(self, node: Node) -> Stream[Any]:
+        left, right = self.stream(node["left"]), self.stream(node["right"])
+        join: Callable[..., Stream[Any]] = getattr(left, method_of(node["how"]))
+        joined = join(right, **{bound: node[bound] / 1000 for bound in ("before", "after", "grace")})
+        joined.add_processor(lambda pair: made(node["value"], k=self.now()[0], l=pair[0], r=pair[1]))
+        return joined
+
+    def _with_table(self, node: Node) -> Stream[Any]:
+        left, right = self.stream(node["left"]), node["right"]
+        as_of = node["op"] == "asof_join" or "history" in self.nodes[right]
+        options: dict[str, Any] = {"as_of": True} if as_of else {}
+        if as_of and "grace" in node and node["op"] != "asof_join":
+            options["grace"] = node["grace"] / 1000
+        joined: Stream[Any] = getattr(left, "left_join" if node["how"] == "left" else "join")(
+            self.table(right), **options
         )
-        self._topics: dict[str, Topic] = {}
-        self._outputs: dict[str, Topic] = {}
-        self._tables: dict[str, Table[Any, Any] | WindowedTable] = {}
-        self._skipped: dict[str, int] = {}
-        self._seen: dict[str, int] = {}
-        for name, node in case["nodes"].items():
-            if node["op"] == "stream":
-                self._topics[name] = self.app.topic(node["topic"], key_serializer="json")
-        for name, node in case["nodes"].items():
-            self._outputs[name] = self.app.topic(f"out-{name}", key_serializer="json", partitions=1)
-            if node["op"] == "stream_join":
-                self._join(name, node)
-            elif node["op"] == "changes":
-                self._follow(name, node)
-            elif node["op"] in ("window", "cogroup"):
-                self._build(name, node)
-            elif node["op"] == "deduplicate":
-                self._deduplicate(name, node)
-        for name, node in case["nodes"].items():
-            if node["op"] == "suppress":
-                windows = self._tables[node["from"]]
-                assert isinstance(windows, WindowedTable)
-                if node["until"] == "close":
-                    windows.on_close(partial(self._closed, self._outputs[name]))
+
+        def fill(pair: Any) -> Any:
+            return made(node["value"], k=self.now()[0], l=pair[0], r=self.value_of(right, pair[1]))
+
+        joined.add_processor(fill)
+        return joined
+
+    def _tell_stream(self, name: str) -> None:
+        output = self.out(name)
+
+        async def tell(stream: Stream[Any]) -> None:
+            async for event in stream.events():
+                await output.send(key=event.key, value=[event.value, self.now()[1]])
+
+        self.app.agent(self.stream(name), name=f"tell-{name}")(tell)
+
+    # Tables
+
+    def table(self, name: str) -> Table[Any, Any]:
+        """A node as a table of the app."""
+        if name not in self.tables:
+            self.tables[name] = self._declared(name, self.nodes[name])
+        return self.tables[name]
+
+    def _declared(self, name: str, node: Node) -> Table[Any, Any]:
+        if node["op"] in JOINED:
+            return self._of_tables(name, node)
+        topic = self.topic(node.get("topic", f"rows-{name}"))
+        history = node.get("history", self._as_of.get(name))
+        return self.app.Table(f"of-{name}", source=topic, history=None if history is None else history / 1000)
+
+    def _of_tables(self, name: str, node: Node) -> Table[Any, Any]:
+        left, right = self.table(node["left"]), self.table(node["right"])
+        if node["how"] == "right":
+            left, right = right, left
+        join: Callable[..., Table[Any, Any]] = getattr(
+            left, method_of("left" if node["how"] == "right" else node["how"])
+        )
+        if node["op"] == "table_join":
+            return join(right, name=f"of-{name}")
+
+        def named(row: Any) -> Any:
+            return made(node["fk"], k=self.now()[0], v=self.value_of(node["left"], row))
+
+        return join(right, on=named, name=f"of-{name}")
+
+    def value_of(self, name: str, row: Any) -> Any:
+        """The value that a row of a table stands for, as the case has it."""
+        node = self.nodes[name]
+        if row is None:
+            return None
+        if node["op"] not in JOINED:
+            return row[0]
+        first, second = reversed(row) if node["how"] == "right" else row
+        left, right = self.value_of(node["left"], first), self.value_of(node["right"], second)
+        return made(node["value"], l=left, r=right)
+
+    def _tell_table(self, name: str) -> None:
+        output = self.out(name)
+
+        async def tell(stream: Stream[Any]) -> None:
+            async for key, row in stream.items():
+                await output.send(key=key, value=[self.value_of(name, row), self.now()[1]])
+
+        self.app.agent(self.table(name).changes(), name=f"tell-{name}")(tell)
+
+    async def _give(self, name: str, key: Any, value: Any, at: int) -> None:
+        """A row that an agent has written."""
+        await self.out(name).send(key=key, value=[value, at])
+        if f"rows-{name}" in {topic.name for topic in self.app.topics}:
+            given = None if value is None else [value, at]
+            await self.topic(f"rows-{name}").send(key=key, value=given, timestamp=at / 1000)
+
+    def _keep(self, name: str, node: Node) -> None:
+        self._kept[name] = table = self.app.Table(name)
+        self.out(name)
+
+        async def keep(stream: Stream[Any]) -> None:
+            async for event in stream.events():
+                key, at = self.now()
+                if key is None:
+                    continue
+                if event.value is None:
+                    table.pop(key, None)
                 else:
-                    self._tell(windows, self._outputs[name])
-        store = None if make_store is None else make_store(self.app)
-        self.driver = Driver(self.app, make_store=store)
+                    table[key] = [event.value, at]
+                await self._give(name, key, event.value, at)
 
-    # The graph
+        self.app.agent(self.stream(node["from"]), name=f"keep-{name}")(keep)
 
-    def _build(self, name: str, node: dict[str, Any]) -> None:
-        fold = Fold(node["agg"])
+    def _regroup(self, name: str, node: Node) -> None:
+        """What a row gave to its group is taken away from it, then it is added to its new one."""
+        source, fold = node["from"], Fold(node["agg"])
+        self._kept[name] = groups = self.app.Table(name, default=no_value)
+        before = self.app.Table(f"{name}-before")
+        self.out(name)
+
+        def mapped(key: Any, value: Any) -> Any:
+            return value if value is None else (made(node["key"], k=key, v=value), made(node["value"], k=key, v=value))
+
+        async def change(group: Any, removed: Any, new: Any, at: int) -> None:
+            total, latest = groups[group]
+            if removed is not None and total is not None:
+                total, at = fold.remove(total, group, removed), max(at, latest)
+            if new is not None:
+                total, at = fold.add(total, group, new), max(at, -1 if latest is None else latest)
+            groups[group] = [total, at]
+            await self._give(name, group, total, at)
+
+        async def regroup(stream: Stream[Any]) -> None:
+            async for key, row in stream.items():
+                if key is None:
+                    continue
+                at, value = self.now()[1], self.value_of(source, row)
+                old, new = mapped(key, before.get(key)), mapped(key, value)
+                before[key] = value
+                if old and new and old[0] == new[0]:
+                    await change(old[0], old[1], new[1], at)
+                    continue
+                if old:
+                    await change(old[0], old[1], None, at)
+                if new:
+                    await change(new[0], None, new[1], at)
+
+        # Of a topic's records the times are those of its rows.
+        topic = self.nodes[source].get("topic", f"rows-{source}" if source in self._kept else None)
+        rows = self.table(source).changes() if topic is None else self.topic(topic)
+        self.app.agent(rows, name=f"regroup-{name}")(regroup)
+
+    # Aggregates, with windows and without
+
+    def _aggregate(self, name: str, node: Node) -> None:
+        fold, output = Fold(node["agg"]), self.out(name)
         table: Any = self.app.Table(name, default=no_value)
+        updates = node.get("emit", "update") == "update"
         if "window" in node:
-            table = self._windowed(table, node, fold)
-            if node["emit"] == "close":
-                table.on_close(partial(self._closed, self._outputs[name]))
-        self._tables[name] = table
+            self.windows[name] = table = windowed(table, node, fold, merges=self._merges)
+            if not updates:
+                table.on_close(partial(closed, output))
+        else:
+            self._kept[name] = table
         sources = node["from"] if node["op"] == "cogroup" else [[node["from"], None]]
         for source, template in sources:
-            self._read(name, table, source, partial(added, fold, template), updates=node["emit"] == "update")
+            add = partial(added, fold, template)
+            body = self._to_windows(name, table, add, updates) if "window" in node else self._to_rows(name, table, add)
+            self.app.agent(self.stream(source), name=f"{name}-{source}")(body)
 
-    def _join(self, name: str, node: dict[str, Any]) -> None:
-        """What it makes is in a topic, for windows, and told."""
-        self._topics[name] = joined = self.app.topic(f"joined-{name}", key_serializer="json", partitions=1)
-        other, output = self._topics[node["right"]], self._outputs[name]
-        bounds = {bound: node[bound] / 1000 for bound in ("before", "after", "grace")}
+    def _to_windows(
+        self, name: str, table: WindowedTable, add: Callable[..., Any], updates: bool
+    ) -> Callable[[Stream[Any]], Any]:
+        output, skips_null = self.out(name), self.nodes[name]["window"] == "sliding"
 
-        async def join(stream: Any) -> None:
-            pairs = stream.join if node["how"] == "inner" else stream.left_join
-            async for left, right in pairs(other, **bounds):
-                event = current_event()
-                assert event is not None
-                text = node["value"].replace("{l}", str(left)).replace("{r}", "null" if right is None else str(right))
-                await joined.send(key=event.key, value=text)
-                await output.send(key=event.key, value=[text, None])
-
-        self.app.agent(self._topics[node["left"]], name=name)(join)
-
-    def _follow(self, name: str, node: dict[str, Any]) -> None:
-        """Changes of windows that come ready made are written to windows of the same size."""
-        self._topics[name] = topic = self.app.topic(node["topic"], key_serializer="json")
-        (size,) = {step[5][1] - step[5][0] for step in self._case["steps"][:1]}
-        plain = self.app.Table(name, default=no_value)
-        windows = plain.tumbling(size / 1000, grace=0) if size else plain.session(0.001, grace=0, merge=max)
-        self._tables[name] = windows
-
-        async def write(stream: Any) -> None:
-            async for (key, _, _), value in stream.items():
-                event = current_event()
-                assert event is not None
-                if value is None:
-                    del windows[key]
-                else:
-                    windows[key] = value, round(event.message.timestamp * 1000)
-
-        self.app.agent(topic, name=name)(write)
-
-    def _tell(self, windows: WindowedTable, output: Topic) -> None:
-        """Each change, at once."""
-
-        async def tell(stream: Any) -> None:
-            async for (key, window), value in stream.items():
-                await output.send(key=key, value=row_of(value, window))
-
-        self.app.agent(windows.changes(), name=f"{windows.name}-changes")(tell)
-
-    def _deduplicate(self, name: str, node: dict[str, Any]) -> None:
-        output, wanted = self._outputs[name], node.get("id", "{k}")
-
-        def identity(_value: Any) -> Any:
-            event = current_event()
-            assert event is not None
-            return event.key if wanted == "{k}" else wanted["const"]
-
-        async def forward(stream: Any) -> None:
-            firsts = stream.deduplicate(by=identity if "id" in node else None, within=node["within"] / 1000)
-            async for event in firsts.events():
-                at = round(event.message.timestamp * 1000)
-                await output.send(key=event.key, value=row_of((event.value, at), None))
-
-        self.app.agent(self._topics[node["from"]], name=name)(forward)
-
-    def _windowed(self, table: Table[Any, Any], node: dict[str, Any], fold: Fold) -> WindowedTable:
-        common = {"grace": node["grace"] / 1000}
-        if "retention" in node:
-            common["expires"] = node["retention"] / 1000
-        match node["window"]:
-            case "tumbling":
-                return table.tumbling(node["size"] / 1000, **common)
-            case "hopping":
-                merge = partial(merged, fold) if self._merges else None
-                return table.hopping(node["size"] / 1000, node["advance"] / 1000, **common, merge=merge)
-            case "sliding":
-                return table.sliding(node["difference"] / 1000, **common)
-        return table.session(node["gap"] / 1000, **common, merge=partial(merged, fold))
-
-    async def _closed(self, output: Topic, key: Any, window: Window, value: Any) -> None:
-        await output.send(key=key, value=row_of(value, window))
-
-    def _read(self, name: str, table: Any, source: str, add: Callable[..., Any], *, updates: bool) -> None:
-        output = self._outputs[name]
-        skips_null = not isinstance(table, WindowedTable) or isinstance(table.kind, Sliding)
-
-        async def count(stream: Any) -> None:
-            async for key, value in stream.items():
-                event = current_event()
-                assert event is not None
-                # As the model counts them; here an agent decides what it puts into a window.
-                if key is None or (value is None and skips_null):
-                    self._skipped[name] = self._skipped.get(name, 0) + 1
+        async def count(stream: Stream[Any]) -> None:
+            async for event in stream.events():
+                key, at = self.now()
+                if key is None or (event.value is None and skips_null):
+                    self.unused[name] += 1
                     continue
-                given = key, value, round(event.message.timestamp * 1000)
-                if not isinstance(table, WindowedTable):
-                    table[key] = add(table[key], given)
-                    await output.send(key=key, value=row_of(table[key], None))
-                    continue
-                windows = table[key].apply(add, given)
+                windows = table[key].apply(add, (key, event.value, at))
                 for window, written in windows.written if updates else ():
                     await output.send(key=key, value=row_of(written, window))
 
-        # Tables are found by the names in an agent's code.
-        self.app.agent(self._topics[source], name=f"{name}-{source}")(count)
+        return count
 
-    # The steps
+    def _to_rows(self, name: str, table: Any, add: Callable[..., Any]) -> Callable[[Stream[Any]], Any]:
+        async def count(stream: Stream[Any]) -> None:
+            async for event in stream.events():
+                key, at = self.now()
+                if key is None or event.value is None:
+                    self.unused[name] += 1
+                    continue
+                table[key] = add(table[key], (key, event.value, at))
+                await self._give(name, key, *table[key])
 
-    def play(self) -> list[str]:
-        """What is not as the case says."""
-        wrong: list[str] = []
-        for number, step in enumerate(self._case["steps"]):
-            if (found := self._step(step)) is not None:
-                wrong.append(f"step {number} {step}: {found}")
-        return wrong
+        return count
 
-    def _step(self, step: list[Any]) -> str | None:
-        match step:
-            case ["in", topic, key, value, at]:
-                self._send(topic, key, value, at)
-            case ["in", topic, key, value, at, [start, end]]:
-                self._send(topic, (key, start, end), value, at)
-            case ["out", node, mode, rows]:
-                return self._compare(node, mode, rows)
-            case ["state", node, mode, rows]:
-                got = self._state(node)
-                return None if check("bag" if mode == "all" else "has", got, rows) else f"holds {got}"
-            case ["late", node, count]:
-                table = self._tables[node]
-                late = self._skipped.get(node, 0) + (table.late_total if isinstance(table, WindowedTable) else 0)
-                return None if late == count else f"{late} were late"
-            case ["time", at]:
-                for task in self.driver.worker.engine.times.tasks.values():
-                    for partition in task.partitions.values():
-                        partition.raise_to(at)
-                self.driver.run(self.driver.worker.process(commit=True))
-            case ["restart"]:
-                self.driver.crash()
-            case ["wall", _]:
-                pass
-            case _:
-                raise ValueError(step)
-        return None
+    def _follow(self, name: str, node: Node, size: int | None) -> None:
+        """Changes of windows that come ready made are written to windows of the same size."""
+        plain = self.app.Table(name, default=no_value)
+        windows = plain.tumbling(size / 1000, grace=0) if size else plain.session(0.001, grace=0, merge=max)
+        self.windows[name] = windows
 
-    def _send(self, topic: str, key: Any, value: Any, at: int) -> None:
-        # As it is: `Driver.send` gives no record the time 0.
-        coders = next(one for one in self._topics.values() if one.name == topic).coders
-        log = self.driver.logs.logs.setdefault(TP(topic, 0), [])
-        encoded = None if key is None else coders.encode_key(key), None if value is None else coders.encode_value(value)
-        log.append(KafkaRecord(len(log), at, *encoded, None))
-        self.driver.run(self.driver.worker.process(commit=True))
+        async def write(stream: Stream[Any]) -> None:
+            async for (key, _, _), value in stream.items():
+                if value is None:
+                    del windows[key]
+                else:
+                    windows[key] = value, self.now()[1]
 
-    def _compare(self, node: str, mode: str, rows: list[Row]) -> str | None:
-        if not self._has_zero:
-            rows = [[key, value, at or None, *window] for key, value, at, *window in rows]
-        rows_out = [[one.key, *one.value] for one in self.driver.output(f"out-{node}")]
-        first = self._seen.get(node, 0)
-        got = rows_out[first : first + len(rows)] if mode == "next" else rows_out[first:]
-        self._seen[node] = first + len(got)
-        return None if check("seq" if mode == "next" else mode, got, rows) else f"gave {got}"
+        self.app.agent(self.topic(node["topic"]), name=name)(write)
 
-    def _state(self, node: str) -> list[Row]:
-        table = self._tables[node]
-        if isinstance(table, WindowedTable):
-            return [[key, *row_of(value, window)] for (key, window), value in table.items()]
-        return [[key, *value] for key, value in table.items()]
+    # What they hold
+
+    def held(self, name: str) -> list[Row]:
+        """Rows of a table or of windows, with the times of the app."""
+        if name in self.windows:
+            return [[key, *row_of(value, window)] for (key, window), value in self.windows[name].items()]
+        if name in self._kept:
+            return [[key, *row] for key, row in self._kept[name].items() if row[0] is not None]
+        rows = self.table(name).items()
+        return [[key, self.value_of(name, row), time_of(self.nodes, name, row)] for key, row in rows]
 
 
-def no_value() -> Any:
-    """An aggregate and the largest timestamp in it: none yet."""
-    return (None, None)
+def windowed(table: Table[Any, Any], node: Node, fold: Fold, *, merges: bool) -> WindowedTable:
+    """The table with the windows of a node."""
+    common = {"grace": node["grace"] / 1000}
+    if "retention" in node:
+        common["expires"] = node["retention"] / 1000
+    match node["window"]:
+        case "tumbling":
+            return table.tumbling(node["size"] / 1000, **common)
+        case "hopping":
+            merge = partial(merged, fold) if merges else None
+            return table.hopping(node["size"] / 1000, node["advance"] / 1000, **common, merge=merge)
+        case "sliding":
+            return table.sliding(node["difference"] / 1000, **common)
+    return table.session(node["gap"] / 1000, **common, merge=partial(merged, fold))
 
 
-def added(fold: Fold, template: str | None, before: Any, given: tuple[Any, Any, int]) -> Any:
-    """The entry with one more event."""
-    key, value, at = given
-    total, latest = before
-    return fold.add(total, key, value, template), at if latest is None else max(latest, at)
+def tell_windows(app: App, windows: WindowedTable, output: Topic) -> None:
+    """Each change, at once."""
+
+    async def tell(stream: Stream[Any]) -> None:
+        async for (key, window), value in stream.items():
+            await output.send(key=key, value=row_of(value, window))
+
+    app.agent(windows.changes(), name=f"{windows.name}-changes")(tell)
 
 
-def merged(fold: Fold, first: Any, second: Any) -> Any:
-    """The entry of two sessions, or of two parts of a window."""
-    if no_value() in (first, second):
-        return second if first == no_value() else first
-    return fold.merge(first[0], second[0]), max(first[1], second[1])
-
-
-def row_of(value: Any, window: Window | None) -> Row:
-    """Value, timestamp and window of a row, in ms; a deletion is of the window's end."""
-    bounds = None if window is None else [round(window.start * 1000), round(window.end * 1000)]
-    total, at = (None, bounds and bounds[1]) if value is None else value
-    return [total, at, bounds] if bounds else [total, at]
-
-
-# Comparing
-
-
-def same(got: Row, want: Row) -> bool:
-    """A timestamp of None is not looked at."""
-    return len(got) == len(want) and all(
-        (at == 2 and wanted is None) or found == wanted
-        for at, (found, wanted) in enumerate(zip(got, want, strict=True))
-    )
-
-
-def same_bag(got: list[Row], want: list[Row]) -> bool:
-    """In any order."""
-    left = list(got)
-    for row in want:
-        found = next((one for one in left if same(one, row)), None)
-        if found is None:
-            return False
-        left.remove(found)
-    return not left
-
-
-def last_of_each(rows: list[Row]) -> list[Row]:
-    """The last row of each key and window."""
-    return list({repr((row[0], row[3:])): row for row in rows}.values())
-
-
-def distinct(rows: list[Row]) -> list[Row]:
-    """Without repeats."""
-    return list({repr(row): row for row in rows}.values())
-
-
-def check(mode: str, got: list[Row], want: list[Row]) -> bool:
-    """Whether these rows are those."""
-    match mode:
-        case "seq":
-            return len(got) == len(want) and all(map(same, got, want))
-        case "bag":
-            return same_bag(got, want)
-        case "set":
-            return same_bag(distinct(got), distinct(want))
-        case "last":
-            return same_bag(last_of_each(got), want)
-        case "ends":
-            return check("has", last_of_each(got), want)
-        case "has":
-            return all(any(same(found, row) for found in got) for row in want)
-    raise ValueError(mode)
+async def closed(output: Topic, key: Any, window: Window, value: Any) -> None:
+    """A window is over."""
+    await output.send(key=key, value=row_of(value, window))

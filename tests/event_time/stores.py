@@ -13,7 +13,7 @@ from streamcluster.topology.declare import freeze
 from streamcluster_worker.state.memory import Memory
 from streamcluster_worker.state.rocks import RocksStore
 
-from .adapter import MakeStore
+MakeStore = Callable[[App], Callable[[TaskId, list[str]], TaskStore]]
 
 
 def make_rocks(directory: Path) -> MakeStore:

@@ -19,10 +19,8 @@ from streamcluster.testing import Driver
 from streamcluster.topology.declare import freeze
 from streamcluster_worker.state.memory import Memory
 from streamcluster_worker.state.rocks import RocksStore
-from tests.event_time.join_cases import Case, cases, play
 
 MIB = 1024 * 1024
-CASES = cases()
 
 
 @pytest.fixture(params=["memory", "rocksdb"])
@@ -48,12 +46,6 @@ def drive(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
     yield make
     for driver in drivers:
         driver.close()
-
-
-@pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
-def test_case(case: Case, drive: Any) -> None:
-    """What comes out is what the case says, step by step."""
-    play(case, drive)
 
 
 LEFT, RIGHT = "left", "right"

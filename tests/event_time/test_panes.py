@@ -22,7 +22,7 @@ from streamcluster.windows.kinds import Window
 from streamcluster.windows.windowed import WindowedTable
 from streamcluster_worker.answers.queries import Queries
 
-from .adapter import Played
+from .playing import Play
 from .stores import make_rocks
 from .test_cases import PLAYED
 
@@ -363,6 +363,6 @@ HOPPING = [case for case in PLAYED if any(node.get("window") == "hopping" for no
 @pytest.mark.parametrize("case", HOPPING, ids=[case["id"] for case in HOPPING])
 def test_case_with_merge(case: dict[str, Any], store: str, tmp_path: Path) -> None:
     """What is known of hopping windows is so of those that are merged."""
-    played = Played(case, make_rocks(tmp_path) if store == "rocks" else None, merges=True)
-    with played.driver:
-        assert played.play() == []
+    play = Play(case, make_rocks(tmp_path) if store == "rocks" else None, merges=True)
+    with play.driver:
+        assert play.play() == []

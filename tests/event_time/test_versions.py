@@ -16,18 +16,6 @@ from streamcluster import App, Record, Stream
 from streamcluster.errors import AppError
 from streamcluster.testing import Driver
 
-from .test_cases import SOUND
-from .version_cases import Versions, plays
-
-CASES = [case for case in SOUND if plays(case)]
-
-
-@pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
-def test_case(case: dict[str, Any], drive: Any) -> None:
-    """The results are those that the case says."""
-    Versions(case, drive).play()
-
-
 HISTORY = 50
 DOINGS = ("set", "append", "assign", "pop", "then", "gone", "clear", "twice")
 Doing = tuple[str, str, int]

@@ -1,0 +1,65 @@
+"""What nodes of a case there are, and which cases can be played: what is not offered is named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Case = dict[str, Any]
+Node = dict[str, Any]
+
+STREAMS = frozenset({"stream", "merge", "stream_join", "stream_table_join", "asof_join", "deduplicate"})
+AGGREGATES = frozenset({"aggregate", "window", "cogroup"})
+JOINED = frozenset({"table_join", "fk_join"})
+# Rows of these are written by an agent, and read behind it from a topic of their own, where they have their times.
+WRITTEN = frozenset({"to_table", "aggregate", "cogroup", "table_aggregate"})
+OPS = STREAMS | AGGREGATES | JOINED | WRITTEN | {"table", "suppress", "changes"}
+
+
+def why_not(case: Case) -> str | None:
+    """What keeps a case from being played; None: nothing."""
+    nodes: dict[str, Node] = case["nodes"]
+    for node in nodes.values():
+        if node["op"] not in OPS:
+            return str(node["op"])
+        sources = [nodes[name] for name in inputs_of(node)]
+        if node["op"] == "suppress":
+            if not _is_offered(node, sources[0]):
+                return "suppress"
+        elif node["op"] == "changes":
+            if size_of(case) is None:
+                return "suppress"
+        elif any("window" in source or source["op"] == "suppress" for source in sources):
+            return f"{node['op']} of windows"
+    return None
+
+
+def _is_offered(suppress: dict[str, Any], of: Node) -> bool:
+    """Final results, and all of them; not what a bound of memory or of event time lets through."""
+    if of["op"] == "changes":
+        return suppress.get("wait", 0) == 0 and "max_records" not in suppress
+    return suppress["until"] == "close" and "window" in of and suppress.keys().isdisjoint({"wait", "max_records"})
+
+
+def size_of(case: Case) -> int | None:
+    """The size of the windows of changes that come ready made, where it is one; 0: of sessions of one event."""
+    sizes = {step[5][1] - step[5][0] for step in case["steps"] if len(step) == 6}
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def inputs_of(node: Node) -> list[str]:
+    """The names of the nodes that it reads."""
+    found: list[str] = []
+    for side in ("from", "left", "right"):
+        value = node.get(side, [])
+        found += [value] if isinstance(value, str) else [one[0] if isinstance(one, list) else one for one in value]
+    return found
+
+
+def time_of(nodes: dict[str, Any], name: str, row: Any) -> int:
+    """The time of a row: of a pair the later one."""
+    node = nodes[name]
+    if node["op"] not in JOINED:
+        return int(row[1])
+    sides = reversed(row) if node["how"] == "right" else row
+    names = node["left"], node["right"]
+    return max(time_of(nodes, side, one) for side, one in zip(names, sides, strict=True) if one is not None)
