@@ -12,10 +12,12 @@ that has stopped since, or on what was read before a restart.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from ...batch import Column
 from ...times import NO_TIME
 from ..clock import Clock
 from .least import Awaited, awaited, time_of_inputs
@@ -84,13 +86,6 @@ class Producers:
         known = [(one.time, one.is_idle(now)) for one in self._front.values()]
         self._steps.append(_Step(offset, mark.producer, producer, time_of_inputs(self.watermark, known)))
 
-    def forget_from(self, offset: int) -> None:
-        """What is at this offset and behind comes again."""
-        if self._steps and self._steps[-1].offset >= offset:
-            while self._steps and self._steps[-1].offset >= offset:
-                self._steps.pop()
-            self._front = self._base | {step.name: step.producer for step in self._steps}
-
     def rewind(self) -> None:
         """What is not committed comes again."""
         self._steps.clear()
@@ -110,6 +105,15 @@ class Producers:
     def watermark_at(self, position: int) -> int:
         """Behind all marks before this offset."""
         return next((step.watermark for step in reversed(self._steps) if step.offset < position), self._watermark)
+
+    def watermarks_at(self, offsets: Column[int]) -> list[int]:
+        """The same of each of these, which rise."""
+        found: list[int] = []
+        watermark = self._watermark
+        for step in self._steps:
+            found += [watermark] * (bisect_right(offsets, step.offset) - len(found))
+            watermark = step.watermark
+        return found + [watermark] * (len(offsets) - len(found))
 
     def times_at(self, position: int) -> dict[str, int]:
         """The T of each producer that was heard of before this offset."""

@@ -4,6 +4,9 @@ The watermark at an offset is the largest timestamp of all records up to it, les
 on the log alone: not on which coroutine is at what, and not on what was done before a crash. It is computed once for a
 batch, and only for partitions that a timed operator reads. In a repartition topic it is what the marks of the tasks say
 that write it (producers.py).
+
+What was read stays known when it is read again, for a reader that was left behind: the others are beyond it, and the
+consumer may go on from there without all that is in between.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from itertools import accumulate, islice
 from ...batch import Batch, Column
 from ...times import NO_TIME
 from ..clock import Clock
-from .marks import ProducerMark, take_marks
+from .marks import take_marks
 from .producers import Producers
 
 
@@ -55,7 +58,7 @@ class _Seen:
 class PartitionTime:
     """Of one partition of one task. It knows no reader and no store."""
 
-    __slots__ = ("_base", "_clock", "_moved_at", "_seen", "ahead_total", "bounds", "ended_at", "producers")
+    __slots__ = ("_base", "_clock", "_front", "_moved_at", "_seen", "ahead_total", "bounds", "ended_at", "producers")
 
     def __init__(self, bounds: TimeBounds, base: Mark, clock: Clock, producers: Producers | None = None) -> None:
         """base: at the committed position; producers: of a repartition topic whose time is theirs."""
@@ -64,6 +67,8 @@ class PartitionTime:
         self._base = base
         self._clock = clock
         self._seen: deque[_Seen] = deque()
+        # Behind all that was read: what is before it has come already.
+        self._front = 0
         # When producers last said that the watermark has moved: it does without a record.
         self._moved_at = NO_TIME
         # Since when all that the log has was read: of the engine's clock. None: there may be more.
@@ -73,23 +78,18 @@ class PartitionTime:
 
     def fed(self, batch: Batch) -> Batch:
         """Give the batch its watermarks. Returns what of it is for agents, which may be nothing."""
-        first = batch.offsets[0]
+        front, behind = self._front, batch.next_offset
         self.ended_at = None
-        # Some may come again, for a reader that was left behind.
-        while self._seen and self._seen[-1].offsets[0] >= first:
-            self._seen.pop()
         if self.producers is None:
-            batch.watermarks = watermarks = self._by_timestamps(batch)
+            batch.watermarks = self._by_timestamps(batch)
         else:
-            self.producers.forget_from(first)
-            before = self.producers.watermark
-            kept, marks = take_marks(batch)
-            kept.watermarks = watermarks = self._by_marks(self.producers, batch, marks)
-            batch = kept
-            if self.producers.watermark > before:
-                self._moved_at = round(self._clock.wall() * 1000)
-        if len(batch):
-            self._seen.append(_Seen(batch.offsets, batch.timestamps, watermarks, round(self._clock.wall() * 1000)))
+            batch = self._by_marks(self.producers, batch)
+        self._front = max(front, behind)
+        known = batch.index_of(front)
+        if known < len(batch):
+            new = batch.part(known) if known else batch
+            assert new.watermarks is not None
+            self._seen.append(_Seen(new.offsets, new.timestamps, new.watermarks, round(self._clock.wall() * 1000)))
         return batch
 
     def _by_timestamps(self, batch: Batch) -> list[int]:
@@ -102,15 +102,17 @@ class PartitionTime:
             times = [time - bounds.out_of_orderness for time in times]
         return list(islice(accumulate(times, max, initial=base), 1, None))
 
-    def _by_marks(self, producers: Producers, batch: Batch, marks: list[tuple[int, ProducerMark]]) -> list[int]:
-        """Of the records between the marks."""
-        found: list[int] = []
-        start = 0
+    def _by_marks(self, producers: Producers, batch: Batch) -> Batch:
+        """The records between the marks, with what these say; they are heard once."""
+        kept, marks = take_marks(batch)
+        before = producers.watermark
         for index, mark in marks:
-            found += [producers.watermark] * (index - start)
-            producers.heard(batch.offsets[index], mark)
-            start = index + 1
-        return found + [producers.watermark] * (len(batch) - start)
+            if batch.offsets[index] >= self._front:
+                producers.heard(batch.offsets[index], mark)
+        if producers.watermark > before:
+            self._moved_at = round(self._clock.wall() * 1000)
+        kept.watermarks = producers.watermarks_at(kept.offsets)
+        return kept
 
     def at(self, position: int) -> Mark:
         """What is known of all records before this offset."""
@@ -139,6 +141,7 @@ class PartitionTime:
     def rewind(self) -> None:
         """Everything from the committed position on comes again."""
         self._seen.clear()
+        self._front = 0
         if self.producers is not None:
             self.producers.rewind()
         self.ended_at = None
