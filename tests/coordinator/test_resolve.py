@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamcluster import App
+from streamcluster import App, Stream
 from streamcluster.errors import ConfigurationError
 from streamcluster.ids import TP, TaskId
 from streamcluster.settings import make_settings
@@ -160,6 +160,22 @@ def test_table_used_from_topics_of_different_counts_names_both() -> None:
 
     assert "table 'counts'" in problem.text
     assert "'clicks' has 6 partitions, 'orders' has 4 partitions" in problem.text
+
+
+def test_topics_of_different_counts_are_said_once_of_what_they_feed() -> None:
+    """A join of two such topics is one problem, not one for each table that it keeps; other tables have their own."""
+    app = App("shop")
+    orders, clicks = (app.topic(name, key_type=str, value_type=int) for name in ("orders", "clicks"))
+    views = app.Table("views", default=int).tumbling(60, grace=0)
+
+    @app.agent(orders, name="meet")
+    async def meet(stream: Stream[int]) -> None:
+        async for key, _ in stream.join(clicks, within=5).items():
+            views[key] += 1
+
+    found = bad(resolve(asyncio.run(freeze(app))[1], brokers(orders=4, clicks=6), SETTINGS))
+
+    assert sorted(problem.text.split("'")[1] for problem in found) == ["meet-join", "views"]
 
 
 def test_internal_topic_of_another_count_is_incompatible_state() -> None:

@@ -123,14 +123,17 @@ def test_sockets_that_listen_are_told_apart() -> None:
 
 
 @pytest.fixture
-def describing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Description]]:
-    """Has a fork server import a module with this text and an app, as `streamcluster start` does."""
+def describing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Description]]:
+    """Has a fork server import a module with this text and an app, as `streamcluster start` does.
+
+    makes_app: the text has one.
+    """
     fleets: list[Fleet] = []
     monkeypatch.chdir(tmp_path)
 
-    def make(text: str) -> Description:
+    def make(text: str, *, makes_app: bool = False) -> Description:
         name = f"imported_{len(fleets)}"
-        app = f"import streamcluster\napp = streamcluster.App({name!r})\n"
+        app = "" if makes_app else f"import streamcluster\napp = streamcluster.App({name!r})\n"
         (tmp_path / f"{name}.py").write_text(f"{textwrap.dedent(text)}\n{app}")
         monkeypatch.setenv("STREAMCLUSTER_APP", f"{name}:app")
         fleets.append(Fleet())
@@ -142,13 +145,13 @@ def describing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
         fleet.close()
 
 
-def test_an_import_that_opens_nothing_stays_in_the_fork_server(describing: Callable[[str], Description]) -> None:
+def test_an_import_that_opens_nothing_stays_in_the_fork_server(describing: Callable[..., Description]) -> None:
     """What it wrote is there once."""
     assert describing("open('count', 'a').write('x')").notes == ()
     assert Path("count").read_text() == "x"
 
 
-def test_an_import_that_opens_something_is_left_to_each_process(describing: Callable[[str], Description]) -> None:
+def test_an_import_that_opens_something_is_left_to_each_process(describing: Callable[..., Description]) -> None:
     """The note has the place, also when a library's function opened it; the directory and environment are as before."""
     Path("library.py").write_text("import socket\ndef pair():\n    return socket.socketpair()\n")
     [note] = describing(
@@ -167,7 +170,7 @@ def test_an_import_that_opens_something_is_left_to_each_process(describing: Call
     assert Path("count").read_text() == "xx"
 
 
-def test_processes_that_an_import_started_are_ended(describing: Callable[[str], Description]) -> None:
+def test_processes_that_an_import_started_are_ended(describing: Callable[..., Description]) -> None:
     """Each process that imports the app has its own."""
     [note] = describing(
         """
@@ -182,7 +185,7 @@ def test_processes_that_an_import_started_are_ended(describing: Callable[[str], 
     os.kill(second, 9)
 
 
-def test_a_server_of_the_import_stays_where_it_is(describing: Callable[[str], Description]) -> None:
+def test_a_server_of_the_import_stays_where_it_is(describing: Callable[..., Description]) -> None:
     """Two workers could not have the port; the note says that no worker answers."""
     [note] = describing(
         "import socket\nserver = socket.create_server(('127.0.0.1', 0))\nopen('count', 'a').write('x')"
@@ -190,6 +193,24 @@ def test_a_server_of_the_import_stays_where_it_is(describing: Callable[[str], De
     assert "a socket that listens on 127.0.0.1:" in note
     assert "no worker answers there" in note
     assert Path("count").read_text() == "x"
+
+
+def test_windows_that_cost_very_much_are_said(describing: Callable[..., Description]) -> None:
+    """An event that writes 3,600 rows is a hundred times as slow as one that writes one, and nothing says why."""
+    [note] = describing(
+        """
+        import operator
+        from datetime import timedelta
+        from streamcluster import App
+        app = App("windows")
+        costly = app.Table("costly", default=int).hopping(3600, 1, grace=0)
+        app.Table("in-panes", default=int).hopping(3600, 1, grace=0, merge=operator.add)
+        app.Table("minutes", default=int).hopping(3600, 60, grace=0)
+        app.Table("days", default=int).tumbling(timedelta(days=7), tz="Europe/Berlin")
+        """,
+        makes_app=True,
+    ).notes
+    assert note.startswith("table 'costly': each event is in 3,600 windows")
 
 
 def test_generators_without_a_seed_are_seeded_again() -> None:

@@ -35,6 +35,7 @@ from streamcluster.protocol.messages import Description, Failed, Tell, ToWorker,
 from streamcluster.settings import Settings, make_settings
 from streamcluster.topology import Declared
 from streamcluster.topology.declare import apply_limits, freeze
+from streamcluster.topology.timed import costly_windows
 from streamcluster.topology.units import Plan
 
 from .in_hand_file import open_in_hand
@@ -68,6 +69,7 @@ def probe(app: str, sock: socket.socket, overrides: bytes) -> None:
         settings = settings_of(found, msgspec.msgpack.decode(overrides, type=dict[str, object]))
         _, declared = asyncio.run(_freeze(found, settings))
         words = native_words(why_not_native(settings))
+        notes = (*notes, *costly_windows(found.tables.values()))
         send_blocking(sock, Description(settings=settings, declared=declared, native=words, notes=notes))
     except AppNotImportable as error:
         send_blocking(sock, Failed(exit_code=ExitCode.CONFIGURATION, text=str(error), traceback=error.traceback))

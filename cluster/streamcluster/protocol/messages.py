@@ -60,7 +60,7 @@ class Description(_Message, frozen=True, kw_only=True):
     """What a probe process found out about an app: its settings under the operator's, and its declaration.
 
     native: which path records take to the client, in words.
-    notes: what the app's author should know, for example what its import opens.
+    notes: what the app's author should know: what its import opens, windows that cost much.
     """
 
     settings: Settings

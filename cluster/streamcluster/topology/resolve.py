@@ -65,6 +65,8 @@ class _Resolution:
     matches: dict[str, tuple[str, ...]] = field(default_factory=dict)
     # Partition counts found so far; None: a problem was noted, and what depends on it stays silent.
     counts: dict[str, int | None] = field(default_factory=dict)
+    # Tables of which it was said that what feeds them has different counts, by what was said.
+    uneven: dict[str, list[str]] = field(default_factory=dict)
     # Topics that have more partitions than the tables that they feed have shards -> the count of those.
     shards: dict[str, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
@@ -207,6 +209,10 @@ class _Resolution:
         self.counts[spec.name] = None
         if len(set(known.values())) > 1:
             listed = ", ".join(f"{name!r} has {_partitions(count)}" for name, count in sorted(known.items()))
+            # What stands beside a table has its name, and what is fed alike would say the same once more.
+            if any(table.name.startswith(f"{other}-") for other in self.uneven.get(listed, ())):
+                return
+            self.uneven.setdefault(listed, []).append(table.name)
             self._problem(
                 f"table {table.name!r} is used by agents of topics with different partition counts: {listed}. A key "
                 "must be on the same partition in all of them: give them one count, or bring the records together with "

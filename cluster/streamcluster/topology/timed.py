@@ -12,6 +12,9 @@ from ..tables import Table
 from ..versions import versions_of
 from .units import AgentUnit, ForwardUnit, Plan, Unit
 
+# Windows of an event, of a table without merge=; more are said at the start.
+STEPS_MANY = 100
+
 
 def timed_by(tables: Iterable[Table[Any, Any]]) -> tuple[str, ...]:
     """The operators that these tables belong to."""
@@ -29,6 +32,21 @@ def check_windows(tables: Iterable[Table[Any, Any]]) -> None:
             raise AppError(
                 f"table {table.name!r} has on_window_close=, and no windows: give window=, or call .tumbling(size)."
             )
+
+
+def costly_windows(tables: Iterable[Table[Any, Any]]) -> tuple[str, ...]:
+    """A line for each table of which an event writes very many windows, where one row would do."""
+    lines: list[str] = []
+    for table in tables:
+        of = table.definition
+        # In panes an event has one row.
+        steps = int(of["size"]) // int(of["step"]) if "step" in of and "kept" not in of else 1
+        if steps > STEPS_MANY:
+            lines.append(
+                f"table {table.name!r}: each event is in {steps:,} windows, and writes a row of each. With merge=, as "
+                "in .hopping(size, step, merge=operator.add), it writes one."
+            )
+    return tuple(lines)
 
 
 def tables_beside(tables: Collection[Table[Any, Any]], units: Iterable[Unit]) -> list[Table[Any, Any]]:
