@@ -41,6 +41,7 @@ from .settings import Settings, make_settings
 from .signals import Signal
 from .sources import Source
 from .streams import Stream
+from .suppression import suppressed
 from .table_joins.building import JoinedTables, join_tables
 from .table_sources import as_of_topic, feeder_name, feeder_of, loads_first
 from .tables import Table as TableView
@@ -334,16 +335,25 @@ class App:
     ) -> TableView[Any, Any]:
         """What `table.join(other)` and its like call: declare the table that comes of it."""
         joined = join_tables(left, other, how, on, name, lambda: self.conf)
-        table = joined.table
+        self._made(joined.table, joined.agents)
+        self.table_joins.append(joined)
+        return joined.table
+
+    def suppress_table(self, table: TableView[Any, Any], name: str | None, **bounds: Any) -> TableView[Any, Any]:
+        """What `table.suppress(...)` calls: declare the table that comes of it."""
+        found = suppressed(table, name, **bounds)
+        self._made(found.table, (found.agent,))
+        return found.table
+
+    def _made(self, table: TableView[Any, Any], agents: Sequence[Agent]) -> None:
+        """A table that others make."""
         if table.name in self.tables:
-            raise AppError(f"table {table.name!r} is declared twice: give one of the joins name=.")
+            raise AppError(f"table {table.name!r} is declared twice: give one of them another name=.")
         if not is_topic_name(table.name):
-            raise AppError(f"name={table.name!r} of a join: use letters, digits, '.', '_' and '-'.")
+            raise AppError(f"name={table.name!r} of a table: use letters, digits, '.', '_' and '-'.")
         table.belong_to(self)
         self.tables[table.name] = table
-        self.table_joins.append(joined)
-        self.agents |= {agent.name: agent for agent in joined.agents}
-        return table
+        self.agents |= {agent.name: agent for agent in agents}
 
     def tell_panes(self, of: WindowedTable, every: float | None) -> Topic:
         """What `table.changes()` of a table with merge= calls: declare what tells of its windows."""

@@ -177,6 +177,7 @@ WINDOWED: dict[str, str] = {
     "as_ansitable": "use `streamcluster table NAME`.",
     "clone": "call .relative_to(...): it gives a table of its own over the same windows.",
     **dict.fromkeys(("get_relative_timestamp", "get_timestamp"), "use event.message.timestamp, or the field."),
+    "suppress": "give out each window when it is over, with @table.on_close; or read table.changes(every=60).",
     "get": "read windows by table[key].value(), .now() or .windows(start, end).",
     **dict.fromkeys(("pop", "popitem", "clear"), "delete windows by del table[key]."),
     **dict.fromkeys(("update", "setdefault"), "write windows by table[key]."),

@@ -47,6 +47,8 @@ class Operated:
         # What makes the coders of its rows' keys of those of `key_type`, and decodes many; None: they are the same.
         self.key_coding: Callable[[Pair], Pair] | None = None
         self.key_decoding: Callable[[Pair], DecodeMany] | None = None
+        # Its changes are of the time of the events that they come of, and not of their commits.
+        self.goes_by_events = False
         # What agents read its changes as.
         self.changes_read: list[Topic] = []
 
@@ -66,6 +68,12 @@ class Operated:
         self.definition = dict(definition or {})
         self.indexes += tuple(indexes)
         self.closings += closings
+
+    def go_by_events(self) -> None:
+        """Have the changelog say of which time changes are that nobody says it of: that of events up to then."""
+        self.goes_by_events = True
+        if not self.timed:
+            self.timed = self.name
 
     def define(self, definition: Mapping[str, int | str]) -> None:
         """Have rows of another definition refused, of a table that does not go by event time."""

@@ -116,6 +116,36 @@ class Table(Windowing, Joining, Operated, MutableMapping[K, V]):
         self.changes_read.append(topic)
         return topic
 
+    def suppress(
+        self,
+        wait: Seconds,
+        *,
+        max_records: int | None = None,
+        max_bytes: int | None = None,
+        name: str | None = None,
+    ) -> Table[K, V]:
+        """A table that follows this one, and gets of each key the newest of what has changed in `wait` of event time.
+
+        Args:
+            wait: seconds, or a timedelta: so long after its first change what a key has by then is let through, a
+                deletion too; a change that comes later than that is let through at once.
+            max_records, max_bytes: so much is held back in a partition; what has been held longest is let through
+                before its time when it is more. None: no such bound.
+            name: of the table that comes of it; "NAME-suppressed" when left out.
+        """
+        what = f"table {self.name!r}: suppress"
+        check_count(f"{what}(max_records=)", max_records)
+        check_count(f"{what}(max_bytes=)", max_bytes)
+        if self.owner is None:
+            raise AppError(f"{what}: only of tables that app.Table(...) has made.")
+        if self.key_coding is not None:
+            raise AppError(f"{what}: it has windows: give out each when it is over, with @table.on_close.")
+        wait_ms = round(seconds_of(f"{what}(wait=)", wait) * 1000)
+        found: Table[K, V] = self.owner.suppress_table(
+            self, name, wait_ms=wait_ms, records_max=max_records, bytes_max=max_bytes
+        )
+        return found
+
     def as_of(self, time: float | datetime | None = None) -> AsOf:
         """The entries as they were at a time: `table.as_of(click.time)[key]`, `.get(key)`, `key in`; needs history=.
 

@@ -28,6 +28,20 @@ def test_the_program_of_the_page() -> None:
         assert [one.value for one in driver.output("updates")] == [[60, 3]]
 
 
+def test_the_program_of_the_page_about_suppress() -> None:
+    """Balances, five minutes after the first booking."""
+    found = re.findall(r"<!-- (?:windows|changes|suppress) -->\n```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert len(found) == 3
+    program: dict[str, Any] = {"__name__": "windows"}
+    exec("\n".join(found), program)
+    with Driver(program["app"]) as driver:
+        for at in (1000, 1200, 1299):
+            driver.send("bookings", key="home", value=1, timestamp=at)
+        assert driver.output("updates") == []
+        driver.send("bookings", key="work", value=7, timestamp=1300)
+        assert [(one.key, one.value, one.timestamp) for one in driver.output("updates")] == [("home", [3], 1299.0)]
+
+
 def test_the_program_of_the_page_about_many_steps(capsys: Any) -> None:
     """An hour that moves on every 10 seconds."""
     found = re.findall(r"<!-- (?:windows|merge) -->\n```python\n(.*?)```", PAGE.read_text(), re.DOTALL)

@@ -205,7 +205,7 @@ def test_what_can_never_meet_is_refused() -> None:
         accounts.join(owners)
         return accounts.join(owners, on=Account.owner_id)
 
-    assert "give one of the joins name=" in refused(twice)
+    assert "give one of them another name=" in refused(twice)
 
     def windowed(accounts: Any, owners: Any) -> Any:
         owners.tumbling(10)

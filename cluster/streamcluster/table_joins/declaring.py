@@ -14,6 +14,10 @@ class Owner(Protocol):
         """The table that comes of it."""
         ...
 
+    def suppress_table(self, table: Any, name: str | None, **bounds: Any) -> Any:
+        """The same of `table.suppress`."""
+        ...
+
 
 class Joining:
     """The methods of a table that join it with another one. What comes of it is a table as others, but read only.

@@ -154,7 +154,7 @@ class Loops:
         app, reads = self._app, tuple(road.topic for road in roads)
         inputs = tuple(dict.fromkeys(reads))
         joined = self.tables_of(agent.name, roads)
-        timed = timed_by(app.tables[name] for name in names)
+        timed = timed_by([*(app.tables[name] for name in names), *agent.keeps])
         follows = _followed(app, agent, names.union(join.table.name for join in joined), roads)
         unit = AgentUnit(
             agent.name, inputs, loop.policy, agent, agent.concurrency, agent.keeps, reads, timed, follows=follows

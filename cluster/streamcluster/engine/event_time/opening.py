@@ -91,6 +91,8 @@ def open_time(
     for table in plan.tables:
         if table.ttl_ms is not None and table.timed in here:
             time.expiring.append(Written(table.name, shards[times_name(table.name)], time.operators[table.timed]))
+        if table.goes_by_events and table.timed in here and table.name in shards:
+            time.stamping.append((shards[table.name], time.operators[table.timed]))
         if table.lapsed is not None and table.timed in here and table.name in shards:
             time.lapsing.append((shards[table.name], table.lapsed, time.operators[table.timed]))
     return time

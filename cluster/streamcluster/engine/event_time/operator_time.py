@@ -150,6 +150,10 @@ class OperatorTime:
         watermark = watermarks[index]
         return watermark if watermark < floor else floor
 
+    def latest(self) -> int:
+        """The latest that an input is at, behind its finished events: T may be far behind that."""
+        return max([self.finished, *(state().mark.watermark for state in self.inputs.values())])
+
     def look(self, now: float, wall: int) -> None:
         """Events were finished, records came, or time passed. now: of the engine's clock; wall: of day."""
         self.looks += 1

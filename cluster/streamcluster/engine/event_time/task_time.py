@@ -108,6 +108,7 @@ class TaskTime:
         "partitions",
         "positions",
         "sources",
+        "stamping",
     )
 
     def __init__(self, plans: Collection[OperatorPlan], rules: TimeRules, clock: Clock) -> None:
@@ -126,6 +127,8 @@ class TaskTime:
         self.positions: dict[TP, Committed] = {}
         # Of tables whose entries expire: when they were written.
         self.expiring: list[Written] = []
+        # Tables whose changes are of the time of events.
+        self.stamping: list[tuple[CachedShard, OperatorTime]] = []
         # Tables whose rows are not needed any more at some time, and which those are (`Table.lapsed`).
         self.lapsing: list[tuple[CachedShard, Callable[[Changes, int], list[Any]], OperatorTime]] = []
         self._attached: dict[TP, SourcePartition] = {}
@@ -297,6 +300,9 @@ class TaskTime:
         for written in self.expiring:
             if changes := encoded.get(written.table):
                 found[written.times.name] = written.note(changes, round(self._clock.wall() * 1000))
+        for shard, by in self.stamping:
+            if shard.name in encoded and (latest := by.latest()) != NO_TIME:
+                shard.stamps = dict.fromkeys((*shard.dirty, *shard.touched), latest) | shard.stamps
         for name, operator in self.operators.items():
             row = self._rows[name] = self._row(operator)
             before = self._written[name]

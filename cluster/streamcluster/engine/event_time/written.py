@@ -38,6 +38,5 @@ class Written:
 
         Where no record has moved time yet, that is the time of day.
         """
-        marks = [state().mark.watermark for state in self._operator.inputs.values()]
-        latest = max([self._operator.finished, *marks])
+        latest = self._operator.latest()
         return wall if latest == NO_TIME else latest
