@@ -54,6 +54,12 @@ def metadata_of(ahead: Mapping[str, Sequence[Split]]) -> str:
     return json.dumps(noted, sort_keys=True) if noted else ""
 
 
+def position_of(unit: str, next_offset: int, metadata: str) -> int:
+    """Up to where an agent has finished all events of a partition with this committed position."""
+    lanes = [count for split in ahead_of(metadata).get(short_name(unit), []) for count in split]
+    return next_offset + min(lanes, default=0)
+
+
 def moved_back(metadata: str, count: int, others: Mapping[str, int]) -> str:
     """Metadata of the position `count` offsets earlier: these agents go on where they were, and all others there.
 

@@ -300,7 +300,8 @@ class App:
         Args:
             source: a topic whose newest value of each key it keeps, in an agent `{name}-source`; its types are those of
                 the topic. A record without a value deletes. Agents that read the table take its records in the order of
-                time with their own; load="first": they begin once it was read to its end, and never hold it up.
+                time with their own; load="first": they begin once it was read to its end, and never hold it up. If the
+                topic is compacted it is the changelog, too, and nobody else writes the table (docs/event-time.md).
             history: for how many seconds of event time `table.as_of(time)[key]` finds what was there before, and so
                 does `stream.join(table, as_of=True)` of a table with source=.
             default: called for missing keys; the result is stored once it is changed or assigned.

@@ -170,6 +170,19 @@ class NoEventInHand(StreamclusterError):
         self.key = key
 
 
+class ReadOnlyTable(StreamclusterError):
+    """An agent writes a table that has no changelog beside the topic that it is made of."""
+
+    def __init__(self, table: str, key: object) -> None:
+        super().__init__(
+            f"table {table!r}, key {_shown(key)}: it is what its topic says, and that is its changelog too, so agents "
+            "cannot write it, nor change its values in place: send to the topic instead. With changelog_topic= it has "
+            "a changelog of its own, and anybody may write it."
+        )
+        self.table = table
+        self.key = key
+
+
 class CallbackFailed(Exception):
     """A function that the app has for one of its signals, or for `on_recover`, raised: its text says which."""
 

@@ -19,6 +19,8 @@ from .indexes import Index, Passed, order_of
 # Table -> its indexes.
 Indexes = Mapping[str, Sequence[Index]]
 NO_INDEXES: Indexes = MappingProxyType({})
+# No table has the topic that it is made of for a changelog.
+NO_TOPICS: Mapping[str, str] = MappingProxyType({})
 # Table -> parts of the order of its rows that are passed.
 AllPassed = Mapping[str, Sequence[Passed]]
 NOT_PASSED: AllPassed = MappingProxyType({})

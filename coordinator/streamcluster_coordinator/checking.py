@@ -90,10 +90,12 @@ def _answer(sock: socket.socket, deadline: float) -> Description | Failed | None
     return None
 
 
-def compare(description: Description, brokers: Brokers) -> Topology | list[Problem]:
-    """What the app declares joined with what the brokers have."""
+def compare(
+    description: Description, brokers: Brokers, before: Mapping[str, tuple[str, int]]
+) -> Topology | list[Problem]:
+    """What the app declares joined with what the brokers have. before: as of `resolve`."""
     declared = description.declared
-    return resolve(declared, brokers.topics(declared.topics), description.settings)
+    return resolve(declared, brokers.topics(declared.topics), description.settings, before)
 
 
 def error_of(problems: list[Problem]) -> ConfigurationError | StateIncompatible:

@@ -6,7 +6,8 @@ that was renamed is empty. Nothing is deleted; the operator says what is meant. 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Literal
 
 import msgspec
@@ -31,7 +32,7 @@ class Leftover(msgspec.Struct, frozen=True):
     exact: bool = True
 
 
-def suspects(topology: Topology, there: Collection[str], last: Snapshot | None) -> tuple[set[str], dict[str, str]]:
+def suspects(topology: Topology, there: AbstractSet[str], last: Snapshot | None) -> tuple[set[str], dict[str, str]]:
     """Topics that the last version read and this one does not, and changelogs of tables that are gone, by topic.
 
     Args:
@@ -42,7 +43,9 @@ def suspects(topology: Topology, there: Collection[str], last: Snapshot | None) 
     if last is None:
         return set(), {}
     own = {topic.name for topic in topology.topics if topic.role != "output"} | set(last.left)
-    tables = {log: table for table, (log, _) in last.shape.tables.items() if log in there and log not in own}
+    # A changelog that is read as well is what a table was made of.
+    gone = there - own - last.shape.sources.keys()
+    tables = {log: table for table, (log, _) in last.shape.tables.items() if log in gone}
     return (last.shape.sources.keys() & there) - own, tables
 
 

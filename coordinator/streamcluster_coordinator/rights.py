@@ -10,8 +10,9 @@ import shlex
 from collections.abc import Iterable, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
-from streamcluster.topology import Declared
+from streamcluster.topology import Declared, Topology
 
 from .records.snapshot import control_topic, slot_prefix, status_topic
 
@@ -69,6 +70,12 @@ def rights_of(declared: Declared, *, reset: bool = False) -> list[Right]:
             prefixed=True,
         ),
     ]
+
+
+def needed_of(declared: Declared, topology: Topology) -> Declared:
+    """Without the changelogs of tables that have none beside the topic that they are made of."""
+    there = {topic.name for topic in topology.topics}
+    return replace(declared, topics=tuple(t for t in declared.topics if t.role != "changelog" or t.name in there))
 
 
 def _topic(name: str, role: str, *, create: bool, reset: bool) -> Right:

@@ -45,7 +45,7 @@ from .open_files import raise_file_limit, refuse_too_few_files
 from .places import use_socket_directory
 from .records.signatures import Signatures
 from .records.snapshot import NAME_CHARS_MAX, Snapshot, control_topic, shape_of
-from .rights import neighbour_warning, neighbours, rights_of
+from .rights import needed_of, neighbour_warning, neighbours, rights_of
 from .shell.directory import app_directory, instance_lock
 from .shell.fleet import Fleet
 from .shell.inbox import Inbox
@@ -95,7 +95,7 @@ def run(
                 signal.signal(signal.SIGTERM, on_term)
                 cluster = brokers.connect()
                 topology = prepare_topics(description, brokers, cluster, say)
-                refuse_missing_rights(brokers.admin, settings, rights_of(description.declared))
+                refuse_missing_rights(brokers.admin, settings, rights_of(needed_of(description.declared, topology)))
                 refuse_too_few_files(settings, topology)
                 code = host.join(topology, cluster)
             return code
@@ -114,14 +114,14 @@ def check(
     brokers.connect()
     app_id = description.settings.app_id
     there = brokers.topics(())
-    found = compare(description, brokers)
+    last = _last_snapshot(description.settings) if control_topic(app_id) in there else None
+    found = compare(description, brokers, of_topics(last))
     warnings = [*description.notes, *(neighbour_warning(app_id, one) for one in neighbours(app_id, there))]
     left: list[Leftover] = []
     if isinstance(found, list):
         return description, found, warnings, left
     warnings += found.unread_texts()
     settings = description.settings
-    last = _last_snapshot(settings) if control_topic(app_id) in there else None
     if others := find_taken(settings, found, last, lambda: last):
         return description, [Problem(text=taken(others, app_id))], warnings, left
     left = find_leftovers(settings, brokers, found, last)
@@ -169,8 +169,12 @@ def prepare_topics(description: Description, brokers: Brokers, cluster: Cluster,
     Raises:
         ConfigurationError, StateIncompatible: all problems at once.
     """
-    topology = _resolved(description, brokers)
     own = control_topics(description.settings)
+    # What the rows of a table are in, it cannot be seen by the topics when their settings have changed.
+    asks = any(table.source for table in description.declared.tables)
+    is_there = asks and control_topic(description.settings.app_id) in brokers.topics(())
+    before = of_topics(_last_snapshot(description.settings) if is_there else None)
+    topology = _resolved(description, brokers, before)
     missing = [topic for topic in topology.topics if topic.create]
     there = brokers.topics(own)
     if problems := control_topic_problems(description.settings, there):
@@ -179,12 +183,22 @@ def prepare_topics(description: Description, brokers: Brokers, cluster: Cluster,
     if created := brokers.create(missing, cluster):
         say.line("info", f"created {'topic' if len(created) == 1 else 'topics'} {', '.join(created)}")
         # Their limits and settings are the brokers' defaults until asked for.
-        topology = _resolved(description, brokers)
+        topology = _resolved(description, brokers, before)
+    for table in topology.tables:
+        if table.feeder:
+            say.line("info", f"table {table.name}: topic {table.changelog} is its changelog, since it is compacted")
     return topology
 
 
-def _resolved(description: Description, brokers: Brokers) -> Topology:
-    found = compare(description, brokers)
+def of_topics(last: Snapshot | None) -> dict[str, tuple[str, int]]:
+    """Of the app's last run, the tables whose changelog was the topic that they are made of, as `resolve` has them."""
+    if last is None:
+        return {}
+    return {name: (log, group) for name, (log, group) in last.shape.tables.items() if log in last.shape.sources}
+
+
+def _resolved(description: Description, brokers: Brokers, before: Mapping[str, tuple[str, int]]) -> Topology:
+    found = compare(description, brokers, before)
     if isinstance(found, list):
         raise error_of(found)
     return found

@@ -10,6 +10,7 @@ from typing import Literal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from streamcluster import App, Stream
 from streamcluster.errors import ConfigurationError
@@ -314,3 +315,56 @@ def test_more_replicas_in_sync_than_copies_are_refused() -> None:
         ConfigurationError, match=r"topic_min_insync_replicas=3 is more than topic_replication_factor=2"
     ):
         make_settings({"id": "shop", "topic_replication_factor": 2, "topic_min_insync_replicas": 3})
+
+
+USERS = TableSpec(name="users", changelog="users-changelog", sources=("users",), source="users", feeder="users-source")
+
+
+def users_app(**changes: object) -> Declared:
+    """Table `users` of the topic of that name."""
+    log = topic("users-changelog", "changelog", create=True, like=("users",))
+    return declared(topic("users"), log, tables=(replace(USERS, **changes),))
+
+
+def test_a_compacted_topic_is_the_changelog_of_its_table() -> None:
+    """No changelog is made; one that is there is used, and so is one beside a topic that loses rows."""
+    topology = good(resolve(users_app(), brokers(users=3), SETTINGS))
+    assert [one.name for one in topology.topics] == ["users"]
+    assert [(one.changelog, one.group, one.feeder) for one in topology.tables] == [("users", 3, "users-source")]
+
+    for there, app in (
+        (brokers(users=3, users_changelog=3), users_app()),
+        (brokers(cleanup="delete", users=3), users_app()),
+        (brokers(cleanup="compact,delete", users=3), users_app()),
+        (brokers(users=3), users_app(keeps="ttl= deletes")),
+        (brokers(users=3), users_app(source="", feeder="")),
+    ):
+        topology = good(resolve(app, there, SETTINGS))
+        assert [(one.changelog, one.group, one.feeder) for one in topology.tables] == [("users-changelog", 3, "")]
+
+
+@pytest.mark.parametrize(
+    ("cleanup", "changes", "said"),
+    [
+        ("delete", {}, "has cleanup.policy=delete now"),
+        ("compact,delete", {}, "Set cleanup.policy=compact on 'users'"),
+        ("compact", {"keeps": "ttl= deletes rows"}, "it needs a changelog of its own now: ttl= deletes rows"),
+        ("compact", {"source": "people"}, "it is made of 'people' now"),
+        ("compact", {"source": ""}, "it is made of no topic now"),
+    ],
+)
+def test_rows_that_are_in_the_topic_are_not_left_there(cleanup: str, changes: dict[str, object], said: str) -> None:
+    """Whatever would make an empty changelog of a table that has its rows in the topic."""
+    before = {"users": ("users", 3)}
+    [problem] = bad(resolve(users_app(**changes), brokers(cleanup=cleanup, users=3), SETTINGS, before))
+    assert problem.incompatible
+    assert said in problem.text
+
+
+def test_a_topic_that_is_a_changelog_goes_on_as_it_was() -> None:
+    """Also beside a topic with the name of a changelog; partitions that were added are not read."""
+    before = {"users": ("users", 3)}
+    topology = good(resolve(users_app(), brokers(users=5, users_changelog=5), SETTINGS, before))
+    assert [(one.changelog, one.group, one.feeder) for one in topology.tables] == [("users", 3, "users-source")]
+    assert [(one.name, one.partitions, one.added) for one in topology.topics] == [("users", 3, 2)]
+    assert "were added after tables (users) were made with 3 shards" in topology.unread_texts()[0]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
+from streamcluster.topology import BrokerTopic
 from tests.conftest import MakeTopic
 from tests.kafka.worker import OneWorker
 from tests.process.records import Reader
@@ -16,7 +17,7 @@ from tests.process.records import Reader
 class MakeWorker(Protocol):
     """Prepares the one worker of an app, with topics; the test starts it."""
 
-    def __call__(self, app: str, **settings: object) -> OneWorker: ...
+    def __call__(self, app: str, *, topics: Sequence[BrokerTopic] = (), **settings: object) -> OneWorker: ...
 
 
 @pytest.fixture
@@ -24,8 +25,8 @@ def one_worker(topic_prefix: str, broker_url: str, tmp_path: Path, make_topic: M
     """Makes workers with the test's own names, and leaves none running."""
     made: list[OneWorker] = []
 
-    def make(app: str, **settings: object) -> OneWorker:
-        made.append(OneWorker(app, topic_prefix, broker_url, tmp_path, make_topic, **settings))
+    def make(app: str, *, topics: Sequence[BrokerTopic] = (), **settings: object) -> OneWorker:
+        made.append(OneWorker(app, topic_prefix, broker_url, tmp_path, make_topic, topics=topics, **settings))
         return made[-1]
 
     yield make

@@ -19,6 +19,7 @@ from streamcluster.protocol.messages import (
     Rows,
     Stored,
 )
+from streamcluster.topology import BrokerTopic
 from streamcluster_worker.kafka.producers import open_transactional_producer
 from tests.kafka.conftest import MakeWorker
 from tests.kafka.worker import Link, OneWorker, report_where, wait_caught_up
@@ -91,6 +92,36 @@ def test_a_standby_is_promoted_without_a_restore(
     assert sorted(query(standby, ReadTable(request=1, table="seen")).rows) == sorted(
         (f'"k{n}"', "1000") for n in range(25)
     )
+
+
+def test_a_standby_of_a_table_of_a_topic_is_where_its_owner_is(
+    one_worker: MakeWorker, reader: Reader, bootstrap: str, topic_prefix: str
+) -> None:
+    """It follows the topic up to the owner's positions, answers, and goes on with what it has when it is promoted."""
+    topic = BrokerTopic(name=f"{topic_prefix}users", partitions=2, config={"cleanup.policy": "compact"})
+    worker = one_worker("table_topic_apps:asked", topics=(topic,), heartbeat_interval=0.02)
+    assert [(table.changelog, table.feeder) for table in worker.topology.tables] == [(topic.name, "users-source")]
+    owner, standby = worker.start("a"), worker.start("b")
+    owner.send(Grant(epoch=1, tasks=worker.tasks))
+    send(bootstrap, topic.name, [Row(f"k{number % 25}", b"%d" % number) for number in range(5_000)])
+    wait_caught_up(owner, bootstrap, 2)
+    standby.send(Follow(epoch=1, tasks=worker.tasks))
+    ends = {number: reader.high(topic.name, number) for number in (0, 1)}
+    for task in worker.tasks:
+        report_where(standby, stands_at(task, ends[task.partition]), f"{task} is at its end")
+    expected = sorted((f'"k{n}"', str(4_975 + n)) for n in range(25))
+    found = query(standby, ReadTable(request=1, table="users", standby=True))
+    assert (sorted(found.rows), found.lag) == (expected, 0)
+
+    send(bootstrap, topic.name, [Row("k0", b"1")])
+    wait_caught_up(owner, bootstrap, 2)
+    owner.process.kill()
+    owner.process.wait(30)
+    fence(worker, "a")
+    standby.send(Grant(epoch=2, tasks=worker.tasks))
+    report = wait_caught_up(standby, bootstrap, 2)
+    assert sum(one.figures.restored for one in report.tasks) <= 1
+    assert dict(query(standby, ReadTable(request=2, table="users")).rows) == dict(expected) | {'"k0"': "1"}
 
 
 def test_a_standby_answers_from_what_it_follows(one_worker: MakeWorker, bootstrap: str, topic_prefix: str) -> None:

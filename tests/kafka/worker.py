@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -98,11 +98,19 @@ class Link:
 class OneWorker:
     """The worker of slot 0 of an app; it may be started again and again, on several hosts.
 
-    app: its name in tests/process/apps.py, or module:name in tests/process.
+    app: its name in tests/process/apps.py, or module:name in tests/process. topics: that there are beside its input.
     """
 
     def __init__(
-        self, app: str, prefix: str, broker_url: str, directory: Path, make_topic: MakeTopic, **settings: object
+        self,
+        app: str,
+        prefix: str,
+        broker_url: str,
+        directory: Path,
+        make_topic: MakeTopic,
+        *,
+        topics: Sequence[BrokerTopic] = (),
+        **settings: object,
     ) -> None:
         module, _, name = app.rpartition(":")
         self._app = f"tests.process.{module or 'apps'}:{name}"
@@ -110,6 +118,7 @@ class OneWorker:
         self._environ = environment(prefix, directory, {})
         self.directory = directory
         self._prefix = prefix
+        self._topics = topics
         described = self._describe({"broker": broker_url, **settings})
         self.settings: Settings = described.settings
         self.topology = self._prepare(described, make_topic)
@@ -128,7 +137,10 @@ class OneWorker:
     def _prepare(self, described: Description, make_topic: MakeTopic) -> Topology:
         """Resolve with the input topic (2 partitions) there, and make the rest."""
         source = make_topic(f"{self._prefix}in", 2)
-        topology = resolve(described.declared, {source: BrokerTopic(name=source, partitions=2)}, described.settings)
+        there = {one.name: one for one in (BrokerTopic(name=source, partitions=2), *self._topics)}
+        for one in self._topics:
+            make_topic(one.name, one.partitions, one.config)
+        topology = resolve(described.declared, there, described.settings)
         assert isinstance(topology, Topology), topology
         for topic in topology.topics:
             if topic.create:

@@ -80,7 +80,7 @@ def test_a_commit_is_over_when_brokers_have_ended_its_transaction(
     other.send_offsets_to_transaction([offset], opened.group.consumer_group_metadata())
 
     async def commit() -> None:
-        writes = KafkaWrites(settings, {}, replace(opened, ending_seconds=SECONDS), {}, {}, {})
+        writes = KafkaWrites(settings, {}, replace(opened, ending_seconds=SECONDS), {}, {}, {}, {})
         cut = TaskCommit(TaskId(1, 0), {source: Committed(5)}, {}, {})
         committing = writes.commit(Commit([cut]))
         if settings.exactly_once:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from streamcluster.ahead import position_of
 from streamcluster.app import App
 from streamcluster.current import outbox_var
 from streamcluster.engine.engine import Engine
@@ -135,7 +136,7 @@ class OwnTasks:
                 if task not in stores.open_stores:
                     return
                 if logs := reads_of(self._config.topology, task):
-                    session.restorer.start(task, stores.open_stores[task], logs)
+                    session.restorer.start(task, stores.open_stores[task], logs, self._begins(task))
                 else:
                     self._happened(life.Restored(task))
             case life.Run(task):
@@ -149,6 +150,20 @@ class OwnTasks:
                     session.follower.follow(task, reads_of(self._config.topology, task))
             case life.CloseStandbys(tasks):
                 await self._effects.in_thread(lambda: session.follower.drop(tasks))
+
+    def _counted_tables(self, task: TaskId) -> list[str]:
+        """Those whose rows would count events twice that are read again; the others go back with their positions."""
+        return [table.name for table in self._config.topology.tables_of(task) if not table.feeder]
+
+    def _begins(self, task: TaskId) -> dict[TP, int]:
+        """Where a task begins in topics that are the changelogs of the tables that they make."""
+        start, begins = self._starts[task], {}
+        for table in self._config.topology.tables_of(task):
+            if table.feeder:
+                tp = TP(table.changelog, task.partition)
+                at = start.positions[tp]
+                begins[tp] = position_of(table.feeder, at.next_offset, at.metadata)
+        return begins
 
     async def _open(self, tasks: tuple[TaskId, ...]) -> None:
         """Open stores and read positions, for all tasks in one round trip, off the loop; again while a disk refuses."""
@@ -170,7 +185,7 @@ class OwnTasks:
             session.follower.leave(tasks)
             starts = find_starts()
             for task in (task for task in tasks if starts[task].lost is None):
-                tables = [table.name for table in self._config.topology.tables_of(task)]
+                tables = self._counted_tables(task)
                 refuse_lost_offsets(self._settings, starts[task], stores.open(task), tables)
             return starts
 
@@ -266,9 +281,8 @@ class OwnTasks:
     async def _start(self, task: TaskId) -> None:
         session, stores = self._handles()
         start, store = self._starts.pop(task), stores.open_stores[task]
-        tables = self._config.topology.tables_of(task)
         # Again: rows that came back from a changelog count as much as those that were on this disk.
-        refuse_lost_offsets(self._settings, start, store, [table.name for table in tables])
+        refuse_lost_offsets(self._settings, start, store, self._counted_tables(task))
         self._engine.open_task(task, store, start.positions)
         try:
             for table, callback in self._engine.recover_callbacks(task):

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from streamcluster.dates import dated_tables
 from streamcluster.engine.engine import Engine
 from streamcluster.engine.pump import Pump
+from streamcluster.engine.topic_rows import TopicRows, topic_rows_of
 from streamcluster.ids import TP, TaskId
 from streamcluster.protocol.messages import WorkerConfig
 
 from .data.clients import Clients
+from .data.positions import topic_positions
 from .data.source import Source
 from .data.writes import KafkaWrites
-from .state.follow import Follower
+from .state.changelogs import Log
+from .state.follow import ASK_SECONDS, Follower
 from .state.restore import Restorer
 from .state.stores import Stores
 
@@ -51,6 +54,11 @@ class Session(msgspec.Struct):
         """
         settings = config.settings
         dated = dated_tables(engine.plan.tables)
+
+        def topic_rows() -> dict[str, TopicRows]:
+            # Each for one thread.
+            return topic_rows_of(engine.plan, config.topology, settings)
+
         restorer = Restorer(
             settings,
             clients.connection,
@@ -58,10 +66,16 @@ class Session(msgspec.Struct):
             done=lambda task: restored(restorer, task, None),
             failed=lambda task, error: restored(restorer, task, error),
             dated=dated,
+            topic_rows=topic_rows(),
         )
         source = Source(clients.consumer, settings, engine.changed.set, clients.heard)
         changelogs = {table.name: table.changelog for table in config.topology.tables}
-        writes = KafkaWrites(settings, changelogs, clients, stores.open_stores, committed, dated)
+        feeders = {table.name: table.feeder for table in config.topology.tables if table.feeder}
+        writes = KafkaWrites(settings, changelogs, clients, stores.open_stores, committed, dated, feeders)
+
+        def positions(logs: Sequence[Log]) -> Mapping[TP, int]:
+            return topic_positions(clients, settings, {log.tp: feeders[log.table] for log in logs}, ASK_SECONDS)
+
         return cls(
             clients=clients,
             source=source,
@@ -69,7 +83,14 @@ class Session(msgspec.Struct):
             pump=Pump(engine, settings, source, writes),
             restorer=restorer,
             follower=Follower(
-                settings, clients.connection, clients.offsets, stores, lambda: restorer.busy, dated=dated
+                settings,
+                clients.connection,
+                clients.offsets,
+                stores,
+                lambda: restorer.busy,
+                dated=dated,
+                topic_rows=topic_rows(),
+                positions=positions,
             ),
         )
 

@@ -206,7 +206,7 @@ class Engine:
 
     def _make_instance(self, running: RunningTask, unit: Unit, share: tuple[int, int] | None) -> Instance:
         name = unit.name if share is None else f"{unit.name}#{share[0]}/{share[1]}"
-        hand, views = self._make_hand(running)
+        hand, views = self._make_hand(running, unit.name)
 
         def rested() -> None:
             self.transaction.touch(running)
@@ -219,16 +219,18 @@ class Engine:
             instance.set_shard(self._tables[table].shard_var, view)
         return instance
 
-    def _make_hand(self, running: RunningTask) -> tuple[Hand, dict[str, Any]]:
+    def _make_hand(self, running: RunningTask, unit: str) -> tuple[Hand, dict[str, Any]]:
         """What a new coroutine of this task sends and writes with: its hand, and what it sees of each table."""
-        views, seen = make_views(running.shards, self._tables, running.time)
+        views, seen = make_views(running.shards, self._tables, running.time, unit)
         return Hand(self._make_outbox(behind=running.outbox), running.outbox, self.outbox, views), seen
 
     def _add_shared(self, running: RunningTask, sources: list[str]) -> None:
         """What the streams of app.stream that read one of these topics do in this task."""
         for source in self._shared:
             if any(source.shared.reads(topic) is not None for topic in sources):
-                part = source.parts[running.id] = SharedPart(source, running.id, *self._make_hand(running))
+                part = source.parts[running.id] = SharedPart(
+                    source, running.id, *self._make_hand(running, source.shared.name)
+                )
                 running.coroutines.append(part)
 
     def _add_partitions(

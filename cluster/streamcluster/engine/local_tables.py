@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -13,7 +14,7 @@ from ..errors import AppError
 from ..ids import TaskId
 from ..settings import Settings
 from ..stores import StoreFailed, TaskStore
-from ..tables import IMMUTABLE
+from ..tables import IMMUTABLE, Table
 from ..times import NO_TIME
 from ..topology import ResolvedTable, Topology
 from ..topology.limits import limits_of
@@ -34,41 +35,38 @@ def make_shards(
     failed: Callable[[StoreFailed], None] | None = None,
 ) -> dict[str, CachedShard]:
     """A cached shard for each table that lives in `task`. failed: called when the store cannot be read."""
-    here = {table.name: table.changelog for table in topology.tables_of(task)}
+    here = {table.name: table for table in topology.tables_of(task)}
     changelogs = {topic.name: topic for topic in topology.topics}
     shards: dict[str, CachedShard] = {}
     for table in plan.tables:
         if table.name in here:
-            key = make_table_coder(table.key_type, table.key_serializer, is_key=True, **settings.codec_bounds)
-            decode_keys = None if table.key_decoding is None else table.key_decoding(key)
-            part = None
-            if table.key_coding is not None:
-                part = KeyPart(key[0], types_as_json(table.key_type, table.key_serializer))
-                key = table.key_coding(key)
-            value = make_table_coder(
-                table.value_type, table.value_serializer, migrate=table.migrate, **settings.codec_bounds
-            )
-            coder = RowCoder(
-                table.name,
-                key,
-                value,
-                migrates=table.migrate is not None,
-                decode_keys=decode_keys,
-                part=part,
-            )
-            changelog = here[table.name]
+            changelog, feeder = here[table.name].changelog, here[table.name].feeder
             limits = limits_of(settings, changelogs[changelog])
             check = partial(limits.check_size, changelog)
             shards[table.name] = CachedShard(
                 store.shard(table.name),
-                coder,
-                limits.record_bytes_max,
+                row_coder(table, settings),
+                # What comes of a record of its topic is written nowhere else.
+                sys.maxsize if feeder else limits.record_bytes_max,
                 check,
                 failed,
                 table.indexes,
                 dated=table.dated is not None,
+                writer=feeder,
             )
     return shards
+
+
+def row_coder(table: Table[Any, Any], settings: Settings) -> RowCoder:
+    """Between the entries of a table and its rows."""
+    key = make_table_coder(table.key_type, table.key_serializer, is_key=True, **settings.codec_bounds)
+    decode_keys = None if table.key_decoding is None else table.key_decoding(key)
+    part = None
+    if table.key_coding is not None:
+        part = KeyPart(key[0], types_as_json(table.key_type, table.key_serializer))
+        key = table.key_coding(key)
+    value = make_table_coder(table.value_type, table.value_serializer, migrate=table.migrate, **settings.codec_bounds)
+    return RowCoder(table.name, key, value, migrates=table.migrate is not None, decode_keys=decode_keys, part=part)
 
 
 class DetachedShard:

@@ -95,4 +95,4 @@ def rest(view: ShardView) -> None:
 
 def wake(view: ShardView) -> None:
     """Its coroutine is at an event."""
-    view.__class__ = ShardView
+    view.__class__ = view.awake

@@ -28,6 +28,7 @@ class ShardView:
         "_memory",
         "_shard",
         "absent",
+        "awake",
         "deleted",
         "dirty",
         "identity",
@@ -51,6 +52,8 @@ class ShardView:
         """time: of the timed operator that the table belongs to."""
         self._shard = shard
         self.time = time
+        # What it is at an event (resting_view.py).
+        self.awake: type = ShardView
         # A key as the methods below take it.
         self.identity = shard.coder.identity
         # Of a table of windows: how a key is written without its window.

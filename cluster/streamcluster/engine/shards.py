@@ -14,7 +14,7 @@ from itertools import chain, islice
 from typing import Any, Protocol
 
 from ..dates import HELD_BYTES, date_of, dated, undated
-from ..errors import UndecodableRow, UnencodableEntry
+from ..errors import ReadOnlyTable, UndecodableRow, UnencodableEntry
 from ..indexes import Index
 from ..stores import Shard, StoreFailed
 from ..tables import IMMUTABLE
@@ -72,6 +72,7 @@ class CachedShard:
         "touched",
         "values",
         "views",
+        "writer",
     )
 
     def __init__(
@@ -84,10 +85,11 @@ class CachedShard:
         indexes: Sequence[Index] = (),
         *,
         dated: bool = False,
+        writer: str = "",
     ) -> None:
         """failed: called when the store cannot be read, before the reader is told. indexes: those of the store.
 
-        dated: its rows have dates; see `row_dates.py`.
+        dated: its rows have dates; see `row_dates.py`. writer: the agent that alone may write it; "": all may.
         """
         self.name = coder.name
         self.store = store
@@ -97,6 +99,7 @@ class CachedShard:
         self._failed = failed
         self.coder = coder
         self.dated = dated
+        self.writer = writer
         # Each adds itself.
         self.views: list[View] = []
         # Immutable values by key; the hot path reads this and nothing else.
@@ -145,10 +148,8 @@ class CachedShard:
         if key in self.memory.old:
             return self.memory.recall(key)
         data = self.coder.key_bytes(key)
-        if data in self.staged:
-            encoded = self.staged[data]
-        elif data in self.inflight:
-            encoded = self.inflight[data]
+        if data in self.staged or data in self.inflight:
+            encoded = self.staged[data] if data in self.staged else self.inflight[data]
         else:
             encoded = self.read_store(self.store.get, data)
         if encoded is None:
@@ -210,10 +211,8 @@ class CachedShard:
 
     def stored(self, key: Any) -> Any:
         """The value of `key` for a reader that changes nothing; KeyError when there is none."""
-        if key in self.values:
-            value = self.values[key]
-        elif key in self.objects:
-            value = self.objects[key]
+        if key in self.values or key in self.objects:
+            value = self.values[key] if key in self.values else self.objects[key]
         else:
             value = self.load(key)
         if self.is_unchanged_default(key, value):
@@ -356,6 +355,8 @@ class CachedShard:
                 continue
             encoded = encode(self.objects[key])
             if encoded != self._known(key):
+                if self.writer:
+                    raise ReadOnlyTable(self.name, self.coder.key_of(key))
                 if self.dated:
                     encoded = dated(encoded, row_dates.latest(dates, touched, key))
                 changes[self.coder.key_bytes(key)] = encoded

@@ -25,6 +25,7 @@ from ..times import NO_TIME
 from ..versions import newest_time, version_at, version_key, version_row, versions_name
 from .event_time.operator_time import OperatorTime
 from .event_time.task_time import TaskTime
+from .reading_view import ReadingView
 from .rows import DELETED
 from .shard_view import ShardView
 from .shards import CachedShard
@@ -338,11 +339,17 @@ class VersionedView:
 
 
 def make_views(
-    shards: Mapping[str, CachedShard], tables: Mapping[str, Table[Any, Any]], time: TaskTime | None
+    shards: Mapping[str, CachedShard], tables: Mapping[str, Table[Any, Any]], time: TaskTime | None, unit: str
 ) -> tuple[list[ShardView], dict[str, LiveShard]]:
-    """The views of one coroutine, and what its tables see: those with history= know their versions."""
+    """The views of one coroutine, and what its tables see: those with history= know their versions.
+
+    unit: whose coroutine it is: tables that only another one writes it can only read.
+    """
     times = {} if time is None else time.operators
     views = {name: ShardView(shard, times.get(tables[name].timed)) for name, shard in shards.items()}
+    for name, view in views.items():
+        if shards[name].writer not in ("", unit):
+            view.awake = ReadingView
     seen: dict[str, LiveShard] = {**views}
     for name, view in views.items():
         if (history := tables[name].history_ms) is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 
+from ..ahead import position_of
 from ..batch import Batch
 from ..dates import Dated, records_of
 from ..engine.outbox import Outputs, merge
@@ -80,6 +81,7 @@ class SimulatedWrites:
     __slots__ = (
         "_changelogs",
         "_dated",
+        "_feeders",
         "_logs",
         "_now",
         "_stores",
@@ -99,8 +101,13 @@ class SimulatedWrites:
         *,
         exactly_once: bool,
         dated: Dated,
+        feeders: Mapping[str, str],
     ) -> None:
-        """changelogs: table -> topic. committed: the group's offsets, changed here. dated: whose rows have dates."""
+        """changelogs: table -> topic. committed: the group's offsets, changed here. dated: whose rows have dates.
+
+        feeders: tables whose changelog is the topic that they are made of -> the agent that reads it.
+        """
+        self._feeders = feeders
         self._logs = logs
         self._stores = stores
         self.committed = committed
@@ -160,8 +167,12 @@ class SimulatedWrites:
     def _send_changes(self, cut: TaskCommit) -> dict[str, int]:
         ends: dict[str, int] = {}
         for table, rows in cut.changes.items():
+            if table in self._feeders:
+                at = cut.offsets[TP(self._changelogs[table], cut.task.partition)]
+                ends[table] = position_of(self._feeders[table], at.next_offset, at.metadata)
+                continue
             columns = records_of(rows, self._dated.get(table), stamps=cut.stamps.get(table))
-            for key, value, _, at, _ in columns.records():
-                record = output_of(key, value, partition=cut.task.partition, timestamp=at)
+            for key, value, _, time, _ in columns.records():
+                record = output_of(key, value, partition=cut.task.partition, timestamp=time)
                 ends[table] = self._logs.add(self._changelogs[table], record, self._now()).offset + 1
         return ends

@@ -229,7 +229,7 @@ def _encode(found: Topic | None, topic: Topic | str, key: Any, value: Any) -> di
 def _resolve(app: App, declared: Declared, partitions: int) -> Topology:
     """The topology on a broker that has every source topic."""
     broker = {
-        topic.name: BrokerTopic(name=topic.name, partitions=topic.partitions or partitions)
+        topic.name: BrokerTopic(name=topic.name, partitions=topic.partitions or partitions, config=topic.config)
         for topic in declared.topics
         if topic.role == "source" and not topic.name.startswith("^")
     }

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from ..ahead import position_of
 from ..app import App
 from ..current import outbox_var
 from ..dates import dated_tables, rows_of
@@ -21,6 +22,7 @@ from ..engine.pacing import Pacing
 from ..engine.ports import Reads, Writes
 from ..engine.pump import Pump
 from ..engine.recovery import Recovery
+from ..engine.topic_rows import topic_rows_of
 from ..engine.values import Committed
 from ..ids import TP, TaskId
 from ..printable import repr_of
@@ -91,6 +93,7 @@ class Simulation:
             self.time,
             exactly_once=conf.exactly_once,
             dated=dated_tables(self._plan.tables),
+            feeders={table.name: table.feeder for table in self._topology.tables if table.feeder},
         )
         # Time stands still here, so a commit is due whenever there is something to commit.
         pacing = Pacing(msgspec.structs.replace(conf, commit_interval=0.0), self._clock.now())
@@ -124,9 +127,17 @@ class Simulation:
                 # Without an offset it is empty, and emptying it costs RocksDB 30 ms.
                 if store.changelog_next_offset(table.name) is not None:
                     store.forget(table.name)
+        of_topics = topic_rows_of(self._plan, self._topology, self._app.conf)
         for table in tables:
-            log = self.logs.logs.get(TP(table.changelog, task.partition), [])
-            tail = log[store.changelog_next_offset(table.name) or 0 :]
+            tp = TP(table.changelog, task.partition)
+            log, at = self.logs.logs.get(tp, []), store.changelog_next_offset(table.name) or 0
+            if table.name in of_topics:
+                position = self.committed[tp]
+                tail = log[at : position_of(table.feeder, position.next_offset, position.metadata)]
+                made = of_topics[table.name].rows_of([one.key for one in tail], [one.value for one in tail])
+                store.restore(table.name, made, at + len(tail))
+                continue
+            tail = log[at:]
             rows = [(record.key or b"", record.value) for record in tail]
             if table.name in dated:
                 rows = rows_of(rows, [record.timestamp for record in tail])

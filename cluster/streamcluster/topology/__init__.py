@@ -54,7 +54,8 @@ class AgentSpec(msgspec.Struct, frozen=True, kw_only=True):
 class TableSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One table: its changelog topic; partitions as asked for, else None; the topics its agents read.
 
-    due: what its rows that come due are read as (`units.Due.label`).
+    due: what its rows that come due are read as (`units.Due.label`). source: the topic that it is made of, if any;
+    feeder: the agent that reads that. keeps: why it needs a changelog beside it; "": the topic can be its changelog.
     """
 
     name: str
@@ -63,6 +64,9 @@ class TableSpec(msgspec.Struct, frozen=True, kw_only=True):
     sources: tuple[str, ...] = ()
     help: str = ""
     due: tuple[str, ...] = ()
+    source: str = ""
+    feeder: str = ""
+    keeps: str = ""
 
 
 class Declared(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,12 +100,17 @@ class ResolvedTopic(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResolvedTable(msgspec.Struct, frozen=True, kw_only=True):
-    """A table with the task group that its shards live in. due: as of `TableSpec`."""
+    """A table with the task group that its shards live in. due: as of `TableSpec`.
+
+    feeder: its changelog is the topic that it is made of, and it has what that has up to where this agent has read it;
+    "": it has a changelog of its own.
+    """
 
     name: str
     changelog: str
     group: int
     due: tuple[str, ...] = ()
+    feeder: str = ""
 
 
 class Topology(msgspec.Struct, frozen=True, kw_only=True):

@@ -35,6 +35,30 @@ def changelog_spec(table: Table[Any, Any], spec: TableSpec) -> TopicSpec:
     )
 
 
+def why_beside(table: Table[Any, Any], others: Iterable[Table[Any, Any]]) -> str:
+    """Why a table of a topic needs a changelog beside that; "": the topic can be its changelog.
+
+    It can if a row is nothing but what the newest record of a key says, so that whoever reads the records again gets
+    the same rows. others: tables of the app that come before it.
+    """
+    if table.changelog_topic is not None:
+        return "changelog_topic= names one"
+    if table.extra_topic_configs:
+        return "extra_topic_configs= is for one"
+    if table.ttl_ms is not None:
+        return "ttl= deletes rows that the topic has"
+    if table.history_ms is not None:
+        return "history= keeps what compaction takes from the topic"
+    if table.changes_read:
+        return "its changes are read"
+    if table.timed or table.closings or table.indexes or table.key_coding or table.definition or table.is_stamped:
+        return "it is more than the newest record of each key"
+    for other in others:
+        if other.source is not None and table.source is not None and other.source.names == table.source.names:
+            return f"the topic is the changelog of table {other.name!r}"
+    return ""
+
+
 def check_changelogs(app: App, tables: Iterable[Table[Any, Any]]) -> None:
     """Refuse what would write a topic full of what is read of it, or mix the rows of two tables.
 

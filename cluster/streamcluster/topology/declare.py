@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -24,6 +25,7 @@ from ..operators import Chain
 from ..policies import policy_of
 from ..sources import Probed, Source
 from ..streams import Stream
+from ..table_sources import feeder_name
 from ..tables import Table
 from ..times import Closing
 from ..topics import Topic
@@ -32,7 +34,7 @@ from .chains import (
     names_of,
     partners_of,
 )
-from .changelogs import changelog_name, changelog_spec, check_changelogs
+from .changelogs import changelog_name, changelog_spec, check_changelogs, why_beside
 from .limits import DEAD_LETTER_BYTES_MAX, limits_of
 from .looping import Loops
 from .named import tables_named
@@ -287,6 +289,9 @@ def _table_spec(app: App, table: Table[Any, Any], agents: list[AgentSpec], units
     keepers = [unit for unit in units if any(kept is table for kept in unit.tables)]
     keepers += [unit for unit in units if table.timed in unit.timed]
     sources |= {name for unit in keepers for topic in unit.inputs for name in names_of(topic)}
+    # Not by what tables are equal to: they are dicts.
+    earlier = itertools.takewhile(lambda other: other is not table, app.tables.values())
+    made = table.source is not None
     return TableSpec(
         name=table.name,
         changelog=changelog_name(app, table),
@@ -294,4 +299,7 @@ def _table_spec(app: App, table: Table[Any, Any], agents: list[AgentSpec], units
         sources=tuple(sorted(sources)),
         help=table.help,
         due=_labels(table, units),
+        source=table.source.name if table.source is not None else "",
+        feeder=feeder_name(table) if made else "",
+        keeps=why_beside(table, earlier) if made else "",
     )

@@ -21,17 +21,24 @@ _OURS = ("repartition", "changelog")
 # Kafka's word for "no bound" is the largest 64-bit integer.
 _EVER_MS = 2**62
 _HOUR_MS = 3_600_000
+_POLICY = "cleanup.policy"
 
 
-def resolve(declared: Declared, broker: Mapping[str, BrokerTopic], settings: Settings) -> Topology | list[Problem]:
+def resolve(
+    declared: Declared,
+    broker: Mapping[str, BrokerTopic],
+    settings: Settings,
+    before: Mapping[str, tuple[str, int]] | None = None,
+) -> Topology | list[Problem]:
     """Give every topic its partition count and every table its group.
 
     Args:
         declared: what the code says.
         broker: the topics that exist, by name.
         settings: for the partition count of topics that nothing else decides.
+        before: of the app's last run, the tables whose changelog was their topic: table -> topic, and group.
     """
-    return _Resolution(declared, broker, settings).run()
+    return _Resolution(declared, broker, settings, before or {}).run()
 
 
 def growth(before: Topology, now: Topology) -> list[str]:
@@ -59,6 +66,9 @@ class _Resolution:
     declared: Declared
     broker: Mapping[str, BrokerTopic]
     settings: Settings
+    before: Mapping[str, tuple[str, int]]
+    # Tables whose changelog is the topic that they are made of.
+    of_topics: dict[str, TableSpec] = field(default_factory=dict)
     # Specs by name, patterns replaced by the topics that they match.
     specs: dict[str, TopicSpec] = field(default_factory=dict)
     # Pattern (with its ^) -> the names that it matches.
@@ -75,13 +85,19 @@ class _Resolution:
         """The answer."""
         self._expand_patterns()
         for table in self.declared.tables:
+            if self._is_of_topic(table):
+                self.of_topics[table.name] = table
+                del self.specs[table.changelog]
+        for table in self.declared.tables:
             self._find_shards(table)
-        tables = {table.changelog: table for table in self.declared.tables}
+        tables = {table.changelog: table for table in self.declared.tables if table.name not in self.of_topics}
         for name in sorted(self.specs):
             if name not in tables:
                 self._count(name)
         for changelog, table in sorted(tables.items()):
-            self._table(self.specs[changelog], table)
+            self._table(changelog, table)
+        for table in self.of_topics.values():
+            self._table(table.source, table)
         if self.problems:
             return self.problems
         return Topology(
@@ -89,10 +105,46 @@ class _Resolution:
             topics=tuple(self._resolved(self.specs[name]) for name in sorted(self.specs)),
             agents=self.declared.agents,
             tables=tuple(
-                ResolvedTable(name=t.name, changelog=t.changelog, group=self._known(t.changelog), due=t.due)
-                for t in sorted(self.declared.tables, key=lambda table: table.name)
+                self._resolved_table(table) for table in sorted(self.declared.tables, key=lambda table: table.name)
             ),
         )
+
+    def _is_of_topic(self, table: TableSpec) -> bool:
+        """Whether the table's topic is its changelog: it was, or the topic is compacted and no changelog is there.
+
+        A topic that is deleted from as well has not all rows. What the table was restored from once has its rows: to
+        take another log for it would lose them.
+        """
+        spec, existing = self.specs.get(table.source), self.broker.get(table.source)
+        policy = (existing.config if existing is not None else spec.config if spec is not None else {}).get(_POLICY)
+        if table.name not in self.before:
+            is_able = bool(table.source) and not table.keeps and spec is not None and spec.role == "source"
+            return is_able and table.changelog not in self.broker and policy == "compact"
+        log, mend = self.before[table.name][0], "Undo that"
+        if not table.source:
+            reason = "it is made of no topic now"
+        elif log != table.source:
+            reason = f"it is made of {table.source!r} now"
+        elif table.keeps:
+            reason = f"it needs a changelog of its own now: {table.keeps}"
+        elif policy in ("compact", None):
+            return True
+        else:
+            reason = f"that topic has cleanup.policy={policy} now, so the broker deletes rows of the table with time"
+            mend = f"Set cleanup.policy=compact on {log!r}"
+        self._problem(
+            f"table {table.name!r} has no changelog beside topic {log!r}, which it was made of and which was compacted "
+            f"when it began. But {reason}. {mend}; or give the table another name, under which it begins empty; or "
+            "start from nothing: `streamcluster reset --offsets --topics`.",
+            incompatible=True,
+        )
+        return False
+
+    def _resolved_table(self, table: TableSpec) -> ResolvedTable:
+        is_of_topic = table.name in self.of_topics
+        log = table.source if is_of_topic else table.changelog
+        feeder = table.feeder if is_of_topic else ""
+        return ResolvedTable(name=table.name, changelog=log, group=self._known(log), due=table.due, feeder=feeder)
 
     def _expand_patterns(self) -> None:
         for spec in self.declared.topics:
@@ -125,15 +177,18 @@ class _Resolution:
     def _find_shards(self, table: TableSpec) -> None:
         """Note the topics that have got more partitions since the table's changelog was made."""
         changelog = self.broker.get(table.changelog)
-        if changelog is None:
+        count = changelog.partitions if changelog is not None else None
+        if table.name in self.of_topics:
+            count = self.before[table.name][1] if table.name in self.before else None
+        if count is None:
             return
         feeding = self._named(table.sources) or [name for name, spec in self.specs.items() if spec.role in _READ]
         there = {name: self.broker[name].partitions for name in feeding if name in self.broker}
         if not table.sources and len(set(there.values())) > 1:
             return
         for name in sorted(there):
-            if there[name] > changelog.partitions:
-                self.shards.setdefault(name, changelog.partitions)
+            if there[name] > count:
+                self.shards.setdefault(name, count)
 
     def _count(self, name: str) -> int | None:
         """The partition count of a topic that is no changelog; notes what is wrong, once."""
@@ -201,12 +256,13 @@ class _Resolution:
             incompatible=True,
         )
 
-    def _table(self, spec: TopicSpec, table: TableSpec) -> None:
+    def _table(self, changelog: str, table: TableSpec) -> None:
         """Find the group of a table, and check its changelog."""
         sources = self._named(table.sources)
         counts = {name: self._count(name) for name in sources}
         known = {name: count for name, count in counts.items() if count is not None}
-        self.counts[spec.name] = None
+        if table.name not in self.of_topics:
+            self.counts[changelog] = None
         if len(set(known.values())) > 1:
             listed = ", ".join(f"{name!r} has {_partitions(count)}" for name, count in sorted(known.items()))
             # What stands beside a table has its name, and what is fed alike would say the same once more.
@@ -221,7 +277,7 @@ class _Resolution:
         elif len(known) == len(counts):
             group = next(iter(known.values())) if known else self._group_without_sources(table)
             if group is not None:
-                self._changelog(spec, table, group)
+                self._changelog(changelog, table, group)
 
     def _group_without_sources(self, table: TableSpec) -> int | None:
         """The group of a table that no agent is seen to use: the only one, or the one asked for."""
@@ -239,7 +295,7 @@ class _Resolution:
         )
         return None
 
-    def _changelog(self, spec: TopicSpec, table: TableSpec, group: int) -> None:
+    def _changelog(self, changelog: str, table: TableSpec, group: int) -> None:
         if table.partitions is not None and table.partitions != group:
             feeding = ", ".join(map(repr, table.sources)) or "topics"
             self._problem(
@@ -247,7 +303,9 @@ class _Resolution:
                 f"with {_partitions(group)}: leave partitions= out, or make them the same."
             )
             return
-        existing = self.broker.get(spec.name)
+        if table.name in self.of_topics:
+            return
+        spec, existing = self.specs[changelog], self.broker.get(changelog)
         if existing is not None and existing.partitions != group:
             feeding = ", ".join(map(repr, self._named(table.sources))) or "the topics that the app reads"
             more = existing.partitions > group
@@ -263,7 +321,7 @@ class _Resolution:
                 f"{table.name!r} with time. Set cleanup.policy=compact on it."
             )
             return
-        self.counts[spec.name] = group
+        self.counts[changelog] = group
 
     def _resolved(self, spec: TopicSpec) -> ResolvedTopic:
         existing = self.broker.get(spec.name)

@@ -38,7 +38,7 @@ def find_leftovers(settings: Settings, brokers: Brokers, topology: Topology, las
     if last is None or last.shape == shape_of(topology):
         return []
     there = {name: topic.partitions for name, topic in brokers.topics(()).items()}
-    read, tables = suspects(topology, there, last)
+    read, tables = suspects(topology, there.keys(), last)
     if not read and not tables:
         return []
     with contextlib.closing(open_reader(settings)) as consumer:

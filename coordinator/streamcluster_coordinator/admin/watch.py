@@ -1,5 +1,7 @@
 """Looks while the app runs whether partitions were added to what it reads, and what waits in those that are not read.
 
+It also looks whether topics that are the changelogs of tables are still compacted.
+
 It asks the brokers in a thread of its own, with a client of its own that gives up soon: nobody waits for the answer.
 What follows is decided by `resolve`, as at the start, and by `growth`.
 """
@@ -23,7 +25,7 @@ from streamcluster.kafka.hearing import SILENT, Connection
 from streamcluster.kafka.offsets import ask_offsets
 from streamcluster.kafka.opening import open_client
 from streamcluster.protocol.messages import Description, TaskFigures
-from streamcluster.topology import Topology
+from streamcluster.topology import BrokerTopic, ResolvedTable, Topology
 from streamcluster.topology.resolve import growth, resolve
 
 from ..records.status import TaskStatus
@@ -36,6 +38,18 @@ WATCH_SECONDS = 20.0
 _ANSWER_SECONDS = 3.0
 
 
+def decay(table: ResolvedTable, topic: BrokerTopic) -> list[str]:
+    """What to say of a table whose changelog is that topic, when it is not compacted any more."""
+    policy = topic.config.get("cleanup.policy", "compact")
+    if policy == "compact":
+        return []
+    return [
+        f"topic {topic.name!r} is the changelog of table {table.name!r} and has cleanup.policy={policy} now: brokers "
+        "delete rows of the table with time, which a host that restores it then does not get, and the app does not "
+        "start again so. Set cleanup.policy=compact on it"
+    ]
+
+
 @dataclass(slots=True)
 class TopicsWatch:
     """For one run of an app with one topology. notes: what is not read, and why, as it was seen last."""
@@ -46,6 +60,8 @@ class TopicsWatch:
     notes: list[str] = field(default_factory=list)
     # Records that wait in partitions that are not read, as they were counted last.
     waiting: dict[TP, int] = field(default_factory=dict)
+    # Topics that are changelogs and not compacted any more, as they were seen last.
+    _decayed: list[str] = field(default_factory=list)
     # What would run with the topics as they are.
     _seen: Topology = field(init=False)
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="topics"))
@@ -83,7 +99,7 @@ class TopicsWatch:
 
     def _note(self, found: Topology) -> None:
         """Say what is not read, when that is news."""
-        texts = found.unread_texts()
+        texts = [*found.unread_texts(), *self._decayed]
         for text in texts:
             if text not in self.notes:
                 self.say("warning", text)
@@ -92,10 +108,17 @@ class TopicsWatch:
     def _look(self) -> Topology | None:
         """In the thread. None: something is missing, or does not fit, which others say who need it."""
         settings = structs.replace(self.description.settings, connect_timeout=_ANSWER_SECONDS)
-        there = Brokers(settings).topics(())
+        kept = [table for table in self.topology.tables if table.feeder]
+        logs = {table.changelog for table in kept}
+        seen = Brokers(settings).topics([topic for topic in self.topology.topics if topic.name in logs])
+        self._decayed = [
+            text for table in kept if table.changelog in seen for text in decay(table, seen[table.changelog])
+        ]
+        there = {name: structs.replace(topic, config={}) for name, topic in seen.items()}
         if any(topic.name not in there for topic in self.topology.topics if topic.role in ("source", "repartition")):
             return None
-        found = resolve(self.description.declared, there, settings)
+        before = {table.name: (table.changelog, table.group) for table in kept}
+        found = resolve(self.description.declared, there, settings, before)
         if isinstance(found, list):
             logger.debug("the topics do not fit any more: %s", "; ".join(problem.text for problem in found))
             return None

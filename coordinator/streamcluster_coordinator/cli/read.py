@@ -19,7 +19,7 @@ from streamcluster.protocol.messages import UNREADABLE
 from streamcluster.settings import Settings
 from streamcluster.shown import ESCAPED, key_texts
 from streamcluster.tables import Table
-from streamcluster.topology import Declared
+from streamcluster.topology import Declared, TableSpec
 from streamcluster.topology.declare import freeze
 
 from ..records.status import RowsAnswer
@@ -108,7 +108,7 @@ def tables(target: Target, as_json: bool) -> int:
     if as_json:
         print_json(found.tables)
         return 0
-    rows = [(table.name, table.changelog, ", ".join(table.sources) or "-", table.help) for table in found.tables]
+    rows = [(table.name, _log_of(table), ", ".join(table.sources) or "-", table.help) for table in found.tables]
     _show(("TABLE", "CHANGELOG", "FED BY", "WHAT IT HOLDS"), rows, "The app has no tables.")
     return 0
 
@@ -229,6 +229,11 @@ def _as_text(value: str) -> str:
     if value.startswith(UNREADABLE):
         return f"cannot be read: {value.removeprefix(UNREADABLE)}"
     return printable_json(value.removeprefix(ESCAPED))
+
+
+def _log_of(table: TableSpec) -> str:
+    """The changelog of a table; of one that is made of a topic the brokers decide (`check`)."""
+    return table.changelog if table.keeps or not table.source else f"{table.source}, if that is compacted"
 
 
 def _tell_of_escapes(texts: Iterable[str]) -> None:

@@ -8,6 +8,7 @@ from functools import partial
 
 import msgspec
 
+from streamcluster.ahead import position_of
 from streamcluster.engine.values import Committed
 from streamcluster.errors import BrokerUnreachable, StateIncompatible
 from streamcluster.ids import TP, TaskId
@@ -108,6 +109,19 @@ def start_positions(
         )
         for task, partitions in tasks.items()
     }
+
+
+def topic_positions(clients: Clients, settings: Settings, feeders: Mapping[TP, str], seconds: float) -> dict[TP, int]:
+    """How far the agents have committed that read these topics, which tables are made of. Blocks.
+
+    feeders: partition -> the agent. One in which nothing was committed yet is left out.
+
+    Raises:
+        BrokerUnreachable, ConfigurationError, ResetNeeded: as `read_committed_positions`.
+    """
+    with clients.group_turn:
+        found = read_committed_positions(clients.group, feeders, seconds, settings.app_id)
+    return {tp: position_of(feeders[tp], at.offset, at.metadata) for tp, at in found.items() if at.offset is not None}
 
 
 def _committed(clients: Clients, settings: Settings, tps: list[TP]) -> dict[TP, CommittedOffset]:

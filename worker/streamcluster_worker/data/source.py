@@ -14,19 +14,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 from streamcluster.batch import Batch
 from streamcluster.ids import TP
-from streamcluster.kafka.opening import Consumer, KafkaError, TopicPartition, end_seen
+from streamcluster.kafka.opening import Consumer, TopicPartition, end_seen
 from streamcluster.kafka.verdicts import classify, error_for
 from streamcluster.settings import Settings
 
-from ..kafka.batches import Instead, Taken, take
+from ..kafka.batches import NOTHING_THERE, Instead, Taken, take
 from .unreadable import PackedBatch
 
 logger = logging.getLogger("streamcluster")
 IDLE_POLL_SECONDS = 0.1
 # How often the ends of the logs are noted, for reports.
 ENDS_SECONDS = 0.2
-# Answers of a partition that has no record at the offset that was asked for.
-_NOTHING_THERE = (KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSET_RESET)
 
 
 class Source:
@@ -124,7 +122,7 @@ class Source:
                 if verdict == "unreadable":
                     moved.add(tp)
                     batches += self._look_behind(one, packed)
-                elif packed is not None and one.error.code() in _NOTHING_THERE:
+                elif packed is not None and one.error.code() in NOTHING_THERE:
                     moved.add(tp)
                     packed.end.is_behind()
                     batches += self._look_on(packed)

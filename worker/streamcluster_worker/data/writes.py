@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+from streamcluster.ahead import position_of
 from streamcluster.dates import AHEAD_MS_MAX, Dated, records_of
 from streamcluster.engine.outbox import Outputs, merge
-from streamcluster.engine.values import Commit
+from streamcluster.engine.values import Commit, TaskCommit
 from streamcluster.ids import TP, TaskId
 from streamcluster.output import OutputColumns
 from streamcluster.settings import Settings
@@ -24,11 +25,22 @@ from .clients import Clients
 class KafkaWrites:
     """`Writes` of the pump.
 
-    changelogs: table -> topic; stores: the open ones, now and later; committed: gets every position that is
-    committed; dated: the tables whose rows have dates.
+    changelogs: table -> topic; feeders: table whose changelog is the topic that it is made of -> the agent that reads
+    that: the store has what this agent has committed; stores: the open ones, now and later; committed: gets every
+    position that is committed; dated: the tables whose rows have dates.
     """
 
-    __slots__ = ("_changelogs", "_clients", "_committed", "_dated", "_exactly_once", "_loop", "_pool", "_stores")
+    __slots__ = (
+        "_changelogs",
+        "_clients",
+        "_committed",
+        "_dated",
+        "_exactly_once",
+        "_feeders",
+        "_loop",
+        "_pool",
+        "_stores",
+    )
 
     def __init__(
         self,
@@ -38,10 +50,12 @@ class KafkaWrites:
         stores: dict[TaskId, TaskStore],
         committed: dict[TP, int],
         dated: Dated,
+        feeders: Mapping[str, str],
     ) -> None:
         self._exactly_once = settings.exactly_once
         self._changelogs = changelogs
         self._dated = dated
+        self._feeders = feeders
         self._clients = clients
         self._stores = stores
         self._committed = committed
@@ -90,6 +104,8 @@ class KafkaWrites:
             merge(outputs, cut.outputs)
             offsets.update({tp: (at.next_offset, at.metadata) for tp, at in cut.offsets.items()})
             for table, changes in cut.changes.items():
+                if table in self._feeders:
+                    continue
                 tp = TP(self._changelogs[table], cut.task.partition)
                 changelogs[tp] = records_of(changes, self._dated.get(table), latest, cut.stamps.get(table))
         landed = self._clients.committer.commit(outputs, changelogs, offsets)
@@ -97,7 +113,7 @@ class KafkaWrites:
         failed: dict[TaskId, StoreFailed] = {}
         for cut in commit.tasks:
             if cut.changes:
-                next_offsets = {table: landed[TP(self._changelogs[table], cut.task.partition)] for table in cut.changes}
+                next_offsets = {table: self._next_offset(table, cut, landed) for table in cut.changes}
                 try:
                     self._stores[cut.task].write(cut.changes, next_offsets, cut.passed)
                 except StoreFailed as error:
@@ -107,3 +123,12 @@ class KafkaWrites:
             # At least once outputs do not wait for the next transaction.
             self._clients.wait_until_ended(offsets)
         return failed
+
+    def _next_offset(self, table: str, cut: TaskCommit, landed: Mapping[TP, int]) -> int:
+        """Up to where the store has the table's changelog now."""
+        tp = TP(self._changelogs[table], cut.task.partition)
+        if (feeder := self._feeders.get(table)) is None:
+            return landed[tp]
+        # It was at a record of its topic, or else it had written nothing: so its position is in the commit.
+        at = cut.offsets[tp]
+        return position_of(feeder, at.next_offset, at.metadata)

@@ -41,6 +41,8 @@ class Instead(msgspec.Struct, frozen=True):
 
 
 Taken = Batch | Instead
+# Answers of a partition that has no record at the offset that was asked for.
+NOTHING_THERE = (KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSET_RESET)
 
 
 class Asked(Generic[_T]):

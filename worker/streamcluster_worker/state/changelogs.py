@@ -13,6 +13,7 @@ from typing import cast
 
 from streamcluster import dates
 from streamcluster.batch import Batch
+from streamcluster.batch_end import BatchEnd
 from streamcluster.ids import TP, TaskId
 from streamcluster.kafka.opening import Consumer, KafkaError, TopicPartition, find_leaders
 from streamcluster.stores import TaskStore
@@ -47,7 +48,10 @@ def course_of(stored_next_offset: int | None, begin_offset: int, end_offset: int
         reason = f"the changelog begins at {begin_offset}, after {stored_next_offset}, where the store is"
         return Course(begin_offset, end_offset, reason)
     if stored_next_offset > end_offset:
-        reason = f"the changelog ends at {end_offset}, before {stored_next_offset}, where the store is: a new topic?"
+        reason = (
+            f"the changelog ends at {end_offset}, before {stored_next_offset}, where the store is: a new topic, or a "
+            "position that was set back?"
+        )
         return Course(begin_offset, end_offset, reason)
     return Course(stored_next_offset, end_offset)
 
@@ -64,6 +68,37 @@ class Log:
     end_offset: int = 0
     # The consumer that reads this partition does so for this replay, as it was planned last.
     assigned: bool = False
+    # What the client cannot unpack at `next_offset`, while the first offset behind it is looked for.
+    packed: BatchEnd | None = None
+
+    @property
+    def read_offset(self) -> int:
+        """Where to read next."""
+        return self.next_offset if self.packed is None else self.packed.offset
+
+    def meets_packed(self, offset: int) -> int | None:
+        """The client cannot unpack what begins at `offset`. Returns the first offset behind it, once that is known."""
+        if self.packed is None:
+            self.packed = BatchEnd(offset)
+        elif offset <= self.packed.inside:
+            self.packed.is_inside()
+        else:
+            self.packed.is_behind(offset)
+        return self._look_on()
+
+    def meets_other(self) -> int | None:
+        """While that is looked for something else came."""
+        assert self.packed is not None
+        self.packed.is_behind()
+        return self._look_on()
+
+    def _look_on(self) -> int | None:
+        assert self.packed is not None
+        self.assigned = False
+        if not self.packed.is_found:
+            return None
+        behind, self.packed = self.packed.behind, None
+        return behind
 
     @property
     def finished(self) -> bool:
@@ -188,7 +223,7 @@ def set_course(
             stored = None
         log.first_offset = log.next_offset = course.first_offset
         log.end_offset = course.end_offset
-        log.assigned = False
+        log.assigned, log.packed = False, None
         if stored is None and log.finished:
             # An empty log: say so in the store, whose rows would not be trusted without an offset.
             store.restore(log.table, (), log.next_offset)
@@ -205,7 +240,7 @@ def assign_only(consumer: Consumer, logs: Iterable[Log]) -> None:
         consumer.incremental_unassign([TopicPartition(tp.topic, tp.partition) for tp in gone])
     if new:
         find_leaders(consumer, sorted({tp.topic for tp in new}))
-        consumer.incremental_assign([TopicPartition(tp.topic, tp.partition, wanted[tp].next_offset) for tp in new])
+        consumer.incremental_assign([TopicPartition(tp.topic, tp.partition, wanted[tp].read_offset) for tp in new])
     for log in wanted.values():
         log.assigned = True
 

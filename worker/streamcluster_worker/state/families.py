@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rocksdict import Rdict
 
 from streamcluster.indexes import Index
 
-from .record import index_key, offset_key
+from .record import index_key, is_offset_elsewhere, offset_key
 from .store_errors import store_error
 
 # A table may be called "default", which is RocksDB's own column family.
@@ -63,3 +63,16 @@ def drop_orders(path: Path, db: Rdict, families: Sequence[str], tables: Sequence
                 db.drop_column_family(family)
             except Exception as error:
                 raise store_error(path, error) from error
+
+
+def drop_other_logs(path: Path, db: Rdict, tables: Sequence[str], topics: Mapping[str, str]) -> None:
+    """Drop the offsets of these tables in other logs than those that count now; rows without an offset are emptied.
+
+    topics: tables whose changelog is the topic that they are made of.
+    """
+    try:
+        for key in [*db.keys()]:
+            if any(is_offset_elsewhere(key, table, topics.get(table, "")) for table in tables):
+                db.delete(key)
+    except Exception as error:
+        raise store_error(path, error) from error

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 import msgspec
 
+from streamcluster.engine.topic_rows import TopicRows
 from streamcluster.errors import BrokerUnreachable, StreamclusterError
-from streamcluster.ids import TaskId
+from streamcluster.ids import TP, TaskId
 from streamcluster.kafka.config import FOLLOWER_PART
 from streamcluster.kafka.offsets import Offsets
 from streamcluster.kafka.opening import Connection, Consumer, KafkaError, end_seen
@@ -26,8 +27,8 @@ from streamcluster.settings import Settings
 from streamcluster.stores import StoreFailed, TaskStore
 
 from ..kafka.consumers import open_follower_consumer
-from .changelogs import NEAR_RECORDS, StoreReplay
-from .replay import Pace, Replay
+from .changelogs import NEAR_RECORDS, Log, StoreReplay
+from .replay import NO_TOPIC_ROWS, Pace, Replay
 
 _log = logging.getLogger("streamcluster.follow")
 _T = TypeVar("_T")
@@ -36,7 +37,7 @@ _BATCH_RECORDS = 1_000
 _IDLE_SECONDS = 0.2
 # How long it steps aside for a task that was followed here and is granted: its first commit must not wait for the rest.
 _PROMOTION_SECONDS = 2.0
-_ASK_SECONDS = 2.0
+ASK_SECONDS = 2.0
 # Every so often one task's logs are asked for their ends, in turn: a consumer does not notice for minutes that a topic
 # is gone, or another one.
 _CHECK_SECONDS = 1.0
@@ -79,6 +80,8 @@ class Follower:
         must_step_aside: Callable[[], bool] = lambda: False,
         *,
         dated: Collection[str] = (),
+        topic_rows: Mapping[str, TopicRows] = NO_TOPIC_ROWS,
+        positions: Callable[[Sequence[Log]], Mapping[TP, int]] = lambda _: {},
     ) -> None:
         """Nothing is opened yet.
 
@@ -89,14 +92,17 @@ class Follower:
             stores: where the stores are. Those that it opens stay open, for whoever goes on with them.
             must_step_aside: whether others need the processor more; called from the thread.
             dated: the tables whose rows have dates.
+            topic_rows: of the tables whose changelog is the topic that they are made of.
+            positions: asks how far the agents are that read these topics.
         """
         self._settings = settings
         self._connection = connection
         self._stores = stores
         self._others_first = must_step_aside
         bytes_max = shares_of(settings).prefetch // FOLLOWER_PART
-        pace = Pace("follow", _BATCH_RECORDS, bytes_max, _IDLE_SECONDS, _ASK_SECONDS, to_end=False)
-        self._replay = Replay(self, pace, offsets, dated)
+        pace = Pace("follow", _BATCH_RECORDS, bytes_max, _IDLE_SECONDS, ASK_SECONDS, to_end=False)
+        self._positions = positions
+        self._replay = Replay(self, pace, offsets, dated, topic_rows)
         # time.monotonic() when the ends are looked at again, and when a task's are asked for again.
         self._next_look = self._next_check = 0.0
         # Until then the processor is for a task that was followed here and is about to run.
@@ -145,6 +151,10 @@ class Follower:
     def rests(self) -> None:
         """Nothing changes by that."""
 
+    def bounds(self, logs: Sequence[Log]) -> Mapping[TP, int]:
+        """As far as the owners have committed: what is behind that is not in the tables yet."""
+        return self._positions(logs)
+
     def must_step_aside(self) -> bool:
         """For whoever is restored, or was followed here and is about to run."""
         return self._others_first() or time.monotonic() < self._aside_until
@@ -185,12 +195,16 @@ class Follower:
         if now < self._next_look:
             return
         self._next_look = now + _IDLE_SECONDS
+        bounded = {log.tp: log for log in self._replay.bounded(active)}
         for replay in active:
-            replay.look({log.tp: end_seen(consumer, log.tp) or 0 for log in replay.logs})
+            replay.look({log.tp: end_seen(consumer, log.tp) or 0 for log in replay.logs if log.tp not in bounded})
         if now >= self._next_check:
             self._next_check = now + _CHECK_SECONDS
             oldest = min(active, key=lambda one: one.asked)
             try:
+                bounds = self.bounds([*bounded.values()]) if bounded else {}
+                for replay in active:
+                    replay.look(bounds)
                 self._replay.ask_ends(oldest)
             except BrokerUnreachable:
                 # As above: what was read stays, and more comes when they are back.

@@ -20,6 +20,8 @@ FORMAT_KEY = b"format"
 _OFFSET_PREFIX = b"next-offset:"
 # Of a table whose rows lie in the order of an index: who does not know of that finds no offset, and restores it.
 _ORDERED_PREFIX = b"next-offset-in-order:"
+# Of a table whose changelog is the topic that it is made of: an offset of another log would be taken for one of this.
+_TOPIC_PREFIX = b"next-offset-in-topic:"
 _INDEX_PREFIX = b"index:"
 # Its texts are names of at most 250 characters.
 _FORMAT_BYTES_MAX = 16 * 1024
@@ -72,9 +74,21 @@ def read_offset(path: Path, table: str, data: bytes) -> int:
     return int(data)
 
 
-def offset_key(table: str, *, in_order: bool = False) -> bytes:
-    """Where the changelog offset of `table` is, in the default column family. in_order: of rows that lie in another."""
+def offset_key(table: str, *, in_order: bool = False, topic: str = "") -> bytes:
+    """Where the changelog offset of `table` is, in the default column family.
+
+    in_order: of rows that lie in another order. topic: that the table is made of, if it has no other changelog.
+    """
+    if topic:
+        return _TOPIC_PREFIX + f"{topic}:{table}".encode()
     return (_ORDERED_PREFIX if in_order else _OFFSET_PREFIX) + table.encode()
+
+
+def is_offset_elsewhere(key: bytes, table: str, topic: str) -> bool:
+    """Whether a record of a store says where `table` is in another log than the one that counts. topic: as above."""
+    if key.startswith(_TOPIC_PREFIX) and key.endswith(b":" + table.encode()):
+        return key != offset_key(table, topic=topic)
+    return bool(topic) and key in (offset_key(table), offset_key(table, in_order=True))
 
 
 def index_key(table: str, name: str) -> bytes:

@@ -11,26 +11,29 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Protocol
 
 import msgspec
 
 from streamcluster.batch import Batch
+from streamcluster.engine.topic_rows import TopicRows
 from streamcluster.errors import BrokerUnreachable, StreamclusterError
-from streamcluster.ids import TaskId
+from streamcluster.ids import TP, TaskId
 from streamcluster.kafka.hearing import Replaceable
 from streamcluster.kafka.offsets import Offsets
 from streamcluster.kafka.opening import Consumer, KafkaError
 from streamcluster.kafka.verdicts import classify, error_for
 from streamcluster.stores import TaskStore
 
-from ..kafka.batches import Taken, take
+from ..kafka.batches import NOTHING_THERE, Taken, take
 from ..watch import OWN_THREAD
 from .batch_room import BatchRoom
 from .changelogs import Log, StoreReplay, assign_only, rows_of
 
 _log = logging.getLogger("streamcluster.restore")
+NO_TOPIC_ROWS: Mapping[str, TopicRows] = MappingProxyType({})
 # How long the thread steps aside before it looks whether it still must.
 _ASIDE_SECONDS = 0.05
 # A log that cannot be unpacked is looked at again after so long: each look unpacks 100 MB, and only its retention or a
@@ -92,12 +95,28 @@ class Policy(Protocol):
         """Its store, or asking for its logs, failed."""
         ...
 
+    def bounds(self, logs: Sequence[Log]) -> Mapping[TP, int]:
+        """Up to where the app has got in these topics that tables are made of. Raises StreamclusterError."""
+        ...
+
 
 class Replay:
     """The stores that one policy replays, and the thread that does it, which begins with the first of them."""
 
-    def __init__(self, policy: Policy, pace: Pace, offsets: Offsets, dated: Collection[str] = ()) -> None:
-        """Nothing is opened yet. offsets: asks for the begins and ends of changelogs. dated: tables with dated rows."""
+    def __init__(
+        self,
+        policy: Policy,
+        pace: Pace,
+        offsets: Offsets,
+        dated: Collection[str] = (),
+        topic_rows: Mapping[str, TopicRows] = NO_TOPIC_ROWS,
+    ) -> None:
+        """Nothing is opened yet.
+
+        offsets: asks for the begins and ends of changelogs. dated: tables with dated rows. topic_rows: of tables whose
+        changelog is the topic that they are made of. It is read up to where the app has got, and no further.
+        """
+        self._topic_rows = topic_rows
         self._policy = policy
         self._pace = pace
         self._room = BatchRoom(pace.records_max, pace.bytes_max)
@@ -183,7 +202,7 @@ class Replay:
         """
         replay.ask_now()
         ends = self._offsets.end_offsets([log.tp for log in replay.logs], timeout=self._pace.ask_seconds)
-        replay.look(ends)
+        replay.look({log.tp: ends[log.tp] for log in replay.logs if not self._is_bounded(log)})
         for log in replay.logs:
             if ends[log.tp] < log.next_offset:
                 raise StreamclusterError(f"{log.tp} ends at {ends[log.tp]}, before {log.next_offset}, which was read")
@@ -253,6 +272,9 @@ class Replay:
         try:
             ends = self._offsets.end_offsets(tps, timeout=self._pace.ask_seconds)
             begins = self._offsets.begin_offsets(tps, timeout=self._pace.ask_seconds)
+            if bounded := self.bounded(opened):
+                bounds = self._policy.bounds(bounded)
+                ends |= {log.tp: min(ends[log.tp], bounds.get(log.tp, begins[log.tp])) for log in bounded}
         except StreamclusterError as error:
             # One of them is to blame, and the others go on; but nobody waits long for brokers more than once.
             is_final = len(opened) == 1 or (self._pace.to_end and isinstance(error, BrokerUnreachable))
@@ -289,8 +311,16 @@ class Replay:
     def _assign(self, active: Sequence[StoreReplay]) -> Consumer:
         """Give the consumer the logs of `active` that are to be read, and nothing else."""
         consumer, to_end = self._consumer.get(), self._pace.to_end
-        assign_only(consumer, [log for one in active for log in one.logs if not (to_end and log.finished)])
+        logs = [log for one in active for log in one.logs]
+        assign_only(consumer, [log for log in logs if not (log.finished and (to_end or self._is_bounded(log)))])
         return consumer
+
+    def _is_bounded(self, log: Log) -> bool:
+        return log.table in self._topic_rows
+
+    def bounded(self, replays: Iterable[StoreReplay]) -> list[Log]:
+        """The logs that are read up to where the app has got."""
+        return [log for one in replays for log in one.logs if self._is_bounded(log)]
 
     def _take(self, taken: Sequence[Taken], active: Sequence[StoreReplay]) -> int:
         """Apply what came to the stores; return how many records that were."""
@@ -298,12 +328,14 @@ class Replay:
         self._room.took(batches)
         owners = {log.tp: (one, log) for one in active for log in one.logs if log.assigned}
         for one in taken:
-            if one.tp not in owners:
+            if one.tp not in owners or not owners[one.tp][1].assigned:
                 continue
             replay, log = owners[one.tp]
             try:
+                if self._is_bounded(log) and self._pass_packed(replay, log, one):
+                    continue
                 if isinstance(one, Batch):
-                    self._apply(replay, log, rows_of(one, is_dated=log.table in self._dated), one.next_offset)
+                    self._apply(replay, log, self._rows_of(one, log), one.next_offset)
                 elif one.is_end:
                     # Its offset is the next one to read, behind whatever markers and holes the log ends with.
                     self._apply(replay, log, (), one.offset)
@@ -313,9 +345,32 @@ class Replay:
                 self._policy.failed(replay, error)
         return sum(len(batch.values) for batch in batches)
 
+    def _pass_packed(self, replay: StoreReplay, log: Log, one: Taken) -> bool:
+        """Look for the end of what the client cannot unpack, and go on behind it, as the agent has that read it."""
+        instead = None if isinstance(one, Batch) else one
+        if instead is not None and classify(instead.error) == "unreadable":
+            behind = log.meets_packed(instead.offset)
+        elif log.packed is not None and (instead is None or instead.error.code() in NOTHING_THERE):
+            behind = log.meets_other()
+        else:
+            return False
+        if behind is not None:
+            _log.warning("Task %s: %s from %d to %d is passed over", replay.task, log.tp, log.next_offset, behind - 1)
+            self._apply(replay, log, (), behind)
+        return True
+
+    def _rows_of(self, batch: Batch, log: Log) -> Iterable[tuple[bytes, bytes | None]]:
+        made = self._topic_rows.get(log.table)
+        if made is None:
+            return rows_of(batch, is_dated=log.table in self._dated)
+        count = batch.index_of(log.end_offset)
+        return made.rows_of(batch.keys[:count], batch.values[:count])
+
     def _apply(
         self, replay: StoreReplay, log: Log, rows: Iterable[tuple[bytes, bytes | None]], next_offset: int
     ) -> None:
+        if self._is_bounded(log):
+            next_offset = min(next_offset, log.end_offset)
         with self.lock:
             if replay.gone or not replay.planned or next_offset <= log.next_offset:
                 return

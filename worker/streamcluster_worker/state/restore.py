@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
-from streamcluster.ids import TaskId
+from streamcluster.engine.topic_rows import TopicRows
+from streamcluster.ids import TP, TaskId
 from streamcluster.kafka.config import CHANGELOG_PART
 from streamcluster.kafka.offsets import Offsets
 from streamcluster.kafka.opening import Connection, Consumer, KafkaError
@@ -17,8 +19,8 @@ from streamcluster.settings import Settings
 from streamcluster.stores import TaskStore
 
 from ..kafka.consumers import open_changelog_consumer
-from .changelogs import StoreReplay, is_cut
-from .replay import Pace, Replay
+from .changelogs import Log, StoreReplay, is_cut
+from .replay import NO_TOPIC_ROWS, Pace, Replay
 
 # One fetch thread feeds all partitions, and two tasks keep it busy; more would only make the newest task wait. If they
 # bring nothing (their logs end in a transaction that is still open), one more task joins them.
@@ -29,6 +31,7 @@ _IDLE_SECONDS = 0.05
 _ASK_SECONDS = 30.0
 # A log that is trimmed while it is read is started again; more often than this, something else is wrong.
 _RESTARTS_MAX = 5
+NO_BOUNDS: Mapping[TP, int] = MappingProxyType({})
 
 
 class Restorer:
@@ -43,6 +46,7 @@ class Restorer:
         done: Callable[[TaskId], None],
         failed: Callable[[TaskId, Exception], None],
         dated: Collection[str] = (),
+        topic_rows: Mapping[str, TopicRows] = NO_TOPIC_ROWS,
     ) -> None:
         """Nothing is opened yet.
 
@@ -52,6 +56,7 @@ class Restorer:
             offsets: asks for the ends of changelogs.
             done: called from the thread when a task's shards are at the end of their changelogs.
             dated: the tables whose rows have dates.
+            topic_rows: of the tables whose changelog is the topic that they are made of.
             failed: called from the thread when a task cannot be restored. After `cancel` neither is called.
         """
         self._settings = settings
@@ -60,7 +65,9 @@ class Restorer:
         self._failed = failed
         bytes_max = shares_of(settings).prefetch // CHANGELOG_PART
         pace = Pace("restore", _BATCH_RECORDS, bytes_max, _IDLE_SECONDS, _ASK_SECONDS, to_end=True)
-        self._replay = Replay(self, pace, offsets, dated)
+        self._replay = Replay(self, pace, offsets, dated, topic_rows)
+        # Where tasks begin in the topics that their tables are made of.
+        self._bounds: dict[TP, int] = {}
         # How many records it took to bring each task back.
         self._restored: dict[TaskId, int] = {}
         # How many tasks are read at once.
@@ -68,15 +75,24 @@ class Restorer:
         # The last look at the logs brought records.
         self.busy = False
 
-    def start(self, task: TaskId, store: TaskStore, logs: Iterable[tuple[str, str, int]]) -> None:
+    def start(
+        self,
+        task: TaskId,
+        store: TaskStore,
+        logs: Iterable[tuple[str, str, int]],
+        bounds: Mapping[TP, int] = NO_BOUNDS,
+    ) -> None:
         """Restore `task`; to be called after the fence, since the ends of the logs are asked for now.
 
         Args:
             task: the task.
             store: its store; nobody else may touch it until `done` or `failed` was called, or `cancel` returned.
             logs: (table, changelog topic, partition).
+            bounds: where the agents begin that read the topics which its tables are made of: what is behind that they
+                have yet to put into the tables, in the order of time.
         """
         self._restored.pop(task, None)
+        self._bounds |= bounds
         self._replay.add(StoreReplay.of(task, logs, store))
 
     def cancel(self, task: TaskId) -> None:
@@ -115,6 +131,10 @@ class Restorer:
         """Begin anew with the next task."""
         self.busy = False
         self._width = _TASKS_AT_ONCE
+
+    def bounds(self, logs: Sequence[Log]) -> Mapping[TP, int]:
+        """They came with the tasks."""
+        return {log.tp: self._bounds[log.tp] for log in logs}
 
     def must_step_aside(self) -> bool:
         """Never."""

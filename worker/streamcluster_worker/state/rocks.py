@@ -23,9 +23,9 @@ from rocksdict import (
 
 from streamcluster.causes import why
 from streamcluster.indexes import Index, Passed, order_of
-from streamcluster.stores import NO_INDEXES, NOT_PASSED, AllPassed, Indexes, StoreClosed
+from streamcluster.stores import NO_INDEXES, NO_TOPICS, NOT_PASSED, AllPassed, Indexes, StoreClosed
 
-from .families import drop_indexes, drop_orders, family_of, index_family
+from .families import drop_indexes, drop_orders, drop_other_logs, family_of, index_family
 from .logs import mend_logs
 from .memory import Memory
 from .record import FORMAT_KEY, NOBODY, Identity, index_key, offset_key, read_identity, read_offset, refuse_another
@@ -67,10 +67,20 @@ class RocksStore:
         "_reading",
         "_restoring",
         "_shards",
+        "_topics",
     )
 
-    def __init__(self, path: Path, db: Rdict, memory: Memory, tables: Sequence[str], indexes: Indexes) -> None:
+    def __init__(
+        self,
+        path: Path,
+        db: Rdict,
+        memory: Memory,
+        tables: Sequence[str],
+        indexes: Indexes,
+        topics: Mapping[str, str],
+    ) -> None:
         self._path = path
+        self._topics = topics
         self._db: Rdict | None = db
         self._memory = memory
         # By their names; of tables and of indexes.
@@ -93,7 +103,7 @@ class RocksStore:
                 self._families[family_of_index] = db.get_column_family_handle(family_of_index)
                 own[index.name] = index, db.get_column_family(family_of_index)
             self._shards[table] = RocksShard(db.get_column_family(family), path, own, order)
-            stored = _next_offset(path, db, table, in_order=order is not None)
+            stored = _next_offset(path, db, table, self._offset_key(table))
             if stored is not None:
                 self._offsets[table] = stored
             elif self._shards[table].scan(rows_max=1):
@@ -112,6 +122,7 @@ class RocksStore:
         owner: Identity = NOBODY,
         *,
         indexes: Indexes = NO_INDEXES,
+        topics: Mapping[str, str] = NO_TOPICS,
     ) -> RocksStore:
         """Open the database at `path`, made when it is not there.
 
@@ -121,6 +132,7 @@ class RocksStore:
             memory: shared by all stores of the process.
             owner: whose state this is; a store with another owner is foreign.
             indexes: of those tables. One that is not there yet is built from the rows; others of theirs are dropped.
+            topics: tables whose changelog is the topic that they are made of. Rows of another log are dropped.
 
         Raises:
             CorruptStore: damaged, another format, or another owner; `set_aside` it, open again, restore.
@@ -142,7 +154,8 @@ class RocksStore:
             others = [name for name in present if name not in families]
             drop_indexes(path, db, others, tables)
             drop_orders(path, db, others, tables)
-            return cls(path, db, memory, tables, indexes)
+            drop_other_logs(path, db, tables, topics)
+            return cls(path, db, memory, tables, indexes, topics)
         except BaseException:
             db.close()
             raise
@@ -233,7 +246,7 @@ class RocksStore:
         """Empty the shard and its offset, before a restore from the beginning."""
         # The offset goes first: rows without an offset are emptied by the next open, should we die in between.
         batch = WriteBatch(raw_mode=True)
-        batch.delete(offset_key(table, in_order=self._orders[table] is not None))
+        batch.delete(self._offset_key(table))
         self._apply(batch)
         self._offsets.pop(table, None)
         for index in self._indexes[table]:
@@ -298,7 +311,7 @@ class RocksStore:
         """Write `batch` and the offsets as one; remember the offsets once they are written."""
         batch.set_default_column_family(None)
         for table, offset in next_offsets.items():
-            batch[offset_key(table, in_order=self._orders[table] is not None)] = b"%d" % offset
+            batch[self._offset_key(table)] = b"%d" % offset
         self._apply(batch)
         self._offsets.update(next_offsets)
 
@@ -308,14 +321,21 @@ class RocksStore:
         except Exception as error:
             raise store_error(self._path, error) from error
 
+    def _offset_key(self, table: str) -> bytes:
+        return offset_key(table, in_order=self._orders[table] is not None, topic=self._topics.get(table, ""))
+
     def _open_db(self) -> Rdict:
         if self._db is None:
             raise StoreUnavailable(self._path, "this store is closed")
         return self._db
 
 
-def read_offsets(path: Path, tables: Sequence[str], owner: Identity) -> dict[str, int]:
+def read_offsets(
+    path: Path, tables: Sequence[str], owner: Identity, topics: Mapping[str, str] = NO_TOPICS
+) -> dict[str, int]:
     """The changelog offsets of these tables in the database at `path`, which nobody should have open. Changes nothing.
+
+    topics: as of `RocksStore.open`.
 
     Raises:
         CorruptStore: damaged, or another owner's.
@@ -329,9 +349,11 @@ def read_offsets(path: Path, tables: Sequence[str], owner: Identity) -> dict[str
         if _read(path, db, FORMAT_KEY) is None:
             raise CorruptStore(path, "it does not say whose it is")
         _check_identity(path, db, owner, fresh=False)
-        found = {
-            table: _next_offset(path, db, table, in_order=True) or _next_offset(path, db, table) for table in tables
-        }
+        found: dict[str, int | None] = {}
+        for table in tables:
+            topic = topics.get(table, "")
+            found[table] = _next_offset(path, db, table, offset_key(table, in_order=True, topic=topic))
+            found[table] = found[table] or _next_offset(path, db, table, offset_key(table, topic=topic))
     finally:
         db.close()
     return {table: offset for table, offset in found.items() if offset is not None}
@@ -354,9 +376,9 @@ def _read(path: Path, db: Rdict, key: bytes) -> bytes | None:
     return value
 
 
-def _next_offset(path: Path, db: Rdict, table: str, *, in_order: bool = False) -> int | None:
+def _next_offset(path: Path, db: Rdict, table: str, key: bytes) -> int | None:
     """The changelog offset that `table` is at; None: it has none. Raises as `RocksStore.open` says."""
-    stored = _read(path, db, offset_key(table, in_order=in_order))
+    stored = _read(path, db, key)
     return None if stored is None else read_offset(path, table, stored)
 
 

@@ -32,7 +32,17 @@ logger = logging.getLogger("streamcluster")
 class Stores:
     """Opens and keeps the store of each task. May be used from any thread."""
 
-    __slots__ = ("_cluster_id", "_directory", "_indexes", "_lock", "_memory", "_settings", "_topology", "open_stores")
+    __slots__ = (
+        "_cluster_id",
+        "_directory",
+        "_indexes",
+        "_lock",
+        "_memory",
+        "_settings",
+        "_topics",
+        "_topology",
+        "open_stores",
+    )
 
     def __init__(
         self, settings: Settings, topology: Topology, state_dir: str, cluster_id: str, indexes: Indexes = NO_INDEXES
@@ -41,6 +51,7 @@ class Stores:
         self._indexes = indexes
         self._settings = settings
         self._topology = topology
+        self._topics = {table.name: table.changelog for table in topology.tables if table.feeder}
         self._cluster_id = cluster_id
         self._directory = Path(state_dir) / "tasks"
         self._memory: Memory | None = None
@@ -79,7 +90,7 @@ class Stores:
         owner = identity(self._settings.app_id, self._cluster_id, task)
         was_there = path.exists()
         try:
-            return RocksStore.open(path, tables, self._memory, owner, indexes=self._indexes)
+            return RocksStore.open(path, tables, self._memory, owner, indexes=self._indexes, topics=self._topics)
         except CorruptStore as error:
             aside = set_aside(path)
             logger.warning(
@@ -91,7 +102,7 @@ class Stores:
                 shutil.rmtree(path, ignore_errors=True)
             raise
         # Not while the error is at hand: frames that it passed may hold the old database, and with it the lock.
-        return RocksStore.open(path, tables, self._memory, owner, indexes=self._indexes)
+        return RocksStore.open(path, tables, self._memory, owner, indexes=self._indexes, topics=self._topics)
 
     def close(self, task: TaskId) -> None:
         """Close the store of `task`, if it is open."""
@@ -145,7 +156,7 @@ class Stores:
                 if not tables or task in self.open_stores or not _is_free(path):
                     continue
             try:
-                found[task] = sum_of(read_offsets(path, tables, owner).values())
+                found[task] = sum_of(read_offsets(path, tables, owner, self._topics).values())
             except (CorruptStore, StoreUnavailable) as error:
                 logger.debug("task %s: its store is left out of the inventory: %s", task, error)
         return found
