@@ -22,11 +22,13 @@ native = Extension(
     **options,
 )
 references = ["cluster/native/references.h"]
-loop = Extension("streamcluster._loop", sources=["cluster/native/loop.c"], depends=references, **options)
+loops = [*references, "cluster/native/loop.h"]
+loop = Extension("streamcluster._loop", sources=["cluster/native/loop.c"], depends=loops, **options)
+close = Extension("streamcluster._close", sources=["cluster/native/close.c"], depends=loops, **options)
 pairs = Extension("streamcluster._pairs", sources=["cluster/native/pairs.c"], depends=references, **options)
 place = Extension("streamcluster._place", sources=["cluster/native/place.c"], depends=references, **options)
 
 setup(
-    ext_modules=[native, loop, pairs, place] if has_stable_abi else [],
+    ext_modules=[native, loop, close, pairs, place] if has_stable_abi else [],
     options={"bdist_wheel": {"py_limited_api": "cp311"}} if has_stable_abi else {},
 )

@@ -14,6 +14,7 @@ from .events import Event
 
 _in_c = True
 try:
+    from ._close import Closed
     from ._loop import Gathered, Values
     from ._pairs import Pairs, places, written
 except ImportError:
@@ -49,6 +50,11 @@ def gathered(
     if not _in_c or type(values) is not AsyncGeneratorType:
         return None
     return Gathered(values, cursor, encode, Event, bytes_max)
+
+
+def closed(handle: Callable[[Any, Any, Any], Any], *arguments: Any) -> Closed:
+    """Has rows that come due handled and deleted when it is awaited; only where `is_in_c`. See _close.pyi."""
+    return Closed(handle, *arguments)
 
 
 def pairs_of_run(

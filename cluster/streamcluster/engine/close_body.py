@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import repeat
 from types import CoroutineType
 from typing import Any, cast
 
+from .. import loops
 from ..batch import Column
 from ..current import Run
 from ..errors import UndecodableRow
 from ..live_shards import LiveShard
 from ..topology.units import CloseUnit
+from ..windows.kinds import window_between
 from .intake import RunIntake
+from .rows import DELETED
+from .shard_view import ShardView, columns_of
 
 
 async def close(unit: CloseUnit, intake: RunIntake, view: LiveShard) -> None:
@@ -31,6 +35,9 @@ async def close(unit: CloseUnit, intake: RunIntake, view: LiveShard) -> None:
         # What was given out before is only deleted (event_time/opening.py).
         handler = unit.handler if run.tp.topic == unit.due.label else None
         iterator = cursor.iterator
+        if handler is not None and unit.of_window is not None and isinstance(view, ShardView) and loops.is_in_c():
+            await _closed(unit.of_window, run, view, iterator, deletes=deletes)
+            continue
         keys, identities = _read(run, view)
         if handler is None and deletes and identities:
             # At once: nothing can come in between.
@@ -46,6 +53,27 @@ async def close(unit: CloseUnit, intake: RunIntake, view: LiveShard) -> None:
                 await result
             if deletes:
                 view.discard(view.identity(row) if identities is None else identity)
+
+
+def _closed(
+    handle: Callable[[Any, Any, Any], Any], run: Run, view: ShardView, iterator: Iterator[Any], *, deletes: bool
+) -> Awaitable[None]:
+    """Handles the windows of a run, of which each is deleted when it was."""
+    awake = ShardView if deletes else None
+    is_text = view.part is not None and str in view.part.as_json
+    return loops.closed(
+        *(handle, [*_rows(run)], iterator, is_text, run.decode_key, window_between, _waiting, view, awake),
+        columns_of(view),
+        DELETED,
+    )
+
+
+def _waiting(result: Any) -> Awaitable[Any] | None:
+    return _wait(result) if inspect.isawaitable(result) else None
+
+
+async def _wait(awaitable: Awaitable[Any]) -> None:
+    await awaitable
 
 
 def _pass(_key: Any, _value: Any) -> None:

@@ -206,7 +206,14 @@ def _close_unit(app: App, table: Table[Any, Any], closing: Closing) -> CloseUnit
     used = tables_named(app, closing.handler) if closing.handler is not None else ()
     timed = timed_by(app.tables[name] for name in used if name != table.name)
     return CloseUnit(
-        due.label, due, policy_of(None, app.conf), closing.handler, closing.deletes, timed, closing.skipped
+        due.label,
+        due,
+        policy_of(None, app.conf),
+        closing.handler,
+        closing.deletes,
+        timed,
+        closing.skipped,
+        closing.of_window,
     )
 
 

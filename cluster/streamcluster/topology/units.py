@@ -132,6 +132,7 @@ class CloseUnit:
 
     handler: sync or async, may send and write tables; None: they are only deleted. timed: as of an agent, for the
     tables that the handler writes. skipped: called with the key of a row that the handler has failed at for good.
+    of_window: the handler of windows by their parts, where it takes them: `of_window(key, window, value)`.
     """
 
     name: str
@@ -141,6 +142,7 @@ class CloseUnit:
     deletes: bool = True
     timed: tuple[str, ...] = ()
     skipped: Callable[[Any], None] | None = None
+    of_window: Callable[[Any, Any, Any], Any] | None = None
     inputs: ClassVar[tuple[Topic, ...]] = ()
     concurrency: ClassVar[int] = 1
     tables: ClassVar[tuple[Table[Any, Any], ...]] = ()

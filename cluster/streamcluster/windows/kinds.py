@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import ClassVar, NamedTuple
 from zoneinfo import ZoneInfo
 
 Span = tuple[int, int]
+# Windows that close at a time, of all keys.
+_WINDOWS = 4096
 DAY_MS = 86_400_000
 
 
@@ -27,6 +30,12 @@ class Window(NamedTuple):
 def window_of(span: Span) -> Window:
     """The same in seconds."""
     return Window(span[0] / 1000, span[1] / 1000)
+
+
+@lru_cache(_WINDOWS)
+def window_between(start: int, end: int) -> Window:
+    """The same of bounds that come again and again: one object for all."""
+    return window_of((start, end))
 
 
 @dataclass(frozen=True, slots=True)

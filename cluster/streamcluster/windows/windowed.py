@@ -11,7 +11,7 @@ from copy import copy
 from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from functools import lru_cache, wraps
+from functools import wraps
 from typing import Any
 
 from ..as_of import time_ms
@@ -34,7 +34,7 @@ from .keys import (
     in_windows,
     windowed,
 )
-from .kinds import Hopping, Kind, Session, Sliding, Span, Window, definition_of, span_of, window_of
+from .kinds import Hopping, Kind, Session, Sliding, Span, Window, definition_of, span_of, window_between
 from .late import LateEvents
 from .panes import Panes, check_merge, windows_in
 from .place import LastPlace, do_in_c
@@ -44,8 +44,6 @@ from .window_set import WindowSet
 
 # The year 10000. Milliseconds since 1970 are beyond it, but for those of the year 1978 and before.
 _SECONDS_MAX = 253_402_300_800
-# Windows that close at a time, of all keys.
-_WINDOWS = 4096
 # How two sessions become one, for the types of `default=` that have one way of it.
 _MERGES: dict[Any, Callable[[Any, Any], Any]] = {
     **dict.fromkeys((int, float, Decimal, Fraction, timedelta), operator.add),
@@ -110,6 +108,8 @@ class WindowedTable:
         self.here = self.place.in_c
         self._at: Callable[[Cursor], int] = _event_time
         self._handler: Callable[..., Any] | None = None
+        # The same by the parts of a window, where it takes them.
+        self._of_window: Callable[..., Any] | None = None
         # Nothing is kept that is over, so of each key there are few windows, which are found by their ends.
         self.lies_by_end = is_single(kind) and self._expires <= self.grace
         # Somebody reads windows that are over, beside the handler.
@@ -193,6 +193,7 @@ class WindowedTable:
         if any(closing.handler is not None for closing in self.table.closings):
             raise AppError(f"table {self.name!r} has an on_close already: call both functions from one.")
         self._handler = _closing_call(self.name, fun)
+        self._of_window = None if _takes_row(self.name, fun) else fun
         _close(self)
         return fun
 
@@ -321,7 +322,9 @@ def _closings(table: WindowedTable, after: str) -> list[Closing]:
     kept = max(expires, closes + (table.kind.kept if isinstance(table.kind, Sliding) else 0))
     keeps = kept > closes
     span = span_of(table.kind)
-    closing = Closing(BY_END, handler, closes, inclusive, not keeps, after=after, span_ms=span)
+    closing = Closing(
+        BY_END, handler, closes, inclusive, not keeps, after=after, span_ms=span, of_window=table._of_window
+    )
     found = [closing] if handler or not keeps else []
     if keeps:
         found.append(Closing(BY_END, None, kept, inclusive, purpose=EXPIRES, after=after))
@@ -350,28 +353,27 @@ def _second(_before: Any, value: Any) -> Any:
     return value
 
 
-def _closing_call(table: str, fun: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+def _takes_row(table: str, fun: Callable[..., Any]) -> bool:
+    """As in Faust: with its key and window as one, and the value."""
     try:
         count = len(inspect.signature(fun).parameters)
     except ValueError:
         count = 3
     if count not in (2, 3):
         raise AppError(f"table {table!r}: on_close takes (key, window, value), or as in Faust (key, value).")
+    return count == 2
 
+
+def _closing_call(table: str, fun: Callable[..., Any]) -> Callable[[Any, Any], Any]:
     @wraps(fun)
     def closed(row: tuple[Any, int, int], value: Any) -> Any:
-        return fun(row[0], _window(row[1], row[2]), value)
+        return fun(row[0], window_between(row[1], row[2]), value)
 
     @wraps(fun)
     def closed_of_faust(row: tuple[Any, int, int], value: Any) -> Any:
-        return fun((row[0], _window(row[1], row[2])), value)
+        return fun((row[0], window_between(row[1], row[2])), value)
 
-    return closed_of_faust if count == 2 else closed
-
-
-@lru_cache(_WINDOWS)
-def _window(start: int, end: int) -> Window:
-    return window_of((start, end))
+    return closed_of_faust if _takes_row(table, fun) else closed
 
 
 def _event_time(cursor: Cursor) -> int:
