@@ -96,6 +96,10 @@ class LiveShard(Protocol):
         """The keys of rows, and as the other methods take them. Raises UndecodableRow."""
         ...
 
+    def read_identities(self, rows: Column[bytes]) -> Sequence[Any]:
+        """The same without the keys, of which those are not decoded again that memory has. Raises UndecodableRow."""
+        ...
+
     def identity(self, key: Any) -> Any:
         """A key as the other methods take it: those of SIMPLE_KEYS are that already."""
         ...

@@ -38,12 +38,12 @@ async def close(unit: CloseUnit, intake: RunIntake, view: LiveShard) -> None:
         if handler is not None and unit.of_window is not None and isinstance(view, ShardView) and loops.is_in_c():
             await _closed(unit.of_window, run, view, iterator, deletes=deletes)
             continue
-        keys, identities = _read(run, view)
-        if handler is None and deletes and identities:
+        if handler is None and deletes and (identities := _identities(run, view)):
             # At once: nothing can come in between.
             deque(iterator, maxlen=0)
             view.discard_all(identities)
             continue
+        keys, identities = _read(run, view)
         handle = handler or _pass
         # In step with the iterator: what cannot be decoded is the event then.
         for key, identity, data, value in zip(keys, identities or repeat(None), _rows(run), iterator, strict=False):
@@ -83,6 +83,14 @@ def _pass(_key: Any, _value: Any) -> None:
 def _rows(run: Run) -> Column[bytes]:
     """The row keys of a run."""
     return cast(Column[bytes], run.batch.keys[run.start : run.start + len(run.values)])
+
+
+def _identities(run: Run, view: LiveShard) -> Sequence[Any] | None:
+    """The rows of a run as its view takes them; None: one of them cannot be decoded."""
+    try:
+        return view.read_identities(_rows(run))
+    except UndecodableRow:
+        return None
 
 
 def _read(run: Run, view: LiveShard) -> tuple[Iterable[Any], Sequence[Any] | None]:

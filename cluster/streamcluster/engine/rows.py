@@ -8,7 +8,7 @@ so many that what they take, and what is done to write and delete them, counts m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
 from ..batch import Column
@@ -110,6 +110,12 @@ class RowCoder:
         """The keys of rows, and their identities. Raises UndecodableRow."""
         keys = self.decode_keys(rows)
         return keys, [*rows] if self.part is not None else list(map(self.identity, keys))
+
+    def read_identities(self, rows: Column[bytes], known: Container[Identity]) -> Sequence[Identity]:
+        """The identities of rows alone. known: those of keys that were read or written. Raises UndecodableRow."""
+        if self.part is not None and all(map(known.__contains__, rows)):
+            return [*rows]
+        return self.read_keys(rows)[1]
 
     def key_bytes(self, identity: Identity) -> bytes:
         """The row's key. Raises UnencodableEntry: it would not come back as it is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from ..dates import date_of, undated
@@ -39,6 +40,7 @@ class ShardView:
         "notes",
         "objects",
         "part",
+        "read_identities",
         "read_keys",
         "stamps",
         "time",
@@ -61,6 +63,7 @@ class ShardView:
         self._memory = shard.memory
         # The keys of rows, and as those methods take them.
         self.read_keys = shard.coder.read_keys
+        self.read_identities = partial(shard.coder.read_identities, known=shard.values)
         self.is_new_in_order = shard.memory.is_new_in_order
         self.key_from = shard.ranges.key_from
         self.values = shard.values

@@ -93,6 +93,7 @@ class VersionedView:
         "is_settled",
         "notes",
         "objects",
+        "read_identities",
         "read_keys",
         "stamps",
         "time",
@@ -112,6 +113,7 @@ class VersionedView:
         self._is_said = False
         self.identity = view.identity
         self.read_keys = view.read_keys
+        self.read_identities = view.read_identities
         self.is_settled = view.is_settled
         self.time: OperatorTime | None = view.time
         self.values: dict[Any, Any] = {}
