@@ -112,12 +112,16 @@ class PaneChanges:
         spans = [(start, start + size) for start in sorted(starts) if start > closed]
         if spans:
             parts = self._parts(prefix)
-            values = sliding_values(parts, spans, self._panes.merge) or [
-                self._panes.fold(parts, start, end) for start, end in spans
-            ]
-            for span, value in zip(spans, values, strict=True):
-                if value is not NOTHING:
-                    yield self._record(row_of(prefix, *span), self._encoded(value), partition, latest_in(parts, *span))
+            found = sliding(parts, spans, self._panes.merge)
+            for span, held in zip(spans, self._one_by_one(parts, spans) if found is None else found, strict=True):
+                if held is not None:
+                    value, date = held
+                    yield self._record(row_of(prefix, *span), self._encoded(value), partition, date)
+
+    def _one_by_one(self, parts: list[Part], spans: Iterable[Span]) -> Iterable[tuple[Any, int] | None]:
+        for start, end in spans:
+            value = self._panes.fold(parts, start, end)
+            yield None if value is NOTHING else (value, latest_in(parts, start, end))
 
     def _parts(self, prefix: bytes) -> list[Part]:
         """The panes of a key."""
@@ -140,8 +144,8 @@ class PaneChanges:
         return self.told.prepare(key, value, partition=partition, carried=time or NOT_AT_COMMIT)
 
 
-def sliding_values(parts: Sequence[Part], spans: Sequence[Span], merge: MergeParts) -> list[Any] | None:
-    """What windows hold, each NOTHING or a value: every part is merged twice, however many windows it is in.
+def sliding(parts: Sequence[Part], spans: Sequence[Span], merge: MergeParts) -> list[tuple[Any, int] | None] | None:
+    """What each window holds, and its date: a part is merged twice, however many windows it is in.
 
     None: not so. Values that can be changed would have to be copied for each merge, and where an event came late for
     some windows, parts do not come and go in one order.
@@ -149,22 +153,27 @@ def sliding_values(parts: Sequence[Part], spans: Sequence[Span], merge: MergePar
     starts, ends = [part.span[0] for part in parts], [part.span[1] for part in parts]
     if any(type(part.value) not in PLAIN for part in parts) or any(map(gt, starts, starts[1:])):
         return None
-    values, found = [part.value for part in parts], list[Any]()
+
+    def merged(first: tuple[Any, int], second: tuple[Any, int]) -> tuple[Any, int]:
+        return merge(first[0], second[0]), max(first[1], second[1])
+
+    values = [(part.value, part.date) for part in parts]
+    found: list[tuple[Any, int] | None] = []
     # before: what parts from `base` on, and so on, up to `pivot` make; ahead: those from there up to `upto`.
     base = pivot = upto = 0
-    before: list[Any] = []
-    ahead = NOTHING
+    before: list[tuple[Any, int]] = []
+    ahead: tuple[Any, int] | None = None
     for start, end in spans:
         first, last = bisect_left(ends, end), bisect_right(starts, start)
         if first >= last:
-            found.append(NOTHING)
+            found.append(None)
             continue
         if first >= pivot:
-            base, pivot, upto, ahead = first, last, last, NOTHING
-            before = list(accumulate(reversed(values[first:last]), lambda later, earlier: merge(earlier, later)))
+            base, pivot, upto, ahead = first, last, last, None
+            before = list(accumulate(reversed(values[first:last]), lambda later, earlier: merged(earlier, later)))
             before.reverse()
         for value in values[upto:last]:
-            ahead = value if ahead is NOTHING else merge(ahead, value)
+            ahead = value if ahead is None else merged(ahead, value)
         upto = max(upto, last)
-        found.append(before[first - base] if ahead is NOTHING else merge(before[first - base], ahead))
+        found.append(before[first - base] if ahead is None else merged(before[first - base], ahead))
     return found
