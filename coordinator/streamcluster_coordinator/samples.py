@@ -1,4 +1,4 @@
-"""What a few records of each source say: keys in partitions of another rule, and what does not decode."""
+"""What a few records of each source say: keys by another rule, odd timestamps, and what does not decode."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from streamcluster.topics import Topic
 from streamcluster.topology import Topology
 from streamcluster.topology.partitioning import MURMUR2, USERS, Partitioning, partitioning_of
 
+# Timestamps of our days in other units, and the least that they are: ms of before May 1970, and of after the year 5100.
+_UNITS = (("nanoseconds", 10**17), ("microseconds", 10**14), ("milliseconds", 10**10), ("seconds", 10**8))
+
 
 @dataclass(slots=True)
 class Sample:
-    """Records of one topic: partition -> keys that are not null; and values that are not."""
+    """Records of one topic: partition -> keys that are not null; values that are not; and timestamps, in ms."""
 
     partitions: int
     keys: dict[int, list[bytes]] = field(default_factory=dict)
     values: list[bytes] = field(default_factory=list)
+    times: list[int] = field(default_factory=list)
 
 
 def texts_of(samples: Mapping[str, Sample], topology: Topology, topics: Sequence[Topic], bytes_max: int) -> list[str]:
@@ -28,6 +32,7 @@ def texts_of(samples: Mapping[str, Sample], topology: Topology, topics: Sequence
     known = {name: one for name, one in found.items() if one is not None}
     texts = [_text_of(name, one) for name, one in known.items() if one.rule != MURMUR2]
     for name, sample in samples.items():
+        texts += _of_other_unit(name, sample.times)
         declared = next((topic for topic in topics if topic.covers(name)), None)
         if declared is not None:
             keys = [key for those in sample.keys.values() for key in those]
@@ -45,6 +50,18 @@ def _text_of(name: str, found: Partitioning) -> str:
         "themselves, or the topic got more partitions later. Tables and joins by key see a part of each key only: "
         "bring it together with group_by."
     )
+
+
+def _of_other_unit(name: str, times: Sequence[int]) -> Iterator[str]:
+    """Kafka takes any number for milliseconds since 1970."""
+    units = [next((unit for unit, least in _UNITS if time >= least), "") for time in times]
+    for unit in ("seconds", "microseconds", "nanoseconds"):
+        if count := units.count(unit):
+            wrong = times[units.index(unit)]
+            yield (
+                f"topic {name!r}: {count} of {len(times)} timestamps look like {unit}, as {wrong}: Kafka's are "
+                "milliseconds since 1970. Windows, joins and ttl= go by them, and so does the topic's retention."
+            )
 
 
 def _undecodable(

@@ -107,3 +107,21 @@ def test_what_does_not_decode_is_counted_and_shown() -> None:
     assert any("1 of 2 keys cannot be read as the app declares them (key_type=" in text for text in texts)
     assert any("2 of 2 values" in text and "value_type=" in text for text in texts)
     assert len(texts) == 2
+
+
+@pytest.mark.parametrize(
+    ("unit", "factor"), [("seconds", 1), ("milliseconds", 10**3), ("microseconds", 10**6), ("nanoseconds", 10**9)]
+)
+@pytest.mark.parametrize("seconds", [315_532_800, 1_700_000_000, 4_102_444_800])
+def test_timestamps_of_another_unit(unit: str, factor: int, seconds: int) -> None:
+    """From 1980 to 2100; Kafka takes all of them for milliseconds, and records without any are no matter."""
+    _, topology, topics = shop()
+    samples = {"clicks": Sample(3, times=[seconds * factor, 1_700_000_000_000, -1])}
+
+    texts = texts_of(samples, topology, topics, 1000)
+
+    if unit == "milliseconds":
+        assert texts == []
+    else:
+        [text] = texts
+        assert text.startswith(f"topic 'clicks': 1 of 3 timestamps look like {unit}, as {seconds * factor}: ")

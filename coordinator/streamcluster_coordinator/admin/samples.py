@@ -46,6 +46,7 @@ def read_samples(settings: Settings, topology: Topology) -> dict[str, Sample]:
                     left.discard(tp)
                 elif error is None and tp in left:
                     sample = samples[tp.topic]
+                    sample.times.append(message.timestamp()[1])
                     if (key := message.key()) is not None:
                         sample.keys.setdefault(tp.partition, []).append(_bytes_of(key))
                     if (value := message.value()) is not None:
