@@ -252,7 +252,7 @@ class BrittleStore:
 
 
 class Shell:
-    """Drives a simulated worker through what a seed says. hang: set while events that wait for it may go on."""
+    """Drives a simulated worker through what a seed says. hang: each is set while events wait for it to end."""
 
     def __init__(self, worker: Simulation, chance: random.Random, stores: list[TaskStore], hang: list[bool]) -> None:
         self._worker = worker
@@ -275,8 +275,9 @@ class Shell:
         """One step of the pump, and whatever else happens meanwhile."""
         chance = self._chance
         worker = self._worker
-        if chance.random() < 0.3:
-            self._hang[0] = not self._hang[0]
+        for at, is_set in enumerate(self._hang):
+            if chance.random() < 0.3:
+                self._hang[at] = not is_set
         if chance.random() < 0.2:
             worker.move_clock(chance.choice([0.01, 0.2, 2.0, 40.0]))
         if chance.random() < 0.05:
@@ -335,7 +336,7 @@ class Shell:
 
     async def calm_down(self) -> None:
         """Nothing bad happens any more: let everything come to its end."""
-        self._hang[0] = False
+        self._hang[:] = [False] * len(self._hang)
         self.fault_chance = 0.0
         quiet = 0
         steps = 0

@@ -7,6 +7,7 @@ so many seeds.
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -14,16 +15,20 @@ from itertools import accumulate
 import pytest
 
 from streamcluster import App, Stream
-from streamcluster.ids import TaskId
+from streamcluster.batch import KafkaRecord
+from streamcluster.ids import TP, TaskId
 from streamcluster.stores import TaskStore
 from streamcluster.testing import Driver
+from streamcluster.times import time_of
 from streamcluster.topology.declare import freeze
 from tests.engine.hostile import BrittleStore, Shell, play_as_told, play_each
 
 SEEDS = range(75)
 TTL, WITHIN = 10_000, 5_000
-KEYS = ["a", "b", "c", "d"]
+# Few keys and long steps of time, or many keys, each of which comes about when its entry is to go.
+KEYS_AND_STEPS = (("abcd", (0, 0, 1_000, 3_000, 9_000, 12_000)), ("abcdefghijkl", (0, 500, 1_000, 1_000, 2_000)))
 BAD_VALUE = 7
+COUNT, ACCEPT = 0, 1
 
 
 @dataclass
@@ -32,7 +37,8 @@ class Case:
 
     chance: random.Random
     stores: list[TaskStore] = field(default_factory=list)
-    hang: list[bool] = field(default_factory=lambda: [False])
+    # Of each agent: so one is left behind, or the other.
+    hang: list[bool] = field(default_factory=lambda: [False, False])
     records: list[tuple[str, int, int]] = field(default_factory=list)
 
 
@@ -43,7 +49,7 @@ def make_app(case: Case) -> App:
         "expiring",
         error_retries=chance.choice([0, 1]),
         error_backoff=0.0,
-        stream_buffer_records_max=chance.choice([2, 6, 50_000]),
+        stream_buffer_records_max=chance.choice([2, 6, 12, 50_000]),
         close_idle_after=None,
         max_ahead=None,
     )
@@ -52,25 +58,25 @@ def make_app(case: Case) -> App:
     first = app.topic("first", key_type=str, value_type=int, partitions=1)
     entries = app.Table("entries", default=int, key_type=str, ttl=TTL / 1000)
 
-    async def dawdle() -> None:
+    async def dawdle(agent: int) -> None:
         for _ in range(chance.randrange(3)):
+            await asyncio.sleep(0)
+        while case.hang[agent]:  # noqa: ASYNC110 (the schedule says when it ends, not an event)
             await asyncio.sleep(0)
 
     @app.agent(events, name="count")
     async def count(stream: Stream[int]) -> None:
         async for key, value in stream.items():
-            await dawdle()
             entries[key] += 1
             await counted.send(key=key, value=entries[key])
-            while case.hang[0]:  # noqa: ASYNC110 (the schedule says when it ends, not an event)
-                await asyncio.sleep(0)
+            await dawdle(COUNT)
             if value == BAD_VALUE:
                 raise ValueError(key)
 
     @app.agent(events, name="accept")
     async def accept(stream: Stream[int]) -> None:
         async for event in stream.deduplicate(by=lambda value: value, within=WITHIN / 1000).events():
-            await dawdle()
+            await dawdle(ACCEPT)
             await first.send(key=event.key, value=event.value)
 
     return app
@@ -81,10 +87,11 @@ def play(seed: int) -> tuple[Driver, Case]:
     chance = random.Random(seed)
     case = Case(chance)
     time = 0
+    keys, steps = chance.choice(KEYS_AND_STEPS)
     for _ in range(chance.randrange(10, 80)):
-        time += chance.choice([0, 0, 1_000, 3_000, 9_000, 12_000])
+        time += chance.choice(steps)
         late = chance.choice([0, 0, 0, 4_000, 12_000])
-        case.records.append((chance.choice(KEYS), chance.randrange(4, 10), max(0, time - late)))
+        case.records.append((chance.choice(keys), chance.randrange(4, 10), max(0, time - late)))
     app = make_app(case)
     plan, _ = asyncio.run(freeze(app))
     indexes = {table.name: table.indexes for table in plan.tables}
@@ -128,6 +135,10 @@ def check(driver: Driver, case: Case) -> None:
             assert count == 1, f"{key} counts {count} behind {before}"
             assert mark >= written + TTL, f"{key} was written at {written} and is gone at {mark}"
         last[key] = count, mark
+    dated = {record.key: time_of(record.value) for record in logged(driver, "entries-ttl") if record.value is not None}
+    for key, (_, written) in last.items():
+        at = dated[json.dumps(key).encode()]
+        assert at >= written, f"{key} was written at {written}, and goes as if that had been at {at}"
     end = marks[-1]
     rows = driver.table("entries")
     for key, (count, written) in last.items():
@@ -143,12 +154,14 @@ def check(driver: Driver, case: Case) -> None:
     assert rows_logged(driver, "accept-deduplicate") == 1
 
 
+def logged(driver: Driver, table: str) -> list[KafkaRecord]:
+    """What the changelog of an internal table has."""
+    return driver.logs.logs[TP(f"expiring-{table}-changelog", 0)]
+
+
 def rows_logged(driver: Driver, table: str) -> int:
-    """How many rows the changelog of an internal table has."""
-    rows: dict[bytes | None, bytes | None] = {}
-    for tp, log in driver.logs.logs.items():
-        if tp.topic == f"expiring-{table}-changelog":
-            rows |= {record.key: record.value for record in log}
+    """How many rows that are."""
+    rows = {record.key: record.value for record in logged(driver, table)}
     return sum(value is not None for value in rows.values())
 
 
