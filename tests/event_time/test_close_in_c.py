@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -45,7 +45,7 @@ class Later:
     def __init__(self, does: Callable[[], None]) -> None:
         self._does = does
 
-    def __await__(self) -> Iterator[Any]:
+    def __await__(self) -> Any:
         self._does()
         return iter(())
 
@@ -224,7 +224,7 @@ def test_a_row_that_fails_is_not_deleted() -> None:
 
 def test_it_waits_for_its_handler_and_is_cancelled_with_it() -> None:
     """As `await` does."""
-    shown, rows, ends = Shown(), rows_of(b'"a"', b'"b"'), []
+    shown, rows, ends = Shown(), rows_of(b'"a"', b'"b"'), list[Any]()
 
     async def handle(key: Any, _window: Any, _value: Any) -> None:
         try:

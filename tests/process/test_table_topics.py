@@ -113,7 +113,7 @@ def test_killed_hosts_without_a_disk_have_the_rows_of_the_topic(
 def test_a_topic_that_is_not_compacted_any_more_is_said(
     running: StartApp, bootstrap: str, topic_prefix: str, users: str
 ) -> None:
-    """At once while it runs. Then the app does not start, nor with a table that needs a changelog; as it was it does."""
+    """Said at once. The app does not start then, nor with a table that wants a changelog; as it was it does."""
     run = running(APP)
     change(bootstrap, users, [(b"a", b"1"), (b"b", b"2")])
     run.start(1)
