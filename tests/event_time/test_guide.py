@@ -65,6 +65,20 @@ def test_kafka_streams() -> None:
         assert [one.key for one in driver.output("unpaid")] == ["o0", "o2", "o3"]
 
 
+def test_a_table_by_another_key() -> None:
+    """What rows were is taken away from their groups, in whatever partition these are, and over a crash."""
+    program = run("kafka-streams", "kafka-streams")
+    order = program["Order"]
+    changes = [("s1", "anna", 5.0), ("s2", "anna", 7.0), ("s1", "bob", 6.0), ("s2", "anna", 8.0), ("s3", "bob", 1.0)]
+    with Driver(program["app"], partitions=3) as driver:
+        for id, account, amount in changes:
+            driver.send("stock", key=id, value=order(id, account, amount))
+        assert driver.table("worth") == {"anna": 8.0, "bob": 7.0}
+        driver.crash(lose_stores=True)
+        driver.send("stock", key="s1", value=None)
+        assert driver.table("worth") == {"anna": 8.0, "bob": 1.0}
+
+
 def test_the_operators_that_are_named_are_there() -> None:
     """Methods in the right column of the table; settings and commands are looked at in tests/test_readme.py."""
     right = "\n".join(line.split(" | ", 1)[1] for line in PAGES["kafka-streams"].splitlines() if line.startswith("| `"))
