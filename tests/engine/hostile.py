@@ -35,9 +35,11 @@ class Unknown(Exception):
 class ScheduledReads:
     """Records come in pieces of any size, and at times none."""
 
-    def __init__(self, reads: SimulatedReads, chance: random.Random) -> None:
+    def __init__(self, reads: SimulatedReads, chance: random.Random, share: Callable[[int], int] | None = None) -> None:
+        """share: how many of so many records come at once; any number when None."""
         self._reads = reads
         self._chance = chance
+        self._share = share or (lambda count: chance.randrange(count + 1))
         self.ended = reads.ended
         self.calm = False
 
@@ -46,7 +48,7 @@ class ScheduledReads:
         batches = self._reads.poll(room)
         if self.calm or not batches:
             return batches
-        left = self._chance.randrange(sum(map(len, batches)) + 1)
+        left = self._share(sum(map(len, batches)))
         given: list[Batch] = []
         for batch in batches:
             # As a client may: what is consecutive comes in one batch or in several.

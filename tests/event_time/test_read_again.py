@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+import random
 
 import pytest
 
 from streamcluster import App, Stream
-from streamcluster.batch import Batch
 from streamcluster.engine.partition import SourcePartition
 from streamcluster.engine.ports import Reads, Writes
-from streamcluster.ids import TP
 from streamcluster.testing import Driver
 from streamcluster.testing.brokers import SimulatedReads, SimulatedWrites
 from streamcluster.testing.simulation import Simulation
+from tests.engine.hostile import ScheduledReads
 
 WAITING_MAX, FEW = 8, 3
 # The agent that is left behind is held up at the first of these, and then at the second.
@@ -66,48 +65,9 @@ def make_app(gates: Gates) -> App:
     return app
 
 
-class FewAtOnce:
-    """A consumer that gives so few records at once that many polls pass until it is where it was."""
-
-    def __init__(self, reads: SimulatedReads) -> None:
-        self._reads = reads
-        self.ended = reads.ended
-
-    def poll(self, room: Callable[[int], int]) -> list[Batch]:
-        """The first ones."""
-        batches = self._reads.poll(room)
-        for batch in batches:
-            if len(batch) > FEW:
-                self._reads.assign({batch.tp: batch.offsets[FEW]})
-        return [batch.part(0, FEW) for batch in batches]
-
-    def is_all(self, tp: TP, offset: int) -> bool:
-        """No transaction is open here."""
-        return True
-
-    def poll_when_idle(self) -> None:
-        """Who drives this knows when there are records."""
-
-    def is_full(self, record_count: int) -> bool:
-        """There may be more."""
-        return record_count >= FEW
-
-    def assign(self, positions: dict[TP, int]) -> None:
-        """Read from there."""
-        self._reads.assign(positions)
-
-    def unassign(self, tps: Iterable[TP]) -> None:
-        """Read no more."""
-        self._reads.unassign(tps)
-
-    def pause_only(self, full: set[TP]) -> None:
-        """Read nothing of these."""
-        self._reads.pause_only(full)
-
-
 def in_pieces(reads: SimulatedReads, writes: SimulatedWrites) -> tuple[Reads, Writes]:
-    """What stands between the pump and the logs."""
-    return FewAtOnce(reads), writes
+    """So few records come at once that many polls pass until the consumer is where it was."""
+    return ScheduledReads(reads, random.Random(0), lambda count: min(FEW, count)), writes
 
 
 async def turn(worker: Simulation, count: int = 12, *, commits: bool = False) -> None:
