@@ -85,7 +85,6 @@ class App:
         self.agents: dict[str, Agent] = {}
         self.tables: dict[str, TableView[Any, Any]] = {}
         self.table_joins: list[JoinedTables] = []
-        # By the table that has merge=.
         self.pane_changes: dict[str, PaneChanges] = {}
         self.tasks: list[TaskFunction] = []
         self.streams: list[Stream[Any]] = []
