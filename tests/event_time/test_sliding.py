@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -155,3 +156,25 @@ def test_reads_of_a_sliding_window() -> None:
         assert sums["a"][102, 112] == 14
         driver.crash(lose_stores=True)
         assert sums["a"][102, 112] == 14
+
+
+def test_a_size_of_0_has_what_is_of_one_time() -> None:
+    """As Kafka Streams has it; a duration of 0 may be a timedelta."""
+    app = App("points")
+    events = app.topic("events", key_type=str, value_type=int)
+    closed = app.topic("closed", value_type=list, partitions=1)
+    sums = app.Table("sums", key_type=str, default=int).sliding(timedelta(), grace=timedelta())
+
+    @app.agent(events)
+    async def add(stream: Any) -> None:
+        async for key, number in stream.items():
+            sums[key] += number
+
+    @sums.on_close
+    async def close(_: str, window: Window, number: int) -> None:
+        await closed.send(value=[window.start, window.end, number])
+
+    with Driver(app) as driver:
+        for at, number in ((1, 1), (1, 2), (1.001, 4), (1, 8), (5, 16)):
+            driver.send("events", key="a", value=number, timestamp=at)
+        assert [one.value for one in driver.output("closed")] == [[1, 1, 3], [1.001, 1.001, 4]]

@@ -12,7 +12,7 @@ from ..topics import Topic
 from .faust_windows import FaustWindow, HoppingWindow, TumblingWindow
 from .kinds import DAY_MS, Days, Hopping, Kind, Session, Sliding
 from .ports import KeepingTable
-from .windowed import WindowedTable, at_least_zero, milliseconds
+from .windowed import WindowedTable, at_least_zero, from_zero, milliseconds
 
 
 class Windowing:
@@ -127,10 +127,10 @@ class Windowing:
         is in: about as many as its key had events in the last `size`.
 
         Args:
-            size: seconds, or a timedelta.
+            size: seconds, or a timedelta; with 0 what has one time is together.
             expires, grace, late: see the class.
         """
-        kind = Sliding(milliseconds(f"table {self.name!r}: size", size))
+        kind = Sliding(from_zero(f"table {self.name!r}: size", size))
         return self._windowed(kind, grace=grace, expires=expires, late=late)
 
     def beside(self, suffix: str, help: str) -> Any:

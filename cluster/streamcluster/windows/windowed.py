@@ -68,9 +68,14 @@ def _seconds(what: str, value: Any) -> float:
         raise AppError(f"{what}={value!r} is no duration: give a number of seconds, or a timedelta.") from None
 
 
+def from_zero(what: str, value: Seconds) -> int:
+    """The same, of what may be 0."""
+    return 0 if value in (0, timedelta()) else milliseconds(what, value)
+
+
 def at_least_zero(what: str, value: Seconds | None) -> int:
     """The same, of what may be 0 or left out."""
-    return 0 if value is None or value == 0 else milliseconds(what, value)
+    return 0 if value is None else from_zero(what, value)
 
 
 @names_what_is_missing(WINDOWED, "table")
