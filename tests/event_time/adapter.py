@@ -13,11 +13,11 @@ from typing import Any
 
 from streamcluster import App, Stream, Table, Topic, current_event
 from streamcluster.current import cursor_var
-from streamcluster.windows.kinds import Window
 from streamcluster.windows.windowed import WindowedTable
 
-from .folds import Fold, Row, added, made, merged, no_value, row_of
-from .offered import AGGREGATES, JOINED, Case, Node, size_of, time_of
+from .folds import Fold, Row, added, made, no_value, row_of
+from .offered import AGGREGATES, JOINED, TABLES, Case, Node, size_of, time_of
+from .window_nodes import closed, tell_windows, windowed
 
 # A record of time 0 is sent on as one of time 1, so where something is sent on, times begin later.
 EPOCH = 1_000_000
@@ -27,9 +27,40 @@ _NEVER = 10.0**9
 _AS_OF = 10**12
 
 
+def mapped_key(value: Any) -> Any:
+    """The key in the table."""
+    return value[2]
+
+
+def own_key(value: Any) -> Any:
+    """The key that the event came with."""
+    return value[0]
+
+
+def own_value(value: Any) -> Any:
+    """What was joined."""
+    return value[1]
+
+
 def method_of(how: str) -> str:
     """The name of the method that joins so."""
     return "join" if how == "inner" else f"{how}_join"
+
+
+def shift_of(nodes: dict[str, Node]) -> int:
+    """So much later than in the case are the times of the app, in ms."""
+    if {node["op"] for node in nodes.values()} <= {
+        *AGGREGATES,
+        "stream",
+        "merge",
+        "suppress",
+        "changes",
+        "deduplicate",
+    }:
+        return 0
+    steps = [node.get("advance", node.get("size")) or 1 for node in nodes.values()]
+    step = math.lcm(*steps)
+    return -(-EPOCH // step) * step
 
 
 class Graph:
@@ -39,17 +70,21 @@ class Graph:
         """merges: hopping windows are made with merge=."""
         self.nodes: dict[str, Node] = case["nodes"]
         self.told = {step[1] for step in case["steps"] if step[0] in ("out", "late")}
+        # What is over is read as well.
+        self._read = {step[1] for step in case["steps"] if step[0] == "state"}
         self._merges = merges
-        self.shift = self._shift()
+        self.shift = shift_of(self.nodes)
         by_steps = case.get("clock") == "watermark"
         self.app = App("case", max_ahead=None, close_idle_after=None, max_out_of_orderness=_NEVER if by_steps else 0)
         # Records that an agent did not use, which nobody else counts.
         self.unused: Counter[str] = Counter()
+        # When the last record without a value came, by topic and key.
+        self.deleted: dict[tuple[str, Any], int] = {}
         self.windows: dict[str, WindowedTable] = {}
         self.tables: dict[str, Table[Any, Any]] = {}
         self._kept: dict[str, Table[Any, Any]] = {}
         # Those that feed tables, whose values have their time with them.
-        self.dated = {node["topic"] for node in self.nodes.values() if node["op"] == "table"}
+        self.dated = {node["topic"] for node in self.nodes.values() if node["op"] in TABLES}
         rights = [self.nodes[node["right"]] for node in self.nodes.values() if node["op"] == "asof_join"]
         self.dated |= {node["topic"] for node in rights}
         # By the right side of an as-of join, how long it is kept.
@@ -58,20 +93,6 @@ class Graph:
         }
         for name in self.nodes:
             self._build(name, case)
-
-    def _shift(self) -> int:
-        if {node["op"] for node in self.nodes.values()} <= {
-            *AGGREGATES,
-            "stream",
-            "merge",
-            "suppress",
-            "changes",
-            "deduplicate",
-        }:
-            return 0
-        steps = [node.get("advance", node.get("size")) or 1 for node in self.nodes.values()]
-        step = math.lcm(*steps)
-        return -(-EPOCH // step) * step
 
     def now(self) -> tuple[Any, int]:
         """The key of the event in hand, and the time in ms that is of what comes of it."""
@@ -107,7 +128,7 @@ class Graph:
                 tell_windows(self.app, self.windows[node["from"]], self.out(name))
         elif op == "changes":
             self._follow(name, node, size_of(case))
-        elif op in JOINED or op == "table":
+        elif op in JOINED or op in TABLES:
             self.table(name)
             if name in self.told:
                 self._tell_table(name)
@@ -134,6 +155,8 @@ class Graph:
                 return self._of_streams(node)
             case "stream_table_join" | "asof_join":
                 return self._with_table(node)
+            case "global_join":
+                return self._with_any_row(node)
         raise ValueError(name)
 
     def _deduplicated(self, node: Node) -> Stream[Any]:
@@ -167,6 +190,22 @@ class Graph:
 
         joined.add_processor(fill)
         return joined
+
+    def _with_any_row(self, node: Node) -> Stream[Any]:
+        """By a key that the event names: it goes to where that row is, with its own key, and back again."""
+        events = self.stream(node["left"]).filter(lambda value: value is not None)
+        events.add_processor(lambda value: [self.now()[0], value, made(node["key"], k=self.now()[0], v=value)])
+        join: Callable[..., Stream[Any]] = getattr(events, method_of(node["how"]))
+        joined = join(self.table(node["right"]), on=mapped_key)
+
+        def fill(pair: Any) -> Any:
+            key, value, _ = pair[0]
+            return [key, made(node["value"], k=key, l=value, r=self.value_of(node["right"], pair[1]))]
+
+        joined.add_processor(fill)
+        back = joined.group_by(own_key)
+        back.add_processor(own_value)
+        return back
 
     def _tell_stream(self, name: str) -> None:
         output = self.out(name)
@@ -223,9 +262,15 @@ class Graph:
 
         async def tell(stream: Stream[Any]) -> None:
             async for key, row in stream.items():
-                await output.send(key=key, value=[self.value_of(name, row), self.now()[1]])
+                await output.send(key=key, value=[self.value_of(name, row), self._at(name, key, row)])
 
         self.app.agent(self.table(name).changes(), name=f"tell-{name}")(tell)
+
+    def _at(self, name: str, key: Any, row: Any) -> int:
+        """The time of a change: of a table that nothing is joined with it is in the row, or that of the deletion."""
+        if self.nodes[name]["op"] in JOINED:
+            return self.now()[1]
+        return self.deleted[self.nodes[name]["topic"], key] if row is None else int(row[1])
 
     async def _give(self, name: str, key: Any, value: Any, at: int) -> None:
         """A row that an agent has written."""
@@ -297,7 +342,8 @@ class Graph:
         table: Any = self.app.Table(name, default=no_value)
         updates = node.get("emit", "update") == "update"
         if "window" in node:
-            self.windows[name] = table = windowed(table, node, fold, merges=self._merges)
+            shown = {"retention": 1000 * _NEVER} if name in self._read else {}
+            self.windows[name] = table = windowed(table, node | shown, fold, merges=self._merges)
             if not updates:
                 table.on_close(partial(closed, output))
         else:
@@ -362,34 +408,3 @@ class Graph:
             return [[key, *row] for key, row in self._kept[name].items() if row[0] is not None]
         rows = self.table(name).items()
         return [[key, self.value_of(name, row), time_of(self.nodes, name, row)] for key, row in rows]
-
-
-def windowed(table: Table[Any, Any], node: Node, fold: Fold, *, merges: bool) -> WindowedTable:
-    """The table with the windows of a node."""
-    common = {"grace": node["grace"] / 1000}
-    if "retention" in node:
-        common["expires"] = node["retention"] / 1000
-    match node["window"]:
-        case "tumbling":
-            return table.tumbling(node["size"] / 1000, **common)
-        case "hopping":
-            merge = partial(merged, fold) if merges else None
-            return table.hopping(node["size"] / 1000, node["advance"] / 1000, **common, merge=merge)
-        case "sliding":
-            return table.sliding(node["difference"] / 1000, **common)
-    return table.session(node["gap"] / 1000, **common, merge=partial(merged, fold))
-
-
-def tell_windows(app: App, windows: WindowedTable, output: Topic) -> None:
-    """Each change, at once."""
-
-    async def tell(stream: Stream[Any]) -> None:
-        async for (key, window), value in stream.items():
-            await output.send(key=key, value=row_of(value, window))
-
-    app.agent(windows.changes(), name=f"{windows.name}-changes")(tell)
-
-
-async def closed(output: Topic, key: Any, window: Window, value: Any) -> None:
-    """A window is over."""
-    await output.send(key=key, value=row_of(value, window))

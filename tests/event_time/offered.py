@@ -7,12 +7,14 @@ from typing import Any
 Case = dict[str, Any]
 Node = dict[str, Any]
 
-STREAMS = frozenset({"stream", "merge", "stream_join", "stream_table_join", "asof_join", "deduplicate"})
+STREAMS = frozenset({"stream", "merge", "stream_join", "stream_table_join", "asof_join", "global_join", "deduplicate"})
 AGGREGATES = frozenset({"aggregate", "window", "cogroup"})
 JOINED = frozenset({"table_join", "fk_join"})
 # Rows of these are written by an agent, and read behind it from a topic of their own, where they have their times.
 WRITTEN = frozenset({"to_table", "aggregate", "cogroup", "table_aggregate"})
-OPS = STREAMS | AGGREGATES | JOINED | WRITTEN | {"table", "suppress", "changes"}
+# A table that each host has all of is one whose rows events go to, here.
+TABLES = frozenset({"table", "global_table"})
+OPS = STREAMS | AGGREGATES | JOINED | WRITTEN | TABLES | {"suppress", "changes"}
 
 
 def why_not(case: Case) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from typing import Any
 
@@ -10,8 +11,8 @@ from streamcluster.ids import TP
 from streamcluster.testing import Driver
 
 from .adapter import Graph
-from .folds import Row
-from .offered import JOINED, Case, inputs_of
+from .folds import Row, made
+from .offered import JOINED, TABLES, Case, inputs_of
 from .stores import MakeStore
 
 # Of these nodes only joins count what comes late themselves.
@@ -31,6 +32,8 @@ class Play:
         self._nodes = self._graph.nodes
         self.driver = Driver(self._graph.app, make_store=make_store(self._graph.app) if make_store else None)
         self._seen: Counter[str] = Counter()
+        # node -> how much it had given out behind each step
+        self._told: dict[str, list[int]] = {node: [] for node in self._graph.told}
         # topic -> the key and value of each record that was sent
         self._sent: dict[str, list[tuple[Any, Any]]] = {}
 
@@ -42,6 +45,8 @@ class Play:
                 self.driver.crash(lose_stores=True)
             if (found := self._step(step)) is not None:
                 wrong.append(f"step {number} {step}: {found}")
+            for node, told in self._told.items():
+                told.append(len(self.driver.logs.logs.get(TP(f"out-{node}", 0), ())))
         wrong += [f"a dead letter: {one}" for one in self.driver.dead_letters()]
         return wrong
 
@@ -77,9 +82,13 @@ class Play:
 
     def _send(self, topic: str, key: Any, value: Any, at: int) -> None:
         """As it is: `Driver.send` gives no record the time 0."""
+        if topic not in {node.get("topic") for node in self._nodes.values()}:
+            return
         self._sent.setdefault(topic, []).append((key, value))
         coders, shifted = self._graph.topic(topic).coders, at + self._graph.shift
         given = [value, shifted] if topic in self._graph.dated and value is not None else value
+        if value is None:
+            self._graph.deleted[topic, key] = shifted
         encoded = None if key is None else coders.encode_key(key), None if given is None else coders.encode_value(given)
         log = self.driver.logs.logs.setdefault(TP(topic, 0), [])
         log.append(KafkaRecord(len(log), shifted, *encoded, None))
@@ -93,35 +102,41 @@ class Play:
         shift = self._graph.shift
         return [key, value, None if at is None else at - shift, *([one - shift for one in its] for its in window)]
 
-    def taken(self, node: str) -> list[Row]:
-        """What the node gave out since it was asked."""
+    def taken(self, node: str) -> list[tuple[int, Row]]:
+        """What the node gave out since it was asked, each row with how many steps there were before it."""
         rows = [self._row(node, [one.key, *one.value]) for one in self.driver.output(f"out-{node}")]
         first, self._seen[node] = self._seen[node], len(rows)
+        found = [(bisect_right(self._told[node], at), rows[at]) for at in range(first, len(rows))]
         # Where times begin later, windows are there that begin before them.
         hops = self._nodes[self._nodes[node]["from"]] if self._nodes[node]["op"] == "suppress" else self._nodes[node]
         if hops.get("window") == "hopping":
-            return [row for row in rows[first:] if row[3][0] >= 0]
-        return rows[first:]
+            return [(step, row) for step, row in found if row[3][0] >= 0]
+        return found
 
     def _compare(self, node: str, mode: str, rows: list[Row]) -> str | None:
-        got = self.taken(node)
+        taken = self.taken(node)
         if mode == "next":
-            self._seen[node] -= max(0, len(got) - len(rows))
-            got, mode = got[: len(rows)], "seq"
+            self._seen[node] -= max(0, len(taken) - len(rows))
+            taken, mode = taken[: len(rows)], "seq"
+        got = [row for _, row in taken]
         if self.is_twice(node):
             # Results of such chains converge, what is between is another one for each engine (rules.md, section 6).
             return None if check("last", got, last(rows)) else f"gave {got}"
-        if self._nodes[node]["op"] in JOINED or self._nodes[node]["op"] == "table":
+        if self._nodes[node]["op"] in JOINED | TABLES:
             # Told once a commit.
             rows, got = once(rows), once(got)
-        if mode == "seq" and self.is_uneven(node):
-            # Rows come out alone by their deadlines, which are not in the order of their times then.
-            mode = "bag"
+        if mode == "seq" and self.closes(node):
+            steps = [step for step, _ in taken]
+            return None if same_by_step(steps, got, rows) else f"gave {got}"
         return None if check(mode, got, rows) else f"gave {got}"
 
-    def is_uneven(self, node: str) -> bool:
-        """Whether the two sides of a join wait for different lengths of time."""
-        return self._nodes[node].get("before") != self._nodes[node].get("after")
+    def closes(self, node: str) -> bool:
+        """Whether rows of a record come together, of which each engine has its own order: here by end, then key.
+
+        What comes out of a join alone comes with the commit: behind the pairs, and by when its time is over.
+        """
+        spec = self._nodes[node]
+        return spec["op"] in ("suppress", "stream_join") or spec.get("emit") == "close"
 
     def is_twice(self, node: str) -> bool:
         """A topic is in this chain of joins of tables more than once."""
@@ -137,11 +152,12 @@ class Play:
         """How many records were not used; None: nobody knows."""
         spec = self._nodes[node]
         op = spec["op"]
+        inner: bool = spec.get("how") == "inner"
         if op in _UNCOUNTED:
             return None
         if op == "deduplicate":
             return len(self._given(spec["from"])) - len(self.driver.output(f"out-{node}"))
-        if op == "table":
+        if op in TABLES:
             return self._counted(f"of-{node}") + sum(key is None for key, _ in self._given(node))
         if op == "stream_join":
             keeps = {"inner": "", "left": "left", "right": "right", "outer": "left right"}[spec["how"]]
@@ -150,8 +166,12 @@ class Play:
                 for side in ("left", "right")
                 for key, value in self._given(spec[side])
             )
+        if op == "global_join":
+            return sum(
+                value is None or (inner and made(spec["key"], k=key, v=value) is None)
+                for key, value in self._given(spec["left"])
+            )
         if op == "stream_table_join":
-            inner: bool = spec["how"] == "inner"
             return sum(value is None or (key is None and inner) for key, value in self._given(spec["left"]))
         windows = self._graph.windows.get(node)
         late: int = 0 if windows is None else windows.late_total
@@ -167,6 +187,14 @@ class Play:
         """What operators of such a name have counted as late."""
         times = [task.time for task in self.driver.worker.engine.tasks.values() if task.time is not None]
         return sum(one.late_total for time in times for name, one in time.operators.items() if name.startswith(start))
+
+
+def same_by_step(steps: list[int], got: list[Row], want: list[Row]) -> bool:
+    """The same rows, those of each step in any order."""
+    if len(got) != len(want):
+        return False
+    places = {step: [at for at, its in enumerate(steps) if its == step] for step in steps}
+    return all(same_bag([got[at] for at in its], [want[at] for at in its]) for its in places.values())
 
 
 def once(rows: list[Row]) -> list[Row]:

@@ -27,6 +27,8 @@ class Maker:
         self.delays: tuple[int, ...] = (0, 0, 0, 1, 2, 3, 6)
         self.paces: tuple[int, ...] = (0, 1, 1, 2, 4)
         self.reads: list[str] = []
+        # Nodes of which it is looked at, at last, what they hold.
+        self.held: list[str] = []
         # Whether they are compared behind all records only, in any order: what is behind a join or in a suppress
         # comes when the time is over of what is before it.
         self.at_end = False
@@ -98,7 +100,7 @@ class Maker:
         node |= {
             "tumbling": {"size": size},
             "hopping": {"size": size, "advance": self.rnd.randint(1, size)},
-            "sliding": {"difference": self.pick(1, 2, 5)},
+            "sliding": {"difference": self.pick(0, 1, 2, 5)},
             "session": {"gap": self.pick(1, 2, 5)},
         }[kind]
         node |= {"agg": self.aggregate(merges=kind == "session"), "emit": emit or self.pick("update", "close")}
@@ -144,6 +146,7 @@ class Maker:
             for topic in self.values if self.at_end else [rnd.choice(list(self.values))]:
                 found.append(["in", topic, self.keys[0], self.values[topic](), time + 10_000])
             found += self._read()
+        found += [["state", name] for name in self.held]
         if self.at_end:
             return [*found, *[["out", name] for name in self.reads]]
         return found + [["late", name] for name in self.reads]
@@ -172,6 +175,7 @@ def windows(make: Maker) -> None:
         return
     node = make.window(make.streams())
     make.reads = ["window"]
+    make.held = make.pick([], ["window"])
     if node["emit"] == "update" and make.pick(True, False):
         make.nodes["final"] = {"op": "suppress", "from": "window", "until": "close"}
         make.reads = ["final"]
@@ -192,6 +196,7 @@ def cogroups(make: Maker) -> None:
             node["agg"]["init"] = ""
     make.nodes["cogroup"] = node
     make.reads = ["cogroup"]
+    make.held = make.pick([], ["cogroup"])
 
 
 def joins(make: Maker) -> None:
@@ -229,10 +234,11 @@ def join_chains(make: Maker) -> None:
         make.values = {"left": make.text, "right": make.text}
         make.reads = ["window"]
     elif what == "aggregate":
-        make.nodes["total"] = {"op": "aggregate", "from": "first", "agg": {"fn": "list"}}
-        make.reads = ["total"]
-    elif what == "deduplicate":
         # What comes out alone comes behind the pairs of its commit.
+        make.nodes["first"]["how"] = "inner"
+        make.nodes["total"] = {"op": "aggregate", "from": "first", "agg": {"fn": "list"}}
+        make.reads = make.held = ["total"]
+    elif what == "deduplicate":
         make.nodes["first"]["how"] = "inner"
         make.nodes["unique"] = {"op": "deduplicate", "from": "first", "within": 10**6}
         make.reads = ["unique"]
@@ -246,6 +252,8 @@ def with_tables(make: Maker) -> None:
     """A stream and a table of whatever is a table."""
     make.stream("events")
     what = make.pick("table", "table", "history", "history", "to_table", "aggregate", "table_join", "fk_join")
+    if make.kind == "time_tables":
+        what = "history"
     history = make.pick(3, 10, 1000)
     if what in ("table", "history"):
         make.table("rows", history=history if what == "history" else None)
@@ -260,12 +268,24 @@ def with_tables(make: Maker) -> None:
         make.nodes["rows"] = make.nodes.pop("join")
     how = make.pick("inner", "left")
     node: Node = {"op": "stream_table_join", "how": how, "left": "events", "right": "rows", "value": "{l}+{r}"}
-    if what == "history" and make.pick(True, False):
+    if what == "history" and (make.kind == "time_tables" or make.pick(True, False)):
         node["grace"] = make.pick(0, 1, 3, 6)
         # What has waited meets its version, however long ago it is by then.
         make.nodes["rows"]["history"] = 10**6
         make.null_keys = False
     make.nodes["join"] = node
+    make.reads = ["join"]
+
+
+def any_rows(make: Maker) -> None:
+    """A stream and a table by another key than that of the events."""
+    make.table("rows")
+    make.nodes["rows"]["op"] = "global_table"
+    make.stream("events", lambda: f"{make.pick(*make.keys, 'none')}-{make.text()}")
+    make.keys = [str(key) for key in make.keys]
+    key = {"split": "-", "part": 0, "of": "v", "null": ["none"]}
+    node = {"op": "global_join", "how": make.pick("inner", "left"), "left": "events", "right": "rows", "key": key}
+    make.nodes["join"] = node | {"value": "{l}+{r}"}
     make.reads = ["join"]
 
 
@@ -297,7 +317,7 @@ def table_chains(make: Maker) -> None:
         }
         if make.pick(True, False):
             make.nodes["groups"]["agg"] = {"fn": "fold", "init": "", "add": "{a}+{v}", "sub": "{a}-{v}"}
-        make.reads = ["groups"]
+        make.reads = make.held = ["groups"]
         return
     two_tables(make)
     make.nodes["first"] = make.nodes.pop("join")
@@ -348,6 +368,7 @@ KINDS: dict[str, Callable[[Maker], None]] = {
     "self_joins": self_joins,
     "join_chains": join_chains,
     "with_tables": with_tables,
+    "any_rows": any_rows,
     "two_tables": two_tables,
     "table_chains": table_chains,
     "versions": versions,
@@ -355,4 +376,5 @@ KINDS: dict[str, Callable[[Maker], None]] = {
     "duplicates": duplicates,
     "time_windows": windows,
     "time_joins": joins,
+    "time_tables": with_tables,
 }

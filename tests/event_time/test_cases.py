@@ -26,7 +26,6 @@ SOUND = [
 ]
 # What is not offered, and why.
 SKIPPED = {
-    "global_table": "each host would have all of it",
     "suppress": "a bound on how many changes are held back, or until which event time",
     "table_join of windows": "an agent writes what is needed of their changes to a table",
     # Played in test_watermark_cases.py.
