@@ -112,12 +112,12 @@ class Run:
 class Kept:
     """Events that take() has buffered: not finished, in the order of arrival. handed_out: the batch is in the body.
 
-    latest: the latest timestamp of the batch that is handed out, once somebody asked.
+    latest, ends: of the batch that is handed out, once somebody asked: each write to a table asks.
     bonds: tasks whose events were in one finished batch, so that what it did counts only if all of them are committed.
     enter: called with the task of a batch's last event when the batch is handed out: there its body writes.
     """
 
-    __slots__ = ("bonds", "enter", "events", "handed_out", "latest")
+    __slots__ = ("bonds", "ends", "enter", "events", "handed_out", "latest")
 
     def __init__(self, enter: Callable[[TaskId], None] | None = None) -> None:
         self.enter = enter
@@ -125,6 +125,7 @@ class Kept:
         self.handed_out = False
         self.bonds: list[frozenset[TaskId]] = []
         self.latest: int | None = None
+        self.ends: list[tuple[Run, int]] = []
 
     def add(self, run: Run, index: int) -> None:
         """Buffer the event at `index` of `run`: the committable position stays before it."""
@@ -145,12 +146,19 @@ class Kept:
         self.events.clear()
         self.handed_out = False
         self.latest = None
+        self.ends = []
 
-    def timestamp(self) -> int:
-        """The latest timestamp of the batch, as Kafka Streams has it for what it makes of several events."""
+    def time(self) -> int:
+        """The latest timestamp of the batch in ms, as Kafka Streams has it for what it makes of several events."""
         if self.latest is None:
-            self.latest = max([run.timestamp(index) for run, index in self.events])
+            self.latest = max([run.batch.timestamps[run.start + index] for run, index in self.events])
         return self.latest
+
+    def last_of_each(self) -> list[tuple[Run, int]]:
+        """The last event of each partition: none before it had a later watermark there."""
+        if not self.ends:
+            self.ends = [*{run.tp: (run, index) for run, index in self.events}.values()]
+        return self.ends
 
     def offsets(self) -> list[tuple[TP, int]]:
         """Where the buffered events stand."""
@@ -192,7 +200,7 @@ class Cursor:
     def timestamp(self) -> int:
         """What is sent now is of this time, in ms: the current event's, the latest of a batch, else of the commit."""
         if self.kept.handed_out:
-            return self.kept.timestamp()
+            return self.kept.time() or NOT_AT_COMMIT
         run = self.run
         if run is None:
             return AT_COMMIT

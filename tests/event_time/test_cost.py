@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cProfile
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from streamcluster.windows.keys import END_ORDER
 
 KEYS = 5_000
 EVENTS_PER_WINDOW = 4
+BATCHED = 1_000
 # Rows of a page are read and one more, a page for each 1,000; a look at the newest row, and some that find nothing.
 SCANS_MAX = KEYS // 1000 + 20
 
@@ -125,3 +127,32 @@ def test_a_window_costs_a_write_and_no_look(is_handled: bool) -> None:
     pages = [f"page-{at}" for at in range(KEYS)]
     counts = [("last", 0.0, 1), *((page, 0.0, EVENTS_PER_WINDOW) for page in sorted(pages))]
     assert closed == (counts if is_handled else [])
+
+
+def calls_of(size: int) -> int:
+    """How many calls it takes to count events in windows, in batches of this size."""
+    app = App("batches")
+    clicks = app.topic("clicks", key_type=str, value_type=int, partitions=1)
+    counts = app.Table("counts", key_type=str, default=int).tumbling(60, grace=0)
+
+    @app.agent(clicks, name="count")
+    async def count(stream: Any) -> None:
+        async for batch in stream.take(size, within=10):
+            for number in batch:
+                counts["k"] += number
+
+    profile = cProfile.Profile()
+    with Driver(app, start_time=1_000_000_000) as driver:
+        for number in range(BATCHED - 1):
+            record = {"key": b"k", "value": b"1", "partition": 0, "timestamp": 1_000_000_000_000 + number}
+            driver.logs.append("clicks", record, 1_000_000_000)
+        profile.enable()
+        driver.send(clicks, key="k", value=1, timestamp=1_000_000_001)
+        profile.disable()
+        assert list(driver.table("counts").values()) == [BATCHED]
+    return sum(entry.callcount for entry in profile.getstats())
+
+
+def test_a_write_in_a_batch_costs_the_same_however_large_the_batch_is() -> None:
+    """Each looked at the times of all events of the batch: one of 4,000 took a hundred times as long for an event."""
+    assert calls_of(500) < 1.5 * calls_of(10)

@@ -370,7 +370,7 @@ def _place_of(cursor: Cursor) -> tuple[Run | None, int]:
 
 def _time_of(cursor: Cursor) -> int:
     if cursor.kept.handed_out:
-        return max([run.batch.timestamps[run.start + index] for run, index in cursor.kept.events])
+        return cursor.kept.time()
     run, index = cursor.run, cursor.index()
     if run is None or index is None:
         raise AppError(f"{cursor.owner!r} is at no event whose time a version could have.")

@@ -383,7 +383,7 @@ def _closing_call(table: str, fun: Callable[..., Any]) -> Callable[[Any, Any], A
 
 def _event_time(cursor: Cursor) -> int:
     if cursor.kept.handed_out:
-        return max([run.batch.timestamps[run.start + index] for run, index in cursor.kept.events])
+        return cursor.kept.time()
     run = cursor.run
     count = 0 if run is None else len(run.values) - cursor.iterator.__length_hint__()
     if run is None or not count:

@@ -122,8 +122,8 @@ class OperatorTime:
         """T at the event in hand."""
         run = cursor.run
         if cursor.kept.handed_out:
-            kept = [self._at(run.tp, run.batch.watermarks, run.start + index) for run, index in cursor.kept.events]
-            return max(self.finished, *kept)
+            ends = cursor.kept.last_of_each()
+            return max([self.finished, *[self._at(run.tp, run.batch.watermarks, run.start + at) for run, at in ends]])
         if run is None:
             return self.finished
         count = len(run.values) - cursor.iterator.__length_hint__()
