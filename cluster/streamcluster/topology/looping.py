@@ -153,9 +153,9 @@ class Loops:
         """names: of the tables that its code uses."""
         app, reads = self._app, tuple(road.topic for road in roads)
         inputs = tuple(dict.fromkeys(reads))
-        joined = self.tables_of(agent.name, roads)
+        used = names.union(join.table.name for join in self.tables_of(agent.name, roads))
         timed = timed_by([*(app.tables[name] for name in names), *agent.keeps])
-        follows = _followed(app, agent, names.union(join.table.name for join in joined), roads)
+        follows = _followed(app, agent, used, roads)
         unit = AgentUnit(
             agent.name, inputs, loop.policy, agent, agent.concurrency, agent.keeps, reads, timed, follows=follows
         )
@@ -172,7 +172,8 @@ class Loops:
                 is_inclusive=False,
                 is_by_keys=not span.is_asked(),
                 origins=reads,
-                **_waiting(span),
+                holds=span.is_asked(),
+                age_ms=max([span.deadline(side, 0) for side in _coming_out(span)], default=0),
             )
             unit = replace(unit, tables=(rows,), timed=(*timed, rows.timed), due=due)
             if isinstance(span, AsOf):
@@ -182,14 +183,13 @@ class Loops:
                 unit = replace(unit, step_ms=span.step_ms())
         if seen:
             unit = replace(unit, tables=(*unit.tables, *seen), timed=(*unit.timed, *timed_by(seen)))
-        self.specs.append(_agent_spec(agent, inputs, names.union(join.table.name for join in joined)))
+        self.specs.append(_agent_spec(agent, inputs, used))
         return unit
 
 
-def _waiting(span: Arriving) -> dict[str, Any]:
-    """Whether events come out of a join when they are due, and how long they have waited then."""
-    sides = [LEFT] if isinstance(span, AsOf) else [side for side in (LEFT, RIGHT) if span.keeps(side)]
-    return {"holds": span.is_asked(), "age_ms": max([span.deadline(side, 0) for side in sides], default=0)}
+def _coming_out(span: Arriving) -> list[bytes]:
+    """The sides of a join whose events come out when they are due: alone, or with the version of their time."""
+    return [LEFT] if isinstance(span, AsOf) else [side for side in (LEFT, RIGHT) if span.keeps(side)]
 
 
 def _hold_of(span: Arriving) -> int:
