@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
+from .dated_rows import columns as columns_in_c
 from .output import AT_COMMIT, NOT_AT_COMMIT, OutputColumns
 from .times import FOREVER, NO_TIME, PLACE, PLACE_BYTES, ZERO, place_of, time_of
 
@@ -75,6 +76,16 @@ def records_of(
             return OutputColumns([*changes], [*changes.values()], [AT_COMMIT] * len(changes))
         times = [stamps.get(key, NO_TIME) for key in changes]
         return OutputColumns([*changes], [*changes.values()], [_possible(at, latest) for at in times])
+    keys, values, times = columns_in_c(changes, deleted) or _columns(changes, deleted)
+    if times and not 0 < min(times) <= max(times) < latest:
+        times = [_possible(at, latest) for at in times]
+    return OutputColumns(keys, values, times)
+
+
+def _columns(
+    changes: Mapping[bytes, bytes | None], deleted: Deleted
+) -> tuple[list[bytes | None], list[bytes | None], list[int]]:
+    """Keys, values and times of rows."""
     rows = [*changes.values()]
     live = [row for row in rows if row is not None]
     times = dates_of(live)
@@ -85,9 +96,7 @@ def records_of(
             times = [next(removed if row is None else written) for row in rows]
         else:
             times = gone
-    if times and not 0 < min(times) <= max(times) < latest:
-        times = [_possible(at, latest) for at in times]
-    return OutputColumns([*changes], [None if row is None else row[DATE_BYTES:] for row in rows], times)
+    return [*changes], [None if row is None else row[DATE_BYTES:] for row in rows], times
 
 
 def _possible(at: int, latest: int) -> int:

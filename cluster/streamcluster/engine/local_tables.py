@@ -66,7 +66,15 @@ def row_coder(table: Table[Any, Any], settings: Settings) -> RowCoder:
         part = KeyPart(key[0], types_as_json(table.key_type, table.key_serializer))
         key = table.key_coding(key)
     value = make_table_coder(table.value_type, table.value_serializer, migrate=table.migrate, **settings.codec_bounds)
-    return RowCoder(table.name, key, value, migrates=table.migrate is not None, decode_keys=decode_keys, part=part)
+    return RowCoder(
+        table.name,
+        key,
+        value,
+        migrates=table.migrate is not None,
+        decode_keys=decode_keys,
+        part=part,
+        writes_numbers=int in types_as_json(table.value_type, table.value_serializer),
+    )
 
 
 class DetachedShard:

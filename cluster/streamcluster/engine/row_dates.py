@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from .. import dated_rows
 from ..times import NO_TIME, PLACE, ZERO
 from .cache_budget import ShardMemory
 from .rows import DELETED, Changes, RowCoder, is_coded
@@ -16,6 +17,10 @@ from .rows import DELETED, Changes, RowCoder, is_coded
 
 def encoded(coder: RowCoder, dirty: Mapping[Any, Any], dates: Mapping[Any, int]) -> Changes:
     """What was written, as rows. Raises anything."""
+    if coder.part is not None:
+        found = dated_rows.encoded(dirty, dates, coder.encode, DELETED, writes_numbers=coder.writes_numbers)
+        if found is not None:
+            return found
     encode_key, encode, pack, are_bytes = coder.encode_key, coder.encode, PLACE.pack, coder.part is not None
     changes: Changes = {}
     for key, pair in dirty.items():
@@ -76,6 +81,8 @@ def merge(handed: dict[Any, int | None], more: Mapping[Any, int | None]) -> None
 
 def note(dates: dict[Any, int], dirty: Mapping[Any, Any], deleted: set[Any]) -> None:
     """What was written is in a cut: its rows have these dates from now on."""
+    if dated_rows.note(dates, dirty, DELETED, deleted):
+        return
     known = dates.get
     for key, pair in dirty.items():
         if pair is not DELETED and known(key, NO_TIME) < pair[1] and not (deleted and key in deleted):

@@ -42,7 +42,8 @@ class RowCoder:
     """The coders of one table.
 
     migrates: rows may be read as something that was not written like that. decode_keys: many at once; None: one by one.
-    part: of a table of windows, how a key is written without its window; None: it has none.
+    part: of a table of windows, how a key is written without its window; None: it has none. writes_numbers: whole
+    numbers, as values, are written as JSON has them.
     """
 
     __slots__ = (
@@ -56,6 +57,7 @@ class RowCoder:
         "migrates",
         "name",
         "part",
+        "writes_numbers",
     )
 
     def __init__(
@@ -67,8 +69,10 @@ class RowCoder:
         migrates: bool = False,
         decode_keys: Callable[[Iterable[bytes]], list[Any]] | None = None,
         part: KeyPart | None = None,
+        writes_numbers: bool = False,
     ) -> None:
         self.name = name
+        self.writes_numbers = writes_numbers
         # Functions of the coders themselves: a commit calls them for each entry. They raise anything.
         self.encode_key, self._decode_key = key
         self._decode_keys = decode_keys

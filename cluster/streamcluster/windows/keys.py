@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 from zlib import crc32
 
 from ..codecs.table_coding import Pair
@@ -16,6 +16,7 @@ from ..indexes import Index
 from ..times import NO_TIME, PLACE_BYTES, place_of, time_of
 from .kinds import Window, window_of
 
+T = TypeVar("T")
 BY_END = "end"
 # By a checksum of the key, and then by end: the windows of one key in their order, and now and then one of another.
 BY_KEY = "key"
@@ -146,20 +147,21 @@ def shown(pair: Pair) -> Pair:
 
 def _places(row_keys: Sequence[bytes]) -> Sequence[bytes | None]:
     try:
-        return _places_in(row_keys)
+        return _by_tails(row_keys, _place_of)
     except (ValueError, OverflowError):
         return [_place(row_key, b"") for row_key in row_keys]
 
 
-def _places_in(row_keys: Sequence[bytes]) -> list[bytes]:
-    found: list[bytes] = []
+def _by_tails(row_keys: Sequence[bytes], of: Callable[[bytes], T]) -> list[T]:
+    """What is made of the tail of each: most are of a few windows, and those of one come together."""
+    found: list[T] = []
     add = found.append
-    tail, place = _NO_TAIL, b""
+    tail, made = _NO_TAIL, None
     for row_key in row_keys:
-        if not row_key.endswith(tail):
+        if made is None or not row_key.endswith(tail):
             tail = row_key[row_key.rindex(_BETWEEN) :]
-            place = _place_of(tail)
-        add(place)
+            made = of(tail)
+        add(made)
     return found
 
 
@@ -192,15 +194,27 @@ def _place_by_start(row_key: bytes, _value: bytes) -> bytes | None:
 
 def deleted_at(row_keys: Sequence[bytes]) -> list[int]:
     """What times the deletions of windows are of: their ends."""
-    places = _places(row_keys)
-    # Most are of a few windows.
-    ends = {place: NO_TIME if place is None else time_of(place) for place in {*places}}
-    return [ends[place] for place in places]
+    try:
+        return _by_tails(row_keys, _end_of)
+    except (ValueError, OverflowError):
+        places = _places(row_keys)
+        return [NO_TIME if place is None else time_of(place) for place in places]
 
 
 def deleted_before(row_keys: Sequence[bytes]) -> list[int]:
     """The same of windows to which their ends do not belong: their last milliseconds."""
-    return [end - 1 for end in deleted_at(row_keys)]
+    try:
+        return _by_tails(row_keys, _last_of)
+    except (ValueError, OverflowError):
+        return [end - 1 for end in deleted_at(row_keys)]
+
+
+def _end_of(tail: bytes) -> int:
+    return time_of(_place_of(tail))
+
+
+def _last_of(tail: bytes) -> int:
+    return time_of(_place_of(tail)) - 1
 
 
 END_INDEX = Index(BY_END, PLACE_BYTES, _place, by_key=True, places=_places)

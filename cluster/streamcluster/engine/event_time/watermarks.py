@@ -14,9 +14,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from dataclasses import dataclass
-from itertools import accumulate, islice
 
 from ...batch import Batch, Column
+from ...dated_rows import running_max
 from ...times import NO_TIME
 from ..clock import Clock
 from .marks import take_marks
@@ -93,14 +93,15 @@ class PartitionTime:
         return batch
 
     def _by_timestamps(self, batch: Batch) -> list[int]:
-        bounds, times = self.bounds, batch.timestamps
-        base = self.at(batch.offsets[0]).watermark
-        if bounds.ahead is not None and max(times) > (latest := round(self._clock.wall() * 1000) + bounds.ahead):
+        bounds, late = self.bounds, self.bounds.out_of_orderness
+        # As ints, once for all who want them.
+        batch.timestamps = times = [*batch.timestamps]
+        base = self.at(batch.offsets[0]).watermark + late
+        marks = running_max(times, base)
+        if bounds.ahead is not None and marks[-1] > (latest := round(self._clock.wall() * 1000) + bounds.ahead):
             self.ahead_total += sum([time > latest for time in times])
-            times = [time if time <= latest else NO_TIME for time in times]
-        if bounds.out_of_orderness:
-            times = [time - bounds.out_of_orderness for time in times]
-        return list(islice(accumulate(times, max, initial=base), 1, None))
+            marks = running_max([time if time <= latest else NO_TIME for time in times], base)
+        return [mark - late for mark in marks] if late else marks
 
     def _by_marks(self, producers: Producers, batch: Batch) -> Batch:
         """The records between the marks, with what these say; they are heard once."""
