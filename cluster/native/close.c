@@ -246,7 +246,31 @@ static void closed_dealloc(PyObject *self) {
     free_object(self);
 }
 
+/* ---- Many keys of rows ---- */
+
+static PyObject *all_end_in(PyObject *module, PyObject *arguments) {
+    (void)module;
+    PyObject *rows;
+    const char *tail;
+    char *data;
+    Py_ssize_t rest, length;
+    if (!PyArg_ParseTuple(arguments, "O!y#:all_end_in", &PyList_Type, &rows, &tail, &rest))
+        return NULL;
+    for (Py_ssize_t at = 0; at < PyList_Size(rows); at++) {
+        if (PyBytes_AsStringAndSize(PyList_GetItem(rows, at), &data, &length) < 0)
+            return NULL;
+        if (length < rest || memcmp(data + length - rest, tail, (size_t)rest) != 0)
+            return itself(Py_False);
+    }
+    return itself(Py_True);
+}
+
 /* ---- The module ---- */
+
+static PyMethodDef METHODS[] = {
+    {"all_end_in", all_end_in, METH_VARARGS, "all_end_in(row_keys, tail)\n--\n\nWhether all of these end in those bytes."},
+    {NULL, NULL, 0, NULL},
+};
 
 static PyMethodDef CLOSED_METHODS[] = {
     LOOP_METHODS,
@@ -271,7 +295,7 @@ static PyType_Slot CLOSED_SLOTS[] = {
 static PyType_Spec CLOSED = {"streamcluster._close.Closed", sizeof(struct closed), 0,
                              Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, CLOSED_SLOTS};
 
-static struct PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, .m_name = "_close", .m_size = -1};
+static struct PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, .m_name = "_close", .m_size = -1, .m_methods = METHODS};
 
 PyMODINIT_FUNC PyInit__close(void) {
     PyObject *module = PyModule_Create(&MODULE), *types = PyImport_ImportModule("types");

@@ -130,9 +130,9 @@ def order_of(indexes: Sequence[Index]) -> Index | None:
 class Passed:
     """A part of such an order that all rows which it had are deleted from: from behind `start` up to `end`.
 
-    start: None: from the beginning. rows: entries that were there.
+    start: None: from the beginning. keys: of the rows that were there.
     """
 
     start: bytes | None
     end: bytes
-    rows: Sequence[bytes]
+    keys: Sequence[bytes]

@@ -14,7 +14,7 @@ from .events import Event
 
 _in_c = True
 try:
-    from ._close import Closed
+    from ._close import Closed, all_end_in
     from ._loop import Gathered, Values
     from ._pairs import Pairs, places, written
 except ImportError:
@@ -55,6 +55,11 @@ def gathered(
 def closed(handle: Callable[[Any, Any, Any], Any], *arguments: Any) -> Closed:
     """Has rows that come due handled and deleted when it is awaited; only where `is_in_c`. See _close.pyi."""
     return Closed(handle, *arguments)
+
+
+def do_all_end_in(row_keys: list[bytes], tail: bytes) -> bool:
+    """Whether these end in those bytes; only where `is_in_c`."""
+    return all_end_in(row_keys, tail)
 
 
 def pairs_of_run(

@@ -263,7 +263,7 @@ class MemoryShard:
         assert self._order is not None
         left = self.scan_order(part.start, part.end + b"\0", rows_max=1000)
         width = self._order.width
-        if all(changes.get(entry[width:], b"") is None for entry in part.rows):
+        if all(changes.get(key, b"") is None for key in part.keys):
             assert not [entry for entry, _ in left if entry != part.start and changes.get(entry[width:]) is None], left
 
     def clear(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,7 +21,7 @@ from streamcluster.ids import TP
 from streamcluster.testing import Driver
 
 if loops.is_in_c():
-    from streamcluster._close import Closed
+    from streamcluster._close import Closed, all_end_in
 
 pytestmark = pytest.mark.skipif(not loops.is_in_c(), reason="the loops were not built")
 
@@ -45,9 +45,9 @@ class Later:
     def __init__(self, does: Callable[[], None]) -> None:
         self._does = does
 
-    def __await__(self) -> Any:
+    def __await__(self) -> Generator[Any, Any, None]:
         self._does()
-        return iter(())
+        yield from ()
 
 
 def played(events: list[tuple[Any, str, int]], key_type: Any, *, is_async: bool, is_in_c: bool) -> Any:
@@ -224,7 +224,7 @@ def test_a_row_that_fails_is_not_deleted() -> None:
 
 def test_it_waits_for_its_handler_and_is_cancelled_with_it() -> None:
     """As `await` does."""
-    shown, rows, ends = Shown(), rows_of(b'"a"', b'"b"'), list[Any]()
+    shown, rows, ends = Shown(), rows_of(b'"a"', b'"b"'), list[str]()
 
     async def handle(key: Any, _window: Any, _value: Any) -> None:
         try:
@@ -282,6 +282,16 @@ def test_a_key_that_is_no_bytes_is_refused(row: Any) -> None:
         Shown().closed([row], [1]).send(None)
     with pytest.raises(TypeError, match="a key, a start and an end"):
         Shown().closed(rows_of(b"1"), [1], decode=lambda _: row).send(None)
+
+
+def test_keys_of_one_window_end_in_the_same() -> None:
+    """What is shorter does not, and what is no bytes is refused."""
+    assert all_end_in([], b"x")
+    assert all_end_in([b"ax", b"x"], b"x")
+    assert not all_end_in([b"ax", b""], b"x")
+    for wrong in ([None], ["x"], (b"x",), None):
+        with pytest.raises(TypeError):
+            all_end_in(wrong, b"x")  # type: ignore[arg-type]
 
 
 def test_nothing_is_kept_of_what_is_closed() -> None:

@@ -95,7 +95,7 @@ class SlowWrites:
 
     def commit(self, commit: Commit) -> asyncio.Future[dict[TaskId, StoreFailed]]:
         """Later."""
-        self._sizes.append(sum(len(part.rows) for cut in commit.tasks for part in cut.passed.get("views", ())))
+        self._sizes.append(sum(len(part.keys) for cut in commit.tasks for part in cut.passed.get("views", ())))
         return asyncio.ensure_future(self._commit(commit))
 
     async def _commit(self, commit: Commit) -> dict[TaskId, StoreFailed]:

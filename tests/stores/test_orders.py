@@ -71,7 +71,7 @@ def test_rows_are_found_by_their_keys_and_read_in_the_order(make_store: MakeStor
 def test_what_is_passed_goes_at_once_and_what_comes_with_it_stays(make_store: MakeStore) -> None:
     """The range is deleted, and before what the same commit writes into it."""
     store = make_store()
-    passed = [Passed(None, b"1d-1", [b"1b-1", b"1d-1"]), Passed(b"1d-1", b"2c-2", [b"2c-2"])]
+    passed = [Passed(None, b"1d-1", [b"b-1", b"d-1"]), Passed(b"1d-1", b"2c-2", [b"c-2"])]
     changes: dict[bytes, bytes | None] = {b"b-1": None, b"d-1": None, b"c-2": None, b"c-1": b"new", b"nowhere": None}
     store.write({"t": changes}, {"t": 2}, {"t": passed})
     shard = store.shard("t")
@@ -82,7 +82,7 @@ def test_what_is_passed_goes_at_once_and_what_comes_with_it_stays(make_store: Ma
 def test_a_row_that_the_commit_does_not_delete_keeps_its_range(make_store: MakeStore) -> None:
     """As one that nobody could read: what was said of the range does not hold, and the changes do."""
     store = make_store()
-    store.write({"t": {b"b-1": None}}, {"t": 2}, {"t": [Passed(None, b"1d-1", [b"1b-1", b"1d-1"])]})
+    store.write({"t": {b"b-1": None}}, {"t": 2}, {"t": [Passed(None, b"1d-1", [b"b-1", b"d-1"])]})
     assert [key for key, _ in store.shard("t").scan()] == [b"d-1", b"c-2", b"a-3", b"nowhere"]
 
 
@@ -119,7 +119,7 @@ def test_a_range_that_is_passed_survives_a_restart(tmp_path: Path) -> None:
     store = open_rocks(tmp_path, ORDER)
     store.write({"t": ROWS}, {"t": 1})
     changes: dict[bytes, bytes | None] = {b"b-1": None, b"d-1": None}
-    store.write({"t": changes}, {"t": 2}, {"t": [Passed(None, b"1d-1", [b"1b-1", b"1d-1"])]})
+    store.write({"t": changes}, {"t": 2}, {"t": [Passed(None, b"1d-1", [b"b-1", b"d-1"])]})
     store.close()
     store = open_rocks(tmp_path, ORDER)
     assert store.changelog_next_offset("t") == 2

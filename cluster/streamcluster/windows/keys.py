@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 from zlib import crc32
 
+from .. import loops
 from ..codecs.table_coding import Pair
 from ..indexes import Index
 from ..times import NO_TIME, PLACE_BYTES, place_of, time_of
@@ -157,6 +158,11 @@ def _by_tails(row_keys: Sequence[bytes], of: Callable[[bytes], T]) -> list[T]:
     found: list[T] = []
     add = found.append
     tail, made = _NO_TAIL, None
+    if len(row_keys) > 1 and loops.is_in_c() and type(row_keys) is list:
+        first = row_keys[0][row_keys[0].rindex(_BETWEEN) :]
+        if loops.do_all_end_in(row_keys, first):
+            # Those that are over at once.
+            return [of(first)] * len(row_keys)
     for row_key in row_keys:
         if made is None or not row_key.endswith(tail):
             tail = row_key[row_key.rindex(_BETWEEN) :]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import chain
 from typing import Any
@@ -81,8 +81,8 @@ class DueSource:
         self.due = due
         self._shard = shard
         self._committed = self._behind = behind
-        # The first offset and the entries of each page that is not committed.
-        self._entries: deque[tuple[int, list[bytes]]] = deque()
+        # The first offset, the entries and the keys of each page that is not committed.
+        self._entries: deque[tuple[int, list[bytes], list[bytes]]] = deque()
         self._expected = Expected(operator, is_told=until is None)
         # The first row that is in no cut; None: it is that of the committed position.
         self._cut_to: int | None = None
@@ -167,7 +167,7 @@ class DueSource:
         next_place = time_of(rows[done][0]) if done < len(rows) else FOREVER
         self._expected.looked(min(uncommitted, next_place) if is_store_enough else next_place)
         entries, keys = [place + key for place, key in due], [key for _, key in due]
-        return self._batch(entries, [place for place, _ in due], keys, values)
+        return self._batch(entries, keys, values)
 
     def _stored_page(self, bound: int, start: bytes | None, uncommitted: int) -> Batch:
         """As `_page`, of rows that lie in this order: they are read with what they hold, and there is nothing else."""
@@ -182,18 +182,18 @@ class DueSource:
             is_all = sum(map(len, chain.from_iterable(rows))) < PAGE_BYTES
             next_place = FOREVER if is_all else time_of(rows[-1][0])
         self._expected.looked(min(uncommitted, next_place))
-        entries, keys = [entry for entry, _ in rows[:count]], [entry[PLACE_BYTES:] for entry, _ in rows[:count]]
-        values = keys if self.due.is_by_keys else [value for _, value in rows[:count]]
-        return self._batch(entries, [entry[:PLACE_BYTES] for entry in entries], keys, values)
+        del rows[count:]
+        entries = [entry for entry, _ in rows]
+        keys = [entry[PLACE_BYTES:] for entry in entries]
+        values = keys if self.due.is_by_keys else [value for _, value in rows]
+        return self._batch(entries, keys, values)
 
-    def _batch(self, entries: list[bytes], places: list[bytes], keys: list[bytes], values: list[bytes]) -> Batch:
-        """What is due, as records."""
+    def _batch(self, entries: list[bytes], keys: list[bytes], values: list[bytes]) -> Batch:
+        """What is due, as records; the entries are in their order."""
         first, count = self.partition.next_offset, len(entries)
         if count:
-            self._entries.append((first, entries))
-        # Most are of a few places.
-        mark_at = {place: self._time_of(place) for place in {*places}}
-        times = marks = [mark_at[place] for place in places]
+            self._entries.append((first, entries, keys))
+        times = marks = _times_of(entries, self._time_of)
         if self.due.holds:
             marks = [mark - self.due.age_ms for mark in marks]
         if self._shard.dated and not self.due.is_by_keys:
@@ -254,7 +254,7 @@ class DueSource:
 
     def entry_before(self, offset: int) -> bytes | None:
         """The entry of the row before this offset."""
-        for first, entries in reversed(self._entries):
+        for first, entries, _ in reversed(self._entries):
             if first < offset:
                 return entries[offset - first - 1]
         return self._committed
@@ -315,10 +315,11 @@ class DueSource:
         last = self.entry_before(end)
         if not self._goes_by_order or end <= begin or last is None:
             return None
-        rows: list[bytes] = []
-        for first, entries in self._entries:
-            rows += entries[max(0, begin - first) : max(0, end - first)]
-        return Passed(self.entry_before(begin), last, rows)
+        passed: list[bytes] = []
+        for first, _, keys in self._entries:
+            # The very objects that their deletions have as keys: their hashes are known.
+            passed += keys[max(0, begin - first) : max(0, end - first)]
+        return Passed(self.entry_before(begin), last, passed)
 
     def committed(self, position: Committed, entry: bytes | None, number: int) -> None:
         """The cuts up to this number are committed, with the position, and the entry before it."""
@@ -333,6 +334,16 @@ class DueSource:
         self._cut_to = None
         self._entries.clear()
         self._expected.rewind()
+
+
+def _times_of(entries: list[bytes], time_of_entry: Callable[[bytes], int]) -> list[int]:
+    """The time of each; they are in their order."""
+    if entries and entries[0][:PLACE_BYTES] == entries[-1][:PLACE_BYTES]:
+        return [time_of_entry(entries[0])] * len(entries)
+    # Most are of a few places.
+    places = [entry[:PLACE_BYTES] for entry in entries]
+    time_at = {place: time_of_entry(place) for place in {*places}}
+    return [time_at[place] for place in places]
 
 
 def as_came(due: Due, tp: TP, record: KafkaRecord) -> tuple[TP, KafkaRecord]:
