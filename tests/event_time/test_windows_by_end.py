@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from streamcluster import App
-from streamcluster.engine.event_time import due
-from streamcluster.engine.event_time.due import PAGE_ROWS
+from streamcluster.engine.event_time import due_room
+from streamcluster.engine.event_time.due_room import PAGE_ROWS
+from streamcluster.engine.event_time.timed_tasks import TimedTasks
 from streamcluster.engine.values import Commit
 from streamcluster.ids import TaskId
 from streamcluster.stores import StoreFailed
@@ -24,10 +25,10 @@ from .stores import make_rocks
 SIZE, GRACE = 10, 30
 
 
-def app_of(**options: Any) -> tuple[App, Any, list[Any]]:
+def app_of(partitions: int = 1, **options: Any) -> tuple[App, Any, list[Any]]:
     """Windows of ten seconds; what the agent reads of its key's, and what is closed."""
     app = App("by-end")
-    events = app.topic("events", key_type=str, value_type=int, partitions=1)
+    events = app.topic("events", key_type=str, value_type=int, partitions=partitions)
     totals = app.topic("totals", key_type=str, value_type=int, partitions=1)
     views = app.Table("views", default=int).tumbling(SIZE, grace=GRACE, **options)
     seen: list[Any] = []
@@ -106,7 +107,7 @@ class SlowWrites:
 
 def test_what_closes_while_a_commit_is_under_way_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """No commit has more of it, however long the one before took; and all come out."""
-    monkeypatch.setattr(due, "UNCOMMITTED_ROWS", 2 * PAGE_ROWS)
+    monkeypatch.setattr(due_room, "UNCOMMITTED_ROWS", 2 * PAGE_ROWS)
     app, views, _ = app_of()
     sizes: list[int] = []
     with Driver(app) as driver:
@@ -119,6 +120,38 @@ def test_what_closes_while_a_commit_is_under_way_is_bounded(monkeypatch: pytest.
         assert len(views) == 1
     assert sum(sizes) == 9 * PAGE_ROWS
     assert max(sizes) <= 2 * PAGE_ROWS
+
+
+def test_all_tasks_of_a_worker_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is fed at a time, and what a commit has, are not so many for each task; and a task has its turn."""
+    monkeypatch.setattr(due_room, "UNCOMMITTED_ROWS", 3 * PAGE_ROWS)
+    tasks, count = 6, 12 * PAGE_ROWS
+    app, views, _ = app_of(tasks)
+    sizes: list[int] = []
+    fed: list[int] = []
+    with Driver(app) as driver:
+        driver.worker.through = lambda reads, writes: (reads, SlowWrites(writes, sizes))
+        driver.crash()
+        for at in range(count):
+            record = {"key": b"page-%d" % at, "value": b"2", "timestamp": 1, "partition": at % tasks}
+            driver.logs.append("events", record, 0.0)
+        look = TimedTasks.look
+
+        def looked(times: TimedTasks, *arguments: Any) -> None:
+            before = sum(source.uncommitted for source in times._sources())
+            look(times, *arguments)
+            fed.append(sum(source.uncommitted for source in times._sources()) - before)
+
+        monkeypatch.setattr(TimedTasks, "look", looked)
+        for partition in range(tasks):
+            driver.send("events", key=f"later-{partition}", value=1, timestamp=SIZE + GRACE, partition=partition)
+        assert len(driver.output("totals")) == count
+        assert len(views) == tasks
+    assert sum(sizes) == count
+    # What each has of its own does not count: a page each is the least.
+    assert max(sizes) <= tasks * PAGE_ROWS
+    # The last of its pages may begin in it and end behind it.
+    assert max(fed) < due_room.LOOK_ROWS + PAGE_ROWS
 
 
 def test_what_is_kept_from_now_on_lies_by_key(tmp_path: Path) -> None:

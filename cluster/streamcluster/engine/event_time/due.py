@@ -31,18 +31,13 @@ from .. import row_dates
 from ..partition import SourcePartition
 from ..shards import CachedShard
 from ..values import Committed
+from .due_room import PAGE_ROWS, DueRoom
 from .expected import Expected
 from .operator_time import InputState, OperatorTime
 from .watermarks import Mark
 
-# Rows that are read at once, and as many bytes: they wait in memory until they are handled.
-PAGE_ROWS = 1000
+# The bytes of a page.
 PAGE_BYTES = 1024 * 1024
-# So many rows may be fed and not committed. What comes due while a commit is under way is cut and handed over at once
-# when that has ended, and without a bound a million rows would be a long pause for the worker's other tasks.
-UNCOMMITTED_ROWS = 20 * PAGE_ROWS
-# A commit is asked for here, so that closing goes on while that is under way.
-COMMITTED_ROWS = UNCOMMITTED_ROWS // 2
 # Values are read for so many of them: one may be as large as a record.
 VALUES_ROWS = 100
 
@@ -118,14 +113,14 @@ class DueSource:
         """There may be rows to feed at this time."""
         return self._expected.earliest < self._bound(time)
 
-    def feed(self) -> int:
-        """Hand a page of what is due to the unit, unless it has enough. Returns how many rows."""
+    def feed(self, room: DueRoom) -> int:
+        """Hand a page of what is due to the unit, unless it has enough, or there is no room. Returns how many rows."""
         partition = self.partition
         if not self.waits(self.operator.committed) or partition.stopped:
             return 0
         if partition.next_offset - _position(partition) >= PAGE_ROWS:
             return 0
-        if self.uncommitted >= UNCOMMITTED_ROWS:
+        if not room.has_any(self.uncommitted):
             return 0
         batch = Batch.nothing(self.tp)
         # The store has said so itself: its task is opened anew.
@@ -134,6 +129,7 @@ class DueSource:
                 batch = self._page(self._bound(self.operator.committed))
         if len(batch):
             partition.feed(batch)
+            room.take(len(batch))
         return len(batch)
 
     def _is_held_back(self) -> bool:
@@ -389,6 +385,11 @@ def encoded_rows(shard: CachedShard, rows: Sequence[bytes]) -> list[bytes | None
 def _row_of(shard: CachedShard, key: Any, value: Any) -> bytes:
     encoded = shard.coder.encode_of(key, value)
     return dated(encoded, row_dates.of(shard, key)) if shard.dated else encoded
+
+
+def finished_rows(source: DueSource) -> int:
+    """How many of its rows are finished and not committed."""
+    return max(0, _position(source.partition) - source.partition.committed.next_offset)
 
 
 def _position(partition: SourcePartition) -> int:

@@ -19,6 +19,7 @@ from ..rows import Changes
 from ..shards import CachedShard
 from ..values import Committed, TimeCommit
 from .due import DueSource
+from .due_room import DueRoom
 from .least import Awaited
 from .operator_time import InputState, OperatorTime
 from .ordering import Ordering
@@ -211,8 +212,10 @@ class TaskTime:
 
     # Steps
 
-    def look(self) -> bool:
+    def look(self, room: DueRoom) -> bool:
         """Events were finished, records came, time passed or a commit landed: have T move, and feed what is due.
+
+        room: for what is fed.
 
         Returns:
             Whether a commit may have to carry something that is new.
@@ -220,7 +223,7 @@ class TaskTime:
         self._move()
         moved = False
         for source in self.sources.values():
-            if source.feed():
+            if source.feed(room):
                 moved = True
             written = self._written[source.operator.name]
             if source.operator.finished > written.wanted and source.waits(source.operator.finished):
