@@ -21,6 +21,7 @@ from .window_nodes import closed, tell_windows, windowed
 
 # A record of time 0 is sent on as one of time 1, so where something is sent on, times begin later.
 EPOCH = 1_000_000
+UNSENT = AGGREGATES | {"stream", "merge", "suppress", "changes", "deduplicate"}
 # So long that records by themselves do not move time: in cases that say it.
 _NEVER = 10.0**9
 # How long the right side of an as-of join is kept, in ms.
@@ -47,16 +48,11 @@ def method_of(how: str) -> str:
     return "join" if how == "inner" else f"{how}_join"
 
 
-def shift_of(nodes: dict[str, Node]) -> int:
+def shift_of(nodes: dict[str, Node], *, crashes: bool) -> int:
     """So much later than in the case are the times of the app, in ms."""
-    if {node["op"] for node in nodes.values()} <= {
-        *AGGREGATES,
-        "stream",
-        "merge",
-        "suppress",
-        "changes",
-        "deduplicate",
-    }:
+    is_sent_on = not {node["op"] for node in nodes.values()} <= UNSENT
+    # What is restored was sent.
+    if not is_sent_on and not crashes:
         return 0
     steps = [node.get("advance", node.get("size")) or 1 for node in nodes.values()]
     step = math.lcm(*steps)
@@ -66,14 +62,14 @@ def shift_of(nodes: dict[str, Node]) -> int:
 class Graph:
     """The app of a case. `told` has the names of nodes of which it must be known what they give out."""
 
-    def __init__(self, case: Case, *, merges: bool = False) -> None:
-        """merges: hopping windows are made with merge=."""
+    def __init__(self, case: Case, *, merges: bool = False, crashes: bool = False) -> None:
+        """merges: hopping windows are made with merge=. crashes: stores are lost and come back."""
         self.nodes: dict[str, Node] = case["nodes"]
         self.told = {step[1] for step in case["steps"] if step[0] in ("out", "late")}
         # What is over is read as well.
         self._read = {step[1] for step in case["steps"] if step[0] == "state"}
         self._merges = merges
-        self.shift = shift_of(self.nodes)
+        self.shift = shift_of(self.nodes, crashes=crashes)
         by_steps = case.get("clock") == "watermark"
         self.app = App("case", max_ahead=None, close_idle_after=None, max_out_of_orderness=_NEVER if by_steps else 0)
         # Records that an agent did not use, which nobody else counts.

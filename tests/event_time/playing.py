@@ -28,7 +28,7 @@ class Play:
         """merges: hopping windows are made with merge=. crashes: all is lost but the topics, before each step."""
         self._case = case
         self._crashes = crashes
-        self._graph = Graph(case, merges=merges)
+        self._graph = Graph(case, merges=merges, crashes=crashes)
         self._nodes = self._graph.nodes
         self.driver = Driver(self._graph.app, make_store=make_store(self._graph.app) if make_store else None)
         self._seen: Counter[str] = Counter()
