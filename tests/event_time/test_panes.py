@@ -356,7 +356,16 @@ async def ask(driver: Driver, question: ReadTable, *parts: str) -> list[Any]:
         queries.end()
 
 
-HOPPING = [case for case in PLAYED if any(node.get("window") == "hopping" for node in case["nodes"].values())]
+# What is added up otherwise than merge= allows (docs/windows.md).
+NOT_MERGED = {
+    "hopping: late for some of its windows only": "a list has the order of the steps, not that of arrival",
+    "random cogroups 66": "what it begins with is not neutral: it is there once for each part",
+}
+HOPPING = [
+    case
+    for case in PLAYED
+    if any(node.get("window") == "hopping" for node in case["nodes"].values()) and case["id"] not in NOT_MERGED
+]
 
 
 @pytest.mark.parametrize("store", ["memory", "rocks"])
