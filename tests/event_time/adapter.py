@@ -117,14 +117,16 @@ class Graph:
             self._keep(name, node)
         elif op == "table_aggregate":
             self._regroup(name, node)
-        elif op == "suppress":
+        elif op == "suppress" and node["from"] in self.windows:
             if node["until"] == "close":
                 self.windows[node["from"]].on_close(partial(closed, self.out(name)))
             else:
                 tell_windows(self.app, self.windows[node["from"]], self.out(name))
         elif op == "changes":
-            self._follow(name, node, size_of(case))
-        elif op in JOINED or op in TABLES:
+            size = size_of(case)
+            assert size is not None
+            self._follow(name, node, size)
+        elif op in JOINED or op in TABLES or op == "suppress":
             self.table(name)
             if name in self.told:
                 self._tell_table(name)
@@ -223,6 +225,9 @@ class Graph:
     def _declared(self, name: str, node: Node) -> Table[Any, Any]:
         if node["op"] in JOINED:
             return self._of_tables(name, node)
+        if node["op"] == "suppress":
+            wait, room = node.get("wait", 0) / 1000, node.get("max_records")
+            return self.table(node["from"]).suppress(wait, max_records=room, name=f"of-{name}")
         topic = self.topic(node.get("topic", f"rows-{name}"))
         history = node.get("history", self._as_of.get(name))
         return self.app.Table(f"of-{name}", source=topic, history=None if history is None else history / 1000)
@@ -247,6 +252,8 @@ class Graph:
         node = self.nodes[name]
         if row is None:
             return None
+        if node["op"] == "suppress":
+            return self.value_of(node["from"], row)
         if node["op"] not in JOINED:
             return row[0]
         first, second = reversed(row) if node["how"] == "right" else row
@@ -264,8 +271,10 @@ class Graph:
 
     def _at(self, name: str, key: Any, row: Any) -> int:
         """The time of a change: of a table that nothing is joined with it is in the row, or that of the deletion."""
-        if self.nodes[name]["op"] in JOINED:
+        if self.nodes[name]["op"] in JOINED or (self.nodes[name]["op"] == "suppress" and row is None):
             return self.now()[1]
+        if self.nodes[name]["op"] == "suppress":
+            return time_of(self.nodes, name, row)
         return self.deleted[self.nodes[name]["topic"], key] if row is None else int(row[1])
 
     async def _give(self, name: str, key: Any, value: Any, at: int) -> None:
@@ -379,8 +388,11 @@ class Graph:
 
         return count
 
-    def _follow(self, name: str, node: Node, size: int | None) -> None:
+    def _follow(self, name: str, node: Node, size: int) -> None:
         """Changes of windows that come ready made are written to windows of the same size."""
+        if size < 0:
+            self._follow_rows(name, node)
+            return
         plain = self.app.Table(name, default=no_value)
         windows = plain.tumbling(size / 1000, grace=0) if size else plain.session(0.001, grace=0, merge=max)
         self.windows[name] = windows
@@ -391,6 +403,16 @@ class Graph:
                     del windows[key]
                 else:
                     windows[key] = value, self.now()[1]
+
+        self.app.agent(self.topic(node["topic"]), name=name)(write)
+
+    def _follow_rows(self, name: str, node: Node) -> None:
+        """The same without windows. A deletion is a value here: what is let through is one of what was never there."""
+        self.tables[name] = table = self.app.Table(name)
+
+        async def write(stream: Stream[Any]) -> None:
+            async for key, value in stream.items():
+                table[key] = [value, self.now()[1]]
 
         self.app.agent(self.topic(node["topic"]), name=name)(write)
 

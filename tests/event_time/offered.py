@@ -14,6 +14,8 @@ JOINED = frozenset({"table_join", "fk_join"})
 WRITTEN = frozenset({"to_table", "aggregate", "cogroup", "table_aggregate"})
 # A table that each host has all of is one whose rows events go to, here.
 TABLES = frozenset({"table", "global_table"})
+# Tables without windows.
+ROWS = TABLES | JOINED | WRITTEN
 OPS = STREAMS | AGGREGATES | JOINED | WRITTEN | TABLES | {"suppress", "changes"}
 
 
@@ -30,21 +32,26 @@ def why_not(case: Case) -> str | None:
         elif node["op"] == "changes":
             if size_of(case) is None:
                 return "suppress"
-        elif any("window" in source or source["op"] == "suppress" for source in sources):
+        elif any("window" in source or source.get("until") == "close" for source in sources):
             return f"{node['op']} of windows"
     return None
 
 
-def _is_offered(suppress: dict[str, Any], of: Node) -> bool:
-    """Final results, and all of them; not what a bound of memory or of event time lets through."""
+def _is_offered(suppress: Node, of: Node) -> bool:
+    """Of windows final results, and all of them; of rows what is held back for some time, or by a bound."""
+    if of["op"] in ROWS:
+        return suppress["until"] == "time" and suppress.get("full", "emit") == "emit"
     if of["op"] == "changes":
-        return suppress.get("wait", 0) == 0 and "max_records" not in suppress
+        return suppress.get("wait", 0) == 0 or suppress.get("full") == "emit"
     return suppress["until"] == "close" and "window" in of and suppress.keys().isdisjoint({"wait", "max_records"})
 
 
 def size_of(case: Case) -> int | None:
-    """The size of the windows of changes that come ready made, where it is one; 0: of sessions of one event."""
-    sizes = {step[5][1] - step[5][0] for step in case["steps"] if len(step) == 6}
+    """The size of the windows of changes that come ready made, where it is one; 0: of sessions of one event.
+
+    Those without windows are -1 long.
+    """
+    sizes = {step[5][1] - step[5][0] if len(step) == 6 else -1 for step in case["steps"] if step[0] == "in"}
     return sizes.pop() if len(sizes) == 1 else None
 
 
@@ -60,6 +67,8 @@ def inputs_of(node: Node) -> list[str]:
 def time_of(nodes: dict[str, Any], name: str, row: Any) -> int:
     """The time of a row: of a pair the later one."""
     node = nodes[name]
+    if node["op"] == "suppress":
+        return time_of(nodes, node["from"], row)
     if node["op"] not in JOINED:
         return int(row[1])
     sides = reversed(row) if node["how"] == "right" else row

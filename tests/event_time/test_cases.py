@@ -26,7 +26,7 @@ SOUND = [
 ]
 # What is not offered, and why.
 SKIPPED = {
-    "suppress": "a bound on how many changes are held back, or until which event time",
+    "suppress": "windows whose changes are held back by a bound",
     "table_join of windows": "an agent writes what is needed of their changes to a table",
     # Played in test_watermark_cases.py.
     "watermark": "the time of several inputs by itself",
