@@ -1,7 +1,7 @@
 /* The events of one run that come to a join of two streams: what each meets, and the row that is kept of it.
  *
  * In Python an event costs 3 to 4 us, which is a third of all. Without this module it is Python, with the same result:
- * `Span.arrive`, join_rows.py and join_loops.py. Whatever is not the usual case is Python's here too: `slow` is called
+ * `Span.arrive`, stream_joins/rows.py and stream_joins/loops.py. Whatever is not the usual case is Python's here too: `slow` is called
  * with the event, does all that it asks for, and says what it brings.
  */
 

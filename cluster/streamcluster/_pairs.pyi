@@ -6,8 +6,8 @@ from typing import Any
 
 from streamcluster.batch import Column
 from streamcluster.ids import TP
-from streamcluster.join_rows import Bucket
 from streamcluster.live_shards import LiveTime
+from streamcluster.stream_joins.rows import Bucket
 
 Pair = tuple[Any, Any]
 

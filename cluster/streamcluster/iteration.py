@@ -14,9 +14,9 @@ from .checks import Seconds
 from .current import Cursor, Kept, Run, current_outbox
 from .errors import AppError, Skip
 from .events import Event
-from .join_loops import Brings, LiveJoin, pairs_of, pairs_through
 from .operators import Echoed, GroupBy, Operator, TableJoin, apply
 from .roads import Roads
+from .stream_joins.loops import Brings, LiveJoin, pairs_of, pairs_through
 
 # What an event goes through: the same operators for all of them, or by topic; or a join.
 Ways = tuple[Operator, ...] | Roads | LiveJoin

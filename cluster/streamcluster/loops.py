@@ -70,7 +70,7 @@ def pairs_of_run(
 
 
 def fresh_written(side: bytes, bucket: dict[bytes, Any], bound: int, *rows: Any) -> None:
-    """Write the rows of a join's bucket (join_rows.py); only where `is_in_c`."""
+    """Write the rows of a join's bucket (stream_joins/rows.py); only where `is_in_c`."""
     written(side, bucket, bound, *rows)
 
 

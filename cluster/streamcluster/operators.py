@@ -12,7 +12,7 @@ from .current import Run
 from .deduplication import Deduplicate
 from .errors import AppError, Skip
 from .output import OutputRecord
-from .stream_joins import Arriving
+from .stream_joins.joining import Arriving
 from .tables import Table
 from .topics import Topic
 
@@ -90,7 +90,7 @@ class TableJoin:
 
 @dataclass(frozen=True, slots=True)
 class StreamJoin:
-    """Makes pairs of the values and those of another stream, by key and time (stream_joins.py).
+    """Makes pairs of the values and those of another stream, by key and time (stream_joins/joining.py).
 
     late: a topic for events that come after their deadline.
     """

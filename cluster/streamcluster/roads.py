@@ -17,7 +17,7 @@ from typing import Any
 from .deduplication import Deduplicate
 from .errors import AppError
 from .operators import Chain, GroupBy, Merge, Operator, Side, StreamJoin
-from .stream_joins import LEFT, RIGHT
+from .stream_joins.joining import LEFT, RIGHT
 from .tables import Table
 from .topics import Topic
 

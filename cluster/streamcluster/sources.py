@@ -7,9 +7,9 @@ from typing import Any, Protocol
 from .deduplication import Deduplicate
 from .errors import AppError
 from .iteration import Intake, Ways
-from .join_loops import LiveJoin
 from .operators import Chain, GroupBy, Merge, Operator, StreamJoin
 from .roads import Road, deduplicating, is_join, keeps_state, roads_to_loop, ways_of, with_rows
+from .stream_joins.loops import LiveJoin
 from .tables import Table
 from .topics import Topic
 

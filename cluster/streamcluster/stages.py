@@ -19,7 +19,7 @@ from typing import Any
 
 from .events import origin_of
 from .operators import GroupBy
-from .stream_joins import key_of_row
+from .stream_joins.joining import key_of_row
 from .streams import Stream
 from .topics import Topic
 

@@ -29,13 +29,13 @@ from .iteration import (
     values_through,
     values_with_table,
 )
-from .join_bounds import Bounds, as_of_bounds, span_of
-from .join_loops import LiveJoin
 from .leaving import LoopIterator
 from .loops import values_of_runs
 from .models import field_getter, field_name
 from .operators import Echo, Filter, GroupBy, Merge, Operator, Processor, StreamJoin, TableJoin
 from .sources import Source, bound
+from .stream_joins.bounds import Bounds, as_of_bounds, span_of
+from .stream_joins.loops import LiveJoin
 from .tables import Table
 from .topics import Topic, topic_of
 from .windows.windowed import WindowedTable

@@ -12,8 +12,8 @@ import pytest
 
 from streamcluster import App, Stream
 from streamcluster.engine.cache_budget import ENTRY_OVERHEAD_BYTES, CacheBudget, ShardMemory
-from streamcluster.join_rows import ROW_BYTES, Half, Known, entry_of
 from streamcluster.stores import MemoryShard, MemoryStore
+from streamcluster.stream_joins.rows import ROW_BYTES, Half, Known, entry_of
 from streamcluster.testing import Driver
 
 ENTRY = 100 + ENTRY_OVERHEAD_BYTES

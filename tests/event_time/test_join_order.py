@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from streamcluster import App, Stream, join_rows
+from streamcluster import App, Stream
 from streamcluster.batch import Batch
+from streamcluster.stream_joins import rows as join_rows
 from streamcluster.testing import Driver
 from streamcluster.testing.brokers import SimulatedReads
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from streamcluster import App, Stream, join_rows, loops
+from streamcluster import App, Stream, loops
 from streamcluster.codecs.ordered_keys import ordered_key
-from streamcluster.stream_joins import AsOf, Span, buffer_table
+from streamcluster.stream_joins import rows as join_rows
+from streamcluster.stream_joins.joining import AsOf, Span, buffer_table
 from streamcluster.testing import Driver
 from streamcluster.times import place_of
 

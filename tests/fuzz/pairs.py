@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from streamcluster.ids import TP
-from streamcluster.join_rows import entry_of
+from streamcluster.stream_joins.rows import entry_of
 
 from . import sanitized
 from .loop import add_arguments

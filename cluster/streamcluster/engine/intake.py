@@ -13,7 +13,7 @@ from collections.abc import Callable, Container, Hashable, Iterable
 
 from ..current import Cursor, Run
 from ..ids import TP, TaskId
-from ..join_loops import Brings
+from ..stream_joins.loops import Brings
 from .clock import Clock
 from .event_time.ordering import Ordering
 from .hand import Hand
@@ -95,7 +95,7 @@ class RunIntake:
         self.leave: Callable[[], None] | None = None
         # Since this was set to False.
         self.is_begun = False
-        # What the run in hand brings to a join, whose loop may be left in between (join_loops.py).
+        # What the run in hand brings to a join, whose loop may be left in between (stream_joins/loops.py).
         self.brings: Brings | None = None
         self._waiter: asyncio.Future[None] | None = None
         # A run said that it must not be passed, or the last event failed by what it wrote.

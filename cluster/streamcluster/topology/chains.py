@@ -14,7 +14,7 @@ from ..deduplication import seen_table
 from ..errors import AppError, NotOffered
 from ..operators import Chain, GroupBy, Merge, Processor, Side, StreamJoin, TableJoin
 from ..roads import Road, deduplicating
-from ..stream_joins import Arriving, buffer_table
+from ..stream_joins.joining import Arriving, buffer_table
 from ..tables import Table
 from ..topics import Topic
 from . import TopicSpec

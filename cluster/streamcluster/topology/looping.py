@@ -19,7 +19,7 @@ from ..operators import Chain, Filter, GroupBy, Processor, Side, TableJoin
 from ..policies import ErrorPolicy, policy_of
 from ..roads import Road, is_join, roads_of
 from ..stages import sending_on
-from ..stream_joins import LEFT, RIGHT, Arriving, AsOf
+from ..stream_joins.joining import LEFT, RIGHT, Arriving, AsOf
 from ..table_sources import feeder_name
 from ..tables import Table
 from ..topics import Topic

@@ -38,7 +38,7 @@ class Due:
     is_by_keys: bool = False
     # Rows that are due are written by nobody any more, so that what the store has is what they hold.
     is_final: bool = False
-    # Rows are events that wait in a join (stream_joins.py), and these the topics that they came from, by their roads.
+    # Rows are events that wait in a join (stream_joins/joining.py), and these the topics that they came from, by roads.
     origins: tuple[Topic, ...] = ()
     # So much older than T may be what is given out of a row that has just come due.
     age_ms: int = 0

@@ -24,7 +24,7 @@ from ...errors import UndecodableRow
 from ...ids import TP
 from ...indexes import Passed
 from ...stores import StoreFailed
-from ...stream_joins import event_of_row
+from ...stream_joins.joining import event_of_row
 from ...times import FOREVER, NO_TIME, PLACE_BYTES, place_of, time_of
 from ...topology.units import Due
 from .. import row_dates

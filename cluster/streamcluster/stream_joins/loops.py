@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from .codecs.table_coding import make_table_coder
-from .current import Cursor, Run
-from .errors import AppError, Skip
-from .live_shards import LiveShard, LiveTime
-from .loops import is_in_c, pairs_of_run, values_of_runs
-from .operators import Echo, Filter, Operator, Side, apply
-from .roads import Road
-from .stream_joins import LEFT, NOBODY, OFFSET_BITS, RIGHT, Arriving, Met, Out, Span, key_of_row
-from .tables import Table
-from .windows.late import LateEvents
+from ..codecs.table_coding import make_table_coder
+from ..current import Cursor, Run
+from ..errors import AppError, Skip
+from ..live_shards import LiveShard, LiveTime
+from ..loops import is_in_c, pairs_of_run, values_of_runs
+from ..operators import Echo, Filter, Operator, Side, apply
+from ..roads import Road
+from ..tables import Table
+from ..windows.late import LateEvents
+from .joining import LEFT, NOBODY, OFFSET_BITS, RIGHT, Arriving, Met, Out, Span, key_of_row
 
 Pair = tuple[Any, Any]
 _LATE_TEXT = (

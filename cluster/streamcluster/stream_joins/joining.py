@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
-from .codecs.ordered_keys import key_range, ordered_key, split_ordered, time_of_row, time_range
-from .indexes import Index
-from .join_rows import STAMP_BYTES, UPTO, Entry, Half, Known, entry_of, row_key_of
-from .live_shards import LiveTime
-from .loops import is_in_c, places_of
-from .tables import Table, bytes_table
-from .times import FOREVER, NO_TIME, PLACE_BYTES, place_of, time_of
+from ..codecs.ordered_keys import key_range, ordered_key, split_ordered, time_of_row, time_range
+from ..indexes import Index
+from ..live_shards import LiveTime
+from ..loops import is_in_c, places_of
+from ..tables import Table, bytes_table
+from ..times import FOREVER, NO_TIME, PLACE_BYTES, place_of, time_of
+from .rows import STAMP_BYTES, UPTO, Entry, Half, Known, entry_of, row_key_of
 
 # The side of a row, the first byte of its key: of what comes due together the right one comes first.
 RIGHT, LEFT = b"0", b"1"

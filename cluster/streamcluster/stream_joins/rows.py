@@ -16,8 +16,8 @@ from functools import partial
 from itertools import islice
 from typing import Any, Protocol
 
-from .codecs.ordered_keys import stamped_key
-from .loops import fresh_written, is_in_c
+from ..codecs.ordered_keys import stamped_key
+from ..loops import fresh_written, is_in_c
 
 # Memory knows so many rows; beyond that it forgets the earlier half. What they take, beside their values, is within
 # memory_limit: measured with tracemalloc, for keys of 20 bytes.

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from .checks import Seconds
-from .errors import AppError
-from .stream_joins import AsOf, Span
-from .tables import Table
-from .topics import Topic
+from ..checks import Seconds
+from ..errors import AppError
+from ..tables import Table
+from ..topics import Topic
+from .joining import AsOf, Span
 
 
 @dataclass(frozen=True, slots=True)
