@@ -17,7 +17,7 @@ from streamcluster.windows.windowed import WindowedTable
 
 from .folds import Fold, Row, added, made, no_value, row_of
 from .offered import AGGREGATES, JOINED, TABLES, Case, Node, size_of, time_of
-from .window_nodes import closed, tell_windows, windowed
+from .window_nodes import closed, follow_rows, follow_windows, tell_windows, windowed
 
 # A record of time 0 is sent on as one of time 1, so where something is sent on, times begin later.
 EPOCH = 1_000_000
@@ -123,9 +123,12 @@ class Graph:
             else:
                 tell_windows(self.app, self.windows[node["from"]], self.out(name))
         elif op == "changes":
-            size = size_of(case)
+            size, topic = size_of(case), self.topic(node["topic"])
             assert size is not None
-            self._follow(name, node, size)
+            if size < 0:
+                self.tables[name] = follow_rows(self.app, topic, name, self.now)
+            else:
+                self.windows[name] = follow_windows(self.app, topic, name, size, self.now)
         elif op in JOINED or op in TABLES or op == "suppress":
             self.table(name)
             if name in self.told:
@@ -387,34 +390,6 @@ class Graph:
                 await self._give(name, key, *table[key])
 
         return count
-
-    def _follow(self, name: str, node: Node, size: int) -> None:
-        """Changes of windows that come ready made are written to windows of the same size."""
-        if size < 0:
-            self._follow_rows(name, node)
-            return
-        plain = self.app.Table(name, default=no_value)
-        windows = plain.tumbling(size / 1000, grace=0) if size else plain.session(0.001, grace=0, merge=max)
-        self.windows[name] = windows
-
-        async def write(stream: Stream[Any]) -> None:
-            async for (key, _, _), value in stream.items():
-                if value is None:
-                    del windows[key]
-                else:
-                    windows[key] = value, self.now()[1]
-
-        self.app.agent(self.topic(node["topic"]), name=name)(write)
-
-    def _follow_rows(self, name: str, node: Node) -> None:
-        """The same without windows. A deletion is a value here: what is let through is one of what was never there."""
-        self.tables[name] = table = self.app.Table(name)
-
-        async def write(stream: Stream[Any]) -> None:
-            async for key, value in stream.items():
-                table[key] = [value, self.now()[1]]
-
-        self.app.agent(self.topic(node["topic"]), name=name)(write)
 
     # What they hold
 

@@ -40,9 +40,9 @@ def why_not(case: Case) -> str | None:
 def _is_offered(suppress: Node, of: Node) -> bool:
     """Of windows final results, and all of them; of rows what is held back for some time, or by a bound."""
     if of["op"] in ROWS:
-        return suppress["until"] == "time" and suppress.get("full", "emit") == "emit"
+        return bool(suppress["until"] == "time" and suppress.get("full", "emit") == "emit")
     if of["op"] == "changes":
-        return suppress.get("wait", 0) == 0 or suppress.get("full") == "emit"
+        return bool(suppress.get("wait", 0) == 0 or suppress.get("full") == "emit")
     return suppress["until"] == "close" and "window" in of and suppress.keys().isdisjoint({"wait", "max_records"})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -9,8 +10,11 @@ from streamcluster import App, Stream, Table, Topic
 from streamcluster.windows.kinds import Window
 from streamcluster.windows.windowed import WindowedTable
 
-from .folds import Fold, merged, row_of
+from .folds import Fold, merged, no_value, row_of
 from .offered import Node
+
+# The key of the event in hand, and the time in ms that is of what comes of it.
+Now = Callable[[], tuple[Any, int]]
 
 
 def windowed(table: Table[Any, Any], node: Node, fold: Fold, *, merges: bool) -> WindowedTable:
@@ -44,3 +48,31 @@ def tell_windows(app: App, windows: WindowedTable, output: Topic) -> None:
 async def closed(output: Topic, key: Any, window: Window, value: Any) -> None:
     """A window is over."""
     await output.send(key=key, value=row_of(value, window))
+
+
+def follow_windows(app: App, topic: Topic, name: str, size: int, now: Now) -> WindowedTable:
+    """Changes of windows that come ready made are written to windows of the same size, in ms; 0: of sessions."""
+    plain = app.Table(name, default=no_value)
+    windows = plain.tumbling(size / 1000, grace=0) if size else plain.session(0.001, grace=0, merge=max)
+
+    async def write(stream: Stream[Any]) -> None:
+        async for (key, _, _), value in stream.items():
+            if value is None:
+                del windows[key]
+            else:
+                windows[key] = value, now()[1]
+
+    app.agent(topic, name=name)(write)
+    return windows
+
+
+def follow_rows(app: App, topic: Topic, name: str, now: Now) -> Table[Any, Any]:
+    """The same without windows. A deletion is a value here: what is let through is one of what was never there."""
+    table: Table[Any, Any] = app.Table(name)
+
+    async def write(stream: Stream[Any]) -> None:
+        async for key, value in stream.items():
+            table[key] = [value, now()[1]]
+
+    app.agent(topic, name=name)(write)
+    return table

@@ -105,10 +105,11 @@ class World:
             changes = {self.key(): chosen.choice([None, b"", b"1234567", b"12345678", b"123456789", self])}
         times = [self.at() for _ in range(chosen.randrange(5))]
         self.module.running_max(tuple(times) if self.rarely() else times, self.at())
-        found = self.module.columns(chosen.choice([self.dirty, None, 1]) if self.rarely() else changes)
+        rows: Any = chosen.choice([self.dirty, None, 1]) if self.rarely() else changes
+        found = self.module.columns(rows)
         if found is not None:
             keys, values, times, gone, places = found
-            assert len(keys) == len(values) == len(times) == len(changes)
+            assert len(keys) == len(values) == len(times) == len(rows)
             assert [keys[place] for place in places] == gone
             self.given += len(keys)
 
