@@ -7,6 +7,7 @@ tests/process/test_stopped_host.py.
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from streamcluster.ids import Slot, SlotId
@@ -57,3 +58,20 @@ def test_h12_workers_that_are_cut_off_are_left_alone(guarantee: str) -> None:
     cluster.advance(2)
 
     assert second.workers == {Slot(0): worker}
+
+
+def test_a_host_that_begins_again_fences_none_of_its_own_workers() -> None:
+    """It left while a task was asked back. Its new workers fence the old ones; one more fence would end one of them."""
+    cluster = FakeCluster(workers=2)
+    cluster.start("a")
+    cluster.advance(4)
+    last = cluster.log[-1]
+    task = next(task for task, owner in last.owners.items() if owner == "a/1")
+    cluster.host("a").crash()
+    cluster.log.append(msgspec.structs.replace(last, epoch=last.epoch + 1, revoking={task: last.epoch + 1}))
+    again = cluster.start("a")
+    cluster.advance(4)
+
+    assert [effect for host, effect in cluster.effects if host is again and isinstance(effect, ev.FenceSlot)] == []
+    assert cluster.log[-1].revoking == {}
+    assert {*cluster.owners().values()} == {"a/0", "a/1"}

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from streamcluster.ids import SlotId, TaskId
 
-from ..records.report import HostReport, HostRows
+from ..records.report import HostReport, HostRows, SlotReport
 from ..records.snapshot import Snapshot
 from .events import Effect, FenceSlot, Say, Write
 from .pace import Pace
@@ -219,6 +219,11 @@ def _can_lead(draft: Draft, facts: PlanFacts, slot: SlotId, *, must_be_ready: bo
     return one.wanted and (one.ready or not must_be_ready)
 
 
+def _begins(slot: SlotReport) -> bool:
+    """Its first worker is about to begin, and fences who had the slot before; a fence of ours might be one of it."""
+    return slot.wanted and not slot.fenced
+
+
 def _fences(term: Leadership, draft: Draft, facts: PlanFacts, late: frozenset[SlotId]) -> Sequence[Effect]:
     """Fence the slots whose tasks are asked back and who will not give them back themselves."""
     needed: dict[SlotId, int] = {}
@@ -226,7 +231,7 @@ def _fences(term: Leadership, draft: Draft, facts: PlanFacts, late: frozenset[Sl
         owner = draft.owners[task]
         one, report = slot_report(draft, facts, owner), facts.reports.get(owner.host)
         is_lost = owner.host in facts.dead or owner.host not in draft.hosts
-        has_left = report is not None and (report.state == "left" or one is None or one.gone)
+        has_left = report is not None and (report.state == "left" or one is None or (one.gone and not _begins(one)))
         if is_lost or has_left or owner in late:
             needed[owner] = max(epoch, needed.get(owner, 0))
     effects: list[Effect] = []
