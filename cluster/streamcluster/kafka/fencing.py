@@ -20,7 +20,8 @@ from .verdicts import classify, error_for, is_silence
 # An open transaction of a dead predecessor is aborted by the first handle's request, and that handle then backs off for
 # 0.5 s; a fresh handle does not. So it does when it asks before a connection is up, so the cluster is asked something
 # else first. Measured on Kafka 4.1: 0.04 s without an open transaction, 0.12 s with one; unconnected 0.19 and 0.47 s.
-# Longer each time: a request that was only slow may arrive after the one of the next handle, and fences that.
+# Longer each time: a request that was only slow may arrive after the one of the next handle, and fences that. For the
+# same reason a handle is gone, and sends nothing any more, before the next one is opened.
 _TRIES_SECONDS = (0.05, 0.1, 0.2, 0.4, 1.0, 2.0)
 # Then twice as long each time, since a slow broker is asked again from the start; by a fresh handle still, since one
 # that hears nothing may never hear anything (see hearing.py).
@@ -66,6 +67,7 @@ def open_owner(
             facts = error_of(error)
             if classify(facts) in ("fenced", "config") or time.monotonic() >= deadline:
                 raise error_for(what, facts) from error
+            del producer
             if not is_silence(facts):
                 # Some answers come at once as long as nothing has changed.
                 time.sleep(_AGAIN_SECONDS)
