@@ -184,7 +184,10 @@ class Remembered:
 
 
 def remembered(movements: Log, names: Log) -> dict[int, Remembered]:
-    """Of one partition, by id: the newest version not later than the movement, or one that came out of order."""
+    """Of one partition, by id: the newest version not later than the movement, or one that came out of order.
+
+    0: none.
+    """
     versions: defaultdict[str, list[tuple[int, int, bool]]] = defaultdict(list)
     names_time = 0
     for (account, value), at in zip(names.rows(), names.times, strict=True):
@@ -202,7 +205,7 @@ def remembered(movements: Log, names: Log) -> dict[int, Remembered]:
         in_order = [number for at, number, is_late in of_its_time if not is_late and at == sure]
         right |= {*(in_order[-1:] or [0])}
         if is_old:
-            # It met the newest of the moment at which it came, or its own, as far as time was then.
-            right |= {number for at, number, _ in versions[account] if at >= sure}
+            # It met the newest of the moment at which it came, unless that was later; or its own, as time was then.
+            right |= {0, *(number for at, number, _ in of_its_time if at >= sure)}
         found[movement.id] = Remembered(frozenset(right), movement.ts <= end)
     return found

@@ -180,7 +180,10 @@ class TimedPlay:
         self._put(table, _row(account, start, end), None)
 
     def _recall(self, account: str, id: int, at: int, *, is_old: bool) -> None:
-        found = [one for one in self.versions[account] if is_old or one[0] <= at]
+        found = [one for one in self.versions[account] if one[0] <= at]
+        if is_old and len(found) < len(self.versions[account]):
+            # Of so long ago the newest is asked alone.
+            found = []
         self.write("known", account, json.dumps({"id": id, "version": found[-1][1] if found else 0}), at)
 
     def _pair(self, account: str, id: int, number: int) -> None:
