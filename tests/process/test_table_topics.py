@@ -92,8 +92,9 @@ def test_killed_hosts_without_a_disk_have_the_rows_of_the_topic(
         forget(run)
         run.start(2)
         run.until_running()
-    feed.stop()
-    questions.stop()
+    for one in (feed, questions):
+        eventually(lambda one=one: len(one.acked) == RECORDS, SECONDS, "all is sent")  # type: ignore[misc]
+        one.stop()
     change(bootstrap, users, [(b"gone", None)])
     run.until_caught_up()
 
