@@ -6,7 +6,6 @@ python -m tests.fuzz.close --seconds 60 --asan     built anew with sanitizers, f
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import gc
@@ -18,7 +17,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from . import sanitized
-from .loop import add_arguments
 
 _SOURCE = "cluster/native/close.c"
 _NAME = "streamcluster._close"
@@ -181,22 +179,5 @@ def _numbers(seconds: float) -> Iterator[int]:
         number += 1
 
 
-def main() -> int:
-    """The command."""
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.close", description=__doc__)
-    add_arguments(parser)
-    options = parser.parse_args()
-    if options.asan:
-        own = ["--seconds", str(options.seconds), "--seed", str(options.seed)]
-        return sanitized.run("tests.fuzz.close", _SOURCE, own)
-    if options.module is not None:
-        sys.modules[_NAME] = sanitized.load(_NAME, options.module)
-    from streamcluster import _close as module
-
-    worlds, given = fuzz(module, options.seed, options.seconds)
-    sys.stdout.write(f"{worlds} worlds, {given} rows handled, ok (seed {options.seed})\n")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(sanitized.main("tests.fuzz.close", __doc__, _SOURCE, _NAME, fuzz, "rows handled"))

@@ -6,7 +6,6 @@ python -m tests.fuzz.dated --seconds 60 --asan     built anew with sanitizers, f
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import gc
 import random
@@ -17,7 +16,6 @@ from collections.abc import Callable
 from typing import Any
 
 from . import sanitized
-from .loop import add_arguments
 
 _SOURCE = "cluster/native/rows.c"
 _NAME = "streamcluster._rows"
@@ -131,22 +129,5 @@ def fuzz(module: Any, seed: int, seconds: float) -> tuple[int, int]:
     return worlds, given
 
 
-def main() -> int:
-    """The command."""
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.dated", description=__doc__)
-    add_arguments(parser)
-    options = parser.parse_args()
-    if options.asan:
-        own = ["--seconds", str(options.seconds), "--seed", str(options.seed)]
-        return sanitized.run("tests.fuzz.dated", _SOURCE, own)
-    if options.module is not None:
-        sys.modules[_NAME] = sanitized.load(_NAME, options.module)
-    from streamcluster import _rows as module
-
-    worlds, given = fuzz(module, options.seed, options.seconds)
-    sys.stdout.write(f"{worlds} worlds, {given} rows given, ok (seed {options.seed})\n")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(sanitized.main("tests.fuzz.dated", __doc__, _SOURCE, _NAME, fuzz, "rows given"))

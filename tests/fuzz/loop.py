@@ -222,14 +222,6 @@ def fuzz(module: Any, seed: int, seconds: float) -> tuple[int, int, int]:
     return worlds, given, kept
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What both tools of modules in C take."""
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
-    parser.add_argument("--asan", action="store_true")
-    parser.add_argument("--module", help="the file of the module; default: the installed one")
-
-
 def run(options: argparse.Namespace) -> int:
     """Run, and say how much there was."""
     if options.asan:
@@ -254,7 +246,7 @@ def run(options: argparse.Namespace) -> int:
 def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.loop", description=__doc__)
-    add_arguments(parser)
+    sanitized.add_arguments(parser)
     return run(parser.parse_args())
 
 

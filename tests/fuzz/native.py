@@ -299,7 +299,7 @@ def _fuzz(module: Any, seed: int, seconds: float, address: str) -> tuple[int, in
 def main() -> int:
     """Run, and say how many calls there were."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.native", description=__doc__)
-    loop.add_arguments(parser)
+    sanitized.add_arguments(parser)
     options = parser.parse_args()
     if options.asan:
         own = ["--seconds", str(options.seconds), "--seed", str(options.seed)]

@@ -6,7 +6,6 @@ python -m tests.fuzz.pairs --seconds 60 --asan     built anew with sanitizers, f
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import gc
 import random
@@ -21,7 +20,6 @@ from streamcluster.ids import TP
 from streamcluster.stream_joins.rows import entry_of
 
 from . import sanitized
-from .loop import add_arguments
 
 _SOURCE = "cluster/native/pairs.c"
 _NAME = "streamcluster._pairs"
@@ -170,22 +168,5 @@ def _numbers(seconds: float) -> Iterator[int]:
         number += 1
 
 
-def main() -> int:
-    """The command."""
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.pairs", description=__doc__)
-    add_arguments(parser)
-    options = parser.parse_args()
-    if options.asan:
-        own = ["--seconds", str(options.seconds), "--seed", str(options.seed)]
-        return sanitized.run("tests.fuzz.pairs", _SOURCE, own)
-    if options.module is not None:
-        sys.modules[_NAME] = sanitized.load(_NAME, options.module)
-    from streamcluster import _pairs as module
-
-    worlds, given = fuzz(module, options.seed, options.seconds)
-    sys.stdout.write(f"{worlds} worlds, {given} pairs given, ok (seed {options.seed})\n")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(sanitized.main("tests.fuzz.pairs", __doc__, _SOURCE, _NAME, fuzz, "pairs given"))
