@@ -7,23 +7,20 @@ python -m tests.fuzz.close --seconds 60 --asan     built anew with sanitizers, f
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import random
 import sys
-import time
-import weakref
-from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from . import sanitized
+from .worlds import play
 
 _SOURCE = "cluster/native/close.c"
 _NAME = "streamcluster._close"
 # What a call may end with.
 _ERRORS: tuple[type[BaseException], ...] = (Exception, asyncio.CancelledError, GeneratorExit)
 _ROWS = 30
-_WORLDS_MIN = 4
 _TAILS = (b",[0.0,10.0]]", b",[10.0,20.0]]", b",[10.0,20.0]]", b"]", b"", b",[")
 _HEADS = (b'["a"', b'["\xc3\xa9"', b'["\xff"', b'["\\n"', b"[1", b"[", b"", b'["', b'["a', b"x")
 
@@ -155,28 +152,7 @@ class World:
             self.drive()
 
 
-def fuzz(module: Any, seed: int, seconds: float) -> tuple[int, int]:
-    """How many worlds there were, and how many rows they handled. Nothing of a world is left behind it."""
-    given = worlds = 0
-    for number in _numbers(seconds):
-        world = World(module, seed * 1_000_003 + number)
-        for _ in range(200):
-            with contextlib.suppress(*_ERRORS):
-                world.step()
-        worlds, given = worlds + 1, given + world.given
-        left = weakref.ref(world)
-        del world
-        gc.collect()
-        assert left() is None, f"seed {seed}, world {number}: something of it is kept"
-    return worlds, given
-
-
-def _numbers(seconds: float) -> Iterator[int]:
-    """Of worlds for so long, and of a few in any case."""
-    end, number = time.monotonic() + seconds, 0
-    while number < _WORLDS_MIN or time.monotonic() < end:
-        yield number
-        number += 1
+fuzz = partial(play, World, _ERRORS)
 
 
 if __name__ == "__main__":

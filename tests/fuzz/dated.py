@@ -6,23 +6,20 @@ python -m tests.fuzz.dated --seconds 60 --asan     built anew with sanitizers, f
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import random
 import sys
-import time
-import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from . import sanitized
+from .worlds import play
 
 _SOURCE = "cluster/native/rows.c"
 _NAME = "streamcluster._rows"
 # What a call may end with.
 _ERRORS: tuple[type[Exception], ...] = (LookupError, OSError, RuntimeError, TypeError, ValueError)
-_STEPS = 200
-_WORLDS_MIN = 4
 
 
 class World:
@@ -112,21 +109,7 @@ class World:
             self.given += len(keys)
 
 
-def fuzz(module: Any, seed: int, seconds: float) -> tuple[int, int]:
-    """How many worlds there were, and how many rows they gave. Nothing of a world is left behind it."""
-    given = worlds = 0
-    end = time.monotonic() + seconds
-    while worlds < _WORLDS_MIN or time.monotonic() < end:
-        world = World(module, seed * 1_000_003 + worlds)
-        for _ in range(_STEPS):
-            with contextlib.suppress(*_ERRORS):
-                world.step()
-        worlds, given = worlds + 1, given + world.given
-        left = weakref.ref(world)
-        del world
-        gc.collect()
-        assert left() is None, f"seed {seed}, world {worlds - 1}: something of it is kept"
-    return worlds, given
+fuzz = partial(play, World, _ERRORS)
 
 
 if __name__ == "__main__":

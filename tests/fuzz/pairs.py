@@ -6,20 +6,19 @@ python -m tests.fuzz.pairs --seconds 60 --asan     built anew with sanitizers, f
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import random
 import sys
-import time
-import weakref
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from streamcluster.ids import TP
 from streamcluster.stream_joins.rows import entry_of
 
 from . import sanitized
+from .worlds import play
 
 _SOURCE = "cluster/native/pairs.c"
 _NAME = "streamcluster._pairs"
@@ -39,7 +38,6 @@ _ERRORS: tuple[type[Exception], ...] = (
 # Events of a run.
 _EVENTS = 30
 _WIDTH = 10
-_WORLDS_MIN = 4
 Half = dict[Any, Any]
 
 
@@ -144,28 +142,7 @@ class World:
             self.given += 1
 
 
-def fuzz(module: Any, seed: int, seconds: float) -> tuple[int, int]:
-    """How many worlds there were, and how many values they gave. Nothing of a world is left behind it."""
-    given = worlds = 0
-    for number in _numbers(seconds):
-        world = World(module, seed * 1_000_003 + number)
-        for _ in range(200):
-            with contextlib.suppress(*_ERRORS):
-                world.step()
-        worlds, given = worlds + 1, given + world.given
-        left = weakref.ref(world)
-        del world
-        gc.collect()
-        assert left() is None, f"seed {seed}, world {number}: something of it is kept"
-    return worlds, given
-
-
-def _numbers(seconds: float) -> Iterator[int]:
-    """Of worlds for so long, and of a few in any case: in a large process each collection may take a second."""
-    end, number = time.monotonic() + seconds, 0
-    while number < _WORLDS_MIN or time.monotonic() < end:
-        yield number
-        number += 1
+fuzz = partial(play, World, _ERRORS)
 
 
 if __name__ == "__main__":
