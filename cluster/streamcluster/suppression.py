@@ -5,21 +5,22 @@
 
 What is held is in an internal table, so it comes back with its order on any host, and nothing of it is only in memory.
 
-    key: which kind, the key of the changed row    value: 8 bytes when, 8 bytes time of the change, there or not, data
+    key: which kind, the key of the changed row    value: 8 bytes when, and the change, as joins keep it (sides.py)
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 from .agents import Agent
 from .current import cursor_var
 from .events import Event
 from .indexes import Index
 from .streams import Stream
-from .table_joins.sides import time_of
+from .table_joins.sides import Kept, change, time_of
 from .tables import Table, bytes_table
 from .times import PLACE_BYTES, Closing, place_of
 from .times import time_of as time_at
@@ -27,28 +28,6 @@ from .topics import Topic
 
 _WHEN = "when"
 _ROW, _COUNT = b"r", b"c"
-_THERE, _GONE = b"+", b"-"
-_DATA = 2 * PLACE_BYTES + 1
-
-
-class Change(NamedTuple):
-    """A change that is held. when: it is let through then; time: of which it is, both in ms; data: None: a deletion."""
-
-    when: int
-    time: int
-    data: bytes | None
-
-    def encode(self) -> bytes:
-        """A row."""
-        data = _GONE if self.data is None else _THERE + self.data
-        return place_of(self.when) + place_of(self.time) + data
-
-    @classmethod
-    def decode(cls, row: bytes) -> Change:
-        """That of a row."""
-        is_there = row[_DATA - 1 : _DATA] == _THERE
-        when, time = time_at(row[:PLACE_BYTES]), time_at(row[PLACE_BYTES : _DATA - 1])
-        return cls(when, time, row[_DATA:] if is_there else None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,12 +58,13 @@ class Suppress:
         time = time_of(message)
         key = _ROW + message.key
         before = self.held.get(key)
-        when = time + self.wait_ms if before is None else Change.decode(before).when
+        when = time + self.wait_ms if before is None else time_at(before[:PLACE_BYTES])
+        newest = Kept(time, message.value)
         if before is None and when <= shard.time.now(cursor):
             # No later than this event has time come so far, and rows before that are looked for by nobody.
-            self._let_through(message.key, Change(when, time, message.value))
+            self._let_through(message.key, newest)
             return
-        row = Change(when, time, message.value).encode()
+        row = place_of(when) + newest.encode()
         self.held[key] = row
         shard.time.expect(when)
         self._count(before is None, len(row) - len(before or b"") + (len(key) if before is None else 0))
@@ -102,19 +82,12 @@ class Suppress:
     def _release(self, key: bytes, row: bytes) -> None:
         del self.held[key]
         self._count(-1, -len(key) - len(row))
-        self._let_through(key[len(_ROW) :], Change.decode(row))
+        self._let_through(key[len(_ROW) :], Kept.decode(row[PLACE_BYTES:]))
 
-    def _let_through(self, data: bytes, change: Change) -> None:
-        coders, result = self.changes.coders, self.result
-        key = coders.decode_key(data)
-        if change.data is not None:
-            result[key] = coders.decode_value(change.data)
-        elif key in result:
-            del result[key]
-        else:
-            return
-        shard = result.shard_var.get()
-        shard.stamps[shard.identity(key)] = change.time
+    def _let_through(self, key: bytes, newest: Kept) -> None:
+        coders, data = self.changes.coders, newest.data
+        value = None if data is None else partial(coders.decode_value, data)
+        change(self.result, coders.decode_key(key), value, newest.time)
 
     def _count(self, rows: int, size: int) -> None:
         """So many more are held, of so many bytes."""
@@ -162,7 +135,7 @@ def suppressed(
 
 
 def _place(key: bytes, row: bytes) -> bytes | None:
-    return row[:PLACE_BYTES] if key.startswith(_ROW) and len(row) >= _DATA else None
+    return row[:PLACE_BYTES] if key.startswith(_ROW) and len(row) > 2 * PLACE_BYTES else None
 
 
 def _holding(suppress: Suppress, result: Table[Any, Any]) -> Callable[[Stream[Any]], Awaitable[None]]:

@@ -33,6 +33,10 @@ class Kept(NamedTuple):
         there = row[PLACE_BYTES : PLACE_BYTES + 1] == _THERE
         return cls(time_at(row[:PLACE_BYTES]), row[PLACE_BYTES + 1 :] if there else None)
 
+    def encode(self) -> bytes:
+        """A row."""
+        return place_of(self.time) + (_GONE if self.data is None else _THERE + self.data)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Side:
@@ -55,7 +59,7 @@ class Side:
             return False
         was_there = before is not None and before.data is not None
         if data is not None or keeps_versions:
-            rows[self.mark + key] = place_of(time) + (_GONE if data is None else _THERE + data)
+            rows[self.mark + key] = Kept(time, data).encode()
         elif was_there:
             del rows[self.mark + key]
         return data is not None or was_there
@@ -76,22 +80,31 @@ class Result:
     def put(self, key: Any, left: Kept | None, right: Kept | None, values: Callable[[], Any], time: int) -> None:
         """Write what the sides of a key make, or delete it if it is there. values: gives the pair."""
         has_left, has_right = (side is not None and side.data is not None for side in (left, right))
-        if (has_left and has_right) or (has_left and self.keeps_left) or (has_right and self.keeps_right):
-            self.table[key] = values()
-        elif key in self.table:
-            del self.table[key]
-        else:
-            return
-        shard = self.table.shard_var.get()
-        shard.stamps[shard.identity(key)] = time
+        is_there = (has_left and has_right) or (has_left and self.keeps_left) or (has_right and self.keeps_right)
+        change(self.table, key, values if is_there else None, time)
+
+
+def change(table: Table[Any, Any], key: Any, value: Callable[[], Any] | None, time: int) -> None:
+    """Write a row, or delete it if it is there (value: None); its changelog says that this is of that time, in ms."""
+    if value is not None:
+        table[key] = value()
+    elif key in table:
+        del table[key]
+    else:
+        return
+    _stamp(table, key, time)
 
 
 def stamp(table: Table[Any, Any], key: Any) -> None:
     """What was written of the key is of the time of the event in hand."""
     cursor = cursor_var.get()
-    shard = table.shard_var.get()
     if cursor is not None:
-        shard.stamps[shard.identity(key)] = cursor.timestamp()
+        _stamp(table, key, cursor.timestamp())
+
+
+def _stamp(table: Table[Any, Any], key: Any, time: int) -> None:
+    shard = table.shard_var.get()
+    shard.stamps[shard.identity(key)] = time
 
 
 def time_of(message: Message) -> int:
