@@ -7,19 +7,26 @@ import re
 from pathlib import Path
 from typing import Any
 
+from streamcluster import App
 from streamcluster.testing import Driver
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "windows.md"
 
 
-def test_the_program_of_the_page() -> None:
-    """Counts by minute, sends what is closed, and what is late."""
-    found = re.findall(r"<!-- (?:windows|changes) -->\n```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert len(found) == 2
+def app_of(marks: str, count: int) -> App:
+    """The app of the page's program, of which so many parts are marked so."""
+    found = re.findall(rf"{marks}\n```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert len(found) == count
     program: dict[str, Any] = {"__name__": "windows"}
     exec("\n".join(found), program)
-    with Driver(program["app"]) as driver:
+    app: App = program["app"]
+    return app
+
+
+def test_the_program_of_the_page() -> None:
+    """Counts by minute, sends what is closed, and what is late."""
+    with Driver(app_of("<!-- (?:windows|changes) -->", 2)) as driver:
         for at in (5, 50, 61, 69, 71, 20):
             driver.send("views", key="home", value=1, timestamp=at)
         assert [one.value for one in driver.output("totals")] == [[0, 60, 2]]
@@ -30,11 +37,7 @@ def test_the_program_of_the_page() -> None:
 
 def test_the_program_of_the_page_about_suppress() -> None:
     """Balances, five minutes after the first booking."""
-    found = re.findall(r"<!-- (?:windows|changes|suppress) -->\n```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert len(found) == 3
-    program: dict[str, Any] = {"__name__": "windows"}
-    exec("\n".join(found), program)
-    with Driver(program["app"]) as driver:
+    with Driver(app_of("<!-- (?:windows|changes|suppress) -->", 3)) as driver:
         for at in (1000, 1200, 1299):
             driver.send("bookings", key="home", value=1, timestamp=at)
         assert driver.output("updates") == []
