@@ -5,7 +5,6 @@ An iterator lives as long as one call: while one is there, RocksDB keeps the dat
 
 from __future__ import annotations
 
-import sys
 from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import accumulate, chain, islice
@@ -178,32 +177,26 @@ def _read(
 ) -> list[tuple[bytes, bytes]]:
     """Not by `items`: that ends in silence where something cannot be read, and a second iterator costs 1.4 us."""
     found: list[tuple[bytes, bytes]] = []
-    size, bytes_max = 0, sys.maxsize if bytes_max is None else bytes_max
-    first = start if reverse else None
-    # Asked for once: a page is a thousand rows.
-    is_there, key_of, value_of, move, add = (
-        rows.valid,
-        rows.key,
-        rows.value,
-        rows.prev if reverse else rows.next,
-        found.append,
-    )
+    size = 0
     try:
         _seek(rows, start, reverse)
-        while len(found) < rows_max and is_there():
-            key, value = key_of(), value_of()
-            if first is not None and key < first:
+        while len(found) < rows_max and rows.valid():
+            key, value = rows.key(), rows.value()
+            if reverse and start is not None and key < start:
                 return found
-            add((key, value))
+            found.append((key, value))
             size += len(key) + len(value)
-            if size >= bytes_max:
+            if bytes_max is not None and size >= bytes_max:
                 return found
-            move()
+            if reverse:
+                rows.prev()
+            else:
+                rows.next()
         rows.status()
         return found
     finally:
         # An error keeps this frame, and the frame would keep the iterator.
-        del rows, is_there, key_of, value_of, move
+        del rows
 
 
 def _read_many(
