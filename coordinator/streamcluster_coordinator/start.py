@@ -110,18 +110,18 @@ def check(
     """
     with opened_fleet(app, fleet, overrides) as fleet:
         description = describe(fleet, app, overrides)
-    brokers = Brokers(description.settings)
+    settings = description.settings
+    brokers = Brokers(settings)
     brokers.connect()
-    app_id = description.settings.app_id
+    app_id = settings.app_id
     there = brokers.topics(())
-    last = _last_snapshot(description.settings) if control_topic(app_id) in there else None
+    last = _last_snapshot(settings) if control_topic(app_id) in there else None
     found = compare(description, brokers, of_topics(last))
     warnings = [*description.notes, *(neighbour_warning(app_id, one) for one in neighbours(app_id, there))]
     left: list[Leftover] = []
     if isinstance(found, list):
         return description, found, warnings, left
     warnings += found.unread_texts()
-    settings = description.settings
     if others := find_taken(settings, found, last, lambda: last):
         return description, [Problem(text=taken(others, app_id))], warnings, left
     left = find_leftovers(settings, brokers, found, last)

@@ -61,11 +61,8 @@ def _closed(
     """Handles the windows of a run, of which each is deleted when it was."""
     awake = ShardView if deletes else None
     is_text = view.part is not None and str in view.part.as_json
-    return loops.closed(
-        *(handle, [*_rows(run)], iterator, is_text, run.decode_key, window_between, _waiting, view, awake),
-        columns_of(view),
-        DELETED,
-    )
+    calls = run.decode_key, window_between, _waiting
+    return loops.closed(handle, [*_rows(run)], iterator, is_text, *calls, view, awake, columns_of(view), DELETED)
 
 
 def _waiting(result: Any) -> Awaitable[Any] | None:

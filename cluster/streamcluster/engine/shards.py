@@ -26,6 +26,7 @@ from .rows import DELETED, Changes, RowCoder, is_coded
 
 # So many keys that have nothing are remembered, beside those of one look ahead: several coroutines look for themselves.
 ABSENT_MAX = 4 * KEYS_MAX
+_NOT_HERE: Any = object()
 
 
 class View(Protocol):
@@ -148,9 +149,8 @@ class CachedShard:
         if key in self.memory.old:
             return self.memory.recall(key)
         data = self.coder.key_bytes(key)
-        if data in self.staged or data in self.inflight:
-            encoded = self.staged[data] if data in self.staged else self.inflight[data]
-        else:
+        encoded = self.staged.get(data, self.inflight.get(data, _NOT_HERE))
+        if encoded is _NOT_HERE:
             encoded = self.read_store(self.store.get, data)
         if encoded is None:
             raise KeyError(key)
@@ -211,9 +211,8 @@ class CachedShard:
 
     def stored(self, key: Any) -> Any:
         """The value of `key` for a reader that changes nothing; KeyError when there is none."""
-        if key in self.values or key in self.objects:
-            value = self.values[key] if key in self.values else self.objects[key]
-        else:
+        value = self.values.get(key, self.objects.get(key, _NOT_HERE))
+        if value is _NOT_HERE:
             value = self.load(key)
         if self.is_unchanged_default(key, value):
             raise KeyError(key)

@@ -197,8 +197,9 @@ class WindowedTable:
         check_callable(f"table {self.name!r}: on_close", fun)
         if any(closing.handler is not None for closing in self.table.closings):
             raise AppError(f"table {self.name!r} has an on_close already: call both functions from one.")
-        self._handler = _closing_call(self.name, fun)
-        self._of_window = None if _takes_row(self.name, fun) else fun
+        takes_row = _takes_row(self.name, fun)
+        self._handler = _closing_call(fun, takes_row=takes_row)
+        self._of_window = None if takes_row else fun
         _close(self)
         return fun
 
@@ -369,7 +370,7 @@ def _takes_row(table: str, fun: Callable[..., Any]) -> bool:
     return count == 2
 
 
-def _closing_call(table: str, fun: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+def _closing_call(fun: Callable[..., Any], *, takes_row: bool) -> Callable[[Any, Any], Any]:
     @wraps(fun)
     def closed(row: tuple[Any, int, int], value: Any) -> Any:
         return fun(row[0], window_between(row[1], row[2]), value)
@@ -378,7 +379,7 @@ def _closing_call(table: str, fun: Callable[..., Any]) -> Callable[[Any, Any], A
     def closed_of_faust(row: tuple[Any, int, int], value: Any) -> Any:
         return fun((row[0], window_between(row[1], row[2])), value)
 
-    return closed_of_faust if _takes_row(table, fun) else closed
+    return closed_of_faust if takes_row else closed
 
 
 def _event_time(cursor: Cursor) -> int:

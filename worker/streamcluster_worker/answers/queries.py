@@ -182,7 +182,7 @@ class Queries:
 
     def _coder(self, name: str) -> _Coder:
         if name not in self._coders:
-            table = next(table for table in self._plan.tables if table.name == name)
+            table = self._table(name)
             key = make_table_coder(table.key_type, table.key_serializer, is_key=True, **self._settings.codec_bounds)
             value = self._value_coder(table)
             encode, read = key[0], key_reader(table.key_type, table.key_serializer)
@@ -229,7 +229,7 @@ class Queries:
             found = shard.scan(None if after is None else shard.behind(after), rows_max=rows_max, bytes_max=PIECE_BYTES)
             return found, found[-1][0] if found else None
 
-        table = next(table for table in self._plan.tables if table.name == name)
+        table = self._table(name)
         if (panes := table.merged) is None:
             return own
         value = self._value_coder(table)
@@ -249,13 +249,16 @@ class Queries:
 
         return both
 
+    def _table(self, name: str) -> Table[Any, Any]:
+        return next(table for table in self._plan.tables if table.name == name)
+
     def _value_coder(self, table: Table[Any, Any]) -> Pair:
         return make_table_coder(
             table.value_type, table.value_serializer, migrate=table.migrate, **self._settings.codec_bounds
         )
 
     def _get(self, name: str) -> Read:
-        table = next(table for table in self._plan.tables if table.name == name)
+        table = self._table(name)
         if (panes := table.merged) is None:
             return lambda store, key: store.shard(name).get(key)
         value = self._value_coder(table)
@@ -268,7 +271,7 @@ class Queries:
 
     def _as_of(self, name: str, time_ms: int) -> Read:
         """What was there at that time."""
-        table = next(table for table in self._plan.tables if table.name == name)
+        table = self._table(name)
         history = table.history_ms
         if history is None:
             raise ValueError("it keeps no versions: declare it with history=")
