@@ -97,3 +97,31 @@ def test_a_table_of_a_topic_without_key_type_is_refused_where_keys_are_text(on: 
 
     with pytest.raises(AppError, match=r"owners, whose keys are bytes: .* give owners key_type="):
         Driver(app)
+
+
+class Visit(Record):
+    number: int
+
+
+@pytest.mark.parametrize("keyed", [lambda stream: stream.group_by(Visit.number), None])
+def test_whole_numbers_meet_those_of_a_topic(keyed: Callable[[Any], Any] | None) -> None:
+    """They are the same bytes as text, as topics have them, and as JSON, as a field behind group_by has them."""
+    app = App("shop")
+    visits = app.topic("visits", key_type=str, value_type=Visit)
+    prices = app.topic("prices", key_type=int, value_type=int)
+    told = app.topic("told", key_type=int)
+
+    @app.agent(visits)
+    async def tell(stream: Any) -> None:
+        left, on = (stream, Visit.number) if keyed is None else (keyed(stream), None)
+        async for visit, price in left.join(prices, on=on, within=100):
+            await told.send(key=visit.number, value=price)
+
+    with Driver(app, partitions=PARTITIONS) as driver:
+        for number in (0, -7, 12, 10**30):
+            driver.send(visits, key="v", value=Visit(number=number), timestamp=2)
+            driver.send(prices, key=number, value=number * 2, timestamp=3)
+        assert {output.key: output.value for output in driver.output(told)} == {
+            number: number * 2 for number in (0, -7, 12, 10**30)
+        }
+        assert driver.dead_letters() == []

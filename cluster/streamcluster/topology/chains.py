@@ -113,8 +113,10 @@ def is_free(topic: Topic) -> bool:
 
 
 def keys_of(app: App, topic: Topic) -> str:
-    """How keys of the topic are written. Text and bytes are the same."""
+    """How keys of the topic are written. Text and bytes are the same, and whole numbers are as text and as JSON."""
     serializer = "json" if topic.keeps_keys else topic.key_serializer or app.conf.key_serializer
+    if topic.key_type is int and serializer in ("raw", "json"):
+        return "int"
     kind = getattr(topic.key_type, "__name__", str(topic.key_type))
     return "raw" if serializer == "raw" and topic.key_type in (None, str, bytes) else f"{kind} as {serializer}"
 

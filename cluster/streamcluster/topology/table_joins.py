@@ -94,7 +94,6 @@ def fit_streams(app: App, units: Sequence[Unit], specs: Sequence[AgentSpec], joi
                 f"table {join.table.name!r}, which is fed by {feeds.describe()}, whose keys are bytes: no key is ever "
                 f"the same. Topics without key_type= have bytes as keys: give {feeds.describe()} key_type=."
             )
-        # Whole numbers are the same as text and as JSON.
         if mine != keys and "raw" in (mine, keys) and {mine, keys} & _QUOTED:
             raise AppError(
                 f"{join.agent!r} joins {join.topic.describe()}, whose keys are written as {mine}, with table "
