@@ -14,7 +14,7 @@ When it succeeds, or its policy gives it up (dead letter, skip), the next suspec
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -133,12 +133,15 @@ class Trial:
                 partition.gate = HELD_BACK
             return
         suspect_tp, offset = self.suspects[0]
-        beside = self._beside()
+        beside, due = self._beside(), self._due()
         for tp, partition in self.task.partitions.items():
             if tp in beside:
                 partition.open_gate()
                 continue
-            partition.gate = offset if tp == suspect_tp else HELD_BACK
+            if tp == suspect_tp:
+                partition.gate = offset
+            else:
+                partition.gate = partition.next_offset if tp in due else HELD_BACK
             for batch in partition.gated.take_before(partition.gate):
                 partition.dispatch(batch)
 
@@ -146,6 +149,10 @@ class Trial:
         """What is read in the order of time with the suspect's partition: what is before it there passes too."""
         tps = {tp for tp, _ in self.suspects}
         return self.task.beside.get(next(iter(tps)), set()) if len(tps) == 1 else set()
+
+    def _due(self) -> Collection[TP]:
+        """What comes due as time moves: it goes before the next suspect, as it would without a trial."""
+        return () if self.task.time is None else self.task.time.sources
 
     def _wake_beside(self) -> None:
         """A suspect that was given up is waited for no longer, and has woken nobody."""
@@ -209,7 +216,9 @@ class Trial:
 
     def _pick(self) -> bool:
         """Make the next group of events the suspects, none when all are through; False: they are still to come."""
-        for tp in sorted(self.search.until):
+        due = self._due()
+        self.search.until |= {tp: self.task.partitions[tp].next_offset for tp in due if self.task.partitions[tp].gated}
+        for tp in sorted(self.search.until, key=lambda tp: (tp not in due, tp)):
             partition, end = self.task.partitions[tp], self.search.until[tp]
             if found := partition.gated.offsets_before(end):
                 self.search.group = self.search.group or max(1, len(found) // 2)
