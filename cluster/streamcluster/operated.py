@@ -69,6 +69,11 @@ class Operated:
         self.indexes += tuple(indexes)
         self.closings += closings
 
+    def close_by(self, closings: Sequence[Closing], lapsed: Lapsed | None) -> None:
+        """Say anew what is done with rows that come due."""
+        self.closings[:] = closings
+        self.lapsed = lapsed
+
     def go_by_events(self) -> None:
         """Have the changelog say of which time changes are that nobody says it of: that of events up to then."""
         self.goes_by_events = True

@@ -72,6 +72,17 @@ def of(shard: DatedShard, key: Any) -> int:
     return found
 
 
+def uncut(shard: DatedShard, keys: list[Any]) -> list[Any]:
+    """Those of these keys, which were written since the last cut, whose rows are in no cut before, nor in the store.
+
+    The others have dates. No view has such a one in hand that is not finished.
+    """
+    dates, held = shard.memory.dates, [view.dirty for view in shard.views if view.dirty]
+    if dates or held:
+        return [key for key in keys if key not in dates and not any(key in dirty for dirty in held)]
+    return keys
+
+
 def merge(handed: dict[Any, int | None], more: Mapping[Any, int | None]) -> None:
     """What was handed out, to some and then to others: the latest of each counts."""
     for key, at in more.items():

@@ -16,13 +16,14 @@ from typing import Any, Protocol
 from ..dates import HELD_BYTES, date_of, dated, undated
 from ..errors import ReadOnlyTable, UndecodableRow, UnencodableEntry
 from ..indexes import Index
+from ..operated import Lapsed
 from ..stores import Shard, StoreFailed
 from ..tables import IMMUTABLE
 from . import row_dates
 from .ahead import KEYS_MAX, ReadAhead
 from .cache_budget import Noted, ShardMemory
 from .ranges import Ranges
-from .rows import DELETED, Changes, RowCoder, is_coded
+from .rows import DELETED, Changes, RowCoder, is_coded, without
 
 # So many keys that have nothing are remembered, beside those of one look ahead: several coroutines look for themselves.
 ABSENT_MAX = 4 * KEYS_MAX
@@ -293,21 +294,20 @@ class CachedShard:
                 self._check(len(data) + len(value or b""))
         return changes
 
-    def lapse(self, lapsed: Callable[[Changes, int], list[Any]], now: int) -> bool:
+    def lapse(self, lapsed: Lapsed, now: int) -> int:
         """Forget rows that were written since the last cut and that nobody needs any more: they are never written.
 
-        Returns whether others were written.
+        Returns how many these were.
         """
         gone = lapsed(self.dirty, now)
-        if gone and self.staged.keys().isdisjoint(gone) and self.inflight.keys().isdisjoint(gone):
-            # Another dict: whoever has noted how far he has read this one begins anew.
-            left = self.dirty.copy() if len(gone) < len(self.dirty) else {}
-            if left:
-                for key in gone:
-                    del left[key]
-            self.dirty = left
+        if self.dated:
+            gone = row_dates.uncut(self, gone)
+        elif not (self.staged.keys().isdisjoint(gone) and self.inflight.keys().isdisjoint(gone)):
+            return 0
+        if gone:
+            self.dirty = without(self.dirty, gone)
             self.memory.forget_all(gone)
-        return bool(self.dirty)
+        return len(gone)
 
     def check(self, dirty: dict[Any, Any], touched: Iterable[Any]) -> None:
         """Raise UnencodableEntry for the first of these entries that cannot be committed."""

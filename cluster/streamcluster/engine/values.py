@@ -23,11 +23,11 @@ class Committed:
 class TimeCommit:
     """Of a task with timed operators, what its rows in `changes` say too.
 
-    times: operator -> its time, and how many events were late; due: source of due rows -> its position, and the entry
-    of the index before that.; number: of the task's cuts.
+    times: operator -> its time, how many events were late, and how many rows have lapsed; due: source of due rows ->
+    its position, and the entry of the index before that; number: of the task's cuts.
     """
 
-    times: dict[str, tuple[int, int]]
+    times: dict[str, tuple[int, int, int]]
     due: dict[TP, tuple[Committed, bytes | None]]
     number: int
 

@@ -148,12 +148,12 @@ def shown(pair: Pair) -> Pair:
 
 def _places(row_keys: Sequence[bytes]) -> Sequence[bytes | None]:
     try:
-        return _by_tails(row_keys, _place_of)
+        return by_tails(row_keys, _place_of)
     except (ValueError, OverflowError):
         return [_place(row_key, b"") for row_key in row_keys]
 
 
-def _by_tails(row_keys: Sequence[bytes], of: Callable[[bytes], T]) -> list[T]:
+def by_tails(row_keys: Sequence[bytes], of: Callable[[bytes], T]) -> list[T]:
     """What is made of the tail of each: most are of a few windows, and those of one come together."""
     found: list[T] = []
     add = found.append
@@ -201,7 +201,7 @@ def _place_by_start(row_key: bytes, _value: bytes) -> bytes | None:
 def deleted_at(row_keys: Sequence[bytes]) -> list[int]:
     """What times the deletions of windows are of: their ends."""
     try:
-        return _by_tails(row_keys, _end_of)
+        return by_tails(row_keys, end_of)
     except (ValueError, OverflowError):
         places = _places(row_keys)
         return [NO_TIME if place is None else time_of(place) for place in places]
@@ -210,12 +210,12 @@ def deleted_at(row_keys: Sequence[bytes]) -> list[int]:
 def deleted_before(row_keys: Sequence[bytes]) -> list[int]:
     """The same of windows to which their ends do not belong: their last milliseconds."""
     try:
-        return _by_tails(row_keys, _last_of)
+        return by_tails(row_keys, _last_of)
     except (ValueError, OverflowError):
         return [end - 1 for end in deleted_at(row_keys)]
 
 
-def _end_of(tail: bytes) -> int:
+def end_of(tail: bytes) -> int:
     return time_of(_place_of(tail))
 
 

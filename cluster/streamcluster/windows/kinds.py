@@ -141,6 +141,11 @@ class Sliding:
 Kind = Hopping | Days | Session | Sliding
 
 
+def is_single(kind: Kind) -> bool:
+    """Each time is in one window, which it does not change."""
+    return not isinstance(kind, (Session, Sliding)) and (not isinstance(kind, Hopping) or kind.size == kind.step)
+
+
 def span_of(kind: Kind) -> int:
     """So long before its end may the newest event of a window be, in ms."""
     match kind:

@@ -11,6 +11,7 @@ from ..codecs.table_coding import KeyPart
 from ..current import Cursor
 from ..dates import Deleted
 from ..indexes import Index
+from ..operated import Lapsed
 from ..times import Closing
 from ..topics import Topic
 from .kinds import Span
@@ -178,6 +179,10 @@ class KeepingTable(Protocol):
         dated: Deleted | None = None,
     ) -> None:
         """Make it a table of an operator that goes by event time."""
+        ...
+
+    def close_by(self, closings: Sequence[Closing], lapsed: Lapsed | None) -> None:
+        """Say anew what is done with rows that come due. lapsed: which need not be written (`Operated.lapsed`)."""
         ...
 
     def changes(self, every: Seconds | None = None, *, coding: Callable[[Any], Any] | None = None) -> Topic:

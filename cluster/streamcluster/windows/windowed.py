@@ -34,7 +34,8 @@ from .keys import (
     in_windows,
     windowed,
 )
-from .kinds import Hopping, Kind, Session, Sliding, Span, Window, definition_of, span_of, window_between
+from .kinds import Hopping, Kind, Session, Sliding, Span, Window, definition_of, is_single, span_of, window_between
+from .lapsing import lapsing
 from .late import LateEvents
 from .panes import Panes, check_merge, windows_in
 from .place import LastPlace, do_in_c
@@ -318,7 +319,8 @@ def _close(table: WindowedTable) -> None:
         if table._handler is not None or table._is_given_out:
             after = table.panes.give_out(table.grace)
         table.table.definition["kept"] = table.panes.kept
-    table.table.closings[:] = _closings(table, after)
+    closings = _closings(table, after)
+    table.table.close_by(closings, None if table.panes is not None else lapsing(table.kind, closings))
 
 
 def _closings(table: WindowedTable, after: str) -> list[Closing]:
@@ -335,11 +337,6 @@ def _closings(table: WindowedTable, after: str) -> list[Closing]:
     if keeps:
         found.append(Closing(BY_END, None, kept, inclusive, purpose=EXPIRES, after=after))
     return found
-
-
-def is_single(kind: Kind) -> bool:
-    """Each time is in one window, which it does not change."""
-    return not isinstance(kind, (Session, Sliding)) and (not isinstance(kind, Hopping) or kind.size == kind.step)
 
 
 def _merge_of(table: KeepingTable, merge: Callable[[Any, Any], Any] | None) -> Callable[[Any, Any], Any]:

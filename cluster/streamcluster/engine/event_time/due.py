@@ -109,9 +109,9 @@ class DueSource:
         """Whose rows they are."""
         return self._shard.name
 
-    def waits(self, time: int) -> bool:
-        """There may be rows to feed at this time."""
-        return self._expected.earliest < self._bound(time)
+    def waits(self, time: int, *, uncut: bool = False) -> bool:
+        """There may be rows to feed at this time. uncut: of those that were written since the last cut."""
+        return (self._expected.told if uncut else self._expected.earliest) < self._bound(time)
 
     def feed(self, room: DueRoom) -> int:
         """Hand a page of what is due to the unit, unless it has enough, or there is no room. Returns how many rows."""

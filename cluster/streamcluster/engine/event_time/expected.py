@@ -11,18 +11,18 @@ from .operator_time import OperatorTime
 class Expected:
     """Of one DueSource.
 
-    earliest: no row that was not fed is before this place.
+    earliest: no row that was not fed is before this place; told: no row that was written since the last cut, of which
+    somebody has told.
     """
 
-    __slots__ = ("_cuts", "_operator", "_told", "earliest")
+    __slots__ = ("_cuts", "_operator", "earliest", "told")
 
     def __init__(self, operator: OperatorTime, *, is_told: bool) -> None:
         """is_told: others still write rows."""
         self._operator = operator
         self.earliest = NO_TIME
-        # No row that was written since the last cut is before this place, and of those in cuts that are not committed,
-        # by their numbers: as far as somebody has told of them.
-        self._told = FOREVER
+        self.told = FOREVER
+        # The same of those in cuts that are not committed, by their numbers.
         self._cuts: deque[tuple[int, int]] = deque()
         if is_told:
             operator.tell(self._expect)
@@ -30,8 +30,8 @@ class Expected:
     def _expect(self, place: int) -> None:
         if place < self.earliest:
             self.earliest = place
-        if place < self._told:
-            self._told = place
+        if place < self.told:
+            self.told = place
 
     def looked(self, earliest: int) -> None:
         """What is there was looked for. What is written from now on may be before it, and is told of again."""
@@ -40,13 +40,13 @@ class Expected:
 
     def uncommitted(self) -> int:
         """No row that is not committed is before this place."""
-        return min([self._told, *(place for _, place in self._cuts)])
+        return min([self.told, *(place for _, place in self._cuts)])
 
     def cut(self, number: int) -> None:
         """The cut of this number has all that was told of."""
-        if self._told < FOREVER:
-            self._cuts.append((number, self._told))
-            self._told = FOREVER
+        if self.told < FOREVER:
+            self._cuts.append((number, self.told))
+            self.told = FOREVER
             self.looked(self.earliest)
 
     def committed(self, number: int) -> None:
@@ -57,5 +57,5 @@ class Expected:
     def rewind(self) -> None:
         """Nobody knows."""
         self._cuts.clear()
-        self._told = FOREVER
+        self.told = FOREVER
         self.looked(NO_TIME)

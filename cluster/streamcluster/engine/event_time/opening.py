@@ -21,6 +21,7 @@ from ..definitions import REMEDY, Definition, words_of
 from ..shards import CachedShard
 from ..values import Committed
 from .due import DueSource
+from .lapsing import Lapsing
 from .sending import Destination
 from .task_time import OperatorPlan, TaskTime, TimeRules
 from .time_row import ROW_KEY, TimeRow, decode_row
@@ -93,8 +94,10 @@ def open_time(
             time.expiring.append(Written(table.name, shards[times_name(table.name)], time.operators[table.timed]))
         if table.goes_by_events and table.timed in here and table.name in shards:
             time.stamping.append((shards[table.name], time.operators[table.timed]))
-        if table.lapsed is not None and table.timed in here and table.name in shards:
-            time.lapsing.append((shards[table.name], table.lapsed, time.operators[table.timed]))
+        # Who reads the changes is told of all.
+        if table.lapsed is not None and not table.changes_read and table.timed in here and table.name in shards:
+            sources = [source for source in time.sources.values() if source.table == table.name]
+            time.lapsing.append(Lapsing(shards[table.name], table.lapsed, time.operators[table.timed], sources))
     return time
 
 

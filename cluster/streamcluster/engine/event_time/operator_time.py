@@ -77,6 +77,8 @@ class OperatorTime:
         "idle_after",
         "idle_since",
         "inputs",
+        "lapsed_committed",
+        "lapsed_total",
         "late_committed",
         "late_total",
         "looks",
@@ -92,6 +94,7 @@ class OperatorTime:
         idle_after: int | None,
         committed: int = NO_TIME,
         late: int = 0,
+        lapsed: int = 0,
         *,
         by_wall: bool = False,
     ) -> None:
@@ -108,6 +111,8 @@ class OperatorTime:
         self.looks = 0
         # Events that were late: ever, and as of the last commit.
         self.late_total = self.late_committed = late
+        # And rows that came due before they were written, which were not written then (lapsing.py).
+        self.lapsed_total = self.lapsed_committed = lapsed
         # Since when all inputs are idle.
         self.idle_since: float | None = None
         self._add = add
@@ -194,3 +199,4 @@ class OperatorTime:
         self.looks += 1
         self.finished = self.committed
         self.late_total = self.late_committed
+        self.lapsed_total = self.lapsed_committed

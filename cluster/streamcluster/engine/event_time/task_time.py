@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from ...ids import TP
 from ...indexes import Passed
@@ -20,6 +19,7 @@ from ..shards import CachedShard
 from ..values import Committed, TimeCommit
 from .due import DueSource
 from .due_room import DueRoom
+from .lapsing import Lapsing
 from .least import Awaited
 from .operator_time import InputState, OperatorTime
 from .ordering import Ordering
@@ -130,8 +130,8 @@ class TaskTime:
         self.expiring: list[Written] = []
         # Tables whose changes are of the time of events.
         self.stamping: list[tuple[CachedShard, OperatorTime]] = []
-        # Tables whose rows are not needed any more at some time, and which those are (`Table.lapsed`).
-        self.lapsing: list[tuple[CachedShard, Callable[[Changes, int], list[Any]], OperatorTime]] = []
+        # Tables whose rows are not needed any more at some time.
+        self.lapsing: list[Lapsing] = []
         self._attached: dict[TP, SourcePartition] = {}
         self._units = {plan.name: plan.inputs for plan in plans}
         # Operator -> its open rows as of the last count, and when that was.
@@ -151,6 +151,7 @@ class TaskTime:
                 rules.idle_after if plan.destination is None else None,
                 NO_TIME if plan.row is None else plan.row.time,
                 0 if plan.row is None else plan.row.late,
+                0 if plan.row is None else plan.row.lapsed,
                 by_wall=plan.by_wall,
             )
             if plan.destination is not None:
@@ -266,7 +267,7 @@ class TaskTime:
         self._count_open(operator, [own[tp] for tp in closing], open_max)
         return TimedCounts(
             open=self._open[operator.name],
-            closed=sum([self._attached[tp].committed.next_offset for tp in closing]),
+            closed=sum([self._attached[tp].committed.next_offset for tp in closing]) + operator.lapsed_committed,
             late=operator.late_committed,
             ahead=sum([self.partitions[tp].ahead_total for tp in operator.inputs if tp in self.partitions]),
         )
@@ -288,13 +289,11 @@ class TaskTime:
         if not self.lapsing:
             return
         self._move()
-        for shard, lapsed, operator in self.lapsing:
-            if not shard.dirty:
-                continue
-            now, written = operator.finished, self._written[operator.name]
-            written.wanted = max(written.wanted, now)
-            if shard.lapse(lapsed, now):
-                operator.expect(NO_TIME if written.row is None else written.row.time)
+        for lapsing in self.lapsing:
+            if lapsing.shard.dirty:
+                written = self._written[lapsing.operator.name]
+                written.wanted = max(written.wanted, lapsing.operator.finished)
+                lapsing.forget(NO_TIME if written.row is None else written.row.time)
 
     def changes(self, encoded: Mapping[str, Changes]) -> dict[str, Changes]:
         """The rows of the next cut, for the internal tables: behind what is finished now. encoded: those of others."""
@@ -326,7 +325,8 @@ class TaskTime:
             for tp in marks
             if (time := self.partitions[tp]).producers is not None
         }
-        return row_of(operator.finished, marks, own, self._written[operator.name].definition, operator.late_total, said)
+        definition, counts = self._written[operator.name].definition, (operator.late_total, operator.lapsed_total)
+        return row_of(operator.finished, marks, own, definition, counts, said)
 
     def _position(self, tp: TP) -> int:
         return self._attached[tp].position().next_offset
@@ -337,9 +337,9 @@ class TaskTime:
 
     def cut(self) -> TimeCommit:
         """What `changes` gave is in the open transaction now."""
-        times: dict[str, tuple[int, int]] = {}
+        times: dict[str, tuple[int, int, int]] = {}
         for name, operator in self.operators.items():
-            times[name] = operator.finished, operator.late_total
+            times[name] = operator.finished, operator.late_total, operator.lapsed_total
             self._written[name].row = self._rows[name]
         self._cuts += 1
         for source in self.sources.values():
@@ -365,10 +365,10 @@ class TaskTime:
 
     def committed(self, commit: TimeCommit) -> None:
         """That is committed, and the positions of the task's partitions are up to date."""
-        for name, (time, late) in commit.times.items():
+        for name, (time, late, lapsed) in commit.times.items():
             operator = self.operators[name]
             operator.committed = max(time, operator.committed)
-            operator.late_committed = late
+            operator.late_committed, operator.lapsed_committed = late, lapsed
         for tp, (position, entry) in commit.due.items():
             self.sources[tp].committed(position, entry, commit.number)
         for tp, known in self.partitions.items():

@@ -17,7 +17,8 @@ class TimeRow(msgspec.Struct, frozen=True, kw_only=True):
 
     producers: of those inputs that are repartition topics, producing task -> its T. due: source of due rows -> (offset
     to go on at, metadata, the entry of the index behind which it goes on).
-    definition: the table's, by which rows were judged; a row of before there were definitions has none. late: events.
+    definition: the table's, by which rows were judged; a row of before there were definitions has none. late: events;
+    lapsed: rows that came due before they were written.
     """
 
     version: int = _VERSION
@@ -26,6 +27,7 @@ class TimeRow(msgspec.Struct, frozen=True, kw_only=True):
     due: dict[str, tuple[int, str, bytes]] = {}
     definition: dict[str, int | str] = {}
     late: int = 0
+    lapsed: int = 0
     producers: dict[str, dict[str, int]] = {}
 
     def mark(self, topic: str) -> Mark:
@@ -49,23 +51,24 @@ def row_of(
     marks: dict[TP, Mark],
     due: dict[TP, tuple[Committed, bytes | None]],
     definition: dict[str, int | str],
-    late: int,
+    counts: tuple[int, int],
     producers: dict[str, dict[str, int]],
 ) -> TimeRow:
-    """The row of one task."""
+    """The row of one task. counts: late events, and rows that have lapsed."""
     return TimeRow(
         time=time,
         inputs={tp.topic: (mark.watermark, mark.last, mark.read_at) for tp, mark in marks.items()},
         due={tp.topic: (at.next_offset, at.metadata, entry or b"") for tp, (at, entry) in due.items()},
         definition=definition,
-        late=late,
+        late=counts[0],
+        lapsed=counts[1],
         producers=producers,
     )
 
 
 def positions_in(row: TimeRow) -> tuple[object, ...]:
     """What of it says how far the task is, and who was late by then: it is written again when that has moved."""
-    return row.inputs, row.producers, row.due, row.late
+    return row.inputs, row.producers, row.due, row.late, row.lapsed
 
 
 def encode_row(row: TimeRow) -> bytes:
