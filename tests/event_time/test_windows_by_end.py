@@ -6,12 +6,14 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from streamcluster import App
 from streamcluster.engine.event_time import due_room
 from streamcluster.engine.event_time.due_room import PAGE_ROWS
 from streamcluster.engine.event_time.timed_tasks import TimedTasks
+from streamcluster.engine.pacing import Pacing
 from streamcluster.engine.values import Commit
 from streamcluster.ids import TaskId
 from streamcluster.stores import StoreFailed
@@ -120,6 +122,31 @@ def test_what_closes_while_a_commit_is_under_way_is_bounded(monkeypatch: pytest.
         assert len(views) == 1
     assert sum(sizes) == 9 * PAGE_ROWS
     assert max(sizes) <= 2 * PAGE_ROWS
+
+
+@pytest.mark.parametrize("more", [0, PAGE_ROWS // 2])
+def test_the_last_of_many_are_committed_with_them(monkeypatch: pytest.MonkeyPatch, more: int) -> None:
+    """And not when the next commit is due, which comes an hour later here; for that few rows wait as events do."""
+    monkeypatch.setattr(due_room, "UNCOMMITTED_ROWS", 2 * PAGE_ROWS)
+    monkeypatch.setattr(due_room, "COMMITTED_ROWS", PAGE_ROWS)
+    tasks, few, many = 3, PAGE_ROWS // 2, 3 * PAGE_ROWS + more
+    app, _, _ = app_of(tasks)
+    with Driver(app) as driver:
+        pump = driver.worker.pump
+        for start, count, came in ((0, few, 0), (SIZE, many, few + many), (2 * SIZE, few, few + many)):
+            for at in range(count):
+                record = {"key": b"page-%d" % at, "value": b"2", "timestamp": 1000 * start + 1, "partition": at % tasks}
+                driver.logs.append("events", record, 0.0)
+            for partition in range(tasks):
+                end = {"key": b"end-%d" % partition, "value": b"1", "timestamp": 1000 * (start + SIZE + GRACE)}
+                driver.logs.append("events", end | {"partition": partition}, 0.0)
+            # The next commit, which moves time, is due, and no other one.
+            pump._pacing = Pacing(msgspec.structs.replace(app.conf, commit_interval=3600.0), -3600.0)
+            before = pump.commits_total
+            driver.run(driver.worker.process(commit=True))
+            assert len(driver.output("totals")) == came
+            # That one, one for each page, and one for the last of them.
+            assert pump.commits_total - before <= 1 + count // PAGE_ROWS + (count >= PAGE_ROWS)
 
 
 def test_all_tasks_of_a_worker_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

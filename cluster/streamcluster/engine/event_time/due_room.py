@@ -15,7 +15,8 @@ LOOK_ROWS = 2 * PAGE_ROWS
 # So many rows may be fed and not committed. What comes due while a commit is under way is cut and handed over at once
 # when that has ended.
 UNCOMMITTED_ROWS = 20 * PAGE_ROWS
-# A commit is asked for here, so that closing goes on while that is under way.
+# A commit is asked for here, so that closing goes on while that is under way. The last rows, fewer than this, are given
+# one as well: whoever waits for what many windows have come to has all of it then, and not a commit_interval later.
 COMMITTED_ROWS = UNCOMMITTED_ROWS // 2
 
 
@@ -23,14 +24,19 @@ class DueRoom:
     """Of one worker.
 
     uncommitted: counts the rows of all its tasks that were fed and are not committed; finished: those of them that are
-    finished.
+    finished; are_due: whether there are others that were not fed.
     """
 
-    __slots__ = ("_finished", "_left", "_look_left", "_uncommitted", "is_refused")
+    __slots__ = ("_are_due", "_are_many", "_finished", "_left", "_look_left", "_uncommitted", "is_refused")
 
-    def __init__(self, uncommitted: Callable[[], int], finished: Callable[[], int]) -> None:
+    def __init__(
+        self, uncommitted: Callable[[], int], finished: Callable[[], int], are_due: Callable[[], bool]
+    ) -> None:
         self._uncommitted = uncommitted
         self._finished = finished
+        self._are_due = are_due
+        # A commit was asked for, and since then none for the last of them.
+        self._are_many = False
         # Rows: for this look, and until a commit; None: nobody has asked since the look began.
         self._look_left = LOOK_ROWS
         self._left: int | None = None
@@ -61,5 +67,12 @@ class DueRoom:
         self._left -= rows
 
     def must_commit(self) -> bool:
-        """Rows that are due wait for a commit of those before them, or soon will."""
-        return self._uncommitted() >= COMMITTED_ROWS and self._finished() >= COMMITTED_ROWS
+        """Rows that are due wait for a commit of those before them, or soon will; or these are the last of many."""
+        uncommitted = self._uncommitted()
+        if uncommitted >= COMMITTED_ROWS and self._finished() >= COMMITTED_ROWS:
+            self._are_many = True
+            return True
+        if not self._are_many or (uncommitted and (self._finished() < uncommitted or self._are_due())):
+            return False
+        self._are_many = False
+        return uncommitted > 0

@@ -28,6 +28,7 @@ class TimedTasks:
         self._room = DueRoom(
             lambda: sum([source.uncommitted for source in self._sources()]),
             lambda: sum(map(finished_rows, self._sources())),
+            lambda: any([source.waits(source.operator.committed) for source in self._sources()]),  # noqa: C419 (faster)
         )
         # Those that had no room for what is due: they are the first at the next look.
         self._waiting: dict[TaskId, None] = {}
@@ -55,7 +56,7 @@ class TimedTasks:
         return (source for time in self.tasks.values() for source in time.sources.values())
 
     def must_commit(self) -> bool:
-        """Rows that are due wait for a commit of those before them, or soon will."""
+        """Rows that are due wait for a commit of those before them, or soon will; or these are the last of many."""
         return bool(self.tasks) and self._room.must_commit()
 
     def raise_to(self, watermark: int, but: Container[str] = ()) -> None:
