@@ -104,6 +104,21 @@ def test_events_wait_for_the_versions_of_their_time(versions: set[int], clicks: 
         assert found == sorted(versions_then)
 
 
+def test_an_event_that_need_not_wait_is_not_late() -> None:
+    """The table's topic is at its end, or ahead; only what is older than what has been read of both is late."""
+    with Driver(as_of_app(keeps=True)) as driver:
+        driver.send(VERSION, key="a", value=1, timestamp=1)
+        for second in (1, 2, 3):
+            driver.send(EVENT, key="a", value=second, timestamp=second)
+        driver.send(VERSION, key="a", value=2, timestamp=9)
+        (time,) = driver.worker.engine.times.tasks.values()
+        join = time.operators["who-join"]
+        assert join.late_total == 0
+        driver.send(EVENT, key="a", value=4, timestamp=8.99)
+        assert join.late_total == 1
+        assert [one.value for one in driver.output("pairs")] == [[1, 1], [2, 1], [3, 1], [4, 1]]
+
+
 def test_an_event_older_than_the_history_meets_no_version_that_is_newer() -> None:
     """It may meet the newest, which is kept for ever, if that is not later than the event."""
     with Driver(as_of_app(keeps=True)) as driver:

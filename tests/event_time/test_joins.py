@@ -277,8 +277,27 @@ def test_who_was_late_is_counted_through_a_crash() -> None:
         for at in (12, 6, 6):
             driver.send(LEFT, key="a", value=1, timestamp=at / 1000)
         driver.crash()
-        (time,) = driver.worker.engine.times.tasks.values()
-        assert [operator.late_total for operator in time.operators.values()] == [2]
+        assert late_totals(driver) == [2]
+
+
+def late_totals(driver: Driver) -> list[int]:
+    """Events that were late, of each operator by time."""
+    (time,) = driver.worker.engine.times.tasks.values()
+    return [operator.late_total for operator in time.operators.values()]
+
+
+@pytest.mark.parametrize("how", ["inner", "outer"])
+def test_an_event_in_time_is_not_late_where_all_of_its_partners_are_older(how: str) -> None:
+    """Its deadline is before its own time then; what comes when the first of them may be gone is late."""
+    with Driver(joining(how, -2000, 6000, 1000)) as driver:
+        for second in range(100, 120):
+            driver.send(LEFT, key="k", value=second, timestamp=second)
+            driver.send(RIGHT, key="k", value=second, timestamp=second)
+        assert (late_totals(driver), driver.output("late")) == ([0], [])
+        driver.send(RIGHT, key="k", value=1, timestamp=117.999)
+        assert late_totals(driver) == [1]
+        (late,) = driver.output("late")
+        assert (late.value, late.headers["late-by"]) == (1, b"0.001")
 
 
 @pytest.mark.parametrize("within", [1000, 60_000])

@@ -71,12 +71,13 @@ class Rows(Protocol):
 class Met(NamedTuple):
     """What an event has met. partners: their times and values, by time and arrival.
 
-    is_late: it is not kept, for it came after its deadline. alone: it comes out alone, now.
+    is_kept: it waits for those that come later. is_late: it should have come sooner. alone: it comes out alone, now.
     """
 
     partners: Sequence[tuple[int, bytes]]
     is_late: bool = False
     alone: bool = False
+    is_kept: bool = True
 
 
 def _rows_and_time(rows: Rows) -> tuple[Rows, int]:
@@ -112,6 +113,10 @@ class Arriving(Protocol):
 
     def deadline(self, side: bytes, time: int) -> int:
         """A row of this side and time comes due when T is beyond that."""
+        ...
+
+    def overdue(self, side: bytes, time: int) -> int:
+        """An event of this side and time is late when T is beyond that."""
         ...
 
     def arrive(self, rows: Rows, side: bytes, key: bytes, time: int, number: int, value: bytes | None, now: int) -> Met:
@@ -165,6 +170,10 @@ class Span:
         """A row of this side and time finds no partner any more when T is beyond it."""
         return time + (self.after if side == LEFT else self.before) + self.grace
 
+    def overdue(self, side: bytes, time: int) -> int:
+        """Later than its deadline, if that is before the event itself: then all of its partners are older."""
+        return max(self.deadline(side, time), time + self.grace)
+
     def counts_null(self, side: bytes) -> bool:
         """No: it matches nothing."""
         return False
@@ -187,7 +196,7 @@ class Span:
         elif found := known.find(others, key, first, last):
             partners = self._met(rows, other, key, [one for one in found if one[0] >= since])
         if time + own.reach < now:
-            return Met(partners, is_late=True, alone=not partners and self.keeps(side))
+            return Met(partners, self.overdue(side, time) < now, not partners and self.keeps(side), is_kept=False)
         entry = entry_of(time, number, (_MET if partners or not own.keeps else _WAITS) + value)
         known.add(own, key, time, entry)
         if is_stored:
@@ -305,11 +314,15 @@ class AsOf:
         """An event's is when T has reached it; that of a version when those before it are not asked for any more."""
         return time + self.grace - 1 if side == LEFT else time + self.history
 
+    def overdue(self, side: bytes, time: int) -> int:
+        """An event that comes when it is due need not wait, and is in time."""
+        return time + (self.grace if side == LEFT else self.history)
+
     def arrive(self, rows: Rows, side: bytes, key: bytes, time: int, number: int, value: bytes | None, now: int) -> Met:
         """See `Arriving`. A late event meets what is there; a version older than `history` is refused."""
         if side == RIGHT:
             if time + self.history < now:
-                return Met([], is_late=True)
+                return Met([], is_late=True, is_kept=False)
             rows.write(ordered_key(RIGHT + key, time, number), _GONE if value is None else _MET + value)
             return Met([])
         assert value is not None
@@ -317,9 +330,8 @@ class AsOf:
             rows.write(ordered_key(LEFT + key, time, number), _WAITS + value)
             return Met([])
         found = self._version(rows, key, time, is_old=time + self.history < now)
-        if found is None:
-            return Met([], is_late=True, alone=self.keeps_left)
-        return Met([(time, found)], is_late=True)
+        partners = [] if found is None else [(time, found)]
+        return Met(partners, self.overdue(side, time) < now, found is None and self.keeps_left, is_kept=False)
 
     def _version(self, rows: Rows, key: bytes, time: int, *, is_old: bool = False) -> bytes | None:
         """The newest that is not later. is_old: it is longer ago than `history`, so of versions the newest counts."""

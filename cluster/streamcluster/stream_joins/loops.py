@@ -358,7 +358,7 @@ def _pairs_of(
     join: LiveJoin, live: LiveTime, side: bytes, time: int, value: Any, met: Met
 ) -> Sequence[tuple[int, Pair]]:
     """(time, pair) of what an event has met."""
-    if join.expects and not met.is_late:
+    if join.expects and met.is_kept:
         live.expect(join.span.deadline(side, time))
     if met.alone:
         return [(time, join.pair(side, value, None))]
@@ -366,12 +366,12 @@ def _pairs_of(
 
 
 def _note_late(place: Place, index: int, side: bytes, now: int) -> None:
-    """The event at `index` came after its deadline."""
+    """The event at `index` is late."""
     join, shard, _, run = place
     _time_of(join, shard).count_late()
     if not join.expects:
         time = run.batch.timestamps[run.start + index]
-        join.late.came((run, index), _LATE_TEXT, time, join.span.deadline(side, time), now)
+        join.late.came((run, index), _LATE_TEXT, time, join.span.overdue(side, time), now)
 
 
 def _time_of(join: LiveJoin, shard: LiveShard) -> LiveTime:
