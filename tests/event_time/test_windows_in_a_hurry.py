@@ -251,3 +251,47 @@ def appended(values: list[str], value: str) -> list[str]:
     """Changes the list in place."""
     values.append(value)
     return values
+
+
+@pytest.mark.parametrize("expires", [None, 3600])
+@pytest.mark.parametrize("committed", [True, False])
+def test_values_changed_in_place_of_windows_that_are_over_are_late(expires: float | None, committed: bool) -> None:
+    """They stay what was given out; the event is counted and sent on as one that writes, once, and in its commit."""
+    app = App("in-place")
+    events = app.topic("events", key_type=str, value_type=int, partitions=1)
+    late = app.topic("late", key_type=str, value_type=int, partitions=1)
+    closed = app.topic("closed", key_type=str, value_type=list, partitions=1)
+    table = app.Table("views", key_type=str, default=list).tumbling(60, grace=0, late=late, expires=expires)
+
+    @app.agent(events)
+    async def collect(stream: Any) -> None:
+        async for page, number in stream.items():
+            table[page].delta(60)
+            table[page].value().append(number)
+            table[page].value().append(-number)
+
+    @table.on_close
+    async def over(page: str, window: Window, numbers: list[int]) -> None:
+        await closed.send(key=page, value=[window.start, numbers])
+
+    with Driver(app) as driver:
+        driver.send(events, key="a", value=1, timestamp=60)
+        driver.send(events, key="z", value=2, timestamp=120, commit=committed)
+        # The row is there still, if it is not committed that its window is over.
+        driver.send(events, key="a", value=3, timestamp=119, commit=False)
+        driver.send(events, key="b", value=4, timestamp=119, commit=False)
+        driver.crash()
+        driver.send(events, key="y", value=5, timestamp=180)
+        assert [(one.key, one.value, one.headers["late-by"]) for one in driver.output(late)] == [
+            ("a", 3, b"0.0"),
+            ("b", 4, b"0.0"),
+        ]
+        assert [(one.key, one.value) for one in driver.output(closed)] == [
+            ("a", [60.0, [1, -1]]),
+            ("z", [120, [2, -2]]),
+        ]
+        kept = {("y", Window(180, 240)): [5, -5]}
+        if expires is not None:
+            kept |= {("a", Window(60, 120)): [1, -1], ("z", Window(120, 180)): [2, -2]}
+        assert driver.table("views") == kept
+        assert driver.dead_letters() == []

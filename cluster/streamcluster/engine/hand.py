@@ -39,6 +39,7 @@ class Hand:
 
     def rest(self) -> None:
         """The coroutine is at no event from now on; what it did is finished."""
+        self._finish()
         self._settle_output()
         self.rests = True
         self.shut()
@@ -60,6 +61,12 @@ class Hand:
         self.shut()
         self.outbox.end()
 
+    def _finish(self) -> None:
+        """What is told of finished events is sent with them."""
+        for view in self.views:
+            if view.watched:
+                view.watched.finish()
+
     def _settle_output(self) -> None:
         if self.outbox.topics:
             merge((self._own if self.rests else self._into).topics, self.outbox.topics)
@@ -68,6 +75,7 @@ class Hand:
     def settle(self) -> None:
         """Every event behind what is here is finished."""
         self.given_early = False
+        self._finish()
         self._settle_output()
         for view in self.views:
             view.settle()

@@ -14,6 +14,7 @@ from .cache_budget import Noted
 from .event_time.operator_time import OperatorTime
 from .rows import DELETED
 from .shards import CachedShard
+from .watched import Watched
 
 _NOT_HERE: Any = object()
 
@@ -46,6 +47,7 @@ class ShardView:
         "time",
         "touched",
         "values",
+        "watched",
     )
     is_at_event = True
     versions = None
@@ -76,6 +78,8 @@ class ShardView:
         self.latest = [NO_TIME]
         # With the time of the event, as far as that was said: of dated rows.
         self.touched: dict[Any, int | None] = {}
+        # Copies that events were handed.
+        self.watched = Watched(shard.coder)
         # What operators know of the rows beside them, uncommitted ones too.
         self.notes: dict[str, Noted] = {}
         # A finished event has written this key, and no cut has it yet.
@@ -362,6 +366,7 @@ class ShardView:
     def forget(self) -> None:
         """A rollback: nothing was written."""
         self.notes = {}
+        self.watched.forget()
         self.dirty = {}
         self.latest[0] = NO_TIME
         self.touched = {}

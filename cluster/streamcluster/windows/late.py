@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 
-from ..current import Cursor, Run, current_outbox
+from ..current import Cursor, Run, current_outbox, cursor_var
 from ..headers import pairs_of
 from ..output import NOT_AT_COMMIT, output_of
 from ..topics import Topic
 from .kinds import Span
 
+# Where an event is in its run.
+Place = tuple[Run, int]
 _log = logging.getLogger(__name__)
 
 
@@ -24,17 +26,18 @@ class LateEvents:
         self._said = False
         self.total = 0
 
-    def add(self, cursor: Cursor | None, at: int, span: Span, over: int, now: int) -> None:
-        """An event of time `at` came when its window was over since `over`, at the operator's time `now`."""
-        place = None if cursor is None else _place(cursor)
+    def add(self, place: Place | None, at: int, span: Span, over: int, now: int) -> None:
+        """An event of time `at` came when its window was over since `over`, at the operator's time `now`.
+
+        place: where it is, if it is not the one in hand.
+        """
+        place = place or place_in_hand(cursor_var.get())
         if place is not None:
             text = "for its window, which is closed; such events are counted%s. grace= keeps windows open for longer"
             window = "late-window", f"[{span[0] / 1000},{span[1] / 1000}]".encode()
             self.came(place, text, at, over, now, window)
 
-    def came(
-        self, place: tuple[Run, int], text: str, at: int, over: int, now: int, *headers: tuple[str, bytes]
-    ) -> None:
+    def came(self, place: Place, text: str, at: int, over: int, now: int, *headers: tuple[str, bytes]) -> None:
         """The same of any operator. text: what that means, with a place for what else is done; headers: more of it."""
         run, index = place
         self.total += 1
@@ -62,7 +65,10 @@ class LateEvents:
             current_outbox().append(self._topic.name, sent)
 
 
-def _place(cursor: Cursor) -> tuple[Run, int] | None:
+def place_in_hand(cursor: Cursor | None) -> Place | None:
+    """Where the event in hand is: of a batch the last one."""
+    if cursor is None:
+        return None
     if cursor.kept.handed_out:
         return cursor.kept.events[-1]
     index = cursor.index()

@@ -15,6 +15,7 @@ from ..operated import Lapsed
 from ..times import Closing
 from ..topics import Topic
 from .kinds import Span
+from .late import Place
 
 # These cannot be changed in place.
 PLAIN = frozenset({int, float, str, bytes, bool, type(None), complex})
@@ -40,6 +41,14 @@ class Time(Protocol):
         ...
 
 
+class Watched(Protocol):
+    """Copies that events were handed."""
+
+    def copy(self, key: Any, value: Any, place: Place, changed: Callable[[], None]) -> Any:
+        """A copy for the event at `place`: `changed` is called when that has changed it in place."""
+        ...
+
+
 class Shard(Protocol):
     """As `tables.LiveShard`, with what windows use."""
 
@@ -59,6 +68,9 @@ class Shard(Protocol):
 
     @property
     def time(self) -> Time | None: ...
+
+    @property
+    def watched(self) -> Watched: ...
 
     def identity(self, key: Any) -> Any:
         """A key as the other methods take it."""
@@ -221,7 +233,7 @@ class Windows(Protocol):
         """The time of day, in ms."""
         ...
 
-    def late(self, at: int, span: Span, now: int) -> None:
+    def late(self, at: int, span: Span, now: int, place: Place | None = None) -> None:
         """The event in hand came when all of its windows were over, of which this is the last."""
         ...
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from contextvars import copy_context
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import takewhile
 from typing import Any, Protocol
 
@@ -19,6 +21,7 @@ from ..times import FOREVER, NO_TIME, place_of
 from . import sessions, sliding
 from .keys import BY_END, rows_of
 from .kinds import Session, Sliding, Span, Window, is_over, window_of
+from .late import place_in_hand
 from .no_value import not_a_value
 from .panes import NOTHING, Panes, windows_in
 from .place import LastPlace
@@ -318,8 +321,11 @@ class WindowSet(Struct, eq=False):
                 return found
         value = table.get((self._key, *span), table)
         if value is not table:
-            if shard is not None and type(value) not in PLAIN:
-                self._hand(shard, span)
+            if shard is None or type(value) in PLAIN:
+                return value
+            if shard.is_at_event and shard.time is not None and self._is_over(shard.time, span):
+                return self._watched(shard, shard.time, span, value)
+            self._hand(shard, span)
             return value
         if self._of.panes is not None:
             value = self._of.panes.value_of(self._key, span)
@@ -329,18 +335,34 @@ class WindowSet(Struct, eq=False):
             if shard.time is None:
                 # What is done to the value would be lost.
                 raise _unseen(table.name)
-            self._lend(shard, shard.time, span, value)
+            return self._lent(shard, shard.time, span, value)
         return value
 
-    def _lend(self, shard: Shard, time: Time, span: Span, value: Any) -> None:
+    def _lent(self, shard: Shard, time: Time, span: Span, value: Any) -> Any:
         """It may be changed in place, if its window is open."""
-        cursor, of = cursor_var.get(), self._of
-        if cursor is not None and not is_over(of.kind, span[1], of.grace, time.now(cursor)):
+        if self._is_over(time, span):
+            return self._watched(shard, time, span, value)
+        if cursor_var.get() is not None:
             identity = shard.identity((self._key, *span))
             shard.is_new(identity, BY_END, span[1])
             shard.lend(identity, value)
             self._hand(shard, span)
             time.expect(span[1])
+        return value
+
+    def _is_over(self, time: Time, span: Span) -> bool:
+        """The window takes nothing of the event in hand."""
+        cursor, of = cursor_var.get(), self._of
+        return cursor is not None and is_over(of.kind, span[1], of.grace, time.now(cursor))
+
+    def _watched(self, shard: Shard, time: Time, span: Span, value: Any) -> Any:
+        """A copy of the value of a window that is over: who changes it in place changes nothing, and is late."""
+        cursor, of = cursor_var.get(), self._of
+        if cursor is None or (place := place_in_hand(cursor)) is None:
+            return value
+        # What is told then is sent as by the event.
+        late = partial(copy_context().run, of.late, of.at(), span, time.now(cursor), place)
+        return shard.watched.copy(shard.identity((self._key, *span)), value, place, late)
 
     def _hand(self, shard: Shard, span: Span) -> None:
         """What is read may be changed in place: the row's date is the event's then, if that is in the window."""

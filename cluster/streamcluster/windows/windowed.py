@@ -36,7 +36,7 @@ from .keys import (
 )
 from .kinds import Hopping, Kind, Session, Sliding, Span, Window, definition_of, is_single, span_of, window_between
 from .lapsing import lapsing
-from .late import LateEvents
+from .late import LateEvents, Place
 from .panes import Panes, check_merge, windows_in
 from .place import LastPlace, do_in_c
 from .ports import KeepingTable, Shard
@@ -280,12 +280,12 @@ class WindowedTable:
         """The time of day, in ms."""
         return round(time.time() * 1000)
 
-    def late(self, at: int, span: Span, now: int) -> None:
-        """The event in hand came when all of its windows were over, of which this is the last."""
+    def late(self, at: int, span: Span, now: int, place: Place | None = None) -> None:
+        """The event in hand, or there, came when all of its windows were over, of which this is the last."""
         shard: Shard | None = self.table.shard_var.get(None)
         if shard is not None and shard.time is not None:
             shard.time.count_late()
-        self.late_events.add(cursor_var.get(), at, span, span[1] + self.kind.reach + self.grace, now)
+        self.late_events.add(place, at, span, span[1] + self.kind.reach + self.grace, now)
 
     def beside_shard(self) -> Shard:
         """What is kept beside the table in the running task."""
