@@ -6,6 +6,7 @@ that was renamed is empty. Nothing is deleted; the operator says what is meant. 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Literal
@@ -17,6 +18,10 @@ from streamcluster.topology import Topology
 from .records.snapshot import Snapshot
 
 _REPARTITION = "-repartition"
+# How the names of tables end that the app makes beside those and agents that it declares.
+_BESIDE = re.compile(
+    r"(?P<of>.+)-(time|ttl|history|panes|next|over|sides|right-rows|suppressed-held|(join|deduplicate)(-\d+)?)"
+)
 
 
 class Leftover(msgspec.Struct, frozen=True):
@@ -99,6 +104,12 @@ def _text(one: Leftover, app_id: str) -> str:
             return (
                 f"topic {one.topic!r} has {count} that {agent} forwarded with group_by, and nobody reads it any more. "
                 f"If the agent was renamed, keep its old name until they are processed: @app.agent(..., {keep})"
+            )
+        case "changelog" if (beside := _BESIDE.fullmatch(one.owner)) is not None:
+            return (
+                f"topic {one.topic!r} has {count} of {one.owner!r}, kept for {beside['of']!r} by its windows, "
+                "its join, ttl= or the like, and which nothing needs any more. If that was not meant, have it as it "
+                "was: with its old name, and with an agent that writes it"
             )
         case "changelog":
             return (

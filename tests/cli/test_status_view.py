@@ -51,6 +51,35 @@ def test_columns_are_as_wide_as_their_widest_cell() -> None:
     ]
 
 
+def test_a_very_wide_cell_moves_no_other_row() -> None:
+    """A key may be of any length."""
+    wide = "k" * 5000
+    assert list(aligned(("KEY", "VALUE"), [(wide, "1"), ("home", "2")])) == ["KEY   VALUE", f"{wide}  1", "home  2"]
+
+
+def test_what_is_the_same_of_several_tables_and_tasks_is_said_once() -> None:
+    """With ten tables and a hundred tasks it would be a thousand lines; what differs is said of each."""
+    upload, live = "2026-11-29T12:00:00.000+00:00; all inputs are at their ends", "not known yet; it waits for a[2]"
+    times = {
+        "4_0": (f"event time of minutes: {upload}", f"event time of hours: {upload}", "time of ttl: that of the clock"),
+        "4_1": (f"event time of minutes: {upload}", f"event time of hours: {upload}", "time of ttl: that of the clock"),
+        "4_2": (f"event time of minutes: {live}", f"event time of hours: {upload}"),
+    }
+    tasks = tuple(
+        TaskStatus(task=task, slot=0, state="running", figures=TaskFigures(times=said)) for task, said in times.items()
+    )
+    assert [
+        line
+        for line in status_text(msgspec.structs.replace(STATUS, tasks=tasks)).splitlines()
+        if line.startswith("task")
+    ] == [
+        f"tasks 4_0, 4_1: event time of minutes, hours: {upload}",
+        "tasks 4_0, 4_1: time of ttl: that of the clock",
+        f"task 4_2: event time of minutes: {live}",
+        f"task 4_2: event time of hours: {upload}",
+    ]
+
+
 def test_the_text_shows_app_workers_tasks_and_lag() -> None:
     """One snapshot of a healthy app, whole."""
     assert status_text(STATUS).splitlines() == [

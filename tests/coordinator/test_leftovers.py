@@ -100,6 +100,16 @@ def test_each_line_says_where_how_many_and_what_to_do() -> None:
 
 
 @pytest.mark.parametrize(
+    ("table", "of"), [("counts-time", "counts"), ("tokens-ttl", "tokens"), ("shop.pay-join-2", "shop.pay")]
+)
+def test_nobody_is_told_to_declare_a_table_that_the_app_makes(table: str, of: str) -> None:
+    """Of windows, joins and ttl= that are gone, or whose agent is."""
+    (text,) = texts([Leftover(f"shop-{table}-changelog", "changelog", table, 7)], "shop")
+    assert f"kept for {of!r}" in text
+    assert "app.Table" not in text
+
+
+@pytest.mark.parametrize(
     ("position", "is_ours", "count"), [(None, False, 0), (None, True, 7), (5, True, 5), (1, True, 7), (12, False, 0)]
 )
 def test_unread_offsets_begin_where_the_app_was(position: int | None, is_ours: bool, count: int) -> None:

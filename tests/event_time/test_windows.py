@@ -325,6 +325,13 @@ def test_days_have_23_and_25_hours() -> None:
     assert lengths == [23, 24, 25]
 
 
+@pytest.mark.parametrize("at", [1_750_000_000_000_000, 1 << 62, 253_402_300_799_000, -62_135_596_800_001])
+def test_a_time_that_the_calendar_does_not_have_is_said(at: int) -> None:
+    """As of microseconds where milliseconds are meant; windows that are no days take it."""
+    with pytest.raises(AppError, match=f"the time {at} ms is on no day of Europe/Berlin: .* another unit"):
+        Days(1, ZoneInfo("Europe/Berlin")).spans(at)
+
+
 @given(key=st.text() | st.integers(), start=st.integers(-(1 << 50), 1 << 50), size=st.integers(0, 1 << 40))
 def test_row_keys_come_back(key: Any, start: int, size: int) -> None:
     """To the millisecond, and the index knows the end."""

@@ -14,6 +14,8 @@ from functools import lru_cache
 from typing import ClassVar, NamedTuple
 from zoneinfo import ZoneInfo
 
+from ..errors import AppError
+
 Span = tuple[int, int]
 # Windows that close at a time, of all keys.
 _WINDOWS = 4096
@@ -83,7 +85,20 @@ class Days:
     reach: ClassVar[int] = 0
 
     def spans(self, at: int) -> Sequence[Span]:
-        """The window of a timestamp."""
+        """The window of a timestamp.
+
+        Raises:
+            AppError: it is in no year that the calendar has.
+        """
+        try:
+            return (self._span(at),)
+        except (ValueError, OverflowError) as error:
+            raise AppError(
+                f"the time {at} ms is on no day of {self.zone.key}: the calendar has the years 1 to 9999. Timestamps "
+                "are milliseconds since 1970: look whether the sender has another unit."
+            ) from error
+
+    def _span(self, at: int) -> Span:
         local = datetime.fromtimestamp(at / 1000, self.zone).replace(tzinfo=None)
         day = (local - timedelta(milliseconds=self.offset)).toordinal() - _EPOCH
         day -= day % self.days
@@ -92,7 +107,7 @@ class Days:
             day -= self.days
         while at >= self._begin(day + self.days):
             day += self.days
-        return ((self._begin(day), self._begin(day + self.days)),)
+        return self._begin(day), self._begin(day + self.days)
 
     def current(self, at: int) -> Span:
         """The same."""

@@ -20,14 +20,19 @@ _MOVES_SHOWN = 5
 _MEBIBYTE = 1024 * 1024
 
 
+# Other rows are not padded to cells that are wider, as keys may be.
+_WIDTH_MAX = 100
+
+
 def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """A table whose columns are as wide as their widest cell; empty columns are left out, the last is not padded.
 
-    Cells are made printable first, so each row is one line.
+    Cells are made printable first, so each row is one line. A very wide one moves what is behind it in its row only.
     """
     rows = [[printable(cell) for cell in row] for row in rows]
     shown = [index for index in range(len(header)) if not rows or any(row[index] for row in rows)]
-    widths = [max(len(row[index]) for row in (header, *rows)) for index in range(len(header))]
+    wide = [[len(row[index]) for row in (header, *rows)] for index in range(len(header))]
+    widths = [max([width for width in column if width <= _WIDTH_MAX], default=0) for column in wide]
     for row in (header, *rows):
         yield "  ".join(row[index].ljust(widths[index]) for index in shown).rstrip()
 
@@ -192,13 +197,29 @@ def _troubles(status: Status, *, shown: bool) -> Iterator[str]:
     for task in status.tasks:
         if task.figures.error is not None:
             yield f"task {task.task}: {task.figures.error}"
-        yield from (f"task {task.task}: {text}" for text in (*task.figures.said, *task.figures.times))
+        yield from (f"task {task.task}: {text}" for text in task.figures.said)
+    yield from _times(status.tasks)
     yield from status.notes
     for host in status.hosts:
         if host.trouble is not None:
             yield f"host {host.host}: what it tells of its workers and tasks cannot be read: {host.trouble}"
     for dropped in status.dropped:
         yield f"{dropped.place}: {count(dropped.count)} not used, the last: {dropped.last}"
+
+
+def _times(tasks: Sequence[TaskStatus]) -> Iterator[str]:
+    """Where time is and why: what is the same of several tables, and then of several tasks, is said once."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for task in tasks:
+        names: dict[tuple[str, str], list[str]] = {}
+        for text in task.figures.times:
+            head, _, rest = text.partition(": ")
+            kind, _, name = head.rpartition(" of ")
+            names.setdefault((kind, rest), []).append(name)
+        for (kind, rest), those in names.items():
+            found.setdefault((f"{kind} of {', '.join(those)}", rest), []).append(task.task)
+    for (of, rest), where in found.items():
+        yield f"{'task' if len(where) == 1 else 'tasks'} {', '.join(where)}: {of}: {rest}"
 
 
 def topology_text(topology: Topology, settings: Settings) -> str:
