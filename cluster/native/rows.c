@@ -257,6 +257,118 @@ static PyObject *running_max(PyObject *module, PyObject *arguments) {
     return found;
 }
 
+/* ---- due ---- */
+
+/* Where the window begins in the key of a row; -1: nowhere. */
+static Py_ssize_t tail_at(const char *data, Py_ssize_t length) {
+    Py_ssize_t at = length - 2;
+    while (at >= 0 && (data[at] != ',' || data[at + 1] != '['))
+        at--;
+    return at;
+}
+
+/* Keys come in runs of one window: what was said of the one before. */
+struct windows {
+    PyObject *tail;
+    int are_due;
+};
+
+/* Whether the window of a key is due; -1: an error, or without one it is for Python to say. */
+static int is_key_due(struct windows *last, PyObject *key, PyObject *is_due) {
+    char *data, *tail;
+    Py_ssize_t length, rest;
+    if (!PyBytes_CheckExact(key) || PyBytes_AsStringAndSize(key, &data, &length) < 0)
+        return -1;
+    if (last->tail != NULL && PyBytes_AsStringAndSize(last->tail, &tail, &rest) == 0 && length >= rest &&
+        memcmp(data + length - rest, tail, (size_t)rest) == 0)
+        return last->are_due;
+    Py_ssize_t at = tail_at(data, length);
+    PyObject *next = at < 0 ? NULL : PyBytes_FromStringAndSize(data + at, length - at), *before = last->tail;
+    PyObject *said = next == NULL ? NULL : PyObject_CallFunctionObjArgs(is_due, next, NULL);
+    last->tail = next;
+    last->are_due = said == NULL ? -1 : PyObject_IsTrue(said);
+    Py_DecRef(before);
+    Py_DecRef(said);
+    return last->are_due;
+}
+
+static PyObject *due(PyObject *module, PyObject *arguments) {
+    (void)module;
+    PyObject *dirty, *is_due, *key, *pair;
+    int said = 0;
+    if (!PyArg_ParseTuple(arguments, "O!O:due", &PyDict_Type, &dirty, &is_due))
+        return NULL;
+    PyObject *found = PyList_New(0);
+    struct windows last = {NULL, 0};
+    Py_ssize_t position = 0, count = PyDict_Size(dirty);
+    while (found != NULL && said >= 0 && PyDict_Next(dirty, &position, &key, &pair)) {
+        /* What was deleted has no value and time. */
+        if (!PyTuple_CheckExact(pair))
+            continue;
+        Py_IncRef(key);
+        said = is_key_due(&last, key, is_due);
+        if (said > 0 && PyList_Append(found, key) < 0)
+            said = -1;
+        if (PyDict_Size(dirty) != count && !PyErr_Occurred()) {
+            PyErr_SetString(PyExc_RuntimeError, "due(): what was written has changed meanwhile");
+            said = -1;
+        }
+        Py_DecRef(key);
+    }
+    Py_DecRef(last.tail);
+    if (found != NULL && said >= 0)
+        return found;
+    Py_DecRef(found);
+    return PyErr_Occurred() ? NULL : itself(Py_None);
+}
+
+/* ---- without, forget ---- */
+
+static PyObject *without(PyObject *module, PyObject *arguments) {
+    (void)module;
+    PyObject *dirty, *gone, *key, *value;
+    if (!PyArg_ParseTuple(arguments, "O!O!:without", &PyDict_Type, &dirty, &PyList_Type, &gone))
+        return NULL;
+    PyObject *left = PyDict_New();
+    Py_ssize_t position = 0, count = PyDict_Size(dirty), at = 0;
+    int failed = left == NULL;
+    while (!failed && PyDict_Next(dirty, &position, &key, &value)) {
+        if (at < PyList_Size(gone) && PyList_GetItem(gone, at) == key) {
+            at++;
+            continue;
+        }
+        Py_IncRef(key);
+        Py_IncRef(value);
+        /* A key may be of a class of anybody. */
+        failed = PyDict_SetItem(left, key, value) < 0;
+        if (!failed && PyDict_Size(dirty) != count) {
+            PyErr_SetString(PyExc_RuntimeError, "without(): what was written has changed meanwhile");
+            failed = 1;
+        }
+        Py_DecRef(key);
+        Py_DecRef(value);
+    }
+    if (!failed)
+        return left;
+    Py_DecRef(left);
+    return NULL;
+}
+
+static PyObject *forget(PyObject *module, PyObject *arguments) {
+    (void)module;
+    PyObject *entries, *keys;
+    if (!PyArg_ParseTuple(arguments, "O!O!:forget", &PyDict_Type, &entries, &PyList_Type, &keys))
+        return NULL;
+    int failed = 0;
+    for (Py_ssize_t at = 0; !failed && at < PyList_Size(keys); at++) {
+        PyObject *key = itself(PyList_GetItem(keys, at));
+        int is_there = PyDict_Contains(entries, key);
+        failed = is_there < 0 || (is_there && PyDict_DelItem(entries, key) < 0);
+        Py_DecRef(key);
+    }
+    return failed ? NULL : itself(Py_None);
+}
+
 /* ---- The module ---- */
 
 static PyMethodDef METHODS[] = {
@@ -269,6 +381,12 @@ static PyMethodDef METHODS[] = {
      "do it."},
     {"running_max", running_max, METH_VARARGS,
      "running_max(times, first)\n--\n\nThe largest of all up to each; None: Python is to do it."},
+    {"due", due, METH_VARARGS,
+     "due(dirty, is_due)\n--\n\nThe keys of what was written whose windows are due, by what their keys end in; None: Python is "
+     "to do it."},
+    {"without", without, METH_VARARGS,
+     "without(dirty, gone)\n--\n\nThe same but for these keys, which are those objects, in their order."},
+    {"forget", forget, METH_VARARGS, "forget(entries, keys)\n--\n\nDelete what is there of these."},
     {NULL, NULL, 0, NULL},
 };
 

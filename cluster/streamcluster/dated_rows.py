@@ -5,7 +5,7 @@ Both ways give the same; what stands in Python is here, or beside the call.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate, islice
 from typing import Any
 
@@ -14,9 +14,12 @@ from .loops import is_in_c as are_loops_in_c
 _in_c = True
 try:
     from ._rows import columns as split
+    from ._rows import due as due_of
     from ._rows import encoded as encode_all
+    from ._rows import forget as forget_in
     from ._rows import note as note_all
     from ._rows import running_max as running
+    from ._rows import without as without_in
 except ImportError:
     _in_c = False
 
@@ -67,3 +70,34 @@ def running_max(times: list[int], first: int) -> list[int]:
     """The largest of `first` and all up to each."""
     found = running(times, first) if is_in_c() else None
     return list(islice(accumulate(times, max, initial=first), 1, None)) if found is None else found
+
+
+def due(dirty: Mapping[Any, Any], is_due: Callable[[bytes], bool]) -> list[Any] | None:
+    """The keys of rows that were written and not deleted, whose windows are due. is_due: by what a key ends in."""
+    return due_of(dirty, is_due) if is_in_c() and type(dirty) is dict else None
+
+
+def without(written: dict[Any, Any], gone: Sequence[Any]) -> dict[Any, Any]:
+    """The same but for these keys, in another dict. gone: in the dict's order, and the objects that are its keys."""
+    if len(gone) == len(written):
+        return {}
+    if is_in_c() and type(gone) is list:
+        return without_in(written, gone)
+    left, rest = {}, iter(gone)
+    following = next(rest, None)
+    for key, value in written.items():
+        if key is following:
+            following = next(rest, None)
+        else:
+            left[key] = value
+    return left
+
+
+def forget(entries: dict[Any, Any], keys: Iterable[Any]) -> None:
+    """Delete what is there of these."""
+    if is_in_c() and type(keys) is list:
+        forget_in(entries, keys)
+        return
+    pop = entries.pop
+    for key in keys:
+        pop(key, None)

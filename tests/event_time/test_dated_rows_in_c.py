@@ -14,7 +14,10 @@ from streamcluster.codecs.table_coding import KeyPart, make_table_coder, types_a
 from streamcluster.dates import records_of
 from streamcluster.engine import row_dates
 from streamcluster.engine.rows import DELETED, RowCoder
+from streamcluster.times import Closing
 from streamcluster.windows.keys import deleted_at, deleted_before, windowed
+from streamcluster.windows.kinds import Hopping
+from streamcluster.windows.lapsing import lapsing
 
 pytestmark = pytest.mark.skipif(not dated_rows.is_in_c(), reason="it was not built")
 
@@ -87,6 +90,39 @@ def test_a_changelog_gets_the_same_records(written: Any, others: Any, deleted: A
     written = {key: pair for key, pair in written.items() if pair is DELETED or type(pair[0]) is int}
     rows = {**row_dates.encoded(coder(), written, {}), **others}
     both(lambda: records_of(rows, deleted, latest))
+
+
+@given(written=WRITTEN, now=st.sampled_from([-1, 0, 5_000, 10_000, 20_000]), dates=DATES)
+def test_the_same_windows_have_lapsed(written: Any, now: int, dates: Any) -> None:
+    """And what is left without them is the same, in order; others are forgotten where there are any."""
+    closing = Closing("end", None, 10_000)
+
+    def lapsed() -> Any:
+        found = lapsing(Hopping(10_000, 5_000), [closing])
+        assert found is not None
+        gone, known = found(written, now), {**dates}
+        left = dated_rows.without(written, gone)
+        dated_rows.forget(known, gone)
+        assert left is not written
+        return gone, [*left.items()], known
+
+    gone, left, known = both(lapsed)
+    assert {*gone}.isdisjoint([key for key, _ in left])
+    assert len(gone) + len(left) == len(written)
+    assert known == {key: at for key, at in dates.items() if key not in gone}
+
+
+def test_what_decides_which_windows_have_lapsed_may_change_nothing() -> None:
+    """As Python raises it where a dict changes while it is gone through."""
+    written: dict[Any, Any] = dict.fromkeys(ROW_KEYS, ("text", 0))
+
+    def change(_tail: bytes) -> bool:
+        written.clear()
+        return True
+
+    with pytest.raises(RuntimeError):
+        dated_rows.due(written, change)
+    assert dated_rows.due({b"no window": (1, 0)}, bool) is None
 
 
 @given(times=st.lists(TIMES | st.integers(), min_size=1), first=TIMES)

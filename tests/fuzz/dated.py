@@ -36,14 +36,23 @@ class World:
 
     def __hash__(self) -> int:
         # As of a key that is there, so that it is compared.
-        return hash(b"a")
+        return hash(b"e")
 
     def __eq__(self, _other: object) -> bool:
         self.harm()
         return self.source.random() < 0.5
 
     def key(self) -> Any:
-        return self.source.choice([b"", b"a", b"b", b"c" * 50, b"d", b"e", *((self, "a", 1) if self.rarely() else ())])
+        keys = [
+            b"",
+            b"a,[1,2]]",
+            b"b,[1,2]]",
+            b"c" * 50 + b",[3",
+            b",[",
+            b"e",
+            *((self, "a", 1) if self.rarely() else ()),
+        ]
+        return self.source.choice(keys)
 
     def rarely(self) -> bool:
         return self.source.random() < 0.02
@@ -69,6 +78,10 @@ class World:
         return self.source.choice(
             [b"", repr(type(value)).encode(), b"x" * 100, *((None, "text") if self.rarely() else ())]
         )
+
+    def is_due(self, _tail: bytes) -> Any:
+        self.harm()
+        return self.source.choice([True, False, None, self])
 
     def harm(self) -> None:
         """Something that a caller does not expect."""
@@ -100,6 +113,9 @@ class World:
             changes = {self.key(): chosen.choice([None, b"", b"1234567", b"12345678", b"123456789", self])}
         times = [self.at() for _ in range(chosen.randrange(5))]
         self.module.running_max(tuple(times) if self.rarely() else times, self.at())
+        due = self.module.due(dirty, self.is_due)
+        assert len(self.module.without(dirty, due or [*dirty][:2])) <= len(dirty)
+        self.module.forget(self.dates, [self.key() for _ in range(3)])
         rows: Any = chosen.choice([self.dirty, None, 1]) if self.rarely() else changes
         found = self.module.columns(rows)
         if found is not None:

@@ -14,6 +14,7 @@ from itertools import islice
 from math import ceil
 from typing import Any, Protocol
 
+from .. import dated_rows
 from ..tables import IMMUTABLE
 from ..times import NO_TIME
 from .weigh import VALUE_BYTES, Weight
@@ -146,9 +147,7 @@ class ShardMemory:
         """Drop these entries, as far as they are there."""
         for entries in (self.values, self.old, self.objects, self.baseline, self.dates):
             if entries:
-                pop = entries.pop
-                for key in keys:
-                    pop(key, None)
+                dated_rows.forget(entries, keys)
 
     def clear(self) -> None:
         """Drop everything."""

@@ -78,9 +78,9 @@ def uncut(shard: DatedShard, keys: list[Any]) -> list[Any]:
     The others have dates. No view has such a one in hand that is not finished.
     """
     dates, held = shard.memory.dates, [view.dirty for view in shard.views if view.dirty]
-    if dates or held:
-        return [key for key in keys if key not in dates and not any(key in dirty for dirty in held)]
-    return keys
+    if dates:
+        keys = [key for key in keys if key not in dates]
+    return [key for key in keys if not any(key in dirty for dirty in held)] if held else keys
 
 
 def merge(handed: dict[Any, int | None], more: Mapping[Any, int | None]) -> None:

@@ -38,23 +38,6 @@ def is_coded(identity: Identity) -> bool:
     return type(identity) is tuple and bool(identity) and identity[0] is None
 
 
-def without(written: dict[Any, Any], gone: Sequence[Any]) -> dict[Any, Any]:
-    """The same but for these keys, in another dict: whoever has noted how far he has read this one begins anew.
-
-    gone: in the order of the dict, and the objects that are its keys.
-    """
-    if len(gone) == len(written):
-        return {}
-    left, rest = {}, iter(gone)
-    following = next(rest, None)
-    for key, value in written.items():
-        if key is following:
-            following = next(rest, None)
-        else:
-            left[key] = value
-    return left
-
-
 class RowCoder:
     """The coders of one table.
 

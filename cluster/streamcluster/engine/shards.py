@@ -13,6 +13,7 @@ from functools import partial
 from itertools import chain, islice
 from typing import Any, Protocol
 
+from .. import dated_rows
 from ..dates import HELD_BYTES, date_of, dated, undated
 from ..errors import ReadOnlyTable, UndecodableRow, UnencodableEntry
 from ..indexes import Index
@@ -23,7 +24,7 @@ from . import row_dates
 from .ahead import KEYS_MAX, ReadAhead
 from .cache_budget import Noted, ShardMemory
 from .ranges import Ranges
-from .rows import DELETED, Changes, RowCoder, is_coded, without
+from .rows import DELETED, Changes, RowCoder, is_coded
 
 # So many keys that have nothing are remembered, beside those of one look ahead: several coroutines look for themselves.
 ABSENT_MAX = 4 * KEYS_MAX
@@ -305,7 +306,8 @@ class CachedShard:
         elif not (self.staged.keys().isdisjoint(gone) and self.inflight.keys().isdisjoint(gone)):
             return 0
         if gone:
-            self.dirty = without(self.dirty, gone)
+            # Another dict: whoever has noted how far he has read this one begins anew.
+            self.dirty = dated_rows.without(self.dirty, gone)
             self.memory.forget_all(gone)
         return len(gone)
 

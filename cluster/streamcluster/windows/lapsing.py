@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from .. import dated_rows
 from ..operated import Lapsed
 from ..times import Closing
 from .keys import by_tails, end_of
@@ -23,9 +24,10 @@ def lapsing(kind: Kind, closings: Sequence[Closing]) -> Lapsed | None:
 
 
 def _lapsed(closing: Closing, rows: Mapping[Any, Any], now: int) -> list[Any]:
+    bound = now - closing.delay_ms + closing.is_inclusive
+    found = dated_rows.due(rows, lambda tail: end_of(tail) < bound)
+    if found is not None:
+        return found
     # What was deleted has no value and time.
     keys = [key for key, written in rows.items() if type(written) is tuple]
-    if not keys:
-        return keys
-    bound = now - closing.delay_ms + closing.is_inclusive
     return [key for key, end in zip(keys, by_tails(keys, end_of), strict=True) if end < bound]
