@@ -54,6 +54,8 @@ def make_app(case: Case, *, expires: float | None) -> App:
         if chance.random() < 0.1 and (key, window.start) not in case.failed:
             case.failed.add((key, window.start))
             raise ValueError(key)
+        while case.hang[0]:  # noqa: ASYNC110 (as above)
+            await asyncio.sleep(0)
         await told.send(key=key, value=[int(window.start), number])
 
     return app

@@ -51,12 +51,14 @@ class DueSource:
         "_cut_to",
         "_entries",
         "_expected",
+        "_held_at",
         "_shard",
         "_until",
         "after",
         "due",
         "operator",
         "partition",
+        "told_by",
         "tp",
     )
     partition: SourcePartition
@@ -84,6 +86,9 @@ class DueSource:
         self._until = None if until is None else (until[:PLACE_BYTES], until[PLACE_BYTES:])
         # What writes its rows, if a source does.
         self.after: DueSource | None = None
+        # Who gives out rows before this one deletes them, and how far that was when some had to wait for it.
+        self.told_by: DueSource | None = None
+        self._held_at: bytes | None = None
 
     def _bound(self, time: int) -> int:
         """At this time rows are due before that place."""
@@ -134,6 +139,8 @@ class DueSource:
 
     def _is_held_back(self) -> bool:
         """The next rows are not to be looked for yet."""
+        if self.told_by is not None and self._held_at == _finished(self.told_by):
+            return True
         if self.after is not None:
             return self._expected.uncommitted() <= self._expected.earliest
         return self.due.step_ms is not None and _position(self.partition) < self.partition.next_offset
@@ -157,12 +164,17 @@ class DueSource:
         if (until := self._until) is not None:
             del rows[bisect_right(rows, until) :]
             count = min(count, len(rows))
-        due, values, done = self._values(rows[:count], are_stored=are_stored)
+        if self.told_by is not None:
+            # A handler may be long at one, and a commit come in between.
+            due, finished = count, _finished(self.told_by)
+            count = bisect_right(rows, (finished[:PLACE_BYTES], finished[PLACE_BYTES:]), hi=due)
+            self._held_at = finished if count < due else None
+        found, values, done = self._values(rows[:count], are_stored=are_stored)
         if done:
             self._behind = b"".join(rows[done - 1])
         next_place = time_of(rows[done][0]) if done < len(rows) else FOREVER
         self._expected.looked(min(uncommitted, next_place) if is_store_enough else next_place)
-        entries, keys = [place + key for place, key in due], [key for _, key in due]
+        entries, keys = [place + key for place, key in found], [key for _, key in found]
         return self._batch(entries, keys, values)
 
     def _stored_page(self, bound: int, start: bytes | None, uncommitted: int) -> Batch:
@@ -327,9 +339,14 @@ class DueSource:
     def rewind(self) -> None:
         """Go on from the committed position."""
         self._behind = self._committed
-        self._cut_to = None
+        self._cut_to = self._held_at = None
         self._entries.clear()
         self._expected.rewind()
+
+
+def _finished(source: DueSource) -> bytes:
+    """The entry of the last row that its unit is done with, perhaps not committed; empty: of none."""
+    return source.entry_before(_position(source.partition)) or b""
 
 
 def _times_of(entries: list[bytes], time_of_entry: Callable[[bytes], int]) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 from ...errors import StateIncompatible
@@ -11,7 +12,7 @@ from ...expiry import times_name
 from ...ids import TP, TaskId
 from ...settings import Settings
 from ...stores import StoreFailed
-from ...times import NO_TIME, place_of
+from ...times import EXPIRES, NO_TIME, place_of
 from ...topics import Topic
 from ...topology import Topology
 from ...topology.timed import time_table_name, travelling
@@ -85,9 +86,13 @@ def open_time(
             if left is not None and row is not None and left.label in row.due.keys() - labels:
                 time.left[unit.name] = left
                 _add_source(time, left, task, shards, row, until=unit.due)
-    for unit in plan.units:
-        if unit.due is not None and unit.due.after and (source := time.sources.get(_tp(unit.due.label, task))):
-            source.after = time.sources[_tp(unit.due.after, task)]
+    for due in [unit.due for unit in plan.units if unit.due is not None]:
+        source = time.sources.get(_tp(due.label, task))
+        if source is not None and due.after:
+            source.after = time.sources[_tp(due.after, task)]
+        if source is not None and due.purpose == EXPIRES:
+            # `on_close` is done with a window before that is gone.
+            source.told_by = time.sources.get(_tp(replace(due, purpose="").label, task))
     _hold_back(time, plan, task)
     for table in plan.tables:
         if table.ttl_ms is not None and table.timed in here:
