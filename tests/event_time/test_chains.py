@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from streamcluster import App, Record
 from streamcluster.testing import Driver
+from streamcluster.windows.kinds import Days, Hopping
+from streamcluster.windows.windowed import WindowedTable
 
 NOON = 1_700_006_400
 HOUR = 3600
@@ -251,3 +254,79 @@ def test_what_comes_out_of_a_join_alone_is_in_time_for_windows() -> None:
     assert sorted(closed) == [
         (name, 60.0 * at, count) for name, count in (("paid", 1), ("unpaid", 3)) for at in range(10)
     ]
+
+
+Windows = list[tuple[str, float, float, int]]
+FED: dict[str, Callable[[Any], WindowedTable]] = {
+    "minutes": lambda table: table.tumbling(60, grace=5),
+    "steps": lambda table: table.hopping(180, 60, grace=5),
+}
+FED_BY_THEM: dict[str, Callable[[Any], WindowedTable]] = {
+    "session": lambda table: table.session(100, grace=0),
+    "longer": lambda table: table.tumbling(90, grace=0),
+    "shorter": lambda table: table.tumbling(20, grace=0),
+    "beside": lambda table: table.tumbling(600, grace=0, offset=30),
+    "days": lambda table: table.tumbling(86400, grace=0, tz="Asia/Kathmandu"),
+    "hours": lambda table: table.tumbling(HOUR, grace=0),
+}
+
+
+def windows_of(kind: str, table: WindowedTable, events: list[tuple[str, float, int]]) -> Windows:
+    """What comes of (key, time, number) when nothing is late."""
+    found: Windows = []
+    for key, at, number in sorted(events):
+        if kind == "session":
+            start = end = at
+            if found and found[-1][0] == key and at - found[-1][2] <= 100:
+                _, start, _, before = found.pop()
+                number += before
+        else:
+            assert isinstance(table.kind, (Hopping, Days))
+            ((first, last),) = table.kind.spans(round(at * 1000))
+            start, end = first / 1000, last / 1000
+            if found and found[-1][:2] == (key, start):
+                number += found.pop()[3]
+        found.append((key, start, end, number))
+    return found
+
+
+@pytest.mark.parametrize("fed", FED)
+@pytest.mark.parametrize("kind", FED_BY_THEM)
+def test_nothing_is_late_for_windows_that_are_written_as_others_close(fed: str, kind: str) -> None:
+    """However they lie to each other: those that end within others wait for what comes of these."""
+    chance = random.Random(len(kind))
+    app = App("nested", error_retries=0)
+    clicks = app.topic("clicks", key_type=str, value_type=int, partitions=2)
+    inner = FED[fed](app.Table("inner", key_type=str, default=int))
+    outer = FED_BY_THEM[kind](app.Table("outer", key_type=str, default=int))
+    out = app.topic("out", key_type=str, value_type=list, partitions=2)
+    between = app.topic("between", key_type=str, value_type=int, partitions=2)
+
+    @app.agent(clicks)
+    async def count(stream: Any) -> None:
+        async for user, number in stream.items():
+            inner[user] += number
+
+    @inner.on_close
+    async def inner_over(user: str, window: Any, number: int) -> None:
+        outer[user] += number
+        await between.send(key=user, value=number)
+
+    @outer.on_close
+    async def outer_over(user: str, window: Any, number: int) -> None:
+        await out.send(key=user, value=[window.start, window.end, number])
+
+    now = float(NOON)
+    with Driver(app) as driver:
+        for _ in range(100):
+            now = round(now + chance.choice([0, 7, 30, 70]), 3)
+            user = chance.choice("abcd")
+            driver.send(clicks, key=user, value=1, timestamp=now, commit=chance.random() < 0.5)
+            if chance.random() < 0.1:
+                driver.crash(lose_stores=chance.random() < 0.5)
+        driver.time(now + 10**6)
+        assert outer.late_total == 0
+        given_out = [(one.key, *one.value) for one in driver.output(out)]
+        events = [(one.key, one.timestamp, one.value) for one in driver.output(between)]
+        assert sorted(given_out) == windows_of(kind, outer, events)
+        assert driver.dead_letters() == []

@@ -29,6 +29,7 @@ from ..table_sources import feeder_name
 from ..tables import Table
 from ..times import Closing
 from ..topics import Topic
+from ..windows.kinds import is_nested
 from . import AgentSpec, Declared, TableSpec, TopicSpec, Topology
 from .chains import (
     names_of,
@@ -204,7 +205,11 @@ def _close_unit(app: App, table: Table[Any, Any], closing: Closing) -> CloseUnit
         after=closing.after,
     )
     used = tables_named(app, closing.handler) if closing.handler is not None else ()
-    timed = timed_by(app.tables[name] for name in used if name != table.name)
+    written = [app.tables[name] for name in used if name != table.name]
+    if closing.span_ms and not all(is_nested(table.definition, other.definition) for other in written):
+        # A window of theirs may end within one of these, and is to wait for what that had before.
+        due = replace(due, hold_ms=closing.span_ms)
+    timed = timed_by(written)
     return CloseUnit(
         due.label,
         due,

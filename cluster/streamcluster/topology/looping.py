@@ -166,14 +166,16 @@ class Loops:
             number = f"-{loop.joins}" if loop.joins > 1 else ""
             rows = stream_join_of(app, agent.name, f"{loop.name}-join{number}", roads)
             span = span_of_join(roads)
+            age = max([span.deadline(side, 0) for side in _coming_out(span)], default=0)
             due = Due(
                 rows,
                 rows.indexes[0].name,
                 is_inclusive=False,
                 is_by_keys=not span.is_asked(),
                 origins=reads,
-                holds=span.is_asked(),
-                age_ms=max([span.deadline(side, 0) for side in _coming_out(span)], default=0),
+                age_ms=age,
+                # Events come out when they are due.
+                hold_ms=age if span.is_asked() else None,
             )
             unit = replace(unit, tables=(rows,), timed=(*timed, rows.timed), due=due)
             if isinstance(span, AsOf):

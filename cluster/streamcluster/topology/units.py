@@ -47,8 +47,9 @@ class Due:
     # The label of those that these rows are written for. They come when they are committed, or else one that fails
     # could not be tried alone; and until the others are done with, more may come.
     after: str = ""
-    # Of a join: events come out of it when they are due, so what its agent writes has no later time than they may have.
-    holds: bool = False
+    # So much older than their places may the events be that its unit is at: the time of what that writes is held back
+    # as far. None: it is not held.
+    hold_ms: int | None = None
 
     @property
     def label(self) -> str:

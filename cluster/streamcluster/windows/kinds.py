@@ -7,7 +7,7 @@ sliding                    [start, end]     over when T > end + grace
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import lru_cache
@@ -184,6 +184,26 @@ def definition_of(kind: Kind) -> dict[str, int | str]:
             return {"gap": kind.gap}
         case Sliding():
             return {"sliding": kind.size}
+
+
+# Clocks of time zones differ by whole quarters of an hour.
+_QUARTER_MS = 900_000
+
+
+def is_nested(inner: Mapping[str, int | str], outer: Mapping[str, int | str]) -> bool:
+    """No window of `outer` ends within one of `inner`; both as `definition_of` has them, empty where there are none."""
+    if not {"size", "gap", "sliding"} & outer.keys():
+        return True
+    size, offset = inner.get("size"), inner.get("offset")
+    if "size" not in outer or not isinstance(size, int) or not isinstance(offset, int):
+        return False
+    ends = [outer["size"], outer.get("step", 0), int(outer["offset"]) - offset]
+    if "tz" in inner:
+        # Days of another zone, or from another time on, end at other times.
+        return outer.get("tz") == inner["tz"] and all(int(end) % size == 0 for end in ends)
+    if inner.get("step") != size:
+        return False
+    return all(int(end) % size == 0 for end in (*ends, *((_QUARTER_MS, offset) if "tz" in outer else ())))
 
 
 def is_over(kind: Kind, end: int, grace: int, now: int) -> bool:

@@ -202,8 +202,8 @@ class DueSource:
         if count:
             self._entries.append((first, entries, keys))
         times = marks = _times_of(entries, self._time_of)
-        if self.due.holds:
-            marks = [mark - self.due.age_ms for mark in marks]
+        if self.due.hold_ms is not None:
+            marks = [mark - self.due.hold_ms for mark in marks]
         if self._shard.dated and not self.due.is_by_keys:
             # What is made of a row is of its date; the row itself is none before its place.
             times, values = dates_of(values), [row[DATE_BYTES:] for row in values]
@@ -278,15 +278,15 @@ class DueSource:
         return own if self.after is None else min(self.after.state(), own, key=lambda state: state.mark.watermark)
 
     def held(self) -> InputState:
-        """As an input of tables that an agent writes, to which events come that have waited in its join.
+        """As an input of tables for which what comes due is older: an agent's behind its join, those of other windows.
 
         It is never idle, and holds T where it is ahead of it: any event may have to wait, and comes then.
         """
         time = self.operator.finished
         is_behind = _position(self.partition) < self.partition.next_offset or self.waits(time)
         watermark = self.state().mark.watermark if is_behind else self._bound(time) - 1
-        age = self.due.age_ms
-        return InputState(Mark(watermark - age), is_read_again=True, age=max(0, age))
+        hold = self.due.hold_ms or 0
+        return InputState(Mark(max(NO_TIME, watermark - hold)), is_read_again=True, age=max(0, hold))
 
     def sent(self, *, is_committed: bool) -> InputState:
         """As an input of the time that travels with what is sent of these rows: it does not overtake them.

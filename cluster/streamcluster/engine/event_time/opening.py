@@ -78,7 +78,7 @@ def open_time(
         if unit.due is not None and unit.due.table.timed in here and unit.due.table.name in shards:
             row = rows[unit.due.table.timed]
             _add_source(time, unit.due, task, shards, row)
-            if unit.due.holds:
+            if unit.due.hold_ms is not None:
                 tp = TP(unit.due.label, task.partition)
                 for name in set(unit.timed).intersection(here) - {unit.due.table.timed}:
                     time.operators[name].inputs[tp] = time.sources[tp].held
