@@ -7,6 +7,7 @@ slowest partition is beyond it. `python -m tests.event_time.test_repartition_sch
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import Counter
 from dataclasses import dataclass, field
@@ -44,6 +45,7 @@ class Case:
     topics: int = 1
     regroups: int = 1
     stores: list[TaskStore] = field(default_factory=list)
+    hang: list[bool] = field(default_factory=lambda: [False])
     # (topic, partition) -> its clicks, in the order of their offsets.
     clicks: dict[tuple[str, int], list[Click]] = field(default_factory=dict)
 
@@ -71,9 +73,13 @@ def make_app(case: Case) -> App:
             stream = stream.group_by(lambda click: click.page[::-1], name="reversed")
         async for click in stream:
             windows[click.page] += 1
+            while case.hang[0]:  # noqa: ASYNC110 (as below)
+                await asyncio.sleep(0)
 
     @windows.on_close
     async def close(page: str, window: Any, count: int) -> None:
+        while case.hang[0]:  # noqa: ASYNC110 (the schedule says when it ends, not an event)
+            await asyncio.sleep(0)
         await closed.send(key=page, value=[round(window.start), count])
 
     return app
@@ -104,7 +110,7 @@ def play(seed: int) -> tuple[Driver, Case]:
     driver = Driver(make_app(case), partitions=PARTITIONS, make_store=make_store)
     try:
         worker = driver.worker
-        shell = Shell(worker, chance, case.stores, [False])
+        shell = Shell(worker, chance, case.stores, case.hang)
         driver.run(shell.restart())
         waiting = {source: list(clicks) for source, clicks in case.clicks.items()}
         while any(waiting.values()) or chance.random() < 0.9:

@@ -69,6 +69,8 @@ def make_app(case: Case) -> App:
         key = row.split("/", maxsplit=1)[0]
         totals[key] += value
         await dawdle()
+        while case.hang[0]:  # noqa: ASYNC110 (the schedule says when it ends, not an event)
+            await asyncio.sleep(0)
         await closed.send(key=row, value=value)
         if key == BAD or (key == UNLUCKY and row not in case.failed):
             case.failed.add(row)
