@@ -189,6 +189,33 @@ def test_an_entry_whose_write_is_cut_before_its_end_is_handled_stays() -> None:
         assert set(driver.table("tokens")) == {"y"}
 
 
+def test_entries_that_windows_write_when_they_are_over_go_by_the_time_of_these(drive: Any) -> None:
+    """No agent names the table; also after a crash, before anything is over anew."""
+    app = App("expiring", max_ahead=None)
+    views = app.topic("views", key_type=str, value_type=int, partitions=1)
+    counts = app.Table("counts", key_type=str, default=int).tumbling(10, grace=0)
+    finals = app.Table("finals", ttl=100)
+
+    @app.agent(views)
+    async def count(stream: Stream[int]) -> None:
+        async for key, number in stream.items():
+            counts[key] += number
+
+    @counts.on_close
+    async def closed(key: str, window: Any, number: int) -> None:
+        finals[key, window.start] = number
+
+    driver = drive(app)
+    for at in (101, 111, 121):
+        driver.send("views", key="a", value=1, timestamp=at)
+    driver.crash(lose_stores=True)
+    assert driver.table("finals") == {("a", 100.0): 1, ("a", 110.0): 1}
+    driver.send("views", key="a", value=1, timestamp=209)
+    assert driver.table("finals") == {("a", 100.0): 1, ("a", 110.0): 1, ("a", 120.0): 1}
+    driver.send("views", key="a", value=1, timestamp=213)
+    assert driver.table("finals") == {("a", 110.0): 1, ("a", 120.0): 1, ("a", 200.0): 1}
+
+
 def test_a_list_that_an_agent_has_in_hand_stays() -> None:
     """What is changed in place later counts as written when it would have gone."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -77,12 +77,9 @@ async def freeze(app: App) -> tuple[Plan, Declared]:
     declare_joins(app, units, specs, repartitions)
     declare_changes(app, repartitions)
     check_windows(app.tables.values())
+    _add_closing(app, app.tables.values(), units, specs)
     beside = tables_beside(app.tables.values(), units)
-    for table in [*app.tables.values(), *beside, *(table for unit in units for table in unit.tables)]:
-        for closing in table.closings:
-            close = _close_unit(app, table, closing)
-            units.append(close)
-            specs.append(_close_spec(app, close, units))
+    _add_closing(app, [*beside, *(table for unit in units for table in unit.tables)], units, specs)
     specs += readers
     fit_streams(app, units, specs, loops.with_tables)
     units = with_travelling_time(units)
@@ -189,6 +186,15 @@ def declare_shared(app: App, loops: Loops, partners: list[Chain]) -> tuple[list[
         used = tuple(dict.fromkeys(join.table.name for join in joined))
         specs.append(AgentSpec(name=name, topics=names, tables=used, help="read in an @app.task"))
     return shared, specs
+
+
+def _add_closing(app: App, tables: Iterable[Table[Any, Any]], units: list[Unit], specs: list[AgentSpec]) -> None:
+    """Declare what is done with rows of these tables that come due."""
+    for table in tables:
+        for closing in table.closings:
+            close = _close_unit(app, table, closing)
+            units.append(close)
+            specs.append(_close_spec(app, close, units))
 
 
 def _close_unit(app: App, table: Table[Any, Any], closing: Closing) -> CloseUnit:

@@ -94,6 +94,7 @@ def open_time(
             # `on_close` is done with a window before that is gone.
             source.told_by = time.sources.get(_tp(replace(due, purpose="").label, task))
     _hold_back(time, plan, task)
+    _expire_by_closing(time, plan, task)
     for table in plan.tables:
         if table.ttl_ms is not None and table.timed in here:
             time.expiring.append(Written(table.name, shards[times_name(table.name)], time.operators[table.timed]))
@@ -149,6 +150,15 @@ def _hold_back(time: TaskTime, plan: Plan, task: TaskId) -> None:
             tp = TP(unit.due.label, task.partition)
             if tp in time.sources and unit.travels in time.operators:
                 time.hold_back(unit.travels, tp)
+
+
+def _expire_by_closing(time: TaskTime, plan: Plan, task: TaskId) -> None:
+    """Have tables whose entries expire go by what is over, too, where that is what writes them."""
+    expiring = {table.timed for table in plan.tables if table.ttl_ms is not None and not table.wall_clock}
+    for unit in plan.units:
+        if isinstance(unit, CloseUnit) and (source := time.sources.get(_tp(unit.due.label, task))) is not None:
+            for name in expiring.intersection(unit.timed, time.operators):
+                time.operators[name].inputs[source.tp] = source.state
 
 
 def _producers(plan: Plan, topology: Topology, topic: str) -> list[str]:
