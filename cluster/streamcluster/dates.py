@@ -69,7 +69,7 @@ def records_of(
     """What a changelog gets of changes of a table.
 
     deleted: None when its rows have no dates. latest: no record is of a later time. stamps: of which time a change is,
-    where its writer has said it; the others are of the commit's.
+    where its writer has said it; the others are of the commit's. Of rows with dates only deletions have a stamp.
     """
     if deleted is None:
         if not stamps:
@@ -77,6 +77,10 @@ def records_of(
         times = [stamps.get(key, NO_TIME) for key in changes]
         return OutputColumns([*changes], [*changes.values()], [_possible(at, latest) for at in times])
     keys, values, times = columns_in_c(changes, deleted) or _columns(changes, deleted)
+    if stamps:
+        times = [
+            stamps.get(key, at) if row is None else at for (key, row), at in zip(changes.items(), times, strict=True)
+        ]
     if times and not 0 < min(times) <= max(times) < latest:
         times = [_possible(at, latest) for at in times]
     return OutputColumns(keys, values, times)

@@ -16,6 +16,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _WEB = "there is no web server yet; run a web framework beside the app and read `streamcluster table --json`."
+_FROM_OTHER = "write it from the other side: other.left_join(table), whose rows are (of other, of this table)."
 _JOINS = "use table.join(other), or left_join, outer_join."
 _START = "use `streamcluster start -A module:app`, or app.main()."
 _CLIENT = "the coordinator and the workers own the Kafka clients; from outside use a Kafka producer."
@@ -162,7 +163,7 @@ TABLE: dict[str, str] = {
         ("relative_to_stream", "relative_to_now", "relative_to_field"), "call it on what table.tumbling(...) returns."
     ),
     "combine": _JOINS,
-    "right_join": "write it from the other side: other.left_join(table), whose rows are (of other, of this table).",
+    "right_join": _FROM_OTHER,
     "reset_state": "stop the app and use `streamcluster reset`.",
     **dict.fromkeys(("persisted_offset", "partition_for_key", "send_changelog"), "the worker does this by itself."),
     **dict.fromkeys(("info", "clone"), "use `streamcluster tables`."),
@@ -181,11 +182,8 @@ WINDOWED: dict[str, str] = {
     "get": "read windows by table[key].value(), .now() or .windows(start, end).",
     **dict.fromkeys(("pop", "popitem", "clear"), "delete windows by del table[key]."),
     **dict.fromkeys(("update", "setdefault"), "write windows by table[key]."),
-    **dict.fromkeys(
-        ("join", "inner_join", "left_join", "right_join", "outer_join", "combine"),
-        "let an agent of table.changes(), or a handler of table.on_close, write what you need of the windows to a "
-        "table without windows, and join that.",
-    ),
+    "right_join": _FROM_OTHER,
+    "combine": _JOINS,
 }
 WINDOW: dict[str, str] = {"stale": "windows go as event time passes them: see grace= and expires=."}
 _OPTIONS = "memory of all stores is set by store_block_cache_bytes and store_write_buffer_bytes."

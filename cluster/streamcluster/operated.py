@@ -7,6 +7,7 @@ reads it: how rows are coded and ordered, by whose time they go, and what is don
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from .codecs.table_coding import Pair
@@ -18,6 +19,19 @@ from .topics import Topic
 
 DecodeMany = Callable[[Iterable[bytes]], list[Any]]
 Lapsed = Callable[[Mapping[Any, Any], int], list[Any]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Followed:
+    """A table by whose time another operator goes, as far as its changes have been read.
+
+    operator: whose time it is; wait_ms: so long it is waited for, by the clock, when nothing comes to it.
+    """
+
+    table: Any
+    changes: Topic
+    operator: str
+    wait_ms: int
 
 
 class Operated:
@@ -49,6 +63,10 @@ class Operated:
         self.key_decoding: Callable[[Pair], DecodeMany] | None = None
         # Its changes are of the time of the events that they come of, and not of their commits.
         self.goes_by_events = False
+        # The tables by whose time its operator goes.
+        self.follows: list[Followed] = []
+        # Of a join of windowed tables: which windows its rows are of.
+        self.windows: Any = None
         # What agents read its changes as.
         self.changes_read: list[Topic] = []
 
@@ -79,6 +97,14 @@ class Operated:
         self.goes_by_events = True
         if not self.timed:
             self.timed = self.name
+
+    def follow(self, followed: Followed) -> None:
+        """Have its operator go by the time of a table."""
+        self.follows.append(followed)
+
+    def be_of_windows(self, windows: Any) -> None:
+        """Have its rows, which a join writes, be of these windows."""
+        self.windows = windows
 
     def define(self, definition: Mapping[str, int | str]) -> None:
         """Have rows of another definition refused, of a table that does not go by event time."""

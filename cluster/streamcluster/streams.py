@@ -235,6 +235,7 @@ class Stream(Generic[T]):
     ) -> Stream[Any]:
         _refuse_field(self, f"{name}: on=", on)
         keyed = self if on is None else self._derive(grouping_on(f"stream.{name}", on, _label_of(other)))
+        _refuse_windows(f"stream.{name}", other)
         if as_of:
             if not isinstance(other, Table):
                 raise AppError(f"stream.{name}({other!r}, as_of=True): that is for tables.")
@@ -349,6 +350,15 @@ def _label_of(partner: Any) -> str:
     return str(partner.source.label if isinstance(partner, Stream) else getattr(partner, "name", ""))
 
 
+def _refuse_windows(what: str, other: Any) -> None:
+    """Refuse a table with windows, or of joins of such."""
+    if isinstance(other, WindowedTable) or (isinstance(other, Table) and other.windows is not None):
+        raise AppError(
+            f"{what}: table {other.name!r} has windows: read them in the loop (table[key].now(), .windows(...)); or "
+            "let an agent of table.changes() write what you need of them to a table without windows, and join that."
+        )
+
+
 def _chain_of(what: str, other: Any) -> Stream[Any]:
     """The stream that another one is combined with."""
     found = Stream[Any](Source(other.describe(), (other,))) if isinstance(other, Topic) else other
@@ -356,9 +366,5 @@ def _chain_of(what: str, other: Any) -> Stream[Any]:
         if _every(found) is not None:
             raise AppError(f"{what}: {found.source.label} with every= are read by an agent of their own.")
         return found
-    if isinstance(other, WindowedTable):
-        raise AppError(
-            f"{what}: table {other.name!r} has windows: read them in the loop (table[key].now(), .windows(...)); or "
-            "let an agent of table.changes() write what you need of them to a table without windows, and join that."
-        )
+    _refuse_windows(what, other)
     raise AppError(f"{what}: {other!r} is neither a topic nor a stream over one, nor a table.")

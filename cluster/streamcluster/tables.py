@@ -139,7 +139,10 @@ class Table(Windowing, Joining, Operated, MutableMapping[K, V]):
         if self.owner is None:
             raise AppError(f"{what}: only of tables that app.Table(...) has made.")
         if self.key_coding is not None:
-            raise AppError(f"{what}: it has windows: give out each when it is over, with @table.on_close.")
+            raise AppError(
+                f"{what}: it has windows: give out each when it is over, with @table.on_close"
+                + (" of the tables that are joined." if self.windows is not None else ".")
+            )
         wait_ms = round(seconds_of(f"{what}(wait=)", wait) * 1000)
         found: Table[K, V] = self.owner.suppress_table(
             self, name, wait_ms=wait_ms, records_max=max_records, bytes_max=max_bytes

@@ -18,7 +18,8 @@ from streamcluster_coordinator.cli.window_keys import moment_of
 
 def tables() -> dict[str, Table[Any, Any]]:
     app = App("shop")
-    app.Table("minutes", key_type=str, default=int).tumbling(60)
+    minutes = app.Table("minutes", key_type=str, default=int).tumbling(60)
+    minutes.join(app.Table("more", key_type=str, default=int).tumbling(60), name="joined")
     app.Table("numbers", key_type=int, default=int).hopping(10, 2.5)
     app.Table("visits", key_type=str, default=int).session(30)
     app.Table("days", key_type=str, default=int).tumbling(86400, tz="Europe/Berlin")
@@ -32,6 +33,7 @@ def tables() -> dict[str, Table[Any, Any]]:
         ("minutes", "home", "60", b'["home",[60.0,120.0]]'),
         ("minutes", 'a"b', "1970-01-01T00:01", b'["a\\"b",[60.0,120.0]]'),
         ("minutes", "home", "1970-01-01T01:01:00+01:00", b'["home",[60.0,120.0]]'),
+        ("joined", "home", "60", b'["home",[60.0,120.0]]'),
         ("numbers", "5", "2.5", b"[5,[2.5,12.5]]"),
         ("visits", "home", "3,4.25", b'["home",[3.0,4.25]]'),
         ("days", "home", "2026-03-28T23:00,2026-03-29T22:00", b'["home",[1774738800.0,1774821600.0]]'),

@@ -5,7 +5,6 @@ Rows of tables are a value and its time, in ms; what joins of tables make is a p
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -16,12 +15,9 @@ from streamcluster.current import cursor_var
 from streamcluster.windows.windowed import WindowedTable
 
 from .folds import Fold, Row, added, made, no_value, row_of
-from .offered import AGGREGATES, JOINED, TABLES, Case, Node, size_of, time_of
-from .window_nodes import closed, follow_rows, follow_windows, tell_windows, windowed
+from .offered import AGGREGATES, JOINED, TABLES, Case, Node, kind_of, method_of, shift_of, size_of, time_of, window_kind
+from .window_nodes import closed, follow_rows, follow_windows, kept, tell_windows, window_in, windowed
 
-# A record of time 0 is sent on as one of time 1, so where something is sent on, times begin later.
-EPOCH = 1_000_000
-UNSENT = AGGREGATES | {"stream", "merge", "suppress", "changes", "deduplicate"}
 # So long that records by themselves do not move time: in cases that say it.
 _NEVER = 10.0**9
 # How long the right side of an as-of join is kept, in ms.
@@ -41,22 +37,6 @@ def own_key(value: Any) -> Any:
 def own_value(value: Any) -> Any:
     """What was joined."""
     return value[1]
-
-
-def method_of(how: str) -> str:
-    """The name of the method that joins so."""
-    return "join" if how == "inner" else f"{how}_join"
-
-
-def shift_of(nodes: dict[str, Node], *, crashes: bool) -> int:
-    """So much later than in the case are the times of the app, in ms."""
-    is_sent_on = not {node["op"] for node in nodes.values()} <= UNSENT
-    # What is restored was sent.
-    if not is_sent_on and not crashes:
-        return 0
-    steps = [node.get("advance", node.get("size")) or 1 for node in nodes.values()]
-    step = math.lcm(*steps)
-    return -(-EPOCH // step) * step
 
 
 class Graph:
@@ -79,6 +59,11 @@ class Graph:
         self.windows: dict[str, WindowedTable] = {}
         self.tables: dict[str, Table[Any, Any]] = {}
         self._kept: dict[str, Table[Any, Any]] = {}
+        # The nodes that are joined as tables, and final results of those with windows.
+        self._joined = {
+            node[side] for node in self.nodes.values() if node["op"] in JOINED for side in ("left", "right")
+        }
+        self._finals: dict[str, Table[Any, Any]] = {}
         # Those that feed tables, whose values have their time with them.
         self.dated = {node["topic"] for node in self.nodes.values() if node["op"] in TABLES}
         rights = [self.nodes[node["right"]] for node in self.nodes.values() if node["op"] == "asof_join"]
@@ -119,7 +104,7 @@ class Graph:
             self._regroup(name, node)
         elif op == "suppress" and node["from"] in self.windows:
             if node["until"] == "close":
-                self.windows[node["from"]].on_close(partial(closed, self.out(name)))
+                self.windows[node["from"]].on_close(self._closed(name))
             else:
                 tell_windows(self.app, self.windows[node["from"]], self.out(name))
         elif op == "changes":
@@ -235,8 +220,16 @@ class Graph:
         history = node.get("history", self._as_of.get(name))
         return self.app.Table(f"of-{name}", source=topic, history=None if history is None else history / 1000)
 
+    def _closed(self, name: str) -> Callable[..., Any]:
+        """What is called with windows of a node that are over."""
+        if name not in self._joined:
+            return partial(closed, self.out(name))
+        self._finals[name] = self.app.Table(f"finals-{name}")
+        return partial(kept, self.out(name), self._finals[name])
+
     def _of_tables(self, name: str, node: Node) -> Table[Any, Any]:
-        left, right = self.table(node["left"]), self.table(node["right"])
+        known: dict[str, Any] = self.windows | self._finals
+        left, right = (known[side] if side in known else self.table(side) for side in (node["left"], node["right"]))
         if node["how"] == "right":
             left, right = right, left
         join: Callable[..., Table[Any, Any]] = getattr(
@@ -264,16 +257,26 @@ class Graph:
         return made(node["value"], l=left, r=right)
 
     def _tell_table(self, name: str) -> None:
-        output = self.out(name)
+        output, kind = self.out(name), window_kind(self.nodes, name)
 
         async def tell(stream: Stream[Any]) -> None:
-            async for key, row in stream.items():
-                await output.send(key=key, value=[self.value_of(name, row), self._at(name, key, row)])
+            async for row_key, row in stream.items():
+                key, window = window_in(row_key)
+                at = self._at(name, key, row)
+                if window is None:
+                    await output.send(key=key, value=[self.value_of(name, row), at])
+                elif row is not None:
+                    await output.send(key=key, value=row_of((self.value_of(name, row), at), window))
+                elif at <= window.end * 1000 - (kind != "session"):
+                    # Not those that are over.
+                    await output.send(key=key, value=row_of(None, window))
 
         self.app.agent(self.table(name).changes(), name=f"tell-{name}")(tell)
 
     def _at(self, name: str, key: Any, row: Any) -> int:
         """The time of a change: of a table that nothing is joined with it is in the row, or that of the deletion."""
+        if row is not None and kind_of(self.nodes, name) == "finals":
+            return time_of(self.nodes, name, row)
         if self.nodes[name]["op"] in JOINED or (self.nodes[name]["op"] == "suppress" and row is None):
             return self.now()[1]
         if self.nodes[name]["op"] == "suppress":
@@ -346,14 +349,16 @@ class Graph:
     # Aggregates, with windows and without
 
     def _aggregate(self, name: str, node: Node) -> None:
-        fold, output = Fold(node["agg"]), self.out(name)
+        fold = Fold(node["agg"])
+        self.out(name)
         table: Any = self.app.Table(name, default=no_value)
         updates = node.get("emit", "update") == "update"
         if "window" in node:
             shown = {"retention": 1000 * _NEVER} if name in self._read else {}
-            self.windows[name] = table = windowed(table, node | shown, fold, merges=self._merges)
+            merges = self._merges and name not in self._joined
+            self.windows[name] = table = windowed(table, node | shown, fold, merges=merges)
             if not updates:
-                table.on_close(partial(closed, output))
+                table.on_close(self._closed(name))
         else:
             self._kept[name] = table
         sources = node["from"] if node["op"] == "cogroup" else [[node["from"], None]]
@@ -399,5 +404,9 @@ class Graph:
             return [[key, *row_of(value, window)] for (key, window), value in self.windows[name].items()]
         if name in self._kept:
             return [[key, *row] for key, row in self._kept[name].items() if row[0] is not None]
-        rows = self.table(name).items()
-        return [[key, self.value_of(name, row), time_of(self.nodes, name, row)] for key, row in rows]
+        found: list[Row] = []
+        for row_key, row in self.table(name).items():
+            key, window = window_in(row_key)
+            value, at = self.value_of(name, row), time_of(self.nodes, name, row)
+            found.append([key, value, at] if window is None else [key, *row_of((value, at), window)])
+        return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 Case = dict[str, Any]
@@ -16,6 +17,9 @@ WRITTEN = frozenset({"to_table", "aggregate", "cogroup", "table_aggregate"})
 TABLES = frozenset({"table", "global_table"})
 # Tables without windows.
 ROWS = TABLES | JOINED | WRITTEN
+# A record of time 0 is sent on as one of time 1, so where something is sent on, times begin later.
+EPOCH = 1_000_000
+UNSENT = AGGREGATES | {"stream", "merge", "suppress", "changes", "deduplicate"}
 OPS = STREAMS | AGGREGATES | JOINED | WRITTEN | TABLES | {"suppress", "changes"}
 
 
@@ -32,9 +36,43 @@ def why_not(case: Case) -> str | None:
         elif node["op"] == "changes":
             if size_of(case) is None:
                 return "suppress"
-        elif any("window" in source or source.get("until") == "close" for source in sources):
+        elif {kind_of(nodes, one) for one in inputs_of(node)} - {""} and not _are_joined(nodes, node):
             return f"{node['op']} of windows"
     return None
+
+
+def kind_of(nodes: dict[str, Node], name: str) -> str:
+    """What its rows are of: "windows", "finals" of windows, or "", of keys alone."""
+    node = nodes[name]
+    if node["op"] in JOINED:
+        return max(kind_of(nodes, node["left"]), kind_of(nodes, node["right"]))
+    if node["op"] == "suppress":
+        return "finals" if node["until"] == "close" else ""
+    if "window" in node:
+        return "finals" if node.get("emit") == "close" else "windows"
+    return ""
+
+
+def _are_joined(nodes: dict[str, Node], node: Node) -> bool:
+    """A join of tables whose rows are of windows of one kind, on both sides."""
+    if node["op"] != "table_join" or kind_of(nodes, node["left"]) != kind_of(nodes, node["right"]):
+        return False
+    left, right = (_windows_of(nodes, node[side]) for side in ("left", "right"))
+    return left == right
+
+
+def window_kind(nodes: dict[str, Node], name: str) -> str:
+    """Of what kind its windows are; "": it has none."""
+    return str(_windows_of(nodes, name)["window"]) if kind_of(nodes, name) else ""
+
+
+def _windows_of(nodes: dict[str, Node], name: str) -> dict[str, Any]:
+    node = nodes[name]
+    sources = inputs_of(node)
+    # Of changes that come ready made it is not said.
+    if "window" not in node and sources:
+        return _windows_of(nodes, sources[0])
+    return {what: node.get(what) for what in ("window", "size", "advance", "difference", "gap")}
 
 
 def _is_offered(suppress: Node, of: Node) -> bool:
@@ -74,3 +112,19 @@ def time_of(nodes: dict[str, Any], name: str, row: Any) -> int:
     sides = reversed(row) if node["how"] == "right" else row
     names = node["left"], node["right"]
     return max(time_of(nodes, side, one) for side, one in zip(names, sides, strict=True) if one is not None)
+
+
+def method_of(how: str) -> str:
+    """The name of the method that joins so."""
+    return "join" if how == "inner" else f"{how}_join"
+
+
+def shift_of(nodes: dict[str, Node], *, crashes: bool) -> int:
+    """So much later than in the case are the times of the app, in ms."""
+    is_sent_on = not {node["op"] for node in nodes.values()} <= UNSENT
+    # What is restored was sent.
+    if not is_sent_on and not crashes:
+        return 0
+    steps = [node.get("advance", node.get("size")) or 1 for node in nodes.values()]
+    step = math.lcm(*steps)
+    return -(-EPOCH // step) * step

@@ -12,7 +12,7 @@ from streamcluster.testing import Driver
 
 from .adapter import Graph
 from .folds import Row, made
-from .offered import JOINED, TABLES, Case, inputs_of
+from .offered import JOINED, TABLES, Case, inputs_of, window_kind
 from .stores import MakeStore
 
 # Of these nodes only joins count what comes late themselves.
@@ -108,8 +108,7 @@ class Play:
         first, self._seen[node] = self._seen[node], len(rows)
         found = [(bisect_right(self._told[node], at), rows[at]) for at in range(first, len(rows))]
         # Where times begin later, windows are there that begin before them.
-        hops = self._nodes[self._nodes[node]["from"]] if self._nodes[node]["op"] == "suppress" else self._nodes[node]
-        if hops.get("window") == "hopping":
+        if window_kind(self._nodes, node) == "hopping":
             return [(step, row) for step, row in found if row[3][0] >= 0]
         return found
 
@@ -125,6 +124,9 @@ class Play:
         if self._nodes[node]["op"] in JOINED | TABLES:
             # Told once a commit.
             rows, got = once(rows), once(got)
+            if window_kind(self._nodes, node) == "session":
+                # A session that grows within its bounds is deleted and written anew.
+                rows, got = settled(rows), settled(got)
         if mode == "seq" and self.closes(node):
             steps = [step for step, _ in taken]
             return None if same_by_step(steps, got, rows) else f"gave {got}"
@@ -200,6 +202,12 @@ def same_by_step(steps: list[int], got: list[Row], want: list[Row]) -> bool:
 def once(rows: list[Row]) -> list[Row]:
     """Without rows that say again what the one before has said."""
     return [row for at, row in enumerate(rows) if at == 0 or row != rows[at - 1]]
+
+
+def settled(rows: list[Row]) -> list[Row]:
+    """Without those behind which another one of the same key and window comes at once."""
+    keys = [(row[0], row[3:]) for row in rows]
+    return [row for at, row in enumerate(rows) if keys[at + 1 : at + 2] != [keys[at]]]
 
 
 def last(rows: list[Row]) -> list[Row]:

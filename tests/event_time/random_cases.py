@@ -46,7 +46,8 @@ def answered(reference: Any, seed: int, kind: str | None = None) -> Case:
                 if make.kind == "table_chains":
                     # A row of a join is as old as its last change, also when that has left one side of it.
                     rows = [[key, value, None] for key, value, *_ in rows]
-                told.append([*step, "bag" if make.at_end else "seq", rows])
+                in_order = not make.at_end and make.kind != "window_joins"
+                told.append([*step, "seq" if in_order else "bag", rows])
             case ["state", name]:
                 told.append([*step, "all", [reference.plain(row) for row in engine.state(name)]])
             case ["late", name]:
@@ -69,9 +70,10 @@ def news(rows: list[Any], ends: dict[Any, Any]) -> list[Any]:
     """Without those that say what the row before of the key has said: something was deleted that was not there."""
     found = []
     for row in rows:
-        if row[1] != ends.get(row[0]):
+        of = row[0], str(row[3:])
+        if row[1] != ends.get(of):
             found.append(row)
-        ends[row[0]] = row[1]
+        ends[of] = row[1]
     return found
 
 

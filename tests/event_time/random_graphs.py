@@ -303,6 +303,26 @@ def two_tables(make: Maker) -> None:
     make.reads = ["join"]
 
 
+def window_joins(make: Maker) -> None:
+    """Two windowed aggregates with the same windows, or final results of these."""
+    make.null_keys = False
+    node = make.window(make.stream("one"), "left", emit="update")
+    make.stream("two")
+    # What is told again as it was is no news.
+    node["agg"] = {"fn": make.pick("count", "list")}
+    make.values["one"] = make.text
+    make.nodes["right"] = node | {"from": "two", "grace": make.pick(node["grace"], 0, 6)}
+    sides = ["left", "right"]
+    if make.pick(False, False, True):
+        for side in sides:
+            make.nodes[f"{side}-final"] = {"op": "suppress", "from": side, "until": "close"}
+        sides = [f"{side}-final" for side in sides]
+        make.at_end = True
+    make.nodes["join"] = {"op": "table_join", "how": make.pick("inner", "left", "right", "outer"), "value": "{l}/{r}"}
+    make.nodes["join"] |= {"left": sides[0], "right": sides[1]}
+    make.reads = ["join"]
+
+
 def table_chains(make: Maker) -> None:
     """Three tables; or one that is written by an agent; or a regrouped one."""
     what = make.pick("three", "three", "aggregate", "to_table", "regrouped")
@@ -371,6 +391,7 @@ KINDS: dict[str, Callable[[Maker], None]] = {
     "any_rows": any_rows,
     "two_tables": two_tables,
     "table_chains": table_chains,
+    "window_joins": window_joins,
     "versions": versions,
     "as_of_joins": as_of_joins,
     "duplicates": duplicates,

@@ -27,7 +27,7 @@ SOUND = [
 # What is not offered, and why.
 SKIPPED = {
     "suppress": "windows whose changes are held back by a bound",
-    "table_join of windows": "an agent writes what is needed of their changes to a table",
+    "table_join of windows": "those of other windows, and final results with what is not final",
     # Played in test_watermark_cases.py.
     "watermark": "the time of several inputs by itself",
 }

@@ -9,6 +9,7 @@ from typing import Any
 
 from streamcluster import App
 from streamcluster.testing import Driver
+from streamcluster.windows.kinds import Window
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "windows.md"
@@ -70,3 +71,25 @@ def test_the_program_of_the_page_about_joins() -> None:
         driver.send("owners", key="o", value=program["Owner"](city="Rome"))
         driver.send("owners", key="o", value=None)
         assert [one.value for one in driver.output("told")] == [["Ann", None], ["Ann", "Rome"], ["Ann", None]]
+
+
+def test_the_program_of_the_page_about_joins_of_windows() -> None:
+    """Rates of each minute, as they change, and when both are over."""
+    found = re.findall(r"<!-- windowed -->\n```python\n(.*?)```", (DOCS / "joins.md").read_text(), re.DOTALL)
+    assert len(found) == 2
+    program: dict[str, Any] = {"__name__": "joins"}
+    exec("\n".join(found), program)
+    with Driver(program["app"]) as driver:
+        driver.send("views", key="home", value=8, timestamp=61)
+        driver.send("views", key="home", value=1, timestamp=1000)
+        driver.send("orders", key="home", value=2, timestamp=119)
+        assert [one.value for one in driver.output("rates")] == [[60, 8, None], [960, 1, None], [60, 8, 2]]
+        assert driver.output("final_rates") == []
+        driver.send("orders", key="home", value=2, timestamp=130)
+        assert [one.value for one in driver.output("final_rates")] == [[60, 8, 2]]
+        assert driver.table("finals") == {("home", 60.0): (8, 2)}
+        assert driver.table("per_minute") == {("home", Window(960, 1020)): (1, None)}
+        for topic in ("views", "orders"):
+            driver.send(topic, key="home", value=1, timestamp=86520)
+            driver.send(topic, key="home", value=1, timestamp=86600)
+        assert ("home", 60.0) not in driver.table("finals")

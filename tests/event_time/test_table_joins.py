@@ -223,7 +223,7 @@ def test_what_is_no_table_is_refused_with_what_to_write(how: str) -> None:
     for other, parts in (
         (topic, ("owners is a topic", "app.Table(..., source=topic)", "app.stream(topic).join(table)")),
         (app.stream(topic), ("the stream over owners is no table", "stream.join(table)", "'accounts'")),
-        (app.Table("hits", default=int).tumbling(60), ("table 'hits' has windows", "let an agent write")),
+        (app.Table("hits", default=int).tumbling(60), ("table 'hits' has windows", "a plain table in on_close")),
         (5, ("give a table of the same app",)),
     ):
         with pytest.raises(AppError) as error:
@@ -243,8 +243,8 @@ def test_joins_that_are_not_offered_say_what_to_write() -> None:
     wrongs: tuple[tuple[Callable[[], Any], str], ...] = (
         (lambda: accounts.right_join(owners), "other.left_join"),
         (lambda: accounts.outer_join(owners, on=Account.owner_id), "left_join.on=...."),
-        (lambda: windowed.join(owners), "table without windows, and join that"),
-        (lambda: windowed.left_join(owners), "table without windows, and join that"),
+        (lambda: windowed.join(owners), "a plain table in on_close"),
+        (lambda: windowed.left_join(owners), "a plain table in on_close"),
         (lambda: stream.join(windowed), "'hits' has windows"),
         (lambda: stream.right_join(accounts), "a table has no events"),
     )

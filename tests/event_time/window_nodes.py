@@ -50,6 +50,22 @@ async def closed(output: Topic, key: Any, window: Window, value: Any) -> None:
     await output.send(key=key, value=row_of(value, window))
 
 
+async def kept(output: Topic, finals: Table[Any, Any], key: Any, window: Window, value: Any) -> None:
+    """The same, and its result is in a table."""
+    finals[key, window.start, window.end] = value
+    await output.send(key=key, value=row_of(value, window))
+
+
+def window_in(key: Any) -> tuple[Any, Window | None]:
+    """What a row of a join is of, by its key: a key, and if it is one of windows, the window."""
+    match key:
+        case (of, Window() as window):
+            return of, window
+        case (of, float() as start, float() as end):
+            return of, Window(start, end)
+    return key, None
+
+
 def follow_windows(app: App, topic: Topic, name: str, size: int, now: Now) -> WindowedTable:
     """Changes of windows that come ready made are written to windows of the same size, in ms; 0: of sessions."""
     plain = app.Table(name, default=no_value)

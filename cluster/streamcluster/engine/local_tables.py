@@ -63,7 +63,8 @@ def row_coder(table: Table[Any, Any], settings: Settings) -> RowCoder:
     decode_keys = None if table.key_decoding is None else table.key_decoding(key)
     part = None
     if table.key_coding is not None:
-        part = KeyPart(key[0], types_as_json(table.key_type, table.key_serializer))
+        if table.dated is not None:
+            part = KeyPart(key[0], types_as_json(table.key_type, table.key_serializer))
         key = table.key_coding(key)
     value = make_table_coder(table.value_type, table.value_serializer, migrate=table.migrate, **settings.codec_bounds)
     return RowCoder(

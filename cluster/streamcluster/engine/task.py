@@ -242,7 +242,7 @@ class RunningTask:
         for shard in self.shards.values():
             shard.committed()
         if self.time is not None and commit.time is not None:
-            self.time.committed(commit.time)
+            self.time.committed(commit.time, commit.ends)
         if self.missing:
             self.missing = {name: row for name, row in self.missing.items() if name not in commit.changes}
         until = self.strict_until

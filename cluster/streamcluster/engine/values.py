@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..ids import TP, TaskId
@@ -38,7 +39,8 @@ class TaskCommit:
 
     offsets: next offset to read and metadata, for the partitions that moved; outputs: topic -> records in order;
     changes: table -> key -> value, where None deletes; time: None when nothing in the task is timed. stamps: table ->
-    key -> of which time the change is, in ms, where it is not of the commit's. passed: see `TaskStore.write`.
+    key -> of which time the change is, in ms, where it is not of the commit's. passed: see `TaskStore.write`. ends:
+    table -> up to where its changelog has them, when it is committed.
     """
 
     task: TaskId
@@ -48,6 +50,11 @@ class TaskCommit:
     time: TimeCommit | None = None
     stamps: dict[str, dict[bytes, int]] = field(default_factory=dict)
     passed: dict[str, list[Passed]] = field(default_factory=dict)
+    ends: Mapping[str, int] = field(default_factory=dict)
+
+    def landed(self, ends: Mapping[str, int]) -> None:
+        """It is committed."""
+        self.ends = ends
 
     def is_empty(self) -> bool:
         """Nothing moved, nothing was sent and nothing was written."""

@@ -16,12 +16,13 @@ from ..sources import Source
 from ..streams import Stream
 from ..tables import Table, bytes_table
 from ..topics import Topic
+from ..windows.keys import decoding_windows, in_windows
 from ..windows.windowed import WindowedTable
-from .equal import EqualJoin, joining
+from .equal import EqualJoin, Joined, joining
 from .foreign import ForeignKey, LeftOfForeign, RightOfForeign, left_of, right_of
-from .sides import Result, Side
+from .sides import LEFT, RIGHT, Result, Side
+from .windows import Windows, check_windows, has_windows_beside, keep_windows, rows_of, windows_of
 
-LEFT, RIGHT = b"l", b"r"
 # Of these, a key of one is never the same as a key of another.
 SIMPLE = (str, bytes, int)
 
@@ -43,7 +44,12 @@ class JoinedTables:
 
 
 def join_tables(
-    left: Table[Any, Any], right: object, how: str, on: Any, name: str | None, conf: Callable[[], Settings]
+    left: Any,
+    right: Any,
+    how: str,
+    on: Any,
+    name: str | None,
+    conf: Callable[[], Settings],
 ) -> JoinedTables:
     """Declare it. how: as the default name says it. conf: the settings, when the app runs.
 
@@ -52,10 +58,9 @@ def join_tables(
     """
     what = f"table {left.name!r}: {how.replace('-', '_')}"
     _check_right(what, left, right)
-    assert isinstance(right, Table)
-    for table in (left, right):
-        if table.key_coding is not None:
-            raise AppError(f"{what}: table {table.name!r} has windows: let an agent write what is to be joined.")
+    _check_kinds(what, left, right, on)
+    mine, theirs = windows_of(left), windows_of(right)
+    left, right = rows_of(left), rows_of(right)
     if on is None and left is right:
         raise AppError(f"{what}: by equal keys each row of a table meets itself: say on=, what of a row is the key.")
     _check_keys(what, left, right, on)
@@ -66,15 +71,18 @@ def join_tables(
         help=f"the rows of {left.name} and {right.name}, as {result.name} has read them",
         definition={"join": how.replace("-", "_"), "left": left.name, "right": right.name, "on": _name_of(on)},
     )
+    if mine is not None and theirs is not None:
+        result.code_keys(in_windows, decoding_windows)
+        return _by_equal_keys(left, right, kept, rows, (mine, theirs))
     if on is None:
         return _by_equal_keys(left, right, kept, rows)
     foreign = ForeignKey(_key_of(what, on), lambda: _key_coder(right, conf()), without_none(field_type(on)))
     return _by_foreign_key(left, right, kept, rows, foreign)
 
 
-def _check_right(what: str, left: Table[Any, Any], right: object) -> None:
+def _check_right(what: str, left: Table[Any, Any] | WindowedTable, right: object) -> None:
     """Refuse what is no table of the app, with what to write."""
-    if isinstance(right, Table):
+    if isinstance(right, (Table, WindowedTable)):
         if right.owner is left.owner:
             return
         raise AppError(f"{what}: table {right.name!r} is of another app: both must be of one.")
@@ -88,9 +96,28 @@ def _check_right(what: str, left: Table[Any, Any], right: object) -> None:
             f"{what}: the stream over {right.source.label} is no table: write stream.join(table), where each event "
             f"meets what table {left.name!r} has."
         )
-    if isinstance(right, WindowedTable):
-        raise AppError(f"{what}: table {right.name!r} has windows: let an agent write what is to be joined.")
     raise AppError(f"{what}({right!r}): give a table of the same app.")
+
+
+def _check_kinds(what: str, left: Any, right: Any, on: Any) -> None:
+    """Refuse windows with what cannot be the same."""
+    for one in (left, right):
+        if has_windows_beside(one):
+            raise AppError(f"{what}: table {one.name!r} has windows: join what .tumbling(...) and the like returned.")
+    windowed = [one for one in (left, right) if windows_of(one) is not None]
+    if len(windowed) == 1:
+        plain = right if windowed[0] is left else left
+        raise AppError(
+            f"{what}: table {windowed[0].name!r} has windows, and {plain.name!r} has none: write results of windows to "
+            "a plain table in on_close (finals[key] = value), and join that."
+        )
+    if windowed and on is not None:
+        raise AppError(
+            f"{what}(on=...): tables {left.name!r} and {right.name!r} have windows: they are joined by key and window. "
+            "Leave on= out, or write results of windows to a plain table in on_close, and join that."
+        )
+    if windowed:
+        check_windows(what, left, right)
 
 
 def _name_of(on: Any) -> str:
@@ -101,11 +128,20 @@ def _name_of(on: Any) -> str:
 
 
 def _by_equal_keys(
-    left: Table[Any, Any], right: Table[Any, Any], kept: Table[bytes, bytes], rows: Result
+    left: Table[Any, Any],
+    right: Table[Any, Any],
+    kept: Table[bytes, bytes],
+    rows: Result,
+    windows: tuple[Windows, Windows] | None = None,
 ) -> JoinedTables:
+    """windows: of what the keys are, if they are of windows."""
     result = rows.table
-    sides = Side(left, left.changes(), LEFT), Side(right, right.changes(), RIGHT)
-    body = joining(EqualJoin(*sides, kept, rows), result)
+    coding = None if windows is None else in_windows
+    sides = Side(left, left.changes(coding=coding), LEFT), Side(right, right.changes(coding=coding), RIGHT)
+    join: Joined = EqualJoin(*sides, kept, rows)
+    if windows is not None:
+        join = keep_windows(EqualJoin(*sides, kept, rows), *windows)
+    body = joining(join, result)
     agent = _agent(f"{result.name}-join", body, (sides[0].changes, sides[1].changes), kept)
     return JoinedTables(result, left, right, (agent,))
 

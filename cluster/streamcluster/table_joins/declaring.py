@@ -23,7 +23,8 @@ class Joining:
     """The methods of a table that join it with another one. What comes of it is a table as others, but read only.
 
     Its rows are pairs of what the two tables have, under the keys of this one; a side that has nothing is None. A
-    change of either table changes it, in a commit after that.
+    change of either table changes it, in a commit after that. Tables with the same windows are joined by key and
+    window: keys are (key, Window) then, and a row is there until its window is over in both tables.
     """
 
     name: str

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from ..events import Event
 from ..streams import Stream
 from ..tables import Table
 from .sides import Kept, Result, Side, time_of
+
+
+class Joined(Protocol):
+    """What follows the changes of two tables."""
+
+    @property
+    def result(self) -> Result: ...
+
+    def changed(self, event: Event) -> None:
+        """A row of either table has changed."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,10 +32,10 @@ class EqualJoin:
     rows: Table[bytes, bytes]
     result: Result
 
-    def changed(self, event: Event) -> None:
-        """A row of either table has changed."""
+    def changed(self, event: Event, time: int | None = None) -> None:
+        """A row of either table has changed. time: of which time that is, in ms; None: as the changelog says."""
         message = event.message
-        time = time_of(message)
+        time = time_of(message) if time is None else time
         is_left = message.topic == self.left.changes.name
         own, other = (self.left, self.right) if is_left else (self.right, self.left)
         if (key := message.key) is None or not own.put(self.rows, key, time, message.value):
@@ -39,7 +50,7 @@ class EqualJoin:
             self.result.put(event.key, partner, mine, lambda: (other.value(partner), value), time)
 
 
-def joining(join: EqualJoin, result: Table[Any, Any]) -> Callable[[Stream[Any]], Awaitable[None]]:
+def joining(join: Joined, result: Table[Any, Any]) -> Callable[[Stream[Any]], Awaitable[None]]:
     """The body of its agent. result: named here, so that it is seen which table the agent writes."""
 
     async def run(stream: Stream[Any]) -> None:

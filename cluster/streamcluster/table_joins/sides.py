@@ -19,6 +19,8 @@ from ..times import time_of as time_at
 from ..topics import Topic
 
 _THERE, _GONE = b"+", b"-"
+# The marks of the sides.
+LEFT, RIGHT = b"l", b"r"
 
 
 class Kept(NamedTuple):

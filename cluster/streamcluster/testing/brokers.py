@@ -152,8 +152,9 @@ class SimulatedWrites:
             self.committed.update(cut.offsets)
             if not cut.changes:
                 continue
+            cut.landed(ends[cut.task])
             try:
-                self._stores[cut.task].write(cut.changes, ends[cut.task], cut.passed)
+                self._stores[cut.task].write(cut.changes, cut.ends, cut.passed)
             except StoreFailed as error:
                 failed[cut.task] = error
         return failed

@@ -168,7 +168,7 @@ class Driver:
     def table(self, name: str) -> dict[Any, Any]:
         """The entries of a table, over all partitions; of one with windows by key and window."""
         table = self.app.tables[name]
-        if table.key_coding is None:
+        if table.key_coding is None or table.windows is not None:
             return dict(table.items())
         return {(key, window_of((start, end))): value for (key, start, end), value in table.items()}
 

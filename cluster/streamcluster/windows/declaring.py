@@ -9,10 +9,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from ..checks import Seconds
 from ..errors import AppError
 from ..topics import Topic
+from .durations import at_least_zero, from_zero, milliseconds
 from .faust_windows import FaustWindow, HoppingWindow, TumblingWindow
 from .kinds import DAY_MS, Days, Hopping, Kind, Session, Sliding
 from .ports import KeepingTable
-from .windowed import WindowedTable, at_least_zero, from_zero, milliseconds
+from .windowed import WindowedTable
 
 
 class Windowing:

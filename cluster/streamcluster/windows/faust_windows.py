@@ -7,8 +7,8 @@ from dataclasses import KW_ONLY, dataclass
 from ..checks import Seconds
 from ..faust_names import WINDOW, names_what_is_missing
 from ..topics import Topic
+from .durations import milliseconds
 from .kinds import Hopping, Window, window_of
-from .windowed import milliseconds
 
 
 @names_what_is_missing(WINDOW, "window")

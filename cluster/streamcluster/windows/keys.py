@@ -122,11 +122,28 @@ def in_windows(pair: Pair) -> Pair:
     """Coders of keys as agents are given them: (key, window)."""
     encode, decode = windowed(pair)
 
+    def encode_window(row: Any) -> bytes:
+        try:
+            key, (start, end) = row
+            return encode((key, round(start * 1000), round(end * 1000)))
+        except (TypeError, ValueError):
+            raise TypeError(f"{row!r} is no key of a table of windows: give (key, (start, end)), in seconds") from None
+
     def decode_window(data: bytes) -> tuple[Any, Window]:
         key, start, end = decode(data)
         return key, window_of((start, end))
 
-    return encode, decode_window
+    return encode_window, decode_window
+
+
+def decoding_windows(pair: Pair) -> Callable[[Iterable[bytes]], list[tuple[Any, Window]]]:
+    """What decodes many of them."""
+    decode = decoding_many(pair)
+
+    def decode_many(rows: Iterable[bytes]) -> list[tuple[Any, Window]]:
+        return [(key, window_of((start, end))) for key, start, end in decode(rows)]
+
+    return decode_many
 
 
 def shown(pair: Pair) -> Pair:

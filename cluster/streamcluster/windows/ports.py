@@ -58,6 +58,8 @@ class Shard(Protocol):
     dirty: dict[Any, Any]
     # What operators know of the rows; empty again after a rollback.
     notes: dict[str, Any]
+    # Of which time changes are, where somebody says it.
+    stamps: dict[Any, int]
     # Of one number: nothing in `dirty` has a later date.
     latest: list[int]
     # How a key is written without its window.
@@ -157,6 +159,8 @@ class KeepingTable(Protocol):
     # What this worker has of it, outside of events.
     local: Any
     closings: list[Closing]
+    # Somebody wants to know of which time changes are.
+    is_stamped: bool
     # What must not change while there are rows.
     definition: dict[str, int | str]
     # What is called with windows that are over, if that was said before there were any.
@@ -240,6 +244,17 @@ class Windows(Protocol):
     def merged(self, first: Any, second: Any) -> Any:
         """The value of two sessions that became one."""
         ...
+
+
+def take_back(of: Windows, shard: Shard, identity: Any, span: Span) -> None:
+    """Delete a window that is open.
+
+    Where the table is joined, its changelog has this as of a time before the window began, which the deletion of a
+    window that is over never is.
+    """
+    shard.discard(identity)
+    if of.table.is_stamped:
+        shard.stamps[identity] = span[0] - 1
 
 
 def own_of(shard: Shard, identity: Any, value: Any, written: Iterable[tuple[Span, Any]]) -> Any:

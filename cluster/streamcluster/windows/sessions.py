@@ -12,7 +12,7 @@ from typing import Any
 from ..times import FOREVER
 from .keys import BY_KEY, prefix_of, within
 from .kinds import Span, is_over
-from .ports import Shard, Windows, begin_of
+from .ports import Shard, Windows, begin_of, take_back
 
 # An event touches one session, as a rule, and sees from the next that there is no more.
 _ROWS = 2
@@ -35,7 +35,7 @@ def add(of: Windows, shard: Shard, key: Any, at: int, now: int, fun: Callable[[A
     value = fun(value, other)
     for one, _ in near:
         if one != span:
-            shard.discard(shard.identity((key, *one)))
+            take_back(of, shard, shard.identity((key, *one)), one)
     if shard.time is not None:
         shard.time.expect(span[1])
     shard.write_at(shard.identity((key, *span)), value, span[1])

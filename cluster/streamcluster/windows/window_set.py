@@ -25,7 +25,7 @@ from .late import place_in_hand
 from .no_value import not_a_value
 from .panes import NOTHING, Panes, windows_in
 from .place import LastPlace
-from .ports import PLAIN, Shard, Time, Windows, begin_of, own_of
+from .ports import PLAIN, Shard, Time, Windows, begin_of, own_of, take_back
 from .sessions import ending
 
 # Kinds whose windows are found in the order of their ends, by key.
@@ -230,7 +230,7 @@ class WindowSet(Struct, eq=False):
         cursor, time = cursor_var.get(), shard.time
         for span in self._spans(of.at()):
             if time is None or cursor is None or not is_over(of.kind, span[1], of.grace, time.now(cursor)):
-                shard.discard(shard.identity((self._key, *span)))
+                take_back(of, shard, shard.identity((self._key, *span)), span)
 
     # Reading
 

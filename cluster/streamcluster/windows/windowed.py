@@ -21,8 +21,10 @@ from ..errors import AppError
 from ..events import current_event
 from ..faust_names import WINDOWED, names_what_is_missing
 from ..models import field_getter
+from ..table_joins.declaring import Joining
 from ..times import EXPIRES, Closing
 from ..topics import Topic
+from .durations import at_least_zero
 from .keys import (
     BY_END,
     END_INDEX,
@@ -53,34 +55,8 @@ _MERGES: dict[Any, Callable[[Any, Any], Any]] = {
 }
 
 
-def milliseconds(what: str, value: Seconds) -> int:
-    """A duration in whole milliseconds, above 0 and any fraction of a second."""
-    seconds = value if isinstance(value, (int, float)) and not isinstance(value, bool) else _seconds(what, value)
-    found = round(seconds * 1000) if abs(seconds) < float("inf") else 0
-    if found < 1:
-        raise AppError(f"{what}={value!r}: give seconds or a timedelta, a millisecond or more.")
-    return found
-
-
-def _seconds(what: str, value: Any) -> float:
-    try:
-        return float(value.total_seconds())
-    except AttributeError:
-        raise AppError(f"{what}={value!r} is no duration: give a number of seconds, or a timedelta.") from None
-
-
-def from_zero(what: str, value: Seconds) -> int:
-    """The same, of what may be 0."""
-    return 0 if value in (0, timedelta()) else milliseconds(what, value)
-
-
-def at_least_zero(what: str, value: Seconds | None) -> int:
-    """The same, of what may be 0 or left out."""
-    return 0 if value is None else from_zero(what, value)
-
-
 @names_what_is_missing(WINDOWED, "table")
-class WindowedTable:
+class WindowedTable(Joining):
     """Made by `app.Table(...).tumbling(...)` and its neighbours; `table[key]` is a `WindowSet`."""
 
     def __init__(
@@ -96,10 +72,13 @@ class WindowedTable:
         what = f"table {table.name!r}"
         self.table = table
         self.name = table.name
+        self.owner = table.owner
         self.kind = kind
         self.grace = at_least_zero(f"{what}: grace", grace)
         self._is_grace_given = grace is not None
         self._expires = at_least_zero(f"{what}: expires", expires)
+        # How long after its end a window is there.
+        self.kept_ms = max(self._expires, kind.reach + self.grace + (kind.kept if isinstance(kind, Sliding) else 0))
         if late is not None and not isinstance(late, Topic):
             raise AppError(f"{what}: late={late!r} is no topic: give app.topic(...).")
         self.late_events = LateEvents(table.name, late)
@@ -325,9 +304,9 @@ def _close(table: WindowedTable) -> None:
 
 def _closings(table: WindowedTable, after: str) -> list[Closing]:
     """Rows go when the window is over, or later where `expires` says so. after: what makes them, if events do not."""
-    handler, expires = table._handler, table._expires
+    handler = table._handler
     closes, inclusive = table.kind.reach + table.grace, not table.kind.end_belongs
-    kept = max(expires, closes + (table.kind.kept if isinstance(table.kind, Sliding) else 0))
+    kept = table.kept_ms
     keeps = kept > closes
     span = span_of(table.kind)
     closing = Closing(

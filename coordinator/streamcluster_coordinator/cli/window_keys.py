@@ -9,6 +9,7 @@ from typing import Any
 from streamcluster.errors import ConfigurationError
 from streamcluster.tables import Table
 from streamcluster.times import MS_MAX
+from streamcluster.windows.kinds import definition_of
 
 
 def has_windows(table: Table[Any, Any]) -> bool:
@@ -41,10 +42,11 @@ def moment_of(table: Table[Any, Any], text: str) -> int:
 
 def _span(table: Table[Any, Any], window: str) -> tuple[float, float]:
     first, comma, last = window.partition(",")
-    start, size = _seconds(table, first), table.definition.get("size")
+    definition = table.definition if table.windows is None else definition_of(table.windows.kind)
+    start, size = _seconds(table, first), definition.get("size")
     if comma:
         return start, _seconds(table, last)
-    if not isinstance(size, int) or "tz" in table.definition:
+    if not isinstance(size, int) or "tz" in definition:
         raise ConfigurationError(f"table {table.name!r}: its windows are of any length: --window START,END.")
     return start, start + size / 1000
 

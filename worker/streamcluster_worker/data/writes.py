@@ -113,9 +113,9 @@ class KafkaWrites:
         failed: dict[TaskId, StoreFailed] = {}
         for cut in commit.tasks:
             if cut.changes:
-                next_offsets = {table: self._next_offset(table, cut, landed) for table in cut.changes}
+                cut.landed({table: self._next_offset(table, cut, landed) for table in cut.changes})
                 try:
-                    self._stores[cut.task].write(cut.changes, next_offsets, cut.passed)
+                    self._stores[cut.task].write(cut.changes, cut.ends, cut.passed)
                 except StoreFailed as error:
                     # It is committed all the same: the store says how far it has come, and the rest is read again.
                     failed[cut.task] = error

@@ -24,8 +24,9 @@ from ..values import Committed
 from .due import DueSource
 from .lapsing import Lapsing
 from .sending import Destination
-from .task_time import OperatorPlan, TaskTime, TimeRules
+from .task_time import OperatorPlan, TaskTime
 from .time_row import ROW_KEY, TimeRow, decode_row
+from .time_rules import TimeRules
 from .watermarks import TimeBounds
 from .written import Written
 
@@ -96,6 +97,9 @@ def open_time(
     _hold_back(time, plan, task)
     _expire_by_closing(time, plan, task)
     for table in plan.tables:
+        for one in table.follows if table.timed in here else ():
+            if one.operator in here and one.table.name in shards:
+                time.follow(table.timed, one, task.partition, shards[one.table.name])
         if table.ttl_ms is not None and table.timed in here:
             time.expiring.append(Written(table.name, shards[times_name(table.name)], time.operators[table.timed]))
         if table.goes_by_events and table.timed in here and table.name in shards:

@@ -8,6 +8,7 @@ from functools import partial
 
 from ...ids import TP
 from ...indexes import Passed
+from ...operated import Followed
 from ...times import NO_TIME
 from ...topology.timed import time_table_name
 from ...topology.units import Due, Unit
@@ -23,10 +24,11 @@ from .lapsing import Lapsing
 from .least import Awaited
 from .operator_time import InputState, OperatorTime
 from .ordering import Ordering
-from .producers import Producers
 from .said import said_of
 from .sending import Destination, Sending
+from .table_time import Log, TableTime
 from .time_row import ROW_KEY, TimeRow, encode_row, positions_in, row_of
+from .time_rules import TimeRules, partition_time
 from .watermarks import Mark, PartitionTime, TimeBounds
 from .written import Written
 
@@ -63,22 +65,6 @@ class OperatorPlan:
     by_wall: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class TimeRules:
-    """What all operators of a task share.
-
-    bounds: of a topic; producers: the names of those who say in a topic how far they are, empty: nobody does.
-    ages: of topics that the app writes (`InputState.age`). idle_after: see `OperatorTime`; marks_interval: see
-    `Sending`, in seconds.
-    """
-
-    bounds: Callable[[str], TimeBounds]
-    producers: Callable[[str], Collection[str]]
-    ages: Mapping[str, int]
-    idle_after: int | None
-    marks_interval: float
-
-
 @dataclass(slots=True)
 class _Written:
     """What was last written of an operator, for which time a commit was asked for, and what is written each time."""
@@ -103,6 +89,7 @@ class TaskTime:
         "_units",
         "_written",
         "expiring",
+        "followed",
         "lapsing",
         "left",
         "operators",
@@ -128,6 +115,8 @@ class TaskTime:
         self.positions: dict[TP, Committed] = {}
         # Of tables whose entries expire: when they were written.
         self.expiring: list[Written] = []
+        # The times of tables, where operators go by these.
+        self.followed: list[TableTime] = []
         # Tables whose changes are of the time of events.
         self.stamping: list[tuple[CachedShard, OperatorTime]] = []
         # Tables whose rows are not needed any more at some time.
@@ -184,7 +173,7 @@ class TaskTime:
     def _state(self, tp: TP, units: frozenset[str]) -> InputState:
         """How an input is now, for these units."""
         partition, time = self._attached[tp], self.partitions[tp]
-        position = min([reader.position(tp) for reader in partition.readers if reader.unit in units])
+        position = _position_of(partition, units)
         if position > partition.next_offset:
             return InputState(time.at(position), is_read_again=True)
         idle_since = time.idle_since() if position == partition.next_offset else None
@@ -199,6 +188,20 @@ class TaskTime:
             time = partition.time = self.partitions[tp] = PartitionTime(bounds(tp.topic), Mark(), self._clock)
             partition.receive = time.fed
         return partial(self._state, tp, frozenset(reader.unit for reader in partition.readers))
+
+    def follow(self, operator: str, followed: Followed, partition: int, table: CachedShard) -> None:
+        """Have this input of an operator, the changes of a table, be as far as that table's own time."""
+        tp = TP(followed.changes.name, partition)
+        inputs, units, of = (
+            self.operators[operator].inputs,
+            self._units[operator][tp],
+            self.operators[followed.operator],
+        )
+        log = Log(lambda: self._attached[tp], lambda: _position_of(self._attached[tp], units), inputs[tp])
+        age = max([self._ages.get(one.topic, 0) for one in of.inputs], default=0)
+        found = TableTime(table, of, log, self._clock, followed.wait_ms, age)
+        inputs[tp] = found.state
+        self.followed.append(found)
 
     def hold_back(self, operator: str, tp: TP) -> None:
         """Have the time of an operator, which is sent on, not overtake rows that come due there and are sent then."""
@@ -243,14 +246,7 @@ class TaskTime:
 
     def said(self) -> tuple[str, ...]:
         """What `status` shows: a line for each operator."""
-        return tuple([said_of(operator, self._producer) for operator in self.operators.values()])
-
-    def _producer(self, tp: TP, watermark: int) -> Awaited[str] | None:
-        """The producing task that a repartition topic waits for, where all that has come of them is finished."""
-        time = self.partitions.get(tp)
-        if time is None or time.producers is None or watermark < time.producers.watermark:
-            return None
-        return time.producers.awaited()
+        return tuple([said_of(operator, partial(_producer, self.partitions)) for operator in self.operators.values()])
 
     def counts(self, open_max: int) -> dict[str, TimedCounts]:
         """What `status` adds up: of each operator. open_max: so many open rows are counted, and no more."""
@@ -363,8 +359,8 @@ class TaskTime:
                 merge(found, {sending.topic: columns})
         return found
 
-    def committed(self, commit: TimeCommit) -> None:
-        """That is committed, and the positions of the task's partitions are up to date."""
+    def committed(self, commit: TimeCommit, ends: Mapping[str, int]) -> None:
+        """That is committed, and the positions of the task's partitions are up to date. ends: see `TaskCommit`."""
         for name, (time, late, lapsed) in commit.times.items():
             operator = self.operators[name]
             operator.committed = max(time, operator.committed)
@@ -373,6 +369,8 @@ class TaskTime:
             self.sources[tp].committed(position, entry, commit.number)
         for tp, known in self.partitions.items():
             known.committed(self._attached[tp].committed.next_offset)
+        for one in self.followed:
+            one.committed(ends)
 
     def rewind(self) -> None:
         """Everything that is not committed is done again."""
@@ -388,14 +386,14 @@ class TaskTime:
             sending.rewind()
 
 
-def partition_time(topic: str, rules: TimeRules, rows: Collection[TimeRow | None], clock: Clock) -> PartitionTime:
-    """Of one partition of that topic, as the committed rows have it."""
-    marks = [row.mark(topic) for row in rows if row is not None]
-    base = max(marks, key=lambda mark: mark.watermark, default=Mark())
-    producers = None
-    if names := rules.producers(topic):
-        times: dict[str, int] = {}
-        for row in rows:
-            times |= {} if row is None else row.producers.get(topic, {})
-        producers = Producers(names, base.watermark, times, clock)
-    return PartitionTime(rules.bounds(topic), base, clock, producers)
+def _position_of(partition: SourcePartition, units: frozenset[str]) -> int:
+    """What is before it is finished, by all of these units."""
+    return min([reader.position(partition.tp) for reader in partition.readers if reader.unit in units])
+
+
+def _producer(partitions: Mapping[TP, PartitionTime], tp: TP, watermark: int) -> Awaited[str] | None:
+    """The producing task that a repartition topic waits for, where all that has come of them is finished."""
+    time = partitions.get(tp)
+    if time is None or time.producers is None or watermark < time.producers.watermark:
+        return None
+    return time.producers.awaited()
