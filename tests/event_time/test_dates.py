@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamcluster import App, current_event
+from streamcluster.dates import dated, records_of
 from streamcluster.engine.intake import SINGLE_EVENTS
 from streamcluster.ids import TP
 from streamcluster.testing import Driver
@@ -132,3 +133,11 @@ def test_two_coroutines_date_one_window(tmp_path: Path) -> None:
         driver.send("events", key="z", value=0, timestamp=100)
         [got] = driver.output("closed")
         assert (got.value, got.timestamp) == (6, 60)
+
+
+def test_deletions_are_of_the_time_that_somebody_has_said() -> None:
+    """Of rows that are there their dates count."""
+    changes = {b"a": dated(b"1", 5), b"b": None, b"c": None, b"d": dated(b"2", 6)}
+    found = records_of(changes, lambda keys: [100] * len(keys), stamps={b"a": 7, b"b": 9})
+    assert found.keys == [b"a", b"b", b"c", b"d"]
+    assert found.timestamps == [5, 9, 100, 6]
