@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -260,6 +261,7 @@ Windows = list[tuple[str, float, float, int]]
 FED: dict[str, Callable[[Any], WindowedTable]] = {
     "minutes": lambda table: table.tumbling(60, grace=5),
     "steps": lambda table: table.hopping(180, 60, grace=5),
+    "merged": lambda table: table.hopping(180, 60, grace=5, merge=operator.add),
 }
 FED_BY_THEM: dict[str, Callable[[Any], WindowedTable]] = {
     "session": lambda table: table.session(100, grace=0),

@@ -284,7 +284,9 @@ class DueSource:
         """
         time = self.operator.finished
         is_behind = _position(self.partition) < self.partition.next_offset or self.waits(time)
-        watermark = self.state().mark.watermark if is_behind else self._bound(time) - 1
+        # Of rows that others are still to write only these know.
+        is_known = self.after is None and not is_behind
+        watermark = self._bound(time) - 1 if is_known else self.state().mark.watermark
         hold = self.due.hold_ms or 0
         return InputState(Mark(max(NO_TIME, watermark - hold)), is_read_again=True, age=max(0, hold))
 
