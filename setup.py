@@ -27,9 +27,10 @@ loop = Extension("streamcluster._loop", sources=["cluster/native/loop.c"], depen
 close = Extension("streamcluster._close", sources=["cluster/native/close.c"], depends=loops, **options)
 pairs = Extension("streamcluster._pairs", sources=["cluster/native/pairs.c"], depends=references, **options)
 place = Extension("streamcluster._place", sources=["cluster/native/place.c"], depends=references, **options)
+table = Extension("streamcluster._table", sources=["cluster/native/table.c"], depends=references, **options)
 rows = Extension("streamcluster._rows", sources=["cluster/native/rows.c"], depends=references, **options)
 
 setup(
-    ext_modules=[native, loop, close, pairs, place, rows] if has_stable_abi else [],
+    ext_modules=[native, loop, close, pairs, place, rows, table] if has_stable_abi else [],
     options={"bdist_wheel": {"py_limited_api": "cp311"}} if has_stable_abi else {},
 )

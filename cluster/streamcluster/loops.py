@@ -17,6 +17,7 @@ try:
     from ._close import Closed, all_end_in
     from ._loop import Gathered, Values
     from ._pairs import Pairs, places, written
+    from ._table import attach, detach
 except ImportError:
     _in_c = False
 
@@ -27,9 +28,17 @@ def is_in_c() -> bool:
 
 
 def use_python() -> None:
-    """Have the loops that begin from now on in Python."""
+    """Have the loops that begin from now on in Python, and the items of tables."""
     global _in_c
+    if _in_c:
+        detach()
     _in_c = False
+
+
+def do_items_in_c(table: type, shard: type) -> None:
+    """Have `table[key]` done in C where it is as usual: of shards of this class, which are at an event. See table.c."""
+    if _in_c:
+        attach(table, shard)
 
 
 class Iterated(Protocol):

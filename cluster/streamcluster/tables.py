@@ -88,6 +88,8 @@ class Table(Windowing, Joining, Operated, MutableMapping[K, V]):
         # The topic that it is made of.
         self.source = source
         self.shard_var: ContextVar[LiveShard] = ContextVar(f"streamcluster_table_{name}")
+        # For those who ask at each event.
+        self.live_shard = self.shard_var.get
         self.local: LocalShards | None = None
         # How long after its last write an entry is deleted; None: never.
         self.ttl_ms = _lasting_ms(name, "ttl", ttl)

@@ -6,16 +6,18 @@ import asyncio
 import gc
 import sys
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable
-from types import SimpleNamespace
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import pytest
 
 from streamcluster import App, Stream, loops
 from streamcluster.current import Cursor
+from streamcluster.engine.shard_view import ShardView
 from streamcluster.iteration import values as _values
 from streamcluster.loops import gathered, use_python, values_of_runs
+from streamcluster.tables import Table
 from streamcluster.testing import Driver
 
 pytestmark = pytest.mark.skipif(not loops.is_in_c(), reason="the loops were not built")
@@ -216,13 +218,17 @@ def test_only_generators_are_gathered() -> None:
 
 
 @pytest.fixture(params=["in C", "in Python"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Generator[None, None, None]:
     """Both ways to run an agent."""
     monkeypatch.setattr(loops, "_in_c", True)
     if request.param == "in Python":
         use_python()
         intake = intake_of([])
         assert values_of_runs(intake.next_run, intake.cursor) is None
+        assert type(vars(Table)["__getitem__"]) is type(vars(Table)["get"]) is FunctionType
+    yield
+    monkeypatch.setattr(loops, "_in_c", True)
+    loops.do_items_in_c(Table, ShardView)
 
 
 @pytest.mark.usefixtures("way")

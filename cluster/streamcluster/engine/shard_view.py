@@ -7,7 +7,8 @@ from functools import partial
 from typing import Any
 
 from ..dates import date_of, undated
-from ..tables import IMMUTABLE
+from ..loops import do_items_in_c
+from ..tables import IMMUTABLE, Table
 from ..times import NO_TIME, time_of
 from . import row_dates
 from .cache_budget import Noted
@@ -41,6 +42,7 @@ class ShardView:
         "notes",
         "objects",
         "part",
+        "plain",
         "read_identities",
         "read_keys",
         "stamps",
@@ -73,6 +75,8 @@ class ShardView:
         self.absent = shard.absent
         self._lent = shard.lent
         self.deleted = shard.deleted
+        # What a table of plain values is read from and written to at an event, beside `dirty`: for C.
+        self.plain = self.values, self.objects, self.deleted
         self.dirty: dict[Any, Any] = {}
         # Nothing in it has a later date. In a list, for those who write in their own frame and keep it.
         self.latest = [NO_TIME]
@@ -383,3 +387,6 @@ def _settle(notes: dict[str, Noted]) -> None:
     """Have written what operators write of their own when events are finished."""
     for note in [*notes.values()] if notes else ():
         note.settle()
+
+
+do_items_in_c(Table, ShardView)
