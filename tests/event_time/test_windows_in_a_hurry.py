@@ -295,3 +295,34 @@ def test_values_changed_in_place_of_windows_that_are_over_are_late(expires: floa
             kept |= {("a", Window(60, 120)): [1, -1], ("z", Window(120, 180)): [2, -2]}
         assert driver.table("views") == kept
         assert driver.dead_letters() == []
+
+
+def test_an_event_that_writes_several_windows_is_late_once() -> None:
+    """Who reads the topic of late events does each again, with all that it writes."""
+    app = App("several")
+    events = app.topic("events", key_type=str, value_type=int, partitions=1)
+    late = app.topic("late", key_type=str, value_type=int, partitions=1)
+    table = app.Table("views", key_type=str, default=int).tumbling(60, grace=0, late=late)
+    lists = app.Table("lists", key_type=str, default=list).tumbling(60, grace=0, late=late)
+
+    @app.agent(events)
+    async def count(stream: Any) -> None:
+        async for page, number in stream.items():
+            table[page] += number
+            table["all"] += number
+            lists[page].value().append(number)
+            lists["all"] += [number]
+
+    with Driver(app) as driver:
+        driver.send(events, key="z", value=1, timestamp=120)
+        for number in (2, 3):
+            driver.send(events, key="a", value=number, timestamp=60, commit=False)
+        driver.crash()
+        assert sorted((one.headers["late-table"], one.value) for one in driver.output(late)) == [
+            (b"lists", 2),
+            (b"lists", 3),
+            (b"views", 2),
+            (b"views", 3),
+        ]
+        (time,) = driver.worker.engine.times.tasks.values()
+        assert {name: operator.late_total for name, operator in time.operators.items()} == {"views": 2, "lists": 2}

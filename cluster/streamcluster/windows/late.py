@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 
 class LateEvents:
-    """Those of one table in this process. total: how often one was to change a window, each try counts."""
+    """Those of one table in this process. total: how many there were, each try of one counts."""
 
     __slots__ = ("_said", "_table", "_topic", "total")
 

@@ -44,6 +44,10 @@ class Time(Protocol):
 class Watched(Protocol):
     """Copies that events were handed."""
 
+    def is_first(self, place: Place | None) -> bool:
+        """Whether this is the first that is told of the event there."""
+        ...
+
     def copy(self, key: Any, value: Any, place: Place, changed: Callable[[], None]) -> Any:
         """A copy for the event at `place`: `changed` is called when that has changed it in place."""
         ...

@@ -38,7 +38,7 @@ from .keys import (
 )
 from .kinds import Hopping, Kind, Session, Sliding, Span, Window, definition_of, is_single, span_of, window_between
 from .lapsing import lapsing
-from .late import LateEvents, Place
+from .late import LateEvents, Place, place_in_hand
 from .panes import Panes, check_merge, windows_in
 from .place import LastPlace, do_in_c
 from .ports import KeepingTable, Shard
@@ -261,10 +261,10 @@ class WindowedTable(Joining):
 
     def late(self, at: int, span: Span, now: int, place: Place | None = None) -> None:
         """The event in hand, or there, came when all of its windows were over, of which this is the last."""
-        shard: Shard | None = self.table.shard_var.get(None)
-        if shard is not None and shard.time is not None:
+        shard: Shard = self.table.shard_var.get()
+        if shard.time is not None and shard.watched.is_first(place or place_in_hand(cursor_var.get())):
             shard.time.count_late()
-        self.late_events.add(place, at, span, span[1] + self.kind.reach + self.grace, now)
+            self.late_events.add(place, at, span, span[1] + self.kind.reach + self.grace, now)
 
     def beside_shard(self) -> Shard:
         """What is kept beside the table in the running task."""
