@@ -12,7 +12,7 @@ from ..settings import Settings
 # What grows where the minimum is nothing.
 FIRST_SECONDS = 0.001
 # So many saturated turns in a row double it: one alone may only have caught up with what came during a commit.
-FULL_TURNS = 4
+FULL_TURNS = 2
 
 
 class Pacing:
