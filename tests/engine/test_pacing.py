@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from streamcluster.engine.pacing import FULL_TURNS, Pacing
+from streamcluster.engine.pacing import Pacing
 from streamcluster.settings import Settings, make_settings
 
 
 def settings_with(**values: float) -> Settings:
     """Settings with these commit settings."""
     return make_settings({"id": "a", **values})
-
-
-def turn_for_long(pacing: Pacing) -> None:
-    """So many saturated turns in a row that the load counts."""
-    for _ in range(FULL_TURNS):
-        pacing.loaded(saturated=True)
 
 
 def test_commit_follows_soon_at_low_load() -> None:
@@ -29,28 +23,16 @@ def test_commit_follows_soon_at_low_load() -> None:
 
 
 def test_interval_grows_under_load_and_shrinks_after_it() -> None:
-    """Saturated turns in a row double the interval up to the maximum; each idle one halves it down to the minimum."""
+    """Each saturated turn doubles the interval up to the maximum; each idle one halves it down to the minimum."""
     pacing = Pacing(settings_with(commit_interval_min=0.01, commit_interval_max=0.1), now=0.0)
     grown = []
     for _ in range(6):
-        turn_for_long(pacing)
+        pacing.loaded(saturated=True)
         grown.append(pacing.due())
     assert grown == pytest.approx([0.02, 0.04, 0.08, 0.1, 0.1, 0.1])
     for _ in range(6):
         pacing.loaded(saturated=False)
     assert pacing.due() == pytest.approx(0.01)
-
-
-def test_few_saturated_turns_are_no_load() -> None:
-    """A loop that catches up with what came during a commit, and is idle then, goes on as it did."""
-    pacing = Pacing(settings_with(commit_interval_min=0.01, commit_interval_max=0.1), now=0.0)
-    for _ in range(6):
-        for _ in range(FULL_TURNS - 1):
-            pacing.loaded(saturated=True)
-        assert pacing.due() == pytest.approx(0.01)
-        pacing.loaded(saturated=False)
-    turn_for_long(pacing)
-    assert pacing.due() == pytest.approx(0.02)
 
 
 def test_interval_grows_from_nothing_too() -> None:
@@ -59,10 +41,7 @@ def test_interval_grows_from_nothing_too() -> None:
     assert pacing.due() == 0.0
     grown = []
     for saturated in (True, True, False, False, False):
-        if saturated:
-            turn_for_long(pacing)
-        else:
-            pacing.loaded(saturated=False)
+        pacing.loaded(saturated=saturated)
         grown.append(pacing.due())
     assert grown == pytest.approx([0.002, 0.004, 0.002, 0.001, 0.0])
 
@@ -71,7 +50,7 @@ def test_interval_grows_from_nothing_too() -> None:
 def test_number_fixes_the_interval(saturated: bool) -> None:
     """commit_interval=1 is kept whatever the load; 0 commits as fast as it goes."""
     pacing = Pacing(settings_with(commit_interval=1.0), now=0.0)
-    for _ in range(2 * FULL_TURNS):
+    for _ in range(5):
         pacing.loaded(saturated=saturated)
     assert pacing.due() == 1.0
     assert Pacing(settings_with(commit_interval=0.0), now=3.0).due() == 3.0
@@ -80,5 +59,5 @@ def test_number_fixes_the_interval(saturated: bool) -> None:
 def test_maximum_below_the_minimum_is_the_minimum() -> None:
     """Contradicting settings give the longer interval, never one that shrinks under load."""
     pacing = Pacing(settings_with(commit_interval_min=0.5, commit_interval_max=0.1), now=0.0)
-    turn_for_long(pacing)
+    pacing.loaded(saturated=True)
     assert pacing.due() == 0.5

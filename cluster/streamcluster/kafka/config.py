@@ -28,7 +28,7 @@ FETCH_PART = 8
 # (measured with mallinfo2). So their number is bounded with their bytes.
 FETCHED_OVERHEAD_BYTES = 450
 FETCH_BYTES_LEAST = 1024 * 1024
-# More has no use: a worker takes 2,000 at a time.
+# More has no use: a worker takes 4,000 at a time.
 QUEUED_RECORDS_MAX = 100_000
 # A broker that freezes with its connections open is given up after this; the default of 60 s would leave the host deaf
 # for so long, though the partition's new leader is there after 10 s.
