@@ -133,15 +133,14 @@ class Trial:
                 partition.gate = HELD_BACK
             return
         suspect_tp, offset = self.suspects[0]
-        beside, due = self._beside(), self._due()
+        beside = self._beside()
+        # Of what has come due, all that is there by now.
+        gates = {tp: self.task.partitions[tp].next_offset for tp in self._due()} | {suspect_tp: offset}
         for tp, partition in self.task.partitions.items():
             if tp in beside:
                 partition.open_gate()
                 continue
-            if tp == suspect_tp:
-                partition.gate = offset
-            else:
-                partition.gate = partition.next_offset if tp in due else HELD_BACK
+            partition.gate = gates.get(tp, HELD_BACK)
             for batch in partition.gated.take_before(partition.gate):
                 partition.dispatch(batch)
 

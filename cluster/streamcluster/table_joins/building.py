@@ -18,7 +18,7 @@ from ..tables import Table, bytes_table
 from ..topics import Topic
 from ..windows.keys import decoding_windows, in_windows
 from ..windows.windowed import WindowedTable
-from .equal import EqualJoin, Joined, joining
+from .equal import EqualJoin, joining
 from .foreign import ForeignKey, LeftOfForeign, RightOfForeign, left_of, right_of
 from .sides import LEFT, RIGHT, Result, Side
 from .windows import Windows, check_windows, has_windows_beside, keep_windows, rows_of, windows_of
@@ -44,12 +44,7 @@ class JoinedTables:
 
 
 def join_tables(
-    left: Any,
-    right: Any,
-    how: str,
-    on: Any,
-    name: str | None,
-    conf: Callable[[], Settings],
+    left: Any, right: Any, how: str, on: Any, name: str | None, conf: Callable[[], Settings]
 ) -> JoinedTables:
     """Declare it. how: as the default name says it. conf: the settings, when the app runs.
 
@@ -138,10 +133,8 @@ def _by_equal_keys(
     result = rows.table
     coding = None if windows is None else in_windows
     sides = Side(left, left.changes(coding=coding), LEFT), Side(right, right.changes(coding=coding), RIGHT)
-    join: Joined = EqualJoin(*sides, kept, rows)
-    if windows is not None:
-        join = keep_windows(EqualJoin(*sides, kept, rows), *windows)
-    body = joining(join, result)
+    join = EqualJoin(*sides, kept, rows)
+    body = joining(join if windows is None else keep_windows(join, *windows), result)
     agent = _agent(f"{result.name}-join", body, (sides[0].changes, sides[1].changes), kept)
     return JoinedTables(result, left, right, (agent,))
 

@@ -227,9 +227,8 @@ class WindowSet(Struct, eq=False):
                 "none can be deleted alone: leave merge= out."
             )
         shard: Shard = of.table.shard_to_write()
-        cursor, time = cursor_var.get(), shard.time
         for span in self._spans(of.at()):
-            if time is None or cursor is None or not is_over(of.kind, span[1], of.grace, time.now(cursor)):
+            if shard.time is None or not self._is_over(shard.time, span):
                 take_back(of, shard, shard.identity((self._key, *span)), span)
 
     # Reading

@@ -166,15 +166,16 @@ class DueSource:
             count = min(count, len(rows))
         if self.told_by is not None:
             # A handler may be long at one, and a commit come in between.
-            due, finished = count, _finished(self.told_by)
-            count = bisect_right(rows, (finished[:PLACE_BYTES], finished[PLACE_BYTES:]), hi=due)
-            self._held_at = finished if count < due else None
-        found, values, done = self._values(rows[:count], are_stored=are_stored)
+            finished = _finished(self.told_by)
+            told = bisect_right(rows, (finished[:PLACE_BYTES], finished[PLACE_BYTES:]), hi=count)
+            self._held_at = finished if told < count else None
+            count = told
+        due, values, done = self._values(rows[:count], are_stored=are_stored)
         if done:
             self._behind = b"".join(rows[done - 1])
         next_place = time_of(rows[done][0]) if done < len(rows) else FOREVER
         self._expected.looked(min(uncommitted, next_place) if is_store_enough else next_place)
-        entries, keys = [place + key for place, key in found], [key for _, key in found]
+        entries, keys = [place + key for place, key in due], [key for _, key in due]
         return self._batch(entries, keys, values)
 
     def _stored_page(self, bound: int, start: bytes | None, uncommitted: int) -> Batch:

@@ -88,10 +88,11 @@ def open_time(
                 time.left[unit.name] = left
                 _add_source(time, left, task, shards, row, until=unit.due)
     for due in [unit.due for unit in plan.units if unit.due is not None]:
-        source = time.sources.get(_tp(due.label, task))
-        if source is not None and due.after:
+        if (source := time.sources.get(_tp(due.label, task))) is None:
+            continue
+        if due.after:
             source.after = time.sources[_tp(due.after, task)]
-        if source is not None and due.purpose == EXPIRES:
+        if due.purpose == EXPIRES:
             # `on_close` is done with a window before that is gone.
             source.told_by = time.sources.get(_tp(replace(due, purpose="").label, task))
     _hold_back(time, plan, task)

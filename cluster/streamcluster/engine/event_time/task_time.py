@@ -192,11 +192,8 @@ class TaskTime:
     def follow(self, operator: str, followed: Followed, partition: int, table: CachedShard) -> None:
         """Have this input of an operator, the changes of a table, be as far as that table's own time."""
         tp = TP(followed.changes.name, partition)
-        inputs, units, of = (
-            self.operators[operator].inputs,
-            self._units[operator][tp],
-            self.operators[followed.operator],
-        )
+        inputs, units = self.operators[operator].inputs, self._units[operator][tp]
+        of = self.operators[followed.operator]
         log = Log(lambda: self._attached[tp], lambda: _position_of(self._attached[tp], units), inputs[tp])
         age = max([self._ages.get(one.topic, 0) for one in of.inputs], default=0)
         found = TableTime(table, of, log, self._clock, followed.wait_ms, age)
@@ -321,8 +318,8 @@ class TaskTime:
             for tp in marks
             if (time := self.partitions[tp]).producers is not None
         }
-        definition, counts = self._written[operator.name].definition, (operator.late_total, operator.lapsed_total)
-        return row_of(operator.finished, marks, own, definition, counts, said)
+        definition = self._written[operator.name].definition
+        return row_of(operator.finished, marks, own, definition, operator.late_total, operator.lapsed_total, said)
 
     def _position(self, tp: TP) -> int:
         return self._attached[tp].position().next_offset

@@ -51,17 +51,18 @@ def row_of(
     marks: dict[TP, Mark],
     due: dict[TP, tuple[Committed, bytes | None]],
     definition: dict[str, int | str],
-    counts: tuple[int, int],
+    late: int,
+    lapsed: int,
     producers: dict[str, dict[str, int]],
 ) -> TimeRow:
-    """The row of one task. counts: late events, and rows that have lapsed."""
+    """The row of one task."""
     return TimeRow(
         time=time,
         inputs={tp.topic: (mark.watermark, mark.last, mark.read_at) for tp, mark in marks.items()},
         due={tp.topic: (at.next_offset, at.metadata, entry or b"") for tp, (at, entry) in due.items()},
         definition=definition,
-        late=counts[0],
-        lapsed=counts[1],
+        late=late,
+        lapsed=lapsed,
         producers=producers,
     )
 
