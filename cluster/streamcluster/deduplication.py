@@ -75,7 +75,7 @@ def seen_table(name: str, within_ms: int) -> Table[bytes, bytes]:
         return place_of(max(_times(row)) + within_ms)
 
     table = bytes_table(name, help="events that count as duplicates when they come again")
-    forget = Closing(_EXPIRES, partial(_forget, table), is_inclusive=False, deletes=False)
+    forget = Closing(_EXPIRES, partial(_forget, table), is_inclusive=False, deletes=False, is_harmless=True)
     table.go_by(name, [Index(_EXPIRES, PLACE_BYTES, place)], [forget])
     return table
 

@@ -32,7 +32,7 @@ def times_of(table: Table[Any, Any]) -> Table[bytes, bytes]:
 
     name, help_ = times_name(table.name), f"when entries of {table.name} were written"
     times = bytes_table(name, partitions=table.partitions, help=help_)
-    expire = Closing(_WRITTEN, partial(_expire, table, times), table.ttl_ms, deletes=False)
+    expire = Closing(_WRITTEN, partial(_expire, table, times), table.ttl_ms, deletes=False, is_harmless=True)
     times.go_by(table.timed, [Index(_WRITTEN, PLACE_BYTES, place)], [expire])
     return times
 

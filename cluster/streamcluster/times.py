@@ -39,7 +39,8 @@ class Closing:
 
     purpose: tells several with one index apart, in names and positions. span_ms: so much older than its place may the
     newest event of a row be. step_ms, after: see `Due`. skipped: called with the key of a row that the handler has
-    failed at for good. of_window: the same handler, called with a key, its window and the value.
+    failed at for good. of_window: the same handler, called with a key, its window and the value. is_harmless: it is
+    ours and calls no user code.
     """
 
     index: str
@@ -53,3 +54,4 @@ class Closing:
     skipped: Callable[[Any], None] | None = None
     after: str = ""
     of_window: Callable[[Any, Any, Any], Any] | None = None
+    is_harmless: bool = False

@@ -47,7 +47,9 @@ def versions_of(table: Table[Any, Any]) -> Table[bytes, bytes]:
 
     name, help_ = versions_name(table.name), f"what entries of {table.name} were before"
     versions = bytes_table(name, partitions=table.partitions, help=help_)
-    prune = Closing(_BY_TIME, partial(_prune, versions), table.history_ms, is_inclusive=False, deletes=False)
+    prune = Closing(
+        _BY_TIME, partial(_prune, versions), table.history_ms, is_inclusive=False, deletes=False, is_harmless=True
+    )
     versions.go_by(table.timed, [Index(_BY_TIME, PLACE_BYTES, place, by_key=True)], [prune])
     return versions
 

@@ -32,8 +32,7 @@ async def close(unit: CloseUnit, intake: RunIntake, view: LiveShard) -> None:
         if not run.values and deletes:
             # Its handler has failed for good.
             _discard(view, run, unit.skipped)
-        # What was given out before is only deleted (event_time/opening.py).
-        handler = unit.handler if run.tp.topic == unit.due.label else None
+        handler = None if unit.only_deletes(run.tp.topic) else unit.handler
         iterator = cursor.iterator
         if handler is not None and unit.of_window is not None and isinstance(view, ShardView) and loops.is_in_c():
             await _closed(unit.of_window, run, view, iterator, deletes=deletes)

@@ -1,7 +1,8 @@
 """Caution: after two deaths of the process with the same events in hand, what it had handed out is tried alone.
 
     process dies twice, and not all that it had in hand is committed -> all that was handed out there are suspects
-    next process: suspects one by one in the whole worker, each marked while it is with user code; others wait
+    next process: suspects one by one in the whole worker, each marked while it is with user code; others wait, but for
+                  rows that no user code is given
     it dies with one event marked, and again -> that is the killer: given up by its policy, the other suspects go on
 
 Commits go on as usual meanwhile, since the mark alone tells the killer. An event that was given up is committed before
@@ -48,6 +49,7 @@ class Caution:
     __slots__ = (
         "_began_at",
         "_clock",
+        "_harmless",
         "_in_hand",
         "_killers",
         "_later",
@@ -63,6 +65,8 @@ class Caution:
         self._clock = clock
         # Partition -> the offset behind its last suspect.
         self.suspects: dict[TP, int] = {}
+        # Partitions of what no user code is given.
+        self._harmless: set[TP] = set()
         # Killers that are given up and not committed.
         self._killers: dict[TP, int] = {}
         # Who has the marked event.
@@ -95,10 +99,15 @@ class Caution:
         self._killers[tp] = found.killer
         return Killer(found.killer, found.killer_unit, found.why)
 
+    def let_pass(self, tp: TP) -> None:
+        """No user code is given what comes from this partition, so that it kills nobody and waits for nobody."""
+        self._harmless.add(tp)
+
     def close(self, tp: TP) -> None:
         """The partition is read no more."""
         self.suspects.pop(tp, None)
         self._killers.pop(tp, None)
+        self._harmless.discard(tp)
         self._in_hand.closed(tp)
 
     def committed(self, tp: TP, next_offset: int) -> None:
@@ -135,14 +144,16 @@ class Caution:
         return None
 
     def _may_pass(self, run: Run) -> bool:
+        if run.tp in self._harmless:
+            return True
         if not run.values:
             return run.tp in self.suspects
         offset = run.offset(0)
         return offset < self.suspects.get(run.tp, 0) and offset <= self._killers.get(run.tp, offset)
 
     def is_free(self, run: Run, wake: Wake) -> bool:
-        """Nobody has a suspect in hand; a run without events may pass in any case."""
-        if self.holder is None or not run.values:
+        """Nobody has a suspect in hand; a run without events, or that nobody is given, may pass in any case."""
+        if self.holder is None or not run.values or run.tp in self._harmless:
             return True
         self._waiting[wake] = None
         return False
@@ -152,7 +163,7 @@ class Caution:
         if not run.values:
             return
         self._in_hand.handed(run.tp, run.next_offset)
-        if self.suspects:
+        if self.suspects and run.tp not in self._harmless:
             self.holder = holder
             self._moved_at = self._clock.now()
             self._mark = (run.tp, run.offset(0), unit_number(unit))

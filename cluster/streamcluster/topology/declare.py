@@ -225,6 +225,7 @@ def _close_unit(app: App, table: Table[Any, Any], closing: Closing) -> CloseUnit
         timed,
         closing.skipped,
         closing.of_window,
+        closing.is_harmless,
     )
 
 

@@ -133,7 +133,8 @@ class CloseUnit:
 
     handler: sync or async, may send and write tables; None: they are only deleted. timed: as of an agent, for the
     tables that the handler writes. skipped: called with the key of a row that the handler has failed at for good.
-    of_window: the handler of windows by their parts, where it takes them: `of_window(key, window, value)`.
+    of_window: the handler of windows by their parts, where it takes them: `of_window(key, window, value)`. is_harmless:
+    the handler is ours and calls no user code.
     """
 
     name: str
@@ -144,10 +145,15 @@ class CloseUnit:
     timed: tuple[str, ...] = ()
     skipped: Callable[[Any], None] | None = None
     of_window: Callable[[Any, Any, Any], Any] | None = None
+    is_harmless: bool = False
     inputs: ClassVar[tuple[Topic, ...]] = ()
     concurrency: ClassVar[int] = 1
     tables: ClassVar[tuple[Table[Any, Any], ...]] = ()
     step_ms: ClassVar[int] = 1
+
+    def only_deletes(self, label: str) -> bool:
+        """Rows under this label are deleted, and nothing else: nobody asks, or they were given out (see `left`)."""
+        return self.handler is None or label != self.due.label
 
     @property
     def left(self) -> Due | None:
