@@ -12,7 +12,7 @@
 
 #include "references.h"
 
-static PyObject *LIVE_SHARD, *PLAIN, *DIRTY;
+static PyObject *LIVE_SHARD, *PLAIN, *DIRTY, *MISSING;
 /* The class of tables, what it does in Python, and the class of a shard whose coroutine is at an event. */
 static PyTypeObject *TABLE, *VIEW;
 static PyObject *GET_ITEM, *SET_ITEM;
@@ -54,14 +54,21 @@ static PyObject *view_of(PyObject *table) {
     return view;
 }
 
-/* Its plain values, those that are none, and the keys that were deleted: a new reference; else NULL, as above. */
+/* Its plain values, those that are none, the keys that were deleted, and those that have nothing: a new reference; else
+ * NULL, as above. */
 static PyObject *plain_of(PyObject *view) {
     PyObject *plain = view == NULL ? NULL : PyObject_GetAttr(view, PLAIN);
-    if (plain != NULL && !(PyTuple_CheckExact(plain) && PyTuple_Size(plain) == 3 &&
+    if (plain != NULL && !(PyTuple_CheckExact(plain) && PyTuple_Size(plain) == 4 &&
                            PyDict_CheckExact(PyTuple_GetItem(plain, 0)) &&
-                           PyDict_CheckExact(PyTuple_GetItem(plain, 1)) && PySet_Check(PyTuple_GetItem(plain, 2))))
+                           PyDict_CheckExact(PyTuple_GetItem(plain, 1)) && PySet_Check(PyTuple_GetItem(plain, 2)) &&
+                           PySet_Check(PyTuple_GetItem(plain, 3))))
         let_go(&plain);
     return plain;
+}
+
+/* A key that is not among the plain values has nothing, as a look into the store has found. */
+static int is_absent(PyObject *plain, PyObject *key) {
+    return PyDict_Size(PyTuple_GetItem(plain, 1)) == 0 && PySet_Contains(PyTuple_GetItem(plain, 3), key) == 1;
 }
 
 static PyObject *get_item(PyObject *table, PyObject *key) {
@@ -69,11 +76,14 @@ static PyObject *get_item(PyObject *table, PyObject *key) {
     PyObject *plain = plain_of(view);
     PyObject *found = plain == NULL ? NULL : PyDict_GetItemWithError(PyTuple_GetItem(plain, 0), key);
     Py_IncRef(found);
+    int is_missing = plain != NULL && found == NULL && !PyErr_Occurred() && is_absent(plain, key);
     Py_DecRef(plain);
     Py_DecRef(view);
     if (found != NULL)
         return found;
     PyErr_Clear();
+    if (is_missing)
+        return PyObject_CallMethodObjArgs(table, MISSING, key, NULL);
     return PyObject_CallFunctionObjArgs(GET_ITEM, table, key, NULL);
 }
 
@@ -173,7 +183,7 @@ static int intern_all(void) {
     struct {
         PyObject **name;
         const char *text;
-    } names[] = {{&LIVE_SHARD, "live_shard"}, {&PLAIN, "plain"}, {&DIRTY, "dirty"}};
+    } names[] = {{&LIVE_SHARD, "live_shard"}, {&PLAIN, "plain"}, {&DIRTY, "dirty"}, {&MISSING, "__missing__"}};
     for (size_t at = 0; at < sizeof(names) / sizeof(names[0]); at++)
         if ((*names[at].name = PyUnicode_InternFromString(names[at].text)) == NULL)
             return -1;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import tracemalloc
 from bisect import bisect
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -279,3 +280,36 @@ def test_what_operators_know_of_rows_is_within_the_budget() -> None:
     # What was not written yet is now; what it does not know is read from there until its time is over.
     assert len(rows.dirty) == 1000
     assert 100 * 500 < known.upto < 100 * 1000
+
+
+@pytest.mark.parametrize(
+    ("key_of", "value_of"),
+    [
+        (lambda number: f"page{number:09}", lambda number: number + 1000),
+        (lambda number: f"page{number:09}", lambda number: f"the value of {number}"),
+        (lambda number: b"page%09d" % number, lambda number: number + 0.5),
+        (lambda number: number + 1000, lambda _: True),
+        (lambda number: (f"page{number:09}", number + 1000), lambda number: number + 1000),
+        (lambda number: (None, b'{"page":%d}' % number), lambda number: number + 1000),
+    ],
+)
+def test_what_an_entry_takes_is_not_far_from_what_is_estimated(
+    key_of: Callable[[int], object], value_of: Callable[[int], object]
+) -> None:
+    """Of plain values, however full the dict is just then: a little more may be taken, or half as much."""
+    shard = ShardMemory(lambda: ())
+    parts: list[float] = []
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(1, 70_001):
+            key, value = key_of(number), value_of(number)
+            shard.values[key] = value
+            shard.came(len(str(key)) + len(str(value)), 1)
+            if number > 20_000 and number % 1_000 == 0:
+                after, _ = tracemalloc.get_traced_memory()
+                parts.append((after - before) / shard.held_bytes())
+    finally:
+        tracemalloc.stop()
+    assert min(parts) > 0.4
+    assert max(parts) < 1.2

@@ -109,7 +109,9 @@ def played(events: list[Any], parameters: dict[str, Any], *, at_once: int, is_in
     try:
         with Driver(app) as driver:
             for number in range(len(events)):
-                record = {"key": b"k", "value": b"%d" % number, "timestamp": 100_000 + 7_000 * number}
+                # The keys of the table, where they are texts: what the store lacks of those to come is looked up then.
+                key = str(events[number][0]).encode()
+                record = {"key": key, "value": b"%d" % number, "timestamp": 100_000 + 7_000 * number}
                 driver.logs.append("events", record, 0.0)
                 if number % at_once == 0:
                     driver.advance(1)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from ..ids import TP, TaskId
 from ..memory import MIB, Shares
 from .backlog import Backlog, PartitionBacklog
-from .cache_budget import CacheBudget
+from .cache_budget import UNCOMMITTED_BYTES, CacheBudget
 from .memory_pool import MemoryPool
 from .outbox import OutputRoom
 from .ports import Process
@@ -164,7 +164,7 @@ class Budget:
         for task in self._tasks.values():
             for shard in task.shards.values():
                 count = shard.dirty_count() + sum(len(view.dirty) + len(view.touched) for view in shard.views)
-                size += count * shard.memory.entry_bytes() if count else 0
+                size += count * (shard.memory.entry_bytes() + UNCOMMITTED_BYTES) if count else 0
         return int(size)
 
     def step(self, now: float) -> None:

@@ -19,17 +19,21 @@ from ..tables import IMMUTABLE
 from ..times import NO_TIME
 from .weigh import VALUE_BYTES, Weight
 
-# Two dict slots, the key and the value as Python objects; measured with tracemalloc.
-ENTRY_OVERHEAD_BYTES = 200
-# The same for values that can be changed in place: a slot more, and the object that holds the encoding, which is kept
-# to see changes by. What depends on the size of these two is counted apart.
+# A dict slot, the key and the value as Python objects, beside their encodings: 70 to 125 bytes (tracemalloc), and where
+# keys are tuples 145 to 175.
+ENTRY_OVERHEAD_BYTES = 120
+TUPLE_OVERHEAD_BYTES = 180
+# Until it is committed, another slot, and its row; beside the encodings, which it is counted by as well.
+UNCOMMITTED_BYTES = 100
+# For values that can be changed in place: a slot more, and the object that holds the encoding, which is kept to see
+# changes by. What depends on the size of these two is counted apart.
 OBJECT_OVERHEAD_BYTES = 300 + VALUE_BYTES
 # How many are looked into for what the decoded value takes (weigh.py): the oldest and the newest so many.
 SAMPLE_OBJECTS = 2
 # The encodings of all are counted anew when so many came since, as a part of all: 30 ns for each of them.
 RECOUNT_PART = 1 / 4
 # Before anything is known of an entry.
-ENTRY_BYTES = 100 + ENTRY_OVERHEAD_BYTES
+ENTRY_BYTES = 100 + TUPLE_OVERHEAD_BYTES
 # Fractions of the budget. An eviction goes so far below it: not a few entries at each commit.
 SLACK = 1 / 16
 # Shards age when so little is old that the next eviction would take what was used a moment ago. On a skewed load 1/16
@@ -184,7 +188,9 @@ class ShardMemory:
         self._new_bytes = self._new_count = 0
         if not self.baseline:
             kept = max(0, held - count)
-            self._value_bytes = (self._value_bytes * kept + size + count * ENTRY_OVERHEAD_BYTES) / (kept + count)
+            is_tuple = type(next(reversed(self.values), None)) is tuple
+            overhead = TUPLE_OVERHEAD_BYTES if is_tuple else ENTRY_OVERHEAD_BYTES
+            self._value_bytes = (self._value_bytes * kept + size + count * overhead) / (kept + count)
             return
         self._uncounted += count
         if self._weight.is_due(size):

@@ -76,7 +76,7 @@ class ShardView:
         self._lent = shard.lent
         self.deleted = shard.deleted
         # What a table of plain values is read from and written to at an event, beside `dirty`: for C.
-        self.plain = self.values, self.objects, self.deleted
+        self.plain = self.values, self.objects, self.deleted, self.absent
         self.dirty: dict[Any, Any] = {}
         # Nothing in it has a later date. In a list, for those who write in their own frame and keep it.
         self.latest = [NO_TIME]

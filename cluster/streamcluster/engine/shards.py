@@ -27,7 +27,7 @@ from .ranges import Ranges
 from .rows import DELETED, Changes, RowCoder, is_coded
 
 # So many keys that have nothing are remembered, beside those of one look ahead: several coroutines look for themselves.
-ABSENT_MAX = 4 * KEYS_MAX
+ABSENT_MAX = 16 * KEYS_MAX
 _NOT_HERE: Any = object()
 
 
