@@ -45,7 +45,7 @@ def coder(type_: Any = None) -> RowCoder:
     """Of a table of windows with values of that type."""
     value = make_table_coder(type_, None, allow_pickle=False)
     part = KeyPart(KEY[0], frozenset({str}))
-    return RowCoder("t", windowed(KEY), value, part=part, writes_numbers=int in types_as_json(type_, None))
+    return RowCoder("t", windowed(KEY), value, part=part, values_as_json=types_as_json(type_, None))
 
 
 def both(do: Any) -> Any:

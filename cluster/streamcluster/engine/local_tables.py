@@ -74,7 +74,8 @@ def row_coder(table: Table[Any, Any], settings: Settings) -> RowCoder:
         migrates=table.migrate is not None,
         decode_keys=decode_keys,
         part=part,
-        writes_numbers=int in types_as_json(table.value_type, table.value_serializer),
+        keys_as_json=frozenset() if table.key_coding else types_as_json(table.key_type, table.key_serializer),
+        values_as_json=types_as_json(table.value_type, table.value_serializer),
     )
 
 

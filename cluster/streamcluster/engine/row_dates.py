@@ -18,7 +18,7 @@ from .rows import DELETED, Changes, RowCoder, is_coded
 def encoded(coder: RowCoder, dirty: Mapping[Any, Any], dates: Mapping[Any, int]) -> Changes:
     """What was written, as rows. Raises anything."""
     if coder.part is not None:
-        found = dated_rows.encoded(dirty, dates, coder.encode, DELETED, writes_numbers=coder.writes_numbers)
+        found = dated_rows.encoded(dirty, dates, coder.encode, DELETED, writes_numbers=int in coder.values_as_json)
         if found is not None:
             return found
     encode_key, encode, pack, are_bytes = coder.encode_key, coder.encode, PLACE.pack, coder.part is not None

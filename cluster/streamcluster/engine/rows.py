@@ -8,8 +8,10 @@ so many that what they take, and what is done to write and delete them, counts m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
+
+import msgspec
 
 from ..batch import Column
 from ..codecs.coding import explain
@@ -23,6 +25,7 @@ Decode = Callable[[bytes], Any]
 Identity = Any
 # Row key -> row; None: it is deleted.
 Changes = dict[bytes, bytes | None]
+_ENCODER = msgspec.json.Encoder()
 
 
 class _Deleted:
@@ -42,8 +45,8 @@ class RowCoder:
     """The coders of one table.
 
     migrates: rows may be read as something that was not written like that. decode_keys: many at once; None: one by one.
-    part: of a table of windows, how a key is written without its window; None: it has none. writes_numbers: whole
-    numbers, as values, are written as JSON has them.
+    part: of a table of windows, how a key is written without its window; None: it has none. keys_as_json,
+    values_as_json: those of these types are written as JSON has them.
     """
 
     __slots__ = (
@@ -54,10 +57,11 @@ class RowCoder:
         "decode_value",
         "encode",
         "encode_key",
+        "keys_as_json",
         "migrates",
         "name",
         "part",
-        "writes_numbers",
+        "values_as_json",
     )
 
     def __init__(
@@ -69,10 +73,12 @@ class RowCoder:
         migrates: bool = False,
         decode_keys: Callable[[Iterable[bytes]], list[Any]] | None = None,
         part: KeyPart | None = None,
-        writes_numbers: bool = False,
+        keys_as_json: frozenset[type] = frozenset(),
+        values_as_json: frozenset[type] = frozenset(),
     ) -> None:
         self.name = name
-        self.writes_numbers = writes_numbers
+        self.keys_as_json = keys_as_json
+        self.values_as_json = values_as_json
         # Functions of the coders themselves: a commit calls them for each entry. They raise anything.
         self.encode_key, self._decode_key = key
         self._decode_keys = decode_keys
@@ -156,6 +162,25 @@ class RowCoder:
         except Exception:  # noqa: BLE001 (codecs are user code; the one that it is will be told by itself)
             return list(map(self.decode_key, rows))
 
+    def row_keys(self, identities: Sequence[Identity]) -> list[bytes]:
+        """The rows' keys. Raises what the codec raises."""
+        if self.keys_as_json.issuperset(map(type, identities)):
+            return _as_json(identities)
+        encode = self.encode_key
+        return [key[1] if type(key) is tuple and is_coded(key) else encode(key) for key in identities]
+
+    # Rows
+
+    def rows_of(self, entries: Mapping[Identity, Any]) -> Changes:
+        """The rows of entries that were written. Raises what the codecs raise."""
+        values = entries.values()
+        if self.values_as_json.issuperset(map(type, values)):
+            encoded: list[bytes | None] = [*_as_json([*values])]
+        else:
+            encode = self.encode
+            encoded = [None if value is DELETED else encode(value) for value in values]
+        return dict(zip(self.row_keys([*entries]), encoded, strict=True))
+
     # Values
 
     def encode_of(self, identity: Identity, value: Any) -> bytes:
@@ -171,3 +196,8 @@ class RowCoder:
             return self.decode_value(encoded)
         except Exception as error:
             raise UndecodableRow(self.name, repr(self.decode_key(data)), explain(error, encoded)) from error
+
+
+def _as_json(values: Sequence[Any]) -> list[bytes]:
+    """Each as JSON has it: in two calls, and so in a fifth of the time. No text in JSON has the end of a line in it."""
+    return _ENCODER.encode_lines(values).splitlines()

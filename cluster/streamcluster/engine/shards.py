@@ -24,7 +24,7 @@ from . import row_dates
 from .ahead import KEYS_MAX, ReadAhead
 from .cache_budget import Noted, ShardMemory
 from .ranges import Ranges
-from .rows import DELETED, Changes, RowCoder, is_coded
+from .rows import DELETED, Changes, RowCoder
 
 # So many keys that have nothing are remembered, beside those of one look ahead: several coroutines look for themselves.
 ABSENT_MAX = 16 * KEYS_MAX
@@ -167,12 +167,9 @@ class CachedShard:
         unknown = lacking.difference(self.memory.old)
         for key in lacking - unknown:
             self.memory.recall(key)
-        encode, staged, inflight = self.coder.encode_key, self.staged, self.inflight
+        staged, inflight, unknown = self.staged, self.inflight, unknown.difference(self.deleted, self.absent)
         try:
-            rows = {
-                (key[1] if type(key) is tuple and is_coded(key) else encode(key)): key
-                for key in unknown.difference(self.deleted, self.absent)
-            }
+            rows = dict(zip(self.coder.row_keys([*unknown]), unknown, strict=True))
         except Exception:  # noqa: BLE001 (codecs are user code; the event whose key it is will be told)
             return
         # In order, since neighbours are in one block.
@@ -338,18 +335,8 @@ class CachedShard:
         return self.lent[key] if key in self.lent else self.baseline.get(key)
 
     def _encoded(self, dirty: dict[Any, Any], touched: Mapping[Any, int | None]) -> Changes:
-        encode_key, encode = self.coder.encode_key, self.coder.encode
-        dates = self.memory.dates
-        changes: Changes = (
-            row_dates.encoded(self.coder, dirty, dates)
-            if self.dated
-            else {
-                (key[1] if type(key) is tuple and is_coded(key) else encode_key(key)): (
-                    None if value is DELETED else encode(value)
-                )
-                for key, value in dirty.items()
-            }
-        )
+        encode, dates = self.coder.encode, self.memory.dates
+        changes = row_dates.encoded(self.coder, dirty, dates) if self.dated else self.coder.rows_of(dirty)
         for key in touched:
             # A default that was handed out behind a deletion, and changed, is what is left in the end.
             if key not in self.objects or (key in dirty and dirty[key] is not DELETED):
