@@ -47,6 +47,10 @@ class Table:
         self.world.harm()
         return "in Python", key
 
+    def __missing__(self, key: Any) -> Any:
+        self.world.harm()
+        return "nothing", key
+
     def __setitem__(self, key: Any, value: Any) -> None:
         self.world.harm()
         self.world.in_python += 1
@@ -77,10 +81,13 @@ class World:
     def fill(self) -> None:
         values = {self: 1} if self.rarely() else {}
         places: list[Any] = [values, {self: 1} if self.rarely() else {}, {"z"} if self.rarely() else set()]
+        places.append({"a", "b", 1, *((self,) if self.rarely() else ())})
         self.shard.plain = tuple(places)
         self.shard.dirty = {}
         if self.rarely():
-            self.shard.plain = self.source.choice([None, (), (values,), places, (values, 1, set()), ({}, {}, {})])
+            self.shard.plain = self.source.choice(
+                [None, (), (values,), places, (values, 1, set(), set()), ({}, {}, {})]
+            )
         if self.rarely():
             self.shard.dirty = self.source.choice([None, [], self])
 
@@ -140,6 +147,7 @@ class World:
         try:
             for _ in range(5):
                 table, key, value = chosen.choice(self.tables), self.key(), self.value()
+                self.given += table[key] == ("nothing", key)
                 before = self.in_python
                 plain = self.plain()
                 table[key] = value
