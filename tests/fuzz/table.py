@@ -126,7 +126,8 @@ class World:
             self.other_table,
             self.module.detach,
             self.attach,
-            gc.collect,
+            # Not all generations: in a large process that takes a second.
+            partial(gc.collect, 0),
             lambda: self.tables[0][self.key()],
         ]
         if chosen.random() < 0.1:

@@ -28,6 +28,7 @@ from streamcluster.kafka.opening import Producer as Transactional
 from streamcluster.kafka.verdicts import ResetNeeded, classify
 from streamcluster.output import output_of
 from streamcluster.settings import Settings, make_settings
+from streamcluster.topology import BrokerTopic
 from streamcluster_coordinator.admin.brokers import Brokers
 from streamcluster_coordinator.broker import Broker
 from streamcluster_coordinator.control.topics import control_topics
@@ -143,8 +144,14 @@ def test_an_apps_topics_have_three_copies(cluster: Broker, topic_prefix: str) ->
         return len(made) == len(control_topics(settings))
 
     eventually(are_there, SECONDS, "the topics are there")
-    # Each of the brokers may be asked, and may be the one that does not know of them yet: `Brokers` waits for it.
-    looked = brokers.topics(control_topics(settings))
+    looked: dict[str, BrokerTopic] = {}
+
+    def are_described() -> bool:
+        # Each of the brokers may be asked, and may be the one that does not know of them yet.
+        looked.update(brokers.topics(control_topics(settings)))
+        return made.keys() <= looked.keys()
+
+    eventually(are_described, SECONDS, "the topics are described")
     for name, topic in made.items():
         assert {len(partition.replicas) for partition in topic.partitions.values()} == {3}
         assert looked[name].config["min.insync.replicas"] == "2"

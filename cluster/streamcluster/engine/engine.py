@@ -195,8 +195,8 @@ class Engine:
                 if due.table.name in running.shards:
                     inputs.append((due.label, due_topic(due, running.shards[due.table.name], self._settings)))
                     readers.setdefault(due.label, [])
-                if isinstance(unit, CloseUnit) and (unit.is_harmless or unit.only_deletes(due.label)):
-                    self.caution.let_pass(TP(due.label, running.id.partition))
+                    if isinstance(unit, CloseUnit) and (unit.is_harmless or unit.only_deletes(due.label)):
+                        self.caution.let_pass(TP(due.label, running.id.partition))
             count = concurrency_of(unit.name, unit.concurrency, noted)
             for number in range(count if inputs else 0):
                 share = (number, count) if count > 1 else None
