@@ -148,7 +148,6 @@ class World:
         try:
             for _ in range(5):
                 table, key, value = chosen.choice(self.tables), self.key(), self.value()
-                self.given += table[key] == ("nothing", key)
                 before = self.in_python
                 plain = self.plain()
                 table[key] = value

@@ -61,11 +61,11 @@ def row_coder(table: Table[Any, Any], settings: Settings) -> RowCoder:
     """Between the entries of a table and its rows."""
     key = make_table_coder(table.key_type, table.key_serializer, is_key=True, **settings.codec_bounds)
     decode_keys = None if table.key_decoding is None else table.key_decoding(key)
-    part = None
+    part, keys_as_json = None, types_as_json(table.key_type, table.key_serializer)
     if table.key_coding is not None:
         if table.dated is not None:
-            part = KeyPart(key[0], types_as_json(table.key_type, table.key_serializer))
-        key = table.key_coding(key)
+            part = KeyPart(key[0], keys_as_json)
+        key, keys_as_json = table.key_coding(key), frozenset()
     value = make_table_coder(table.value_type, table.value_serializer, migrate=table.migrate, **settings.codec_bounds)
     return RowCoder(
         table.name,
@@ -74,7 +74,7 @@ def row_coder(table: Table[Any, Any], settings: Settings) -> RowCoder:
         migrates=table.migrate is not None,
         decode_keys=decode_keys,
         part=part,
-        keys_as_json=frozenset() if table.key_coding else types_as_json(table.key_type, table.key_serializer),
+        keys_as_json=keys_as_json,
         values_as_json=types_as_json(table.value_type, table.value_serializer),
     )
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from .. import dated_rows
 from ..times import NO_TIME, PLACE, ZERO
 from .cache_budget import ShardMemory
-from .rows import DELETED, Changes, RowCoder, is_coded
+from .rows import DELETED, Changes, RowCoder
 
 
 def encoded(coder: RowCoder, dirty: Mapping[Any, Any], dates: Mapping[Any, int]) -> Changes:
@@ -21,14 +21,9 @@ def encoded(coder: RowCoder, dirty: Mapping[Any, Any], dates: Mapping[Any, int])
         found = dated_rows.encoded(dirty, dates, coder.encode, DELETED, writes_numbers=int in coder.values_as_json)
         if found is not None:
             return found
-    encode_key, encode, pack, are_bytes = coder.encode_key, coder.encode, PLACE.pack, coder.part is not None
+    encode, pack = coder.encode, PLACE.pack
     changes: Changes = {}
-    for key, pair in dirty.items():
-        # As `RowCoder.key_bytes`, in this frame: there is one of these for each row of a commit.
-        if are_bytes and type(key) is bytes:
-            data = key
-        else:
-            data = key[1] if type(key) is tuple and is_coded(key) else encode_key(key)
+    for data, (key, pair) in zip(coder.row_keys([*dirty]), dirty.items(), strict=True):
         if pair is DELETED:
             changes[data] = None
             continue
